@@ -1,0 +1,45 @@
+"""What the model's tokenizer makes of a clinical text: said to the user instead of silently dropped."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from cxr.schema import PromptReport
+
+
+def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
+    """Find the words that the model was never trained with, and the part beyond its token limit.
+
+    A word is known when it is one single token; the tokenizer was built so that every caption word is.
+
+    Args:
+        prompt: the user's text.
+        tokenizer: the pipeline's CLIP tokenizer.
+    Returns:
+        A report whose ``num_tokens`` and ``max_tokens`` count the text's own tokens, without the start and end marks.
+    """
+    encoded = tokenizer(prompt, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)
+    offsets: list[tuple[int, int]] = encoded["offset_mapping"]
+    tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
+    max_tokens = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+    cut_text = prompt[offsets[max_tokens][0] :].strip() if len(tokens) > max_tokens else ""
+    return PromptReport(len(tokens), max_tokens, _unknown_words(prompt, tokens, offsets), cut_text)
+
+
+def _unknown_words(prompt: str, tokens: list[str], offsets: list[tuple[int, int]]) -> tuple[str, ...]:
+    unknown: dict[str, None] = {}  # a dict keeps the order of first use
+    start = 0
+    for position, token in enumerate(tokens):
+        if not token.endswith("</w>"):  # CLIP marks the last token of each word
+            continue
+        word = prompt[offsets[start][0] : offsets[position][1]]
+        if position > start and _has_content(word):
+            unknown[word] = None
+        start = position + 1
+    return tuple(unknown)
+
+
+def _has_content(word: str) -> bool:
+    # Punctuation, white space and clitics such as "'s" carry no finding: naming them would only be noise.
+    return not word.startswith("'") and any(unicodedata.category(letter)[0] not in "PZC" for letter in word)
