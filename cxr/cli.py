@@ -1,0 +1,228 @@
+"""The command line: ``python -m cxr generate | bench | adapters | train``.
+
+Arguments are checked before anything heavy is imported, so that help and messages come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from cxr import __version__
+from cxr.errors import CxrError, RequestError
+from cxr.jobs import Job, parse_number, read_jobs
+from cxr.messages import say
+from cxr.schema import (
+    MAX_ADAPTER_WEIGHT,
+    MAX_GUIDANCE_SCALE,
+    MAX_NUM_IMAGES,
+    MAX_NUM_INFERENCE_STEPS,
+    SYNTHETIC_NOTICE,
+    GenerationRequest,
+)
+from cxr.train.cli import add_train_parser
+
+WRONG_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(GenerationRequest)}
+# What the request calls its values, and what the user typed.
+OPTIONS = {
+    "prompt": "PROMPT",
+    "negative_prompt": "--negative-prompt",
+    "seed": "--seed",
+    "num_images": "--count",
+    "num_inference_steps": "--steps",
+    "guidance_scale": "--guidance-scale",
+    "adapter_weight": "--adapter-weight",
+}
+
+DESCRIPTION = f"CXR Studio: clinical text in, chest radiographs out.\n{SYNTHETIC_NOTICE}"
+EPILOG = """\
+examples:
+  python -m cxr generate "A 55-year-old man with pneumonia" --output out
+  python -m cxr generate "normal chest x-ray" --count 4 --seed 7 --output normal
+  python -m cxr generate --prompts prompts.csv --output dataset
+
+Wrong input ends with one line on standard error and exit code 2.
+"""
+GENERATE_DESCRIPTION = """\
+Make images from a prompt, or from each row of a CSV file.
+
+Writes DIR/<index>_<seed>.png, lossless and grey, each with its whole recipe inside, and one line
+per image in DIR/metadata.jsonl. Image k of a prompt is made from seed + k and from nothing else.
+Running it again into the same folder continues: what is finished stays, what is missing is made.
+"""
+GENERATE_EPILOG = """\
+CSV files:
+  UTF-8 with a header row that names at least "prompt"; "seed", "count" and "negative_prompt" may
+  follow. What a row leaves empty comes from the options above; a row without a seed takes --seed
+  plus the number of its first image.
+
+exit codes:
+  0 all images are there, 1 the model failed to make some, 2 wrong input or nowhere to write,
+  130 and 143 stopped by Ctrl-C and SIGTERM; finished images are kept
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours: one line, without a dump of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments; those of the process when None.
+    Returns:
+        The exit code: 2 for anything that the user can put right.
+    """
+    try:
+        arguments = build_parser().parse_args(argv)
+        return int(arguments.run(arguments))
+    except CxrError as error:
+        say(sys.stderr, f"error: {error}")
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        say(sys.stderr, "stopped")
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="python -m cxr", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"CXR Studio {__version__}")
+    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_generate(commands)
+    _add_adapters(commands)
+    _add_bench(commands)
+    add_train_parser(commands)
+    return parser
+
+
+def checked_request(values: dict[str, Any]) -> GenerationRequest:
+    """Build a request; its messages then speak of options instead of fields.
+
+    Raises:
+        RequestError: a value is outside its range.
+    """
+    try:
+        return GenerationRequest(**values)
+    except RequestError as error:
+        field, space, rest = str(error).partition(" ")
+        raise RequestError(OPTIONS.get(field, field) + space + rest) from error
+
+
+def _add_generate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "generate",
+        usage='python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]',
+        help="make images from a prompt or from a CSV of prompts",
+        description=GENERATE_DESCRIPTION,
+        epilog=GENERATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what the images should show, in quotes")
+    parser.add_argument("--prompts", metavar="FILE.csv", help="a list of prompts instead of one")
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to, or to continue")
+    for field, metavar, text in (
+        ("num_images", "N", f"images for each prompt, 1 to {MAX_NUM_IMAGES}"),
+        ("seed", "N", "seed of the first image"),
+        ("num_inference_steps", "N", f"denoising steps, 1 to {MAX_NUM_INFERENCE_STEPS}"),
+        ("guidance_scale", "G", f"how strictly to follow the prompt, 1 to {MAX_GUIDANCE_SCALE:g}"),
+        ("adapter_weight", "W", f"strength of the LoRA, 0 (base model alone) to {MAX_ADAPTER_WEIGHT:g}"),
+    ):
+        default = DEFAULTS[field]
+        parser.add_argument(
+            OPTIONS[field],
+            dest=field,
+            type=_number,
+            default=default,
+            metavar=metavar,
+            help=f"{text} (default {default})",
+        )
+    parser.add_argument("--negative-prompt", metavar="TEXT", default="", help="what the images should not show")
+    _add_model_options(parser)
+    parser.set_defaults(run=_generate)
+
+
+def _add_adapters(commands: Any) -> None:
+    parser = commands.add_parser(
+        "adapters", help="list the LoRAs that can be used", description="List the usable LoRAs."
+    )
+    parser.set_defaults(run=_adapters)
+
+
+def _add_bench(commands: Any) -> None:
+    text = "Time the default settings against the pipeline's own defaults, on the same weights in one run."
+    parser = commands.add_parser("bench", help="measure the speed on this machine", description=text)
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="timed images of each kind (default 3)")
+    _add_model_options(parser)
+    parser.set_defaults(run=_bench)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        metavar="NAME|DIR",
+        default=os.environ.get("CXR_MODEL") or "embedded",
+        help='"embedded" or a folder in diffusers format (default: $CXR_MODEL, else embedded)',
+    )
+    parser.add_argument(
+        "--adapter",
+        metavar="NAME",
+        default=os.environ.get("CXR_ADAPTER") or "default",
+        help='a name that "adapters" lists, local:FILE, none, or default, the model\'s own (default: $CXR_ADAPTER)',
+    )
+
+
+def _number(text: str) -> int | float:
+    try:
+        return parse_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    values = {field: getattr(arguments, field) for field in OPTIONS if field != "prompt"}
+    if (arguments.prompt is None) == (arguments.prompts is None):
+        raise RequestError("give either a PROMPT or --prompts FILE.csv; see python -m cxr generate --help")
+    jobs, unused = _read_jobs(arguments, values)
+    if unused:
+        say(sys.stderr, f"note: columns that are not used: {', '.join(unused)}")
+
+    from cxr.batch import run_batch
+
+    return run_batch(jobs, arguments.output, arguments.model, arguments.adapter)
+
+
+def _read_jobs(arguments: argparse.Namespace, values: dict[str, Any]) -> tuple[list[Job], tuple[str, ...]]:
+    """The jobs that the arguments ask for, and the names of columns that are not used."""
+    if arguments.prompts is None:
+        return [Job(0, checked_request(values | {"prompt": arguments.prompt}))], ()
+    checked_request(values | {"prompt": "any"})  # else a wrong option would be blamed on the first row
+    return read_jobs(arguments.prompts, values)
+
+
+def _adapters(arguments: argparse.Namespace) -> int:
+    from cxr.adapters import LORA_ROOT, list_adapters
+
+    adapters = list_adapters()
+    if not adapters:
+        say(sys.stderr, f"no LoRA in {LORA_ROOT}")
+    for info in adapters:
+        facts = f"{info.name}: rank {info.rank}, alpha {info.lora_alpha:g}, {info.size_bytes / 1e6:.1f} MB"
+        say(sys.stdout, "; ".join([f"{facts}, for {info.base_model}, licence {info.license}", *info.notes]))
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    raise NotImplementedError
