@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+from typing import Any
 
 import torch
 
@@ -67,15 +68,16 @@ def _speedup(reference: torch.nn.Module, candidate: torch.nn.Module) -> float:
     for _ in range(1 + PROBE_ROUNDS):  # the first round also pays for setting up kernels, and the best drops it
         for unet in (reference, candidate):
             began = time.perf_counter()
-            run_once(unet)
+            _run_once(unet)
             best[id(unet)] = min(best[id(unet)], time.perf_counter() - began)
     return best[id(reference)] / best[id(candidate)]
 
 
 @torch.inference_mode()
-def run_once(unet: torch.nn.Module) -> torch.Tensor:
+def _run_once(unet: torch.nn.Module) -> torch.Tensor:
     """One UNet step on zeros in the shape of a guided image (batch of 2)."""
-    config, dtype = unet.config, unet.dtype
+    config: Any = unet.config
+    dtype = next(unet.parameters()).dtype
     size = config.sample_size
     latents = torch.zeros(2, config.in_channels, size, size, dtype=dtype)
     text = torch.zeros(2, 77, config.cross_attention_dim, dtype=dtype)

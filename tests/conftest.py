@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when torch is imported
@@ -18,17 +19,18 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from cxr.models import LoadedModel, load_model
 
 TINY_SIZE = 32  # pixels; latents are 4 x 4
-TINY_WORDS = (
-    "a an the with of and no man woman year old view pa ap frontal lateral chest x ray xray normal pneumonia "
-    "effusion cardiomegaly emphysema nodule mass infiltration atelectasis 55 60"
-).split()
+TINY_WORDS = [
+    *("a", "an", "the", "with", "of", "and", "no", "man", "woman", "year", "old", "view", "pa", "ap", "frontal"),
+    *("lateral", "chest", "x", "ray", "xray", "normal", "pneumonia", "effusion", "cardiomegaly", "emphysema"),
+    *("nodule", "mass", "infiltration", "atelectasis", "55", "60"),
+]
 TINY_RANK, TINY_ALPHA = 4, 12.0  # unequal on purpose: an alpha that gets lost then changes the picture
 
 
 def _split(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     pieces = [*word[:-1], word[-1] + "</w>"]
     while len(pieces) > 1:
-        pairs = list(zip(pieces, pieces[1:], strict=False))
+        pairs = list(pairwise(pieces))
         best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             break
@@ -128,7 +130,9 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_lora(pipeline: StableDiffusionPipeline, folder: Path, *, rank: int, alpha: float, metadata: bool = True) -> Path:
+def save_lora(
+    pipeline: StableDiffusionPipeline, folder: Path, *, rank: int, alpha: float, metadata: bool = True
+) -> Path:
     """Write a LoRA with non-zero weights for the pipeline's UNet and text encoder; returns the file."""
     unet_config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
     text_config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["q_proj", "v_proj"])

@@ -1,0 +1,151 @@
+"""The sampler in short steps: text and noise in, latents, previews and pictures out.
+
+Each function that runs a network sets the flushing of denormal numbers itself: it is a property of the calling thread,
+a page may call every step from another thread, and without it the last bits of an image could differ.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cxr.models import LoadedModel
+from cxr.pixels import resize, to_uint8
+from cxr.seeds import generator_for, initial_latents
+
+PREVIEW_UPSCALING = 4  # latents are 8 times smaller than the image
+
+
+@torch.inference_mode()
+def encode(model: LoadedModel, prompt: str, negative_prompt: str, guidance_scale: float) -> Tensor:
+    """Text embeddings [1, tokens, width], or [2, ...] with the negative prompt's first when guidance is on."""
+    torch.set_flush_denormal(True)
+    guided = guidance_scale > 1
+    prompt_embeds, negative_embeds = model.pipeline.encode_prompt(
+        prompt, model.device, 1, guided, negative_prompt=negative_prompt
+    )
+    return torch.cat([negative_embeds, prompt_embeds]) if guided else prompt_embeds
+
+
+class Denoiser:
+    """One micro-batch on its way from noise to latents; gives what ``StableDiffusionPipeline.__call__`` gives.
+
+    Args:
+        model: what to denoise with; the caller holds its lock.
+        embeddings: what ``encode`` returned.
+        guidance_scale: strength of the guidance, used when there are two embeddings.
+        seeds: one per image of the micro-batch.
+        num_inference_steps: steps of the scheduler.
+
+    Attributes:
+        timesteps: what to give to ``step``, in order.
+        latents: [B, C, h, w] float32, the present state.
+    """
+
+    def __init__(
+        self, model: LoadedModel, embeddings: Tensor, guidance_scale: float, seeds: list[int], num_inference_steps: int
+    ) -> None:
+        self.model, self.guidance_scale = model, guidance_scale
+        self.text = embeddings.repeat_interleave(len(seeds), dim=0)
+        self.guided = embeddings.shape[0] == 2
+        self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
+        self.scheduler.set_timesteps(num_inference_steps, device=model.device)
+        self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
+        unet = model.pipeline.unet.config
+        shape = (unet.in_channels, unet.sample_size, unet.sample_size)
+        self.latents = initial_latents(seeds, shape).to(model.device) * self.scheduler.init_noise_sigma
+        self._step_options = self._noise_source(seeds, shape)
+
+    @torch.inference_mode()
+    def step(self, timestep: Tensor) -> None:
+        """Take one step: ``latents`` becomes the next, less noisy state."""
+        torch.set_flush_denormal(True)
+        unet = self.model.pipeline.unet
+        unet_input = torch.cat([self.latents] * 2) if self.guided else self.latents
+        unet_input = self.scheduler.scale_model_input(unet_input, timestep).to(unet.dtype)
+        output = unet(unet_input, timestep, self.text.to(unet.dtype), return_dict=False)[0].float()
+        if self.guided:
+            negative, positive = output.chunk(2)
+            output = negative + self.guidance_scale * (positive - negative)
+        self._noisy, self._output, self._timestep = self.latents, output, timestep
+        self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
+
+    @torch.inference_mode()
+    def preview(self) -> NDArray[np.uint8]:
+        """What the first image is going to be, guessed after a step without the VAE: [4h, 4w] uint8."""
+        signal = self.scheduler.alphas_cumprod[int(self._timestep)].to(self._noisy)
+        prediction_type = self.scheduler.config.prediction_type
+        expected = predicted_original(self._noisy[:1], self._output[:1], signal, prediction_type)
+        return project_to_grey(expected, self.model.preview_projection)
+
+    def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, Any]:
+        """Each image's own generator, for those schedulers that add noise on the way."""
+        if "generator" not in inspect.signature(self.scheduler.step).parameters:
+            return {}
+        generators = [generator_for(seed) for seed in seeds]
+        for generator in generators:
+            torch.randn(shape, generator=generator)  # go on behind the starting noise, do not repeat it
+        return {"generator": generators}
+
+
+@torch.inference_mode()
+def decode(latents: Tensor, model: LoadedModel) -> list[NDArray[np.uint8] | None]:
+    """Turn finished latents into pictures.
+
+    Args:
+        latents: [B, C, h, w] float32, as the UNet gives them: multiplied by vae.config.scaling_factor.
+        model: whose VAE to use.
+    Returns:
+        For each row [H, W] uint8, or None where the result holds NaN or infinite values.
+    """
+    torch.set_flush_denormal(True)
+    vae = model.pipeline.vae
+    images = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+    return [to_uint8(image[None])[0] if bool(torch.isfinite(image).all()) else None for image in images]
+
+
+def predicted_original(sample: Tensor, model_output: Tensor, alpha_cumprod: Tensor, prediction_type: str) -> Tensor:
+    """The clean latents that the model expects at the end, seen from one step.
+
+    Args:
+        sample: [B, C, h, w], the noisy latents that went into the step.
+        model_output: [B, C, h, w], what the UNet said about them.
+        alpha_cumprod: scalar in [0, 1], share of signal at this timestep.
+        prediction_type: the scheduler's: "v_prediction", "epsilon" or "sample".
+    Source:
+        Salimans and Ho, Progressive Distillation (2022), appendix D.
+    """
+    signal, noise = alpha_cumprod.sqrt(), (1 - alpha_cumprod).sqrt()
+    if prediction_type == "v_prediction":
+        return signal * sample - noise * model_output
+    if prediction_type == "epsilon":
+        return (sample - noise * model_output) / signal.clamp(min=1e-3)
+    return model_output
+
+
+def project_to_grey(latents: Tensor, projection: tuple[tuple[float, ...], float] | None) -> NDArray[np.uint8]:
+    """A small grey picture of latents: one weighted sum of their channels, enlarged.
+
+    Args:
+        latents: [1, C, h, w] float32.
+        projection: weight of each channel and a bias, giving grey in [-1, 1]; None shows the channels' mean with its
+            contrast stretched.
+    Returns:
+        [4h, 4w] uint8.
+    """
+    if projection is None:
+        grey = latents.mean(dim=1, keepdim=True)
+        grey = (grey - grey.mean()) / (2.5 * grey.std()).clamp(min=1e-6)
+    else:
+        weights, bias = projection
+        grey = (latents * latents.new_tensor(weights).view(1, -1, 1, 1)).sum(dim=1, keepdim=True) + bias
+    height, width = grey.shape[-2:]
+    enlarged = resize(torch.nan_to_num(grey), (height * PREVIEW_UPSCALING, width * PREVIEW_UPSCALING))
+    return to_uint8(enlarged)[0]
