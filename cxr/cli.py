@@ -84,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 2 for anything that the user can put right.
     """
+    # Read when these libraries are imported: their remarks about optional parts are not for the user.
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
     try:
         arguments = build_parser().parse_args(argv)
         return int(arguments.run(arguments))

@@ -92,7 +92,7 @@ def test_png_says_twice_that_it_is_synthetic() -> None:
 
 def test_pixels_of_another_kind_are_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="uint8"):
-        encode_png(GeneratedImage(0, np.zeros((4, 4), np.uint16), RECIPE))  # type: ignore[arg-type]
+        encode_png(GeneratedImage(0, np.zeros((4, 4), np.uint16), RECIPE))
 
 
 def _png_with(recipe: str | None) -> bytes:
