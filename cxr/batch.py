@@ -102,11 +102,11 @@ def _run(
     failed = 0
     with _progress_bar(remaining) as bar:
         for job in remaining:
-            bar.set_postfix_str(f"{finished} of {total} images", refresh=False)
+            bar.set_description_str(f"{finished} of {total} images", refresh=False)
             for event in _make(job, folder, model, stop, bar):
                 finished += isinstance(event, ExportedFile)
                 failed += isinstance(event, FailedImage)
-                bar.set_postfix_str(f"{finished} of {total} images", refresh=False)
+                bar.set_description_str(f"{finished} of {total} images", refresh=False)
             if stop.event.is_set():
                 break
     facts = f"{finished} of {total} images in {folder.directory}, {finished - before} new"
@@ -137,8 +137,13 @@ def _make(
 
 
 def _progress_bar(remaining: Sequence[Job]) -> Any:
-    # disable=None: only on a terminal, so that logs stay short.
-    return tqdm(total=sum(map(_steps, remaining)), unit="step", disable=None, dynamic_ncols=True, file=sys.stderr)
+    return tqdm(
+        total=sum(map(_steps, remaining)),
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left",
+        disable=None,  # only on a terminal, so that logs stay short
+        dynamic_ncols=True,
+        file=sys.stderr,
+    )
 
 
 def _steps(job: Job) -> int:
