@@ -149,7 +149,8 @@ class ImageFolder:
                 files[image_index(file.path)] = file
         for path in sorted(self.directory.glob("*.png")):
             # A run was killed after the image got its name and before its line was written.
-            if IMAGE_NAME.fullmatch(path.name) and image_index(path) not in files and (adopted := adopt_image(path)):
+            ours = IMAGE_NAME.fullmatch(path.name) and path.is_file()
+            if ours and image_index(path) not in files and (adopted := adopt_image(path)):
                 files[image_index(path)] = adopted
         for path in self.directory.glob(f".*{PARTIAL_SUFFIX}"):
             name = path.name[1:].removesuffix(PARTIAL_SUFFIX)
