@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from cxr import __version__
 from cxr.errors import CxrError, RequestError
-from cxr.jobs import Job, parse_number, read_jobs
+from cxr.jobs import Job, parse_number, read_jobs, renamed
 from cxr.messages import say
 from cxr.schema import (
     MAX_ADAPTER_WEIGHT,
@@ -120,8 +120,7 @@ def checked_request(values: dict[str, Any]) -> GenerationRequest:
     try:
         return GenerationRequest(**values)
     except RequestError as error:
-        field, space, rest = str(error).partition(" ")
-        raise RequestError(OPTIONS.get(field, field) + space + rest) from error
+        raise RequestError(renamed(error, OPTIONS)) from error
 
 
 def _add_generate(commands: Any) -> None:

@@ -60,6 +60,12 @@ def parse_number(text: str) -> int | float:
         return float(text)
 
 
+def renamed(error: RequestError, names: Mapping[str, str]) -> str:
+    """The message of a request, with the field that it begins with under the name that the user knows."""
+    field, space, rest = str(error).partition(" ")
+    return names.get(field, field) + space + rest
+
+
 def read_jobs(path: str | Path, settings: Mapping[str, Any]) -> tuple[list[Job], tuple[str, ...]]:
     """Read a list of prompts.
 
@@ -93,7 +99,8 @@ def read_jobs(path: str | Path, settings: Mapping[str, Any]) -> tuple[list[Job],
         try:
             jobs.append(Job(total, _row_request(given, settings, total), source))
         except RequestError as error:
-            raise RequestError(f"{path.name} {source}: {error}") from error
+            fields = {field: column for column, field in COLUMNS.items()}
+            raise RequestError(f"{path.name} {source}: {renamed(error, fields)}") from error
         total += jobs[-1].request.num_images
         if total > MAX_TOTAL_IMAGES:
             raise RequestError(f"{path.name} asks for more than {MAX_TOTAL_IMAGES:,} images by {source}; split it")
