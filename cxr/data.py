@@ -1,0 +1,170 @@
+"""Folders of labelled radiographs -> records and pixels, split by patient and never by image.
+
+A folder holds images and one ``metadata.csv`` with the columns ``file_name, findings, age, sex, view, patient_id``.
+``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cxr.errors import DataError
+
+# The 14 findings of NIH ChestX-ray14, in the data set's own spelling (Wang et al., CVPR 2017).
+FINDINGS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Hernia",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pleural_Thickening",
+    "Pneumonia",
+    "Pneumothorax",
+)
+NO_FINDING = "No Finding"
+COLUMNS = ("file_name", "findings", "age", "sex", "view", "patient_id")
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """One image and what is known about it; None is unknown, an empty tuple of findings means "No Finding"."""
+
+    path: Path
+    findings: tuple[str, ...] | None
+    age: int | None
+    sex: str | None
+    view: str | None
+    patient_id: str
+
+
+def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
+    """Read the records of one or more folders, in the order of their tables.
+
+    Raises:
+        DataError: a folder, its table, a column or a listed image is missing, or a cell is not of its kind.
+    """
+    records: list[Radiograph] = []
+    for folder in folders:
+        table = Path(folder) / "metadata.csv"
+        if not table.is_file():
+            raise DataError(f"{table} is missing; a data folder holds images and a metadata.csv")
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+            if missing:
+                raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+            records += [_record(row, table, number) for number, row in enumerate(rows, start=2)]
+    if not records:
+        raise DataError("the data folders list no image")
+    return records
+
+
+def split_by_patient(
+    records: Sequence[Radiograph], validation_share: float = 0.05
+) -> tuple[list[Radiograph], list[Radiograph]]:
+    """Split into training and validation records so that no patient is in both.
+
+    The side is a hash of the patient id: it stays the same when folders are added or records reordered.
+
+    Args:
+        records: any number of radiographs.
+        validation_share: expected share of patients held out, 0 to 1.
+    Returns:
+        Training records and validation records.
+    """
+    sides: tuple[list[Radiograph], list[Radiograph]] = ([], [])
+    for record in records:
+        digest = hashlib.sha256(f"patient {record.patient_id}".encode()).digest()
+        held_out = int.from_bytes(digest[:8], "big") < validation_share * 2**64
+        sides[held_out].append(record)
+    return sides
+
+
+def load_pixels(records: Sequence[Radiograph]) -> dict[int, tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+    """Decode the images, grouped by their side length.
+
+    Returns:
+        Side length S -> (indices into ``records`` [N], pixels [N, S, S] uint8, 0 = black).
+    Raises:
+        DataError: an image cannot be read or is not square.
+    """
+    groups: dict[int, tuple[list[int], list[NDArray[np.uint8]]]] = {}
+    for index, record in enumerate(records):
+        pixels = read_grey(record.path)
+        if pixels.shape[0] != pixels.shape[1]:
+            raise DataError(
+                f"{record.path} is {pixels.shape[1]}x{pixels.shape[0]} pixels; training needs square images"
+            )
+        indices, images = groups.setdefault(pixels.shape[0], ([], []))
+        indices.append(index)
+        images.append(pixels)
+    return {side: (np.asarray(indices), np.stack(images)) for side, (indices, images) in sorted(groups.items())}
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Decode one image file as [H, W] uint8, 0 = black.
+
+    Raises:
+        DataError: the file is missing or is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _record(row: dict[str, str], table: Path, number: int) -> Radiograph:
+    path = table.parent / row["file_name"]
+    if not path.is_file():
+        raise DataError(f"{table} line {number} lists {row['file_name']}, which is not in the folder")
+    return Radiograph(
+        path=path,
+        findings=_findings(row["findings"], table, number),
+        age=_age(row["age"], table, number),
+        sex=_choice(row["sex"], ("F", "M"), "sex", table, number),
+        view=_choice(row["view"], ("AP", "PA"), "view", table, number),
+        patient_id=row["patient_id"],
+    )
+
+
+def _findings(cell: str, table: Path, number: int) -> tuple[str, ...] | None:
+    if not cell:
+        return None
+    if cell == NO_FINDING:
+        return ()
+    names = tuple(sorted(cell.split("|")))
+    unknown = [name for name in names if name not in FINDINGS]
+    if unknown:
+        raise DataError(f"{table} line {number}: finding {unknown[0]!r} is not one of {', '.join(FINDINGS)}")
+    return names
+
+
+def _age(cell: str, table: Path, number: int) -> int | None:
+    if not cell:
+        return None
+    if not cell.isdigit() or int(cell) > 120:
+        raise DataError(f"{table} line {number}: age {cell!r} is not a whole number from 0 to 120")
+    return int(cell)
+
+
+def _choice(cell: str, allowed: tuple[str, ...], name: str, table: Path, number: int) -> str | None:
+    if not cell:
+        return None
+    if cell not in allowed:
+        raise DataError(f"{table} line {number}: {name} {cell!r} is not one of {', '.join(allowed)}")
+    return cell

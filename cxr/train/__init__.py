@@ -1,0 +1,1 @@
+"""Training of the embedded model: autoencoder, then base, then LoRA."""

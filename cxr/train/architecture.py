@@ -1,0 +1,157 @@
+"""The small networks of the embedded model, each in one readable list.
+
+Sizes are for a laptop: 256x256 grey images, latents 32x32x4, about 34 M parameters in all.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel, UniPCMultistepScheduler
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+RESOLUTION = 256
+LATENT_CHANNELS = 4
+LATENT_SIZE = 32  # the autoencoder shrinks each side by 8
+TEXT_TOKENS = 77
+TEXT_WIDTH = 256
+
+
+def build_autoencoder() -> AutoencoderKL:
+    """[B, 1, 256, 256] in [-1, 1] <-> latents [B, 4, 32, 32].
+
+    No attention in the middle: it is trained on crops and used on whole images.
+    """
+    return AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 64, 128),
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=RESOLUTION,
+        force_upcast=False,
+    )
+
+
+class PatchDiscriminator(nn.Module):
+    """Tells sharp from painted detail, patch by patch (Isola et al., CVPR 2017).
+
+    It sees only what is left after a smooth 4x4 mean is taken away, so that contrast and brightness, which differ
+    between data folders, cannot give an image away.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 32, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(32, 64, 4, 2, 1),
+            nn.GroupNorm(8, 64),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(64, 128, 4, 2, 1),
+            nn.GroupNorm(8, 128),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(128, 1, 3, 1, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 1, H, W] in [-1, 1] -> one score a patch, [B, 1, H/8, W/8]; above 0 is sharp."""
+        coarse = nn.functional.avg_pool2d(images, 4)
+        smooth = nn.functional.interpolate(coarse, scale_factor=4.0, mode="bilinear")
+        # Detail is faint beside anatomy: 8 brings it to about unit size.
+        scores: Tensor = self.layers((images - smooth) * 8)
+        return scores
+
+
+def build_unet() -> UNet2DConditionModel:
+    """Noise and text -> velocity, on latents [B, 4, 32, 32]; attention from 16x16 down."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIZE,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(64, 128, 256, 256),
+        layers_per_block=1,
+        attention_head_dim=(1, 2, 4, 4),  # diffusers reads this as the number of heads: 64 channels a head
+        cross_attention_dim=TEXT_WIDTH,
+        norm_num_groups=16,
+    )
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Token ids [B, 77] -> embeddings [B, 77, 256]."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=TEXT_TOKENS,
+            projection_dim=TEXT_WIDTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_scheduler() -> UniPCMultistepScheduler:
+    """v-prediction down to zero signal at the last timestep (Lin et al., WACV 2024), 8 trailing steps by default."""
+    return UniPCMultistepScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        rescale_betas_zero_snr=True,
+        solver_order=2,
+    )
+
+
+class FindingsNetwork(nn.Module):
+    """A small residual network that reads labels off radiographs; the judge of prompt fidelity.
+
+    [B, 1, 128, 128] in [-1, 1] -> one logit a label, [B, num_labels].
+    """
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        widths = (24, 48, 96, 160, 224)
+        stages: list[nn.Module] = [nn.Conv2d(1, widths[0], 5, 2, 2)]
+        for before, after in pairwise(widths):
+            stages += [_Residual(before), nn.GroupNorm(8, before), nn.SiLU(), nn.Conv2d(before, after, 3, 2, 1)]
+        stages += [_Residual(widths[-1]), nn.GroupNorm(8, widths[-1]), nn.SiLU()]
+        self.features = nn.Sequential(*stages)
+        self.head = nn.Linear(2 * widths[-1], num_labels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.features(images)
+        # The mean tells diffuse findings, the maximum focal ones.
+        logits: Tensor = self.head(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
+        return logits
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, 1, 1),
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, 1, 1),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        result: Tensor = maps + self.layers(maps)
+        return result

@@ -1,0 +1,180 @@
+"""Labels -> prompts as people write them, and the tokenizer that knows exactly these words.
+
+Captions are coarse and many images share one: unique captions make a diffusion model memorise patients
+(arXiv 2310.02664). Attributes are left out at random, so that each also works alone.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTokenizer
+
+from cxr.data import FINDINGS, Radiograph
+from cxr.train.architecture import TEXT_TOKENS
+
+FINDING_PHRASES: dict[str, tuple[str, ...]] = {
+    "Atelectasis": ("atelectasis", "atelectasis", "atelectatic changes", "lung volume loss"),
+    "Cardiomegaly": ("cardiomegaly", "cardiomegaly", "an enlarged heart", "enlarged cardiac silhouette"),
+    "Consolidation": ("consolidation", "consolidation", "airspace consolidation", "lung consolidation"),
+    "Edema": ("edema", "pulmonary edema", "pulmonary oedema", "oedema"),
+    "Effusion": ("effusion", "pleural effusion", "pleural effusion", "pleural fluid", "pleural effusions"),
+    "Emphysema": ("emphysema", "emphysema", "emphysematous lungs", "hyperinflated lungs"),
+    "Fibrosis": ("fibrosis", "pulmonary fibrosis", "lung fibrosis", "fibrotic changes"),
+    "Hernia": ("hernia", "hiatal hernia", "hiatus hernia", "diaphragmatic hernia"),
+    "Infiltration": ("infiltration", "infiltrates", "infiltrate", "pulmonary infiltrates", "lung infiltration"),
+    "Mass": ("mass", "a lung mass", "lung mass", "pulmonary mass", "a tumor", "tumour"),
+    "Nodule": ("nodule", "a lung nodule", "pulmonary nodule", "lung nodules", "nodules"),
+    "Pleural_Thickening": ("pleural thickening", "pleural thickening", "thickened pleura"),
+    "Pneumonia": ("pneumonia", "pneumonia", "pneumonia", "lung infection"),
+    "Pneumothorax": ("pneumothorax", "pneumothorax", "a collapsed lung", "collapsed lung"),
+}
+NORMAL_PHRASES = ("no findings", "no finding", "normal lungs", "clear lungs", "no acute abnormality", "no abnormality")
+NORMAL_WORDS = ("normal", "normal", "healthy", "unremarkable")
+MODALITIES = ("chest x-ray", "chest x-ray", "chest radiograph", "cxr", "frontal chest x-ray", "x-ray of the chest")
+VIEW_PHRASES = {
+    "PA": ("PA view", "PA view", "PA", "posteroanterior view", "PA projection"),
+    "AP": ("AP view", "AP view", "AP", "anteroposterior view", "AP portable", "portable AP view"),
+}
+SHOWING = ("with", "with", "showing", "demonstrating", "and")
+# Function words that people write around the words of the captions; they carry no label.
+FILLERS = "the an in is has this image of who lungs heart thorax years"
+SUBJECTS = {
+    "M": ("man", "man", "male", "male patient", "gentleman", "man"),
+    "F": ("woman", "woman", "female", "female patient", "lady", "woman"),
+    None: ("patient", "person", "adult", "patient"),
+}
+CHILDREN = {"M": ("boy", "male child"), "F": ("girl", "female child"), None: ("child", "patient")}
+
+
+def caption(
+    record: Radiograph, chance: random.Random, *, findings: bool, keep: float = 0.8, empty_share: float = 0.1
+) -> str:
+    """Write one prompt for a radiograph.
+
+    Args:
+        record: the labels.
+        chance: source of all choices.
+        findings: name findings (or their absence); without them only anatomy, view, sex and age are told.
+        keep: probability that each known attribute is told at all.
+        empty_share: probability of the empty prompt, which classifier-free guidance needs.
+    Returns:
+        The prompt; "" for the empty one.
+    """
+    if chance.random() < empty_share:
+        return ""
+    age = record.age if chance.random() < keep else None
+    sex = record.sex if chance.random() < keep else None
+    view = chance.choice(VIEW_PHRASES[record.view]) if record.view and chance.random() < 0.75 * keep else ""
+    shown = _finding_phrases(record, chance) if findings and chance.random() < 0.95 else []
+    normal = findings and record.findings == () and not shown
+    subject = _subject(age, sex, chance)
+    writers = (_sentence, _sentence, _list, _list, _of_subject)
+    return chance.choice(writers)(subject, view, shown, normal, chance)
+
+
+def _sentence(subject: str, view: str, shown: list[str], normal: bool, chance: random.Random) -> str:
+    """A 55-year-old man with pneumonia, PA view."""
+    article = "An" if subject[0] in "aeiou8" or subject[:2] in ("11", "18") else "A"
+    if normal and chance.random() < 0.4:
+        subject, article, normal = f"{chance.choice(NORMAL_WORDS)} {subject}", "A", False
+    shown = shown or ([chance.choice(NORMAL_PHRASES)] if normal else [])
+    text = f"{article} {subject}" + (f" with {' and '.join(shown)}" if shown else "")
+    return f"{text}, {view}" if view else text
+
+
+def _list(subject: str, view: str, shown: list[str], normal: bool, chance: random.Random) -> str:
+    """Chest X-ray, PA view, 60-year-old woman, emphysema."""
+    modality = chance.choice(MODALITIES)
+    if normal and chance.random() < 0.6:
+        modality, normal = f"{chance.choice(NORMAL_WORDS)} {modality}", False
+    middle = [part for part in (view, subject) if part and not (part == "patient" and chance.random() < 0.9)]
+    if chance.random() < 0.3:
+        middle.reverse()
+    end = shown or ([chance.choice(NORMAL_PHRASES)] if normal else [])
+    parts = [modality, *middle, *end] if chance.random() < 0.85 else [*end, modality, *middle]
+    return ", ".join(parts)
+
+
+def _of_subject(subject: str, view: str, shown: list[str], normal: bool, chance: random.Random) -> str:
+    """PA chest radiograph of a 40-year-old woman showing nodules."""
+    modality = chance.choice(MODALITIES)
+    if view and chance.random() < 0.6:
+        modality, view = f"{view.replace(' view', '')} {modality}", ""
+    if normal and chance.random() < 0.6:
+        modality, normal = f"{chance.choice(NORMAL_WORDS)} {modality}", False
+    shown = shown or ([chance.choice(NORMAL_PHRASES)] if normal else [])
+    text = f"{modality} of a {subject}"
+    text += f" {chance.choice(SHOWING[:4])} {' and '.join(shown)}" if shown else ""
+    return f"{text}, {view}" if view else text
+
+
+def _finding_phrases(record: Radiograph, chance: random.Random) -> list[str]:
+    if not record.findings:
+        return []
+    names = list(record.findings)
+    chance.shuffle(names)
+    if len(names) > 1 and chance.random() < 0.3:
+        names = names[: chance.randint(1, len(names))]
+    return [chance.choice(FINDING_PHRASES[name]) for name in names]
+
+
+def _subject(age: int | None, sex: str | None, chance: random.Random) -> str:
+    grown = age is None or age >= 16
+    noun = chance.choice((SUBJECTS if grown else CHILDREN)[sex])
+    if age is None:
+        return noun
+    vague = _vague_age(age)
+    if vague and chance.random() < 0.15:
+        return f"{vague} {noun}"
+    forms = (f"{age}-year-old {noun}",) * 4 + (f"{age} year old {noun}", f"{age} yo {noun}", f"{noun} aged {age}")
+    return chance.choice(forms)
+
+
+def _vague_age(age: int) -> str:
+    if 16 <= age < 20:
+        return "teenage"
+    if 20 <= age < 35:
+        return "young"
+    if 40 <= age < 60:
+        return "middle-aged"
+    return "elderly" if age >= 68 else ""
+
+
+def known_words() -> list[str]:
+    """Every word that a caption can hold, lower case, sorted."""
+    phrases = [*FINDINGS, *NORMAL_PHRASES, *NORMAL_WORDS, *MODALITIES, *SHOWING, FILLERS]
+    for table in (FINDING_PHRASES, VIEW_PHRASES, SUBJECTS, CHILDREN):
+        for choices in table.values():
+            phrases += choices
+    return sorted(set(re.findall(r"[a-z]+", " ".join(phrases).lower())))
+
+
+def build_tokenizer(words: Sequence[str] | None = None) -> CLIPTokenizer:
+    """A CLIP tokenizer in which each given word is one token, and any other text falls apart into letters.
+
+    So a word is known to the model exactly when it is a single token.
+
+    Args:
+        words: lower-case words; by default those of the captions.
+    """
+    # CLIP's vocabulary: each byte as a letter, each byte as the last letter of a word, merges, special tokens.
+    letters = sorted(ByteLevel.alphabet())
+    tokens = letters + [f"{letter}</w>" for letter in letters]
+    merges: list[tuple[str, str]] = []
+    for word in known_words() if words is None else words:
+        parts = [*word[:-1], f"{word[-1]}</w>"]
+        while len(parts) > 1:
+            # Joining from the right makes pieces ("ray</w>") that are whole words only by chance.
+            pair = (parts[-2], parts[-1])
+            joined = "".join(pair)
+            if joined not in tokens:
+                tokens.append(joined)
+            if pair not in merges:
+                merges.append(pair)
+            parts[-2:] = [joined]
+    vocabulary = {token: index for index, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TEXT_TOKENS)
