@@ -1,0 +1,15 @@
+"""Start the page; ``python app.py --help`` tells the options. On Hugging Face Spaces this file is the whole Space."""
+
+import sys
+
+from cxr.ui.launch import parse_arguments, prepare_environment, serve
+
+settings = parse_arguments(sys.argv[1:] if __name__ == "__main__" else [])
+prepare_environment()
+
+from cxr.ui.layout import build_page  # noqa: E402  gradio reads the environment when it is imported
+
+demo = build_page(settings.choice)
+
+if __name__ == "__main__":
+    serve(demo, settings)

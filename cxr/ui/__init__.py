@@ -1,0 +1,1 @@
+"""The web page and its programming interface; the only package that imports gradio."""

@@ -1,0 +1,194 @@
+"""Widget values -> request, results -> widgets. What a user is meant to see of an error becomes ``gr.Error``."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from cxr.errors import CxrError
+from cxr.schema import GenerationRequest
+from cxr.ui import status
+from cxr.ui.examples import Example
+from cxr.ui.jobs import Job, ModelChoice, load_model_for, run_job
+from cxr.ui.threads import iterate_in_thread, watch_client
+from cxr.ui.view import JobView, gallery_items, grid_shape
+
+RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough to be copied by hand
+ERROR_DURATION_S = 20
+BUSY = "Its queue is full and nothing was started. Nothing you typed is lost; try again in a minute."
+CRASHED = "Something went wrong inside the program; its log holds the details. Nothing you typed is lost."
+
+
+@contextlib.contextmanager
+def errors_for_users() -> Iterator[None]:
+    """Turn errors that were written for users into gradio's; leave faults of the program with their trace."""
+    try:
+        yield
+    except CxrError as error:
+        raise gr.Error(str(error), duration=ERROR_DURATION_S, print_exception=False) from error
+
+
+class Handlers:
+    """What the page's events do.
+
+    Args:
+        choice: which model and LoRA answer.
+        examples: the shipped pictures, in the order in which they are shown.
+    """
+
+    def __init__(self, choice: ModelChoice, examples: Sequence[Example]) -> None:
+        self.choice = choice
+        self.examples = examples
+
+    def describe_model(self) -> Generator[str, None, None]:
+        """Say which model answers; waits for it if it is still being loaded."""
+        yield status.describe_model(self.choice)
+        try:
+            info = load_model_for(self.choice).info
+        except CxrError as error:
+            yield status.describe_model(self.choice, problem=str(error))
+        else:
+            yield status.describe_model(self.choice, info)
+
+    def start(
+        self,
+        prompt: str,
+        negative_prompt: str,
+        seed: int,
+        randomise: bool,
+        num_inference_steps: int,
+        num_images: int,
+        guidance_scale: float,
+        adapter_weight: float,
+    ) -> tuple[Any, ...]:
+        """Check what was typed and get the page ready; a mistake is said before anything on the page changes.
+
+        Returns:
+            Values for (job, seed, status, gallery, ZIP button, facts, generate button, stop button).
+        """
+        if randomise:
+            seed = secrets.randbelow(RANDOM_SEED_LIMIT)
+        with errors_for_users():
+            request = GenerationRequest(
+                prompt, negative_prompt, seed, num_inference_steps, num_images, guidance_scale, adapter_weight
+            )
+        waiting = status.panel("Waiting for the model…", "one request at a time", tone="busy")
+        columns, rows = grid_shape(request.num_images)
+        gallery = gr.Gallery(value=None, columns=columns, rows=rows, selected_index=None)
+        idle_zip = gr.DownloadButton(value=None, interactive=False)
+        buttons = gr.Button(interactive=False), gr.Button(interactive=True)
+        return Job(request), request.seed, waiting, gallery, idle_zip, None, *buttons
+
+    def run(self, job: Job) -> Generator[tuple[Any, ...], None, None]:
+        """Make the images of a job and show them as they form.
+
+        Yields:
+            Values for (status, gallery, ZIP button, facts, model line).
+        """
+        if job.started or job.stop.is_set():
+            # Stopped while it waited in the queue, or a newer request of the same page has come first.
+            yield (gr.skip(),) * 5
+            return
+        job.started = True
+        view = JobView(self.choice)
+        try:
+            with contextlib.closing(run_job(job.request, self.choice, job.stop)) as states:
+                for state in states:
+                    yield view.show(state)
+        except CxrError as error:
+            yield status.panel("That did not work", tone="bad", notes=[str(error)]), *(gr.skip(),) * 4
+            with errors_for_users():
+                raise
+        except Exception:
+            job.crashed = True
+            raise
+        finally:
+            job.ended = True
+            view.remove_previews()
+
+    def stop(self, job: Job | None) -> tuple[Any, ...]:
+        """Ask a job to end. Returns values for (status, generate button, stop button)."""
+        if job is None:
+            return (gr.skip(),) * 3
+        job.stop.set()
+        if job.started:
+            return status.panel("Stopping…", tone="busy"), gr.skip(), gr.Button(interactive=False)
+        # Its place in the queue remains, but does nothing when its turn comes.
+        return status.panel("Stopped before it began"), gr.Button(interactive=True), gr.Button(interactive=False)
+
+    def settle(self, job: Job | None) -> tuple[Any, ...]:
+        """Give the buttons back when a job is over, and say so if it never ran or broke.
+
+        Returns:
+            Values for (status, generate button, stop button).
+        """
+        panel: Any = gr.skip()
+        if job is not None and job.crashed:
+            panel = status.panel("That did not work", tone="bad", notes=[CRASHED])
+        elif job is not None and not job.started and not job.stop.is_set():
+            panel = status.panel("The model is busy", tone="bad", notes=[BUSY])
+        return panel, gr.Button(interactive=True), gr.Button(interactive=False)
+
+    def fill_from_example(self, event: gr.SelectData) -> tuple[Any, ...]:
+        """Fill the whole form with the recipe of the picture that was clicked."""
+        recipe = self.examples[event.index].recipe
+        return (
+            recipe.prompt,
+            recipe.negative_prompt,
+            recipe.seed,
+            False,
+            recipe.num_inference_steps,
+            1,
+            recipe.guidance_scale,
+            recipe.adapter_weight,
+        )
+
+    async def generate(
+        self,
+        prompt: str,
+        negative_prompt: str,
+        seed: int,
+        num_inference_steps: int,
+        num_images: int,
+        guidance_scale: float,
+        adapter_weight: float,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
+    ) -> AsyncGenerator[tuple[list[tuple[str, str]], str | None, dict[str, Any]], None]:
+        """Make synthetic chest radiographs from a description. Not for diagnosis.
+
+        Image k is made from seed + k, so every image can be made again by itself. Results arrive one image at a time;
+        the last one also has the ZIP.
+
+        Args:
+            prompt: what the images should show, for example "A 55-year-old man with pneumonia"; up to 2,000 characters.
+            negative_prompt: what they should not show; may be empty.
+            seed: seed of the first image, 0 to 2**53 - 1.
+            num_inference_steps: denoising steps, 1 to 100.
+            num_images: images to make, 1 to 64.
+            guidance_scale: how closely to follow the prompt, 1 (no guidance) to 20.
+            adapter_weight: strength of the clinical LoRA, 0 (the base model alone) to 2.
+            progress: filled in by gradio; the share of denoising steps that are done.
+        Returns:
+            Lossless grey PNGs with their seed as caption; the path of a ZIP with the same files, metadata.jsonl and
+            manifest.json; a dictionary of facts: seeds, seconds, model, adapter, failures, notes.
+        """
+        with errors_for_users():
+            request = GenerationRequest(
+                prompt, negative_prompt, seed, num_inference_steps, num_images, guidance_scale, adapter_weight
+            )
+            num_shown = 0
+            states = iterate_in_thread(run_job(request, self.choice), watch_client())
+            async with contextlib.aclosing(states):
+                async for state in states:
+                    if state.progress is not None:
+                        progress(state.progress.fraction, desc=f"image {state.progress.image_index + 1}")
+                    if state.stage == "finished":
+                        yield gallery_items(state), str(state.archive), state.facts
+                    elif num_shown < len(state.images) < request.num_images:
+                        # The last image comes together with the ZIP.
+                        num_shown = len(state.images)
+                        yield gallery_items(state), None, state.facts

@@ -1,0 +1,195 @@
+"""One request from the loading of the model to the ZIP, told step by step. Knows nothing of widgets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cxr.errors import GenerationError, OutputError
+from cxr.schema import (
+    SYNTHETIC_NOTICE,
+    ExportedFile,
+    FailedImage,
+    GeneratedImage,
+    GenerationRequest,
+    ModelInfo,
+    StepProgress,
+)
+from cxr.ui.spaces_gpu import on_gpu
+
+if TYPE_CHECKING:
+    from cxr.models import LoadedModel
+
+PREVIEW_EVERY = 2  # denoising steps
+
+Stage = Literal["loading", "running", "stopped", "finished"]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which base model and LoRA the page was started with, as ``load_model`` takes them."""
+
+    model: str | None = None
+    adapter: str | None = "default"
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What is known about one request so far.
+
+    ``elapsed_s`` counts from the moment the model was ready. ``folder`` is the job's own temporary folder, and
+    ``archive`` the ZIP in it, there once the job has ended.
+    """
+
+    request: GenerationRequest
+    stage: Stage = "loading"
+    progress: StepProgress | None = None
+    images: tuple[ExportedFile, ...] = ()
+    failures: tuple[FailedImage, ...] = ()
+    notes: tuple[str, ...] = ()
+    info: ModelInfo | None = None
+    folder: Path | None = None
+    archive: Path | None = None
+    elapsed_s: float = 0.0
+
+    @property
+    def num_settled(self) -> int:
+        """Images that are finished or have failed."""
+        return len(self.images) + len(self.failures)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The part of the result that is not a picture, for programs."""
+        return {
+            "seeds": [file.metadata["seed"] for file in self.images],
+            "seconds": round(self.elapsed_s, 3),
+            "model": self.info.model if self.info else None,
+            "model_revision": self.info.model_revision if self.info else None,
+            "adapter": self.info.adapter if self.info else None,
+            "adapter_weight": self.request.adapter_weight,
+            "num_inference_steps": self.request.num_inference_steps,
+            "guidance_scale": self.request.guidance_scale,
+            "failures": [{"seed": failed.seed, "reason": failed.reason} for failed in self.failures],
+            "notes": list(self.notes),
+            "stopped": self.stage == "stopped",
+            "notice": SYNTHETIC_NOTICE,
+        }
+
+
+@dataclass
+class Job:
+    """A request of one visitor and the wish to end it; lives in the visitor's session."""
+
+    request: GenerationRequest
+    stop: threading.Event = field(default_factory=threading.Event)
+    started: bool = False
+    ended: bool = False
+    crashed: bool = False
+
+
+def load_model_for(choice: ModelChoice) -> LoadedModel:
+    """Load the model, or return the one that is loaded already."""
+    from cxr.models import get_model  # torch takes seconds to import, and the page should be up before that
+
+    return get_model(choice.model, choice.adapter)
+
+
+def run_job(
+    request: GenerationRequest, choice: ModelChoice, stop: threading.Event | None = None
+) -> Generator[JobState, None, None]:
+    """Make the images of a request and pack them.
+
+    Args:
+        request: what to make.
+        choice: which model makes it.
+        stop: once set, the job ends within one denoising step and packs the finished images.
+    Yields:
+        The state after every denoising step and every image; the last one is "finished" or "stopped".
+    Raises:
+        CxrError: no model, no space, or not one image came out.
+    """
+    state = JobState(request)
+    yield state
+    model = load_model_for(choice)
+    folder = new_run_folder()
+    state = replace(state, stage="running", info=model.info, notes=_notes(request, model), folder=folder)
+    stopped = False
+    with contextlib.closing(_make_images(state, choice, folder)) as states:
+        for state in states:
+            yield state
+            if stop is not None and stop.is_set():
+                stopped = state.num_settled < request.num_images
+                break
+    if state.failures and not state.images and not stopped:
+        raise GenerationError(f"not one image came out: {state.failures[0].reason}")
+    archive = _pack(state, folder)
+    yield replace(state, stage="stopped" if stopped else "finished", progress=None, archive=archive)
+
+
+def new_run_folder() -> Path:
+    """Make the folder of one job; it lies where gradio deletes old files by itself."""
+    root = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio") / "runs"
+    folder = root / secrets.token_hex(16)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"no temporary folder can be made in {root}: {error.strerror}") from error
+    for old in root.iterdir():
+        if old != folder:
+            with contextlib.suppress(OSError):
+                old.rmdir()  # removes empty folders only: those whose files have been deleted by age
+    return folder
+
+
+def _make_images(state: JobState, choice: ModelChoice, folder: Path) -> Generator[JobState, None, None]:
+    from cxr.export.folder import ImageFolder
+
+    started_s = time.monotonic()
+    with ImageFolder(folder / "images") as writer, contextlib.closing(_generate(state.request, choice)) as events:
+        for event in events:
+            if isinstance(event, GeneratedImage):
+                state = replace(state, images=(*state.images, writer.write(event)), progress=None)
+            elif isinstance(event, FailedImage):
+                state = replace(state, failures=(*state.failures, event), progress=None)
+            else:
+                state = replace(state, progress=event)
+            state = replace(state, elapsed_s=time.monotonic() - started_s)
+            yield state
+
+
+@on_gpu
+def _generate(
+    request: GenerationRequest, choice: ModelChoice
+) -> Generator[StepProgress | GeneratedImage | FailedImage, None, None]:
+    # Takes the choice, not the model: on ZeroGPU the arguments travel to another process.
+    from cxr.generate import generate
+
+    yield from generate(request, load_model_for(choice), preview_every=PREVIEW_EVERY)
+
+
+def _pack(state: JobState, folder: Path) -> Path | None:
+    from cxr.export.archive import write_zip
+
+    if not state.images:
+        return None
+    name = f"chest-xrays_{state.request.seed}_{len(state.images)}.zip"
+    return write_zip(folder / name, state.images).path
+
+
+def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
+    from cxr.prompts import inspect_prompt
+
+    tokenizer = model.pipeline.tokenizer
+    notes = inspect_prompt(request.prompt, tokenizer).notes
+    if request.negative_prompt.strip():
+        negative_notes = inspect_prompt(request.negative_prompt, tokenizer).notes
+        notes += tuple(f"Negative prompt: {note}" for note in negative_notes)
+    return notes

@@ -1,0 +1,105 @@
+"""The small pieces of HTML on the page. Whatever came from a user or a file is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Literal
+
+from cxr.schema import ModelInfo
+from cxr.ui.jobs import JobState, ModelChoice
+
+Tone = Literal["quiet", "busy", "good", "bad"]
+
+HEADER = """
+<header class="cxr-header">
+  <div>
+    <h1><span class="cxr-mark" aria-hidden="true"></span>CXR Studio</h1>
+    <p>Describe a chest radiograph in words; get synthetic ones, each with a seed that makes it again.</p>
+  </div>
+  <p class="cxr-badge">Synthetic images. Not for diagnosis.</p>
+</header>
+"""
+
+FOOTER = """
+<p class="cxr-footer">Every image comes out of a generative model and shows no real person. Do not enter patient data.
+Prompts are not logged; images stay on this server for about an hour and carry their whole recipe in the PNG.</p>
+"""
+
+
+def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "quiet", notes: Sequence[str] = ()) -> str:
+    """The status panel: always the same height, whatever it says.
+
+    Args:
+        title: what is going on, in a few words.
+        detail: at the right end, for example the time left.
+        fraction: share of the work done, 0 to 1.
+        tone: "quiet", "busy", "good" or "bad".
+        notes: sentences below the bar.
+    """
+    percent = round(100 * min(max(fraction, 0.0), 1.0))
+    # Each step's text would be too much for a screen reader; outcomes and notes are read out.
+    live = ' role="status"' if tone in ("good", "bad") else ""
+    lines = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return (
+        f'<div class="cxr-status cxr-{tone}">'
+        f'<div class="cxr-line"{live}><strong>{escape(title)}</strong><span>{escape(detail)}</span></div>'
+        f'<div class="cxr-bar" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><div style="width:{percent}%"></div></div>'
+        f'<ul class="cxr-notes" aria-live="polite">{lines}</ul></div>'
+    )
+
+
+def describe_state(state: JobState) -> str:
+    """The status panel for a job."""
+    failed = [f"Seed {failure.seed} failed: {failure.reason}" for failure in state.failures]
+    notes = (*failed, *state.notes)
+    count = len(state.images)
+    if state.stage == "loading":
+        return panel("Loading the model…", "a few seconds, once", tone="busy")
+    if state.stage == "finished":
+        detail = f"{state.elapsed_s:.1f} s"
+        return panel(f"{_images(count)} ready", detail, 1.0, "bad" if failed else "good", notes)
+    if state.stage == "stopped":
+        kept = f"{_images(count)} kept" if count else "no image was finished"
+        return panel(f"Stopped: {kept}", "", state.num_settled / state.request.num_images, "quiet", notes)
+    return _describe_running(state, notes)
+
+
+def describe_model(choice: ModelChoice, info: ModelInfo | None = None, problem: str = "") -> str:
+    """The line that says which model and which LoRA answer."""
+    if problem:
+        return f'<p class="cxr-model cxr-bad"><b>Model not available.</b> {escape(problem)}</p>'
+    if info is None:
+        text = f"Model <b>{escape(_short(choice.model or 'embedded'))}</b> · loading…"
+    else:
+        adapter = "no LoRA" if info.adapter == "none" else f"LoRA <b>{escape(info.adapter)}</b>"
+        text = (
+            f"Model <b>{escape(info.model)}</b> · {adapter} · {info.resolution} × {info.resolution} px · "
+            f"{escape(info.scheduler)} · {escape(info.weight_dtype)} on {escape(info.device)}"
+        )
+    return f'<p class="cxr-model">{text}</p>'
+
+
+def _describe_running(state: JobState, notes: Sequence[str]) -> str:
+    progress, request = state.progress, state.request
+    if progress is None:
+        done = state.num_settled
+        return panel(f"Image {done} of {request.num_images} is done", "", done / request.num_images, "busy", notes)
+    title = f"Image {progress.image_index + 1} of {progress.num_images} · step {progress.step} of "
+    detail = "" if progress.remaining_s is None else f"{_seconds(progress.remaining_s)} left"
+    return panel(f"{title}{progress.num_inference_steps}", detail, progress.fraction, "busy", notes)
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds >= 90:
+        return f"about {round(seconds / 60)} min"
+    return f"about {max(1, round(seconds))} s"
+
+
+def _short(model: str) -> str:
+    return model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]  # never a whole path of this machine
