@@ -15,19 +15,27 @@ from cxr.lora_file import LoraFile, LoraLayer, peft_key
 ADAPTER_NAME = "cxr"  # peft's internal name; one LoRA at a time
 
 
-def attach(pipeline: StableDiffusionPipeline, file: LoraFile, name: str) -> None:
-    """Load the LoRA's layers into the UNet and the text encoder.
+def check_fits(pipeline: StableDiffusionPipeline, file: LoraFile, name: str) -> None:
+    """Raise unless the model has every layer of the LoRA in the same size; changes nothing.
 
     Args:
-        pipeline: one without a LoRA; changed only when every layer of the file fits.
+        pipeline: with or without a LoRA of its own.
         file: the checked file.
         name: what to call it in messages.
     Raises:
         AdapterError: it was made for another model.
     """
+    for layer in file.layers:
+        _check_layer(pipeline, _in_model(pipeline, layer), name)
+
+
+def attach(pipeline: StableDiffusionPipeline, file: LoraFile, name: str) -> None:
+    """Load the LoRA's layers into the UNet and the text encoder; arguments as for ``check_fits``, which comes first.
+
+    Raises:
+        AdapterError: peft refused it; the pipeline is without a LoRA again.
+    """
     layers = tuple(_in_model(pipeline, layer) for layer in file.layers)
-    for layer in layers:
-        _check_fits(pipeline, layer, name)
     state = {_in_model_key(pipeline, key): value for key, value in safetensors.torch.load(file.content).items()}
     try:
         for component, load in (
@@ -78,12 +86,13 @@ def _in_model(pipeline: StableDiffusionPipeline, layer: LoraLayer) -> LoraLayer:
     return dataclasses.replace(layer, module=name.removeprefix(f"{layer.component}."))
 
 
-def _check_fits(pipeline: StableDiffusionPipeline, layer: LoraLayer, name: str) -> None:
+def _check_layer(pipeline: StableDiffusionPipeline, layer: LoraLayer, name: str) -> None:
     """Raise unless the layer exists in the model with matching sizes."""
     try:
         module = getattr(pipeline, layer.component).get_submodule(layer.module)
     except AttributeError as error:
         raise AdapterError(f"LoRA {name!r} is for another model: this one has no layer {layer.module!r}") from error
+    module = getattr(module, "base_layer", module)  # peft wraps a layer that has a LoRA already
     if not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
         raise AdapterError(f"LoRA {name!r} is for another model: its layer {layer.module!r} cannot take a LoRA here")
     out_size, in_size, *kernel = module.weight.shape

@@ -40,13 +40,26 @@ def check_files(preset: Preset) -> None:
     for choices in REQUIRED_FILES:
         if not any((preset.folder / name).is_file() for name in choices):
             raise ModelError(f"model {preset.name!r} is incomplete: {choices[0]} is missing in its folder")
-    try:
-        index = json.loads((preset.folder / "model_index.json").read_text(encoding="utf-8"))
-        classes = {name: index[name][1] for name in COMPONENT_CLASSES}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ModelError(f"model {preset.name!r} has an unreadable model_index.json") from error
+    settings = {name: _read_json(preset, name) for (name, *_) in REQUIRED_FILES if _is_settings(preset.folder / name)}
+    index = settings["model_index.json"]
+    classes = {name: (index.get(name) or [None])[-1] for name in COMPONENT_CLASSES}
     if index.get("_class_name") != "StableDiffusionPipeline" or classes != COMPONENT_CLASSES:
-        raise ModelError(f"model {preset.name!r} is not a StableDiffusionPipeline with {COMPONENT_CLASSES}")
+        expected = ", ".join(COMPONENT_CLASSES.values())
+        raise ModelError(f"model {preset.name!r} is not a StableDiffusionPipeline made of {expected}")
+
+
+def _is_settings(path: Path) -> bool:
+    return path.suffix == ".json" and path.is_file()
+
+
+def _read_json(preset: Preset, name: str) -> dict[str, Any]:
+    try:
+        settings = json.loads((preset.folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"model {preset.name!r} has an unreadable {name}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ModelError(f"model {preset.name!r} has an unreadable {name}: it is not a JSON object")
+    return settings
 
 
 def read_pipeline(preset: Preset) -> StableDiffusionPipeline:

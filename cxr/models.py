@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from cxr.adapters import describe_adapter, list_adapters, read_adapter
-from cxr.attach import ADAPTER_NAME, attach
+from cxr.attach import ADAPTER_NAME, attach, check_fits
 from cxr.devices import choose_device, choose_unet_dtype
 from cxr.model_files import check_files, folder_sha256, read_pipeline, read_preview_projection
 from cxr.presets import Preset, find_preset
@@ -79,6 +79,7 @@ class LoadedModel:
             AdapterError: unknown, unreadable, unsafe, or made for another model.
         """
         file = read_adapter(source)
+        check_fits(self.pipeline, file.lora, file.info.name)
         self.unload_adapter()
         attach(self.pipeline, file.lora, file.info.name)
         cast(self.pipeline.unet, self.weight_dtype)

@@ -80,7 +80,8 @@ class Denoiser:
     @torch.inference_mode()
     def preview(self) -> NDArray[np.uint8]:
         """What the first image is going to be, guessed after a step without the VAE: [4h, 4w] uint8."""
-        signal = self.scheduler.alphas_cumprod[int(self._timestep)].to(self._noisy)
+        # With 61 trailing steps diffusers' rounding adds a 62nd at timestep -1.
+        signal = self.scheduler.alphas_cumprod[max(int(self._timestep), 0)].to(self._noisy)
         prediction_type = self.scheduler.config.prediction_type
         expected = predicted_original(self._noisy[:1], self._output[:1], signal, prediction_type)
         return project_to_grey(expected, self.model.preview_projection)

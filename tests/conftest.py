@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when torch is imported
 
@@ -130,34 +132,48 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_lora(
-    pipeline: StableDiffusionPipeline, folder: Path, *, rank: int, alpha: float, metadata: bool = True
+LORA_TARGETS = {"unet": ["to_q", "to_k", "to_v", "to_out.0"], "text_encoder": ["q_proj", "v_proj"]}
+
+
+def write_lora(
+    pipeline: StableDiffusionPipeline,
+    folder: Path,
+    *,
+    rank: int,
+    alpha: float,
+    metadata: bool = True,
+    parts: tuple[str, ...] = ("unet", "text_encoder"),
 ) -> Path:
-    """Write a LoRA with non-zero weights for the pipeline's UNet and text encoder; returns the file."""
-    unet_config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
-    text_config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["q_proj", "v_proj"])
-    layers: dict[str, dict[str, torch.Tensor]] = {}
+    """Write a LoRA with non-zero weights for parts of the pipeline, which is left without one; returns the file."""
+    saved: dict[str, Any] = {}
     noise = torch.Generator().manual_seed(1)
-    for name, config in {"unet": unet_config, "text_encoder": text_config}.items():
-        component = getattr(pipeline, name)
+    for part in parts:
+        component = getattr(pipeline, part)
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS[part])
         component.add_adapter(config, "default")
         state = get_peft_model_state_dict(component, adapter_name="default")
         # A fresh LoRA has B = 0 and changes nothing; trained ones do not.
-        layers[name] = {key: torch.randn(value.shape, generator=noise) * 0.2 for key, value in state.items()}
+        saved[f"{part}_lora_layers"] = {k: torch.randn(v.shape, generator=noise) * 0.2 for k, v in state.items()}
+        saved[f"{part}_lora_adapter_metadata"] = config.to_dict() if metadata else None
     pipeline.unload_lora_weights()
-    saved = {
-        "unet_lora_adapter_metadata": unet_config.to_dict() if metadata else None,
-        "text_encoder_lora_adapter_metadata": text_config.to_dict() if metadata else None,
-    }
-    StableDiffusionPipeline.save_lora_weights(folder, layers["unet"], layers["text_encoder"], **saved)
+    StableDiffusionPipeline.save_lora_weights(folder, **saved)
     return folder / "pytorch_lora_weights.safetensors"
+
+
+SaveLora = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def save_lora() -> SaveLora:
+    """The function that writes a LoRA, for tests that need another one than `tiny_lora_dir`."""
+    return write_lora
 
 
 @pytest.fixture(scope="session")
 def tiny_lora_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like `lora_weights/clinical`: a non-zero LoRA with alpha (12) unlike its rank (4)."""
     folder = tmp_path_factory.mktemp("loras") / "tiny_lora"
-    save_lora(StableDiffusionPipeline.from_pretrained(tiny_model_dir), folder, rank=TINY_RANK, alpha=TINY_ALPHA)
+    write_lora(StableDiffusionPipeline.from_pretrained(tiny_model_dir), folder, rank=TINY_RANK, alpha=TINY_ALPHA)
     card = {"name": "tiny_lora", "base_model": "tiny", "license": "CC0-1.0", "rank": 4, "lora_alpha": 12}
     (folder / "config.json").write_text(json.dumps(card))
     return folder

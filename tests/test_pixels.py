@@ -40,6 +40,8 @@ def test_shrinking_keeps_the_mean_and_enlarging_the_size_asked_for() -> None:
     assert resize(images, (32, 16)).shape == (1, 1, 32, 16)
 
 
-@pytest.mark.parametrize(("pixels", "flat"), [([0, 0], True), ([255, 255], True), ([99, 100], True), ([90, 110], False)])
+@pytest.mark.parametrize(
+    ("pixels", "flat"), [([0, 0], True), ([255, 255], True), ([99, 100], True), ([90, 110], False)]
+)
 def test_flat_pictures_are_told_from_real_ones(pixels: list[int], flat: bool) -> None:
     assert is_flat(np.array([pixels], dtype=np.uint8)) is flat

@@ -1,0 +1,114 @@
+"""The layers of cxr/ as a picture that tests itself: who may import whom, and what nobody may use."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "cxr"
+
+# Bottom first: a part may import parts named before it, never after. Folders count as one part.
+LAYERS = [
+    "messages",
+    "errors",
+    "schema",
+    "pixels",
+    "seeds",
+    "presets",
+    "prompts",
+    "lora_file",
+    "adapters",
+    "data",
+    "devices",
+    "model_files",
+    "attach",
+    "models",
+    "sampling",
+    "generate",
+    "export",
+    "jobs",
+    "batch",
+    "evaluate",
+    "train",
+    "bench",
+    "cli",
+    "__main__",
+    "ui",
+]
+# Libraries that only some parts may touch.
+ALLOWED = {"gradio": {"ui"}, "gradio_client": set(), "pydicom": {"export"}, "peft": {"models", "attach", "train"}}
+# Ways to run code that came as data.
+BANNED_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
+BANNED_CALLS = {"eval", "exec", "compile", "__import__"}
+BANNED_ATTRIBUTES = {("torch", "load"), ("os", "system"), ("numpy", "load"), ("np", "load")}
+BANNED_METHODS = {"extractall", "from_pickle"}
+MAY_PRINT = {"cli", "train"}  # progress of the command line, on its own output
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "embedded" not in path.parts)
+
+
+def part_of(path: Path) -> str:
+    """The layer that a file belongs to."""
+    inside = path.relative_to(PACKAGE).parts
+    return inside[0] if len(inside) > 1 else path.stem
+
+
+def imports_of(tree: ast.Module) -> list[str]:
+    """Every imported module's full name, also inside functions."""
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "write imports in full"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down_and_nothing_runs_foreign_code(path: Path) -> None:
+    tree, part = ast.parse(path.read_text(encoding="utf-8")), part_of(path)
+    for name in imports_of(tree):
+        top, *rest = name.split(".")
+        assert top not in BANNED_MODULES, f"{name} can run code from a file"
+        assert part in ALLOWED.get(top, {part}), f"only {ALLOWED.get(top)} may import {top}"
+        if top == "cxr" and rest[0] not in {"__version__", part} and part != "__init__":
+            assert part in LAYERS, f"give {part} a place in LAYERS"
+            assert LAYERS.index(rest[0]) < LAYERS.index(part), f"{part} must not import {rest[0]}: it lies above"
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        check_call(call, part)
+
+
+def check_call(call: ast.Call, part: str) -> None:
+    """Fail on a call that runs data as code, unpacks paths unseen, or prints."""
+    if isinstance(call.func, ast.Name):
+        assert call.func.id not in BANNED_CALLS, f"line {call.lineno}: {call.func.id}()"
+        assert call.func.id != "print" or part in MAY_PRINT, f"line {call.lineno}: print()"
+    if isinstance(call.func, ast.Attribute):
+        assert call.func.attr not in BANNED_METHODS, f"line {call.lineno}: {call.func.attr}()"
+        if isinstance(call.func.value, ast.Name):
+            dotted = (call.func.value.id, call.func.attr)
+            assert dotted not in BANNED_ATTRIBUTES, f"line {call.lineno}: {'.'.join(dotted)}()"
+    for keyword in call.keywords:
+        enabled = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+        assert not (keyword.arg in {"trust_remote_code", "shell", "allow_pickle"} and enabled), f"line {call.lineno}"
+        assert keyword.arg != "custom_pipeline", f"line {call.lineno}"
+
+
+def test_the_lowest_layers_are_light() -> None:
+    heavy = {"torch", "diffusers", "transformers", "PIL", "gradio", "safetensors"}
+    for name in ("errors", "schema", "presets", "prompts", "lora_file", "adapters", "cli"):
+        top_level = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8")).body
+        imported = imports_of(ast.Module([node for node in top_level if not isinstance(node, ast.If)], []))
+        # Imports inside functions are found too, except in the command line, which loads torch after checking.
+        if name == "cli":
+            direct = [node for node in top_level if isinstance(node, (ast.Import, ast.ImportFrom))]
+            imported = imports_of(ast.Module(list(direct), []))
+        assert not heavy & {name.split(".")[0] for name in imported}, f"{name} imports a heavy library"
+
+
+def test_app_is_short() -> None:
+    app = ROOT / "app.py"
+    if app.exists():
+        assert len(app.read_text(encoding="utf-8").splitlines()) < 40

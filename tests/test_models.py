@@ -1,0 +1,203 @@
+import dataclasses
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SaveLora
+from diffusers import StableDiffusionPipeline
+
+import cxr.devices
+import cxr.models
+from cxr.errors import AdapterError, ModelError
+from cxr.models import LoadedModel, get_model, load_model
+
+
+@pytest.fixture(name="copied_dir")
+def _copied_dir(tiny_model_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model_dir, tmp_path / "copied"))
+
+
+def test_a_loaded_model_says_what_it_is(tiny_model: LoadedModel) -> None:
+    info = tiny_model.info
+    assert (info.model, info.adapter, info.resolution) == ("tiny", "tiny_lora", 32)
+    assert (info.scheduler, info.weight_dtype, info.device) == ("UniPCMultistepScheduler", "float32", "cpu")
+    assert info.model_revision.startswith("sha256:")
+    assert len(info.model_revision) == 7 + 64
+    assert len(info.adapter_sha256) == 64
+    assert tiny_model.micro_batch_size == 1
+    assert tiny_model.pipeline.vae.dtype == tiny_model.pipeline.unet.dtype == torch.float32
+    assert tiny_model.pipeline.safety_checker is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "scheduler/scheduler_config.json",
+    ],
+)
+def test_a_missing_file_is_named(name: str, copied_dir: Path) -> None:
+    (copied_dir / name).unlink()
+    with pytest.raises(ModelError, match=f"incomplete: {name} is missing") as caught:
+        load_model(str(copied_dir), "none")
+    assert str(copied_dir.parent) not in str(caught.value)
+
+
+def test_a_missing_tokenizer_is_named(copied_dir: Path) -> None:
+    shutil.rmtree(copied_dir / "tokenizer")
+    with pytest.raises(ModelError, match=r"tokenizer/vocab\.json is missing"):
+        load_model(str(copied_dir), "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("unet/diffusion_pytorch_model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "cannot be read"),
+        ("vae/config.json", b"{", r"unreadable vae/config\.json"),
+        ("scheduler/scheduler_config.json", b"[]", r"unreadable scheduler/scheduler_config\.json"),
+        ("model_index.json", b"\xff", r"unreadable model_index\.json"),
+    ],
+)
+def test_a_damaged_file_is_one_line(name: str, content: bytes, message: str, copied_dir: Path) -> None:
+    (copied_dir / name).write_bytes(content)
+    with pytest.raises(ModelError, match=f"'copied' (has an )?{message}") as caught:
+        load_model(str(copied_dir), "none")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"_class_name": "StableDiffusionXLPipeline"}, {"unet": ["my_module", "Unet"]}, {"vae": None}],
+)
+def test_another_kind_of_pipeline_is_refused(change: dict[str, object], copied_dir: Path) -> None:
+    index = json.loads((copied_dir / "model_index.json").read_text())
+    (copied_dir / "model_index.json").write_text(json.dumps(index | change))
+    with pytest.raises(ModelError, match="not a StableDiffusionPipeline made of UNet2D"):
+        load_model(str(copied_dir), "none")
+
+
+def test_an_unknown_model_lists_the_table() -> None:
+    with pytest.raises(ModelError, match="'nowhere' is unknown; use embedded"):
+        load_model("nowhere")
+
+
+def test_an_unknown_adapter_is_told_before_the_model_is_read(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cxr.models, "read_pipeline", lambda preset: pytest.fail("read"))
+    with pytest.raises(AdapterError, match="'zebra' is unknown; use none"):
+        load_model(str(tiny_model_dir), "zebra")
+
+
+def test_the_revision_follows_the_weights_and_not_the_path(tiny_base_model: LoadedModel, copied_dir: Path) -> None:
+    (copied_dir / "README.md").write_text("a model card changes no image")
+    assert load_model(str(copied_dir), "none").info.model_revision == tiny_base_model.info.model_revision
+    config = copied_dir / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace("0.012", "0.013"))
+    assert load_model(str(copied_dir), "none").info.model_revision != tiny_base_model.info.model_revision
+
+
+def test_alpha_is_honoured(tiny_model: LoadedModel, tiny_base_model: LoadedModel) -> None:
+    """A LoRA adds B·A·alpha/rank; diffusers alone would lose an alpha that is not in the metadata (its issue 6087)."""
+    tiny_model.set_adapter_weight(0.5)
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    adapted, plain = (model.pipeline.unet.get_submodule(name) for model in (tiny_model, tiny_base_model))
+    inputs = torch.randn(1, adapted.in_features, generator=torch.Generator().manual_seed(0))
+    matrix_a, matrix_b = adapted.lora_A["cxr"].weight, adapted.lora_B["cxr"].weight
+    with torch.inference_mode():
+        expected = plain(inputs) + inputs @ matrix_a.T @ matrix_b.T * (12.0 / 4) * 0.5
+        assert torch.allclose(adapted(inputs), expected, atol=1e-6)
+
+
+def test_the_same_file_loads_alike_through_diffusers_itself(
+    tiny_model: LoadedModel, tiny_model_dir: Path, tiny_lora_dir: Path
+) -> None:
+    reference = StableDiffusionPipeline.from_pretrained(tiny_model_dir)
+    reference.load_lora_weights(tiny_lora_dir, adapter_name="cxr")
+    tiny_model.set_adapter_weight(1.0)
+    for part in ("unet", "text_encoder"):
+        ours, theirs = getattr(tiny_model.pipeline, part), getattr(reference, part)
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        scalings = [
+            {name: module.scaling for name, module in network.named_modules() if hasattr(module, "scaling")}
+            for network in (ours, theirs)
+        ]
+        assert {name for name, value in scalings[0].items() if isinstance(value, dict)}
+        adapted = [{k: v for k, v in found.items() if isinstance(v, dict)} for found in scalings]
+        assert adapted[0] == adapted[1]
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_a_lora_of_one_part_alone_works(part: str, tiny_model_dir: Path, tmp_path: Path, save_lora: SaveLora) -> None:
+    model = load_model(str(tiny_model_dir), "none")
+    file = save_lora(model.pipeline, tmp_path / "one", rank=2, alpha=3.0, parts=(part,), metadata=False)
+    model.load_adapter(file)
+    assert model.adapter is not None
+    assert model.adapter.notes == (f"no alpha in the file for {part}: the rank is used",)
+    assert set(model.pipeline.get_list_adapters()) == {part}
+    for weight in (0.5, 0.0, 1.0):
+        model.set_adapter_weight(weight)
+    model.unload_adapter()
+
+
+def test_get_model_loads_once_for_all_threads(tiny_model_dir: Path) -> None:
+    found: list[LoadedModel] = []
+    threads = [threading.Thread(target=lambda: found.append(get_model(str(tiny_model_dir), "none"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len({id(model) for model in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({"weights": [1, 2, 3, 4], "bias": 0.5}, ((1.0, 2.0, 3.0, 4.0), 0.5)), ({"weights": 1}, None), ([], None)],
+)
+def test_preview_settings_are_read_or_refused(settings: object, expected: object, copied_dir: Path) -> None:
+    (copied_dir / "preview.json").write_text(json.dumps(settings))
+    if expected is None:
+        with pytest.raises(ModelError, match=r"preview\.json"):
+            load_model(str(copied_dir), "none")
+    else:
+        assert load_model(str(copied_dir), "none").preview_projection == expected
+
+
+def test_the_dtype_can_be_chosen_and_is_recorded(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_DTYPE", "bfloat16")
+    model = load_model(str(tiny_model_dir), "none")
+    assert (model.info.weight_dtype, model.weight_dtype) == ("bfloat16", torch.bfloat16)
+    assert model.pipeline.unet.dtype == torch.bfloat16
+    assert model.pipeline.vae.dtype == model.pipeline.text_encoder.dtype == torch.float32
+    monkeypatch.setenv("CXR_DTYPE", "int8")
+    with pytest.raises(ModelError, match="'int8'; use float32 or bfloat16"):
+        load_model(str(tiny_model_dir), "none")
+
+
+def test_the_dtype_probe_decides_once_per_process(
+    tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CXR_DTYPE")
+    monkeypatch.setattr(cxr.devices, "_decisions", {})
+    unet, cpu = tiny_base_model.pipeline.unet, torch.device("cpu")
+    monkeypatch.setattr(cxr.devices, "has_native_bfloat16", lambda: False)
+    assert cxr.devices.choose_unet_dtype(unet, cpu) == torch.float32
+    monkeypatch.setattr(cxr.devices, "has_native_bfloat16", lambda: True)
+    measured = cxr.devices.choose_unet_dtype(unet, cpu)
+    monkeypatch.setattr(cxr.devices, "_speedup", lambda *_: pytest.fail("measured again"))
+    assert cxr.devices.choose_unet_dtype(unet, cpu) == measured
+    assert unet.dtype == torch.float32
+    assert cxr.devices.choose_unet_dtype(unet, torch.device("cuda")) == torch.float16
+
+
+def test_info_is_frozen(tiny_model: LoadedModel) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tiny_model.info.model = "other"  # type: ignore[misc]
