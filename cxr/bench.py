@@ -1,0 +1,219 @@
+"""How fast this machine makes images, and how much of that is owed to this program's settings.
+
+All arms use the same weights, prompt and seed in one run, one after the other in each round, so that another program's
+load falls on all of them alike. Medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from diffusers import PNDMScheduler, StableDiffusionPipeline
+
+from cxr.errors import GenerationError, RequestError
+from cxr.generate import generate
+from cxr.models import LoadedModel, cast, load_model
+from cxr.sampling import Denoiser, encode
+from cxr.schema import FailedImage, GenerationRequest
+
+BENCH_PROMPT = "A 55-year-old man with pneumonia"
+PREVIEW_EVERY = 2  # as often as the page asks for one
+MAX_RUNS = 100
+# What StableDiffusionPipeline.__call__ does when nobody says otherwise, with the scheduler of Stable Diffusion 1.
+DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE = 50, 7.5
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Seconds per image (warm, median) and what follows from them.
+
+    Args:
+        model: name of the base model.
+        adapter: name of the LoRA, or "none".
+        weight_dtype: number format that the default settings use here.
+        device: "cpu" or "cuda".
+        threads: CPU threads that torch uses.
+        runs: timed images of each kind.
+        product_s: this program's default settings.
+        product_float32_s: the same with the UNet in float32.
+        product_base_s: the default settings with the LoRA at weight 0.
+        pipeline_defaults_s: PNDM, 50 steps, guidance 7.5, float32, by StableDiffusionPipeline.__call__.
+        load_to_first_image_s: reading the model and making one image, without importing the libraries.
+        fresh_process_s: the same in a new process, imports included; None when not measured.
+        preview_share: part of an image's time that previews at every second step would take.
+    """
+
+    model: str
+    adapter: str
+    weight_dtype: str
+    device: str
+    threads: int
+    runs: int
+    product_s: float
+    product_float32_s: float
+    product_base_s: float
+    pipeline_defaults_s: float
+    load_to_first_image_s: float
+    fresh_process_s: float | None
+    preview_share: float
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster the default settings are than the pipeline's own."""
+        return self.pipeline_defaults_s / self.product_s
+
+    @property
+    def float32_speedup(self) -> float:
+        """The same, with float32 on both sides."""
+        return self.pipeline_defaults_s / self.product_float32_s
+
+    @property
+    def adapter_ratio(self) -> float:
+        """Time with the LoRA active divided by that of the base model alone."""
+        return self.product_s / self.product_base_s
+
+
+def run_bench(
+    model: str | None = None, adapter: str | None = "default", runs: int = 3, *, fresh_process: bool = True
+) -> BenchResult:
+    """Measure; takes about half a minute with the embedded model on two cores.
+
+    Args:
+        model: as for ``load_model``.
+        adapter: as for ``load_model``.
+        runs: timed images of each kind, 1 to 100.
+        fresh_process: also time a new process from its start to its first image.
+    Raises:
+        RequestError: ``runs`` is outside its range.
+        GenerationError: the model makes no image from the bench's prompt.
+    """
+    if not 1 <= runs <= MAX_RUNS:
+        raise RequestError(f"runs is {runs}; use a number from 1 to {MAX_RUNS}")
+    fresh_process_s = _seconds(lambda: _start_fresh(model, adapter)) if fresh_process else None
+    began = time.perf_counter()
+    loaded = load_model(model, adapter)
+    _make_image(loaded)
+    load_to_first_image_s = time.perf_counter() - began
+    medians = _interleaved(loaded, runs)
+    num_previews = GenerationRequest(BENCH_PROMPT).num_inference_steps // PREVIEW_EVERY
+    return BenchResult(
+        model=loaded.info.model,
+        adapter=loaded.info.adapter,
+        weight_dtype=loaded.info.weight_dtype,
+        device=loaded.info.device,
+        threads=torch.get_num_threads(),
+        runs=runs,
+        product_s=medians["product"],
+        product_float32_s=medians["float32"],
+        product_base_s=medians["base"],
+        pipeline_defaults_s=medians["defaults"],
+        load_to_first_image_s=load_to_first_image_s,
+        fresh_process_s=fresh_process_s,
+        preview_share=num_previews * _preview_seconds(loaded, runs) / medians["product"],
+    )
+
+
+def format_bench(result: BenchResult) -> str:
+    """The result as a few lines of text for a terminal."""
+    defaults = GenerationRequest(BENCH_PROMPT)
+    settings = f"UniPC, {defaults.num_inference_steps} steps, guidance {defaults.guidance_scale:g}"
+    device = f"{result.threads} CPU threads" if result.device == "cpu" else result.device
+    rows = [
+        (f"default settings ({settings}, {result.weight_dtype})", f"{result.product_s:.2f} s"),
+        ("default settings in float32", f"{result.product_float32_s:.2f} s"),
+        ("pipeline defaults (PNDM, 50 steps, guidance 7.5, float32)", f"{result.pipeline_defaults_s:.2f} s"),
+        ("times faster than the pipeline defaults", f"{result.speedup:.1f} x"),
+        ("times faster, float32 on both sides", f"{result.float32_speedup:.1f} x"),
+        ("time with the LoRA / time of the base alone", f"{result.adapter_ratio:.2f}"),
+        ("share of an image's time for previews", f"{result.preview_share:.1%}"),
+        ("model load to first image", f"{result.load_to_first_image_s:.1f} s"),
+    ]
+    if result.fresh_process_s is not None:
+        rows.append(("start of a new process to first image", f"{result.fresh_process_s:.1f} s"))
+    width = max(len(name) for name, _ in rows)
+    head = f"Model {result.model}, LoRA {result.adapter}, {device}; warm seconds an image, median of {result.runs}:"
+    return "\n".join([head, *(f"  {name:<{width}}  {value:>8}" for name, value in rows)])
+
+
+def _interleaved(loaded: LoadedModel, runs: int) -> dict[str, float]:
+    """Median seconds of each arm; every round runs all of them."""
+    reference = _reference_pipeline(loaded)
+    arms: dict[str, Callable[[], None]] = {
+        "product": lambda: _make_image(loaded),
+        "base": lambda: _make_image(loaded, adapter_weight=0.0),
+        "float32": lambda: _make_image(loaded),
+        "defaults": lambda: _call_reference(reference),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(runs):
+        for name in ("product", "base"):
+            taken[name].append(_seconds(arms[name]))
+        with _in_float32(loaded):
+            for name in ("float32", "defaults"):
+                taken[name].append(_seconds(arms[name]))
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def _make_image(loaded: LoadedModel, adapter_weight: float = 1.0) -> None:
+    for event in generate(GenerationRequest(BENCH_PROMPT, adapter_weight=adapter_weight), loaded):
+        if isinstance(event, FailedImage):
+            raise GenerationError(f"the bench's prompt gives no image: {event.reason}")
+
+
+def _reference_pipeline(loaded: LoadedModel) -> StableDiffusionPipeline:
+    components = dict(loaded.pipeline.components)
+    components["scheduler"] = PNDMScheduler.from_config(loaded.pipeline.scheduler.config, skip_prk_steps=True)
+    pipeline = StableDiffusionPipeline(**components, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _call_reference(pipeline: StableDiffusionPipeline) -> None:
+    pipeline(
+        BENCH_PROMPT,
+        num_inference_steps=DEFAULT_STEPS,
+        guidance_scale=DEFAULT_GUIDANCE_SCALE,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    )
+
+
+@contextlib.contextmanager
+def _in_float32(loaded: LoadedModel) -> Iterator[None]:
+    """The UNet in float32 for a while. Its values are those of the smaller format, which changes no timing."""
+    cast(loaded.pipeline.unet, torch.float32)
+    try:
+        _make_image(loaded)  # warm again, with the LoRA active
+        yield
+    finally:
+        cast(loaded.pipeline.unet, loaded.weight_dtype)
+        _make_image(loaded)
+
+
+def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
+    embeddings = encode(loaded, BENCH_PROMPT, "", 3.0)
+    denoiser = Denoiser(loaded, embeddings, 3.0, [0] * loaded.micro_batch_size, num_inference_steps=1)
+    denoiser.step(denoiser.timesteps[0])
+    return statistics.median(_seconds(denoiser.preview) for _ in range(5 * runs))
+
+
+def _start_fresh(model: str | None, adapter: str | None) -> None:
+    code = (
+        "import sys; from cxr.bench import _make_image; from cxr.models import load_model; "
+        "_make_image(load_model(*[value or None for value in sys.argv[1:]]))"
+    )
+    command = [sys.executable, "-c", code, model or "", adapter or "none"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  # our own code
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from cxr.bench import BenchResult, format_bench, run_bench
+from cxr.errors import RequestError
+
+RESULT = BenchResult(
+    model="embedded",
+    adapter="clinical",
+    weight_dtype="bfloat16",
+    device="cpu",
+    threads=2,
+    runs=3,
+    product_s=0.5,
+    product_float32_s=1.0,
+    product_base_s=0.4,
+    pipeline_defaults_s=6.0,
+    load_to_first_image_s=2.5,
+    fresh_process_s=7.0,
+    preview_share=0.012,
+)
+
+
+def test_ratios_follow_from_the_seconds() -> None:
+    assert (RESULT.speedup, RESULT.float32_speedup) == (12.0, 6.0)
+    assert RESULT.adapter_ratio == pytest.approx(1.25)
+
+
+def test_the_text_names_every_figure() -> None:
+    text = format_bench(RESULT)
+    for figure in ("0.50 s", "1.00 s", "6.00 s", "12.0 x", "6.0 x", "1.25", "1.2%", "2.5 s", "7.0 s", "median of 3"):
+        assert figure in text
+    assert len({len(line) for line in text.splitlines()[1:]}) == 1  # one column
+
+
+def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tiny_lora_dir: Path) -> None:
+    result = run_bench(str(tiny_model_dir), f"local:{tiny_lora_dir}", runs=1, fresh_process=False)
+    assert (result.model, result.adapter, result.weight_dtype) == ("tiny", "tiny_lora", "float32")
+    assert result.fresh_process_s is None
+    assert result.speedup > 2  # 51 steps against 8
+    assert 0 < result.preview_share < 1
+    assert "fresh" not in format_bench(result)
+
+
+@pytest.mark.parametrize("runs", [0, 101])
+def test_runs_have_a_range(runs: int) -> None:
+    with pytest.raises(RequestError, match="from 1 to 100"):
+        run_bench(runs=runs)
