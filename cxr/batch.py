@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from cxr.adapters import describe_adapter
 from cxr.export.folder import ImageFolder
 from cxr.jobs import Job, remaining_jobs
 from cxr.messages import say
-from cxr.presets import find_preset
 from cxr.prompts import inspect_prompt
 from cxr.schema import ExportedFile, FailedImage, GeneratedImage, StepProgress
 
@@ -51,10 +49,6 @@ def run_batch(jobs: Sequence[Job], output: str | Path, model_name: str, adapter:
     Raises:
         CxrError: the model, the LoRA or the folder cannot be used.
     """
-    # What can be told without importing torch is told at once.
-    find_preset(model_name)
-    if adapter not in {"", "default", "none"}:
-        describe_adapter(adapter)
     with ImageFolder(output) as folder:
         from cxr.generate import recipe_for
         from cxr.models import get_model

@@ -16,6 +16,7 @@ from cxr import __version__
 from cxr.errors import CxrError, RequestError
 from cxr.jobs import Job, parse_number, read_jobs, renamed
 from cxr.messages import say
+from cxr.presets import find_preset
 from cxr.schema import (
     MAX_ADAPTER_WEIGHT,
     MAX_GUIDANCE_SCALE,
@@ -123,6 +124,19 @@ def checked_request(values: dict[str, Any]) -> GenerationRequest:
         raise RequestError(renamed(error, OPTIONS)) from error
 
 
+def check_sources(model: str, adapter: str) -> None:
+    """Tell a wrong model or LoRA at once, as far as that is possible without importing torch.
+
+    Raises:
+        CxrError: the model is unknown; the LoRA is unknown, unreadable or unsafe.
+    """
+    find_preset(model)
+    if adapter not in {"default", "none"}:
+        from cxr.adapters import describe_adapter
+
+        describe_adapter(adapter)
+
+
 def _add_generate(commands: Any) -> None:
     parser = commands.add_parser(
         "generate",
@@ -201,6 +215,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     if unused:
         say(sys.stderr, f"note: columns that are not used: {', '.join(unused)}")
 
+    check_sources(arguments.model, arguments.adapter)
     from cxr.batch import run_batch
 
     return run_batch(jobs, arguments.output, arguments.model, arguments.adapter)
@@ -227,4 +242,12 @@ def _adapters(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    raise NotImplementedError
+    check_sources(arguments.model, arguments.adapter)
+    from cxr.bench import format_bench, run_bench
+
+    try:
+        result = run_bench(arguments.model, arguments.adapter, arguments.runs)
+    except RequestError as error:
+        raise RequestError(renamed(error, {"runs": "--runs"})) from error
+    sys.stdout.write(format_bench(result) + "\n")
+    return 0

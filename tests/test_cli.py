@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from cxr import cli
+from cxr.bench import BenchResult
 from cxr.errors import RequestError
 from cxr.export import ImageFolder, read_recipe
 from cxr.jobs import read_jobs
@@ -347,7 +348,7 @@ def test_wrong_row_is_told_before_anything_is_made(
         ([], "the following arguments are required: COMMAND; see python -m cxr --help"),
         (["paint"], "invalid choice: 'paint'"),
         (["generate", "normal"], "the following arguments are required: --output"),
-        (["bench", "--runs", "0"], "--runs is 0; use 1 to 100"),
+        (["bench", "--runs", "0"], "--runs is 0; use a number from 1 to 100"),
         (["bench", "--runs", "x"], "argument --runs: invalid int value: 'x'"),
     ],
 )
@@ -370,6 +371,16 @@ def test_adapters_are_listed(
     monkeypatch.setattr("cxr.adapters.LORA_ROOT", tiny_lora_dir / "nothing")
     assert cli.main(["adapters"]) == 0
     assert "no LoRA in" in capsys.readouterr().err
+
+
+def test_bench_prints_what_was_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(model: str, adapter: str, runs: int) -> BenchResult:
+        assert (model, adapter, runs) == ("embedded", "none", 5)
+        return BenchResult(model, adapter, "bfloat16", "cpu", 2, runs, 1.0, 2.0, 0.9, 12.0, 4.0, 8.0, 0.05)
+
+    monkeypatch.setattr("cxr.bench.run_bench", measure)
+    assert cli.main(["bench", "--runs", "5", "--adapter", "none"]) == 0
+    assert re.search(r"times faster than the pipeline defaults +12\.0 x", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("command", [[], ["generate"], ["bench"], ["adapters"], ["train"], ["train", "lora"]])
