@@ -19,6 +19,7 @@ from cxr.ui.view import JobView, gallery_items, grid_shape
 
 RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough to be copied by hand
 ERROR_DURATION_S = 20
+FAILED = "That did not work"
 BUSY = "Its queue is full and nothing was started. Nothing you typed is lost; try again in a minute."
 CRASHED = "Something went wrong inside the program; its log holds the details. Nothing you typed is lost."
 
@@ -29,7 +30,7 @@ def errors_for_users() -> Iterator[None]:
     try:
         yield
     except CxrError as error:
-        raise gr.Error(str(error), duration=ERROR_DURATION_S, print_exception=False) from error
+        raise gr.Error(str(error), ERROR_DURATION_S, title=FAILED, print_exception=False) from error
 
 
 class Handlers:
@@ -76,7 +77,7 @@ class Handlers:
             request = GenerationRequest(
                 prompt, negative_prompt, seed, num_inference_steps, num_images, guidance_scale, adapter_weight
             )
-        waiting = status.panel("Waiting for the model…", "one request at a time", tone="busy")
+        waiting = status.panel("Waiting for the model…", tone="busy")
         columns, rows = grid_shape(request.num_images)
         gallery = gr.Gallery(value=None, columns=columns, rows=rows, selected_index=None)
         idle_zip = gr.DownloadButton(value=None, interactive=False)
@@ -100,7 +101,7 @@ class Handlers:
                 for state in states:
                     yield view.show(state)
         except CxrError as error:
-            yield status.panel("That did not work", tone="bad", notes=[str(error)]), *(gr.skip(),) * 4
+            yield status.panel(FAILED, tone="bad", notes=[str(error)]), *(gr.skip(),) * 4
             with errors_for_users():
                 raise
         except Exception:
@@ -128,7 +129,7 @@ class Handlers:
         """
         panel: Any = gr.skip()
         if job is not None and job.crashed:
-            panel = status.panel("That did not work", tone="bad", notes=[CRASHED])
+            panel = status.panel(FAILED, tone="bad", notes=[CRASHED])
         elif job is not None and not job.started and not job.stop.is_set():
             panel = status.panel("The model is busy", tone="bad", notes=[BUSY])
         return panel, gr.Button(interactive=True), gr.Button(interactive=False)

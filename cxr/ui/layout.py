@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from cxr.schema import (
-    MAX_ADAPTER_WEIGHT,
-    MAX_GUIDANCE_SCALE,
-    MAX_NUM_IMAGES,
-    MAX_NUM_INFERENCE_STEPS,
-    GenerationRequest,
-)
 from cxr.ui import status
 from cxr.ui.examples import Example, find_examples
+from cxr.ui.form import Form, build_form
 from cxr.ui.handlers import Handlers
 from cxr.ui.jobs import ModelChoice
 from cxr.ui.theme import SHOW_FORM, SHOW_RESULTS
 
 MAX_QUEUE = 32  # requests that may wait; more are told that the model is busy
 CACHE_CHECK_S, CACHE_LIFETIME_S = 600, 3600
-PLACEHOLDER = "A 55-year-old man with pneumonia"
-DEFAULTS = {field.name: field.default for field in fields(GenerationRequest)}
 MODEL_JOBS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-
-
-class Slider(gr.Slider):
-    """A slider that leaves checking to the request, whose messages name the value and the range."""
-
-    def preprocess(self, payload: float) -> float:
-        """Hand on what was sent."""
-        return payload
-
-    def get_block_name(self) -> str:
-        """Look like any slider in the browser."""
-        return "slider"
-
-
-@dataclass(frozen=True)
-class Form:
-    """The widgets that make up a request, in the order of the API's parameters, and the randomise box."""
-
-    prompt: gr.Textbox
-    negative_prompt: gr.Textbox
-    seed: gr.Number
-    num_inference_steps: Slider
-    num_images: Slider
-    guidance_scale: Slider
-    adapter_weight: Slider
-    randomise: gr.Checkbox
-
-    @property
-    def parameters(self) -> list[Any]:
-        """What the API takes."""
-        return [getattr(self, field.name) for field in fields(self) if field.name != "randomise"]
-
-    @property
-    def everything(self) -> list[Any]:
-        """What the page sends, in the order of ``Handlers.start``."""
-        return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
+PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
 
 
 @dataclass(frozen=True)
@@ -90,7 +47,7 @@ def build_page(choice: ModelChoice) -> gr.Blocks:
         model_line = gr.HTML(status.describe_model(choice), elem_id="model-line")
         with gr.Row(elem_id="workspace"):
             with gr.Column(scale=5, min_width=300, elem_id="form"):
-                form = _build_form()
+                form = build_form()
                 generate_button = gr.Button("Generate", variant="primary", elem_id="generate")
             with gr.Column(scale=8, min_width=300, elem_id="stage"):
                 results = _build_results()
@@ -100,46 +57,16 @@ def build_page(choice: ModelChoice) -> gr.Blocks:
         page.load(
             handlers.describe_model,
             outputs=model_line,
-            show_progress="hidden",
-            api_visibility="private",
             concurrency_limit=None,
+            **PRIVATE,
         )
     page.queue(max_size=MAX_QUEUE)
     return page
 
 
-def _build_form() -> Form:
-    prompt = gr.Textbox(
-        label="Prompt",
-        placeholder=PLACEHOLDER,
-        lines=1,  # with one line Enter generates; the style sheet makes the box taller
-        max_lines=8,
-        info="Age, sex, view and findings, in plain English",
-        elem_id="prompt",
-    )
-    negative_prompt = gr.Textbox("", label="Negative prompt", lines=1, max_lines=4, info="What should not be there")
-    seed = gr.Number(DEFAULTS["seed"], label="Seed of the first image", elem_id="seed")
-    randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
-    with gr.Row():
-        num_images = _slider("num_images", "Images", 1, MAX_NUM_IMAGES, 1)
-        num_inference_steps = _slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1)
-    with gr.Row():
-        guidance_scale = _slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1)
-        adapter_weight = _slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
-    return Form(
-        prompt, negative_prompt, seed, num_inference_steps, num_images, guidance_scale, adapter_weight, randomise
-    )
-
-
-def _slider(name: str, label: str, minimum: float, maximum: float, step: float) -> Slider:
-    return Slider(
-        minimum, maximum, DEFAULTS[name], step=step, label=label, min_width=130, buttons=[], elem_id=name
-    )
-
-
 def _build_results() -> Results:
     with gr.Row(elem_id="status-row"):
-        panel = gr.HTML(status.panel("Ready", "describe an image, then Generate"), elem_id="status", scale=1)
+        panel = gr.HTML(status.IDLE, elem_id="status", scale=1)
         # Beside the progress, so that it is in sight on a phone too.
         stop_button = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", scale=0, min_width=76)
     gallery = gr.Gallery(
@@ -148,6 +75,7 @@ def _build_results() -> Results:
         format="png",  # the default is a lossy format
         columns=1,
         rows=1,
+        fit_columns=False,  # else the grid changes with every image that arrives
         object_fit="contain",
         interactive=False,
         buttons=["download", "fullscreen"],
@@ -191,18 +119,20 @@ def _connect(
         handlers.start,
         inputs=form.everything,
         outputs=[job, form.seed, *shown, *buttons],
-        **AT_ONCE,
+        concurrency_limit=None,
+        **PRIVATE,
     )
     started.success(None, js=SHOW_RESULTS)
-    started.success(
+    ran = started.success(
         handlers.run,
         inputs=job,
         outputs=[*shown, model_line],
-        show_progress="hidden",
         trigger_mode="multiple",
-        api_visibility="private",
         **MODEL_JOBS,
-    ).then(handlers.settle, inputs=job, outputs=[results.status, *buttons], **AT_ONCE)
+        **PRIVATE,
+    )
+    for over in (ran.success, ran.failure):  # after a failure, gradio 6.31 does not call what .then() was given
+        over(handlers.settle, inputs=job, outputs=[results.status, *buttons], trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(handlers.stop, inputs=job, outputs=[results.status, *buttons], **AT_ONCE)
     # The page streams previews and per-step news; programs get this plain endpoint instead.
     gr.Button(visible=False).click(

@@ -9,7 +9,7 @@ from typing import Literal
 from cxr.schema import ModelInfo
 from cxr.ui.jobs import JobState, ModelChoice
 
-Tone = Literal["quiet", "busy", "good", "bad"]
+Tone = Literal["idle", "quiet", "busy", "good", "bad"]
 
 HEADER = """
 <header class="cxr-header">
@@ -34,7 +34,7 @@ def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "qui
         title: what is going on, in a few words.
         detail: at the right end, for example the time left.
         fraction: share of the work done, 0 to 1.
-        tone: "quiet", "busy", "good" or "bad".
+        tone: colours; "good" and "bad" are also read out by screen readers.
         notes: sentences below the bar.
     """
     percent = round(100 * min(max(fraction, 0.0), 1.0))
@@ -50,16 +50,19 @@ def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "qui
     )
 
 
+IDLE = panel("Ready", tone="idle", notes=["Describe an image, then press Enter or Generate."])
+
+
 def describe_state(state: JobState) -> str:
     """The status panel for a job."""
     failed = [f"Seed {failure.seed} failed: {failure.reason}" for failure in state.failures]
     notes = (*failed, *state.notes)
     count = len(state.images)
     if state.stage == "loading":
-        return panel("Loading the model…", "a few seconds, once", tone="busy")
+        return panel("Loading the model…", "once", tone="busy")
     if state.stage == "finished":
-        detail = f"{state.elapsed_s:.1f} s"
-        return panel(f"{_images(count)} ready", detail, 1.0, "bad" if failed else "good", notes)
+        title = f"{_images(count)} ready" + (f", {len(failed)} failed" if failed else "")
+        return panel(title, f"{state.elapsed_s:.1f} s", 1.0, "bad" if failed else "good", notes)
     if state.stage == "stopped":
         kept = f"{_images(count)} kept" if count else "no image was finished"
         return panel(f"Stopped: {kept}", "", state.num_settled / state.request.num_images, "quiet", notes)
@@ -76,7 +79,7 @@ def describe_model(choice: ModelChoice, info: ModelInfo | None = None, problem: 
         adapter = "no LoRA" if info.adapter == "none" else f"LoRA <b>{escape(info.adapter)}</b>"
         text = (
             f"Model <b>{escape(info.model)}</b> · {adapter} · {info.resolution} × {info.resolution} px · "
-            f"{escape(info.scheduler)} · {escape(info.weight_dtype)} on {escape(info.device)}"
+            f"{escape(info.scheduler.removesuffix('Scheduler'))} · {escape(info.weight_dtype)} on {escape(info.device)}"
         )
     return f'<p class="cxr-model">{text}</p>'
 
@@ -85,10 +88,11 @@ def _describe_running(state: JobState, notes: Sequence[str]) -> str:
     progress, request = state.progress, state.request
     if progress is None:
         done = state.num_settled
-        return panel(f"Image {done} of {request.num_images} is done", "", done / request.num_images, "busy", notes)
-    title = f"Image {progress.image_index + 1} of {progress.num_images} · step {progress.step} of "
+        return panel(f"Image {done}/{request.num_images} is done", "", done / request.num_images, "busy", notes)
+    image = f"Image {progress.image_index + 1}/{progress.num_images}"
+    title = f"{image} · step {progress.step}/{progress.num_inference_steps}"
     detail = "" if progress.remaining_s is None else f"{_seconds(progress.remaining_s)} left"
-    return panel(f"{title}{progress.num_inference_steps}", detail, progress.fraction, "busy", notes)
+    return panel(title, detail, progress.fraction, "busy", notes)
 
 
 def _images(count: int) -> str:
@@ -97,8 +101,8 @@ def _images(count: int) -> str:
 
 def _seconds(seconds: float) -> str:
     if seconds >= 90:
-        return f"about {round(seconds / 60)} min"
-    return f"about {max(1, round(seconds))} s"
+        return f"{round(seconds / 60)} min"
+    return f"{max(1, round(seconds))} s"
 
 
 def _short(model: str) -> str:

@@ -11,10 +11,11 @@ FAVICON = Path(__file__).with_name("favicon.svg")
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 HEAD = '<meta name="color-scheme" content="dark"><meta name="theme-color" content="#0a0d11">'
 # On a phone, form and results are not in sight together: go to where something has just happened.
-SHOW_RESULTS = (
-    "() => { if (innerWidth < 760) document.getElementById('stage').scrollIntoView({behavior: 'smooth', block: 'start'}) }"
-)
 SHOW_FORM = "() => document.getElementById('form').scrollIntoView({behavior: 'smooth', block: 'start'})"
+SHOW_RESULTS = (
+    "() => { const stage = document.getElementById('stage');"
+    " if (innerWidth < 760) stage.scrollIntoView({behavior: 'smooth', block: 'start'}); }"
+)
 
 BACKGROUND, PANEL, FIELD, LINE = "#0a0d11", "#11161c", "#171e26", "#26303b"
 TEXT, MUTED = "#e3e9f0", "#93a1b1"

@@ -69,4 +69,4 @@ class JobView:
             return []  # the disk is full; the image itself will say so
         self.previews.append(path)
         seed = state.request.seeds[progress.image_index]
-        return [(str(path), f"Seed {seed} · forming")]
+        return [(str(path), f"Seed {seed} …")]

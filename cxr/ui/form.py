@@ -1,0 +1,71 @@
+"""The form: the widgets that make up a request. Ranges and defaults are the request's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+
+from cxr.schema import (
+    MAX_ADAPTER_WEIGHT,
+    MAX_GUIDANCE_SCALE,
+    MAX_NUM_IMAGES,
+    MAX_NUM_INFERENCE_STEPS,
+    GenerationRequest,
+)
+
+PLACEHOLDER = "A 55-year-old man with pneumonia"
+DEFAULTS = {field.name: field.default for field in fields(GenerationRequest)}
+
+
+@dataclass(frozen=True)
+class Form:
+    """The widgets that make up a request, in the order of the API's parameters, and the randomise box."""
+
+    prompt: gr.Textbox
+    negative_prompt: gr.Textbox
+    seed: gr.Number
+    num_inference_steps: gr.Slider
+    num_images: gr.Slider
+    guidance_scale: gr.Slider
+    adapter_weight: gr.Slider
+    randomise: gr.Checkbox
+
+    @property
+    def parameters(self) -> list[Any]:
+        """What the API takes."""
+        return [getattr(self, field.name) for field in fields(self) if field.name != "randomise"]
+
+    @property
+    def everything(self) -> list[Any]:
+        """What the page sends, in the order of ``Handlers.start``."""
+        return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
+
+
+def build_form() -> Form:
+    """Make the widgets; to be called inside the column that holds them."""
+    prompt = gr.Textbox(
+        label="Prompt",
+        placeholder=PLACEHOLDER,
+        lines=1,  # with one line Enter generates; the style sheet makes the box taller
+        max_lines=3,  # a long text scrolls inside, so that nothing below it moves
+        info="Age, sex, view and findings, in plain English",
+        elem_id="prompt",
+    )
+    negative_prompt = gr.Textbox("", label="Negative prompt", lines=1, max_lines=1, info="What should not be there")
+    seed = gr.Number(DEFAULTS["seed"], label="Seed of the first image", elem_id="seed")
+    randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
+    with gr.Row():
+        num_images = _slider("num_images", "Images", 1, MAX_NUM_IMAGES, 1)
+        num_inference_steps = _slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1)
+    with gr.Row():
+        guidance_scale = _slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1)
+        adapter_weight = _slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
+    return Form(
+        prompt, negative_prompt, seed, num_inference_steps, num_images, guidance_scale, adapter_weight, randomise
+    )
+
+
+def _slider(name: str, label: str, minimum: float, maximum: float, step: float) -> gr.Slider:
+    return Slider(minimum, maximum, DEFAULTS[name], step=step, label=label, min_width=130, buttons=[], elem_id=name)
