@@ -114,6 +114,7 @@ def build_scheduler() -> UniPCMultistepScheduler:
         timestep_spacing="trailing",
         rescale_betas_zero_snr=True,
         solver_order=2,
+        steps_offset=1,  # unused by trailing spacing; StableDiffusionPipeline warns about any other value
     )
 
 

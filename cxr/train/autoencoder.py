@@ -96,7 +96,8 @@ class AutoencoderTask:
 
     def export(self, out_dir: Path) -> None:
         """Write ``vae/``; its latents have mean 0 and standard deviation 1 in each channel on held-out patients."""
-        images = self.validation_small if len(self.validation_small) else self.validation_large
+        sources = (self.validation_small, self.validation_large, self.small, self.large)
+        images = next(images[:24] for images in sources if len(images))
         vae = self.vae
         if not self.frozen_encoder:
             with torch.no_grad():

@@ -6,12 +6,14 @@ Captions name no finding here; the findings are the LoRA's to learn.
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -124,6 +126,7 @@ class BaseTask(DiffusionTask):
             self.tokenizer = CLIPTokenizer.from_pretrained(start_from / "tokenizer")
             self.unet = UNet2DConditionModel.from_pretrained(start_from / "unet", dtype=torch.float32)
             self.text_encoder = CLIPTextModel.from_pretrained(start_from / "text_encoder", dtype=torch.float32)
+        use_fast_attention(self.unet, device)
         self.unet.to(device).train()
         self.text_encoder.to(device).train()
         self.trained = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
@@ -141,6 +144,33 @@ class BaseTask(DiffusionTask):
             requires_safety_checker=False,
         )
         save_half_precision(pipeline, out_dir / "model")
+        weights, bias = fit_preview(self.vae, self.latents[:16].float().to(self.device))
+        preview = {"weights": [round(weight, 5) for weight in weights], "bias": round(bias, 5)}
+        (out_dir / "model" / "preview.json").write_text(json.dumps(preview) + "\n")
+
+
+def use_fast_attention(unet: UNet2DConditionModel, device: torch.device) -> None:
+    """Plain attention for training on a CPU: the backward pass of torch's fused one is slower there."""
+    if device.type == "cpu":
+        unet.set_attn_processor(AttnProcessor())
+
+
+@torch.no_grad()
+def fit_preview(vae: AutoencoderKL, latents: Tensor) -> tuple[list[float], float]:
+    """Least squares from the channels of latents to the grey of the decoded image at the latents' size.
+
+    Args:
+        vae: decodes the latents.
+        latents: [B, C, h, w] float32, times ``scaling_factor``.
+    Returns:
+        A weight for each channel and a bias, giving grey in [-1, 1].
+    """
+    images = vae.decode(latents / vae.config.scaling_factor).sample.mean(dim=1, keepdim=True)
+    grey = torch.nn.functional.interpolate(images, size=latents.shape[-2:], mode="area").flatten()
+    channels = latents.movedim(1, -1).flatten(0, -2)
+    table = torch.cat([channels, torch.ones_like(channels[:, :1])], dim=1)
+    solution = torch.linalg.lstsq(table.double().cpu(), grey.double().cpu()[:, None]).solution[:, 0].tolist()
+    return solution[:-1], solution[-1]
 
 
 def save_half_precision(pipeline: StableDiffusionPipeline, folder: Path) -> None:

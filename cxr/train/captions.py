@@ -40,8 +40,11 @@ VIEW_PHRASES = {
     "AP": ("AP view", "AP view", "AP", "anteroposterior view", "AP portable", "portable AP view"),
 }
 SHOWING = ("with", "with", "showing", "demonstrating", "and")
+# The digits of an age are tokens of their own, as in every CLIP tokenizer.
+AGE_FORMS = ("{age}-year-old {noun}",) * 4 + ("{age} year old {noun}", "{age} yo {noun}", "{noun} aged {age}")
+VAGUE_AGES = ((16, 20, "teenage"), (20, 35, "young"), (40, 60, "middle-aged"), (68, 121, "elderly"))
 # Function words that people write around the words of the captions; they carry no label.
-FILLERS = "the an in is has this image of who lungs heart thorax years"
+FILLERS = "a an the of with and in is has this image who lungs heart thorax years"
 SUBJECTS = {
     "M": ("man", "man", "male", "male patient", "gentleman", "man"),
     "F": ("woman", "woman", "female", "female patient", "lady", "woman"),
@@ -127,26 +130,16 @@ def _subject(age: int | None, sex: str | None, chance: random.Random) -> str:
     noun = chance.choice((SUBJECTS if grown else CHILDREN)[sex])
     if age is None:
         return noun
-    vague = _vague_age(age)
+    vague = [word for low, high, word in VAGUE_AGES if low <= age < high]
     if vague and chance.random() < 0.15:
-        return f"{vague} {noun}"
-    forms = (f"{age}-year-old {noun}",) * 4 + (f"{age} year old {noun}", f"{age} yo {noun}", f"{noun} aged {age}")
-    return chance.choice(forms)
-
-
-def _vague_age(age: int) -> str:
-    if 16 <= age < 20:
-        return "teenage"
-    if 20 <= age < 35:
-        return "young"
-    if 40 <= age < 60:
-        return "middle-aged"
-    return "elderly" if age >= 68 else ""
+        return f"{vague[0]} {noun}"
+    return chance.choice(AGE_FORMS).format(age=age, noun=noun)
 
 
 def known_words() -> list[str]:
     """Every word that a caption can hold, lower case, sorted."""
     phrases = [*FINDINGS, *NORMAL_PHRASES, *NORMAL_WORDS, *MODALITIES, *SHOWING, FILLERS]
+    phrases += [form.format(age="", noun="") for form in AGE_FORMS] + [word for _, _, word in VAGUE_AGES]
     for table in (FINDING_PHRASES, VIEW_PHRASES, SUBJECTS, CHILDREN):
         for choices in table.values():
             phrases += choices

@@ -56,6 +56,8 @@ class JudgeTask:
 
     def validate(self) -> dict[str, float]:
         """AUROC of each label and the mean absolute error of the age, on held-out patients."""
+        if not len(self.validation_pixels):
+            return {}
         scores = judge(self.network, self.validation_pixels, self.device)
         figures = {}
         for column, name in enumerate(LABELS):

@@ -14,7 +14,7 @@ from peft.utils import get_peft_model_state_dict
 from torch import nn
 
 from cxr.data import FINDINGS, Radiograph
-from cxr.train.base import DiffusionTask
+from cxr.train.base import DiffusionTask, use_fast_attention
 from cxr.train.loop import LoopSettings
 
 RANK = 32
@@ -46,6 +46,7 @@ class LoraTask(DiffusionTask):
         self.tokenizer = pipeline.tokenizer
         self.unet = pipeline.unet.to(device).requires_grad_(False)
         self.text_encoder = pipeline.text_encoder.to(device).requires_grad_(False)
+        use_fast_attention(self.unet, device)
         self.unet_config = _config(UNET_TARGETS)
         self.text_encoder_config = _config(TEXT_ENCODER_TARGETS)
         self.unet.add_adapter(self.unet_config)

@@ -1,0 +1,57 @@
+"""Images -> one labelled contact sheet, for looking at many of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from cxr.errors import OutputError
+from cxr.schema import SYNTHETIC_NOTICE
+
+MARGIN = 8
+LABEL_HEIGHT = 26
+GREY, WHITE = 24, 235
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One row: a label above images [H, W] uint8 of one size."""
+
+    label: str
+    images: tuple[NDArray[np.uint8], ...]
+
+
+def contact_sheet(rows: Sequence[SheetRow], path: Path, *, notice: str = SYNTHETIC_NOTICE) -> Path:
+    """Draw rows of images with their labels and write them as one PNG.
+
+    Args:
+        rows: at least one, each with at least one image; all images have the same size.
+        path: the PNG to write.
+        notice: the last line of the sheet.
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    height, width = rows[0].images[0].shape
+    columns = max(len(row.images) for row in rows)
+    row_height = LABEL_HEIGHT + height + MARGIN
+    size = (MARGIN + columns * (width + MARGIN), len(rows) * row_height + LABEL_HEIGHT + MARGIN)
+    sheet = Image.new("L", size, GREY)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+    for number, row in enumerate(rows):
+        top = number * row_height
+        draw.text((MARGIN, top + 6), row.label, fill=WHITE, font=font)
+        for column, image in enumerate(row.images):
+            sheet.paste(Image.fromarray(image), (MARGIN + column * (width + MARGIN), top + LABEL_HEIGHT))
+    draw.text((MARGIN, len(rows) * row_height + 4), notice, fill=WHITE, font=font)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, optimize=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path

@@ -1,0 +1,88 @@
+import random
+from pathlib import Path
+
+import pytest
+
+from cxr.data import FINDINGS, Radiograph
+from cxr.prompts import inspect_prompt
+from cxr.train.captions import FINDING_PHRASES, build_tokenizer, caption, known_words
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+def record(**labels):
+    known = {"findings": (), "age": 55, "sex": "M", "view": "PA", "patient_id": "1"} | labels
+    return Radiograph(path=Path("x.png"), **known)
+
+
+def captions_of(labels, count=400, **options):
+    chance = random.Random(7)
+    return {caption(record(**labels), chance, findings=True, **options) for _ in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "form"),
+    [
+        ({"findings": ("Pneumonia",)}, "A 55-year-old man with pneumonia"),
+        (
+            {"findings": ("Emphysema",), "age": 60, "sex": "F"},
+            "chest x-ray, PA view, 60-year-old woman, emphysema",
+        ),
+        ({"age": None, "sex": None, "view": None}, "normal chest x-ray"),
+    ],
+)
+def test_the_promised_forms_are_among_the_captions(labels, form):
+    assert form in captions_of(labels, count=20_000)
+
+
+def test_base_captions_name_no_finding():
+    chance = random.Random(0)
+    sick = record(findings=FINDINGS)
+    words = {word.strip(",").lower() for _ in range(500) for word in caption(sick, chance, findings=False).split()}
+    finding_words = {"pneumonia", "effusion", "nodule", "emphysema", "normal", "findings", "hernia", "mass"}
+    assert not words & finding_words
+
+
+def test_a_caption_never_says_what_the_label_does_not():
+    texts = captions_of({"findings": ("Effusion",), "sex": None, "age": None, "view": None})
+    assert any("effusion" in text or "fluid" in text for text in texts)
+    for text in texts:
+        assert not {"man", "woman", "male", "female", "PA", "AP", "normal", "pneumonia"} & set(text.split())
+
+
+def test_empty_share_gives_the_empty_prompt():
+    assert captions_of({}, empty_share=1.0) == {""}
+    assert "" not in captions_of({}, empty_share=0.0)
+
+
+def test_every_word_of_every_caption_is_one_token(tokenizer):
+    for word in known_words():
+        assert len(tokenizer.tokenize(word)) == 1, word
+    chance = random.Random(1)
+    for name in FINDINGS:
+        for _ in range(60):
+            text = caption(record(findings=(name,), age=chance.randint(1, 95)), chance, findings=True)
+            assert not text or not inspect_prompt(text, tokenizer).unknown_words, text
+
+
+def test_other_words_are_reported(tokenizer):
+    assert inspect_prompt("A man with sarcoidosis", tokenizer).unknown_words == ("sarcoidosis",)
+
+
+def test_every_finding_has_phrases_with_its_own_words():
+    assert set(FINDING_PHRASES) == set(FINDINGS)
+    phrases = [phrase for choices in FINDING_PHRASES.values() for phrase in set(choices)]
+    assert len(phrases) == len(set(phrases))
+
+
+def test_tokenizer_survives_saving(tokenizer, tmp_path):
+    from transformers import CLIPTokenizer
+
+    tokenizer.save_pretrained(tmp_path)
+    again = CLIPTokenizer.from_pretrained(tmp_path)
+    text = "Chest X-ray, PA view, 60-year-old woman, emphysema"
+    assert again(text).input_ids == tokenizer(text).input_ids
+    assert again.model_max_length == 77

@@ -1,0 +1,173 @@
+"""Each stage of training, with few steps on images made here; the networks' classes are the real ones."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file
+from test_data import make_folder
+
+from cxr.cli import main
+from cxr.models import load_model
+from cxr.train import architecture, base, loop
+from cxr.train.autoencoder import enlarge, shrink, standardised
+from cxr.train.judge import auroc
+from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
+
+ROWS = [
+    ("No Finding", "54", "M", "PA", "1"),
+    ("Mass|Edema", "31", "F", "AP", "2"),
+    ("Pneumonia", "60", "F", "PA", "3"),
+    ("No Finding", "9", "M", "AP", "4"),
+    ("Effusion", "77", "M", "PA", "5"),
+    ("No Finding", "45", "F", "PA", "6"),
+]
+
+
+def small_unet():
+    return UNet2DConditionModel(
+        sample_size=architecture.LATENT_SIZE,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(16, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=architecture.TEXT_WIDTH,
+        attention_head_dim=1,
+        norm_num_groups=8,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return [make_folder(folder / "128", ROWS, side=128), make_folder(folder / "512", ROWS, side=256)]
+
+
+def run(stage, data, out, *options):
+    folders = [part for folder in data for part in ("--data", str(folder))]
+    shared = ["--batch-size", "2", "--validation-share", "0.5", "--decay-share", "0.5", *options]
+    return main(["train", stage, *folders, "--out", str(out), *shared])
+
+
+def rows_of(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """Autoencoder, base and LoRA, two steps each, as a user would run them."""
+    out = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "build_unet", small_unet)
+        assert run("autoencoder", data, out / "vae_run", "--steps", "2") == 0
+        assert run("base", data, out / "base_run", "--steps", "2", "--model", str(out / "vae_run")) == 0
+        assert run("lora", data, out / "lora_run", "--steps", "2", "--model", str(out / "base_run")) == 0
+    return out
+
+
+def test_what_training_writes_is_what_generation_reads(trained):
+    model = load_model(str(trained / "base_run" / "model"), f"local:{trained / 'lora_run' / 'adapter'}")
+    assert model.info.resolution == architecture.RESOLUTION
+    assert model.adapter is not None
+    assert model.adapter.lora_alpha == 32
+    assert model.preview_projection is not None
+
+
+def test_the_log_tells_samples_loss_speed_and_held_out_figures(trained):
+    validation = rows_of(trained / "vae_run")[-1]
+    assert validation["samples"] == 4
+    assert {"validation_psnr_128", "validation_psnr_256", "validation_detail_ratio"} <= set(validation)
+    assert rows_of(trained / "base_run")[-1]["validation_loss"] > 0
+
+
+def test_the_lora_leaves_the_base_alone_and_has_learnt_something(trained):
+    tensors = load_file(trained / "lora_run" / "adapter" / "pytorch_lora_weights.safetensors")
+    ups = [value for name, value in tensors.items() if "lora_B" in name or ".up." in name or "lora.up" in name]
+    assert ups
+    assert any(float(value.abs().max()) > 0 for value in ups)
+    assert any(name.startswith("text_encoder") for name in tensors)
+
+
+def test_a_killed_run_ends_with_the_same_weights(data, tmp_path, monkeypatch):
+    options = ("--steps", "4", "--validate-every", "2")
+    run("judge", data, tmp_path / "straight", *options)
+    optimise = loop._optimise
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_optimise", lambda task, step, *rest: optimise(task, step, *rest) if step < 3 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("judge", data, tmp_path / "cut", *options)
+    assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 2
+    run("judge", data, tmp_path / "cut", *options)
+    straight, cut = (load_file(tmp_path / name / "judge.safetensors") for name in ("straight", "cut"))
+    for name, value in straight.items():
+        assert torch.equal(value, cut[name]), name
+
+
+def test_a_checkpoint_of_another_network_is_refused(data, trained, capsys):
+    code = run("judge", data, trained / "vae_run", "--steps", "4")
+    assert code == 2
+    assert "checkpoint of another network" in capsys.readouterr().err
+
+
+def test_standardised_autoencoder_reconstructs_the_same_image():
+    torch.manual_seed(0)
+    vae = architecture.build_autoencoder().eval()
+    image = torch.rand(2, 1, 64, 64) * 2 - 1
+    with torch.no_grad():
+        latents = vae.encode(image).latent_dist.mean
+        other = standardised(vae, latents)
+        moved = other.encode(image).latent_dist
+        torch.testing.assert_close(moved.mean.std(dim=(0, 2, 3)), torch.ones(4), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(moved.mean.mean(dim=(0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-3)
+        torch.testing.assert_close(other.decode(moved.mean).sample, vae.decode(latents).sample, rtol=1e-3, atol=1e-4)
+        old_ratio = vae.encode(image).latent_dist.std / latents.std(dim=(0, 2, 3))[None, :, None, None]
+        torch.testing.assert_close(moved.std, old_ratio, rtol=1e-3, atol=1e-4)
+    assert isinstance(other, AutoencoderKL)
+
+
+def test_preview_projection_is_the_least_squares_fit():
+    torch.manual_seed(0)
+    vae = architecture.build_autoencoder().eval().requires_grad_(False)
+    latents = torch.randn(2, 4, 8, 8)
+    weights, bias = base.fit_preview(vae, latents)
+    grey = torch.nn.functional.interpolate(vae.decode(latents / vae.config.scaling_factor).sample, size=8, mode="area")
+    residual = grey[:, 0] - torch.einsum("bchw,c->bhw", latents, torch.tensor(weights)) - bias
+    assert abs(float(residual.mean())) < 1e-4
+    assert abs(float((residual * latents[:, 0]).mean())) < 1e-4
+
+
+def test_batches_depend_on_seed_and_step_alone():
+    first = torch.rand(3, generator=batch_generator(0, 5))
+    assert torch.equal(first, torch.rand(3, generator=batch_generator(0, 5)))
+    assert not torch.equal(first, torch.rand(3, generator=batch_generator(0, 6)))
+    assert not torch.equal(first, torch.rand(3, generator=batch_generator(1, 5)))
+
+
+def test_learning_rate_warms_up_holds_and_cools_down():
+    settings = LoopSettings(steps=1000, batch_size=1, learning_rate=1.0, warmup_steps=100, decay_share=0.2)
+    rates = [learning_rate_at(step, settings) for step in (0, 99, 500, 800, 900, 999)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[1:4] == [1.0, 1.0, 1.0]
+    assert rates[4] == pytest.approx(0.505)
+    assert rates[5] < 0.02
+
+
+def test_small_and_large_sources_give_the_encoder_the_same_kind_of_image():
+    large = torch.rand(1, 1, 256, 256)
+    assert torch.allclose(enlarge(large), enlarge(shrink(large)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scores", "positive", "expected"),
+    [([0.1, 0.9], [False, True], 1.0), ([0.9, 0.1], [False, True], 0.0), ([0.5, 0.5, 0.5], [True, False, True], 0.5)],
+)
+def test_auroc_counts_ties_half(scores, positive, expected):
+    assert auroc(np.array(scores), np.array(positive)) == expected
+
+
+def test_auroc_of_one_class_is_unknown():
+    assert np.isnan(auroc(np.array([0.1, 0.2]), np.array([True, True])))
