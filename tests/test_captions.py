@@ -1,7 +1,9 @@
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import CLIPTokenizer
 
 from cxr.data import FINDINGS, Radiograph
 from cxr.prompts import inspect_prompt
@@ -9,16 +11,16 @@ from cxr.train.captions import FINDING_PHRASES, build_tokenizer, caption, known_
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
+def tokenizer() -> CLIPTokenizer:
     return build_tokenizer()
 
 
-def record(**labels):
-    known = {"findings": (), "age": 55, "sex": "M", "view": "PA", "patient_id": "1"} | labels
+def record(**labels: Any) -> Radiograph:
+    known: dict[str, Any] = {"findings": (), "age": 55, "sex": "M", "view": "PA", "patient_id": "1"} | labels
     return Radiograph(path=Path("x.png"), **known)
 
 
-def captions_of(labels, count=400, **options):
+def captions_of(labels: dict[str, Any], count: int = 400, **options: float) -> set[str]:
     chance = random.Random(7)
     return {caption(record(**labels), chance, findings=True, **options) for _ in range(count)}
 
@@ -34,11 +36,11 @@ def captions_of(labels, count=400, **options):
         ({"age": None, "sex": None, "view": None}, "normal chest x-ray"),
     ],
 )
-def test_the_promised_forms_are_among_the_captions(labels, form):
+def test_the_promised_forms_are_among_the_captions(labels: dict[str, Any], form: str) -> None:
     assert form in captions_of(labels, count=20_000)
 
 
-def test_base_captions_name_no_finding():
+def test_base_captions_name_no_finding() -> None:
     chance = random.Random(0)
     sick = record(findings=FINDINGS)
     words = {word.strip(",").lower() for _ in range(500) for word in caption(sick, chance, findings=False).split()}
@@ -46,19 +48,19 @@ def test_base_captions_name_no_finding():
     assert not words & finding_words
 
 
-def test_a_caption_never_says_what_the_label_does_not():
+def test_a_caption_never_says_what_the_label_does_not() -> None:
     texts = captions_of({"findings": ("Effusion",), "sex": None, "age": None, "view": None})
     assert any("effusion" in text or "fluid" in text for text in texts)
     for text in texts:
         assert not {"man", "woman", "male", "female", "PA", "AP", "normal", "pneumonia"} & set(text.split())
 
 
-def test_empty_share_gives_the_empty_prompt():
+def test_empty_share_gives_the_empty_prompt() -> None:
     assert captions_of({}, empty_share=1.0) == {""}
     assert "" not in captions_of({}, empty_share=0.0)
 
 
-def test_every_word_of_every_caption_is_one_token(tokenizer):
+def test_every_word_of_every_caption_is_one_token(tokenizer: CLIPTokenizer) -> None:
     for word in known_words():
         assert len(tokenizer.tokenize(word)) == 1, word
     chance = random.Random(1)
@@ -68,19 +70,17 @@ def test_every_word_of_every_caption_is_one_token(tokenizer):
             assert not text or not inspect_prompt(text, tokenizer).unknown_words, text
 
 
-def test_other_words_are_reported(tokenizer):
+def test_other_words_are_reported(tokenizer: CLIPTokenizer) -> None:
     assert inspect_prompt("A man with sarcoidosis", tokenizer).unknown_words == ("sarcoidosis",)
 
 
-def test_every_finding_has_phrases_with_its_own_words():
+def test_every_finding_has_phrases_with_its_own_words() -> None:
     assert set(FINDING_PHRASES) == set(FINDINGS)
     phrases = [phrase for choices in FINDING_PHRASES.values() for phrase in set(choices)]
     assert len(phrases) == len(set(phrases))
 
 
-def test_tokenizer_survives_saving(tokenizer, tmp_path):
-    from transformers import CLIPTokenizer
-
+def test_tokenizer_survives_saving(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     again = CLIPTokenizer.from_pretrained(tmp_path)
     text = "Chest X-ray, PA view, 60-year-old woman, emphysema"

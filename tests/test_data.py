@@ -1,4 +1,6 @@
 import csv
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from cxr.errors import DataError
 HEADER = ["file_name", "findings", "age", "sex", "view", "patient_id"]
 
 
-def make_folder(folder, rows, side=16):
+def make_folder(folder: Path, rows: Sequence[Sequence[str]], side: int = 16) -> Path:
     folder.mkdir(exist_ok=True)
     with (folder / "metadata.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -22,7 +24,7 @@ def make_folder(folder, rows, side=16):
     return folder
 
 
-def test_reads_labels_and_keeps_unknown_apart_from_none(tmp_path):
+def test_reads_labels_and_keeps_unknown_apart_from_none(tmp_path: Path) -> None:
     rows = [("No Finding", "54", "M", "PA", "1"), ("Mass|Edema", "", "F", "AP", "2"), ("", "60", "", "", "3")]
     normal, two, unknown = read_folders([make_folder(tmp_path / "d", rows)])
     assert normal.findings == ()
@@ -31,7 +33,7 @@ def test_reads_labels_and_keeps_unknown_apart_from_none(tmp_path):
     assert (unknown.findings, unknown.sex, unknown.view) == (None, None, None)
 
 
-def test_no_patient_is_on_both_sides_and_the_side_does_not_depend_on_order(tmp_path):
+def test_no_patient_is_on_both_sides_and_the_side_does_not_depend_on_order(tmp_path: Path) -> None:
     rows = [("No Finding", "50", "M", "PA", str(number // 3)) for number in range(120)]
     records = read_folders([make_folder(tmp_path / "d", rows)])
     training, validation = split_by_patient(records, 0.3)
@@ -41,7 +43,7 @@ def test_no_patient_is_on_both_sides_and_the_side_does_not_depend_on_order(tmp_p
     assert {r.path for r in again} == {r.path for r in validation}
 
 
-def test_pixels_are_grouped_by_size(tmp_path):
+def test_pixels_are_grouped_by_size(tmp_path: Path) -> None:
     small = make_folder(tmp_path / "small", [("", "", "", "", "1")] * 2)
     large = make_folder(tmp_path / "large", [("", "", "", "", "2")], side=32)
     groups = load_pixels(read_folders([large, small]))
@@ -60,12 +62,12 @@ def test_pixels_are_grouped_by_size(tmp_path):
         (("No Finding", "50", "M", "LL", "1"), "line 2: view 'LL' is not one of AP, PA"),
     ],
 )
-def test_a_wrong_cell_is_named(tmp_path, row, message):
+def test_a_wrong_cell_is_named(tmp_path: Path, row: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_folders([make_folder(tmp_path / "d", [row])])
 
 
-def test_missing_table_column_and_image_are_named(tmp_path):
+def test_missing_table_column_and_image_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"metadata\.csv is missing"):
         read_folders([tmp_path])
     (tmp_path / "metadata.csv").write_text("file_name,age\n")
@@ -77,7 +79,7 @@ def test_missing_table_column_and_image_are_named(tmp_path):
         read_folders([folder])
 
 
-def test_an_unreadable_image_is_an_error_and_never_a_black_square(tmp_path):
+def test_an_unreadable_image_is_an_error_and_never_a_black_square(tmp_path: Path) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG broken")
     with pytest.raises(DataError, match=r"broken\.png cannot be read"):

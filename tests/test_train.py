@@ -1,6 +1,7 @@
 """Each stage of training, with few steps on images made here; the networks' classes are the real ones."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ ROWS = [
 ]
 
 
-def small_unet():
+def small_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=architecture.LATENT_SIZE,
         in_channels=4,
@@ -42,23 +43,23 @@ def small_unet():
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("data")
     return [make_folder(folder / "128", ROWS, side=128), make_folder(folder / "512", ROWS, side=256)]
 
 
-def run(stage, data, out, *options):
+def run(stage: str, data: list[Path], out: Path, *options: str) -> int:
     folders = [part for folder in data for part in ("--data", str(folder))]
     shared = ["--batch-size", "2", "--validation-share", "0.5", "--decay-share", "0.5", *options]
     return main(["train", stage, *folders, "--out", str(out), *shared])
 
 
-def rows_of(out):
+def rows_of(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory):
+def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Autoencoder, base and LoRA, two steps each, as a user would run them."""
     out = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
@@ -69,7 +70,7 @@ def trained(data, tmp_path_factory):
     return out
 
 
-def test_what_training_writes_is_what_generation_reads(trained):
+def test_what_training_writes_is_what_generation_reads(trained: Path) -> None:
     model = load_model(str(trained / "base_run" / "model"), f"local:{trained / 'lora_run' / 'adapter'}")
     assert model.info.resolution == architecture.RESOLUTION
     assert model.adapter is not None
@@ -77,14 +78,14 @@ def test_what_training_writes_is_what_generation_reads(trained):
     assert model.preview_projection is not None
 
 
-def test_the_log_tells_samples_loss_speed_and_held_out_figures(trained):
+def test_the_log_tells_samples_loss_speed_and_held_out_figures(trained: Path) -> None:
     validation = rows_of(trained / "vae_run")[-1]
     assert validation["samples"] == 4
     assert {"validation_psnr_128", "validation_psnr_256", "validation_detail_ratio"} <= set(validation)
     assert rows_of(trained / "base_run")[-1]["validation_loss"] > 0
 
 
-def test_the_lora_leaves_the_base_alone_and_has_learnt_something(trained):
+def test_the_lora_leaves_the_base_alone_and_has_learnt_something(trained: Path) -> None:
     tensors = load_file(trained / "lora_run" / "adapter" / "pytorch_lora_weights.safetensors")
     ups = [value for name, value in tensors.items() if "lora_B" in name or ".up." in name or "lora.up" in name]
     assert ups
@@ -92,7 +93,9 @@ def test_the_lora_leaves_the_base_alone_and_has_learnt_something(trained):
     assert any(name.startswith("text_encoder") for name in tensors)
 
 
-def test_a_killed_run_ends_with_the_same_weights(data, tmp_path, monkeypatch):
+def test_a_killed_run_ends_with_the_same_weights(
+    data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ("--steps", "4", "--validate-every", "2")
     run("judge", data, tmp_path / "straight", *options)
     optimise = loop._optimise
@@ -107,13 +110,15 @@ def test_a_killed_run_ends_with_the_same_weights(data, tmp_path, monkeypatch):
         assert torch.equal(value, cut[name]), name
 
 
-def test_a_checkpoint_of_another_network_is_refused(data, trained, capsys):
+def test_a_checkpoint_of_another_network_is_refused(
+    data: list[Path], trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = run("judge", data, trained / "vae_run", "--steps", "4")
     assert code == 2
     assert "checkpoint of another network" in capsys.readouterr().err
 
 
-def test_standardised_autoencoder_reconstructs_the_same_image():
+def test_standardised_autoencoder_reconstructs_the_same_image() -> None:
     torch.manual_seed(0)
     vae = architecture.build_autoencoder().eval()
     image = torch.rand(2, 1, 64, 64) * 2 - 1
@@ -129,7 +134,7 @@ def test_standardised_autoencoder_reconstructs_the_same_image():
     assert isinstance(other, AutoencoderKL)
 
 
-def test_preview_projection_is_the_least_squares_fit():
+def test_preview_projection_is_the_least_squares_fit() -> None:
     torch.manual_seed(0)
     vae = architecture.build_autoencoder().eval().requires_grad_(False)
     latents = torch.randn(2, 4, 8, 8)
@@ -140,14 +145,14 @@ def test_preview_projection_is_the_least_squares_fit():
     assert abs(float((residual * latents[:, 0]).mean())) < 1e-4
 
 
-def test_batches_depend_on_seed_and_step_alone():
+def test_batches_depend_on_seed_and_step_alone() -> None:
     first = torch.rand(3, generator=batch_generator(0, 5))
     assert torch.equal(first, torch.rand(3, generator=batch_generator(0, 5)))
     assert not torch.equal(first, torch.rand(3, generator=batch_generator(0, 6)))
     assert not torch.equal(first, torch.rand(3, generator=batch_generator(1, 5)))
 
 
-def test_learning_rate_warms_up_holds_and_cools_down():
+def test_learning_rate_warms_up_holds_and_cools_down() -> None:
     settings = LoopSettings(steps=1000, batch_size=1, learning_rate=1.0, warmup_steps=100, decay_share=0.2)
     rates = [learning_rate_at(step, settings) for step in (0, 99, 500, 800, 900, 999)]
     assert rates[0] == pytest.approx(0.01)
@@ -156,7 +161,7 @@ def test_learning_rate_warms_up_holds_and_cools_down():
     assert rates[5] < 0.02
 
 
-def test_small_and_large_sources_give_the_encoder_the_same_kind_of_image():
+def test_small_and_large_sources_give_the_encoder_the_same_kind_of_image() -> None:
     large = torch.rand(1, 1, 256, 256)
     assert torch.allclose(enlarge(large), enlarge(shrink(large)), atol=1e-6)
 
@@ -165,9 +170,9 @@ def test_small_and_large_sources_give_the_encoder_the_same_kind_of_image():
     ("scores", "positive", "expected"),
     [([0.1, 0.9], [False, True], 1.0), ([0.9, 0.1], [False, True], 0.0), ([0.5, 0.5, 0.5], [True, False, True], 0.5)],
 )
-def test_auroc_counts_ties_half(scores, positive, expected):
+def test_auroc_counts_ties_half(scores: list[float], positive: list[bool], expected: float) -> None:
     assert auroc(np.array(scores), np.array(positive)) == expected
 
 
-def test_auroc_of_one_class_is_unknown():
+def test_auroc_of_one_class_is_unknown() -> None:
     assert np.isnan(auroc(np.array([0.1, 0.2]), np.array([True, True])))

@@ -186,7 +186,8 @@ def _optimise(
 
 def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     # Embeddings are left out: decay would shrink the words of the findings, which the base never sees.
-    spared, decayed = [], []
+    spared: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             (decayed if parameter.ndim > 1 and "embedding" not in name else spared).append(parameter)

@@ -44,13 +44,14 @@ class LoraTask(DiffusionTask):
         super().__init__(training, validation, settings, device, pipeline.vae, model_dir)
         torch.manual_seed(settings.seed)  # initial weights only
         self.tokenizer = pipeline.tokenizer
-        self.unet = pipeline.unet.to(device).requires_grad_(False)
-        self.text_encoder = pipeline.text_encoder.to(device).requires_grad_(False)
-        use_fast_attention(self.unet, device)
+        unet = pipeline.unet.to(device).requires_grad_(False)
+        text_encoder = pipeline.text_encoder.to(device).requires_grad_(False)
+        use_fast_attention(unet, device)
         self.unet_config = _config(UNET_TARGETS)
         self.text_encoder_config = _config(TEXT_ENCODER_TARGETS)
-        self.unet.add_adapter(self.unet_config)
-        self.text_encoder.add_adapter(self.text_encoder_config)
+        unet.add_adapter(self.unet_config)
+        text_encoder.add_adapter(self.text_encoder_config)
+        self.unet, self.text_encoder = unet, text_encoder
         self.trained = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
         self.groups = _groups(self.records)
 
