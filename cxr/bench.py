@@ -6,12 +6,11 @@ load falls on all of them alike. Medians over the rounds.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +18,7 @@ from diffusers import PNDMScheduler, StableDiffusionPipeline
 
 from cxr.errors import GenerationError, RequestError
 from cxr.generate import generate
-from cxr.models import LoadedModel, cast, load_model
+from cxr.models import LoadedModel, load_model
 from cxr.sampling import Denoiser, encode
 from cxr.schema import FailedImage, GenerationRequest
 
@@ -42,7 +41,7 @@ class BenchResult:
         threads: CPU threads that torch uses.
         runs: timed images of each kind.
         product_s: this program's default settings.
-        product_float32_s: the same with the UNet in float32.
+        product_float32_s: the same in float32.
         product_base_s: the default settings with the LoRA at weight 0.
         pipeline_defaults_s: PNDM, 50 steps, guidance 7.5, float32, by StableDiffusionPipeline.__call__.
         load_to_first_image_s: reading the model and making one image, without importing the libraries.
@@ -153,9 +152,11 @@ def _interleaved(loaded: LoadedModel, runs: int) -> dict[str, float]:
     }
     taken: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(runs):
+        _make_image(loaded)  # warm: the number format has just changed
         for name in ("product", "base"):
             taken[name].append(_seconds(arms[name]))
-        with _in_float32(loaded):
+        with loaded.in_float32():
+            _make_image(loaded)
             for name in ("float32", "defaults"):
                 taken[name].append(_seconds(arms[name]))
     return {name: statistics.median(seconds) for name, seconds in taken.items()}
@@ -183,18 +184,6 @@ def _call_reference(pipeline: StableDiffusionPipeline) -> None:
         generator=torch.Generator().manual_seed(0),
         output_type="np",
     )
-
-
-@contextlib.contextmanager
-def _in_float32(loaded: LoadedModel) -> Iterator[None]:
-    """The UNet in float32 for a while. Its values are those of the smaller format, which changes no timing."""
-    cast(loaded.pipeline.unet, torch.float32)
-    try:
-        _make_image(loaded)  # warm again, with the LoRA active
-        yield
-    finally:
-        cast(loaded.pipeline.unet, loaded.weight_dtype)
-        _make_image(loaded)
 
 
 def _preview_seconds(loaded: LoadedModel, runs: int) -> float:

@@ -10,12 +10,11 @@ from functools import cache
 from importlib.metadata import version
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr import __version__
-from cxr.models import LoadedModel, cast
+from cxr.models import LoadedModel
 from cxr.pixels import is_flat
 from cxr.sampling import Denoiser, decode, encode
 from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, Recipe, StepProgress
@@ -153,17 +152,14 @@ class _Run:
 
     def _in_float32(self, indices: Sequence[int], row: int) -> NDArray[np.uint8] | None:
         """One image once more in float32, whose range the smaller formats may have left."""
-        unet, weight_dtype = self.model.pipeline.unet, self.model.weight_dtype
-        cast(unet, torch.float32)
         steps = self._denoise(indices)
-        try:
-            while True:
-                next(steps)
-        except StopIteration as finished:
-            latents: Tensor | None = finished.value
-        finally:
-            cast(unet, weight_dtype)  # exact: float32 holds every value of the smaller formats
-        return None if latents is None else decode(latents, self.model)[row]
+        with self.model.in_float32():
+            try:
+                while True:
+                    next(steps)
+            except StopIteration as finished:
+                latents: Tensor | None = finished.value
+            return None if latents is None else decode(latents, self.model)[row]
 
 
 def _fault(pixels: NDArray[np.uint8] | None) -> str:

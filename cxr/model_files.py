@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from cxr.errors import ModelError
@@ -78,8 +78,21 @@ def read_pipeline(preset: Preset) -> StableDiffusionPipeline:
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ModelError(f"model {preset.name!r} cannot be read: {reason}") from error
+    for component in COMPONENT_CLASSES:
+        _check_weights(preset, component, getattr(pipeline, component))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _check_weights(preset: Preset, component: str, network: torch.nn.Module) -> None:
+    """Raise when the file lacks weights: the libraries would fill them with random numbers and only log it."""
+    name = "model.safetensors" if component == "text_encoder" else "diffusion_pytorch_model.safetensors"
+    with safe_open(preset.folder / component / name, framework="pt") as file:
+        # transformers 5 dropped this level of CLIPTextModel, older files still have it.
+        stored = {key.removeprefix("text_model.") for key in file.keys()}  # noqa: SIM118  # not a dict
+    needed = {key.removeprefix("text_model.") for key, _ in network.named_parameters()}
+    if missing := sorted(needed - stored):
+        raise ModelError(f"model {preset.name!r} is incomplete: {component}/{name} lacks {missing[0]} ({len(missing)})")
 
 
 @contextmanager

@@ -108,7 +108,8 @@ def decode(latents: Tensor, model: LoadedModel) -> list[NDArray[np.uint8] | None
     """
     torch.set_flush_denormal(True)
     vae = model.pipeline.vae
-    images = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+    unscaled = (latents / vae.config.scaling_factor).to(vae.dtype)
+    images = vae.decode(unscaled, return_dict=False)[0].float()
     return [to_uint8(image[None])[0] if bool(torch.isfinite(image).all()) else None for image in images]
 
 

@@ -278,6 +278,14 @@ def test_a_failure_in_a_smaller_format_is_tried_again_in_float32(
     assert all(torch.equal(value, weights[name]) for name, value in model.pipeline.unet.state_dict().items())
 
 
+def test_bfloat16_is_close_to_float32(
+    tiny_model_dir: Path, tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_DTYPE", "bfloat16")
+    found = pixels_of(load_model(str(tiny_model_dir), "none")).astype(int)
+    assert np.abs(found - pixels_of(tiny_base_model)).mean() < 3
+
+
 def test_progress_counts_steps_and_time(tiny_model: LoadedModel) -> None:
     events = list(generate(dataclasses.replace(REQUEST, num_images=2), tiny_model))
     progress = [event for event in events if isinstance(event, StepProgress)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import SaveLora
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 import cxr.devices
 import cxr.models
@@ -70,6 +71,30 @@ def test_a_damaged_file_is_one_line(name: str, content: bytes, message: str, cop
     with pytest.raises(ModelError, match=f"'copied' (has an )?{message}") as caught:
         load_model(str(copied_dir), "none")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    ],
+)
+def test_missing_weights_are_not_filled_with_random_numbers(name: str, copied_dir: Path) -> None:
+    tensors = load_file(copied_dir / name)
+    dropped = sorted(tensors)[3]
+    del tensors[dropped]
+    save_file(tensors, copied_dir / name)
+    with pytest.raises(ModelError, match=r"incomplete|cannot be read"):
+        load_model(str(copied_dir), "none")
+
+
+def test_weights_of_another_size_are_refused(copied_dir: Path) -> None:
+    config = copied_dir / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"cross_attention_dim": 48}))
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(str(copied_dir), "none")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +201,13 @@ def test_the_dtype_can_be_chosen_and_is_recorded(tiny_model_dir: Path, monkeypat
     model = load_model(str(tiny_model_dir), "none")
     assert (model.info.weight_dtype, model.weight_dtype) == ("bfloat16", torch.bfloat16)
     assert model.pipeline.unet.dtype == torch.bfloat16
-    assert model.pipeline.vae.dtype == model.pipeline.text_encoder.dtype == torch.float32
+    assert model.pipeline.vae.dtype == torch.bfloat16
+    assert model.pipeline.text_encoder.dtype == torch.float32
+    weights = {name: value.clone() for name, value in model.pipeline.unet.state_dict().items()}
+    with model.in_float32():
+        assert model.pipeline.unet.dtype == model.pipeline.vae.dtype == torch.float32
+    assert model.pipeline.unet.dtype == model.pipeline.vae.dtype == torch.bfloat16
+    assert all(torch.equal(value, weights[name]) for name, value in model.pipeline.unet.state_dict().items())
     monkeypatch.setenv("CXR_DTYPE", "int8")
     with pytest.raises(ModelError, match="'int8'; use float32 or bfloat16"):
         load_model(str(tiny_model_dir), "none")
