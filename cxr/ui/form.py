@@ -68,4 +68,10 @@ def build_form() -> Form:
 
 
 def _slider(name: str, label: str, minimum: float, maximum: float, step: float) -> gr.Slider:
-    return Slider(minimum, maximum, DEFAULTS[name], step=step, label=label, min_width=130, buttons=[], elem_id=name)
+    slider = gr.Slider(
+        minimum, maximum, DEFAULTS[name], step=step, label=label, min_width=130, buttons=[], elem_id=name
+    )
+    # The request checks what was sent, and its messages name the value and the range. Set on the widget, as gradio
+    # would write a stub file beside a subclass.
+    slider.preprocess = lambda payload: payload
+    return slider

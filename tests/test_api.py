@@ -1,0 +1,339 @@
+"""The endpoint as programs use it: a real server in this process, and the real client."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from cxr.export.png import read_recipe
+from cxr.models import get_model
+from cxr.schema import GenerationRequest, StepProgress
+from cxr.ui import jobs
+from cxr.ui.jobs import ModelChoice
+from cxr.ui.launch import ServerSettings, launch_options
+from cxr.ui.layout import MAX_QUEUE, build_page
+
+ROOT = Path(__file__).parents[1]
+LOCAL_NAMES = {"127.0.0.1", "localhost", "None", "0.0.0.0", "::1"}
+PROMPT = "A 55-year-old man with pneumonia"
+
+
+class Pace:
+    """Slows the denoising down where a test has to act in the middle of it, and counts what happens."""
+
+    def __init__(self) -> None:
+        self.step_s = 0.0
+        self.num_steps = 0
+        self.num_active = 0
+        self.max_active = 0
+        self.real = jobs._generate
+
+    def generate(self, request: GenerationRequest, choice: ModelChoice) -> Iterator[Any]:
+        self.num_active += 1
+        self.max_active = max(self.max_active, self.num_active)
+        try:
+            for event in self.real(request, choice):
+                if isinstance(event, StepProgress):
+                    self.num_steps += 1
+                    time.sleep(self.step_s)
+                yield event
+        finally:
+            self.num_active -= 1
+
+
+class Server:
+    """A running page, the names that it has looked up, and the pace of its model."""
+
+    def __init__(self, url: str, page: Any, choice: ModelChoice, pace: Pace, names: set[str]) -> None:
+        self.url, self.page, self.choice, self.pace, self.names = url, page, choice, pace, names
+
+    def status_of(self, path: str) -> int:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+
+@pytest.fixture(scope="module")
+def server(tiny_model_dir: Path, tiny_lora_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    pace, names = Pace(), set()
+    look_up = socket.getaddrinfo
+
+    def note_and_look_up(host: Any, *rest: Any, **options: Any) -> Any:
+        names.add(str(host))
+        return look_up(host, *rest, **options)
+
+    choice = ModelChoice(str(tiny_model_dir), f"local:{tiny_lora_dir}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        patch.setattr(socket, "getaddrinfo", note_and_look_up)
+        patch.setattr(jobs, "_generate", pace.generate)
+        page = build_page(choice)
+        port = free_port()
+        options = launch_options(ServerSettings(port=port))
+        page.launch(**options, prevent_thread_lock=True, quiet=True)
+        yield Server(f"http://127.0.0.1:{port}", page, choice, pace, names)
+        page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("downloads")
+    client = Client(server.url, verbose=False, download_files=folder, analytics_enabled=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture(autouse=True)
+def _full_pace(server: Server) -> Iterator[None]:
+    yield
+    server.pace.step_s = 0.0
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def sha256(path: str | Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def wait_until(condition: Any, timeout_s: float = 10.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_prompt_alone_is_enough(client: Client) -> None:
+    gallery, archive, facts = client.predict(PROMPT, api_name="/generate")
+    assert [item["caption"] for item in gallery] == ["Seed 0"]
+    assert zipfile.is_zipfile(archive)
+    assert facts["seeds"] == [0]
+    assert facts["failures"] == []
+    assert facts["model"] == "tiny"
+    assert facts["adapter"] == "tiny_lora"
+    assert facts["seconds"] > 0
+
+
+def test_images_are_lossless_and_the_same_bytes_as_in_the_zip(client: Client) -> None:
+    gallery, archive, facts = client.predict(
+        PROMPT,
+        negative_prompt="effusion",
+        seed=2**53 - 2,
+        num_inference_steps=3,
+        num_images=2,
+        guidance_scale=2.5,
+        adapter_weight=0.5,
+        api_name="/generate",
+    )
+    assert facts["seeds"] == [2**53 - 2, 2**53 - 1]
+    with zipfile.ZipFile(archive) as file:
+        contents = {hashlib.sha256(file.read(name)).hexdigest(): name for name in file.namelist()}
+        manifest = {row["file_name"]: row["sha256"] for row in json.loads(file.read("manifest.json"))["files"]}
+    for item, seed in zip(gallery, facts["seeds"], strict=True):
+        name = contents[sha256(item["image"])]
+        assert manifest[name] == sha256(item["image"])
+        with Image.open(item["image"]) as image:
+            assert (image.format, image.mode) == ("PNG", "L")
+        recipe = read_recipe(item["image"])
+        assert (recipe.seed, recipe.negative_prompt, recipe.num_inference_steps) == (seed, "effusion", 3)
+        assert (recipe.guidance_scale, recipe.adapter_weight) == (2.5, 0.5)
+
+
+def test_submit_streams_one_image_after_the_other(client: Client) -> None:
+    job = client.submit(PROMPT, num_images=3, num_inference_steps=2, seed=4, api_name="/generate")
+    outputs = list(job)
+    assert [len(gallery) for gallery, _, _ in outputs] == [1, 2, 3]
+    assert [archive is None for _, archive, _ in outputs] == [True, True, False]
+    assert outputs[-1][2]["seeds"] == [4, 5, 6]
+
+
+def test_an_image_does_not_depend_on_its_neighbours(client: Client) -> None:
+    options = {"num_inference_steps": 2, "api_name": "/generate"}
+    together, _, _ = client.predict(PROMPT, seed=4, num_images=3, **options)
+    alone, _, _ = client.predict(PROMPT, seed=5, **options)
+    assert Path(together[1]["image"]).read_bytes() == Path(alone[0]["image"]).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": "x" * 2001}, "2,001 characters"),
+        ({"prompt": "a\x07b"}, r"U\+0007"),
+        ({"num_images": 0}, "num_images is 0"),
+        ({"num_images": 1000}, "num_images is 1000"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5; use a whole number"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**53}, "seed is 9007199254740992"),
+        ({"seed": None}, "seed is None"),
+        ({"guidance_scale": "strong"}, "guidance_scale is 'strong'"),
+        ({"adapter_weight": True}, "adapter_weight is True"),
+    ],
+)
+def test_wrong_values_get_a_clear_message(client: Client, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(AppError, match=message):
+        client.predict(**{"prompt": PROMPT, **values}, api_name="/generate")
+
+
+def test_unknown_words_and_cut_prompts_are_said(client: Client) -> None:
+    _, _, facts = client.predict("zebra " + "pneumonia " * 90, num_inference_steps=1, api_name="/generate")
+    unknown, cut = facts["notes"]
+    assert "zebra" in unknown
+    assert "left out" in cut
+
+
+def test_everything_else_is_private(client: Client, server: Server) -> None:
+    described = client.view_api(return_format="dict", print_info=False)
+    assert list(described["named_endpoints"]) == ["/generate"]
+    assert described["unnamed_endpoints"] == {}
+    names = [parameter["parameter_name"] for parameter in described["named_endpoints"]["/generate"]["parameters"]]
+    assert names == [
+        "prompt",
+        "negative_prompt",
+        "seed",
+        "num_inference_steps",
+        "num_images",
+        "guidance_scale",
+        "adapter_weight",
+    ]
+    with pytest.raises(ValueError, match="Cannot find a function"):
+        client.predict(api_name="/settle")
+    assert server.status_of("/monitoring/summary") in (403, 404)
+    assert server.status_of("/gradio_api/runs") == 404
+
+
+def test_plain_http_works_as_the_readme_says(server: Server) -> None:
+    body = json.dumps({"prompt": PROMPT, "num_inference_steps": 1}).encode()
+    request = urllib.request.Request(
+        f"{server.url}/gradio_api/call/v2/generate", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        event_id = json.load(response)["event_id"]
+    with urllib.request.urlopen(f"{server.url}/gradio_api/call/generate/{event_id}", timeout=20) as response:
+        events = response.read().decode()
+    assert "event: complete" in events
+    assert "Seed 0" in events
+
+
+def test_cancel_acts_within_one_step(client: Client, server: Server) -> None:
+    pace = server.pace
+    pace.step_s, pace.num_steps = 0.1, 0
+    job = client.submit(PROMPT, num_images=2, num_inference_steps=40, api_name="/generate")
+    wait_until(lambda: pace.num_steps >= 3)
+    job.cancel()
+    steps_at_cancel = pace.num_steps
+    wait_until(lambda: pace.num_active == 0)
+    assert pace.num_steps <= steps_at_cancel + 2  # the running one, and one that began while the message travelled
+    assert not get_model(server.choice.model, server.choice.adapter).lock.locked()
+    pace.step_s = 0.0
+    assert client.predict(PROMPT, num_inference_steps=1, api_name="/generate")[2]["seeds"] == [0]
+
+
+def test_a_client_that_hangs_up_frees_the_model(server: Server) -> None:
+    pace = server.pace
+    pace.step_s, pace.num_steps = 0.1, 0
+    body = json.dumps({"data": [PROMPT, "", 0, 60, 1, 1.0, 1.0]}).encode()
+    request = urllib.request.Request(
+        f"{server.url}/gradio_api/call/generate", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        event_id = json.load(response)["event_id"]
+    stream = urllib.request.urlopen(f"{server.url}/gradio_api/call/generate/{event_id}", timeout=20)
+    wait_until(lambda: pace.num_steps >= 3)
+    stream.close()
+    steps_at_close = pace.num_steps
+    wait_until(lambda: pace.num_active == 0)
+    pace.step_s = 0.0
+    assert pace.num_steps <= steps_at_close + 3
+
+
+def test_two_users_at_once_each_get_their_own_images(client: Client, server: Server) -> None:
+    options = {"num_inference_steps": 1, "api_name": "/generate"}
+    seeds = [11, 22, 33]
+    expected = {seed: sha256(client.predict(PROMPT, seed=seed, **options)[0][0]["image"]) for seed in seeds}
+    server.pace.max_active = 0
+
+    def ask(seed: int) -> str:
+        return sha256(client.predict(PROMPT, seed=seed, **options)[0][0]["image"])
+
+    with ThreadPoolExecutor(3) as users:
+        assert dict(zip(seeds, users.map(ask, seeds), strict=True)) == expected
+    assert server.pace.max_active == 1
+
+
+def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server) -> None:
+    server.page._queue.max_size = 1
+    server.pace.step_s, server.pace.num_steps = 0.05, 0
+    try:
+        running = client.submit(PROMPT, num_inference_steps=60, api_name="/generate")
+        wait_until(lambda: server.pace.num_steps >= 1)
+        waiting = client.submit(PROMPT, num_inference_steps=1, api_name="/generate")
+        wait_until(lambda: len(server.page._queue) == 1)
+        with pytest.raises(Exception, match=r"(?i)queue is full"):
+            client.predict(PROMPT, num_inference_steps=1, api_name="/generate")
+        running.cancel()
+        assert waiting.result(timeout=20)[2]["seeds"] == [0]
+    finally:
+        server.page._queue.max_size = MAX_QUEUE
+
+
+def test_generating_looks_nothing_up(client: Client, server: Server) -> None:
+    server.names.clear()  # the client itself tells its maker that it started
+    client.predict(PROMPT, num_inference_steps=1, api_name="/generate")
+    assert server.names <= LOCAL_NAMES
+
+
+START_AND_NOTE_NAMES = """
+import json, socket, sys, urllib.request
+names, look_up = set(), socket.getaddrinfo
+def note_and_look_up(host, *rest, **options):
+    names.add(str(host))
+    return look_up(host, *rest, **options)
+socket.getaddrinfo = note_and_look_up
+from cxr.ui.launch import launch_options, parse_arguments, prepare_environment
+settings = parse_arguments(sys.argv[1:])
+prepare_environment()
+from cxr.ui.layout import build_page
+page = build_page(settings.choice)
+_, url, _ = page.launch(**launch_options(settings), prevent_thread_lock=True, quiet=True)
+html = urllib.request.urlopen(url, timeout=20).read().decode()
+print(json.dumps({"names": sorted(names), "title": "CXR Studio" in html, "torch": "torch" in sys.modules}))
+page.close(verbose=False)
+"""
+
+
+def test_page_starts_without_model_torch_or_network(tmp_path: Path) -> None:
+    arguments = ["--port", str(free_port()), "--model", str(tmp_path / "missing")]
+    result = subprocess.run(
+        [sys.executable, "-c", START_AND_NOTE_NAMES, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    seen = json.loads(result.stdout.splitlines()[-1])
+    assert set(seen["names"]) <= LOCAL_NAMES
+    assert seen["title"]
+    assert not seen["torch"]

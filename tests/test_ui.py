@@ -1,0 +1,444 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from cxr.errors import GenerationError
+from cxr.export.png import encode_png
+from cxr.models import LoadedModel, get_model
+from cxr.schema import (
+    ExportedFile,
+    FailedImage,
+    GeneratedImage,
+    GenerationRequest,
+    ModelInfo,
+    Recipe,
+    StepProgress,
+)
+from cxr.ui import jobs, launch, status
+from cxr.ui.examples import find_examples
+from cxr.ui.handlers import Handlers
+from cxr.ui.jobs import Job, JobState, ModelChoice, run_job
+from cxr.ui.launch import ServerSettings, launch_options, parse_arguments, prepare_environment, sweep_old_folders
+from cxr.ui.layout import build_page
+from cxr.ui.spaces_gpu import gpu_seconds, on_gpu
+from cxr.ui.theme import CSS, build_theme
+from cxr.ui.view import JobView, grid_shape
+
+ROOT = Path(__file__).parents[1]
+RECIPE = Recipe(
+    prompt="normal chest xray",
+    negative_prompt="nodule",
+    seed=7,
+    num_inference_steps=6,
+    guidance_scale=2.5,
+    scheduler="UniPCMultistepScheduler",
+    model="embedded",
+    model_revision="sha256:0",
+    adapter="clinical",
+    adapter_sha256="0",
+    adapter_weight=0.75,
+    width=8,
+    height=8,
+    weight_dtype="float32",
+    device="cpu",
+    micro_batch_size=1,
+)
+FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0)  # as `Handlers.start` takes it
+
+
+@pytest.fixture(autouse=True)
+def _private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+
+
+@pytest.fixture
+def choice(tiny_model_dir: Path) -> ModelChoice:
+    return ModelChoice(str(tiny_model_dir), "none")
+
+
+# -- command line and environment
+
+
+def test_bound_to_this_machine_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SPACE_ID", "CXR_MODEL", "CXR_ADAPTER"):
+        monkeypatch.delenv(name, raising=False)
+    settings = parse_arguments([])
+    assert settings == ServerSettings("127.0.0.1", 7860, False, None, ModelChoice(None, "default"))
+    assert not settings.is_public
+    assert parse_arguments(["--host", "0.0.0.0"]).is_public
+    assert parse_arguments(["--share"]).is_public
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    assert parse_arguments([]).host == "0.0.0.0"
+
+
+def test_environment_gives_the_defaults_of_model_and_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_MODEL", "models/own")
+    monkeypatch.setenv("CXR_ADAPTER", "none")
+    assert parse_arguments([]).choice == ModelChoice("models/own", "none")
+    assert parse_arguments(["--adapter", "clinical"]).choice == ModelChoice("models/own", "clinical")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "0"], "1 to 65535"),
+        (["--port", "x"], "1 to 65535"),
+        (["--auth", "userpassword"], "USER:PASSWORD"),
+        (["--auth", ":secret"], "USER:PASSWORD"),
+        (["--shar"], "--shar"),
+        (["extra"], "extra"),
+    ],
+)
+def test_wrong_flags_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_arguments(arguments)
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message.count("\n") == 1
+    assert words in message
+    assert "secret" not in message
+
+
+def test_app_answers_a_wrong_flag_without_loading_anything() -> None:
+    result = subprocess.run([sys.executable, "app.py", "--port", "99999"], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "app.py: argument --port: '99999' is no port; use a whole number from 1 to 65535\n"
+
+
+def test_password_is_not_in_the_settings_text() -> None:
+    settings = parse_arguments(["--auth", "user:pass:word"])
+    assert settings.auth == ("user", "pass:word")
+    assert "pass" not in repr(settings)
+
+
+def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Taken:
+        def launch(self, **_: object) -> None:
+            raise OSError("Cannot find empty port in range: 7860-7860")
+
+    with pytest.raises(SystemExit) as stopped:
+        launch.serve(Taken(), ServerSettings())
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_telemetry_is_off_and_temporary_files_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "")  # so that monkeypatch puts them back
+    prepare_environment()
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_sweep_removes_only_old_folders_of_this_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    long_ago = time.time() - 3 * 24 * 3600
+    for name in ("cxr-studio-old", "cxr-studio-new", "cxr-studio-busy", "other"):
+        (tmp_path / name / "runs").mkdir(parents=True)
+        (tmp_path / name / "runs" / "a.png").touch()
+    (tmp_path / "cxr-studio-link").symlink_to(tmp_path / "other")
+    for name in ("cxr-studio-old", "cxr-studio-busy", "other"):
+        for path in (tmp_path / name / "runs" / "a.png", tmp_path / name / "runs", tmp_path / name):
+            os.utime(path, (long_ago, long_ago))
+    os.utime(tmp_path / "cxr-studio-busy" / "runs")
+    sweep_old_folders()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"cxr-studio-new", "cxr-studio-busy", "cxr-studio-link", "other"}
+    assert (tmp_path / "other" / "runs" / "a.png").exists()
+
+
+def test_launch_keeps_clinical_text_private() -> None:
+    options = launch_options(ServerSettings(host="127.0.0.1", port=1234))
+    assert options["run_history"] is False
+    assert options["enable_monitoring"] is False
+    assert options["strict_cors"] is True
+    assert options["share"] is False
+    assert "show_error" not in options  # gradio's default hides the text of unexpected errors
+    assert (options["server_name"], options["server_port"]) == ("127.0.0.1", 1234)
+
+
+# -- look
+
+
+def test_theme_is_dark_for_everybody_and_fetches_nothing() -> None:
+    theme = build_theme()
+    assert theme.body_background_fill == theme.body_background_fill_dark == "#0a0d11"
+    sheet = theme._get_theme_css() + CSS
+    assert not re.search(r"url\(.?https?:|@import|@font-face", sheet)
+    assert not theme._stylesheets
+
+
+def test_status_panel_escapes_what_users_typed() -> None:
+    panel = status.panel("<b>", "<i>", 0.5, notes=["“<script>alert(1)</script>”"])
+    assert "<script>" not in panel
+    assert "<b>" not in panel
+    assert "&lt;script&gt;" in panel
+    assert 'aria-valuenow="50"' in panel
+
+
+@pytest.mark.parametrize(
+    ("num_images", "shape"),
+    [(1, (1, 1)), (2, (2, 1)), (3, (2, 2)), (4, (2, 2)), (6, (3, 2)), (16, (4, 4)), (64, (4, 4))],
+)
+def test_grid_shows_all_images_at_once(num_images: int, shape: tuple[int, int]) -> None:
+    assert grid_shape(num_images) == shape
+
+
+def test_state_says_image_step_and_time_left() -> None:
+    request = GenerationRequest("chest xray", seed=5, num_images=4)
+    progress = StepProgress(1, 4, 3, 8, elapsed_s=2.0, remaining_s=6.4)
+    panel = status.describe_state(JobState(request, "running", progress))
+    for words in ("Image 2/4", "step 3/8", "6 s left", 'aria-valuenow="34"'):
+        assert words in panel
+    failed = JobState(request, "finished", failures=(FailedImage(1, 6, "it is flat"),), notes=("a note",))
+    panel = status.describe_state(failed)
+    for words in ("0 images ready, 1 failed", "Seed 6 failed: it is flat", "a note"):
+        assert words in panel
+
+
+def test_model_line_names_model_and_lora_and_hides_folders() -> None:
+    choice = ModelChoice("/home/somebody/models/own")
+    assert "somebody" not in status.describe_model(choice)
+    info = ModelInfo("own", "sha256:0", "clinical", "0", 256, "UniPCMultistepScheduler", "float32", "cpu")
+    line = status.describe_model(choice, info)
+    assert "<b>own</b>" in line
+    assert "LoRA <b>clinical</b>" in line
+    assert "256 × 256" in line
+
+
+# -- jobs
+
+
+def test_job_ends_with_images_and_their_zip(choice: ModelChoice) -> None:
+    request = GenerationRequest("chest xray zebra", "unicorn", seed=5, num_images=2, num_inference_steps=4)
+    states = list(run_job(request, choice))
+    assert [state.stage for state in states[:2]] == ["loading", "running"]
+    last = states[-1]
+    assert last.stage == "finished"
+    assert last.facts["seeds"] == [5, 6]
+    assert last.facts["adapter"] == "none"
+    assert any("zebra" in note for note in last.notes)
+    assert any(note.startswith("Negative prompt: ") and "unicorn" in note for note in last.notes)
+    assert any(state.progress and state.progress.preview is not None for state in states)
+    assert last.archive is not None
+    with zipfile.ZipFile(last.archive) as archive:
+        for file in last.images:
+            assert archive.read(file.path.name) == file.path.read_bytes()
+
+
+def test_stop_acts_within_one_step_and_keeps_finished_images(choice: ModelChoice) -> None:
+    stop = threading.Event()
+    request = GenerationRequest("chest xray", num_images=3, num_inference_steps=4)
+    after_stop = []
+    for state in run_job(request, choice, stop):
+        if stop.is_set():
+            after_stop.append(state)
+        if len(state.images) == 1 and state.progress and state.progress.step == 2:
+            stop.set()
+    assert len(after_stop) == 1
+    assert after_stop[0].stage == "stopped"
+    assert len(after_stop[0].images) == 1
+    assert after_stop[0].archive is not None
+    assert not get_model(choice.model, choice.adapter).lock.locked()
+
+
+def test_stop_after_the_last_image_changes_nothing(choice: ModelChoice) -> None:
+    stop = threading.Event()
+    for state in run_job(GenerationRequest("chest xray", num_inference_steps=2), choice, stop):
+        if state.images:
+            stop.set()
+    assert state.stage == "finished"
+
+
+def test_closing_a_job_frees_the_model(choice: ModelChoice) -> None:
+    job = run_job(GenerationRequest("chest xray", num_inference_steps=8), choice)
+    for _ in range(4):
+        next(job)
+    lock = get_model(choice.model, choice.adapter).lock
+    assert lock.locked()
+    job.close()
+    assert not lock.locked()
+
+
+def test_failed_images_are_reported_and_never_shown(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = jobs._generate
+
+    def fail_second(request: GenerationRequest, choice: ModelChoice):  # type: ignore[no-untyped-def]
+        for event in real(request, choice):
+            second = isinstance(event, GeneratedImage) and event.index == 1
+            yield FailedImage(1, request.seeds[1], "it is flat") if second else event
+
+    monkeypatch.setattr(jobs, "_generate", fail_second)
+    request = GenerationRequest("chest xray", num_images=2, num_inference_steps=2)
+    last = list(run_job(request, choice))[-1]
+    assert last.facts["seeds"] == [0]
+    assert last.facts["failures"] == [{"seed": 1, "reason": "it is flat"}]
+
+    def fail_all(request: GenerationRequest, choice: ModelChoice):  # type: ignore[no-untyped-def]
+        yield FailedImage(0, request.seed, "it is flat")
+
+    monkeypatch.setattr(jobs, "_generate", fail_all)
+    with pytest.raises(GenerationError, match="not one image came out: it is flat"):
+        list(run_job(GenerationRequest("chest xray"), choice))
+
+
+def test_gpu_time_is_asked_for_with_the_arguments_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+
+    def function() -> None:
+        pass
+
+    assert on_gpu(function) is function
+    small, large = GenerationRequest("x"), GenerationRequest("x", num_images=64, num_inference_steps=100)
+    assert gpu_seconds(small, ModelChoice()) < gpu_seconds(large, ModelChoice())
+
+
+# -- handlers
+
+
+def test_page_run_shows_previews_then_images_and_cleans_up(choice: ModelChoice) -> None:
+    handlers = Handlers(choice, ())
+    job, seed, *_ = handlers.start(*FORM)
+    assert seed == 5
+    shown = list(handlers.run(job))
+    galleries = [values[1] for values in shown if isinstance(values[1], list)]
+    captions = [[caption for _, caption in gallery] for gallery in galleries]
+    assert ["Seed 5 …"] in captions
+    assert ["Seed 5", "Seed 6 …"] in captions
+    assert captions[-1] == ["Seed 5", "Seed 6"]
+    assert job.ended
+    folder = Path(galleries[-1][0][0]).parents[1]
+    assert not list(folder.glob("forming-*"))
+    assert isinstance(shown[-1][2], gr.DownloadButton)
+    assert shown[-1][3]["seeds"] == [5, 6]
+
+
+def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> None:
+    handlers = Handlers(choice, ())
+    seeds = {handlers.start("chest xray", "", -1, True, 3, 1, 2.0, 1.0)[1] for _ in range(5)}
+    assert len(seeds) == 5
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, "", "prompt is empty"),
+        (0, None, "prompt is NoneType"),
+        (0, "x" * 2001, "2,001 characters"),
+        (0, "a\x00b", "U\\+0000"),
+        (2, None, "seed is None"),
+        (2, 2**53, "seed is 9007199254740992"),
+        (4, 2.5, "num_inference_steps is 2.5; use a whole number"),
+        (4, 0, "num_inference_steps is 0"),
+        (5, 1000, "num_images is 1000"),
+        (6, float("nan"), "guidance_scale is nan"),
+        (7, -0.1, "adapter_weight is -0.1"),
+    ],
+)
+def test_wrong_values_become_one_clear_message(choice: ModelChoice, position: int, value: object, message: str) -> None:
+    values: list[Any] = [*FORM]
+    values[position] = value
+    with pytest.raises(gr.Error, match=message):
+        Handlers(choice, ()).start(*values)
+
+
+def test_missing_model_is_said_and_nothing_hangs(tmp_path: Path) -> None:
+    handlers = Handlers(ModelChoice(str(tmp_path / "nowhere")), ())
+    lines = list(handlers.describe_model())
+    assert "Model not available" in lines[-1]
+    job = Job(GenerationRequest("chest xray"))
+    run = handlers.run(job)
+    next(run)
+    assert "unknown" in next(run)[0]
+    with pytest.raises(gr.Error, match="nowhere"):
+        next(run)
+    assert job.ended
+
+    async def call() -> None:
+        async for _ in handlers.generate("chest xray", "", 0, 2, 1, 1.0, 1.0):
+            pass
+
+    with pytest.raises(gr.Error, match="nowhere"):
+        asyncio.run(call())
+
+
+def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice) -> None:
+    handlers = Handlers(choice, ())
+    job = handlers.start(*FORM)[0]
+    assert "Stopped before it began" in handlers.stop(job)[0]
+    assert list(handlers.run(job)) == [(gr.skip(),) * 5]
+    assert handlers.settle(job)[0] == gr.skip()
+
+
+def test_settle_says_busy_and_broken(choice: ModelChoice) -> None:
+    handlers = Handlers(choice, ())
+    job = Job(GenerationRequest("chest xray"))
+    assert "busy" in handlers.settle(job)[0]
+    job.started = job.crashed = True
+    assert "went wrong" in handlers.settle(job)[0]
+
+
+def test_unexpected_errors_keep_their_trace(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(request: GenerationRequest, choice: ModelChoice):  # type: ignore[no-untyped-def]
+        yield 1 / 0
+
+    monkeypatch.setattr(jobs, "_generate", broken)
+    job = Job(GenerationRequest("chest xray"))
+    with pytest.raises(ZeroDivisionError):
+        list(Handlers(choice, ()).run(job))
+    assert job.crashed
+
+
+# -- page and examples
+
+
+def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    (tmp_path / "b.png").write_bytes(encode_png(GeneratedImage(0, pixels, RECIPE)))
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    examples = find_examples(tmp_path)
+    assert [example.path.name for example in examples] == ["b.png"]
+    values = Handlers(choice, examples).fill_from_example(gr.SelectData(None, {"index": 0, "value": None}))
+    assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75)
+    assert find_examples(tmp_path / "missing") == ()
+
+
+def test_page_has_one_public_endpoint_and_one_model_job_at_a_time(choice: ModelChoice) -> None:
+    page = build_page(choice)
+    functions = list(page.fns.values())
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["generate"]
+    model_jobs = [fn for fn in functions if fn.name in ("generate", "run")]
+    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in model_jobs} == {("model", 1)}
+    assert len(model_jobs) == 2
+    assert page._queue.max_size == 32
+    assert not list((ROOT / "cxr").rglob("*.pyi"))  # gradio writes them beside subclasses of its widgets
+
+
+def test_view_leaves_alone_what_has_not_changed(tmp_path: Path, choice: ModelChoice, tiny_model: LoadedModel) -> None:
+    view = JobView(choice)
+    request = GenerationRequest("chest xray", num_images=2)
+    file = ExportedFile(tmp_path / "000000_0.png", "0", {"seed": 0})
+    first = JobState(request, "running", info=tiny_model.info, folder=tmp_path, images=(file,))
+    assert view.show(first)[1] == [(str(file.path), "Seed 0")]
+    second = JobState(
+        request, "running", StepProgress(1, 2, 1, 8, 1.0), info=tiny_model.info, folder=tmp_path, images=(file,)
+    )
+    assert view.show(second)[1:] == (gr.skip(),) * 4
