@@ -11,6 +11,7 @@ from diffusers import StableDiffusionPipeline
 
 from cxr.errors import AdapterError
 from cxr.lora_file import LoraFile, LoraLayer, peft_key
+from cxr.model_files import no_progress_bars
 
 ADAPTER_NAME = "cxr"  # peft's internal name; one LoRA at a time
 
@@ -45,14 +46,9 @@ def attach(pipeline: StableDiffusionPipeline, file: LoraFile, name: str) -> None
             own = [layer for layer in layers if layer.component == component]
             if own:
                 settings = _lora_settings(component, own, file.alphas.get(component))
-                load(
-                    state,
-                    network_alphas=None,
-                    **{component: getattr(pipeline, component)},
-                    adapter_name=ADAPTER_NAME,
-                    metadata=settings,
-                    _pipeline=pipeline,
-                )
+                network = {component: getattr(pipeline, component)}
+                with no_progress_bars():
+                    load(state, None, **network, adapter_name=ADAPTER_NAME, metadata=settings, _pipeline=pipeline)
     except Exception as error:
         pipeline.unload_lora_weights()  # a half-loaded LoRA leaves its layers behind
         raise AdapterError(f"LoRA {name!r} cannot be loaded into this model: {error}") from error

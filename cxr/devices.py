@@ -56,7 +56,7 @@ def choose_unet_dtype(unet: torch.nn.Module, device: torch.device) -> torch.dtyp
         return torch.float32
     architecture = str(sorted((name, tuple(value.shape)) for name, value in unet.named_parameters()))
     if architecture not in _decisions:
-        candidate = copy.deepcopy(unet).to(torch.bfloat16)
+        candidate = torch.nn.Module.to(copy.deepcopy(unet), torch.bfloat16)
         faster = _speedup(unet, candidate) >= WORTHWHILE_SPEEDUP
         _decisions[architecture] = "bfloat16" if faster else "float32"
     return torch.bfloat16 if _decisions[architecture] == "bfloat16" else torch.float32

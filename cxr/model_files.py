@@ -66,7 +66,7 @@ def read_pipeline(preset: Preset) -> StableDiffusionPipeline:
     # Safety checker off: it is trained on photographs and blacks out harmless radiographs.
     left_out: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             pipeline = StableDiffusionPipeline.from_pretrained(
                 preset.folder,
                 dtype=torch.float32,
@@ -96,7 +96,7 @@ def _check_weights(preset: Preset, component: str, network: torch.nn.Module) -> 
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Keep the two libraries' loading bars off the screen of command line and server."""
     shown = [(module, module.is_progress_bar_enabled()) for module in (diffusers_logging, transformers_logging)]
     for module, _ in shown:

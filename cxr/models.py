@@ -163,14 +163,15 @@ def _cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
     to(network, dtype=dtype, memory_format=torch.channels_last)
 
 
-_models: dict[tuple[str | None, str | None], LoadedModel] = {}
+_models: dict[tuple[Path, str | None], LoadedModel] = {}
 _models_lock = threading.Lock()
 
 
 def get_model(model: str | None = None, adapter: str | None = "default") -> LoadedModel:
     """As ``load_model``, but loads each pair only once per process, also when several threads ask at the same time."""
+    preset = find_preset(model)
+    key = (preset.folder.resolve(), _adapter_source(preset, adapter))
     with _models_lock:
-        key = (model or None, adapter)
         if key not in _models:
             _models[key] = load_model(model, adapter)
         return _models[key]

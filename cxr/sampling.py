@@ -27,11 +27,18 @@ PREVIEW_UPSCALING = 4  # latents are 8 times smaller than the image
 def encode(model: LoadedModel, prompt: str, negative_prompt: str, guidance_scale: float) -> Tensor:
     """Text embeddings [1, tokens, width], or [2, ...] with the negative prompt's first when guidance is on."""
     torch.set_flush_denormal(True)
-    guided = guidance_scale > 1
-    prompt_embeds, negative_embeds = model.pipeline.encode_prompt(
-        prompt, model.device, 1, guided, negative_prompt=negative_prompt
-    )
-    return torch.cat([negative_embeds, prompt_embeds]) if guided else prompt_embeds
+    texts = [negative_prompt, prompt] if guidance_scale > 1 else [prompt]
+    # One by one, as the pipeline's encode_prompt does: a batch of two may differ in the last bits.
+    return torch.cat([_embed(model, text) for text in texts])
+
+
+def _embed(model: LoadedModel, text: str) -> Tensor:
+    """Embeddings [1, tokens, width] of a text, cut at the token limit; ``prompts.inspect_prompt`` tells the user."""
+    tokenizer = model.pipeline.tokenizer
+    length = tokenizer.model_max_length
+    tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    embeddings: Tensor = model.pipeline.text_encoder(tokens.input_ids.to(model.device))[0]
+    return embeddings
 
 
 class Denoiser:

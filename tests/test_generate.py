@@ -86,6 +86,12 @@ def test_the_loop_gives_what_the_pipeline_gives(guidance_scale: float, steps: in
     assert np.array_equal(ours, pixels_of_pipeline(tiny_model, **options, negative_prompt="mass"))
 
 
+def test_a_prompt_of_the_greatest_length_gives_what_the_pipeline_gives(tiny_model: LoadedModel) -> None:
+    ours = pixels_of(tiny_model, negative_prompt="zebra " * 333)
+    theirs = pixels_of_pipeline(tiny_model, negative_prompt="zebra " * 333, num_inference_steps=3)
+    assert np.array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("steps", [61, 100])
 def test_odd_and_large_step_counts_work(steps: int, tiny_model: LoadedModel) -> None:
     """At 61 trailing steps diffusers' scheduler takes 62, by a rounding error."""
@@ -329,6 +335,7 @@ def test_a_projection_weighs_the_channels() -> None:
 
 def test_long_prompts_are_cut_and_still_make_an_image(tiny_model: LoadedModel) -> None:
     kept = "normal " * 75
+    assert np.array_equal(pixels_of(tiny_model, prompt=kept), pixels_of(tiny_model, prompt=kept + "mass"))
     assert np.array_equal(pixels_of(tiny_model, prompt=kept + "mass"), pixels_of(tiny_model, prompt=kept + "effusion"))
 
 

@@ -181,6 +181,8 @@ def test_get_model_loads_once_for_all_threads(tiny_model_dir: Path) -> None:
         thread.join()
     assert len(found) == 4
     assert len({id(model) for model in found}) == 1
+    # A folder without a LoRA of its own: "default" and "none" mean the same model.
+    assert get_model(f"{tiny_model_dir}/.", "default") is found[0]
 
 
 @pytest.mark.parametrize(
