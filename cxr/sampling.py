@@ -60,7 +60,9 @@ class Denoiser:
         self, model: LoadedModel, embeddings: Tensor, guidance_scale: float, seeds: list[int], num_inference_steps: int
     ) -> None:
         self.model, self.guidance_scale = model, guidance_scale
-        self.text = embeddings.repeat_interleave(len(seeds), dim=0)
+        # Once and not in each step: diffusers' own `unet.dtype` walks through all layers.
+        self.dtype = next(model.pipeline.unet.parameters()).dtype
+        self.text = embeddings.repeat_interleave(len(seeds), dim=0).to(self.dtype)
         self.guided = embeddings.shape[0] == 2
         self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
         self.scheduler.set_timesteps(num_inference_steps, device=model.device)
@@ -74,10 +76,9 @@ class Denoiser:
     def step(self, timestep: Tensor) -> None:
         """Take one step: ``latents`` becomes the next, less noisy state."""
         torch.set_flush_denormal(True)
-        unet = self.model.pipeline.unet
         unet_input = torch.cat([self.latents] * 2) if self.guided else self.latents
-        unet_input = self.scheduler.scale_model_input(unet_input, timestep).to(unet.dtype)
-        output = unet(unet_input, timestep, self.text.to(unet.dtype), return_dict=False)[0].float()
+        unet_input = self.scheduler.scale_model_input(unet_input, timestep).to(self.dtype)
+        output = self.model.pipeline.unet(unet_input, timestep, self.text, return_dict=False)[0].float()
         if self.guided:
             negative, positive = output.chunk(2)
             output = negative + self.guidance_scale * (positive - negative)
@@ -115,7 +116,7 @@ def decode(latents: Tensor, model: LoadedModel) -> list[NDArray[np.uint8] | None
     """
     torch.set_flush_denormal(True)
     vae = model.pipeline.vae
-    unscaled = (latents / vae.config.scaling_factor).to(vae.dtype)
+    unscaled = (latents / vae.config.scaling_factor).to(next(vae.parameters()).dtype)
     images = vae.decode(unscaled, return_dict=False)[0].float()
     return [to_uint8(image[None])[0] if bool(torch.isfinite(image).all()) else None for image in images]
 
