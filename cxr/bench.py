@@ -95,11 +95,11 @@ def run_bench(
     """
     if not 1 <= runs <= MAX_RUNS:
         raise RequestError(f"runs is {runs}; use a number from 1 to {MAX_RUNS}")
-    fresh_process_s = _seconds(lambda: _start_fresh(model, adapter)) if fresh_process else None
     began = time.perf_counter()
     loaded = load_model(model, adapter)
     _make_image(loaded)
     load_to_first_image_s = time.perf_counter() - began
+    fresh_process_s = _seconds(lambda: _start_fresh(model, adapter)) if fresh_process else None
     medians = _interleaved(loaded, runs)
     num_previews = GenerationRequest(BENCH_PROMPT).num_inference_steps // PREVIEW_EVERY
     return BenchResult(
@@ -199,7 +199,10 @@ def _start_fresh(model: str | None, adapter: str | None) -> None:
         "_make_image(load_model(*[value or None for value in sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", code, model or "", adapter or "none"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  # our own code
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
+    if done.returncode:
+        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise GenerationError(f"a new process could not make an image: {last_line}")
 
 
 def _seconds(work: Callable[[], object]) -> float:

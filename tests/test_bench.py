@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bench import BenchResult, format_bench, run_bench
-from cxr.errors import RequestError
+from cxr.bench import BenchResult, _start_fresh, format_bench, run_bench
+from cxr.errors import GenerationError, RequestError
 
 RESULT = BenchResult(
     model="embedded",
@@ -41,6 +41,11 @@ def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tin
     assert result.speedup > 2  # 51 steps against 8
     assert 0 < result.preview_share < 1
     assert "fresh" not in format_bench(result)
+
+
+def test_a_failure_of_the_new_process_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(GenerationError, match="could not make an image: .*nowhere"):
+        _start_fresh(str(tmp_path / "nowhere"), "none")
 
 
 @pytest.mark.parametrize("runs", [0, 101])
