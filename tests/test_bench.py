@@ -43,8 +43,9 @@ def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tin
     assert "fresh" not in format_bench(result)
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_new_process_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(GenerationError, match="could not make an image: .*nowhere"):
+    with pytest.raises(GenerationError, match=r"could not make an image: .*nowhere"):
         _start_fresh(str(tmp_path / "nowhere"), "none")
 
 
