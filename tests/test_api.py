@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -315,12 +316,10 @@ def note_and_look_up(host, *rest, **options):
     names.add(str(host))
     return look_up(host, *rest, **options)
 socket.getaddrinfo = note_and_look_up
-from cxr.ui.launch import launch_options, parse_arguments, prepare_environment
-settings = parse_arguments(sys.argv[1:])
-prepare_environment()
-from cxr.ui.layout import build_page
-page = build_page(settings.choice)
-_, url, _ = page.launch(**launch_options(settings), prevent_thread_lock=True, quiet=True)
+import app  # as Hugging Face Spaces may do; sys.argv is not read then
+from cxr.ui.launch import launch_options, parse_arguments
+page = app.demo
+_, url, _ = page.launch(**launch_options(parse_arguments(sys.argv[1:])), prevent_thread_lock=True, quiet=True)
 html = urllib.request.urlopen(url, timeout=20).read().decode()
 print(json.dumps({"names": sorted(names), "title": "CXR Studio" in html, "torch": "torch" in sys.modules}))
 page.close(verbose=False)
@@ -328,9 +327,14 @@ page.close(verbose=False)
 
 
 def test_page_starts_without_model_torch_or_network(tmp_path: Path) -> None:
-    arguments = ["--port", str(free_port()), "--model", str(tmp_path / "missing")]
+    environment = {**os.environ, "CXR_MODEL": str(tmp_path / "missing"), "GRADIO_TEMP_DIR": str(tmp_path)}
     result = subprocess.run(
-        [sys.executable, "-c", START_AND_NOTE_NAMES, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", START_AND_NOTE_NAMES, "--port", str(free_port())],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert result.returncode == 0, result.stderr
     seen = json.loads(result.stdout.splitlines()[-1])

@@ -9,6 +9,7 @@ import argparse
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -135,10 +136,14 @@ def serve(demo: Any, settings: ServerSettings) -> None:
     try:
         _, url, _ = demo.launch(**launch_options(settings), prevent_thread_lock=True, quiet=True)
     except OSError as error:
-        sys.stderr.write(f"app.py: cannot serve on {settings.host}:{settings.port} ({error}); choose another --port\n")
+        address = f"{settings.host}:{settings.port}"
+        sys.stderr.write(
+            f"app.py: cannot serve on {address}: it is in use or not this machine's; choose another --port\n"
+        )
         raise SystemExit(2) from error
     sys.stdout.write(f"CXR Studio is at {url}\n")
     sys.stdout.flush()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by default it would leave the temporary files behind
     threading.Thread(target=_warm_up, args=(settings.choice,), daemon=True, name="model-warm-up").start()
     demo.block_thread()
 

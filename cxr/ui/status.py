@@ -59,7 +59,7 @@ def describe_state(state: JobState) -> str:
     notes = (*failed, *state.notes)
     count = len(state.images)
     if state.stage == "loading":
-        return panel("Loading the model…", "once", tone="busy")
+        return panel("Loading the model…", "a few seconds", tone="busy")
     if state.stage == "finished":
         title = f"{_images(count)} ready" + (f", {len(failed)} failed" if failed else "")
         return panel(title, f"{state.elapsed_s:.1f} s", 1.0, "bad" if failed else "good", notes)
