@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from test_data import make_folder
 
 from cxr.cli import main
 from cxr.models import load_model
 from cxr.train import architecture, base, loop
-from cxr.train.autoencoder import enlarge, shrink, standardised
+from cxr.train.autoencoder import enlarge, shrink
 from cxr.train.judge import auroc
+from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 
 ROWS = [
@@ -30,8 +31,8 @@ ROWS = [
 def small_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=architecture.LATENT_SIZE,
-        in_channels=4,
-        out_channels=4,
+        in_channels=architecture.LATENT_CHANNELS,
+        out_channels=architecture.LATENT_CHANNELS,
         block_out_channels=(16, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -118,28 +119,29 @@ def test_a_checkpoint_of_another_network_is_refused(
     assert "checkpoint of another network" in capsys.readouterr().err
 
 
-def test_standardised_autoencoder_reconstructs_the_same_image() -> None:
-    torch.manual_seed(0)
-    vae = architecture.build_autoencoder().eval()
-    image = torch.rand(2, 1, 64, 64) * 2 - 1
-    with torch.no_grad():
-        latents = vae.encode(image).latent_dist.mean
-        other = standardised(vae, latents)
-        moved = other.encode(image).latent_dist
-        torch.testing.assert_close(moved.mean.std(dim=(0, 2, 3)), torch.ones(4), rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(moved.mean.mean(dim=(0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-3)
-        torch.testing.assert_close(other.decode(moved.mean).sample, vae.decode(latents).sample, rtol=1e-3, atol=1e-4)
-        old_ratio = vae.encode(image).latent_dist.std / latents.std(dim=(0, 2, 3))[None, :, None, None]
-        torch.testing.assert_close(moved.std, old_ratio, rtol=1e-3, atol=1e-4)
-    assert isinstance(other, AutoencoderKL)
+def test_block_cosines_keep_all_that_a_coarse_image_holds() -> None:
+    coarse = torch.rand(2, 1, 16, 16) * 2 - 1
+    latents = block_cosines(coarse)
+    assert latents.shape == (2, 16, 4, 4)
+    unscaled = latents / torch.tensor(LATENT_SCALE).flatten()[:, None, None]
+    # The cosines are orthonormal: their transpose is their inverse.
+    basis = block_cosines(torch.eye(16).view(16, 1, 4, 4))[:, :, 0, 0] / torch.tensor(LATENT_SCALE).flatten()
+    blocks = torch.einsum("bchw,pc->bphw", unscaled, basis)
+    torch.testing.assert_close(torch.nn.functional.pixel_shuffle(blocks, 4), coarse, rtol=0, atol=1e-5)
+
+
+def test_an_even_image_has_one_latent_channel_only() -> None:
+    latents = block_cosines(torch.full((1, 1, 8, 8), 0.5))
+    torch.testing.assert_close(latents[:, 0], torch.full((1, 2, 2), 0.5 * 4 * LATENT_SCALE[0][0]))
+    assert float(latents[:, 1:].abs().max()) < 1e-5
 
 
 def test_preview_projection_is_the_least_squares_fit() -> None:
     torch.manual_seed(0)
     vae = architecture.build_autoencoder().eval().requires_grad_(False)
-    latents = torch.randn(2, 4, 8, 8)
+    latents = torch.randn(2, 16, 4, 4)
     weights, bias = base.fit_preview(vae, latents)
-    grey = torch.nn.functional.interpolate(vae.decode(latents / vae.config.scaling_factor).sample, size=8, mode="area")
+    grey = torch.nn.functional.interpolate(vae.decode(latents / vae.config.scaling_factor).sample, size=4, mode="area")
     residual = grey[:, 0] - torch.einsum("bchw,c->bhw", latents, torch.tensor(weights)) - bias
     assert abs(float(residual.mean())) < 1e-4
     assert abs(float((residual * latents[:, 0]).mean())) < 1e-4

@@ -1,6 +1,6 @@
 """The small networks of the embedded model, each in one readable list.
 
-Sizes are for a laptop: 256x256 grey images, latents 32x32x4, about 34 M parameters in all.
+Sizes are for a laptop: 256x256 grey images, latents 16x16x16, about 34 M parameters in all.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 RESOLUTION = 256
-LATENT_CHANNELS = 4
-LATENT_SIZE = 32  # the autoencoder shrinks each side by 8
+LATENT_CHANNELS = 16
+LATENT_SIZE = 16  # the autoencoder shrinks each side by 16
 TEXT_TOKENS = 77
 TEXT_WIDTH = 256
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """[B, 1, 256, 256] in [-1, 1] <-> latents [B, 4, 32, 32].
+    """[B, 1, 256, 256] in [-1, 1] <-> latents [B, 16, 16, 16].
 
     No attention in the middle: it is trained on crops and used on whole images.
     """
     return AutoencoderKL(
         in_channels=1,
         out_channels=1,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 128),
+        down_block_types=("DownEncoderBlock2D",) * 5,
+        up_block_types=("UpDecoderBlock2D",) * 5,
+        block_out_channels=(16, 32, 64, 128, 128),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
@@ -70,18 +70,18 @@ class PatchDiscriminator(nn.Module):
 
 
 def build_unet() -> UNet2DConditionModel:
-    """Noise and text -> velocity, on latents [B, 4, 32, 32]; attention from 16x16 down."""
+    """Noise and text -> velocity, on latents [B, 16, 16, 16]; attention at every size."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(64, 128, 256, 256),
+        down_block_types=("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
+        block_out_channels=(128, 192, 256),
         layers_per_block=1,
-        attention_head_dim=(1, 2, 4, 4),  # diffusers reads this as the number of heads: 64 channels a head
+        attention_head_dim=(2, 3, 4),  # diffusers reads this as the number of heads: 64 channels a head
         cross_attention_dim=TEXT_WIDTH,
-        norm_num_groups=16,
+        norm_num_groups=32,
     )
 
 

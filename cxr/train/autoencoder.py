@@ -1,13 +1,13 @@
 """Train the autoencoder: 128-pixel detail in, sharp 256-pixel radiographs out.
 
-Most radiographs of a data folder may be small (128 pixels); a few are larger. The encoder always sees what a small one
-holds, enlarged to 256. Where the source is larger, the decoder must return the sharp original; where it is not, its
-output is compared after shrinking it back. So all latents speak the same language and all pictures come out sharp.
+The latent space is fixed (`cxr.train.latents`), so encoder and decoder are trained side by side, each on its own: the
+encoder to compute it, the decoder to paint from it. Most radiographs of a data folder may be small (128 pixels); a few
+are larger. Where the source is larger, the decoder must return the sharp original; where it is not, its output is
+compared after shrinking it back, and a discriminator that has seen the large ones keeps it sharp.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,18 +22,20 @@ from cxr.data import Radiograph, load_pixels
 from cxr.errors import DataError
 from cxr.pixels import from_uint8
 from cxr.train.architecture import RESOLUTION, PatchDiscriminator, build_autoencoder
+from cxr.train.latents import block_cosines
 from cxr.train.loop import LoopSettings, batch_generator
 
 CROP = 96  # pixels at 256-pixel scale
 SOFT_SIZE = RESOLUTION // 2  # what a small source holds
-KL_WEIGHT = 3e-5  # on the mean over latent elements: far below what would blur ribs
-HALF_SIZE_SHARE = 0.25  # of the steps that decode halved latents (EQ-VAE, arXiv 2502.09509)
-ADVERSARIAL_START = 0.4  # share of the steps before the discriminator speaks
-ADVERSARIAL_WEIGHT = 0.15
+LATENT_NOISE = 0.2  # largest standard deviation added to latents: sampled ones are not perfect either
+LOG_VARIANCE = -9.0  # of the posterior, which has nothing to be unsure about
+ENCODER_SHARE = 0.25  # of each batch that also trains the encoder, the easier part
+ADVERSARIAL_START = 0.2  # share of the steps before the discriminator speaks
+ADVERSARIAL_WEIGHT = 0.5  # size of its gradient at the last layer, against that of the reconstruction
 
 
 class AutoencoderTask:
-    """Reconstruction, a little KL, and a patch discriminator for the detail that small sources lack."""
+    """Reconstruction for what latents hold, a patch discriminator for what they do not."""
 
     def __init__(
         self,
@@ -43,16 +45,11 @@ class AutoencoderTask:
         device: torch.device,
         *,
         start_from: Path | None = None,
-        freeze_encoder: bool = False,
     ) -> None:
         torch.manual_seed(settings.seed)  # initial weights only; batches have generators of their own
         self.settings, self.device = settings, device
         vae = AutoencoderKL.from_pretrained(start_from) if start_from else build_autoencoder()
         self.vae: AutoencoderKL = vae.to(device)
-        self.frozen_encoder = freeze_encoder
-        if freeze_encoder:
-            self.vae.encoder.requires_grad_(False)
-            self.vae.quant_conv.requires_grad_(False)
         self.trained: nn.Module = self.vae
         self.discriminator = PatchDiscriminator().to(device)
         self.discriminator_optimizer = torch.optim.AdamW(self.discriminator.parameters(), 2e-4, betas=(0.5, 0.9))
@@ -63,47 +60,44 @@ class AutoencoderTask:
         """Half of the batch from large sources (where there are any), half from small ones."""
         generator = batch_generator(self.settings.seed, step)
         num_sharp = self.settings.batch_size // 2 if len(self.large) else 0
-        sharp_input, sharp = self._sharp_crops(num_sharp, generator)
-        soft_input, soft = self._soft_crops(self.settings.batch_size - num_sharp, generator)
-        posterior = self.vae.encode(torch.cat([sharp_input, soft_input])).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(self.device)
-        latents = posterior.mean + posterior.std * noise
-        kl = posterior.kl().mean() / latents[0].numel()
-        if float(torch.rand((), generator=generator)) < HALF_SIZE_SHARE:
-            return self._half_size_loss(latents, sharp, soft, kl)
-        decoded = self.vae.decode(latents).sample.float()
-        sharp_decoded, soft_decoded = decoded[:num_sharp], decoded[num_sharp:]
-        reconstruction = pyramid_loss(shrink(soft_decoded), soft, levels=3)
+        sharp = self._sharp_crops(num_sharp, generator)
+        soft = self._soft_crops(self.settings.batch_size - num_sharp, generator)
+        latents = torch.cat([block_cosines(shrink(shrink(sharp))), block_cosines(shrink(soft))])
+        encoding = self._encoder_loss(torch.cat([enlarge(shrink(sharp)), enlarge(soft)]), latents)
+        strength = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
+        noise = strength * torch.randn(latents.shape, generator=generator)
+        decoded = self.vae.decode(latents + noise.to(self.device)).sample.float()
+        reconstruction = pyramid_loss(shrink(decoded[num_sharp:]), soft, levels=3)
         if num_sharp:
-            reconstruction = (reconstruction + pyramid_loss(sharp_decoded, sharp, levels=4)) / 2
-        losses = {"loss": reconstruction + KL_WEIGHT * kl, "reconstruction": reconstruction, "kl": kl}
-        if num_sharp and share_done >= (0.0 if self.frozen_encoder else ADVERSARIAL_START):
+            reconstruction = (reconstruction + pyramid_loss(decoded[:num_sharp], sharp, levels=4)) / 2
+        losses = {"loss": reconstruction + encoding, "reconstruction": reconstruction, "encoding": encoding}
+        if num_sharp and share_done >= ADVERSARIAL_START:
             losses |= self._adversarial(losses["loss"], reconstruction, decoded, sharp)
         return losses
 
     def validate(self) -> dict[str, float]:
-        """PSNR in dB on held-out patients, and detail energy against that of the real large ones."""
+        """Figures on held-out patients.
+
+        PSNR in dB, the decoder's detail energy against that of real large images, and the encoder's error.
+        """
         figures = {}
         if len(self.validation_large):
             target = functional.interpolate(from_uint8(self.validation_large), size=RESOLUTION, mode="area")
-            decoded = self._reconstruct(shrink(target))
+            decoded = self._decode(block_cosines(shrink(shrink(target))))
             figures["psnr_256"] = psnr(decoded, target)
             figures["detail_ratio"] = float(detail(decoded).std() / detail(target).std())
         if len(self.validation_small):
             target = from_uint8(self.validation_small)
-            figures["psnr_128"] = psnr(shrink(self._reconstruct(target)), target)
+            latents = block_cosines(shrink(target))
+            figures["psnr_128"] = psnr(shrink(self._decode(latents)), target)
+            encoded = [self.vae.encode(enlarge(image[None]).to(self.device)).latent_dist.mean.cpu() for image in target]
+            figures["encoder_rmse"] = float((torch.cat(encoded) - latents).square().mean().sqrt())
         return figures
 
     def export(self, out_dir: Path) -> None:
-        """Write ``vae/``; its latents have mean 0 and standard deviation 1 in each channel on held-out patients."""
-        sources = (self.validation_small, self.validation_large, self.small, self.large)
-        images = next(images[:24] for images in sources if len(images))
-        vae = self.vae
-        if not self.frozen_encoder:
-            with torch.no_grad():
-                latents = vae.encode(enlarge(from_uint8(images)).to(self.device)).latent_dist.mean
-            vae = standardised(vae, latents)
-        vae.save_pretrained(out_dir / "vae")
+        """Write ``vae/``; the latents need no further scaling."""
+        self.vae.register_to_config(scaling_factor=1.0)
+        self.vae.save_pretrained(out_dir / "vae")
 
     def extra_state(self) -> dict[str, Tensor]:
         return dict(self.discriminator.state_dict())
@@ -111,17 +105,20 @@ class AutoencoderTask:
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
         self.discriminator.load_state_dict(state)
 
-    def _reconstruct(self, small: Tensor) -> Tensor:
-        with torch.no_grad():
-            rows = [
-                self.vae.decode(self.vae.encode(enlarge(image[None]).to(self.device)).latent_dist.mean).sample
-                for image in small
-            ]
+    def _decode(self, latents: Tensor) -> Tensor:
+        rows = [self.vae.decode(row[None].to(self.device)).sample for row in latents]
         return torch.cat(rows).float().cpu().clamp(-1, 1)
 
-    def _sharp_crops(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _encoder_loss(self, images: Tensor, latents: Tensor) -> Tensor:
+        count = max(1, int(len(images) * ENCODER_SHARE))
+        rows = torch.linspace(0, len(images) - 1, count).long()  # from large and small sources alike
+        posterior = self.vae.encode(images[rows]).latent_dist
+        error = (posterior.mean.float() - latents[rows]).square().mean()
+        return error + 1e-3 * (posterior.logvar.float() - LOG_VARIANCE).square().mean()
+
+    def _sharp_crops(self, count: int, generator: torch.Generator) -> Tensor:
         if not count:
-            return (torch.empty(0, 1, CROP, CROP, device=self.device),) * 2
+            return torch.empty(0, 1, CROP, CROP, device=self.device)
         side = self.large.shape[-1]
         targets = []
         for index in torch.randint(len(self.large), (count,), generator=generator).tolist():
@@ -129,22 +126,14 @@ class AutoencoderTask:
             width = int(CROP * side / RESOLUTION * (0.8 + 0.3 * float(torch.rand((), generator=generator))))
             region = _crop(self.large[index], width, generator)
             targets.append(functional.interpolate(region, size=CROP, mode="bilinear", antialias=True))
-        target = torch.cat(targets).to(self.device)
-        return enlarge(shrink(target)), target
+        return torch.cat(targets).to(self.device)
 
-    def _soft_crops(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _soft_crops(self, count: int, generator: torch.Generator) -> Tensor:
         source = self.small if len(self.small) else self.large
         width = CROP * source.shape[-1] // RESOLUTION
         picked = torch.randint(len(source), (count,), generator=generator).tolist()
         target = torch.cat([_crop(source[index], width, generator) for index in picked]).to(self.device)
-        target = functional.interpolate(target, size=CROP // 2, mode="area")
-        return enlarge(target), target
-
-    def _half_size_loss(self, latents: Tensor, sharp: Tensor, soft: Tensor, kl: Tensor) -> dict[str, Tensor]:
-        decoded = self.vae.decode(shrink(latents)).sample.float()
-        target = torch.cat([shrink(sharp), soft])
-        reconstruction = pyramid_loss(decoded, target, levels=3)
-        return {"loss": reconstruction + KL_WEIGHT * kl, "half_size": reconstruction}
+        return functional.interpolate(target, size=CROP // 2, mode="area")
 
     def _adversarial(self, loss: Tensor, reconstruction: Tensor, decoded: Tensor, sharp: Tensor) -> dict[str, Tensor]:
         """Hinge loss, weighted so that both gradients are alike at the last layer (Esser et al., CVPR 2021)."""
@@ -166,30 +155,6 @@ class AutoencoderTask:
             "real_score": real.mean().detach(),
             "fake_score": fake.mean().detach(),
         }
-
-
-@torch.no_grad()
-def standardised(vae: AutoencoderKL, latents: Tensor) -> AutoencoderKL:
-    """A copy that reconstructs the same images from latents of mean 0 and standard deviation 1 in each channel.
-
-    StableDiffusionPipeline knows one scale for all channels and no shift, so both go into the 1x1 convolutions at the
-    latents' edge, and ``scaling_factor`` becomes 1.
-
-    Args:
-        vae: any AutoencoderKL with quant_conv and post_quant_conv.
-        latents: [B, C, h, w], posterior means of typical images.
-    """
-    mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
-    channels = len(mean)
-    vae = copy.deepcopy(vae)
-    encode, decode = vae.quant_conv, vae.post_quant_conv
-    encode.weight[:channels] /= std[:, None, None, None]
-    encode.bias[:channels] = (encode.bias[:channels] - mean) / std
-    encode.bias[channels:] -= 2 * std.log()  # the second half holds log variances
-    decode.bias += decode.weight[:, :, 0, 0] @ mean
-    decode.weight *= std[None, :, None, None]
-    vae.register_to_config(scaling_factor=1.0)
-    return vae
 
 
 def pyramid_loss(images: Tensor, target: Tensor, levels: int) -> Tensor:

@@ -20,14 +20,14 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from cxr.data import Radiograph
 from cxr.train.architecture import build_scheduler, build_text_encoder, build_unet
 from cxr.train.captions import build_tokenizer, caption
-from cxr.train.latents import cached_latents
+from cxr.train.latents import latents_of
 from cxr.train.loop import LoopSettings, autocast, batch_generator
 
 NUM_VALIDATION = 256
 
 
 class DiffusionTask:
-    """Velocity prediction on cached latents; the base and the LoRA differ in what they train and how they caption."""
+    """Velocity prediction on latents; the base and the LoRA differ in what they train and how they caption."""
 
     findings = False
 
@@ -38,12 +38,10 @@ class DiffusionTask:
         settings: LoopSettings,
         device: torch.device,
         vae: AutoencoderKL,
-        cache_dir: Path,
     ) -> None:
         self.settings, self.device, self.vae = settings, device, vae
         self.records, self.validation_records = list(training), list(validation)[:NUM_VALIDATION]
-        latents = cached_latents([*self.records, *self.validation_records], vae, cache_dir, device)
-        self.latents, self.validation_latents = latents.split([len(self.records), len(self.validation_records)])
+        self.latents, self.validation_latents = latents_of(self.records), latents_of(self.validation_records)
         scheduler = build_scheduler()
         # Training needs only the noise schedule; UniPC's zero-SNR betas are the ones that sampling will use.
         self.alphas_cumprod = scheduler.alphas_cumprod.float().to(device)
@@ -85,7 +83,7 @@ class DiffusionTask:
         return None
 
     def _velocity_error(self, latents: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
-        """[B, 4, 32, 32] latents and B prompts -> squared error a sample, [B]."""
+        """[B, 16, 16, 16] latents and B prompts -> squared error a sample, [B]."""
         latents = latents.float().to(self.device)
         count = len(latents)
         # One timestep from each of B equal slices: the loss of a batch varies less than with free draws.
@@ -115,7 +113,7 @@ class BaseTask(DiffusionTask):
         start_from: Path | None = None,
     ) -> None:
         vae = AutoencoderKL.from_pretrained(model_dir / "vae")
-        super().__init__(training, validation, settings, device, vae, model_dir)
+        super().__init__(training, validation, settings, device, vae)
         torch.manual_seed(settings.seed)  # initial weights only
         self.unet: UNet2DConditionModel
         self.text_encoder: CLIPTextModel

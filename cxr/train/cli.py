@@ -91,7 +91,6 @@ def _build_task(arguments, training, validation, settings, device):  # type: ign
             settings,
             device,
             start_from=arguments.start_from,
-            freeze_encoder=arguments.freeze_encoder,
         )
     if arguments.stage == "base":
         from cxr.train.base import BaseTask

@@ -91,7 +91,7 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in task.trained.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(_decay_groups(task.trained, settings.weight_decay), betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(_decay_groups(task.trained, settings.weight_decay), betas=(0.9, 0.99), fused=True)
     ema = [p.detach().clone() for p in parameters]
     step, earlier_s = _resume(task, parameters, optimizer, ema, out_dir)
     started, logged_at, logged_step = time.monotonic(), time.monotonic(), step

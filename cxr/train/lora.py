@@ -41,7 +41,7 @@ class LoraTask(DiffusionTask):
         pipeline = StableDiffusionPipeline.from_pretrained(
             model_dir / "model", safety_checker=None, local_files_only=True, dtype=torch.float32
         )
-        super().__init__(training, validation, settings, device, pipeline.vae, model_dir)
+        super().__init__(training, validation, settings, device, pipeline.vae)
         torch.manual_seed(settings.seed)  # initial weights only
         self.tokenizer = pipeline.tokenizer
         unet = pipeline.unet.to(device).requires_grad_(False)
