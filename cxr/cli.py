@@ -1,4 +1,4 @@
-"""The command line: ``python -m cxr generate | bench | adapters | train``.
+"""The command line: ``python -m cxr generate | bench | adapters | train | evaluate``.
 
 Arguments are checked before anything heavy is imported, so that help and messages come at once.
 """
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from cxr import __version__
 from cxr.errors import CxrError, RequestError
+from cxr.evaluate.cli import add_evaluate_parser
 from cxr.jobs import Job, parse_number, read_jobs, renamed
 from cxr.messages import say
 from cxr.presets import find_preset
@@ -109,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_adapters(commands)
     _add_bench(commands)
     add_train_parser(commands)
+    add_evaluate_parser(commands)
     return parser
 
 

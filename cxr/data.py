@@ -17,24 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cxr.errors import DataError
+from cxr.vocabulary import FINDINGS
 
-# The 14 findings of NIH ChestX-ray14, in the data set's own spelling (Wang et al., CVPR 2017).
-FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Effusion",
-    "Emphysema",
-    "Fibrosis",
-    "Hernia",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pleural_Thickening",
-    "Pneumonia",
-    "Pneumothorax",
-)
 NO_FINDING = "No Finding"
 COLUMNS = ("file_name", "findings", "age", "sex", "view", "patient_id")
 

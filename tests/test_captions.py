@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from transformers import CLIPTokenizer
 
-from cxr.data import FINDINGS, Radiograph
+from cxr.data import Radiograph
 from cxr.prompts import inspect_prompt
-from cxr.train.captions import FINDING_PHRASES, build_tokenizer, caption, known_words
+from cxr.train.captions import build_tokenizer, caption, known_words
+from cxr.vocabulary import FINDING_PHRASES, FINDINGS, PromptLabels, labels_of
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,33 @@ def test_tokenizer_survives_saving(tokenizer: CLIPTokenizer, tmp_path: Path) -> 
     text = "Chest X-ray, PA view, 60-year-old woman, emphysema"
     assert again(text).input_ids == tokenizer(text).input_ids
     assert again.model_max_length == 77
+
+
+@pytest.mark.parametrize(
+    ("prompt", "labels"),
+    [
+        ("A 55-year-old man with pneumonia", PromptLabels(("Pneumonia",), 55, "M", None)),
+        ("Chest X-ray, PA view, 60-year-old woman, emphysema", PromptLabels(("Emphysema",), 60, "F", "PA")),
+        ("normal chest x-ray", PromptLabels((), None, None, None)),
+        (
+            "AP portable cxr of a girl aged 9, lung mass and oedema",
+            PromptLabels(("Edema", "Mass"), 9, "F", "AP"),
+        ),
+        ("a picture", PromptLabels(None, None, None, None)),
+    ],
+)
+def test_labels_are_read_back_from_prompts(prompt: str, labels: PromptLabels) -> None:
+    assert labels_of(prompt) == labels
+
+
+def test_labels_of_captions_are_those_of_the_record() -> None:
+    chance = random.Random(3)
+    for _ in range(500):
+        finding = chance.choice(FINDINGS)
+        shown = record(findings=(finding,), age=chance.randint(20, 90), sex=chance.choice("MF"))
+        text = caption(shown, chance, findings=True, keep=1.0, empty_share=0.0)
+        labels = labels_of(text)
+        assert labels.findings in {(finding,), None}, text
+        assert labels.sex == shown.sex, text
+        assert labels.age in {shown.age, None}, text
+        assert labels.view in {"PA", None}, text

@@ -13,6 +13,7 @@ LAYERS = [
     "messages",
     "errors",
     "schema",
+    "vocabulary",
     "pixels",
     "seeds",
     "presets",

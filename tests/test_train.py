@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -14,7 +13,6 @@ from cxr.cli import main
 from cxr.models import load_model
 from cxr.train import architecture, base, loop
 from cxr.train.autoencoder import enlarge, shrink
-from cxr.train.judge import auroc
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 
@@ -166,15 +164,3 @@ def test_learning_rate_warms_up_holds_and_cools_down() -> None:
 def test_small_and_large_sources_give_the_encoder_the_same_kind_of_image() -> None:
     large = torch.rand(1, 1, 256, 256)
     assert torch.allclose(enlarge(large), enlarge(shrink(large)), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("scores", "positive", "expected"),
-    [([0.1, 0.9], [False, True], 1.0), ([0.9, 0.1], [False, True], 0.0), ([0.5, 0.5, 0.5], [True, False, True], 0.5)],
-)
-def test_auroc_counts_ties_half(scores: list[float], positive: list[bool], expected: float) -> None:
-    assert auroc(np.array(scores), np.array(positive)) == expected
-
-
-def test_auroc_of_one_class_is_unknown() -> None:
-    assert np.isnan(auroc(np.array([0.1, 0.2]), np.array([True, True])))

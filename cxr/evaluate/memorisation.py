@@ -7,11 +7,18 @@ held-out patients come to the training set.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+
+from cxr.data import Radiograph, read_grey
+from cxr.errors import DataError
+from cxr.evaluate.judge import judged_pixels, reduced
+from cxr.export import ImageFolder
+from cxr.export.sheet import SheetRow, contact_sheet
 
 DESCRIPTOR_SIZE = 48
 
@@ -79,7 +86,7 @@ def nearest(
 
 def check_copies(
     generated: NDArray[np.uint8], training: NDArray[np.uint8], held_out: NDArray[np.uint8]
-) -> tuple[CopyCheck, NDArray[np.intp]]:
+) -> tuple[CopyCheck, NDArray[np.float32], NDArray[np.intp]]:
     """Compare generated images with the images that the model was trained on.
 
     Args:
@@ -87,8 +94,7 @@ def check_copies(
         training: [M, h, w] uint8, all training images.
         held_out: [K, h, w] uint8, real images of patients that were not trained on.
     Returns:
-        The figures, and the index of the nearest training image of each generated one [N], nearest pairs first
-        being a matter of sorting by the caller.
+        The figures; for each generated image the distance to its nearest training image [N]; that image's index [N].
     """
     references = describe(training)
     distances, indices = nearest(describe(generated), references)
@@ -105,4 +111,36 @@ def check_copies(
         ratio_share=float((distances[:, 0] < distances[:, 1] / 3).mean()),
         smallest_distance=float(distances[:, 0].min()),
     )
-    return figures, indices[:, 0]
+    return figures, distances[:, 0], indices[:, 0]
+
+
+def measure_copies(
+    generated: Path, training: list[Radiograph], held_out: list[Radiograph]
+) -> tuple[CopyCheck, list[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]]:
+    """`check_copies` for a folder that ``python -m cxr generate`` wrote.
+
+    Returns:
+        The figures, and (distance, generated, its nearest training image) of all pairs, closest first.
+    Raises:
+        DataError: the folder holds no images, or an image cannot be read.
+    """
+    with ImageFolder(generated) as folder:
+        images = [read_grey(file.path) for file in folder.files]
+    if not images:
+        raise DataError(f"{generated} holds no images that python -m cxr generate wrote")
+    if len(training) < 2 or not held_out:
+        raise DataError("the data need two training images and one held out; change --validation-share")
+    references = judged_pixels(training)
+    figures, distances, indices = check_copies(np.stack(images), references, judged_pixels(held_out))
+    order = np.argsort(distances)
+    return figures, [(float(distances[k]), images[k], references[indices[k]]) for k in order]
+
+
+def closest_pairs_sheet(pairs: list[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]], path: Path) -> Path:
+    """Draw the 20 closest pairs, each generated image left of its nearest training image."""
+    rows = []
+    for start in range(0, min(20, len(pairs)), 4):
+        some = pairs[start : start + 4]
+        label = "generated | nearest training image; distances " + ", ".join(f"{pair[0]:.3f}" for pair in some)
+        rows.append(SheetRow(label, tuple(reduced(image) for pair in some for image in pair[1:])))
+    return contact_sheet(rows, path, notice="Left of each pair: synthetic. Right: real (NIH ChestX-ray14).")

@@ -5,9 +5,6 @@ Sizes are for a laptop: 256x256 grey images, latents 16x16x16, about 34 M parame
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel, UniPCMultistepScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -116,43 +113,3 @@ def build_scheduler() -> UniPCMultistepScheduler:
         solver_order=2,
         steps_offset=1,  # unused by trailing spacing; StableDiffusionPipeline warns about any other value
     )
-
-
-class FindingsNetwork(nn.Module):
-    """A small residual network that reads labels off radiographs; the judge of prompt fidelity.
-
-    [B, 1, 128, 128] in [-1, 1] -> one logit a label, [B, num_labels].
-    """
-
-    def __init__(self, num_labels: int) -> None:
-        super().__init__()
-        widths = (24, 48, 96, 160, 224)
-        stages: list[nn.Module] = [nn.Conv2d(1, widths[0], 5, 2, 2)]
-        for before, after in pairwise(widths):
-            stages += [_Residual(before), nn.GroupNorm(8, before), nn.SiLU(), nn.Conv2d(before, after, 3, 2, 1)]
-        stages += [_Residual(widths[-1]), nn.GroupNorm(8, widths[-1]), nn.SiLU()]
-        self.features = nn.Sequential(*stages)
-        self.head = nn.Linear(2 * widths[-1], num_labels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps = self.features(images)
-        # The mean tells diffuse findings, the maximum focal ones.
-        logits: Tensor = self.head(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
-        return logits
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.GroupNorm(8, width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, 1, 1),
-            nn.GroupNorm(8, width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, 1, 1),
-        )
-
-    def forward(self, maps: Tensor) -> Tensor:
-        result: Tensor = maps + self.layers(maps)
-        return result

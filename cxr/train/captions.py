@@ -13,44 +13,22 @@ from collections.abc import Sequence
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
-from cxr.data import FINDINGS, Radiograph
+from cxr.data import Radiograph
 from cxr.train.architecture import TEXT_TOKENS
-
-FINDING_PHRASES: dict[str, tuple[str, ...]] = {
-    "Atelectasis": ("atelectasis", "atelectasis", "atelectatic changes", "lung volume loss"),
-    "Cardiomegaly": ("cardiomegaly", "cardiomegaly", "an enlarged heart", "enlarged cardiac silhouette"),
-    "Consolidation": ("consolidation", "consolidation", "airspace consolidation", "lung consolidation"),
-    "Edema": ("edema", "pulmonary edema", "pulmonary oedema", "oedema"),
-    "Effusion": ("effusion", "pleural effusion", "pleural effusion", "pleural fluid", "pleural effusions"),
-    "Emphysema": ("emphysema", "emphysema", "emphysematous lungs", "hyperinflated lungs"),
-    "Fibrosis": ("fibrosis", "pulmonary fibrosis", "lung fibrosis", "fibrotic changes"),
-    "Hernia": ("hernia", "hiatal hernia", "hiatus hernia", "diaphragmatic hernia"),
-    "Infiltration": ("infiltration", "infiltrates", "infiltrate", "pulmonary infiltrates", "lung infiltration"),
-    "Mass": ("mass", "a lung mass", "lung mass", "pulmonary mass", "a tumor", "tumour"),
-    "Nodule": ("nodule", "a lung nodule", "pulmonary nodule", "lung nodules", "nodules"),
-    "Pleural_Thickening": ("pleural thickening", "pleural thickening", "thickened pleura"),
-    "Pneumonia": ("pneumonia", "pneumonia", "pneumonia", "lung infection"),
-    "Pneumothorax": ("pneumothorax", "pneumothorax", "a collapsed lung", "collapsed lung"),
-}
-NORMAL_PHRASES = ("no findings", "no finding", "normal lungs", "clear lungs", "no acute abnormality", "no abnormality")
-NORMAL_WORDS = ("normal", "normal", "healthy", "unremarkable")
-MODALITIES = ("chest x-ray", "chest x-ray", "chest radiograph", "cxr", "frontal chest x-ray", "x-ray of the chest")
-VIEW_PHRASES = {
-    "PA": ("PA view", "PA view", "PA", "posteroanterior view", "PA projection"),
-    "AP": ("AP view", "AP view", "AP", "anteroposterior view", "AP portable", "portable AP view"),
-}
-SHOWING = ("with", "with", "showing", "demonstrating", "and")
-# The digits of an age are tokens of their own, as in every CLIP tokenizer.
-AGE_FORMS = ("{age}-year-old {noun}",) * 4 + ("{age} year old {noun}", "{age} yo {noun}", "{noun} aged {age}")
-VAGUE_AGES = ((16, 20, "teenage"), (20, 35, "young"), (40, 60, "middle-aged"), (68, 121, "elderly"))
-# Function words that people write around the words of the captions; they carry no label.
-FILLERS = "a an the of with and in is has this image who lungs heart thorax years"
-SUBJECTS = {
-    "M": ("man", "man", "male", "male patient", "gentleman", "man"),
-    "F": ("woman", "woman", "female", "female patient", "lady", "woman"),
-    None: ("patient", "person", "adult", "patient"),
-}
-CHILDREN = {"M": ("boy", "male child"), "F": ("girl", "female child"), None: ("child", "patient")}
+from cxr.vocabulary import (
+    AGE_FORMS,
+    CHILDREN,
+    FILLERS,
+    FINDING_PHRASES,
+    FINDINGS,
+    MODALITIES,
+    NORMAL_PHRASES,
+    NORMAL_WORDS,
+    SHOWING,
+    SUBJECTS,
+    VAGUE_AGES,
+    VIEW_PHRASES,
+)
 
 
 def caption(
@@ -111,7 +89,7 @@ def _of_subject(subject: str, view: str, shown: list[str], normal: bool, chance:
         modality, normal = f"{chance.choice(NORMAL_WORDS)} {modality}", False
     shown = shown or ([chance.choice(NORMAL_PHRASES)] if normal else [])
     text = f"{modality} of a {subject}"
-    text += f" {chance.choice(SHOWING[:4])} {' and '.join(shown)}" if shown else ""
+    text += f" {chance.choice(SHOWING)} {' and '.join(shown)}" if shown else ""
     return f"{text}, {view}" if view else text
 
 

@@ -10,20 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.data import FINDINGS, Radiograph, load_pixels
+from cxr.data import Radiograph
+from cxr.evaluate.judge import AGE_SCALE, JudgeNetwork, judge, judged_pixels, reliability, targets_of
 from cxr.pixels import from_uint8
-from cxr.train.architecture import FindingsNetwork
-from cxr.train.loop import LoopSettings, autocast, batch_generator
-
-SIZE = 128
-LABELS = ("PA", "male", "abnormal", *FINDINGS)  # each a probability; the age comes after them
-AGE_SCALE = 25.0  # years; brings the age to about unit size
-AGE_CENTRE = 47.0
+from cxr.train.loop import LoopSettings, batch_generator
 
 
 class JudgeTask:
@@ -38,10 +32,10 @@ class JudgeTask:
     ) -> None:
         torch.manual_seed(settings.seed)  # initial weights only
         self.settings, self.device = settings, device
-        self.network = FindingsNetwork(len(LABELS) + 1).to(device)
+        self.network = JudgeNetwork().to(device)
         self.trained: nn.Module = self.network
-        self.pixels, self.targets = _pixels(training), targets_of(training)
-        self.validation_pixels, self.validation_targets = _pixels(validation), targets_of(validation)
+        self.pixels, self.targets = judged_pixels(training), targets_of(training)
+        self.validation_pixels, self.validation_targets = judged_pixels(validation), targets_of(validation)
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
@@ -58,13 +52,7 @@ class JudgeTask:
         """AUROC of each label and the mean absolute error of the age, on held-out patients."""
         if not len(self.validation_pixels):
             return {}
-        scores = judge(self.network, self.validation_pixels, self.device)
-        figures = {}
-        for column, name in enumerate(LABELS):
-            known = ~self.validation_targets[:, column].isnan().numpy()
-            figures[f"auroc_{name}"] = auroc(scores[known, column], self.validation_targets[known, column].numpy() > 0)
-        ages = (self.validation_targets[:, -1] * AGE_SCALE + AGE_CENTRE).numpy()
-        figures["age_mae"] = float(np.nanmean(np.abs(scores[:, -1] - ages)))
+        figures = reliability(judge(self.network, self.validation_pixels, self.device), self.validation_targets.numpy())
         return {name: value for name, value in figures.items() if np.isfinite(value)}
 
     def export(self, out_dir: Path) -> None:
@@ -80,49 +68,6 @@ class JudgeTask:
         return None
 
 
-def judge(network: FindingsNetwork, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float64]:
-    """Read labels off images.
-
-    Args:
-        network: a trained judge.
-        pixels: [N, 128, 128] uint8.
-        device: where to run.
-    Returns:
-        [N, len(LABELS) + 1]: a logit for each of `LABELS`, then the age in years.
-    """
-    rows = []
-    for start in range(0, len(pixels), 64):
-        with torch.no_grad(), autocast(device):
-            rows.append(network(from_uint8(pixels[start : start + 64]).to(device)).float().cpu())
-    scores = torch.cat(rows).double().numpy()
-    scores[:, -1] = scores[:, -1] * AGE_SCALE + AGE_CENTRE
-    return scores
-
-
-def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties counted half; NaN without both classes."""
-    num_positive = int(positive.sum())
-    if not 0 < num_positive < len(positive):
-        return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(counts) - (counts - 1) / 2
-    rank_sum = mean_rank[inverse][positive].sum()
-    return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * (len(positive) - num_positive)))
-
-
-def targets_of(records: Sequence[Radiograph]) -> Tensor:
-    """[N, len(LABELS) + 1] float32: 1 yes, 0 no, NaN unknown; last the scaled age."""
-    rows = []
-    for record in records:
-        findings = record.findings
-        row = [_flag(record.view, "PA"), _flag(record.sex, "M")]
-        row.append(float("nan") if findings is None else float(bool(findings)))
-        row += [float("nan") if findings is None else float(name in findings) for name in FINDINGS]
-        row.append(float("nan") if record.age is None else (record.age - AGE_CENTRE) / AGE_SCALE)
-        rows.append(row)
-    return torch.tensor(rows)
-
-
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     """Turn by up to 6 degrees, shift and scale by up to 6 %, change contrast; never mirrored: the heart has a side."""
     count = len(images)
@@ -134,17 +79,3 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     gain, offset = 1 + draw[:, 4, None, None, None] * 0.2, draw[:, 5, None, None, None] * 0.1
     return (moved * gain + offset).clamp(-1, 1)
-
-
-def _flag(value: str | None, yes: str) -> float:
-    return float("nan") if value is None else float(value == yes)
-
-
-def _pixels(records: Sequence[Radiograph]) -> NDArray[np.uint8]:
-    """All images at 128x128, in the order of the records."""
-    result = np.empty((len(records), SIZE, SIZE), np.uint8)
-    for indices, pixels in load_pixels(records).values():
-        for index, image in zip(indices, pixels, strict=True):
-            small = functional.interpolate(torch.from_numpy(image)[None, None].float(), size=SIZE, mode="area")
-            result[index] = small.round().to(torch.uint8)[0, 0].numpy()
-    return result

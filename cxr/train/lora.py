@@ -13,9 +13,10 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import nn
 
-from cxr.data import FINDINGS, Radiograph
+from cxr.data import Radiograph
 from cxr.train.base import DiffusionTask, use_fast_attention
 from cxr.train.loop import LoopSettings
+from cxr.vocabulary import FINDINGS
 
 RANK = 32
 LORA_ALPHA = 32
