@@ -27,11 +27,11 @@ from cxr.train.loop import LoopSettings, batch_generator
 
 CROP = 96  # pixels at 256-pixel scale
 SOFT_SIZE = RESOLUTION // 2  # what a small source holds
-LATENT_NOISE = 0.2  # largest standard deviation added to latents: sampled ones are not perfect either
+LATENT_NOISE = 0.1  # largest standard deviation added to latents: sampled ones are not perfect either
 LOG_VARIANCE = -9.0  # of the posterior, which has nothing to be unsure about
 ENCODER_SHARE = 0.25  # of each batch that also trains the encoder, the easier part
-ADVERSARIAL_START = 0.2  # share of the steps before the discriminator speaks
-ADVERSARIAL_WEIGHT = 0.5  # size of its gradient at the last layer, against that of the reconstruction
+ADVERSARIAL_START = 0.45  # share of the steps before the discriminator speaks; earlier it undoes the reconstruction
+ADVERSARIAL_WEIGHT = 0.15  # size of its gradient at the last layer, against that of the reconstruction
 
 
 class AutoencoderTask:
@@ -52,7 +52,7 @@ class AutoencoderTask:
         self.vae: AutoencoderKL = vae.to(device)
         self.trained: nn.Module = self.vae
         self.discriminator = PatchDiscriminator().to(device)
-        self.discriminator_optimizer = torch.optim.AdamW(self.discriminator.parameters(), 2e-4, betas=(0.5, 0.9))
+        self.discriminator_optimizer = torch.optim.AdamW(self.discriminator.parameters(), 1e-4, betas=(0.5, 0.9))
         self.small, self.large = _by_size(training)
         self.validation_small, self.validation_large = (images[:24] for images in _by_size(validation))
 
