@@ -1,7 +1,7 @@
 """The one training loop: schedule, gradient clipping, EMA, log, validation, checkpoint and resume.
 
 What is trained is a `Task`; the loop knows nothing about it. The batch of step k depends on (seed, k) only, so a run
-that was cut off goes on as if nothing had happened. Checkpoints are safetensors: nothing is unpickled.
+that was cut off goes on as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cxr.errors import DataError, RequestError
+from cxr.errors import RequestError
+from cxr.train.checkpoint import Progress, resume, save
 
-CHECKPOINT = "checkpoint.safetensors"
-STATE = "state.json"
 LOG = "log.jsonl"
 
 
@@ -91,39 +89,30 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in task.trained.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(_decay_groups(task.trained, settings.weight_decay), betas=(0.9, 0.99), fused=True)
-    ema = [p.detach().clone() for p in parameters]
-    step, earlier_s = _resume(task, parameters, optimizer, ema, out_dir)
-    started, logged_at, logged_step = time.monotonic(), time.monotonic(), step
-    sums: dict[str, list[float]] = {}
-    bar = tqdm(total=settings.steps, initial=step, unit="step", mininterval=5)
-    interrupted = _Interrupt()
-    while step < settings.steps and not interrupted and not _out_of_time(started, settings):
-        rate = learning_rate_at(step, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        losses = _optimise(task, step, settings, parameters, optimizer, device)
-        step += 1
-        _average(ema, parameters, min(settings.ema_decay, (1 + step) / (10 + step)))
+    groups = _decay_groups(task.trained, settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+    progress = Progress(parameters, [p.detach().clone() for p in parameters], optimizer)
+    if extra := resume(progress, out_dir):
+        task.load_extra_state(extra)
+    started = time.monotonic() - progress.elapsed_s
+    log = _Log(out_dir / LOG, settings, progress.step)
+    interrupted, saved_step = _Interrupt(), progress.step
+    bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5)
+    end = math.inf if settings.max_minutes is None else time.monotonic() + settings.max_minutes * 60
+    while progress.step < settings.steps and not interrupted and time.monotonic() < end:
+        log.add(_optimise(task, progress.step, settings, parameters, optimizer, device))
+        progress.step += 1
+        progress.elapsed_s = time.monotonic() - started
+        _average(progress.ema, parameters, min(settings.ema_decay, (1 + progress.step) / (10 + progress.step)))
         bar.update()
-        for name, value in losses.items():
-            sums.setdefault(name, []).append(value)
-        if step % settings.log_every == 0:
-            seconds = time.monotonic() - logged_at
-            row = {name: sum(values) / len(values) for name, values in sums.items()}
-            speed = (step - logged_step) * settings.batch_size / seconds
-            elapsed = earlier_s + time.monotonic() - started
-            _log(out_dir, step, settings, row | {"learning_rate": rate, "samples_per_s": speed, "elapsed_s": elapsed})
-            bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
-            sums, logged_at, logged_step = {}, time.monotonic(), step
-        if step % settings.validate_every == 0 or step == settings.steps:
-            _save(task, parameters, optimizer, ema, step, earlier_s + time.monotonic() - started, settings, out_dir)
-            _validate_and_export(task, parameters, ema, step, settings, out_dir)
+        if progress.step % settings.log_every == 0:
+            bar.set_postfix(loss=f"{log.write_means(progress):.4f}", refresh=False)
+        if progress.step % settings.validate_every == 0:
+            _save_and_validate(task, progress, settings, out_dir, log)
+            saved_step = progress.step
     bar.close()
-    if step % settings.validate_every == 0 or step == settings.steps:
-        return  # already saved
-    _save(task, parameters, optimizer, ema, step, earlier_s + time.monotonic() - started, settings, out_dir)
-    _validate_and_export(task, parameters, ema, step, settings, out_dir)
+    if saved_step < progress.step:
+        _save_and_validate(task, progress, settings, out_dir, log)
 
 
 def learning_rate_at(step: int, settings: LoopSettings) -> float:
@@ -174,6 +163,8 @@ def _optimise(
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> dict[str, float]:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(step, settings)
     with autocast(device):
         losses = task.loss(step, step / settings.steps)
     losses["loss"].backward()
@@ -222,73 +213,37 @@ class _Interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _out_of_time(started: float, settings: LoopSettings) -> bool:
-    return settings.max_minutes is not None and time.monotonic() - started > settings.max_minutes * 60
+class _Log:
+    """Lines of JSON: means of the losses since the last line, and figures on held-out patients."""
+
+    def __init__(self, path: Path, settings: LoopSettings, step: int) -> None:
+        self.path, self.settings, self.step = path, settings, step
+        self.began = time.monotonic()
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, losses: dict[str, float]) -> None:
+        for name, value in losses.items():
+            self.values.setdefault(name, []).append(value)
+
+    def write_means(self, progress: Progress) -> float:
+        """Write and forget what was added; returns the mean loss."""
+        means = {name: sum(values) / len(values) for name, values in self.values.items()}
+        speed = (progress.step - self.step) * self.settings.batch_size / (time.monotonic() - self.began)
+        rate = learning_rate_at(progress.step - 1, self.settings)
+        facts = {"learning_rate": rate, "samples_per_s": speed, "elapsed_s": progress.elapsed_s}
+        self.write(progress.step, means | facts)
+        self.step, self.began, self.values = progress.step, time.monotonic(), {}
+        return means["loss"]
+
+    def write(self, step: int, row: dict[str, float]) -> None:
+        rounded = {name: float(f"{value:.6g}") for name, value in row.items()}
+        with self.path.open("a") as lines:
+            lines.write(json.dumps({"step": step, "samples": step * self.settings.batch_size} | rounded) + "\n")
 
 
-def _validate_and_export(
-    task: Task, parameters: list[nn.Parameter], ema: list[Tensor], step: int, settings: LoopSettings, out_dir: Path
-) -> None:
-    with averaged_weights(parameters, ema), torch.no_grad():
+def _save_and_validate(task: Task, progress: Progress, settings: LoopSettings, out_dir: Path, log: _Log) -> None:
+    save(progress, task.extra_state(), settings, out_dir)
+    with averaged_weights(progress.parameters, progress.ema), torch.no_grad():
         figures = task.validate()
         task.export(out_dir)
-    _log(out_dir, step, settings, {f"validation_{name}": value for name, value in figures.items()})
-
-
-def _log(out_dir: Path, step: int, settings: LoopSettings, row: dict[str, float]) -> None:
-    rounded = {name: float(f"{value:.6g}") for name, value in row.items()}
-    with (out_dir / LOG).open("a") as lines:
-        lines.write(json.dumps({"step": step, "samples": step * settings.batch_size} | rounded) + "\n")
-
-
-def _save(
-    task: Task,
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    ema: list[Tensor],
-    step: int,
-    elapsed_s: float,
-    settings: LoopSettings,
-    out_dir: Path,
-) -> None:
-    tensors = {f"extra.{name}": value.contiguous() for name, value in task.extra_state().items()}
-    for index, (parameter, averaged) in enumerate(zip(parameters, ema, strict=True)):
-        tensors[f"trained.{index}"] = parameter.detach().contiguous()
-        tensors[f"ema.{index}"] = averaged.contiguous()
-        moments = optimizer.state.get(parameter, {})
-        for name in ("exp_avg", "exp_avg_sq"):
-            if name in moments:
-                tensors[f"{name}.{index}"] = moments[name].contiguous()
-    # Written beside and renamed: being killed here must not cost the last good checkpoint.
-    save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata={"step": str(step), "elapsed_s": f"{elapsed_s:.1f}"})
-    (out_dir / f"{CHECKPOINT}.tmp").replace(out_dir / CHECKPOINT)
-    state = {"step": step, "elapsed_s": round(elapsed_s, 1), "settings": asdict(settings)}
-    (out_dir / STATE).write_text(json.dumps(state, indent=2) + "\n")
-
-
-def _resume(
-    task: Task,
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    ema: list[Tensor],
-    out_dir: Path,
-) -> tuple[int, float]:
-    if not (out_dir / CHECKPOINT).exists():
-        return 0, 0.0
-    state = json.loads((out_dir / STATE).read_text())
-    tensors = load_file(out_dir / CHECKPOINT)
-    expected = {name for name in tensors if name.startswith("trained.")}
-    if len(expected) != len(parameters):
-        raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
-    for index, parameter in enumerate(parameters):
-        with torch.no_grad():
-            parameter.copy_(tensors[f"trained.{index}"])
-            ema[index].copy_(tensors[f"ema.{index}"])
-        if f"exp_avg.{index}" in tensors:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(state["step"])),
-                "exp_avg": tensors[f"exp_avg.{index}"].to(parameter.device),
-                "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter.device),
-            }
-    task.load_extra_state({name[6:]: value for name, value in tensors.items() if name.startswith("extra.")})
-    return state["step"], state["elapsed_s"]
+    log.write(progress.step, {f"validation_{name}": value for name, value in figures.items()})

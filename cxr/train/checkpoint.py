@@ -1,0 +1,92 @@
+"""Checkpoints of a training run: weights, averages and optimizer moments as safetensors, so nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cxr.errors import DataError
+
+CHECKPOINT = "checkpoint.safetensors"
+STATE = "state.json"
+
+
+@dataclass
+class Progress:
+    """Everything that changes while training: what is saved, and what a cut-off run takes back.
+
+    Args:
+        parameters: the trained weights.
+        ema: their averages, in the same order.
+        optimizer: AdamW over the parameters.
+        step: optimizer steps taken.
+        elapsed_s: training time so far, over all runs.
+    """
+
+    parameters: list[nn.Parameter]
+    ema: list[Tensor]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    elapsed_s: float = 0.0
+
+
+def save(progress: Progress, extra: dict[str, Tensor], settings: Any, out_dir: Path) -> None:
+    """Write the checkpoint and a readable ``state.json``.
+
+    Args:
+        progress: what to keep.
+        extra: further tensors of the task.
+        settings: a dataclass, for the reader of ``state.json`` only.
+        out_dir: an existing folder.
+    """
+    tensors = {f"extra.{name}": value.contiguous() for name, value in extra.items()}
+    for index, (parameter, averaged) in enumerate(zip(progress.parameters, progress.ema, strict=True)):
+        tensors[f"trained.{index}"] = parameter.detach().contiguous()
+        tensors[f"ema.{index}"] = averaged.contiguous()
+        moments = progress.optimizer.state.get(parameter, {})
+        for name in ("exp_avg", "exp_avg_sq"):
+            if name in moments:
+                tensors[f"{name}.{index}"] = moments[name].contiguous()
+    # Written beside and renamed: being killed here must not cost the last good checkpoint.
+    told = {"step": str(progress.step), "elapsed_s": f"{progress.elapsed_s:.1f}"}
+    save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata=told)
+    (out_dir / f"{CHECKPOINT}.tmp").replace(out_dir / CHECKPOINT)
+    state = {"step": progress.step, "elapsed_s": round(progress.elapsed_s, 1), "settings": asdict(settings)}
+    (out_dir / STATE).write_text(json.dumps(state, indent=2) + "\n")
+
+
+def resume(progress: Progress, out_dir: Path) -> dict[str, Tensor]:
+    """Take back what ``save`` wrote, if there is a checkpoint.
+
+    Returns:
+        The task's further tensors; empty without a checkpoint.
+    Raises:
+        DataError: the checkpoint is of another network.
+    """
+    if not (out_dir / CHECKPOINT).exists():
+        return {}
+    tensors = load_file(out_dir / CHECKPOINT)
+    with safe_open(out_dir / CHECKPOINT, framework="pt") as file:
+        told = file.metadata()
+    shapes = [tensors[name].shape for name in tensors if name.startswith("trained.")]
+    if sorted(shapes) != sorted(parameter.shape for parameter in progress.parameters):
+        raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
+    progress.step, progress.elapsed_s = int(told["step"]), float(told["elapsed_s"])
+    for index, parameter in enumerate(progress.parameters):
+        with torch.no_grad():
+            parameter.copy_(tensors[f"trained.{index}"])
+            progress.ema[index].copy_(tensors[f"ema.{index}"])
+        if f"exp_avg.{index}" in tensors:
+            progress.optimizer.state[parameter] = {
+                "step": torch.tensor(float(progress.step)),
+                "exp_avg": tensors[f"exp_avg.{index}"].to(parameter.device),
+                "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter.device),
+            }
+    return {name.removeprefix("extra."): value for name, value in tensors.items() if name.startswith("extra.")}
