@@ -1,4 +1,4 @@
-"""The command line: ``python -m cxr generate | bench | adapters | train | evaluate``.
+"""The command line: ``python -m cxr generate | sheet | bench | adapters | train | evaluate``.
 
 Arguments are checked before anything heavy is imported, so that help and messages come at once.
 """
@@ -108,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
     _add_adapters(commands)
+    _add_sheet(commands)
     _add_bench(commands)
     add_train_parser(commands)
     add_evaluate_parser(commands)
@@ -179,6 +180,17 @@ def _add_adapters(commands: Any) -> None:
     parser.set_defaults(run=_adapters)
 
 
+def _add_sheet(commands: Any) -> None:
+    text = (
+        "Draw the images of one or more folders as one labelled PNG; equal prompts of several folders stand together."
+    )
+    parser = commands.add_parser("sheet", help="draw folders of images as one contact sheet", description=text)
+    parser.add_argument("folders", nargs="+", metavar="DIR", help='what "generate" wrote')
+    parser.add_argument("--output", metavar="FILE.png", required=True, help="the picture to write")
+    parser.add_argument("--columns", type=int, default=6, metavar="N", help="most images of a row (default 6)")
+    parser.set_defaults(run=_sheet)
+
+
 def _add_bench(commands: Any) -> None:
     text = "Time the default settings against the pipeline's own defaults, on the same weights in one run."
     parser = commands.add_parser("bench", help="measure the speed on this machine", description=text)
@@ -229,6 +241,19 @@ def _read_jobs(arguments: argparse.Namespace, values: dict[str, Any]) -> tuple[l
         return [Job(0, checked_request(values | {"prompt": arguments.prompt}))], ()
     checked_request(values | {"prompt": "any"})  # else a wrong option would be blamed on the first row
     return read_jobs(arguments.prompts, values)
+
+
+def _sheet(arguments: argparse.Namespace) -> int:
+    if arguments.columns < 1:
+        raise RequestError(f"--columns is {arguments.columns}; use 1 or more")
+    from pathlib import Path
+
+    from cxr.export.sheet import contact_sheet, rows_of_folders
+
+    contact_sheet(
+        rows_of_folders([Path(name) for name in arguments.folders], arguments.columns), Path(arguments.output)
+    )
+    return 0
 
 
 def _adapters(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cxr.data import Radiograph, read_grey
 from cxr.errors import DataError
 from cxr.evaluate.judge import JudgeNetwork, judge, judged_pixels, reduced, reliability, targets_of
-from cxr.export import ImageFolder
+from cxr.export import finished_images
 from cxr.vocabulary import FINDINGS, labels_of
 
 
@@ -78,10 +78,7 @@ def as_markdown(rows: list[FidelityRow]) -> str:
 
 
 def _figures(network: JudgeNetwork, folder: Path) -> tuple[NDArray[np.float32], dict[str, float]]:
-    with ImageFolder(folder) as images:
-        files = images.files
-    if not files:
-        raise DataError(f"{folder} holds no images that python -m cxr generate wrote")
+    files = finished_images(folder)
     pixels = np.stack([reduced(read_grey(file.path)) for file in files])
     targets = targets_of([labels_of(file.metadata["prompt"]) for file in files]).numpy()
     return targets, reliability(judge(network, pixels), targets)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from cxr.data import Radiograph, read_grey
 from cxr.errors import DataError
 from cxr.evaluate.judge import judged_pixels, reduced
-from cxr.export import ImageFolder
+from cxr.export import finished_images
 from cxr.export.sheet import SheetRow, contact_sheet
 
 DESCRIPTOR_SIZE = 48
@@ -124,10 +124,7 @@ def measure_copies(
     Raises:
         DataError: the folder holds no images, or an image cannot be read.
     """
-    with ImageFolder(generated) as folder:
-        images = [read_grey(file.path) for file in folder.files]
-    if not images:
-        raise DataError(f"{generated} holds no images that python -m cxr generate wrote")
+    images = [read_grey(file.path) for file in finished_images(generated)]
     if len(training) < 2 or not held_out:
         raise DataError("the data need two training images and one held out; change --validation-share")
     references = judged_pixels(training)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-from cxr.errors import OutputError
+from cxr.errors import DataError, OutputError
 from cxr.export.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
 from cxr.export.metadata import (
     IMAGE_NAME,
@@ -202,6 +202,19 @@ class ImageFolder:
         if self._lock is not None:
             os.close(self._lock)  # the system drops the lock with the descriptor, also when a run is killed
             self._lock = None
+
+
+def finished_images(directory: Path) -> tuple[ExportedFile, ...]:
+    """The images of a folder that is only to be read, by index.
+
+    Raises:
+        DataError: there are none.
+    """
+    if directory.is_dir():
+        with ImageFolder(directory) as folder:
+            if folder.files:
+                return folder.files
+    raise DataError(f"{directory} holds no images that python -m cxr generate wrote")
 
 
 def _lock_folder(directory: Path) -> int | None:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cxr.errors import OutputError
-from cxr.schema import SYNTHETIC_NOTICE
+from cxr.data import read_grey
+from cxr.errors import DataError, OutputError
+from cxr.export.folder import finished_images
+from cxr.schema import SYNTHETIC_NOTICE, ExportedFile
 
 MARGIN = 8
 LABEL_HEIGHT = 26
@@ -24,6 +26,31 @@ class SheetRow:
 
     label: str
     images: tuple[NDArray[np.uint8], ...]
+
+
+def rows_of_folders(folders: Sequence[Path], columns: int) -> list[SheetRow]:
+    """Read folders that ``ImageFolder`` wrote: a row for each prompt of each folder, equal prompts together.
+
+    Args:
+        folders: at least one.
+        columns: most images of a row; further ones are left out.
+    Raises:
+        DataError: a folder holds no images, or images differ in size.
+    """
+    groups: dict[str, list[SheetRow]] = {}
+    for folder in folders:
+        found: dict[str, list[ExportedFile]] = {}
+        for file in finished_images(folder):
+            found.setdefault(file.metadata["prompt"], []).append(file)
+        for prompt, files in found.items():
+            recipe = files[0].metadata
+            label = prompt if len(folders) == 1 else f"{prompt}  [{recipe['adapter']} {recipe['adapter_weight']:g}]"
+            pictures = tuple(read_grey(file.path) for file in files[:columns])
+            groups.setdefault(prompt, []).append(SheetRow(label, pictures))
+    rows = [row for group in groups.values() for row in group]
+    if len({image.shape for row in rows for image in row.images}) > 1:
+        raise DataError("the folders hold images of different sizes; draw them apart")
+    return rows
 
 
 def contact_sheet(rows: Sequence[SheetRow], path: Path, *, notice: str = SYNTHETIC_NOTICE) -> Path:
