@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxr.data import Radiograph, load_pixels
-from cxr.errors import DataError
+from cxr.errors import DataError, RequestError
 from cxr.pixels import from_uint8
 from cxr.train.architecture import RESOLUTION, PatchDiscriminator, build_autoencoder
 from cxr.train.latents import block_cosines
 from cxr.train.loop import LoopSettings, batch_generator
 
-CROP = 96  # pixels at 256-pixel scale
 SOFT_SIZE = RESOLUTION // 2  # what a small source holds
 LATENT_NOISE = 0.1  # largest standard deviation added to latents: sampled ones are not perfect either
 LOG_VARIANCE = -9.0  # of the posterior, which has nothing to be unsure about
@@ -45,7 +44,11 @@ class AutoencoderTask:
         device: torch.device,
         *,
         start_from: Path | None = None,
+        crop_size: int = RESOLUTION,
     ) -> None:
+        if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
+            raise RequestError(f"crop_size is {crop_size}; use a multiple of 32 up to {RESOLUTION}")
+        self.crop_size = crop_size
         torch.manual_seed(settings.seed)  # initial weights only; batches have generators of their own
         self.settings, self.device = settings, device
         vae = AutoencoderKL.from_pretrained(start_from) if start_from else build_autoencoder()
@@ -118,22 +121,22 @@ class AutoencoderTask:
 
     def _sharp_crops(self, count: int, generator: torch.Generator) -> Tensor:
         if not count:
-            return torch.empty(0, 1, CROP, CROP, device=self.device)
+            return torch.empty(0, 1, self.crop_size, self.crop_size, device=self.device)
         side = self.large.shape[-1]
         targets = []
         for index in torch.randint(len(self.large), (count,), generator=generator).tolist():
             # Sizes around the true scale show the decoder the same anatomy at several distances.
-            width = int(CROP * side / RESOLUTION * (0.8 + 0.3 * float(torch.rand((), generator=generator))))
-            region = _crop(self.large[index], width, generator)
-            targets.append(functional.interpolate(region, size=CROP, mode="bilinear", antialias=True))
+            zoom = 0.8 + 0.3 * float(torch.rand((), generator=generator))
+            region = _crop(self.large[index], min(side, int(self.crop_size * side / RESOLUTION * zoom)), generator)
+            targets.append(functional.interpolate(region, size=self.crop_size, mode="bilinear", antialias=True))
         return torch.cat(targets).to(self.device)
 
     def _soft_crops(self, count: int, generator: torch.Generator) -> Tensor:
         source = self.small if len(self.small) else self.large
-        width = CROP * source.shape[-1] // RESOLUTION
+        width = self.crop_size * source.shape[-1] // RESOLUTION
         picked = torch.randint(len(source), (count,), generator=generator).tolist()
         target = torch.cat([_crop(source[index], width, generator) for index in picked]).to(self.device)
-        return functional.interpolate(target, size=CROP // 2, mode="area")
+        return functional.interpolate(target, size=self.crop_size // 2, mode="area")
 
     def _adversarial(self, loss: Tensor, reconstruction: Tensor, decoded: Tensor, sharp: Tensor) -> dict[str, Tensor]:
         """Hinge loss, weighted so that both gradients are alike at the last layer (Esser et al., CVPR 2021)."""

@@ -48,6 +48,13 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
         if name == "autoencoder":
             stage.add_argument("--start-from", type=Path, metavar="VAE_DIR", help="exported weights to begin with")
             stage.add_argument(
+                "--crop-size",
+                type=int,
+                default=96,
+                metavar="PIXELS",
+                help="side of the training crops (default 96); a last phase with whole images, 256, pays",
+            )
+            stage.add_argument(
                 "--freeze-encoder", action="store_true", help="train the decoder alone: latents stay valid"
             )
         elif name != "judge":
@@ -91,6 +98,7 @@ def _build_task(arguments, training, validation, settings, device):  # type: ign
             settings,
             device,
             start_from=arguments.start_from,
+            crop_size=arguments.crop_size,
         )
     if arguments.stage == "base":
         from cxr.train.base import BaseTask
