@@ -85,6 +85,7 @@ class LoraTask(DiffusionTask):
         facts = {
             "name": "clinical",
             "base_model": "embedded",
+            "license": "apache-2.0",
             "rank": RANK,
             "lora_alpha": LORA_ALPHA,
             "unet_target_modules": list(UNET_TARGETS),

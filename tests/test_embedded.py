@@ -1,0 +1,110 @@
+"""The shipped model and LoRA: complete, small enough, and doing what the page promises."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from cxr.adapters import describe_adapter
+from cxr.data import read_grey
+from cxr.export import read_recipe
+from cxr.generate import generate
+from cxr.models import LoadedModel, load_model
+from cxr.presets import find_preset
+from cxr.prompts import inspect_prompt
+from cxr.schema import GeneratedImage, GenerationRequest
+from cxr.ui.examples import find_examples
+from cxr.vocabulary import FINDING_PHRASES
+
+EMBEDDED = find_preset("embedded").folder
+MAX_MEGABYTES = 75
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return load_model()
+
+
+def images_of(model: LoadedModel, prompt: str, **options: float) -> list[np.ndarray]:
+    request = GenerationRequest(prompt, **options)  # type: ignore[arg-type]
+    return [event.pixels for event in generate(request, model) if isinstance(event, GeneratedImage)]
+
+
+def test_the_model_is_small_and_holds_half_precision_weights_only() -> None:
+    files = [path for path in EMBEDDED.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".md", ".safetensors", ".txt"}
+    assert sum(path.stat().st_size for path in files) < MAX_MEGABYTES * 1e6
+    for path in EMBEDDED.rglob("*.safetensors"):
+        with safe_open(path, framework="np") as weights:
+            kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+        assert kinds <= {"F16", "I64"}, path.name
+
+
+def test_the_clinical_lora_is_the_default_and_stores_its_alpha(model: LoadedModel) -> None:
+    info = describe_adapter("clinical")
+    settings = json.loads((info.path.parent / "config.json").read_text())
+    assert model.info.adapter == "clinical"
+    assert (info.rank, info.lora_alpha) == (settings["rank"], settings["lora_alpha"])
+    assert not info.notes
+
+
+def test_it_knows_the_promised_prompts_and_every_finding(model: LoadedModel) -> None:
+    prompts = ["A 55-year-old man with pneumonia", "Chest X-ray, PA view, 60-year-old woman, emphysema"]
+    prompts += ["normal chest x-ray", *(phrase for phrases in FINDING_PHRASES.values() for phrase in phrases)]
+    for prompt in prompts:
+        assert not inspect_prompt(prompt, model.pipeline.tokenizer).unknown_words, prompt
+    assert inspect_prompt("A man with sarcoidosis", model.pipeline.tokenizer).unknown_words == ("sarcoidosis",)
+
+
+def test_images_are_256_grey_levels_deep_and_differ_by_seed(model: LoadedModel) -> None:
+    first, second = images_of(model, "normal chest x-ray", seed=1, num_images=2)
+    assert first.shape == (256, 256)
+    assert first.dtype == np.uint8
+    assert first.std() > 25
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] < 0.99
+    assert np.array_equal(images_of(model, "normal chest x-ray", seed=2)[0], second)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("A 55-year-old man, PA view", "A 55-year-old man, AP view"),
+        ("A 55-year-old man, PA view", "A 55-year-old woman, PA view"),
+        ("A 25-year-old man, PA view", "A 85-year-old man, PA view"),
+        ("A 55-year-old man with no findings", "A 55-year-old man with pleural effusion"),
+    ],
+)
+def test_every_attribute_changes_the_picture(model: LoadedModel, one: str, other: str) -> None:
+    (a,), (b,) = images_of(model, one, seed=5), images_of(model, other, seed=5)
+    assert np.abs(a.astype(float) - b).mean() > 1.0
+
+
+def test_lora_weight_zero_is_the_base(model: LoadedModel) -> None:
+    base = load_model(adapter="none")
+    prompt = "A 55-year-old man with pneumonia"
+    if base.info.weight_dtype == model.info.weight_dtype:  # chosen by a probe of this machine's speed
+        assert np.array_equal(images_of(model, prompt, adapter_weight=0.0)[0], images_of(base, prompt)[0])
+    assert not np.array_equal(images_of(model, prompt)[0], images_of(base, prompt)[0])
+
+
+def test_the_shipped_examples_can_be_made_again(model: LoadedModel) -> None:
+    examples = find_examples()
+    assert len(examples) >= 6
+    for example in examples:
+        assert example.recipe.adapter_sha256 == model.info.adapter_sha256, example.path.name
+        assert example.recipe.model_revision == model.info.model_revision, example.path.name
+    recipe = read_recipe(examples[0].path)
+    (again,) = images_of(
+        model,
+        recipe.prompt,
+        seed=recipe.seed,
+        num_inference_steps=recipe.num_inference_steps,
+        guidance_scale=recipe.guidance_scale,
+        adapter_weight=recipe.adapter_weight,
+    )
+    shipped = read_grey(examples[0].path)
+    # Number format and processor may change the last grey levels, not the picture.
+    assert np.corrcoef(again.ravel(), shipped.ravel())[0, 1] > 0.98
