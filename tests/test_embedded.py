@@ -77,9 +77,15 @@ def test_images_are_256_grey_levels_deep_and_differ_by_seed(model: LoadedModel) 
         ("A 55-year-old man with no findings", "A 55-year-old man with pleural effusion"),
     ],
 )
-def test_every_attribute_changes_the_picture(model: LoadedModel, one: str, other: str) -> None:
+def test_every_attribute_reaches_the_picture(model: LoadedModel, one: str, other: str) -> None:
+    # How much and how rightly it changes is measured in the model cards; here only: nothing is dropped on the way.
     (a,), (b,) = images_of(model, one, seed=5), images_of(model, other, seed=5)
-    assert np.abs(a.astype(float) - b).mean() > 1.0
+    assert not np.array_equal(a, b)
+
+
+def test_the_view_changes_the_whole_picture(model: LoadedModel) -> None:
+    (pa,), (ap,) = (images_of(model, f"Chest X-ray, {view} view, 55-year-old man", seed=5) for view in ("PA", "AP"))
+    assert np.abs(pa.astype(float) - ap).mean() > 10
 
 
 def test_lora_weight_zero_is_the_base(model: LoadedModel) -> None:
