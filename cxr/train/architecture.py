@@ -1,6 +1,6 @@
 """The small networks of the embedded model, each in one readable list.
 
-Sizes are for a laptop: 256x256 grey images, latents 16x16x16, about 34 M parameters in all.
+Sizes are for a laptop: 256x256 grey images, latents 16x16x16, about 30 M parameters in all.
 """
 
 from __future__ import annotations
