@@ -1,7 +1,11 @@
 """Each stage of training, with few steps on images made here; the networks' classes are the real ones."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +15,7 @@ from test_data import make_folder
 
 from cxr.cli import main
 from cxr.models import load_model
-from cxr.train import architecture, base, loop
+from cxr.train import architecture, base, loop, processes, text
 from cxr.train.autoencoder import enlarge, shrink
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
@@ -49,7 +53,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def run(stage: str, data: list[Path], out: Path, *options: str) -> int:
     folders = [part for folder in data for part in ("--data", str(folder))]
-    shared = ["--batch-size", "2", "--validation-share", "0.5", "--decay-share", "0.5", *options]
+    shared = ["--batch-size", "2", "--decay-share", "0.5", *options]
+    shared += ["--validation-share", "0.5"] if data else []
     return main(["train", stage, *folders, "--out", str(out), *shared])
 
 
@@ -59,13 +64,18 @@ def rows_of(out: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Autoencoder, base and LoRA, two steps each, as a user would run them."""
+    """Every stage up to the LoRA, two steps each, as a user would run them."""
     out = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "build_unet", small_unet)
         assert run("autoencoder", data, out / "vae_run", "--steps", "2") == 0
-        assert run("base", data, out / "base_run", "--steps", "2", "--model", str(out / "vae_run")) == 0
-        assert run("lora", data, out / "lora_run", "--steps", "2", "--model", str(out / "base_run")) == 0
+        patch.setattr(text, "NUM_VALIDATION", 8)
+        assert run("text", [], out / "text_run", "--steps", "2") == 0
+        assert run("guide", data, out / "guide_run", "--steps", "2") == 0
+        guided = ("--steps", "2", "--guide", str(out / "guide_run" / "guide.safetensors"))
+        ends = ("--vae", str(out / "vae_run"), "--text", str(out / "text_run"))
+        assert run("base", data, out / "base_run", *guided, *ends) == 0
+        assert run("lora", data, out / "lora_run", *guided, "--model", str(out / "base_run")) == 0
     return out
 
 
@@ -89,7 +99,7 @@ def test_the_lora_leaves_the_base_alone_and_has_learnt_something(trained: Path) 
     ups = [value for name, value in tensors.items() if "lora_B" in name or ".up." in name or "lora.up" in name]
     assert ups
     assert any(float(value.abs().max()) > 0 for value in ups)
-    assert any(name.startswith("text_encoder") for name in tensors)
+    assert all(name.startswith("unet") for name in tensors)
 
 
 def test_a_killed_run_ends_with_the_same_weights(
@@ -164,3 +174,23 @@ def test_learning_rate_warms_up_holds_and_cools_down() -> None:
 def test_small_and_large_sources_give_the_encoder_the_same_kind_of_image() -> None:
     large = torch.rand(1, 1, 256, 256)
     assert torch.allclose(enlarge(large), enlarge(shrink(large)), atol=1e-6)
+
+
+def test_two_processes_train_the_same_weights_on_different_batches(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cxr", "train", "text"]
+    options = ["--steps", "2", "--batch-size", "2", "--out", str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([*command, *options], check=True, env=environment, timeout=120, cwd=Path(__file__).parent.parent)
+    assert rows_of(tmp_path)[-1]["samples"] == 8
+
+
+def test_gradients_are_averaged_over_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two processes that have gradients 1 and 3, each goes on with 2."""
+    parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    monkeypatch.setattr(processes, "shared_state", lambda: SimpleNamespace(num_processes=2, device="cpu"))
+    monkeypatch.setattr(processes, "reduce", lambda tensor, how: (tensor + 3) / 2)
+    processes.average_gradients(parameters)
+    for parameter in parameters:
+        assert torch.equal(parameter.grad, torch.full_like(parameter, 2.0))

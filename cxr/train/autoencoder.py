@@ -24,6 +24,7 @@ from cxr.pixels import from_uint8
 from cxr.train.architecture import RESOLUTION, PatchDiscriminator, build_autoencoder
 from cxr.train.latents import block_cosines
 from cxr.train.loop import LoopSettings, batch_generator
+from cxr.train.processes import average_gradients
 
 SOFT_SIZE = RESOLUTION // 2  # what a small source holds
 LATENT_NOISE = 0.1  # largest standard deviation added to latents: sampled ones are not perfect either
@@ -143,6 +144,7 @@ class AutoencoderTask:
         real, fake = self.discriminator(sharp), self.discriminator(decoded.detach())
         discriminator_loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
         discriminator_loss.backward()
+        average_gradients(list(self.discriminator.parameters()))
         self.discriminator_optimizer.step()
         self.discriminator.requires_grad_(False)
         generator_loss = -self.discriminator(decoded).mean()

@@ -1,4 +1,4 @@
-"""Train the base model: text encoder and UNet together, on anatomy, view, sex and age.
+"""Train the base model: the UNet on anatomy, view, sex and age, under a frozen text encoder that can already read.
 
 Captions name no finding here; the findings are the LoRA's to learn.
 """
@@ -9,6 +9,7 @@ import copy
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,12 +19,37 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.data import Radiograph
-from cxr.train.architecture import build_scheduler, build_text_encoder, build_unet
-from cxr.train.captions import build_tokenizer, caption
+from cxr.errors import DataError
+from cxr.evaluate.judge import targets_of
+from cxr.train.architecture import build_scheduler, build_unet
+from cxr.train.captions import caption
+from cxr.train.guide import load_guide, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.loop import LoopSettings, autocast, batch_generator
+from cxr.vocabulary import FINDING_PHRASES, labels_of
 
 NUM_VALIDATION = 256
+NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute
+
+
+@dataclass(frozen=True)
+class FrozenParts:
+    """What is trained beforehand and stays as it is: the ends of the pipeline."""
+
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Noisy latents and their velocity [B, 16, 16, 16], timesteps [B], signal and noise levels [B, 1, 1, 1]."""
+
+    noisy: Tensor
+    velocity: Tensor
+    timesteps: Tensor
+    alpha: Tensor
+    sigma: Tensor
 
 
 class DiffusionTask:
@@ -37,18 +63,21 @@ class DiffusionTask:
         validation: Sequence[Radiograph],
         settings: LoopSettings,
         device: torch.device,
-        vae: AutoencoderKL,
+        parts: FrozenParts,
+        guide_path: Path | None = None,
+        guide_weight: float = 0.0,
     ) -> None:
-        self.settings, self.device, self.vae = settings, device, vae
+        self.settings, self.device, self.vae = settings, device, parts.vae
+        self.tokenizer, self.text_encoder = parts.tokenizer, parts.text_encoder.to(device)
+        self.guide_weight = guide_weight
+        self.guide = load_guide(guide_path).to(device) if guide_path and guide_weight else None
         self.records, self.validation_records = list(training), list(validation)[:NUM_VALIDATION]
         self.latents, self.validation_latents = latents_of(self.records), latents_of(self.validation_records)
         scheduler = build_scheduler()
         # Training needs only the noise schedule; UniPC's zero-SNR betas are the ones that sampling will use.
         self.alphas_cumprod = scheduler.alphas_cumprod.float().to(device)
         self.trained: nn.Module
-        self.unet: nn.Module
-        self.text_encoder: nn.Module
-        self.tokenizer: CLIPTokenizer
+        self.unet: UNet2DConditionModel
 
     def pick(self, generator: torch.Generator, count: int) -> list[int]:
         """Indices of the training images of one batch."""
@@ -63,18 +92,31 @@ class DiffusionTask:
         indices = self.pick(generator, self.settings.batch_size)
         chance = random.Random(f"{self.settings.seed} {step}")
         captions = [caption(self.records[index], chance, findings=self.findings) for index in indices]
-        return {"loss": self._velocity_error(self.latents[indices], captions, generator).mean()}
+        draw = self._draw(self.latents[indices], generator)
+        target = draw.velocity
+        if self.guide is not None:
+            labels = targets_of([labels_of(text) for text in captions]).to(self.device)
+            shift = velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
+            target = target + self.guide_weight * shift
+        return {"loss": (self._predict(draw, captions) - target).square().mean()}
 
     def validate(self) -> dict[str, float]:
-        """The same error on held-out patients, with the same noise, captions and timesteps at every call."""
-        generator, chance = batch_generator(20_251, 0), random.Random(20_251)
-        errors = []
-        for start in range(0, len(self.validation_records), 32):
-            batch = slice(start, start + 32)
-            captions = [caption(r, chance, findings=self.findings) for r in self.validation_records[batch]]
-            with torch.no_grad(), autocast(self.device):
-                errors.append(self._velocity_error(self.validation_latents[batch], captions, generator))
-        return {"loss": float(torch.cat(errors).mean())} if errors else {}
+        """The error on held-out patients, with the same noise, captions and timesteps at every call.
+
+        "gain_sex" and its like tell how much better the true word predicts than the opposite one: near zero means
+        that the word is not obeyed (yet). "effect_sex" is the root mean square of what the word changes.
+        """
+        if not self.validation_records:
+            return {}
+        chance = random.Random(20_251)
+        captions = [caption(record, chance, findings=self.findings) for record in self.validation_records]
+        figures = {"loss": float(self._errors(self.validation_records, captions)[0].mean())}
+        for name, pairs in opposites(self.validation_records, findings=self.findings).items():
+            records, true, opposite = zip(*pairs[:NUM_OPPOSITES], strict=True)
+            (right, seen), (wrong, other) = (self._errors(records, list(texts)) for texts in (true, opposite))
+            figures[f"gain_{name}"] = float((wrong - right).mean())
+            figures[f"effect_{name}"] = float((seen - other).square().mean().sqrt())
+        return figures
 
     def extra_state(self) -> dict[str, Tensor]:
         return {}
@@ -82,25 +124,43 @@ class DiffusionTask:
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
         return None
 
-    def _velocity_error(self, latents: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
-        """[B, 16, 16, 16] latents and B prompts -> squared error a sample, [B]."""
-        latents = latents.float().to(self.device)
+    def _draw(self, latents: Tensor, generator: torch.Generator) -> Draw:
+        """[B, 16, 16, 16] latents -> noisy ones, one timestep from each of B equal slices, in random order.
+
+        So the loss of a batch varies less than with free draws.
+        """
         count = len(latents)
-        # One timestep from each of B equal slices: the loss of a batch varies less than with free draws.
         slices = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
         timesteps = (slices * len(self.alphas_cumprod)).long().to(self.device)
         noise = torch.randn(latents.shape, generator=generator).to(self.device)
+        latents = latents.float().to(self.device)
         alpha = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
         sigma = (1 - self.alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
+        return Draw(alpha * latents + sigma * noise, alpha * noise - sigma * latents, timesteps, alpha, sigma)
+
+    def _predict(self, draw: Draw, captions: list[str]) -> Tensor:
+        """The velocity that the UNet sees in noisy latents under these prompts, float32."""
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        text = self.text_encoder(tokens.to(self.device))[0]
-        velocity = self.unet(alpha * latents + sigma * noise, timesteps, text).sample
-        error: Tensor = (velocity.float() - (alpha * noise - sigma * latents)).square().mean(dim=(1, 2, 3))
-        return error
+        with torch.no_grad():
+            text = self.text_encoder(tokens.to(self.device))[0]
+        velocity: Tensor = self.unet(draw.noisy, draw.timesteps, text).sample.float()
+        return velocity
+
+    def _errors(self, records: Sequence[Radiograph], captions: list[str]) -> tuple[Tensor, Tensor]:
+        """Squared error of each record [N] and its predicted velocity, with the same noise at every call."""
+        place = {id(record): index for index, record in enumerate(self.validation_records)}
+        errors, velocities, generator = [], [], batch_generator(20_251, 0)
+        for start in range(0, len(records), 32):
+            indices = [place[id(record)] for record in records[start : start + 32]]
+            draw = self._draw(self.validation_latents[indices], generator)
+            with torch.no_grad(), autocast(self.device):
+                velocities.append(self._predict(draw, captions[start : start + 32]))
+            errors.append((velocities[-1] - draw.velocity).square().mean(dim=(1, 2, 3)))
+        return torch.cat(errors), torch.cat(velocities)
 
 
 class BaseTask(DiffusionTask):
-    """Everything but the autoencoder is trained, from random weights."""
+    """The UNet is trained, from random weights or from exported ones."""
 
     def __init__(
         self,
@@ -109,25 +169,23 @@ class BaseTask(DiffusionTask):
         settings: LoopSettings,
         device: torch.device,
         *,
-        model_dir: Path,
+        vae_dir: Path,
+        text_dir: Path,
         start_from: Path | None = None,
+        guide_path: Path | None = None,
+        guide_weight: float = 0.0,
     ) -> None:
-        vae = AutoencoderKL.from_pretrained(model_dir / "vae")
-        super().__init__(training, validation, settings, device, vae)
+        super().__init__(
+            training, validation, settings, device, read_parts(vae_dir, text_dir), guide_path, guide_weight
+        )
         torch.manual_seed(settings.seed)  # initial weights only
-        self.unet: UNet2DConditionModel
-        self.text_encoder: CLIPTextModel
         if start_from is None:
-            self.tokenizer = build_tokenizer()
-            self.unet, self.text_encoder = build_unet(), build_text_encoder(self.tokenizer)
+            self.unet = build_unet()
         else:
-            self.tokenizer = CLIPTokenizer.from_pretrained(start_from / "tokenizer")
             self.unet = UNet2DConditionModel.from_pretrained(start_from / "unet", dtype=torch.float32)
-            self.text_encoder = CLIPTextModel.from_pretrained(start_from / "text_encoder", dtype=torch.float32)
         use_fast_attention(self.unet, device)
         self.unet.to(device).train()
-        self.text_encoder.to(device).train()
-        self.trained = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
+        self.trained = self.unet
 
     def export(self, out_dir: Path) -> None:
         """Write the whole pipeline in diffusers' folder format, float16."""
@@ -145,6 +203,48 @@ class BaseTask(DiffusionTask):
         weights, bias = fit_preview(self.vae, self.latents[:16].float().to(self.device))
         preview = {"weights": [round(weight, 5) for weight in weights], "bias": round(bias, 5)}
         (out_dir / "model" / "preview.json").write_text(json.dumps(preview) + "\n")
+
+
+def read_parts(vae_dir: Path, text_dir: Path) -> FrozenParts:
+    """Read ``vae/`` of one folder, ``text_encoder/`` and ``tokenizer/`` of another; float32, without gradients.
+
+    Raises:
+        DataError: one of them is missing or unreadable.
+    """
+    try:
+        vae = AutoencoderKL.from_pretrained(vae_dir / "vae", dtype=torch.float32)
+        text_encoder = CLIPTextModel.from_pretrained(text_dir / "text_encoder", dtype=torch.float32)
+        tokenizer = CLIPTokenizer.from_pretrained(text_dir / "tokenizer")
+    except (OSError, ValueError) as error:
+        raise DataError(f"the vae in {vae_dir} or the text encoder in {text_dir} cannot be read: {error}") from error
+    return FrozenParts(vae.requires_grad_(False), text_encoder.requires_grad_(False).eval(), tokenizer)
+
+
+def opposites(records: Sequence[Radiograph], *, findings: bool) -> dict[str, list[tuple[Radiograph, str, str]]]:
+    """Attribute -> (record, prompt that names it truly, the same prompt with the opposite)."""
+    pairs: dict[str, list[tuple[Radiograph, str, str]]] = {}
+    for record in records:
+        if record.age is None or record.sex is None or record.view is None:
+            continue
+        truth = (record.view, record.age, record.sex, record.findings)
+        others = {
+            "view": ("AP" if record.view == "PA" else "PA", *truth[1:]),
+            "sex": (*truth[:2], "F" if record.sex == "M" else "M", truth[3]),
+            "age": (record.view, 80 if record.age < 50 else 20, *truth[2:]),
+        }
+        if findings and record.findings is not None:
+            others["finding"] = (*truth[:3], () if record.findings else ("Effusion",))
+        for name, other in others.items():
+            pairs.setdefault(name, []).append((record, _plain_prompt(truth, findings), _plain_prompt(other, findings)))
+    return pairs
+
+
+def _plain_prompt(attributes: tuple[str, int, str, tuple[str, ...] | None], findings: bool) -> str:
+    view, age, sex, found = attributes
+    text = f"Chest X-ray, {view} view, {age}-year-old {'man' if sex == 'M' else 'woman'}"
+    if not findings or found is None:
+        return text
+    return f"{text}, {', '.join(FINDING_PHRASES[name][0] for name in found) or 'no findings'}"
 
 
 def use_fast_attention(unet: UNet2DConditionModel, device: torch.device) -> None:

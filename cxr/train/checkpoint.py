@@ -27,6 +27,7 @@ class Progress:
         ema: their averages, in the same order.
         optimizer: AdamW over the parameters.
         step: optimizer steps taken.
+        samples: images seen, over all processes.
         elapsed_s: training time so far, over all runs.
     """
 
@@ -34,6 +35,7 @@ class Progress:
     ema: list[Tensor]
     optimizer: torch.optim.Optimizer
     step: int = 0
+    samples: int = 0
     elapsed_s: float = 0.0
 
 
@@ -55,10 +57,15 @@ def save(progress: Progress, extra: dict[str, Tensor], settings: Any, out_dir: P
             if name in moments:
                 tensors[f"{name}.{index}"] = moments[name].contiguous()
     # Written beside and renamed: being killed here must not cost the last good checkpoint.
-    told = {"step": str(progress.step), "elapsed_s": f"{progress.elapsed_s:.1f}"}
+    told = {"step": str(progress.step), "samples": str(progress.samples), "elapsed_s": f"{progress.elapsed_s:.1f}"}
     save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata=told)
     (out_dir / f"{CHECKPOINT}.tmp").replace(out_dir / CHECKPOINT)
-    state = {"step": progress.step, "elapsed_s": round(progress.elapsed_s, 1), "settings": asdict(settings)}
+    state = {
+        "step": progress.step,
+        "samples": progress.samples,
+        "elapsed_s": round(progress.elapsed_s, 1),
+        "settings": asdict(settings),
+    }
     (out_dir / STATE).write_text(json.dumps(state, indent=2) + "\n")
 
 
@@ -78,7 +85,8 @@ def resume(progress: Progress, out_dir: Path) -> dict[str, Tensor]:
     shapes = [tensors[name].shape for name in tensors if name.startswith("trained.")]
     if sorted(shapes) != sorted(parameter.shape for parameter in progress.parameters):
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
-    progress.step, progress.elapsed_s = int(told["step"]), float(told["elapsed_s"])
+    progress.step, progress.samples = int(told["step"]), int(told["samples"])
+    progress.elapsed_s = float(told["elapsed_s"])
     for index, parameter in enumerate(progress.parameters):
         with torch.no_grad():
             parameter.copy_(tensors[f"trained.{index}"])

@@ -4,63 +4,42 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
+
+
+class _Stage(NamedTuple):
+    text: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
+STAGES = {
+    "autoencoder": _Stage("1. images <-> latents", 6_000, 16, 8e-4),
+    "text": _Stage("2. the text encoder learns to read prompts; needs no images", 1_200, 32, 1e-3),
+    "guide": _Stage("3. reads labels off noisy latents, to show the UNet what they change", 1_200, 32, 1e-3),
+    "base": _Stage("4. the UNet: anatomy, view, sex and age, without findings", 8_000, 32, 5e-4),
+    "lora": _Stage("5. the findings, on top of a trained base", 2_000, 32, 5e-4),
+    "judge": _Stage("apart: reads the labels off real images, to measure prompt fidelity", 2_500, 32, 1e-3),
+}
 
 
 def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``train autoencoder|base|lora|judge``; the parsed arguments carry ``run``, called with them."""
+    """Add ``train STAGE``; the parsed arguments carry ``run``, called with them."""
     parser = subparsers.add_parser(
         "train", help="train the autoencoder, the base model or a LoRA on a folder of images"
     )
-    stages = parser.add_subparsers(dest="stage", required=True, metavar="autoencoder|base|lora|judge")
-    for name, text, steps, batch_size, learning_rate in (
-        ("autoencoder", "1. images <-> latents", 6_000, 16, 8e-4),
-        ("base", "2. anatomy, view, sex and age, without findings", 8_000, 32, 5e-4),
-        ("lora", "3. the findings, on top of a trained base", 2_000, 32, 5e-4),
-        (
-            "judge",
-            "apart: a network that reads the labels off real images, to measure prompt fidelity",
-            2_500,
-            32,
-            1e-3,
-        ),
-    ):
-        stage = stages.add_parser(name, help=text, description=text)
-        stage.add_argument("--data", type=Path, action="append", required=True, metavar="DIR", help="folder of images")
-        stage.add_argument(
-            "--out", type=Path, required=True, metavar="DIR", help="goes on from a checkpoint found here"
-        )
-        stage.add_argument("--steps", type=int, default=steps, help="optimizer steps in all (default %(default)s)")
-        stage.add_argument("--batch-size", type=int, default=batch_size, help="samples a step (default %(default)s)")
-        stage.add_argument("--learning-rate", type=float, default=learning_rate, help="peak rate (default %(default)s)")
-        stage.add_argument("--decay-share", type=float, default=0.2, help="last share of the steps that slows down")
-        stage.add_argument(
-            "--ema-decay", type=float, default=0.999, help="averaging of the weights (default %(default)s)"
-        )
-        stage.add_argument(
-            "--validate-every", type=int, default=1_000, metavar="STEPS", help="also saves (default 1000)"
-        )
-        stage.add_argument(
-            "--validation-share", type=float, default=0.05, help="patients held out (default %(default)s)"
-        )
-        stage.add_argument("--max-minutes", type=float, help="save and stop after this time")
-        stage.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default 0)")
-        stage.set_defaults(run=run_train)
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="|".join(STAGES))
+    for name, defaults in STAGES.items():
+        stage = stages.add_parser(name, help=defaults.text, description=defaults.text)
+        _add_loop_options(stage, defaults)
+        if name != "text":
+            _add_data_options(stage)
+        if name in ("base", "lora"):
+            _add_diffusion_options(stage, name)
         if name == "autoencoder":
-            stage.add_argument("--start-from", type=Path, metavar="VAE_DIR", help="exported weights to begin with")
-            stage.add_argument(
-                "--crop-size",
-                type=int,
-                default=96,
-                metavar="PIXELS",
-                help="side of the training crops (default 96); a last phase with whole images, 256, pays",
-            )
-            stage.add_argument(
-                "--freeze-encoder", action="store_true", help="train the decoder alone: latents stay valid"
-            )
-        elif name != "judge":
-            stage.add_argument("--model", type=Path, required=True, metavar="DIR", help="--out of the earlier stage")
-        if name == "base":
-            stage.add_argument("--start-from", type=Path, metavar="MODEL_DIR", help="exported weights to begin with")
+            _add_autoencoder_options(stage)
+        stage.set_defaults(run=run_train)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -69,6 +48,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     from cxr.data import read_folders, split_by_patient
     from cxr.train import loop
+    from cxr.train.processes import shared_state
 
     torch.set_flush_denormal(True)  # tiny numbers make a CPU many times slower
     settings = loop.LoopSettings(
@@ -81,35 +61,88 @@ def run_train(arguments: argparse.Namespace) -> int:
         max_minutes=arguments.max_minutes,
         seed=arguments.seed,
     )
-    training, validation = split_by_patient(read_folders(arguments.data), arguments.validation_share)
     device = loop.choose_device()
-    task = _build_task(arguments, training, validation, settings, device)
+    if arguments.stage == "text":
+        from cxr.train.text import TextTask
+
+        task = TextTask(settings, device)
+    else:
+        training, validation = split_by_patient(read_folders(arguments.data), arguments.validation_share)
+        task = _build_task(arguments, training, validation, settings, device)
     loop.train(task, settings, arguments.out, device)
+    shared_state().destroy_process_group()
     return 0
 
 
+def _add_loop_options(stage: argparse.ArgumentParser, defaults: _Stage) -> None:
+    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="goes on from a checkpoint found here")
+    for option, default, text in (
+        ("--steps", defaults.steps, "optimizer steps in all"),
+        ("--batch-size", defaults.batch_size, "samples a step"),
+        ("--learning-rate", defaults.learning_rate, "peak rate"),
+        ("--decay-share", 0.2, "last share of the steps that slows down"),
+        ("--ema-decay", 0.999, "averaging of the weights"),
+        ("--validate-every", 1_000, "steps between looks at held-out patients, which also save"),
+        ("--seed", 0, "of weights, batches and noise"),
+    ):
+        stage.add_argument(option, type=type(default), default=default, help=f"{text} (default %(default)s)")
+    stage.add_argument("--max-minutes", type=float, help="save and stop after this time")
+
+
+def _add_data_options(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--data", type=Path, action="append", required=True, metavar="DIR", help="folder of images")
+    stage.add_argument("--validation-share", type=float, default=0.05, help="patients held out (default %(default)s)")
+
+
+def _add_autoencoder_options(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--start-from", type=Path, metavar="VAE_DIR", help="exported weights to begin with")
+    stage.add_argument(
+        "--crop-size",
+        type=int,
+        default=96,
+        metavar="PIXELS",
+        help="side of the training crops (default 96); a last phase with whole images, 256, pays",
+    )
+
+
+def _add_diffusion_options(stage: argparse.ArgumentParser, name: str) -> None:
+    if name == "lora":
+        stage.add_argument("--model", type=Path, required=True, metavar="DIR", help="--out of the base stage")
+    else:
+        stage.add_argument("--vae", type=Path, required=True, metavar="DIR", help="--out of the autoencoder stage")
+        stage.add_argument("--text", type=Path, required=True, metavar="DIR", help="--out of the text stage")
+        stage.add_argument("--start-from", type=Path, metavar="MODEL_DIR", help="exported weights to begin with")
+    stage.add_argument("--guide", type=Path, metavar="FILE", help="guide.safetensors of the guide stage")
+    stage.add_argument(
+        "--guide-weight", type=float, default=2.0, help="how strongly labels are exaggerated (default %(default)s)"
+    )
+
+
 def _build_task(arguments, training, validation, settings, device):  # type: ignore[no-untyped-def]
+    shared = (training, validation, settings, device)
     if arguments.stage == "autoencoder":
         from cxr.train.autoencoder import AutoencoderTask
 
-        return AutoencoderTask(
-            training,
-            validation,
-            settings,
-            device,
-            start_from=arguments.start_from,
-            crop_size=arguments.crop_size,
-        )
+        return AutoencoderTask(*shared, start_from=arguments.start_from, crop_size=arguments.crop_size)
+    if arguments.stage == "judge":
+        from cxr.train.judge import JudgeTask
+
+        return JudgeTask(*shared)
+    if arguments.stage == "guide":
+        from cxr.train.guide import GuideTask
+
+        return GuideTask(*shared)
     if arguments.stage == "base":
         from cxr.train.base import BaseTask
 
         return BaseTask(
-            training, validation, settings, device, model_dir=arguments.model, start_from=arguments.start_from
+            *shared,
+            vae_dir=arguments.vae,
+            text_dir=arguments.text,
+            start_from=arguments.start_from,
+            guide_path=arguments.guide,
+            guide_weight=arguments.guide_weight,
         )
-    if arguments.stage == "judge":
-        from cxr.train.judge import JudgeTask
-
-        return JudgeTask(training, validation, settings, device)
     from cxr.train.lora import LoraTask
 
-    return LoraTask(training, validation, settings, device, model_dir=arguments.model)
+    return LoraTask(*shared, model_dir=arguments.model, guide_path=arguments.guide, guide_weight=arguments.guide_weight)

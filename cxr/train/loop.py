@@ -1,7 +1,7 @@
 """The one training loop: schedule, gradient clipping, EMA, log, validation, checkpoint and resume.
 
 What is trained is a `Task`; the loop knows nothing about it. The batch of step k depends on (seed, k) only, so a run
-that was cut off goes on as if nothing had happened.
+that was cut off goes on as if nothing had happened. Of n processes the r-th takes batch k * n + r.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from cxr.errors import RequestError
 from cxr.train.checkpoint import Progress, resume, save
+from cxr.train.processes import any_process, average_gradients, shared_state
 
 LOG = "log.jsonl"
 
@@ -33,7 +34,7 @@ class LoopSettings:
 
     Args:
         steps: optimizer steps in all.
-        batch_size: samples per step.
+        batch_size: samples per step and process.
         learning_rate: peak of the schedule.
         warmup_steps: linear rise at the start.
         decay_share: last share of the steps in which the rate falls to a hundredth, along a half cosine.
@@ -95,13 +96,15 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
     if extra := resume(progress, out_dir):
         task.load_extra_state(extra)
     started = time.monotonic() - progress.elapsed_s
-    log = _Log(out_dir / LOG, settings, progress.step)
+    log = _Log(out_dir / LOG if shared_state().is_main_process else None, settings, progress)
     interrupted, saved_step = _Interrupt(), progress.step
-    bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5)
+    processes = shared_state()
+    bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5, disable=log.path is None)
     end = math.inf if settings.max_minutes is None else time.monotonic() + settings.max_minutes * 60
-    while progress.step < settings.steps and not interrupted and time.monotonic() < end:
+    while progress.step < settings.steps and not any_process(bool(interrupted) or time.monotonic() > end):
         log.add(_optimise(task, progress.step, settings, parameters, optimizer, device))
         progress.step += 1
+        progress.samples += settings.batch_size * processes.num_processes
         progress.elapsed_s = time.monotonic() - started
         _average(progress.ema, parameters, min(settings.ema_decay, (1 + progress.step) / (10 + progress.step)))
         bar.update()
@@ -125,8 +128,8 @@ def learning_rate_at(step: int, settings: LoopSettings) -> float:
 
 
 def choose_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """CUDA where there is one (this process's own), else the CPU."""
+    return shared_state().device if torch.cuda.is_available() else torch.device("cpu")
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[None]:
@@ -165,9 +168,11 @@ def _optimise(
 ) -> dict[str, float]:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate_at(step, settings)
+    processes = shared_state()
     with autocast(device):
-        losses = task.loss(step, step / settings.steps)
+        losses = task.loss(step * processes.num_processes + processes.process_index, step / settings.steps)
     losses["loss"].backward()
+    average_gradients(parameters)
     norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
     if torch.isfinite(norm):  # one bad batch must not destroy the averaged weights
         optimizer.step()
@@ -214,10 +219,13 @@ class _Interrupt:
 
 
 class _Log:
-    """Lines of JSON: means of the losses since the last line, and figures on held-out patients."""
+    """Lines of JSON: means of the losses since the last line, and figures on held-out patients.
 
-    def __init__(self, path: Path, settings: LoopSettings, step: int) -> None:
-        self.path, self.settings, self.step = path, settings, step
+    Only the main process writes; the path of the others is None.
+    """
+
+    def __init__(self, path: Path | None, settings: LoopSettings, progress: Progress) -> None:
+        self.path, self.settings, self.samples = path, settings, progress.samples
         self.began = time.monotonic()
         self.values: dict[str, list[float]] = {}
 
@@ -228,22 +236,27 @@ class _Log:
     def write_means(self, progress: Progress) -> float:
         """Write and forget what was added; returns the mean loss."""
         means = {name: sum(values) / len(values) for name, values in self.values.items()}
-        speed = (progress.step - self.step) * self.settings.batch_size / (time.monotonic() - self.began)
+        speed = (progress.samples - self.samples) / (time.monotonic() - self.began)
         rate = learning_rate_at(progress.step - 1, self.settings)
         facts = {"learning_rate": rate, "samples_per_s": speed, "elapsed_s": progress.elapsed_s}
-        self.write(progress.step, means | facts)
-        self.step, self.began, self.values = progress.step, time.monotonic(), {}
+        self.write(progress, means | facts)
+        self.samples, self.began, self.values = progress.samples, time.monotonic(), {}
         return means["loss"]
 
-    def write(self, step: int, row: dict[str, float]) -> None:
+    def write(self, progress: Progress, row: dict[str, float]) -> None:
+        if self.path is None:
+            return
         rounded = {name: float(f"{value:.6g}") for name, value in row.items()}
         with self.path.open("a") as lines:
-            lines.write(json.dumps({"step": step, "samples": step * self.settings.batch_size} | rounded) + "\n")
+            lines.write(json.dumps({"step": progress.step, "samples": progress.samples} | rounded) + "\n")
 
 
 def _save_and_validate(task: Task, progress: Progress, settings: LoopSettings, out_dir: Path, log: _Log) -> None:
-    save(progress, task.extra_state(), settings, out_dir)
-    with averaged_weights(progress.parameters, progress.ema), torch.no_grad():
-        figures = task.validate()
-        task.export(out_dir)
-    log.write(progress.step, {f"validation_{name}": value for name, value in figures.items()})
+    processes = shared_state()
+    if processes.is_main_process:
+        save(progress, task.extra_state(), settings, out_dir)
+        with averaged_weights(progress.parameters, progress.ema), torch.no_grad():
+            figures = task.validate()
+            task.export(out_dir)
+        log.write(progress, {f"validation_{name}": value for name, value in figures.items()})
+    processes.wait_for_everyone()

@@ -7,26 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import nn
 
 from cxr.data import Radiograph
-from cxr.train.base import DiffusionTask, use_fast_attention
+from cxr.train.base import DiffusionTask, read_parts, use_fast_attention
 from cxr.train.loop import LoopSettings
 from cxr.vocabulary import FINDINGS
 
 RANK = 32
 LORA_ALPHA = 32
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-TEXT_ENCODER_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 NORMAL_SHARE = 0.25  # of the training images that show no finding
 
 
 class LoraTask(DiffusionTask):
-    """Low-rank updates of attention and text encoder; every weight of the base stays as it is."""
+    """Low-rank updates of the UNet's attention; every weight of the base stays as it is.
+
+    The text encoder has learnt to read the findings before (`cxr.train.text`), so it needs none.
+    """
 
     findings = True
 
@@ -38,22 +40,20 @@ class LoraTask(DiffusionTask):
         device: torch.device,
         *,
         model_dir: Path,
+        guide_path: Path | None = None,
+        guide_weight: float = 0.0,
     ) -> None:
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            model_dir / "model", safety_checker=None, local_files_only=True, dtype=torch.float32
-        )
-        super().__init__(training, validation, settings, device, pipeline.vae)
+        folder = model_dir / "model"
+        super().__init__(training, validation, settings, device, read_parts(folder, folder), guide_path, guide_weight)
         torch.manual_seed(settings.seed)  # initial weights only
-        self.tokenizer = pipeline.tokenizer
-        unet = pipeline.unet.to(device).requires_grad_(False)
-        text_encoder = pipeline.text_encoder.to(device).requires_grad_(False)
-        use_fast_attention(unet, device)
-        self.unet_config = _config(UNET_TARGETS)
-        self.text_encoder_config = _config(TEXT_ENCODER_TARGETS)
-        unet.add_adapter(self.unet_config)
-        text_encoder.add_adapter(self.text_encoder_config)
-        self.unet, self.text_encoder = unet, text_encoder
-        self.trained = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
+        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(device)
+        self.unet.requires_grad_(False)
+        use_fast_attention(self.unet, device)
+        self.unet_config = LoraConfig(
+            r=RANK, lora_alpha=LORA_ALPHA, target_modules=list(UNET_TARGETS), init_lora_weights="gaussian"
+        )
+        self.unet.add_adapter(self.unet_config)
+        self.trained: nn.Module = self.unet
         self.groups = _groups(self.records)
 
     def pick(self, generator: torch.Generator, count: int) -> list[int]:
@@ -69,18 +69,15 @@ class LoraTask(DiffusionTask):
         return indices
 
     def export(self, out_dir: Path) -> None:
-        """Write the LoRA in diffusers' format, with rank and alpha of both parts in its metadata."""
+        """Write the LoRA in diffusers' format, with rank and alpha in its metadata."""
         folder = out_dir / "adapter"
         folder.mkdir(parents=True, exist_ok=True)
         unet_layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.unet))
-        text_layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.text_encoder))
         StableDiffusionPipeline.save_lora_weights(
             folder,
             unet_lora_layers={name: value.half().cpu() for name, value in unet_layers.items()},
-            text_encoder_lora_layers={name: value.half().cpu() for name, value in text_layers.items()},
             # Without this metadata a reader takes alpha = rank, which is another picture when it is not.
             unet_lora_adapter_metadata=_plain(self.unet_config),
-            text_encoder_lora_adapter_metadata=_plain(self.text_encoder_config),
         )
         facts = {
             "name": "clinical",
@@ -89,14 +86,9 @@ class LoraTask(DiffusionTask):
             "rank": RANK,
             "lora_alpha": LORA_ALPHA,
             "unet_target_modules": list(UNET_TARGETS),
-            "text_encoder_target_modules": list(TEXT_ENCODER_TARGETS),
             "findings": list(FINDINGS),
         }
         (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
-
-
-def _config(targets: Sequence[str]) -> LoraConfig:
-    return LoraConfig(r=RANK, lora_alpha=LORA_ALPHA, target_modules=list(targets), init_lora_weights="gaussian")
 
 
 def _plain(config: LoraConfig) -> dict[str, object]:

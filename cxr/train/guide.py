@@ -1,0 +1,207 @@
+"""Train the guide: a network that reads labels off noisy latents, and says which way they point.
+
+Sex explains 0.2 % of what radiographs differ by and most findings far less, so the diffusion loss alone needs millions
+of samples to notice them. A classifier of noisy latents notices them at once; its gradient is the exact difference that
+a label makes to the best velocity (Dhariwal & Nichol, NeurIPS 2021), and is added to what the UNet learns to predict.
+The guide sees training patients only, works in latent space and is never a judge of what is generated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxr.data import Radiograph
+from cxr.errors import DataError
+from cxr.evaluate.judge import AGE_SCALE, LABELS, auroc, judged_pixels, targets_of
+from cxr.pixels import from_uint8
+from cxr.train.architecture import LATENT_CHANNELS, build_scheduler
+from cxr.train.judge import jitter
+from cxr.train.latents import COARSE_SIZE, block_cosines
+from cxr.train.loop import LoopSettings, autocast, batch_generator
+
+GUIDE = "guide.safetensors"
+LAST_TIMESTEP = 850  # later than this almost nothing is left to read, and the gradient is divided by almost nothing
+LONGEST_SHIFT = 0.5  # root mean square; a velocity has about 1
+PROBED_TIMESTEPS = (250, 500, 700)
+
+
+class GuideNetwork(nn.Module):
+    """Latents [B, 16, 16, 16] and timesteps [B] -> [B, 19]: logits of `LABELS`, the scaled age, its log deviation."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.time = nn.Sequential(nn.Linear(32, width), nn.SiLU())
+        self.enter = nn.Conv2d(LATENT_CHANNELS, width, 3, 1, 1)
+        self.fine = nn.ModuleList([_Residual(width, width) for _ in range(2)])
+        self.shrink = nn.Conv2d(width, 2 * width, 3, 2, 1)
+        self.coarse = nn.ModuleList([_Residual(2 * width, width) for _ in range(2)])
+        self.head = nn.Sequential(nn.GroupNorm(1, 4 * width), nn.Dropout(0.2), nn.Conv2d(4 * width, len(LABELS) + 2, 1))
+
+    def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
+        time = self.time(_sinusoids(timesteps))
+        maps = self.enter(latents)
+        for block in self.fine:
+            maps = block(maps, time)
+        maps = self.shrink(maps)
+        for block in self.coarse:
+            maps = block(maps, time)
+        maps = functional.silu(maps)
+        # The mean tells diffuse findings; a soft maximum the focal ones, with a gradient at every place.
+        pooled = torch.cat([maps.mean(dim=(2, 3)), maps.flatten(2).logsumexp(dim=2)], dim=1)
+        read: Tensor = self.head(pooled[:, :, None, None])[:, :, 0, 0]
+        return read
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int, time_width: int) -> None:
+        super().__init__()
+        self.scale = nn.Linear(time_width, 2 * width)
+        self.norm = nn.GroupNorm(8, width)
+        self.first, self.second = (nn.Conv2d(width, width, 3, 1, 1) for _ in range(2))
+        self.between = nn.GroupNorm(8, width)
+
+    def forward(self, maps: Tensor, time: Tensor) -> Tensor:
+        scale, shift = self.scale(time)[:, :, None, None].chunk(2, dim=1)
+        inner = self.first(functional.silu(self.norm(maps)))
+        inner = functional.silu(self.between(inner) * (1 + scale) + shift)
+        result: Tensor = maps + self.second(inner)
+        return result
+
+
+class GuideTask:
+    """Cross-entropy of the labels and likelihood of the age at all noise levels; unknown cells count nothing."""
+
+    def __init__(
+        self,
+        training: Sequence[Radiograph],
+        validation: Sequence[Radiograph],
+        settings: LoopSettings,
+        device: torch.device,
+    ) -> None:
+        torch.manual_seed(settings.seed)  # initial weights only
+        self.settings, self.device = settings, device
+        self.network = GuideNetwork().to(device)
+        self.trained: nn.Module = self.network
+        self.alphas_cumprod = build_scheduler().alphas_cumprod.float()
+        self.pixels, self.targets = judged_pixels(training), targets_of(training)
+        self.validation_pixels, self.validation_targets = judged_pixels(validation), targets_of(validation)
+
+    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+        generator = batch_generator(self.settings.seed, step)
+        indices = torch.randint(len(self.pixels), (self.settings.batch_size,), generator=generator)
+        images = jitter(from_uint8(self.pixels[indices.numpy()]), generator)
+        timesteps = torch.randint(LAST_TIMESTEP, (len(images),), generator=generator)
+        read = self._read(images, timesteps, generator)
+        error = -log_likelihood(read, self.targets[indices].to(self.device)).mean()
+        return {"loss": error}
+
+    def validate(self) -> dict[str, float]:
+        """AUROC of each label and age error on held-out patients, at three noise levels."""
+        figures: dict[str, float] = {}
+        self.network.eval()
+        for timestep in PROBED_TIMESTEPS if len(self.validation_pixels) else ():
+            rows, generator = [], batch_generator(20_251, timestep)
+            for start in range(0, len(self.validation_pixels), 64):
+                images = from_uint8(self.validation_pixels[start : start + 64])
+                with torch.no_grad(), autocast(self.device):
+                    rows.append(self._read(images, torch.full((len(images),), timestep), generator).cpu())
+            read, targets = torch.cat(rows), self.validation_targets
+            figures[f"loss_{timestep}"] = float(-log_likelihood(read, targets).mean())
+            for column, name in enumerate(LABELS):
+                known = ~targets[:, column].isnan()
+                area = auroc(read[known, column].double().numpy(), targets[known, column].numpy() > 0)
+                if math.isfinite(area):
+                    figures[f"auroc_{name}_{timestep}"] = area
+            error = (read[:, len(LABELS)] - targets[:, -1]).abs().nanmean()
+            figures[f"age_mae_{timestep}"] = float(error) * AGE_SCALE
+        self.network.train()
+        return figures
+
+    def export(self, out_dir: Path) -> None:
+        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, out_dir / GUIDE)
+
+    def extra_state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        return None
+
+    def _read(self, images: Tensor, timesteps: Tensor, generator: torch.Generator) -> Tensor:
+        latents = block_cosines(functional.interpolate(images, size=COARSE_SIZE, mode="area"))
+        noise = torch.randn(latents.shape, generator=generator)
+        alpha = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
+        sigma = (1 - self.alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
+        noisy = alpha * latents + sigma * noise
+        return self.network(noisy.to(self.device), timesteps.to(self.device)).float()
+
+
+def log_likelihood(read: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability of what is known.
+
+    Args:
+        read: [B, 19], from `GuideNetwork`.
+        targets: [B, 18], as `cxr.evaluate.judge.targets_of` gives them; NaN is unknown.
+    Returns:
+        [B] float32, a sum over the known labels and the age.
+    """
+    known = ~targets.isnan()
+    wanted = targets.nan_to_num(0.0)
+    labels = -functional.binary_cross_entropy_with_logits(
+        read[:, : len(LABELS)], wanted[:, : len(LABELS)], reduction="none"
+    )
+    age, log_deviation = read[:, -2], read[:, -1].clamp(-3, 2)
+    ages = -0.5 * ((age - wanted[:, -1]) / log_deviation.exp()).square() - log_deviation
+    return (torch.cat([labels, ages[:, None]], dim=1) * known).sum(dim=1)
+
+
+def velocity_shift(
+    guide: GuideNetwork, noisy: Tensor, timesteps: Tensor, alpha: Tensor, sigma: Tensor, targets: Tensor
+) -> Tensor:
+    """What the labels change in the best velocity: -(sigma / alpha) times the gradient of their log-likelihood.
+
+    Args:
+        guide: a trained guide.
+        noisy: [B, 16, 16, 16] float32, alpha * latents + sigma * noise.
+        timesteps: [B] int64.
+        alpha: [B, 1, 1, 1], the square root of alphas_cumprod.
+        sigma: [B, 1, 1, 1], the square root of 1 - alphas_cumprod.
+        targets: [B, 18]; NaN where the prompt says nothing.
+    Returns:
+        [B, 16, 16, 16] float32; zero beyond `LAST_TIMESTEP`, root mean square at most `LONGEST_SHIFT` a sample.
+    """
+    with torch.enable_grad():
+        position = noisy.detach().requires_grad_(True)
+        total = log_likelihood(guide(position, timesteps).float(), targets).sum()
+        (gradient,) = torch.autograd.grad(total, position)
+    shift = -(sigma / alpha.clamp(min=1e-6)) * gradient * (timesteps < LAST_TIMESTEP)[:, None, None, None]
+    size = shift.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return shift * (LONGEST_SHIFT / size.clamp(min=LONGEST_SHIFT))
+
+
+def load_guide(path: Path) -> GuideNetwork:
+    """Read a guide that ``python -m cxr train guide`` wrote.
+
+    Raises:
+        DataError: the file is missing or is no guide.
+    """
+    network = GuideNetwork()
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(f"{path} is not a guide that python -m cxr train guide wrote") from error
+    return network.eval().requires_grad_(False)
+
+
+def _sinusoids(timesteps: Tensor) -> Tensor:
+    """[B] -> [B, 32]."""
+    rates = torch.exp(-math.log(1000) * torch.arange(16, device=timesteps.device) / 16)
+    angles = timesteps[:, None].float() * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

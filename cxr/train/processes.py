@@ -1,0 +1,38 @@
+"""Training in several processes, one for each GPU or CPU core, as ``torchrun`` or ``accelerate launch`` starts them.
+
+Every process computes its own batch; gradients are averaged, so the weights stay equal everywhere. Alone, nothing here
+does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor, nn
+
+
+def shared_state() -> PartialState:
+    """Accelerate's view of the processes of this run; the same object at every call."""
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes."""
+    if shared_state().num_processes == 1:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat: Tensor = reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def any_process(wish: bool) -> bool:
+    """Whether some process wishes it, so that all stop at the same step."""
+    state = shared_state()
+    if state.num_processes == 1:
+        return wish
+    return bool(reduce(torch.tensor(float(wish), device=state.device), "sum") > 0)

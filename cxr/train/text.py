@@ -1,0 +1,165 @@
+"""Train the text encoder to read: view, sex, age and findings must be told apart in its output.
+
+Left to the diffusion loss alone, a text encoder of this size learns the view and nothing else: sex and age change a
+radiograph by 0.2 % of its variance, and their words end up alike. So it first learns, from captions alone, to say what
+each caption asks for, and is then frozen, as in Stable Diffusion.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxr.data import Radiograph
+from cxr.train.architecture import TEXT_WIDTH, build_text_encoder
+from cxr.train.captions import build_tokenizer, caption
+from cxr.train.loop import LoopSettings, autocast
+from cxr.vocabulary import FINDINGS, VAGUE_AGES, PromptLabels, labels_of
+
+AGE_STEP, AGE_TOP = 5, 100  # years: an age is read as a mixture of steps, so that near ages look alike
+NUM_AGES = AGE_TOP // AGE_STEP + 1
+FLAGS = ("told view", "PA", "told sex", "male", "told age", "told findings", *FINDINGS)
+NUM_VALIDATION = 512
+
+
+class TextTask:
+    """Cross-entropy of what a caption says, read off every position from the end-of-text token on."""
+
+    def __init__(self, settings: LoopSettings, device: torch.device) -> None:
+        torch.manual_seed(settings.seed)  # initial weights only
+        self.settings, self.device = settings, device
+        self.tokenizer = build_tokenizer()
+        self.text_encoder = build_text_encoder(self.tokenizer).to(device)
+        self.reader = nn.Linear(TEXT_WIDTH, len(FLAGS) + NUM_AGES).to(device)
+        self.trained: nn.Module = nn.ModuleDict({"text_encoder": self.text_encoder, "reader": self.reader})
+
+    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+        captions = random_captions(random.Random(f"{self.settings.seed} {step}"), self.settings.batch_size)
+        flags, ages, target = self._read(captions)
+        error = _error(flags, ages, target)
+        return {"loss": error, "age_error": _age_error(ages, target)}
+
+    def validate(self) -> dict[str, float]:
+        """On captions of another seed: share of flags read right, worst flag, age error, and how far words move."""
+        captions = random_captions(random.Random("validation"), NUM_VALIDATION)
+        with autocast(self.device):
+            flags, ages, target = self._read(captions)
+        right = []
+        for column in range(len(FLAGS)):
+            known = ~target[:, column].isnan()
+            right.append(float(((flags[known, -1, column] > 0) == (target[known, column] > 0.5)).float().mean()))
+        figures = {"accuracy": sum(right) / len(right), "worst_accuracy": min(right)}
+        return figures | {"age_error": float(_age_error(ages, target))} | self.sensitivity()
+
+    def sensitivity(self) -> dict[str, float]:
+        """Relative change of the whole output when one attribute of a prompt changes."""
+        prompt = "Chest X-ray, PA view, 30-year-old man"
+        others = {
+            "view": "Chest X-ray, AP view, 30-year-old man",
+            "sex": "Chest X-ray, PA view, 30-year-old woman",
+            "age": "Chest X-ray, PA view, 80-year-old man",
+            "finding": "Chest X-ray, PA view, 30-year-old man, pneumonia",
+        }
+        with torch.no_grad():
+            before, *after = self._encode([prompt, *others.values()])[1].float()
+        return {
+            f"change_{name}": float((row - before).norm() / before.norm())
+            for name, row in zip(others, after, strict=True)
+        }
+
+    def export(self, out_dir: Path) -> None:
+        """Write ``text_encoder/`` and ``tokenizer/``, float32."""
+        self.text_encoder.save_pretrained(out_dir / "text_encoder")
+        self.tokenizer.save_pretrained(out_dir / "tokenizer")
+
+    def extra_state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        return None
+
+    def _encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return tokens, self.text_encoder(tokens.to(self.device))[0]
+
+    def _read(self, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Flags [B, P, F] and ages [B, P, A] at all P positions (earlier than the end repeat the end), targets."""
+        tokens, output = self._encode(captions)
+        ends = (tokens == self.tokenizer.eos_token_id).int().argmax(dim=1)
+        positions = torch.maximum(torch.arange(tokens.shape[1])[None], ends[:, None]).to(self.device)
+        at_end = output.gather(1, positions[..., None].expand(-1, -1, output.shape[-1]))
+        read = self.reader(at_end).float()
+        return read[..., : len(FLAGS)], read[..., len(FLAGS) :], targets_of_captions(captions).to(self.device)
+
+
+def random_captions(chance: random.Random, count: int) -> list[str]:
+    """Captions of made-up patients, in whom no attribute hints at another."""
+    captions = []
+    for _ in range(count):
+        number = chance.choice((0, 0, 1, 1, 1, 1, 2, 3))
+        record = Radiograph(
+            path=Path(),
+            findings=tuple(chance.sample(FINDINGS, number)),
+            age=chance.randint(1, 95),
+            sex=chance.choice("FM"),
+            view=chance.choice(("PA", "AP")),
+            patient_id="",
+        )
+        captions.append(caption(record, chance, findings=chance.random() < 0.7))
+    return captions
+
+
+def targets_of_captions(captions: list[str]) -> Tensor:
+    """[B, F + A] float32: the flags (NaN where nothing is told), then the mixture of ages (zeros if untold)."""
+    return torch.tensor([_target(text) for text in captions])
+
+
+def _target(text: str) -> list[float]:
+    labels = labels_of(text)
+    age = labels.age if labels.age is not None else _vague_age(text)
+    flags = [_told(labels.view), _is(labels.view, "PA"), _told(labels.sex), _is(labels.sex, "M"), _told(age)]
+    flags += [_told(labels.findings), *_findings(labels)]
+    ages = [0.0] * NUM_AGES
+    if age is not None:
+        place = min(age, AGE_TOP) / AGE_STEP
+        low = min(int(place), NUM_AGES - 2)
+        ages[low], ages[low + 1] = 1 - (place - low), place - low
+    return flags + ages
+
+
+def _vague_age(text: str) -> int | None:
+    ages = [(low + min(high, 90)) // 2 for low, high, word in VAGUE_AGES if word in text]
+    return ages[0] if ages else None
+
+
+def _findings(labels: PromptLabels) -> list[float]:
+    return [float(name in (labels.findings or ())) for name in FINDINGS]
+
+
+def _told(value: object) -> float:
+    return float(value is not None)
+
+
+def _is(value: str | None, yes: str) -> float:
+    return float("nan") if value is None else float(value == yes)
+
+
+def _error(flags: Tensor, ages: Tensor, target: Tensor) -> Tensor:
+    wanted = target[:, None, : len(FLAGS)].expand_as(flags)
+    known = ~wanted.isnan()
+    error = functional.binary_cross_entropy_with_logits(flags[known], wanted[known])
+    mixture = target[:, None, len(FLAGS) :]
+    ages_error = -(mixture * ages.log_softmax(dim=-1)).sum(dim=-1)
+    return error + 0.1 * ages_error.mean()
+
+
+def _age_error(ages: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error in years at the last position, over captions that tell an age."""
+    mixture = target[:, len(FLAGS) :]
+    told = mixture.sum(dim=1) > 0
+    steps = torch.arange(NUM_AGES, device=ages.device) * float(AGE_STEP)
+    return ((ages[told, -1].softmax(dim=-1) - mixture[told]) @ steps).abs().mean()
