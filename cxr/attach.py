@@ -1,4 +1,8 @@
-"""Put a checked LoRA into a pipeline, through peft, or leave the pipeline as it was."""
+"""Put a checked LoRA into a pipeline, through peft, or leave the pipeline as it was.
+
+For generation its product is added to the weights that it changes, since extra layers cost a small model a fifth of its
+speed. Those weights are kept and put back, so that nothing of the LoRA stays behind.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from typing import Any
 import safetensors.torch
 import torch
 from diffusers import StableDiffusionPipeline
+from peft.tuners.lora import LoraLayer as PeftLoraLayer
+from torch import Tensor, nn
 
 from cxr.errors import AdapterError
 from cxr.lora_file import LoraFile, LoraLayer, peft_key
@@ -52,6 +58,38 @@ def attach(pipeline: StableDiffusionPipeline, file: LoraFile, name: str) -> None
     except Exception as error:
         pipeline.unload_lora_weights()  # a half-loaded LoRA leaves its layers behind
         raise AdapterError(f"LoRA {name!r} cannot be loaded into this model: {error}") from error
+
+
+class MergedLora:
+    """The LoRA of a pipeline, added to its weights; ``undo`` puts the very same weights back.
+
+    Args:
+        pipeline: with a LoRA attached.
+        weight: scale of the LoRA; at 0 nothing is added.
+    """
+
+    def __init__(self, pipeline: StableDiffusionPipeline, weight: float) -> None:
+        self.pipeline = pipeline
+        self.originals: list[tuple[nn.Parameter, Tensor]] = []
+        if weight:
+            pipeline.set_adapters(ADAPTER_NAME, adapter_weights=weight)
+            for layer in self._layers():
+                parameter = layer.get_base_layer().weight
+                self.originals.append((parameter, parameter.data))
+                product = layer.get_delta_weight(ADAPTER_NAME).float()
+                parameter.data = (parameter.data.float() + product).to(parameter.data)
+        pipeline.disable_lora()  # the layers of the LoRA itself have nothing more to add
+
+    def undo(self) -> None:
+        """Give the pipeline back its own weights; the LoRA stays attached and switched off."""
+        for parameter, original in self.originals:
+            parameter.data = original
+        self.originals = []
+
+    def _layers(self) -> list[PeftLoraLayer]:
+        networks = (self.pipeline.unet, self.pipeline.text_encoder)
+        layers = [module for network in networks for module in network.modules() if isinstance(module, PeftLoraLayer)]
+        return [layer for layer in layers if ADAPTER_NAME in layer.lora_A]
 
 
 def _lora_settings(component: str, layers: list[LoraLayer], alpha: float | None) -> dict[str, Any]:

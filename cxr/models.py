@@ -14,7 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from cxr.adapters import describe_adapter, list_adapters, read_adapter
-from cxr.attach import ADAPTER_NAME, attach, check_fits
+from cxr.attach import ADAPTER_NAME, MergedLora, attach, check_fits
 from cxr.devices import choose_device, choose_unet_dtype
 from cxr.model_files import check_files, folder_sha256, read_pipeline, read_preview_projection
 from cxr.presets import Preset, find_preset
@@ -46,6 +46,7 @@ class LoadedModel:
     preview_projection: tuple[tuple[float, ...], float] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _adapter_weight: float | None = None
+    _merged: MergedLora | None = field(default=None, repr=False)
 
     @property
     def weight_dtype(self) -> torch.dtype:
@@ -61,13 +62,26 @@ class LoadedModel:
     @contextmanager
     def in_float32(self) -> Iterator[None]:
         """UNet and VAE in float32 for a while. The way back is exact: float32 holds all values of smaller formats."""
-        _cast(self.pipeline.unet, torch.float32)
-        _cast(self.pipeline.vae, torch.float32)
+        weight = self._adapter_weight
+        self._cast_to(torch.float32, torch.float32, weight)
         try:
             yield
         finally:
-            _cast(self.pipeline.unet, self.weight_dtype)
-            _cast(self.pipeline.vae, _vae_dtype(self.weight_dtype))
+            self._cast_to(self.weight_dtype, _vae_dtype(self.weight_dtype), weight)
+
+    @contextmanager
+    def with_lora_layers(self) -> Iterator[None]:
+        """The LoRA as diffusers attaches it, as layers beside the weights, for a while."""
+        weight = self._adapter_weight
+        self._unmerge()
+        if self.adapter is not None and weight:
+            self.pipeline.enable_lora()
+            self.pipeline.set_adapters(ADAPTER_NAME, adapter_weights=weight)
+        try:
+            yield
+        finally:
+            if weight is not None:
+                self.set_adapter_weight(weight)
 
     def set_adapter_weight(self, weight: float) -> None:
         """Scale the LoRA. At 0 it is bypassed, so that the result is the base model's, bit by bit.
@@ -77,12 +91,8 @@ class LoadedModel:
         """
         if self.adapter is None or weight == self._adapter_weight:
             return
-        self._adapter_weight = None  # unknown, should the next lines fail
-        if weight == 0:
-            self.pipeline.disable_lora()
-        else:
-            self.pipeline.enable_lora()
-            self.pipeline.set_adapters(ADAPTER_NAME, adapter_weights=weight)
+        self._unmerge()
+        self._merged = MergedLora(self.pipeline, weight)
         self._adapter_weight = weight
 
     def load_adapter(self, source: str | Path) -> None:
@@ -105,9 +115,22 @@ class LoadedModel:
         """Take the LoRA out again, without a trace."""
         if self.adapter is None:
             return
+        self._unmerge()
         self.pipeline.unload_lora_weights()
-        self.adapter, self._adapter_weight = None, None
+        self.adapter = None
         self.info = dataclasses.replace(self.info, adapter="none", adapter_sha256="")
+
+    def _unmerge(self) -> None:
+        if self._merged is not None:
+            self._merged.undo()
+        self._merged, self._adapter_weight = None, None
+
+    def _cast_to(self, unet_dtype: torch.dtype, vae_dtype: torch.dtype, adapter_weight: float | None) -> None:
+        self._unmerge()  # what is put back later must be in the format of then
+        _cast(self.pipeline.unet, unet_dtype)
+        _cast(self.pipeline.vae, vae_dtype)
+        if adapter_weight is not None:
+            self.set_adapter_weight(adapter_weight)
 
 
 def load_model(model: str | None = None, adapter: str | None = "default") -> LoadedModel:

@@ -234,3 +234,26 @@ def test_the_dtype_probe_decides_once_per_process(
 def test_info_is_frozen(tiny_model: LoadedModel) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         tiny_model.info.model = "other"  # type: ignore[misc]
+
+
+def test_a_merged_lora_gives_what_its_layers_give_and_leaves_no_trace(
+    tiny_model: LoadedModel, tiny_base_model: LoadedModel
+) -> None:
+    unet, inputs = tiny_model.pipeline.unet, torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    text = torch.randn(1, 77, unet.config.cross_attention_dim, generator=torch.Generator().manual_seed(1))
+    tiny_model.set_adapter_weight(0.0)
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+
+    def output(model: LoadedModel) -> torch.Tensor:
+        with torch.inference_mode():
+            return model.pipeline.unet(inputs, 500, text).sample
+
+    tiny_model.set_adapter_weight(0.7)
+    merged = output(tiny_model)
+    with tiny_model.with_lora_layers():
+        torch.testing.assert_close(output(tiny_model), merged, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output(tiny_model), merged, rtol=0, atol=0)
+    assert float((output(tiny_base_model) - merged).abs().max()) > 1e-3
+    tiny_model.set_adapter_weight(0.0)
+    assert all(torch.equal(value, before[name]) for name, value in unet.state_dict().items())
+    assert torch.equal(output(tiny_model), output(tiny_base_model))
