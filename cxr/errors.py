@@ -6,7 +6,7 @@
     ├── AdapterError      a LoRA file is unknown, unreadable, foreign or unsafe
     ├── DataError         a training or reference folder is not what was expected
     ├── OutputError       a result cannot be written (full disk, read-only folder, foreign files)
-    └── GenerationError   the model ran, but its result is not an image
+    └── GenerationError   the model could not finish, or its result is not an image
 
 Each message says what was given, what is allowed and what to do, in one line. The command line and the page print that
 line; any other exception is a fault of this program and keeps its trace.
@@ -38,4 +38,4 @@ class OutputError(CxrError):
 
 
 class GenerationError(CxrError):
-    """The model ran, but what came out is not an image (NaN, flat or black)."""
+    """The model could not finish (memory), or what came out is not an image (NaN, flat or black)."""

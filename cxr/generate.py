@@ -10,10 +10,12 @@ from functools import cache
 from importlib.metadata import version
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr import __version__
+from cxr.errors import GenerationError
 from cxr.models import LoadedModel
 from cxr.pixels import is_flat
 from cxr.sampling import Denoiser, decode, encode
@@ -44,6 +46,9 @@ def generate(
         preview_every: put a small preview into the progress of every so-manieth step; 0 for none.
     Yields:
         StepProgress after each denoising step, then a GeneratedImage or FailedImage for each image, in order.
+
+    Raises:
+        GenerationError: the graphics card's memory does not suffice.
     """
     stop = stop or threading.Event()
     if not _acquire(model.lock, stop):
@@ -55,6 +60,8 @@ def generate(
             if stop.is_set():
                 return
             yield from run.micro_batch(range(first, min(first + model.micro_batch_size, request.num_images)))
+    except torch.OutOfMemoryError as error:
+        raise GenerationError("the graphics card has too little free memory; close what else uses it") from error
     finally:
         model.lock.release()
 

@@ -23,7 +23,10 @@ def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
     offsets: list[tuple[int, int]] = encoded["offset_mapping"]
     tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
     max_tokens = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
-    cut_text = prompt[offsets[max_tokens][0] :].strip() if len(tokens) > max_tokens else ""
+    cut = min(max_tokens, len(tokens))
+    while 0 < cut < len(tokens) and not tokens[cut - 1].endswith("</w>"):
+        cut -= 1  # half a word is no word: tell all of it
+    cut_text = prompt[offsets[cut][0] :].strip() if cut < len(tokens) else ""
     return PromptReport(len(tokens), max_tokens, _unknown_words(prompt, tokens, offsets), cut_text)
 
 

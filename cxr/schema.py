@@ -248,18 +248,18 @@ def _check_text(name: str, value: object, *, required: bool) -> None:
 
 
 def _whole(name: str, value: object, low: int, high: int) -> int:
-    real = _real(name, value, low, high)
+    real = _real(name, value, low, high, kind="whole number")
     if not real.is_integer():
         raise RequestError(f"{name} is {value}; use a whole number from {low:,} to {high:,}")
     return int(value)  # type: ignore[call-overload]  # _real has shown that it is a number
 
 
-def _real(name: str, value: object, low: float, high: float) -> float:
+def _real(name: str, value: object, low: float, high: float, kind: str = "number") -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise RequestError(f"{name} is {value!r}; use a number from {low:,} to {high:,}")
+        raise RequestError(f"{name} is {value!r}; use a {kind} from {low:,} to {high:,}")
     # `not (low <= x)` also refuses NaN; comparing the value itself keeps integers above 2**53 exact, and comes before
     # float(), which fails for integers of hundreds of digits.
     if not low <= value <= high:
         shown = "too large" if isinstance(value, int) and abs(value) > 10**30 else value
-        raise RequestError(f"{name} is {shown}; use a number from {low:,} to {high:,}")
+        raise RequestError(f"{name} is {shown}; use a {kind} from {low:,} to {high:,}")
     return float(value)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import cxr.generate
+from cxr.errors import GenerationError
 from cxr.generate import generate, recipe_for
 from cxr.models import LoadedModel, load_model
 from cxr.sampling import Denoiser, predicted_original, project_to_grey
@@ -282,6 +283,19 @@ def test_a_failure_in_a_smaller_format_is_tried_again_in_float32(
     (image,) = images_of(REQUEST, model)
     assert image.recipe.weight_dtype == "float32"
     assert all(torch.equal(value, weights[name]) for name, value in model.pipeline.unet.state_dict().items())
+
+
+def test_a_full_graphics_card_is_one_sentence_and_frees_the_model(
+    tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, timestep: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Denoiser, "step", full)
+        with pytest.raises(GenerationError, match="too little free memory"):
+            images_of(REQUEST, tiny_base_model)
+    assert len(images_of(REQUEST, tiny_base_model)) == 1
 
 
 def test_bfloat16_is_close_to_float32(

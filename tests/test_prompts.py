@@ -53,6 +53,11 @@ def test_the_cut_is_where_the_pipeline_cuts(tokenizer: Any) -> None:
     assert inspect_prompt(prompt, tokenizer).cut_text == "effusion nodule"
 
 
+def test_a_word_that_is_cut_in_half_is_quoted_whole(tokenizer: Any) -> None:
+    prompt = "normal " * 73 + "zebra effusion"
+    assert inspect_prompt(prompt, tokenizer).cut_text == "zebra effusion"
+
+
 @pytest.mark.parametrize("prompt", ["x" * 2_000, "肺" * 2_000, "\n\t " * 600, "<|endoftext|> " * 100, "\u202e‮abc"])
 def test_extreme_texts_are_reported_without_failing(prompt: str, tokenizer: Any) -> None:
     assert inspect_prompt(prompt, tokenizer).num_tokens >= 0
