@@ -1,0 +1,136 @@
+"""What the text encoder is taught to read, and what the guide adds to a velocity: checked against exact answers."""
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cxr.errors import DataError
+from cxr.evaluate.judge import LABELS
+from cxr.train import guide, text
+from cxr.train.guide import LAST_TIMESTEP, LONGEST_SHIFT, GuideNetwork, load_guide, log_likelihood, velocity_shift
+from cxr.vocabulary import FINDINGS
+
+NUM_TARGETS = len(LABELS) + 1
+
+
+def read_with(logit: Tensor) -> Tensor:
+    """A guide's answer [B, 19] whose second label (male) has this logit, all others being even odds."""
+    read = torch.zeros(len(logit), NUM_TARGETS + 1)
+    columns = list(read.unbind(dim=1))
+    columns[LABELS.index("male")] = logit
+    return torch.stack(columns, dim=1)
+
+
+def only(label: str, values: list[float]) -> Tensor:
+    targets = torch.full((len(values), NUM_TARGETS), torch.nan)
+    targets[:, LABELS.index(label)] = torch.tensor(values)
+    return targets
+
+
+def test_the_shift_is_the_exact_difference_that_a_label_makes() -> None:
+    """Latents N(+m, s) for men and N(-m, s) for women: everything is known in closed form."""
+    mean, deviation, alpha = 0.2, 0.5, torch.tensor(0.8)
+    sigma = (1 - alpha**2).sqrt()
+    variance = alpha**2 * deviation**2 + sigma**2
+    noisy = torch.linspace(-1, 1, 5)
+    shape = (5, 1, 1, 1)
+
+    def exact_guide(latents: Tensor, timesteps: Tensor) -> Tensor:
+        return read_with(2 * alpha * mean * latents.flatten() / variance)
+
+    def velocity(sign: float) -> Tensor:
+        centre = sign * mean
+        original = centre + alpha * deviation**2 / variance * (noisy - alpha * centre)
+        return alpha * (noisy - alpha * original) / sigma - sigma * original
+
+    male = torch.sigmoid(2 * alpha * mean * noisy / variance)
+    either = male * velocity(1) + (1 - male) * velocity(-1)
+    for sign, value in ((1, 1.0), (-1, 0.0)):
+        shift = velocity_shift(
+            exact_guide,  # type: ignore[arg-type]  # anything that reads latents
+            noisy.view(shape),
+            torch.full((5,), 300),
+            alpha.expand(shape),
+            sigma.expand(shape),
+            only("male", [value] * 5),
+        )
+        torch.testing.assert_close(either + shift.flatten(), velocity(sign), rtol=1e-4, atol=1e-5)
+
+
+def shift_of(targets: Tensor, timestep: int = 300, steepness: float = 1.0) -> Tensor:
+    latents = torch.randn(len(targets), 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    level = torch.full((len(targets), 1, 1, 1), 0.5**0.5)
+
+    def steep_guide(noisy: Tensor, timesteps: Tensor) -> Tensor:
+        return read_with(steepness * noisy.flatten(1).sum(dim=1))
+
+    timesteps = torch.full((len(targets),), timestep)
+    return velocity_shift(steep_guide, latents, timesteps, level, level, targets)  # type: ignore[arg-type]
+
+
+def test_an_attribute_that_is_not_told_shifts_nothing() -> None:
+    assert not shift_of(torch.full((2, NUM_TARGETS), torch.nan)).any()
+    assert shift_of(only("male", [1.0, 0.0])).any()
+
+
+def test_almost_pure_noise_is_left_alone_and_long_shifts_are_cut() -> None:
+    assert not shift_of(only("male", [1.0]), timestep=LAST_TIMESTEP).any()
+    size = shift_of(only("male", [0.0, 1.0] * 4), steepness=100.0).square().mean(dim=(1, 2, 3)).sqrt()
+    assert float(size.max()) == pytest.approx(LONGEST_SHIFT, rel=1e-5)
+
+
+def test_the_likelihood_is_bernoulli_for_labels_and_normal_for_the_age() -> None:
+    read = torch.randn(3, NUM_TARGETS + 1, generator=torch.Generator().manual_seed(0))
+    targets = torch.full((3, NUM_TARGETS), torch.nan)
+    targets[0, 4], targets[1, -1], targets[2, 0] = 1.0, 0.7, 0.0
+    age = torch.distributions.Normal(read[1, -2], read[1, -1].exp()).log_prob(torch.tensor(0.7))
+    constant = 0.5 * torch.log(torch.tensor(2 * torch.pi))
+    expected = torch.stack([torch.sigmoid(read[0, 4]).log(), age + constant, torch.sigmoid(-read[2, 0]).log()])
+    torch.testing.assert_close(log_likelihood(read, targets), expected)
+
+
+def test_a_guide_is_read_back_and_anything_else_refused(tmp_path: Any) -> None:
+    network = GuideNetwork(width=96)
+    guide.GuideTask.export(SimpleNamespace(network=network), tmp_path)  # type: ignore[arg-type]
+    latents, timesteps = torch.randn(2, 16, 16, 16), torch.tensor([3, 500])
+    read = load_guide(tmp_path / guide.GUIDE)(latents, timesteps)
+    assert read.shape == (2, NUM_TARGETS + 1)
+    torch.testing.assert_close(read, network.eval()(latents, timesteps))
+    with pytest.raises(DataError, match="is not a guide"):
+        load_guide(tmp_path / "missing.safetensors")
+
+
+def flags_of(caption: str) -> dict[str, float]:
+    row = text.targets_of_captions([caption])[0].tolist()
+    return dict(zip(text.FLAGS, row, strict=False))
+
+
+def test_a_caption_says_what_is_told_and_what_is_not() -> None:
+    flags = flags_of("A 55-year-old man with pneumonia")
+    told = {name for name, value in flags.items() if value == 1}
+    assert told == {"told sex", "male", "told age", "told findings", "Pneumonia"}
+    assert flags["told view"] == 0
+    assert flags["PA"] != flags["PA"]  # not a number: nothing to learn from
+    assert flags_of("normal chest x-ray, AP view") | {"PA": 0.0, "told view": 1.0} == pytest.approx(
+        flags_of("normal chest x-ray, AP view"), nan_ok=True
+    )
+
+
+@pytest.mark.parametrize(("caption", "years"), [("a 52 year old woman", 52), ("a 99 yo man", 99), ("a young man", 27)])
+def test_an_age_is_a_mixture_of_two_steps(caption: str, years: int) -> None:
+    mixture = text.targets_of_captions([caption])[0, len(text.FLAGS) :]
+    assert float(mixture.sum()) == pytest.approx(1)
+    steps = torch.arange(text.NUM_AGES) * float(text.AGE_STEP)
+    assert float(mixture @ steps) == pytest.approx(years)
+
+
+def test_made_up_captions_name_every_finding_and_both_sexes() -> None:
+    flags = text.targets_of_captions(text.random_captions(random.Random(0), 400))[:, : len(text.FLAGS)]
+    for name in ("PA", "male", *FINDINGS):
+        column = flags[:, text.FLAGS.index(name)]
+        assert (column == 1).any(), name
+        assert (column == 0).any(), name
