@@ -20,8 +20,8 @@ TEXT_WIDTH = 256
 def build_autoencoder() -> AutoencoderKL:
     """[B, 1, 256, 256] in [-1, 1] <-> latents [B, 16, 16, 16].
 
-    No attention in the middle: it is trained on crops and used on whole images. Two wide groups of the norms: with groups
-    of two channels the last one would take the brightness out of the image.
+    No attention in the middle: it is trained on crops and used on whole images. The norms have two wide
+    groups: with groups of two channels the last one would take the brightness out of the image.
     """
     vae = AutoencoderKL(
         in_channels=1,
