@@ -83,9 +83,17 @@ def test_every_attribute_reaches_the_picture(model: LoadedModel, one: str, other
     assert not np.array_equal(a, b)
 
 
-def test_the_view_changes_the_whole_picture(model: LoadedModel) -> None:
-    (pa,), (ap,) = (images_of(model, f"Chest X-ray, {view} view, 55-year-old man", seed=5) for view in ("PA", "AP"))
-    assert np.abs(pa.astype(float) - ap).mean() > 10
+@pytest.mark.parametrize(
+    ("one", "other", "levels"),
+    [
+        ("Chest X-ray, PA view, 55-year-old man", "Chest X-ray, AP view, 55-year-old man", 10),
+        ("Chest X-ray, PA view, 30-year-old man", "Chest X-ray, PA view, 30-year-old woman", 5),
+        ("A 55-year-old man with no findings", "A 55-year-old man with pleural effusion", 5),
+    ],
+)
+def test_view_sex_and_finding_change_the_whole_picture(model: LoadedModel, one: str, other: str, levels: int) -> None:
+    before, after = (np.stack(images_of(model, prompt, seed=5, num_images=2)) for prompt in (one, other))
+    assert np.abs(before.astype(float) - after).mean() > levels
 
 
 def test_lora_weight_zero_is_the_base(model: LoadedModel) -> None:

@@ -36,7 +36,7 @@ def pixels_of(model: LoadedModel, **changes: Any) -> NDArray[np.uint8]:
 def pixels_of_pipeline(model: LoadedModel, **options: Any) -> NDArray[np.uint8]:
     """The image of REQUEST as StableDiffusionPipeline.__call__ makes it."""
     model.set_adapter_weight(1.0)
-    options = {"guidance_scale": 3.0, "negative_prompt": "", **options}
+    options = {"guidance_scale": REQUEST.guidance_scale, "negative_prompt": "", **options}
     generator = torch.Generator().manual_seed(REQUEST.seed)
     images = model.pipeline(prompt=REQUEST.prompt, generator=generator, output_type="np", **options).images
     pixels: NDArray[np.uint8] = (images[0, :, :, 0] * 255).round().astype(np.uint8)

@@ -56,6 +56,7 @@ class DiffusionTask:
     """Velocity prediction on latents; the base and the LoRA differ in what they train and how they caption."""
 
     findings = False
+    unguided: tuple[str, ...] = ("PA",)  # learnt without help; exaggerated, AP views turn to haze
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class DiffusionTask:
         target = draw.velocity
         if self.guide is not None:
             labels = targets_of([labels_of(text) for text in captions]).to(self.device)
-            labels[:, LABELS.index("PA")] = torch.nan  # learnt without help; exaggerated, AP views turn to haze
+            labels[:, [(*LABELS, "age").index(name) for name in self.unguided]] = torch.nan
             shift = velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
             target = target + self.guide_weight * shift
         return {"loss": (self._predict(draw, captions) - target).square().mean()}

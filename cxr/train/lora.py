@@ -31,6 +31,7 @@ class LoraTask(DiffusionTask):
     """
 
     findings = True
+    unguided = ("PA", "male", "age")  # the base obeys them already
 
     def __init__(
         self,
