@@ -246,7 +246,8 @@ def test_a_merged_lora_gives_what_its_layers_give_and_leaves_no_trace(
 
     def output(model: LoadedModel) -> torch.Tensor:
         with torch.inference_mode():
-            return model.pipeline.unet(inputs, 500, text).sample
+            sample: torch.Tensor = model.pipeline.unet(inputs, 500, text).sample
+        return sample
 
     tiny_model.set_adapter_weight(0.7)
     merged = output(tiny_model)

@@ -193,4 +193,5 @@ def test_gradients_are_averaged_over_the_processes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(processes, "reduce", lambda tensor, how: (tensor + 3) / 2)
     processes.average_gradients(parameters)
     for parameter in parameters:
+        assert parameter.grad is not None
         assert torch.equal(parameter.grad, torch.full_like(parameter, 2.0))
