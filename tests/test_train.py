@@ -16,7 +16,7 @@ from test_data import make_folder
 from cxr.cli import main
 from cxr.models import load_model
 from cxr.train import architecture, base, loop, processes, text
-from cxr.train.autoencoder import enlarge, shrink
+from cxr.train.autoencoder import energy_loss, enlarge, shrink
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 
@@ -195,3 +195,10 @@ def test_gradients_are_averaged_over_the_processes(monkeypatch: pytest.MonkeyPat
     for parameter in parameters:
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, torch.full_like(parameter, 2.0))
+
+
+def test_the_energy_of_detail_is_blind_to_its_place_and_sees_softness() -> None:
+    noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.1
+    elsewhere = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 0.1
+    assert float(energy_loss(noise, noise)) == 0
+    assert float(energy_loss(noise, elsewhere)) < 0.5 * float(energy_loss(noise, elsewhere * 0.3))

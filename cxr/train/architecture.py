@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel, UniPCMultistepScheduler
-from torch import Tensor, nn
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 RESOLUTION = 256
@@ -59,36 +59,6 @@ def _begin_linear(vae: AutoencoderKL) -> None:
     for channel, value in ((6, 3.0), (7, -3.0), (14, 3.0), (15, -3.0)):
         nn.init.zeros_(last.weight[channel])
         nn.init.constant_(last.bias[channel], value)
-
-
-class PatchDiscriminator(nn.Module):
-    """Tells sharp from painted detail, patch by patch (Isola et al., CVPR 2017).
-
-    It sees only what is left after a smooth 4x4 mean is taken away, so that contrast and brightness, which differ
-    between data folders, cannot give an image away.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 32, 4, 2, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(32, 64, 4, 2, 1),
-            nn.GroupNorm(8, 64),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(64, 128, 4, 2, 1),
-            nn.GroupNorm(8, 128),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(128, 1, 3, 1, 1),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 1, H, W] in [-1, 1] -> one score a patch, [B, 1, H/8, W/8]; above 0 is sharp."""
-        coarse = nn.functional.avg_pool2d(images, 4)
-        smooth = nn.functional.interpolate(coarse, scale_factor=4.0, mode="bilinear")
-        # Detail is faint beside anatomy: 8 brings it to about unit size.
-        scores: Tensor = self.layers((images - smooth) * 8)
-        return scores
 
 
 def build_unet() -> UNet2DConditionModel:

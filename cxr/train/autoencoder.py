@@ -3,7 +3,7 @@
 The latent space is fixed (`cxr.train.latents`), so encoder and decoder are trained side by side, each on its own: the
 encoder to compute it, the decoder to paint from it. Most radiographs of a data folder may be small (128 pixels); a few
 are larger. Where the source is larger, the decoder must return the sharp original; where it is not, its output is
-compared after shrinking it back, and a discriminator that has seen the large ones keeps it sharp.
+compared after shrinking it back. L1 alone paints softly, so the energy of the fine detail is compared as well.
 """
 
 from __future__ import annotations
@@ -21,21 +21,19 @@ from torch.nn import functional
 from cxr.data import Radiograph, load_pixels
 from cxr.errors import DataError, RequestError
 from cxr.pixels import from_uint8
-from cxr.train.architecture import RESOLUTION, PatchDiscriminator, build_autoencoder
+from cxr.train.architecture import RESOLUTION, build_autoencoder
 from cxr.train.latents import block_cosines
 from cxr.train.loop import LoopSettings, batch_generator
-from cxr.train.processes import average_gradients
 
 SOFT_SIZE = RESOLUTION // 2  # what a small source holds
 LATENT_NOISE = 0.1  # largest standard deviation added to latents: sampled ones are not perfect either
 LOG_VARIANCE = -9.0  # of the posterior, which has nothing to be unsure about
 ENCODER_SHARE = 0.25  # of each batch that also trains the encoder, the easier part
-ADVERSARIAL_START = 0.45  # share of the steps before the discriminator speaks; earlier it undoes the reconstruction
-ADVERSARIAL_WEIGHT = 0.15  # size of its gradient at the last layer, against that of the reconstruction
+ENERGY_WEIGHT = 0.02  # of the detail's energy against the reconstruction
 
 
 class AutoencoderTask:
-    """Reconstruction for what latents hold, a patch discriminator for what they do not."""
+    """Reconstruction for what latents hold, the right amount of detail for what they do not."""
 
     def __init__(
         self,
@@ -55,8 +53,6 @@ class AutoencoderTask:
         vae = AutoencoderKL.from_pretrained(start_from) if start_from else build_autoencoder()
         self.vae: AutoencoderKL = vae.to(device)
         self.trained: nn.Module = self.vae
-        self.discriminator = PatchDiscriminator().to(device)
-        self.discriminator_optimizer = torch.optim.AdamW(self.discriminator.parameters(), 1e-4, betas=(0.5, 0.9))
         self.small, self.large = _by_size(training)
         self.validation_small, self.validation_large = (images[:24] for images in _by_size(validation))
 
@@ -71,13 +67,14 @@ class AutoencoderTask:
         strength = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
         noise = strength * torch.randn(latents.shape, generator=generator)
         decoded = self.vae.decode(latents + noise.to(self.device)).sample.float()
-        reconstruction = pyramid_loss(shrink(decoded[num_sharp:]), soft, levels=3)
+        small = shrink(decoded[num_sharp:])
+        reconstruction, energy = pyramid_loss(small, soft, levels=3), energy_loss(small, soft)
         if num_sharp:
-            reconstruction = (reconstruction + pyramid_loss(decoded[:num_sharp], sharp, levels=4)) / 2
-        losses = {"loss": reconstruction + encoding, "reconstruction": reconstruction, "encoding": encoding}
-        if num_sharp and share_done >= ADVERSARIAL_START:
-            losses |= self._adversarial(losses["loss"], reconstruction, decoded, sharp)
-        return losses
+            large = decoded[:num_sharp]
+            reconstruction = (reconstruction + pyramid_loss(large, sharp, levels=4)) / 2
+            energy = (energy + energy_loss(large, sharp)) / 2
+        total = reconstruction + ENERGY_WEIGHT * energy + encoding
+        return {"loss": total, "reconstruction": reconstruction, "energy": energy, "encoding": encoding}
 
     def validate(self) -> dict[str, float]:
         """Figures on held-out patients.
@@ -104,10 +101,10 @@ class AutoencoderTask:
         self.vae.save_pretrained(out_dir / "vae")
 
     def extra_state(self) -> dict[str, Tensor]:
-        return dict(self.discriminator.state_dict())
+        return {}
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
-        self.discriminator.load_state_dict(state)
+        return None
 
     def _decode(self, latents: Tensor) -> Tensor:
         rows = [self.vae.decode(row[None].to(self.device)).sample for row in latents]
@@ -139,28 +136,6 @@ class AutoencoderTask:
         target = torch.cat([_crop(source[index], width, generator) for index in picked]).to(self.device)
         return functional.interpolate(target, size=self.crop_size // 2, mode="area")
 
-    def _adversarial(self, loss: Tensor, reconstruction: Tensor, decoded: Tensor, sharp: Tensor) -> dict[str, Tensor]:
-        """Hinge loss, weighted so that both gradients are alike at the last layer (Esser et al., CVPR 2021)."""
-        real, fake = self.discriminator(sharp), self.discriminator(decoded.detach())
-        discriminator_loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
-        discriminator_loss.backward()
-        average_gradients(list(self.discriminator.parameters()))
-        self.discriminator_optimizer.step()
-        self.discriminator.requires_grad_(False)
-        generator_loss = -self.discriminator(decoded).mean()
-        self.discriminator.requires_grad_(True)
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        last = self.vae.decoder.conv_out.weight
-        (pull,) = torch.autograd.grad(reconstruction, last, retain_graph=True)
-        (push,) = torch.autograd.grad(generator_loss, last, retain_graph=True)
-        weight = (ADVERSARIAL_WEIGHT * pull.norm() / (push.norm() + 1e-8)).clamp(0, 10).detach()
-        return {
-            "loss": loss + weight * generator_loss,
-            "discriminator": discriminator_loss.detach(),
-            "real_score": real.mean().detach(),
-            "fake_score": fake.mean().detach(),
-        }
-
 
 def pyramid_loss(images: Tensor, target: Tensor, levels: int) -> Tensor:
     """Mean L1 distance of values and of differences between neighbours, over halved sizes; [B, 1, H, W] each."""
@@ -172,6 +147,23 @@ def pyramid_loss(images: Tensor, target: Tensor, levels: int) -> Tensor:
         total = total + error.abs().mean()
         total = total + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return total / levels
+
+
+def energy_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Mean distance of the logarithms of local detail, 8x8 windows, at two sizes; [B, 1, H, W] each.
+
+    It asks how much detail there is, not where, so that what cannot be known is painted as strongly as in real images.
+    """
+    total = torch.zeros((), device=images.device)
+    for _ in range(2):
+        total = total + (_log_energy(images) - _log_energy(target)).abs().mean()
+        images, target = shrink(images), shrink(target)
+    return total
+
+
+def _log_energy(images: Tensor) -> Tensor:
+    smooth = functional.interpolate(shrink(images), scale_factor=2.0, mode="bilinear")
+    return 0.5 * (functional.avg_pool2d((images - smooth).square(), 8, 4) + 1e-6).log()
 
 
 def shrink(images: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Task(Protocol):
         """Write the current weights in the form that ships."""
 
     def extra_state(self) -> dict[str, Tensor]:
-        """Further tensors to keep in the checkpoint (a discriminator, say)."""
+        """Further tensors to keep in the checkpoint."""
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `extra_state` gave."""
