@@ -100,12 +100,6 @@ class AutoencoderTask:
         self.vae.register_to_config(scaling_factor=1.0)
         self.vae.save_pretrained(out_dir / "vae")
 
-    def extra_state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_extra_state(self, state: dict[str, Tensor]) -> None:
-        return None
-
     def _decode(self, latents: Tensor) -> Tensor:
         rows = [self.vae.decode(row[None].to(self.device)).sample for row in latents]
         return torch.cat(rows).float().cpu().clamp(-1, 1)

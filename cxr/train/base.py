@@ -120,12 +120,6 @@ class DiffusionTask:
             figures[f"effect_{name}"] = float((seen - other).square().mean().sqrt())
         return figures
 
-    def extra_state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_extra_state(self, state: dict[str, Tensor]) -> None:
-        return None
-
     def _draw(self, latents: Tensor, generator: torch.Generator) -> Draw:
         """[B, 16, 16, 16] latents -> noisy ones, one timestep from each of B equal slices, in random order.
 

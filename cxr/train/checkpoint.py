@@ -39,16 +39,15 @@ class Progress:
     elapsed_s: float = 0.0
 
 
-def save(progress: Progress, extra: dict[str, Tensor], settings: Any, out_dir: Path) -> None:
+def save(progress: Progress, settings: Any, out_dir: Path) -> None:
     """Write the checkpoint and a readable ``state.json``.
 
     Args:
         progress: what to keep.
-        extra: further tensors of the task.
         settings: a dataclass, for the reader of ``state.json`` only.
         out_dir: an existing folder.
     """
-    tensors = {f"extra.{name}": value.contiguous() for name, value in extra.items()}
+    tensors = {}
     for index, (parameter, averaged) in enumerate(zip(progress.parameters, progress.ema, strict=True)):
         tensors[f"trained.{index}"] = parameter.detach().contiguous()
         tensors[f"ema.{index}"] = averaged.contiguous()
@@ -69,16 +68,14 @@ def save(progress: Progress, extra: dict[str, Tensor], settings: Any, out_dir: P
     (out_dir / STATE).write_text(json.dumps(state, indent=2) + "\n")
 
 
-def resume(progress: Progress, out_dir: Path) -> dict[str, Tensor]:
+def resume(progress: Progress, out_dir: Path) -> None:
     """Take back what ``save`` wrote, if there is a checkpoint.
 
-    Returns:
-        The task's further tensors; empty without a checkpoint.
     Raises:
         DataError: the checkpoint is of another network.
     """
     if not (out_dir / CHECKPOINT).exists():
-        return {}
+        return
     tensors = load_file(out_dir / CHECKPOINT)
     with safe_open(out_dir / CHECKPOINT, framework="pt") as file:
         told = file.metadata()
@@ -97,4 +94,3 @@ def resume(progress: Progress, out_dir: Path) -> dict[str, Tensor]:
                 "exp_avg": tensors[f"exp_avg.{index}"].to(parameter.device),
                 "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter.device),
             }
-    return {name.removeprefix("extra."): value for name, value in tensors.items() if name.startswith("extra.")}

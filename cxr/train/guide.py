@@ -128,12 +128,6 @@ class GuideTask:
     def export(self, out_dir: Path) -> None:
         save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, out_dir / GUIDE)
 
-    def extra_state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_extra_state(self, state: dict[str, Tensor]) -> None:
-        return None
-
     def _read(self, images: Tensor, timesteps: Tensor, generator: torch.Generator) -> Tensor:
         latents = block_cosines(functional.interpolate(images, size=COARSE_SIZE, mode="area"))
         noise = torch.randn(latents.shape, generator=generator)

@@ -61,12 +61,6 @@ class JudgeTask:
             out_dir / "judge.safetensors",
         )
 
-    def extra_state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_extra_state(self, state: dict[str, Tensor]) -> None:
-        return None
-
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     """Turn by up to 6 degrees, shift and scale by up to 6 %, change contrast; never mirrored: the heart has a side."""

@@ -76,12 +76,6 @@ class Task(Protocol):
     def export(self, out_dir: Path) -> None:
         """Write the current weights in the form that ships."""
 
-    def extra_state(self) -> dict[str, Tensor]:
-        """Further tensors to keep in the checkpoint."""
-
-    def load_extra_state(self, state: dict[str, Tensor]) -> None:
-        """Take back what `extra_state` gave."""
-
 
 def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.device) -> None:
     """Train to the end or to the time limit, going on from the checkpoint in ``out_dir`` if there is one.
@@ -93,8 +87,7 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
     groups = _decay_groups(task.trained, settings.weight_decay)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
     progress = Progress(parameters, [p.detach().clone() for p in parameters], optimizer)
-    if extra := resume(progress, out_dir):
-        task.load_extra_state(extra)
+    resume(progress, out_dir)
     started = time.monotonic() - progress.elapsed_s
     log = _Log(out_dir / LOG if shared_state().is_main_process else None, settings, progress)
     interrupted, saved_step = _Interrupt(), progress.step
@@ -254,7 +247,7 @@ class _Log:
 def _save_and_validate(task: Task, progress: Progress, settings: LoopSettings, out_dir: Path, log: _Log) -> None:
     processes = shared_state()
     if processes.is_main_process:
-        save(progress, task.extra_state(), settings, out_dir)
+        save(progress, settings, out_dir)
         with averaged_weights(progress.parameters, progress.ema), torch.no_grad():
             figures = task.validate()
             task.export(out_dir)

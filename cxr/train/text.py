@@ -76,12 +76,6 @@ class TextTask:
         self.text_encoder.save_pretrained(out_dir / "text_encoder")
         self.tokenizer.save_pretrained(out_dir / "tokenizer")
 
-    def extra_state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_extra_state(self, state: dict[str, Tensor]) -> None:
-        return None
-
     def _encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         return tokens, self.text_encoder(tokens.to(self.device))[0]
