@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ SIZE = 128
 LABELS = ("PA", "male", "abnormal", *FINDINGS)  # each a probability; the age comes after them
 AGE_SCALE = 25.0  # years; brings the age to about unit size
 AGE_CENTRE = 47.0
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class JudgeNetwork(nn.Module):
@@ -74,11 +77,19 @@ def load_judge(path: Path) -> JudgeNetwork:
     Raises:
         DataError: the file is missing or is no judge.
     """
-    network = JudgeNetwork()
+    return read_weights(JudgeNetwork(), path, "judge")
+
+
+def read_weights(network: Network, path: Path, stage: str) -> Network:
+    """Fill a network with what a stage of ``python -m cxr train`` wrote, ready for use.
+
+    Raises:
+        DataError: the file is missing or holds another network.
+    """
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise DataError(f"{path} is not a judge that python -m cxr train judge wrote") from error
+        raise DataError(f"{path} is not a {stage} that python -m cxr train {stage} wrote") from error
     return network.eval()
 
 

@@ -23,7 +23,7 @@ from cxr.errors import DataError
 from cxr.evaluate.judge import LABELS, targets_of
 from cxr.train.architecture import build_scheduler, build_unet
 from cxr.train.captions import caption
-from cxr.train.guide import load_guide, velocity_shift
+from cxr.train.guide import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.loop import LoopSettings, autocast, batch_generator
 from cxr.vocabulary import FINDING_PHRASES, labels_of
@@ -130,8 +130,7 @@ class DiffusionTask:
         timesteps = (slices * len(self.alphas_cumprod)).long().to(self.device)
         noise = torch.randn(latents.shape, generator=generator).to(self.device)
         latents = latents.float().to(self.device)
-        alpha = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
-        sigma = (1 - self.alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
+        alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)
         return Draw(alpha * latents + sigma * noise, alpha * noise - sigma * latents, timesteps, alpha, sigma)
 
     def _predict(self, draw: Draw, captions: list[str]) -> Tensor:

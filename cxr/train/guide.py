@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cxr.data import Radiograph
-from cxr.errors import DataError
-from cxr.evaluate.judge import AGE_SCALE, LABELS, auroc, judged_pixels, targets_of
+from cxr.evaluate.judge import AGE_SCALE, LABELS, auroc, judged_pixels, read_weights, targets_of
 from cxr.pixels import from_uint8
 from cxr.train.architecture import LATENT_CHANNELS, build_scheduler
 from cxr.train.judge import jitter
@@ -131,8 +129,7 @@ class GuideTask:
     def _read(self, images: Tensor, timesteps: Tensor, generator: torch.Generator) -> Tensor:
         latents = block_cosines(functional.interpolate(images, size=COARSE_SIZE, mode="area"))
         noise = torch.randn(latents.shape, generator=generator)
-        alpha = self.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
-        sigma = (1 - self.alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
+        alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)
         noisy = alpha * latents + sigma * noise
         return self.network(noisy.to(self.device), timesteps.to(self.device)).float()
 
@@ -186,12 +183,13 @@ def load_guide(path: Path) -> GuideNetwork:
     Raises:
         DataError: the file is missing or is no guide.
     """
-    network = GuideNetwork()
-    try:
-        network.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise DataError(f"{path} is not a guide that python -m cxr train guide wrote") from error
-    return network.eval().requires_grad_(False)
+    return read_weights(GuideNetwork(), path, "guide").requires_grad_(False)
+
+
+def signal_and_noise(alphas_cumprod: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels of signal and noise, [B, 1, 1, 1] each, at timesteps [B] of a schedule [T]."""
+    share = alphas_cumprod[timesteps][:, None, None, None]
+    return share.sqrt(), (1 - share).sqrt()
 
 
 def _sinusoids(timesteps: Tensor) -> Tensor:
