@@ -1,7 +1,7 @@
 """Train the guide: a network that reads labels off noisy latents, and says which way they point.
 
-Sex explains 0.2 % of what radiographs differ by and most findings far less, so the diffusion loss alone needs millions
-of samples to notice them. A classifier of noisy latents notices them at once; its gradient is the exact difference that
+Sex explains 0.2 % of what radiographs differ by and most findings far less, so the diffusion loss alone needs very many
+samples to notice them. A classifier of noisy latents notices them at once; its gradient is the exact difference that
 a label makes to the best velocity (Dhariwal & Nichol, NeurIPS 2021), and is added to what the UNet learns to predict.
 The guide sees training patients only, works in latent space and is never a judge of what is generated.
 """
