@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors import safe_open
 
 from cxr.adapters import describe_adapter
@@ -26,6 +29,12 @@ MAX_MEGABYTES = 75
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
     return load_model()
+
+
+@pytest.fixture(scope="module")
+def two_images(model: LoadedModel) -> Callable[[str], NDArray[np.uint8]]:
+    """Prompt -> [2, 256, 256] uint8, the same two seeds for every prompt."""
+    return functools.cache(lambda prompt: np.stack(images_of(model, prompt, seed=5, num_images=2)))
 
 
 def images_of(model: LoadedModel, prompt: str, **options: float) -> list[np.ndarray]:
@@ -69,30 +78,19 @@ def test_images_are_256_grey_levels_deep_and_differ_by_seed(model: LoadedModel) 
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("A 55-year-old man, PA view", "A 55-year-old man, AP view"),
-        ("A 55-year-old man, PA view", "A 55-year-old woman, PA view"),
-        ("A 25-year-old man, PA view", "A 85-year-old man, PA view"),
-        ("A 55-year-old man with no findings", "A 55-year-old man with pleural effusion"),
-    ],
-)
-def test_every_attribute_reaches_the_picture(model: LoadedModel, one: str, other: str) -> None:
-    # How much and how rightly it changes is measured in the model cards; here only: nothing is dropped on the way.
-    (a,), (b,) = images_of(model, one, seed=5), images_of(model, other, seed=5)
-    assert not np.array_equal(a, b)
-
-
-@pytest.mark.parametrize(
     ("one", "other", "levels"),
     [
-        ("Chest X-ray, PA view, 55-year-old man", "Chest X-ray, AP view, 55-year-old man", 10),
+        ("Chest X-ray, PA view, 30-year-old man", "Chest X-ray, AP view, 30-year-old man", 10),
         ("Chest X-ray, PA view, 30-year-old man", "Chest X-ray, PA view, 30-year-old woman", 5),
+        ("Chest X-ray, PA view, 30-year-old man", "Chest X-ray, PA view, 80-year-old man", 3),
         ("A 55-year-old man with no findings", "A 55-year-old man with pleural effusion", 5),
     ],
 )
-def test_view_sex_and_finding_change_the_whole_picture(model: LoadedModel, one: str, other: str, levels: int) -> None:
-    before, after = (np.stack(images_of(model, prompt, seed=5, num_images=2)) for prompt in (one, other))
+def test_view_sex_age_and_finding_change_the_picture(
+    two_images: Callable[[str], NDArray[np.uint8]], one: str, other: str, levels: int
+) -> None:
+    # How rightly they change it is measured in the model cards; here only: nothing gets lost on the way.
+    before, after = two_images(one), two_images(other)
     assert np.abs(before.astype(float) - after).mean() > levels
 
 
