@@ -16,7 +16,7 @@ from test_data import make_folder
 from cxr.cli import main
 from cxr.models import load_model
 from cxr.train import architecture, base, loop, processes, text
-from cxr.train.autoencoder import energy_loss, enlarge, shrink
+from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 
@@ -202,3 +202,12 @@ def test_the_energy_of_detail_is_blind_to_its_place_and_sees_softness() -> None:
     elsewhere = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 0.1
     assert float(energy_loss(noise, noise)) == 0
     assert float(energy_loss(noise, elsewhere)) < 0.5 * float(energy_loss(noise, elsewhere * 0.3))
+
+
+def test_latents_are_faded_where_they_are_fine_and_never_in_the_mean() -> None:
+    latents = torch.full((64, 16, 8, 8), 10.0)
+    means = as_if_sampled(latents, torch.Generator().manual_seed(0)).mean(dim=(2, 3)) / 10
+    assert torch.allclose(means[:, 0], torch.ones(64), atol=0.01)
+    finest = means[:, -1]
+    assert float(finest.min()) == pytest.approx(1 - LATENT_FADING, abs=0.03)
+    assert float(finest.max()) == pytest.approx(1, abs=0.03)

@@ -22,39 +22,32 @@ from cxr.data import Radiograph, load_pixels
 from cxr.errors import DataError, RequestError
 from cxr.pixels import from_uint8
 from cxr.train.architecture import RESOLUTION, build_autoencoder
-from cxr.train.latents import block_cosines
-from cxr.train.loop import LoopSettings, batch_generator
+from cxr.train.latents import BLOCK, block_cosines
+from cxr.train.loop import batch_generator
+from cxr.train.setup import Setup
 
 SOFT_SIZE = RESOLUTION // 2  # what a small source holds
 LATENT_NOISE = 0.1  # largest standard deviation added to latents: sampled ones are not perfect either
+LATENT_FADING = 0.3  # largest share taken from fine latents: few sampling steps leave them that much too faint
 LOG_VARIANCE = -9.0  # of the posterior, which has nothing to be unsure about
 ENCODER_SHARE = 0.25  # of each batch that also trains the encoder, the easier part
-ENERGY_WEIGHT = 0.02  # of the detail's energy against the reconstruction
+ENERGY_WEIGHT = 0.04  # of the detail's energy against the reconstruction
 
 
 class AutoencoderTask:
     """Reconstruction for what latents hold, the right amount of detail for what they do not."""
 
-    def __init__(
-        self,
-        training: Sequence[Radiograph],
-        validation: Sequence[Radiograph],
-        settings: LoopSettings,
-        device: torch.device,
-        *,
-        start_from: Path | None = None,
-        crop_size: int = RESOLUTION,
-    ) -> None:
+    def __init__(self, setup: Setup, *, start_from: Path | None = None, crop_size: int = RESOLUTION) -> None:
         if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
             raise RequestError(f"crop_size is {crop_size}; use a multiple of 32 up to {RESOLUTION}")
         self.crop_size = crop_size
-        torch.manual_seed(settings.seed)  # initial weights only; batches have generators of their own
-        self.settings, self.device = settings, device
+        self.settings, self.device = setup.settings, setup.device
+        torch.manual_seed(self.settings.seed)  # initial weights only; batches have generators of their own
         vae = AutoencoderKL.from_pretrained(start_from) if start_from else build_autoencoder()
-        self.vae: AutoencoderKL = vae.to(device)
+        self.vae: AutoencoderKL = vae.to(self.device)
         self.trained: nn.Module = self.vae
-        self.small, self.large = _by_size(training)
-        self.validation_small, self.validation_large = (images[:24] for images in _by_size(validation))
+        self.small, self.large = _by_size(setup.training)
+        self.validation_small, self.validation_large = (images[:24] for images in _by_size(setup.validation))
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         """Half of the batch from large sources (where there are any), half from small ones."""
@@ -64,9 +57,7 @@ class AutoencoderTask:
         soft = self._soft_crops(self.settings.batch_size - num_sharp, generator)
         latents = torch.cat([block_cosines(shrink(shrink(sharp))), block_cosines(shrink(soft))])
         encoding = self._encoder_loss(torch.cat([enlarge(shrink(sharp)), enlarge(soft)]), latents)
-        strength = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
-        noise = strength * torch.randn(latents.shape, generator=generator)
-        decoded = self.vae.decode(latents + noise.to(self.device)).sample.float()
+        decoded = self.vae.decode(as_if_sampled(latents, generator)).sample.float()
         small = shrink(decoded[num_sharp:])
         reconstruction, energy = pyramid_loss(small, soft, levels=3), energy_loss(small, soft)
         if num_sharp:
@@ -129,6 +120,15 @@ class AutoencoderTask:
         picked = torch.randint(len(source), (count,), generator=generator).tolist()
         target = torch.cat([_crop(source[index], width, generator) for index in picked]).to(self.device)
         return functional.interpolate(target, size=self.crop_size // 2, mode="area")
+
+
+def as_if_sampled(latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Latents [B, 16, h, w] of real images, made as noisy and as faint in the fine frequencies as sampled ones."""
+    strength, fading = torch.rand(2, len(latents), 1, 1, 1, generator=generator)
+    noise = LATENT_NOISE * strength * torch.randn(latents.shape, generator=generator)
+    frequency = torch.arange(BLOCK)
+    fineness = (frequency[:, None] + frequency).clamp(max=2).reshape(1, -1, 1, 1) / 2  # 0 for the mean, then 1/2, 1
+    return latents * (1 - LATENT_FADING * fading * fineness).to(latents.device) + noise.to(latents.device)
 
 
 def pyramid_loss(images: Tensor, target: Tensor, levels: int) -> Tensor:

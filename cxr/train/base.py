@@ -25,7 +25,8 @@ from cxr.train.architecture import build_scheduler, build_unet
 from cxr.train.captions import caption
 from cxr.train.guide import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
-from cxr.train.loop import LoopSettings, autocast, batch_generator
+from cxr.train.loop import autocast, batch_generator
+from cxr.train.setup import Setup
 from cxr.vocabulary import FINDING_PHRASES, labels_of
 
 NUM_VALIDATION = 256
@@ -59,24 +60,17 @@ class DiffusionTask:
     unguided: tuple[str, ...] = ("PA",)  # learnt without help; exaggerated, AP views turn to haze
 
     def __init__(
-        self,
-        training: Sequence[Radiograph],
-        validation: Sequence[Radiograph],
-        settings: LoopSettings,
-        device: torch.device,
-        parts: FrozenParts,
-        guide_path: Path | None = None,
-        guide_weight: float = 0.0,
+        self, setup: Setup, parts: FrozenParts, guide_path: Path | None = None, guide_weight: float = 0.0
     ) -> None:
-        self.settings, self.device, self.vae = settings, device, parts.vae
-        self.tokenizer, self.text_encoder = parts.tokenizer, parts.text_encoder.to(device)
+        self.settings, self.device, self.vae = setup.settings, setup.device, parts.vae
+        self.tokenizer, self.text_encoder = parts.tokenizer, parts.text_encoder.to(self.device)
         self.guide_weight = guide_weight
-        self.guide = load_guide(guide_path).to(device) if guide_path and guide_weight else None
-        self.records, self.validation_records = list(training), list(validation)[:NUM_VALIDATION]
+        self.guide = load_guide(guide_path).to(self.device) if guide_path and guide_weight else None
+        self.records, self.validation_records = list(setup.training), list(setup.validation)[:NUM_VALIDATION]
         self.latents, self.validation_latents = latents_of(self.records), latents_of(self.validation_records)
         scheduler = build_scheduler()
         # Training needs only the noise schedule; UniPC's zero-SNR betas are the ones that sampling will use.
-        self.alphas_cumprod = scheduler.alphas_cumprod.float().to(device)
+        self.alphas_cumprod = scheduler.alphas_cumprod.float().to(self.device)
         self.trained: nn.Module
         self.unet: UNet2DConditionModel
 
@@ -159,10 +153,7 @@ class BaseTask(DiffusionTask):
 
     def __init__(
         self,
-        training: Sequence[Radiograph],
-        validation: Sequence[Radiograph],
-        settings: LoopSettings,
-        device: torch.device,
+        setup: Setup,
         *,
         vae_dir: Path,
         text_dir: Path,
@@ -170,16 +161,14 @@ class BaseTask(DiffusionTask):
         guide_path: Path | None = None,
         guide_weight: float = 0.0,
     ) -> None:
-        super().__init__(
-            training, validation, settings, device, read_parts(vae_dir, text_dir), guide_path, guide_weight
-        )
-        torch.manual_seed(settings.seed)  # initial weights only
+        super().__init__(setup, read_parts(vae_dir, text_dir), guide_path, guide_weight)
+        torch.manual_seed(self.settings.seed)  # initial weights only
         if start_from is None:
             self.unet = build_unet()
         else:
             self.unet = UNet2DConditionModel.from_pretrained(start_from / "unet", dtype=torch.float32)
-        use_fast_attention(self.unet, device)
-        self.unet.to(device).train()
+        use_fast_attention(self.unet, self.device)
+        self.unet.to(self.device).train()
         self.trained = self.unet
 
     def export(self, out_dir: Path) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cxr.train.loop import Task
+    from cxr.train.setup import Setup
 
 
 class _Stage(NamedTuple):
@@ -49,6 +53,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     from cxr.data import read_folders, split_by_patient
     from cxr.train import loop
     from cxr.train.processes import shared_state
+    from cxr.train.setup import Setup
 
     torch.set_flush_denormal(True)  # tiny numbers make a CPU many times slower
     settings = loop.LoopSettings(
@@ -62,13 +67,10 @@ def run_train(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     device = loop.choose_device()
-    if arguments.stage == "text":
-        from cxr.train.text import TextTask
-
-        task = TextTask(settings, device)
-    else:
-        training, validation = split_by_patient(read_folders(arguments.data), arguments.validation_share)
-        task = _build_task(arguments, training, validation, settings, device)
+    training, validation = (
+        split_by_patient(read_folders(arguments.data), arguments.validation_share) if "data" in arguments else ([], [])
+    )
+    task = _build_task(arguments, Setup(training, validation, settings, device))
     loop.train(task, settings, arguments.out, device)
     shared_state().destroy_process_group()
     return 0
@@ -118,31 +120,28 @@ def _add_diffusion_options(stage: argparse.ArgumentParser, name: str) -> None:
     )
 
 
-def _build_task(arguments, training, validation, settings, device):  # type: ignore[no-untyped-def]
-    shared = (training, validation, settings, device)
+def _build_task(arguments: argparse.Namespace, setup: Setup) -> Task:
     if arguments.stage == "autoencoder":
         from cxr.train.autoencoder import AutoencoderTask
 
-        return AutoencoderTask(*shared, start_from=arguments.start_from, crop_size=arguments.crop_size)
-    if arguments.stage == "judge":
-        from cxr.train.judge import JudgeTask
+        return AutoencoderTask(setup, start_from=arguments.start_from, crop_size=arguments.crop_size)
+    if arguments.stage == "text":
+        from cxr.train.text import TextTask
 
-        return JudgeTask(*shared)
+        return TextTask(setup)
     if arguments.stage == "guide":
         from cxr.train.guide import GuideTask
 
-        return GuideTask(*shared)
-    if arguments.stage == "base":
-        from cxr.train.base import BaseTask
+        return GuideTask(setup)
+    if arguments.stage == "judge":
+        from cxr.train.judge import JudgeTask
 
-        return BaseTask(
-            *shared,
-            vae_dir=arguments.vae,
-            text_dir=arguments.text,
-            start_from=arguments.start_from,
-            guide_path=arguments.guide,
-            guide_weight=arguments.guide_weight,
-        )
-    from cxr.train.lora import LoraTask
+        return JudgeTask(setup)
+    guidance = {"guide_path": arguments.guide, "guide_weight": arguments.guide_weight}
+    if arguments.stage == "lora":
+        from cxr.train.lora import LoraTask
 
-    return LoraTask(*shared, model_dir=arguments.model, guide_path=arguments.guide, guide_weight=arguments.guide_weight)
+        return LoraTask(setup, model_dir=arguments.model, **guidance)
+    from cxr.train.base import BaseTask
+
+    return BaseTask(setup, vae_dir=arguments.vae, text_dir=arguments.text, start_from=arguments.start_from, **guidance)

@@ -9,7 +9,6 @@ The guide sees training patients only, works in latent space and is never a judg
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,13 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.data import Radiograph
 from cxr.evaluate.judge import AGE_SCALE, LABELS, auroc, judged_pixels, read_weights, targets_of
 from cxr.pixels import from_uint8
 from cxr.train.architecture import LATENT_CHANNELS, build_scheduler
 from cxr.train.judge import jitter
 from cxr.train.latents import COARSE_SIZE, block_cosines
-from cxr.train.loop import LoopSettings, autocast, batch_generator
+from cxr.train.loop import autocast, batch_generator
+from cxr.train.setup import Setup
 
 GUIDE = "guide.safetensors"
 LAST_TIMESTEP = 850  # later than this almost nothing is left to read, and the gradient is divided by almost nothing
@@ -77,20 +76,15 @@ class _Residual(nn.Module):
 class GuideTask:
     """Cross-entropy of the labels and likelihood of the age at all noise levels; unknown cells count nothing."""
 
-    def __init__(
-        self,
-        training: Sequence[Radiograph],
-        validation: Sequence[Radiograph],
-        settings: LoopSettings,
-        device: torch.device,
-    ) -> None:
-        torch.manual_seed(settings.seed)  # initial weights only
-        self.settings, self.device = settings, device
-        self.network = GuideNetwork().to(device)
+    def __init__(self, setup: Setup) -> None:
+        self.settings, self.device = setup.settings, setup.device
+        torch.manual_seed(self.settings.seed)  # initial weights only
+        self.network = GuideNetwork().to(self.device)
         self.trained: nn.Module = self.network
         self.alphas_cumprod = build_scheduler().alphas_cumprod.float()
-        self.pixels, self.targets = judged_pixels(training), targets_of(training)
-        self.validation_pixels, self.validation_targets = judged_pixels(validation), targets_of(validation)
+        self.pixels, self.targets = judged_pixels(setup.training), targets_of(setup.training)
+        self.validation_pixels = judged_pixels(setup.validation)
+        self.validation_targets = targets_of(setup.validation)
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)

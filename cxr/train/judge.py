@@ -5,7 +5,6 @@ It sees real images only and never chooses, filters or guides what is generated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +13,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.data import Radiograph
 from cxr.evaluate.judge import AGE_SCALE, JudgeNetwork, judge, judged_pixels, reliability, targets_of
 from cxr.pixels import from_uint8
-from cxr.train.loop import LoopSettings, batch_generator
+from cxr.train.loop import batch_generator
+from cxr.train.setup import Setup
 
 
 class JudgeTask:
     """Cross-entropy over the known labels and L1 over the known ages; unknown cells count nothing."""
 
-    def __init__(
-        self,
-        training: Sequence[Radiograph],
-        validation: Sequence[Radiograph],
-        settings: LoopSettings,
-        device: torch.device,
-    ) -> None:
-        torch.manual_seed(settings.seed)  # initial weights only
-        self.settings, self.device = settings, device
-        self.network = JudgeNetwork().to(device)
+    def __init__(self, setup: Setup) -> None:
+        self.settings, self.device = setup.settings, setup.device
+        torch.manual_seed(self.settings.seed)  # initial weights only
+        self.network = JudgeNetwork().to(self.device)
         self.trained: nn.Module = self.network
-        self.pixels, self.targets = judged_pixels(training), targets_of(training)
-        self.validation_pixels, self.validation_targets = judged_pixels(validation), targets_of(validation)
+        self.pixels, self.targets = judged_pixels(setup.training), targets_of(setup.training)
+        self.validation_pixels = judged_pixels(setup.validation)
+        self.validation_targets = targets_of(setup.validation)
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)

@@ -15,7 +15,7 @@ from torch import nn
 
 from cxr.data import Radiograph
 from cxr.train.base import DiffusionTask, read_parts, use_fast_attention
-from cxr.train.loop import LoopSettings
+from cxr.train.setup import Setup
 from cxr.vocabulary import FINDINGS
 
 RANK = 32
@@ -34,22 +34,14 @@ class LoraTask(DiffusionTask):
     unguided = ("PA", "male", "age")  # the base obeys them already
 
     def __init__(
-        self,
-        training: Sequence[Radiograph],
-        validation: Sequence[Radiograph],
-        settings: LoopSettings,
-        device: torch.device,
-        *,
-        model_dir: Path,
-        guide_path: Path | None = None,
-        guide_weight: float = 0.0,
+        self, setup: Setup, *, model_dir: Path, guide_path: Path | None = None, guide_weight: float = 0.0
     ) -> None:
         folder = model_dir / "model"
-        super().__init__(training, validation, settings, device, read_parts(folder, folder), guide_path, guide_weight)
-        torch.manual_seed(settings.seed)  # initial weights only
-        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(device)
+        super().__init__(setup, read_parts(folder, folder), guide_path, guide_weight)
+        torch.manual_seed(self.settings.seed)  # initial weights only
+        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(self.device)
         self.unet.requires_grad_(False)
-        use_fast_attention(self.unet, device)
+        use_fast_attention(self.unet, self.device)
         self.unet_config = LoraConfig(
             r=RANK, lora_alpha=LORA_ALPHA, target_modules=list(UNET_TARGETS), init_lora_weights="gaussian"
         )

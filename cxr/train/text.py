@@ -17,7 +17,8 @@ from torch.nn import functional
 from cxr.data import Radiograph
 from cxr.train.architecture import TEXT_WIDTH, build_text_encoder
 from cxr.train.captions import build_tokenizer, caption
-from cxr.train.loop import LoopSettings, autocast
+from cxr.train.loop import autocast
+from cxr.train.setup import Setup
 from cxr.vocabulary import FINDINGS, VAGUE_AGES, PromptLabels, labels_of
 
 AGE_STEP, AGE_TOP = 5, 100  # years: an age is read as a mixture of steps, so that near ages look alike
@@ -29,12 +30,12 @@ NUM_VALIDATION = 512
 class TextTask:
     """Cross-entropy of what a caption says, read off every position from the end-of-text token on."""
 
-    def __init__(self, settings: LoopSettings, device: torch.device) -> None:
-        torch.manual_seed(settings.seed)  # initial weights only
-        self.settings, self.device = settings, device
+    def __init__(self, setup: Setup) -> None:
+        self.settings, self.device = setup.settings, setup.device
+        torch.manual_seed(self.settings.seed)  # initial weights only
         self.tokenizer = build_tokenizer()
-        self.text_encoder = build_text_encoder(self.tokenizer).to(device)
-        self.reader = nn.Linear(TEXT_WIDTH, len(FLAGS) + NUM_AGES).to(device)
+        self.text_encoder = build_text_encoder(self.tokenizer).to(self.device)
+        self.reader = nn.Linear(TEXT_WIDTH, len(FLAGS) + NUM_AGES).to(self.device)
         self.trained: nn.Module = nn.ModuleDict({"text_encoder": self.text_encoder, "reader": self.reader})
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
