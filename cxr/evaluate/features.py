@@ -1,0 +1,24 @@
+"""Images -> features: what every distance between sets of images is computed on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import DataError
+
+Features = NDArray[np.floating]
+
+
+def check_features(features: Features) -> NDArray[np.float64]:
+    """The features as float64.
+
+    Raises:
+        DataError: not [N, D] with N at least 2, or a value is not finite.
+    """
+    if features.ndim != 2 or len(features) < 2:
+        raise DataError(f"features are {list(features.shape)}; use [N, D] with N of 2 or more")
+    values = np.asarray(features, np.float64)
+    if not np.isfinite(values).all():
+        raise DataError("a feature is not finite; the extractor's weights may be damaged")
+    return values

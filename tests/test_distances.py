@@ -1,0 +1,160 @@
+"""Distances between sets of features, against closed forms and the field's own implementations."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import numpy as np
+import prdc
+import pytest
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import poly_mmd
+
+from cxr.errors import DataError
+from cxr.evaluate.frechet import frechet_distance, frechet_infinity
+from cxr.evaluate.kernel import gaussian_mmd, kernel_distance, polynomial_mmd
+from cxr.evaluate.neighbours import NEAREST, measure_neighbourhoods
+
+CASES = range(50)
+
+
+def two_sets(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features of two overlapping distributions; more images than columns, and fewer, and different numbers."""
+    chance = np.random.default_rng(seed)
+    width = int(chance.integers(3, 40))
+    mixing = chance.normal(size=(width, width))
+    counts = chance.integers(20, 120, size=2)
+    shift = chance.normal(size=width) * chance.uniform(0, 2)
+    return chance.normal(size=(counts[0], width)) @ mixing, chance.normal(size=(counts[1], width)) @ mixing + shift
+
+
+class Given(nn.Module):
+    """An extractor whose images are features already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
+@pytest.mark.parametrize("seed", CASES)
+def test_frechet_distance_is_that_of_torchmetrics(seed: int) -> None:
+    reference, generated = two_sets(seed)
+    theirs = FrechetInceptionDistance(feature=Given(reference.shape[1]), input_img_size=(1, 1, reference.shape[1]))
+    theirs.set_dtype(torch.float64)
+    for features, real in ((reference, True), (generated, False)):
+        theirs.update(torch.from_numpy(features)[:, None, None], real=real)
+    assert frechet_distance(reference, generated) == pytest.approx(float(theirs.compute()), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", CASES)
+def test_kernel_distance_is_that_of_torchmetrics(seed: int) -> None:
+    sets = two_sets(seed)
+    count = min(map(len, sets))
+    x, y = (features[:count] for features in sets)
+    theirs = poly_mmd(torch.from_numpy(x), torch.from_numpy(y))
+    assert polynomial_mmd(x, y) == pytest.approx(float(theirs), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", CASES)
+def test_neighbourhoods_are_those_of_prdc(seed: int) -> None:
+    sets = two_sets(seed)
+    count = min(map(len, sets))
+    reference, generated = (features[:count] for features in sets)
+    ours = measure_neighbourhoods(reference, generated)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the counts
+        theirs = prdc.compute_prdc(reference, generated, NEAREST)
+    for name, value in theirs.items():
+        assert getattr(ours, name) == pytest.approx(float(value), rel=1e-6), name
+
+
+def exact_moments(mean: np.ndarray, deviations: np.ndarray, count: int) -> np.ndarray:
+    """Features whose sample mean and covariance are exactly those of an axis-aligned Gaussian."""
+    raw = np.random.default_rng(0).normal(size=(count, len(mean)))
+    raw -= raw.mean(axis=0)
+    white = raw @ np.linalg.inv(np.linalg.cholesky(np.cov(raw.T))).T
+    return np.asarray(white * deviations + mean)
+
+
+@pytest.mark.parametrize("width", [2, 7, 30])
+def test_frechet_distance_of_known_gaussians(width: int) -> None:
+    steps = np.arange(width)
+    reference = exact_moments(np.zeros(width), 1 + steps / 3, 100)
+    generated = exact_moments(steps / 5, 2 + steps / 7, 140)
+    expected = np.square(steps / 5).sum() + np.square(1 + steps / 3 - 2 - steps / 7).sum()
+    assert frechet_distance(reference, generated) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_distances_do_not_depend_on_sides_or_order(seed: int) -> None:
+    reference, generated = two_sets(seed)
+    shuffled = np.random.default_rng(9).permutation(generated)
+    for measure in (frechet_distance, lambda x, y: gaussian_mmd(x, y, sigma=3.0)):
+        value = measure(reference, generated)
+        assert measure(generated, reference) == pytest.approx(value, rel=1e-9)
+        assert measure(reference, shuffled) == pytest.approx(value, rel=1e-9)
+        assert measure(reference, reference) == pytest.approx(0, abs=1e-8)
+
+
+def test_more_difference_is_more_distance() -> None:
+    reference = np.random.default_rng(0).normal(size=(300, 8))
+    other = np.random.default_rng(1).normal(size=(300, 8))
+    for measure in (frechet_distance, gaussian_mmd, lambda x, y: kernel_distance(x, y).value):
+        values = [measure(reference, other + shift) for shift in (0, 0.5, 1, 2)]
+        assert values == sorted(values)
+    coverages = [measure_neighbourhoods(reference, other + shift).coverage for shift in (0, 1, 3)]
+    assert coverages == sorted(coverages, reverse=True)
+
+
+def test_kernel_distance_of_one_distribution_is_about_zero() -> None:
+    """The Frechet distance is not: it is biased."""
+    chance = np.random.default_rng(0)
+    x, y = chance.normal(size=(2, 400, 32))
+    distance = kernel_distance(x, y)
+    assert abs(distance.value) < 0.02
+    assert distance.subset_size == 400
+    assert frechet_distance(x, y) > 1
+
+
+def test_extrapolation_takes_away_the_bias() -> None:
+    chance = np.random.default_rng(0)
+    x, y = chance.normal(size=(2, 2000, 16))
+    line = frechet_infinity(x, y)
+    assert abs(line.value) < 0.1 * frechet_distance(x[:200], y[:200])
+    assert line.r_squared > 0.9
+    assert (line.smallest, line.largest) == (200, 2000)
+
+
+def test_a_set_of_copies_is_precise_and_covers_nothing() -> None:
+    reference = np.random.default_rng(0).normal(size=(200, 4))
+    result = measure_neighbourhoods(reference, np.repeat(reference[:1], 200, axis=0))
+    assert result.precision == 1
+    assert result.coverage < 0.1
+
+
+@pytest.mark.parametrize(
+    ("reference", "generated", "message"),
+    [
+        (np.zeros((1, 3)), np.zeros((5, 3)), "N of 2 or more"),
+        (np.zeros(5), np.zeros((5, 3)), "N of 2 or more"),
+        (np.full((5, 3), np.nan), np.zeros((5, 3)), "not finite"),
+        (np.zeros((5, 4)), np.zeros((5, 3)), "4 and 3 columns"),
+    ],
+)
+def test_bad_features_are_refused(reference: np.ndarray, generated: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        frechet_distance(reference, generated)
+
+
+def test_degenerate_sets_are_told() -> None:
+    with pytest.raises(DataError, match="5 images are too few for 5 nearest neighbours"):
+        measure_neighbourhoods(np.eye(5), np.eye(5))
+    with pytest.raises(DataError, match="too few to extrapolate"):
+        frechet_infinity(np.eye(50), np.eye(50))
+    with pytest.raises(DataError, match="most reference features are equal"):
+        gaussian_mmd(np.zeros((5, 2)), np.eye(5)[:, :2])
