@@ -1,0 +1,57 @@
+"""Intervals, against published values and against what they promise."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+
+from cxr.evaluate.intervals import bootstrap, wilson
+
+
+def mean_of(values: np.ndarray, rows: np.ndarray) -> float:
+    return float(values[rows].mean())
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"),
+    [
+        # Newcombe, Statistics in Medicine 1998, table I
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_is_as_published(successes: int, count: int, low: float, high: float) -> None:
+    assert wilson(successes, count) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_nothing_counted_says_nothing() -> None:
+    assert all(math.isnan(end) for end in wilson(0, 0))
+    assert all(math.isnan(end) for end in bootstrap(lambda _: math.nan, np.arange(5)))
+
+
+def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says() -> None:
+    chance = np.random.default_rng(0)
+    held = 0
+    for trial in range(200):
+        values = chance.normal(size=60)
+        low, high = bootstrap(partial(mean_of, values), np.arange(60), seed=trial)
+        held += low < 0 < high
+    assert 0.88 < held / 200 < 0.99
+
+
+def test_images_of_one_prompt_do_not_count_as_many() -> None:
+    """Ten prompts with twenty equal images each are ten observations, not two hundred."""
+    values = np.repeat(np.random.default_rng(0).normal(size=10), 20)
+    prompts = np.repeat([f"prompt {index}" for index in range(10)], 20)
+    clustered = bootstrap(partial(mean_of, values), prompts)
+    one_by_one = bootstrap(partial(mean_of, values), np.arange(200))
+    assert clustered.high - clustered.low > 3 * (one_by_one.high - one_by_one.low)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    values = np.arange(30.0)
+    first, second = (bootstrap(partial(mean_of, values), np.arange(30), seed=4) for _ in range(2))
+    assert first == second

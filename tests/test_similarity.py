@@ -1,0 +1,48 @@
+"""Similarity among images of one prompt."""
+
+import numpy as np
+import pytest
+
+from cxr.errors import DataError
+from cxr.evaluate.similarity import measure_similarity
+
+
+def noisy_copies(strength: float, count: int = 3, side: int = 176) -> np.ndarray:
+    chance = np.random.default_rng(0)
+    picture = np.add.outer(np.linspace(0, 120, side), np.linspace(0, 100, side))
+    images = picture + strength * chance.normal(size=(count, side, side))
+    return images.clip(0, 255).astype(np.uint8)
+
+
+def test_equal_images_are_entirely_similar() -> None:
+    result = measure_similarity([noisy_copies(0)])
+    assert (result.ssim, result.ms_ssim) == pytest.approx((1, 1))
+    assert (result.num_groups, result.num_pairs) == (1, 3)
+
+
+def test_a_step_of_one_grey_level_is_a_small_step() -> None:
+    """Differences of uint8 that wrap around would make it 255."""
+    image = noisy_copies(0, count=1)[0]
+    assert measure_similarity([np.stack([image, image - (image > 0)])]).ssim > 0.99
+
+
+def test_more_noise_is_more_diversity() -> None:
+    values = [measure_similarity([noisy_copies(strength)]) for strength in (2, 8, 32)]
+    for name in ("ssim", "ms_ssim"):
+        ordered = [getattr(value, name) for value in values]
+        assert ordered == sorted(ordered, reverse=True)
+
+
+def test_groups_count_the_same_however_large() -> None:
+    small, large = noisy_copies(0, count=2), noisy_copies(32, count=5)
+    both = measure_similarity([small, large, small[:1]])
+    apart = [measure_similarity([group]).ssim for group in (small, large)]
+    assert both.ssim == pytest.approx(np.mean(apart), rel=1e-6)
+    assert (both.num_groups, both.num_pairs) == (2, 11)
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(DataError, match="no prompt has two images"):
+        measure_similarity([noisy_copies(1, count=1)])
+    with pytest.raises(DataError, match="128x128 pixels; MS-SSIM needs 161"):
+        measure_similarity([noisy_copies(1, side=128)])
