@@ -12,7 +12,7 @@ from PIL import Image
 
 from cxr.errors import DataError
 from cxr.evaluate.cache import FeatureCache, hash_files
-from cxr.evaluate.extractors import Extractor, extract
+from cxr.evaluate.extract import Extractor, extract
 from cxr.evaluate.images import find_images, fit_square, read_squares
 
 

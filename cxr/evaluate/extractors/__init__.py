@@ -1,0 +1,1 @@
+"""The networks behind `cxr.evaluate.extract`, one file each."""
