@@ -12,13 +12,17 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from test_data import make_folder
+from torch import Tensor
 
 from cxr.cli import main
+from cxr.data import read_folders
 from cxr.models import load_model
-from cxr.train import architecture, base, loop, processes, text
+from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
+from cxr.train.setup import Setup
+from cxr.vocabulary import labels_of
 
 ROWS = [
     ("No Finding", "54", "M", "PA", "1"),
@@ -211,3 +215,32 @@ def test_latents_are_faded_where_they_are_fine_and_never_in_the_mean() -> None:
     finest = means[:, -1]
     assert float(finest.min()) == pytest.approx(1 - LATENT_FADING, abs=0.03)
     assert float(finest.max()) == pytest.approx(1, abs=0.03)
+
+
+def test_the_lora_learns_from_the_base_and_the_guide(
+    trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base says 1, the LoRA 0, the guide 0.2 where a finding is told: the loss is the squared distance."""
+    seen: dict[bool, list[str]] = {}
+
+    def predict(draw: base.Draw, captions: list[str], unet: object = None) -> Tensor:
+        seen[unet is None] = captions
+        return torch.full_like(draw.velocity, float(unet is not None))
+
+    def brighten_findings(guide: object, noisy: Tensor, *levels: Tensor) -> Tensor:
+        return 0.2 * (~levels[-1].isnan().all(dim=1))[:, None, None, None] * torch.ones_like(noisy)
+
+    monkeypatch.setattr(base, "velocity_shift", brighten_findings)
+    monkeypatch.setattr(lora, "DATA_SHARE", 0.0)
+    settings = LoopSettings(steps=1, batch_size=32, learning_rate=1e-3)
+    setup = Setup(read_folders(data), [], settings, torch.device("cpu"))
+    guide_file = trained / "guide_run" / "guide.safetensors"
+    task = lora.LoraTask(setup, model_dir=trained / "base_run", guide_path=guide_file, guide_weight=2.0)
+    monkeypatch.setattr(task, "_predict", predict)
+    loss = float(task.loss(0, 0.0)["loss"])
+    asked, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))
+    told = [labels.findings is not None for labels in asked]
+    assert 8 < sum(told) < 32
+    assert loss == pytest.approx(sum((1 + 2 * 0.2 * each) ** 2 for each in told) / 32, rel=1e-5)
+    assert not any(labels.findings for labels in plain)
+    assert [(labels.sex, labels.view) for labels in asked] == [(labels.sex, labels.view) for labels in plain]

@@ -88,12 +88,7 @@ class DiffusionTask:
         chance = random.Random(f"{self.settings.seed} {step}")
         captions = [caption(self.records[index], chance, findings=self.findings) for index in indices]
         draw = self._draw(self.latents[indices], generator)
-        target = draw.velocity
-        if self.guide is not None:
-            labels = targets_of([labels_of(text) for text in captions]).to(self.device)
-            labels[:, [(*LABELS, "age").index(name) for name in self.unguided]] = torch.nan
-            shift = velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
-            target = target + self.guide_weight * shift
+        target = draw.velocity + self._shift(draw, captions)
         return {"loss": (self._predict(draw, captions) - target).square().mean()}
 
     def validate(self) -> dict[str, float]:
@@ -127,12 +122,21 @@ class DiffusionTask:
         alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)
         return Draw(alpha * latents + sigma * noise, alpha * noise - sigma * latents, timesteps, alpha, sigma)
 
-    def _predict(self, draw: Draw, captions: list[str]) -> Tensor:
-        """The velocity that the UNet sees in noisy latents under these prompts, float32."""
+    def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
+        """What the guide adds to the velocity for what the captions say; zeros without a guide."""
+        if self.guide is None:
+            return torch.zeros_like(draw.velocity)
+        labels = targets_of([labels_of(text) for text in captions]).to(self.device)
+        labels[:, [(*LABELS, "age").index(name) for name in self.unguided]] = torch.nan
+        shift = velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
+        return self.guide_weight * shift
+
+    def _predict(self, draw: Draw, captions: list[str], unet: UNet2DConditionModel | None = None) -> Tensor:
+        """The velocity that the UNet (or another one) sees in noisy latents under these prompts, float32."""
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
             text = self.text_encoder(tokens.to(self.device))[0]
-        velocity: Tensor = self.unet(draw.noisy, draw.timesteps, text).sample.float()
+        velocity: Tensor = (unet or self.unet)(draw.noisy, draw.timesteps, text).sample.float()
         return velocity
 
     def _errors(self, records: Sequence[Radiograph], captions: list[str]) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,17 @@
-"""Train the clinical LoRA: the 14 findings, on top of a base that knows none of them."""
+"""Train the clinical LoRA: the 14 findings, on top of a base that knows none of them.
+
+A finding changes a radiograph so little that the noise of the diffusion loss hides it for very many samples. With a
+guide the LoRA therefore learns from the frozen base instead: the velocity that the base predicts without findings, plus
+what the guide says that the findings change. Both are known without noise, and the image need not show what is asked.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,10 +19,12 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from torch import nn
+from torch import Tensor, nn
 
 from cxr.data import Radiograph
 from cxr.train.base import DiffusionTask, read_parts, use_fast_attention
+from cxr.train.captions import caption
+from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
 from cxr.vocabulary import FINDINGS
 
@@ -22,6 +32,8 @@ RANK = 32
 LORA_ALPHA = 32
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 NORMAL_SHARE = 0.25  # of the training images that show no finding
+SWAPPED_SHARE = 0.5  # of the captions that ask for another image's findings, as sampling does
+DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where they show what is asked
 
 
 class LoraTask(DiffusionTask):
@@ -42,12 +54,37 @@ class LoraTask(DiffusionTask):
         self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(self.device)
         self.unet.requires_grad_(False)
         use_fast_attention(self.unet, self.device)
+        self.base = copy.deepcopy(self.unet)
         self.unet_config = LoraConfig(
             r=RANK, lora_alpha=LORA_ALPHA, target_modules=list(UNET_TARGETS), init_lora_weights="gaussian"
         )
         self.unet.add_adapter(self.unet_config)
         self.trained: nn.Module = self.unet
         self.groups = _groups(self.records)
+
+    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+        """Mean squared distance from the base's velocity, moved as the guide says (Meng et al., CVPR 2023).
+
+        Without a guide, the plain diffusion loss.
+        """
+        if self.guide is None:
+            return super().loss(step, share_done)
+        count = self.settings.batch_size
+        generator = batch_generator(self.settings.seed, step)
+        indices, other_indices = self.pick(generator, count), self.pick(generator, count)
+        shown, others = ([self.records[index] for index in rows] for rows in (indices, other_indices))
+        swapped = torch.rand(count, generator=generator) < SWAPPED_SHARE
+        asked = [
+            replace(record, findings=other.findings) if swap else record
+            for record, other, swap in zip(shown, others, swapped, strict=True)
+        ]
+        draw = self._draw(self.latents[indices], generator)
+        plain, captions = self._captions(shown, step, findings=False), self._captions(asked, step, findings=True)
+        with torch.no_grad():
+            base = self._predict(draw, plain, self.base)
+        share = DATA_SHARE * (~swapped).float()[:, None, None, None].to(self.device)
+        target = base + share * (draw.velocity - base) + self._shift(draw, captions)
+        return {"loss": (self._predict(draw, captions) - target).square().mean()}
 
     def pick(self, generator: torch.Generator, count: int) -> list[int]:
         """A quarter normal; for the rest first a finding, by the square root of its count, then an image with it."""
@@ -60,6 +97,12 @@ class LoraTask(DiffusionTask):
                 group = self.groups[names[int(torch.multinomial(weights, 1, generator=generator))]]
             indices.append(group[int(torch.randint(len(group), (), generator=generator))])
         return indices
+
+    def _captions(self, records: Sequence[Radiograph], step: int, *, findings: bool) -> list[str]:
+        """One prompt each; with findings and without, the same attributes are told."""
+        seed = self.settings.seed
+        chances = [random.Random(f"{seed} {step} {number}") for number in range(len(records))]
+        return [caption(record, chance, findings=findings) for record, chance in zip(records, chances, strict=True)]
 
     def export(self, out_dir: Path) -> None:
         """Write the LoRA in diffusers' format, with rank and alpha in its metadata."""
