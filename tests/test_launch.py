@@ -1,0 +1,120 @@
+"""Starting the page: arguments, environment, ports and temporary folders."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from cxr.ui import launch
+from cxr.ui.jobs import ModelChoice
+from cxr.ui.launch import ServerSettings, launch_options, parse_arguments, prepare_environment, sweep_old_folders
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_bound_to_this_machine_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SPACE_ID", "CXR_MODEL", "CXR_ADAPTER"):
+        monkeypatch.delenv(name, raising=False)
+    settings = parse_arguments([])
+    assert settings == ServerSettings("127.0.0.1", 7860, False, None, ModelChoice(None, "default"))
+    assert not settings.is_public
+    assert parse_arguments(["--host", "0.0.0.0"]).is_public
+    assert parse_arguments(["--share"]).is_public
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    assert parse_arguments([]).host == "0.0.0.0"
+
+
+def test_environment_gives_the_defaults_of_model_and_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_MODEL", "models/own")
+    monkeypatch.setenv("CXR_ADAPTER", "none")
+    assert parse_arguments([]).choice == ModelChoice("models/own", "none")
+    assert parse_arguments(["--adapter", "clinical"]).choice == ModelChoice("models/own", "clinical")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "0"], "1 to 65535"),
+        (["--port", "x"], "1 to 65535"),
+        (["--auth", "userpassword"], "USER:PASSWORD"),
+        (["--auth", ":secret"], "USER:PASSWORD"),
+        (["--shar"], "--shar"),
+        (["extra"], "extra"),
+    ],
+)
+def test_wrong_flags_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_arguments(arguments)
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message.count("\n") == 1
+    assert words in message
+    assert "secret" not in message
+
+
+def test_app_answers_a_wrong_flag_without_loading_anything() -> None:
+    result = subprocess.run([sys.executable, "app.py", "--port", "99999"], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "app.py: argument --port: '99999' is no port; use a whole number from 1 to 65535\n"
+
+
+def test_password_is_not_in_the_settings_text() -> None:
+    settings = parse_arguments(["--auth", "user:pass:word"])
+    assert settings.auth == ("user", "pass:word")
+    assert "pass" not in repr(settings)
+
+
+def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Taken:
+        def launch(self, **_: object) -> None:
+            raise OSError("Cannot find empty port in range: 7860-7860")
+
+    with pytest.raises(SystemExit) as stopped:
+        launch.serve(Taken(), ServerSettings())
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_telemetry_is_off_and_temporary_files_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "")  # so that monkeypatch puts them back
+    prepare_environment()
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_sweep_removes_only_old_folders_of_this_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    long_ago = time.time() - 3 * 24 * 3600
+    for name in ("cxr-studio-old", "cxr-studio-new", "cxr-studio-busy", "other"):
+        (tmp_path / name / "runs").mkdir(parents=True)
+        (tmp_path / name / "runs" / "a.png").touch()
+    (tmp_path / "cxr-studio-link").symlink_to(tmp_path / "other")
+    for name in ("cxr-studio-old", "cxr-studio-busy", "other"):
+        for path in (tmp_path / name / "runs" / "a.png", tmp_path / name / "runs", tmp_path / name):
+            os.utime(path, (long_ago, long_ago))
+    os.utime(tmp_path / "cxr-studio-busy" / "runs")
+    sweep_old_folders()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"cxr-studio-new", "cxr-studio-busy", "cxr-studio-link", "other"}
+    assert (tmp_path / "other" / "runs" / "a.png").exists()
+
+
+def test_launch_keeps_clinical_text_private() -> None:
+    options = launch_options(ServerSettings(host="127.0.0.1", port=1234))
+    assert options["run_history"] is False
+    assert options["enable_monitoring"] is False
+    assert options["strict_cors"] is True
+    assert options["share"] is False
+    assert "show_error" not in options  # gradio's default hides the text of unexpected errors
+    assert (options["server_name"], options["server_port"]) == ("127.0.0.1", 1234)
