@@ -11,12 +11,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cxr.errors import DataError
+from cxr.errors import DataError, RequestError
 from cxr.vocabulary import FINDINGS
 
 NO_FINDING = "No Finding"
@@ -57,25 +58,51 @@ def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
     return records
 
 
-def split_by_patient(
-    records: Sequence[Radiograph], validation_share: float = 0.05
-) -> tuple[list[Radiograph], list[Radiograph]]:
-    """Split into training and validation records so that no patient is in both.
+class Split(NamedTuple):
+    """Radiographs by what they may be used for; no patient is in two of the lists.
 
-    The side is a hash of the patient id: it stays the same when folders are added or records reordered.
+    Args:
+        training: what the generator and its guide learn from.
+        judging: what judges of the generator learn from; empty if none are set apart.
+        held_out: what nothing learns from: validation, and the reference that generated images are compared with.
+    """
+
+    training: list[Radiograph]
+    judging: list[Radiograph]
+    held_out: list[Radiograph]
+
+
+def split_by_patient(
+    records: Sequence[Radiograph], validation_share: float = 0.05, judging_share: float = 0.0
+) -> Split:
+    """Split records so that no patient is on two sides.
+
+    The side is a hash of the patient id: it stays the same when folders are added or records reordered, and whoever
+    is held out at one share is held out at every larger one.
 
     Args:
         records: any number of radiographs.
         validation_share: expected share of patients held out, 0 to 1.
-    Returns:
-        Training records and validation records.
+        judging_share: expected share of patients set apart for judges, 0 to 1.
+    Raises:
+        RequestError: the shares leave no patient to train on.
     """
-    sides: tuple[list[Radiograph], list[Radiograph]] = ([], [])
+    if min(validation_share, judging_share) < 0 or not validation_share + judging_share < 1:
+        raise RequestError(
+            f"the shares held out and for judges are {validation_share} and {judging_share}; use 0 or more each, "
+            "below 1 together"
+        )
+    split = Split([], [], [])
     for record in records:
         digest = hashlib.sha256(f"patient {record.patient_id}".encode()).digest()
-        held_out = int.from_bytes(digest[:8], "big") < validation_share * 2**64
-        sides[held_out].append(record)
-    return sides
+        position = int.from_bytes(digest[:8], "big") / 2**64
+        if position < validation_share:
+            split.held_out.append(record)
+        elif position < validation_share + judging_share:
+            split.judging.append(record)
+        else:
+            split.training.append(record)
+    return split
 
 
 def load_pixels(records: Sequence[Radiograph]) -> dict[int, tuple[NDArray[np.intp], NDArray[np.uint8]]]:

@@ -1,3 +1,5 @@
+"""Folders of radiographs: reading, splitting, refusing."""
+
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.data import load_pixels, read_folders, read_grey, split_by_patient
-from cxr.errors import DataError
+from cxr.data import Radiograph, load_pixels, read_folders, read_grey, split_by_patient
+from cxr.errors import DataError, RequestError
 
 HEADER = ["file_name", "findings", "age", "sex", "view", "patient_id"]
 
@@ -33,14 +35,32 @@ def test_reads_labels_and_keeps_unknown_apart_from_none(tmp_path: Path) -> None:
     assert (unknown.findings, unknown.sex, unknown.view) == (None, None, None)
 
 
-def test_no_patient_is_on_both_sides_and_the_side_does_not_depend_on_order(tmp_path: Path) -> None:
-    rows = [("No Finding", "50", "M", "PA", str(number // 3)) for number in range(120)]
-    records = read_folders([make_folder(tmp_path / "d", rows)])
-    training, validation = split_by_patient(records, 0.3)
-    assert {r.patient_id for r in training}.isdisjoint(r.patient_id for r in validation)
-    assert 0.1 < len(validation) / len(records) < 0.5
-    again = split_by_patient(records[::-1], 0.3)[1]
-    assert {r.path for r in again} == {r.path for r in validation}
+@pytest.fixture
+def many(tmp_path: Path) -> list[Radiograph]:
+    """Forty patients with three images each."""
+    return read_folders([make_folder(tmp_path / "d", [("", "", "", "", str(row // 3)) for row in range(120)])])
+
+
+def test_no_patient_is_on_two_sides_and_the_side_does_not_depend_on_order(many: list[Radiograph]) -> None:
+    split = split_by_patient(many, 0.3, 0.3)
+    assert all(0.1 < len(side) / len(many) < 0.6 for side in split)
+    patients = [{record.patient_id for record in side} for side in split]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 40
+    for side, again in zip(split, split_by_patient(many[::-1], 0.3, 0.3), strict=True):
+        assert {record.path for record in side} == {record.path for record in again}
+
+
+def test_who_is_held_out_stays_so(many: list[Radiograph]) -> None:
+    few, more = (split_by_patient(many, *shares).held_out for shares in ((0.2, 0.5), (0.4, 0.0)))
+    assert {record.patient_id for record in few} < {record.patient_id for record in more}
+    assert not split_by_patient(many, 0.0).held_out
+    assert not split_by_patient(many).judging
+
+
+@pytest.mark.parametrize("shares", [(-0.1, 0.0), (0.5, 0.5), (float("nan"), 0.0)])
+def test_shares_that_leave_nothing_are_refused(many: list[Radiograph], shares: tuple[float, float]) -> None:
+    with pytest.raises(RequestError, match="use 0 or more each, below 1 together"):
+        split_by_patient(many, *shares)
 
 
 def test_pixels_are_grouped_by_size(tmp_path: Path) -> None:

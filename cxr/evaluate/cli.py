@@ -6,9 +6,12 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxr.errors import OutputError
+
+if TYPE_CHECKING:
+    from cxr.data import Split
 
 
 def add_evaluate_parser(subparsers: Any) -> None:
@@ -29,17 +32,17 @@ def _add(measures: Any, name: str, text: str, run: Any) -> argparse.ArgumentPars
         "--data", type=Path, action="append", required=True, metavar="DIR", help="the training folder; may be repeated"
     )
     parser.add_argument("--validation-share", type=float, default=0.05, help="patients held out (default %(default)s)")
+    parser.add_argument("--judging-share", type=float, default=0.0, help="patients of judges (default %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="where to write the figures")
     parser.set_defaults(run=run)
     return parser
 
 
 def _fidelity(arguments: argparse.Namespace) -> int:
-    from cxr.data import read_folders, split_by_patient
     from cxr.evaluate.fidelity import as_markdown, measure_fidelity
     from cxr.evaluate.judge import load_judge
 
-    _, held_out = split_by_patient(read_folders(arguments.data), arguments.validation_share)
+    held_out = _split(arguments).held_out
     rows = measure_fidelity(load_judge(arguments.judge), arguments.generated, arguments.baseline, held_out)
     _write(arguments.output, json.dumps([asdict(row) for row in rows], indent=2))
     _write(arguments.output.with_suffix(".md"), as_markdown(rows))
@@ -47,15 +50,20 @@ def _fidelity(arguments: argparse.Namespace) -> int:
 
 
 def _copies(arguments: argparse.Namespace) -> int:
-    from cxr.data import read_folders, split_by_patient
     from cxr.evaluate.memorisation import closest_pairs_sheet, measure_copies
 
-    training, held_out = split_by_patient(read_folders(arguments.data), arguments.validation_share)
-    figures, pairs = measure_copies(arguments.generated, training, held_out)
+    split = _split(arguments)
+    figures, pairs = measure_copies(arguments.generated, split.training, split.held_out)
     _write(arguments.output, json.dumps(asdict(figures), indent=2))
     if arguments.sheet:
         closest_pairs_sheet(pairs, arguments.sheet)
     return 0
+
+
+def _split(arguments: argparse.Namespace) -> Split:
+    from cxr.data import read_folders, split_by_patient
+
+    return split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
 
 
 def _write(path: Path, text: str) -> None:

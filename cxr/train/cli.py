@@ -50,7 +50,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     """Run one stage; torch is imported only now."""
     import torch
 
-    from cxr.data import read_folders, split_by_patient
+    from cxr.data import Split, read_folders, split_by_patient
     from cxr.train import loop
     from cxr.train.processes import shared_state
     from cxr.train.setup import Setup
@@ -67,10 +67,12 @@ def run_train(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     device = loop.choose_device()
-    training, validation = (
-        split_by_patient(read_folders(arguments.data), arguments.validation_share) if "data" in arguments else ([], [])
-    )
-    task = _build_task(arguments, Setup(training, validation, settings, device))
+    split = Split([], [], [])
+    if "data" in arguments:
+        shares = (arguments.validation_share, arguments.judging_share)
+        split = split_by_patient(read_folders(arguments.data), *shares)
+    training = split.judging if arguments.stage == "judge" and arguments.judging_share else split.training
+    task = _build_task(arguments, Setup(training, split.held_out, settings, device))
     loop.train(task, settings, arguments.out, device)
     shared_state().destroy_process_group()
     return 0
@@ -94,6 +96,12 @@ def _add_loop_options(stage: argparse.ArgumentParser, defaults: _Stage) -> None:
 def _add_data_options(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--data", type=Path, action="append", required=True, metavar="DIR", help="folder of images")
     stage.add_argument("--validation-share", type=float, default=0.05, help="patients held out (default %(default)s)")
+    stage.add_argument(
+        "--judging-share",
+        type=float,
+        default=0.0,
+        help="patients that only judges learn from (default %(default)s: they share the training ones)",
+    )
 
 
 def _add_autoencoder_options(stage: argparse.ArgumentParser) -> None:
