@@ -52,7 +52,7 @@ class GenerationRequest:
     seed: int = 0
     num_inference_steps: int = 8
     num_images: int = 1
-    guidance_scale: float = 2.0
+    guidance_scale: float = 1.5
     adapter_weight: float = 1.0
 
     def __post_init__(self) -> None:

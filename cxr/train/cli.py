@@ -27,6 +27,8 @@ STAGES = {
     "judge": _Stage("apart: reads the labels off real images, to measure prompt fidelity", 2_500, 32, 1e-3),
 }
 
+GUIDE_WEIGHTS = {"base": 0.5, "lora": 6.0}  # what the shipped weights were finished with
+
 
 def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``train STAGE``; the parsed arguments carry ``run``, called with them."""
@@ -124,7 +126,10 @@ def _add_diffusion_options(stage: argparse.ArgumentParser, name: str) -> None:
         stage.add_argument("--start-from", type=Path, metavar="MODEL_DIR", help="exported weights to begin with")
     stage.add_argument("--guide", type=Path, metavar="FILE", help="guide.safetensors of the guide stage")
     stage.add_argument(
-        "--guide-weight", type=float, default=2.0, help="how strongly labels are exaggerated (default %(default)s)"
+        "--guide-weight",
+        type=float,
+        default=GUIDE_WEIGHTS[name],
+        help="how strongly labels are exaggerated (default %(default)s)",
     )
 
 

@@ -249,7 +249,7 @@ def _save_and_validate(task: Task, progress: Progress, settings: LoopSettings, o
     if processes.is_main_process:
         save(progress, settings, out_dir)
         with averaged_weights(progress.parameters, progress.ema), torch.no_grad():
+            task.export(out_dir)  # first: torchrun gives its processes half a minute when it is told to stop
             figures = task.validate()
-            task.export(out_dir)
         log.write(progress, {f"validation_{name}": value for name, value in figures.items()})
     processes.wait_for_everyone()
