@@ -3,29 +3,12 @@ import json
 
 import numpy as np
 import pytest
+import sample_images
 
 from cxr.errors import RequestError
 from cxr.schema import MAX_SEED, GenerationRequest, PromptReport, Recipe, StepProgress
 
-RECIPE = Recipe(
-    prompt="normal chest x-ray, “ok” 肺",
-    negative_prompt="",
-    seed=MAX_SEED,
-    num_inference_steps=8,
-    guidance_scale=3.0,
-    scheduler="UniPCMultistepScheduler",
-    model="embedded",
-    model_revision="sha256:00",
-    adapter="clinical",
-    adapter_sha256="11",
-    adapter_weight=1.0,
-    width=256,
-    height=256,
-    weight_dtype="float32",
-    device="cpu",
-    micro_batch_size=1,
-    library_versions={"torch": "2.13.0"},
-)
+RECIPE = dataclasses.replace(sample_images.RECIPE, prompt="normal chest x-ray, “ok” 肺", seed=MAX_SEED)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import threading
 import zipfile
@@ -12,6 +13,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+import sample_images
 
 from cxr.errors import GenerationError
 from cxr.export.png import encode_png
@@ -22,7 +24,6 @@ from cxr.schema import (
     GeneratedImage,
     GenerationRequest,
     ModelInfo,
-    Recipe,
     StepProgress,
 )
 from cxr.ui import jobs, status
@@ -35,23 +36,15 @@ from cxr.ui.theme import CSS, build_theme
 from cxr.ui.view import JobView, grid_shape
 
 ROOT = Path(__file__).parents[1]
-RECIPE = Recipe(
+RECIPE = dataclasses.replace(
+    sample_images.RECIPE,
     prompt="normal chest xray",
     negative_prompt="nodule",
-    seed=7,
     num_inference_steps=6,
     guidance_scale=2.5,
-    scheduler="UniPCMultistepScheduler",
-    model="embedded",
-    model_revision="sha256:0",
-    adapter="clinical",
-    adapter_sha256="0",
     adapter_weight=0.75,
     width=8,
     height=8,
-    weight_dtype="float32",
-    device="cpu",
-    micro_batch_size=1,
 )
 FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0)  # as `Handlers.start` takes it
 

@@ -22,3 +22,9 @@ def check_features(features: Features) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise DataError("a feature is not finite; the extractor's weights may be damaged")
     return values
+
+
+def squared_distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared Euclidean distances of all rows of x [N, D] to all rows of y [M, D]: [N, M]."""
+    squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
+    return np.clip(squares - 2 * x @ y.T, 0, None)

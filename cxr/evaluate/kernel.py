@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
-from cxr.evaluate.features import Features, check_features
+from cxr.evaluate.features import Features, check_features, squared_distances
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -73,13 +73,8 @@ def gaussian_mmd(reference: Features, generated: Features, sigma: float | None =
     x, y = check_features(reference), check_features(generated)
     if sigma is None:
         some = x[:MEDIAN_PAIRS]
-        sigma = float(np.sqrt(np.median(_squared_distances(some, some)[np.triu_indices(len(some), 1)])))
+        sigma = float(np.sqrt(np.median(squared_distances(some, some)[np.triu_indices(len(some), 1)])))
         if sigma == 0:
             raise DataError("most reference features are equal; the extractor does not tell these images apart")
-    means = [np.exp(-_squared_distances(a, b) / (2 * sigma**2)).mean() for a, b in ((x, x), (y, y), (x, y))]
+    means = [np.exp(-squared_distances(a, b) / (2 * sigma**2)).mean() for a, b in ((x, x), (y, y), (x, y))]
     return float(1000 * (means[0] + means[1] - 2 * means[2]))
-
-
-def _squared_distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
-    return np.clip(squares - 2 * x @ y.T, 0, None)

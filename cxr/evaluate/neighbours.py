@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
-from cxr.evaluate.features import Features, check_features
+from cxr.evaluate.features import Features, check_features, squared_distances
 
 NEAREST = 5
 ROWS = 512  # distances are made in strips of so many rows: a table of 10,000 x 10,000 would not fit a laptop
@@ -75,13 +75,12 @@ def neighbour_radii(features: NDArray[np.float64], nearest: int = NEAREST) -> ND
 
 def _strips(x: NDArray[np.float64], y: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Euclidean distances of a few rows of x at a time to all of y."""
-    lengths = np.square(y).sum(axis=1)
     for start in range(0, len(x), ROWS):
         rows = slice(start, start + ROWS)
-        squared = np.square(x[rows]).sum(axis=1)[:, None] + lengths - 2 * x[rows] @ y.T
+        squared = squared_distances(x[rows], y)
         if x is y:
             squared[np.arange(squared.shape[0]), np.arange(start, start + squared.shape[0])] = 0.0
-        yield rows, np.sqrt(np.clip(squared, 0, None))
+        yield rows, np.sqrt(squared)
 
 
 def _some(features: NDArray[np.float64], count: int, chance: np.random.Generator) -> NDArray[np.float64]:
