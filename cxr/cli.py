@@ -1,4 +1,4 @@
-"""The command line: ``python -m cxr generate | sheet | bench | adapters | train | evaluate``.
+"""The command line: ``python -m cxr generate | sheet | bench | adapters | train | evaluate | report | sweep``.
 
 Arguments are checked before anything heavy is imported, so that help and messages come at once.
 """
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from cxr import __version__
 from cxr.errors import CxrError, RequestError
-from cxr.evaluate.cli import add_evaluate_parser
+from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
 from cxr.messages import say
 from cxr.presets import find_preset
@@ -41,6 +41,7 @@ OPTIONS = {
     "num_inference_steps": "--steps",
     "guidance_scale": "--guidance-scale",
     "adapter_weight": "--adapter-weight",
+    "guidance_stop": "--guidance-stop",
 }
 
 DESCRIPTION = f"CXR Studio: clinical text in, chest radiographs out.\n{SYNTHETIC_NOTICE}"
@@ -111,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sheet(commands)
     _add_bench(commands)
     add_train_parser(commands)
-    add_evaluate_parser(commands)
+    add_evaluate_parsers(commands)
     return parser
 
 
@@ -158,6 +159,7 @@ def _add_generate(commands: Any) -> None:
         ("num_inference_steps", "N", f"denoising steps, 1 to {MAX_NUM_INFERENCE_STEPS}"),
         ("guidance_scale", "G", f"how strictly to follow the prompt, 1 to {MAX_GUIDANCE_SCALE:g}"),
         ("adapter_weight", "W", f"strength of the LoRA, 0 (base model alone) to {MAX_ADAPTER_WEIGHT:g}"),
+        ("guidance_stop", "S", "share of the steps after which guidance ends, 0 to 1"),
     ):
         default = DEFAULTS[field]
         parser.add_argument(

@@ -1,4 +1,4 @@
-"""Folders of labelled radiographs -> records and pixels, split by patient and never by image.
+"""Folders of labelled radiographs -> records and pixels.
 
 A folder holds images and one ``metadata.csv`` with the columns ``file_name, findings, age, sex, view, patient_id``.
 ``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown.
@@ -7,17 +7,15 @@ A folder holds images and one ``metadata.csv`` with the columns ``file_name, fin
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cxr.errors import DataError, RequestError
+from cxr.errors import DataError
 from cxr.vocabulary import FINDINGS
 
 NO_FINDING = "No Finding"
@@ -56,53 +54,6 @@ def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
     if not records:
         raise DataError("the data folders list no image")
     return records
-
-
-class Split(NamedTuple):
-    """Radiographs by what they may be used for; no patient is in two of the lists.
-
-    Args:
-        training: what the generator and its guide learn from.
-        judging: what judges of the generator learn from; empty if none are set apart.
-        held_out: what nothing learns from: validation, and the reference that generated images are compared with.
-    """
-
-    training: list[Radiograph]
-    judging: list[Radiograph]
-    held_out: list[Radiograph]
-
-
-def split_by_patient(
-    records: Sequence[Radiograph], validation_share: float = 0.05, judging_share: float = 0.0
-) -> Split:
-    """Split records so that no patient is on two sides.
-
-    The side is a hash of the patient id: it stays the same when folders are added or records reordered, and whoever
-    is held out at one share is held out at every larger one.
-
-    Args:
-        records: any number of radiographs.
-        validation_share: expected share of patients held out, 0 to 1.
-        judging_share: expected share of patients set apart for judges, 0 to 1.
-    Raises:
-        RequestError: the shares leave no patient to train on.
-    """
-    if min(validation_share, judging_share) < 0 or not validation_share + judging_share < 1:
-        raise RequestError(
-            f"the shares held out and for judges are {validation_share} and {judging_share}; use 0 or more each, "
-            "below 1 together"
-        )
-    split = Split([], [], [])
-    for record in records:
-        digest = hashlib.sha256(f"patient {record.patient_id}".encode()).digest()
-        position = int.from_bytes(digest[:8], "big") / 2**64
-        if position < validation_share:
-            split.held_out.append(record)
-        elif position < validation_share + judging_share:
-            split.judging.append(record)
-        else:
-            split.training.append(record)
-    return split
 
 
 def load_pixels(records: Sequence[Radiograph]) -> dict[int, tuple[NDArray[np.intp], NDArray[np.uint8]]]:

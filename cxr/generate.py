@@ -87,6 +87,8 @@ def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Rec
         weight_dtype=info.weight_dtype,
         device=info.device,
         micro_batch_size=model.micro_batch_size,
+        # Without guidance it ends nowhere, and equal images have equal recipes.
+        guidance_stop=request.guidance_stop if request.guidance_scale > 1 else 1.0,
         library_versions=dict(_library_versions()),
     )
 
@@ -132,7 +134,8 @@ class _Run:
         # The shape of a batch decides the last bits of a result: a short batch is filled up, never run smaller.
         seeds += [seeds[-1]] * (self.model.micro_batch_size - len(seeds))
         request = self.request
-        denoiser = Denoiser(self.model, self.embeddings, request.guidance_scale, seeds, request.num_inference_steps)
+        guidance = (request.guidance_scale, request.guidance_stop)
+        denoiser = Denoiser(self.model, self.embeddings, guidance, seeds, request.num_inference_steps)
         for step, timestep in enumerate(denoiser.timesteps, start=1):
             if self.stop.is_set():
                 return None

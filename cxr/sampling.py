@@ -47,7 +47,7 @@ class Denoiser:
     Args:
         model: what to denoise with; the caller holds its lock.
         embeddings: what ``encode`` returned.
-        guidance_scale: strength of the guidance, used when there are two embeddings.
+        guidance: strength, used when there are two embeddings, and the share of the steps after which it ends.
         seeds: one per image of the micro-batch.
         num_inference_steps: steps of the scheduler.
 
@@ -57,9 +57,14 @@ class Denoiser:
     """
 
     def __init__(
-        self, model: LoadedModel, embeddings: Tensor, guidance_scale: float, seeds: list[int], num_inference_steps: int
+        self,
+        model: LoadedModel,
+        embeddings: Tensor,
+        guidance: tuple[float, float],
+        seeds: list[int],
+        num_inference_steps: int,
     ) -> None:
-        self.model, self.guidance_scale = model, guidance_scale
+        self.model, (self.guidance_scale, stop) = model, guidance
         # Once and not in each step: diffusers' own `unet.dtype` walks through all layers.
         self.dtype = next(model.pipeline.unet.parameters()).dtype
         self.text = embeddings.repeat_interleave(len(seeds), dim=0).to(self.dtype)
@@ -67,6 +72,9 @@ class Denoiser:
         self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
         self.scheduler.set_timesteps(num_inference_steps, device=model.device)
         self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
+        # Few steps are left to guide at the end: the picture is decided, only its texture is not (arXiv 2404.07724).
+        self.unguided_from = int(np.ceil(stop * len(self.timesteps)))
+        self.num_taken = 0
         unet = model.pipeline.unet.config
         shape = (unet.in_channels, unet.sample_size, unet.sample_size)
         self.latents = initial_latents(seeds, shape).to(model.device) * self.scheduler.init_noise_sigma
@@ -76,6 +84,9 @@ class Denoiser:
     def step(self, timestep: Tensor) -> None:
         """Take one step: ``latents`` becomes the next, less noisy state."""
         torch.set_flush_denormal(True)
+        if self.guided and self.num_taken >= self.unguided_from:
+            self.guided, self.text = False, self.text.chunk(2)[1]
+        self.num_taken += 1
         unet_input = torch.cat([self.latents] * 2) if self.guided else self.latents
         unet_input = self.scheduler.scale_model_input(unet_input, timestep).to(self.dtype)
         output = self.model.pipeline.unet(unet_input, timestep, self.text, return_dict=False)[0].float()

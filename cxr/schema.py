@@ -42,6 +42,7 @@ class GenerationRequest:
         num_images: images to make, 1 to 64.
         guidance_scale: 1 (no guidance) to 20.
         adapter_weight: strength of the LoRA, 0 (the base model alone) to 2.
+        guidance_stop: share of the steps after which guidance ends, 0 to 1; the steps after it take half the time.
 
     Raises:
         RequestError: a value is outside its range or not of its kind.
@@ -54,6 +55,7 @@ class GenerationRequest:
     num_images: int = 1
     guidance_scale: float = 1.5
     adapter_weight: float = 1.0
+    guidance_stop: float = 1.0
 
     def __post_init__(self) -> None:
         _check_text("prompt", self.prompt, required=True)
@@ -67,6 +69,7 @@ class GenerationRequest:
         object.__setattr__(self, "guidance_scale", guidance)
         weight = _real("adapter_weight", self.adapter_weight, 0.0, MAX_ADAPTER_WEIGHT)
         object.__setattr__(self, "adapter_weight", weight)
+        object.__setattr__(self, "guidance_stop", _real("guidance_stop", self.guidance_stop, 0.0, 1.0))
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -100,6 +103,7 @@ class Recipe:
     micro_batch_size: int
     library_versions: dict[str, str] = field(default_factory=dict)
     digital_source_type: str = DIGITAL_SOURCE_TYPE
+    guidance_stop: float = 1.0  # last, with a default: images made before it existed had no other
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal recipes give equal text."""

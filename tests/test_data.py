@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.data import Radiograph, load_pixels, read_folders, read_grey, split_by_patient
+from cxr.data import Radiograph, load_pixels, read_folders, read_grey
 from cxr.errors import DataError, RequestError
+from cxr.split import split_by_patient
 
 HEADER = ["file_name", "findings", "age", "sex", "view", "patient_id"]
 

@@ -14,9 +14,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from cxr.errors import DataError
-from cxr.evaluate.frechet import frechet_distance, frechet_infinity
-from cxr.evaluate.kernel import gaussian_mmd, kernel_distance, polynomial_mmd
-from cxr.evaluate.neighbours import NEAREST, measure_neighbourhoods
+from cxr.evaluate.metrics.frechet import frechet_distance, frechet_infinity
+from cxr.evaluate.metrics.kernel import gaussian_mmd, kernel_distance, polynomial_mmd
+from cxr.evaluate.metrics.neighbours import NEAREST, measure_neighbourhoods
 
 CASES = range(50)
 

@@ -1,149 +1,209 @@
-"""Measures on cases whose answer is known."""
+"""Folders in, a report out: as a user runs it, on tiny sets and untrained networks."""
+
+from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sample_images import RECIPE
 from test_data import make_folder
 
 from cxr.cli import main
-from cxr.data import read_folders
 from cxr.errors import DataError
-from cxr.evaluate import judge as judging
-from cxr.evaluate.fidelity import as_markdown, measure_fidelity
-from cxr.evaluate.judge import AGE_CENTRE, AGE_SCALE, LABELS, JudgeNetwork, auroc, load_judge, reliability, targets_of
-from cxr.evaluate.memorisation import check_copies, nearest
+from cxr.evaluate import run
+from cxr.evaluate.comparison import Sets, check_sets
+from cxr.evaluate.extractors.extract import Extractor
+from cxr.evaluate.judges.judge import Judge
+from cxr.evaluate.judges.labels import ATTRIBUTES
+from cxr.evaluate.judges.networks import NETWORKS
+from cxr.evaluate.pages.write import write_report
+from cxr.evaluate.run import Options, Tools, evaluate
+from cxr.evaluate.sections import diversity
+from cxr.evaluate.sets import read_set
 from cxr.export import ImageFolder
-from cxr.generate import recipe_for
-from cxr.models import LoadedModel
-from cxr.schema import GeneratedImage, GenerationRequest
-from cxr.vocabulary import labels_of
+from cxr.pixels import from_uint8
+from cxr.schema import GeneratedImage
 
-PROMPTS = ["A 50-year-old man with effusion", "A 50-year-old woman with effusion", "A 70-year-old man, normal lungs"]
-
-
-@pytest.mark.parametrize(
-    ("scores", "positive", "expected"),
-    [([0.1, 0.9], [False, True], 1.0), ([0.9, 0.1], [False, True], 0.0), ([0.5, 0.5, 0.5], [True, False, True], 0.5)],
-)
-def test_auroc_counts_ties_half(scores: list[float], positive: list[bool], expected: float) -> None:
-    assert auroc(np.array(scores), np.array(positive)) == expected
+SIDE = 32
+LABELS = [
+    *(("Effusion", "50", "M", "PA"), ("No Finding", "40", "F", "AP")),
+    *(("Mass", "60", "M", "PA"), ("No Finding", "70", "F", "PA")),
+]
+PROMPTS = ["A 50-year-old man with effusion, PA view", "A 40-year-old woman with no findings, AP view"]
 
 
-def test_auroc_of_one_class_is_unknown() -> None:
-    assert np.isnan(auroc(np.array([0.1, 0.2]), np.array([True, True])))
+def real_folder(folder: Path, count: int, first: int = 0) -> Path:
+    rows = [(*LABELS[k % len(LABELS)], str(first + k)) for k in range(count)]
+    made = make_folder(folder, rows, side=SIDE)
+    for number in range(count):  # other pixels than any other folder's
+        pixels = np.random.default_rng(first + number).integers(0, 256, (SIDE, SIDE), np.uint8)
+        Image.fromarray(pixels).save(made / f"{number}.png")
+    return made
 
 
-def test_auroc_is_the_share_of_ordered_pairs() -> None:
-    random = np.random.default_rng(0)
-    scores, positive = random.normal(size=200).round(1), random.random(200) < 0.3
-    pairs = scores[positive][:, None] - scores[~positive][None]
-    assert auroc(scores, positive) == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
-
-
-def test_what_a_prompt_does_not_say_is_unknown() -> None:
-    (row,) = targets_of([labels_of("A 72-year-old patient with effusion")]).numpy()
-    told = dict(zip(LABELS, row, strict=False))
-    assert np.isnan(told["PA"])
-    assert np.isnan(told["male"])
-    assert (told["Effusion"], told["Mass"], told["abnormal"]) == (1, 0, 1)
-    assert row[-1] == pytest.approx((72 - AGE_CENTRE) / AGE_SCALE)
-
-
-def test_a_perfect_judge_scores_one_and_no_years_of_error() -> None:
-    targets = targets_of([labels_of(prompt) for prompt in PROMPTS]).numpy()
-    scores = np.nan_to_num(targets.astype(np.float64))
-    scores[:, -1] = targets[:, -1] * AGE_SCALE + AGE_CENTRE
-    figures = reliability(scores, targets)
-    assert figures["auroc_male"] == figures["auroc_Effusion"] == 1.0
-    assert figures["age_mae"] == pytest.approx(0, abs=1e-5)
-    assert np.isnan(figures["auroc_PA"])
-
-
-def write_images(folder: Path, model: LoadedModel, pixels: list[np.ndarray]) -> Path:
+def generated_folder(folder: Path, count: int, seed: int = 900) -> Path:
     with ImageFolder(folder) as images:
-        for index, (prompt, image) in enumerate(zip(PROMPTS, pixels, strict=True)):
-            recipe = recipe_for(GenerationRequest(prompt), model, index)
-            images.write(GeneratedImage(index, image, dataclasses.replace(recipe, seed=index)))
+        for index in range(count):
+            recipe = dataclasses.replace(RECIPE, prompt=PROMPTS[index % 2], seed=seed + index)
+            pixels = np.random.default_rng(seed + index).integers(0, 256, (SIDE, SIDE), np.uint8)
+            images.write(GeneratedImage(index, pixels, recipe))
     return folder
 
 
-@pytest.fixture
-def real(tmp_path: Path) -> Path:
-    labels = [("Effusion", "50", "M", "PA"), ("No Finding", "40", "F", "AP"), ("Mass", "60", "M", "PA")] * 4
-    rows = [(*row, str(number)) for number, row in enumerate(labels)]
-    return make_folder(tmp_path / "real", rows, side=64)
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Fewer pairs, resamples and degraded images than a report has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diversity, "MOST_PAIRS", 4)
+        patch.setattr(run, "SENSITIVITY_IMAGES", 4)
+        yield
 
 
-def test_fidelity_sees_the_labels_that_the_images_show(
-    tmp_path: Path, tiny_model: LoadedModel, real: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("sets")
+    return {
+        "generated": generated_folder(root / "generated", 44),
+        "baseline": generated_folder(root / "baseline", 40, seed=2000),
+        "reference": real_folder(root / "reference", 48),
+        "training": real_folder(root / "training", 30, first=100),
+    }
+
+
+@pytest.fixture(scope="module")
+def tools() -> Tools:
+    torch.manual_seed(0)
+    judges = {
+        name: Judge(name, NETWORKS["dense"]().eval(), np.zeros(len(ATTRIBUTES)), name * 8, {})
+        for name in ("first", "second")
+    }
+    network = NETWORKS["dense"]().eval()
+    extractor = Extractor("tiny", 1, "0" * 64, 128, lambda pixels: network.embed(from_uint8(pixels)))
+    return Tools((extractor,), judges, None, lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def report(folders: dict[str, Path], tools: Tools) -> dict[str, Any]:
+    sets = Sets(**{name: read_set(folder) for name, folder in folders.items()})
+    return evaluate(sets, tools, Options(sensitivity=True)).report
+
+
+def test_every_part_that_the_folders_allow_is_measured(report: dict[str, Any]) -> None:
+    assert [row["name"] for row in report["distances"][0]["rows"]] == [
+        "generated",
+        "base without LoRA",
+        "degraded real",
+        "real against real",
+    ]
+    assert {row["kind"] for row in report["sensitivity"]} == {"blur", "noise", "JPEG"}
+    assert {row["name"] for row in report["diversity"]["rows"]} == {"generated", "real"}
+    assert report["fidelity"]["num_prompts"] == 2
+    assert {row["name"] for row in report["fidelity"]["attributes"]} >= {"PA", "male", "abnormal", "Effusion"}
+    assert [space["name"] for space in report["copies"]["spaces"]] == ["tiny", "pixels"]
+    assert set(report["failures"]) >= {"failed", "flat", "duplicates"}
+    assert report["generated"]["adapter_sha256"] == "11"
+    assert report["reference"]["num_patients"] == 48
+    assert any("Exploratory" in note for note in report["notes"])
+
+
+def test_the_same_command_twice_gives_the_same_bytes(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:
+    sets = Sets(read_set(folders["generated"]), read_set(folders["reference"]))
+    written = []
+    for name, cache in (("a", tmp_path / "cache"), ("b", tmp_path / "cache")):
+        outcome = evaluate(sets, dataclasses.replace(tools, cache=cache))
+        paths = write_report(outcome.report, tmp_path / name, outcome.pictures)
+        written.append({path.relative_to(tmp_path / name): path.read_bytes() for path in paths})
+    assert written[0] == written[1]
+    assert {"report.json", "report.md", "report.html"} <= {str(path) for path in written[0]}
+
+
+def test_what_is_missing_is_said_and_not_made_up(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for path in folders["generated"].glob("*.png"):
+        shutil.copy(path, bare)
+    report = evaluate(Sets(read_set(bare), read_set(folders["reference"])), tools).report
+    assert report["fidelity"] is None
+    assert report["diversity"] is None
+    assert report["copies"] is None
+    notes = " ".join(report["notes"])
+    assert "images come without prompts" in notes
+    assert "no prompt has two images" in notes
+    assert "--training" in notes
+
+
+def test_nothing_is_looked_up_in_the_network(
+    folders: dict[str, Path], tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A judge that takes brightness for effusion: two bright pictures asked for it, the dark one did not.
-    def brightness(_: JudgeNetwork, pixels: np.ndarray, device: torch.device | None = None) -> np.ndarray:
-        return np.repeat(pixels.mean(axis=(1, 2))[:, None], len(LABELS) + 1, axis=1)
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a socket was opened")
 
-    monkeypatch.setattr("cxr.evaluate.fidelity.judge", brightness)
-    bright, dark = np.full((32, 32), 200, np.uint8), np.full((32, 32), 50, np.uint8)
-    generated = write_images(tmp_path / "generated", tiny_model, [bright, bright, dark])
-    baseline = write_images(tmp_path / "baseline", tiny_model, [dark, dark, dark])
-    rows = measure_fidelity(JudgeNetwork(), generated, baseline, read_folders([real]))
-    effusion = next(row for row in rows if row.label == "Effusion")
-    assert (effusion.generated, effusion.baseline) == (1.0, 0.5)
-    assert (effusion.num_positive, effusion.num_known) == (2, 3)
-    assert "| Effusion | 1.000 | 0.500 |" in as_markdown(rows)
-    assert rows[-1].label == "findings, mean"
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    evaluate(Sets(read_set(folders["generated"]), read_set(folders["reference"])), tools)
 
 
-def test_copies_are_flagged_and_strangers_are_not() -> None:
-    random = np.random.default_rng(0)
-    training, held_out = (random.integers(0, 256, (40, 64, 64), np.uint8) for _ in range(2))
-    copies = np.clip(training[:5].astype(int) + random.integers(-6, 7, (5, 64, 64)), 0, 255).astype(np.uint8)
-    strangers = random.integers(0, 256, (5, 64, 64), np.uint8)
-    figures, distances, indices = check_copies(np.concatenate([copies, strangers]), training, held_out)
-    assert indices[:5].tolist() == [0, 1, 2, 3, 4]
-    assert figures.ratio_share == 0.5
-    assert figures.flagged_share >= 0.5
-    assert distances[:5].max() < distances[5:].min()
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda some: {"reference": some["generated"]}, "are in the reference too"),
+        (lambda some: {"training": some["reference"]}, "both in training and in the reference"),
+        (lambda some: {"generated": some["few"]}, "the generated side needs 20"),
+        (lambda some: {"reference": some["few"]}, "the reference side needs 40"),
+        (lambda some: {"training": some["same patients"]}, "30 patients are both in training and in the reference"),
+    ],
+)
+def test_comparisons_that_mean_nothing_are_refused(
+    change: Callable[[dict[str, Path]], dict[str, Path]], message: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    given = folders | {"few": generated_folder(tmp_path / "few", 5)}
+    other = real_folder(tmp_path / "other", 30, first=500)
+    table = other / "metadata.csv"
+    table.write_text(re.sub(r",5(\d\d)$", lambda match: f",{int(match[1])}", table.read_text(), flags=re.MULTILINE))
+    given["same patients"] = other
+    chosen = {name: given[name] for name in ("generated", "reference", "training")} | change(given)
+    with pytest.raises(DataError, match=message):
+        check_sets(Sets(**{name: read_set(folder) for name, folder in chosen.items()}))
 
 
-def test_nearest_ignores_brightness() -> None:
-    from cxr.evaluate.memorisation import describe
-
-    image = np.random.default_rng(1).integers(0, 120, (1, 64, 64), np.uint8)
-    distances, _ = nearest(describe(image + np.uint8(90)), describe(np.concatenate([image, 255 - image])))
-    assert distances[0, 0] == pytest.approx(0, abs=2e-3)
-    assert distances[0, 1] == pytest.approx(2, abs=2e-3)
-
-
-def test_the_commands_write_figures_and_pictures(tmp_path: Path, tiny_model: LoadedModel, real: Path) -> None:
-    random = np.random.default_rng(2)
-    generated = write_images(tmp_path / "g", tiny_model, list(random.integers(0, 256, (3, 64, 64), np.uint8)))
-    data = ["--data", str(real), "--validation-share", "0.5", "--generated", str(generated)]
-    judge_dir = tmp_path / "judge"
-    assert main(["train", "judge", "--data", str(real), "--out", str(judge_dir), "--steps", "1"]) == 0
-    weights = str(judge_dir / "judge.safetensors")
-    assert main(["evaluate", "fidelity", *data, "--judge", weights, "--output", str(tmp_path / "f.json")]) == 0
-    rows = json.loads((tmp_path / "f.json").read_text())
-    assert {row["label"] for row in rows} >= {"PA", "male", "Effusion", "age_mae"}
-    assert (tmp_path / "f.md").read_text().startswith("| label |")
-    sheet = tmp_path / "pairs.png"
-    assert main(["evaluate", "copies", *data, "--output", str(tmp_path / "c.json"), "--sheet", str(sheet)]) == 0
-    assert json.loads((tmp_path / "c.json").read_text())["num_generated"] == 3
-    with Image.open(sheet) as picture:
-        assert picture.mode == "L"
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--generated", "gone", "--reference", "{reference}"], "is not a folder"),
+        (["--generated", "{generated}", "--reference", "{generated}"], "in the reference too"),
+        (["--generated", "{generated}", "--reference", "{reference}", "--extractor", "vgg"], "is not one of small"),
+        (["--generated", "{generated}", "--reference", "{reference}", "--extractor", "rad-dino"], "346 MB, MIT"),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(
+    arguments: list[str],
+    message: str,
+    folders: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXR_EXTRACTORS", str(tmp_path / "none"))
+    filled = [argument.format(**folders) for argument in arguments]
+    output = tmp_path / "report"
+    assert main(["evaluate", *filled, "--output", str(output), "--no-cache"]) == 2
+    assert message in capsys.readouterr().err
+    assert not output.exists()
 
 
-def test_a_foreign_judge_and_an_empty_folder_are_refused(tmp_path: Path, real: Path) -> None:
-    (tmp_path / "judge.safetensors").write_bytes(b"none")
-    with pytest.raises(DataError, match="is not a judge"):
-        load_judge(tmp_path / "judge.safetensors")
-    with pytest.raises(DataError, match="holds no images"):
-        measure_fidelity(JudgeNetwork(), tmp_path / "empty", None, read_folders([real]))
-
-
-def test_the_judge_sees_every_image_at_its_own_size() -> None:
-    assert judging.reduced(np.full((256, 256), 77, np.uint8)).tolist() == np.full((128, 128), 77).tolist()
+def test_the_shipped_networks_measure_a_folder(folders: dict[str, Path], tmp_path: Path) -> None:
+    arguments = [part for name in ("generated", "reference") for part in (f"--{name}", str(folders[name]))]
+    assert main(["evaluate", *arguments, "--output", str(tmp_path / "r"), "--cache", str(tmp_path / "cache")]) == 0
+    figures = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert [entry["extractor"]["name"] for entry in figures["distances"]] == ["small", "residual"]
+    assert [judge["name"] for judge in figures["fidelity"]["judges"]] == ["dense", "residual"]

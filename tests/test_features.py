@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.errors import DataError
-from cxr.evaluate.cache import FeatureCache, hash_files
-from cxr.evaluate.extract import Extractor, extract
-from cxr.evaluate.images import find_images, fit_square, read_squares
+from cxr.evaluate.extractors.cache import FeatureCache, hash_files
+from cxr.evaluate.extractors.extract import Extractor, extract
+from cxr.evaluate.extractors.images import find_images, fit_square, read_squares
 
 
 @pytest.fixture

@@ -113,8 +113,27 @@ def test_each_value_of_the_request_reaches_the_image(tiny_model: LoadedModel) ->
         {"num_inference_steps": 4},
         {"guidance_scale": 5.0},
         {"adapter_weight": 0.5},
+        {"guidance_stop": 0.5},
     ]
     assert len({pixels_of(tiny_model, **change).tobytes() for change in changes}) == len(changes)
+
+
+def test_guidance_that_never_begins_is_no_guidance(tiny_model: LoadedModel) -> None:
+    never = pixels_of(tiny_model, guidance_scale=5.0, guidance_stop=0.0)
+    assert np.array_equal(never, pixels_of(tiny_model, guidance_scale=1.0))
+
+
+def test_guidance_ends_after_its_share_of_the_steps(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, forward = [], tiny_model.pipeline.unet.forward
+
+    def watch(sample: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        sizes.append(len(sample))
+        return forward(sample, *rest, **options)
+
+    monkeypatch.setattr(tiny_model.pipeline.unet, "forward", watch)
+    (image,) = images_of(dataclasses.replace(REQUEST, num_inference_steps=5, guidance_stop=0.5), tiny_model)
+    assert sizes == [2, 2, 2, 1, 1]
+    assert image.recipe.guidance_stop == 0.5
 
 
 def test_adapter_weight_zero_is_the_base_model_exactly(tiny_model: LoadedModel, tiny_base_model: LoadedModel) -> None:

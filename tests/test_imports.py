@@ -21,6 +21,7 @@ LAYERS = [
     "lora_file",
     "adapters",
     "data",
+    "split",
     "devices",
     "model_files",
     "attach",

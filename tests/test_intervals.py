@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cxr.evaluate.intervals import bootstrap, wilson
+from cxr.evaluate.metrics.intervals import bootstrap, wilson
 
 
 def mean_of(values: np.ndarray, rows: np.ndarray) -> float:

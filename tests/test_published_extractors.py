@@ -13,8 +13,8 @@ from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
 from cxr.errors import DataError
-from cxr.evaluate.extract import embed
 from cxr.evaluate.extractors.densenet import DenseNetFeatures
+from cxr.evaluate.extractors.extract import embed
 from cxr.evaluate.extractors.inception import InceptionFeatures
 from cxr.evaluate.extractors.published import PUBLISHED, load_published
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cxr.errors import DataError
-from cxr.evaluate.similarity import measure_similarity
+from cxr.evaluate.metrics.similarity import measure_similarity
 
 
 def noisy_copies(strength: float, count: int = 3, side: int = 176) -> np.ndarray:

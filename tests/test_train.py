@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors import safe_open
 from safetensors.torch import load_file
 from test_data import make_folder
 from torch import Tensor
@@ -58,7 +59,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def run(stage: str, data: list[Path], out: Path, *options: str) -> int:
     folders = [part for folder in data for part in ("--data", str(folder))]
     shared = ["--batch-size", "2", "--decay-share", "0.5", *options]
-    shared += ["--validation-share", "0.5"] if data else []
+    shared += ["--validation-share", "0.5", "--judging-share", "0"] if data else []
     return main(["train", stage, *folders, "--out", str(out), *shared])
 
 
@@ -96,6 +97,14 @@ def test_the_log_tells_samples_loss_speed_and_held_out_figures(trained: Path) ->
     assert validation["samples"] == 4
     assert {"validation_psnr_128", "validation_psnr_256", "validation_detail_ratio"} <= set(validation)
     assert rows_of(trained / "base_run")[-1]["validation_loss"] > 0
+
+
+def test_the_lora_tells_whether_it_copies(trained: Path) -> None:
+    with safe_open(trained / "lora_run" / "adapter" / "pytorch_lora_weights.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert "lora_adapter_metadata" in metadata
+    told = json.loads(metadata["copy_check"])
+    assert set(told) in ({"not_checked"}, {"num_images", "num_training", "near_exact", "spaces"})
 
 
 def test_the_lora_leaves_the_base_alone_and_has_learnt_something(trained: Path) -> None:

@@ -1,74 +1,165 @@
-"""The ``evaluate`` subcommand: which options there are and what they start."""
+"""The ``evaluate``, ``report`` and ``sweep`` commands: which options there are and what they start."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.errors import OutputError
+from cxr.messages import say
+from cxr.split import JUDGING_SHARE, VALIDATION_SHARE
 
 if TYPE_CHECKING:
-    from cxr.data import Split
+    from cxr.evaluate.comparison import Sets
+
+EVALUATE = """\
+Measure a folder of generated images against a folder of real ones, without network.
+
+Writes REPORT/report.html, report.md and report.json: distances, diversity, prompt fidelity, copies and
+failures, each with the number of images, an interval, and rows to compare with. What the folders do
+not allow is left out, and the report says so.
+"""
+EVALUATE_EPILOG = """\
+folders:
+  Images of any size, and a metadata.csv or metadata.jsonl. Real images: file_name, findings, age, sex,
+  view, patient_id. Generated images: file_name and prompt (or text); what `generate` wrote is right.
+
+extractors:
+  small, residual, dense
+             this project's own, always there; the first two are used unless others are named
+  rad-dino, inception, xrv
+             published by others; named without being in place they say what to put where
+"""
+REPORT = """\
+Make a model's own report again: make the images from the fixed prompts, then measure them against patients
+that neither the model nor the judges have seen. Images that are in WORK already are not made again.
+"""
+SWEEP = """\
+Try settings side by side: guidance, where it ends, steps, weight of the LoRA. Measured by the extractor small
+beside training patients, so that neither the judges nor the reference of a report choose anything.
+"""
+DEFAULT_EXTRACTORS = ("small", "residual")  # never one alone: what only one extractor finds is doubtful
+SHARES = {"validation": VALIDATION_SHARE, "judging": JUDGING_SHARE}
 
 
-def add_evaluate_parser(subparsers: Any) -> None:
-    """Add ``evaluate fidelity|copies``; the parsed arguments carry ``run``, called with them."""
-    parser = subparsers.add_parser("evaluate", help="measure generated images", description="Measure generated images.")
-    measures = parser.add_subparsers(required=True, metavar="fidelity|copies")
-    fidelity = _add(measures, "fidelity", "do the images show what their prompts asked for?", _fidelity)
-    fidelity.add_argument("--judge", type=Path, required=True, metavar="FILE", help="what 'train judge' wrote")
-    fidelity.add_argument("--baseline", type=Path, metavar="DIR", help="the same prompts and seeds, made otherwise")
-    copies = _add(measures, "copies", "are images copies of training images?", _copies)
-    copies.add_argument("--sheet", type=Path, metavar="FILE.png", help="picture of the closest pairs")
-
-
-def _add(measures: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = measures.add_parser(name, help=text, description=text.capitalize())
-    parser.add_argument("--generated", type=Path, required=True, metavar="DIR", help="what 'generate' wrote")
-    parser.add_argument(
-        "--data", type=Path, action="append", required=True, metavar="DIR", help="the training folder; may be repeated"
+def add_evaluate_parsers(subparsers: Any) -> None:
+    """Add ``evaluate``, ``report`` and ``sweep``; the parsed arguments carry ``run``, called with them."""
+    raw = argparse.RawDescriptionHelpFormatter
+    evaluate = subparsers.add_parser(
+        "evaluate", help="measure generated images", description=EVALUATE, epilog=EVALUATE_EPILOG, formatter_class=raw
     )
-    parser.add_argument("--validation-share", type=float, default=0.05, help="patients held out (default %(default)s)")
-    parser.add_argument("--judging-share", type=float, default=0.0, help="patients of judges (default %(default)s)")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="where to write the figures")
-    parser.set_defaults(run=run)
-    return parser
+    for name, text in (("generated", "images in question"), ("reference", "real images the generator has not seen")):
+        evaluate.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
+    for name, text in (
+        ("baseline", "the same prompts, made without LoRA"),
+        ("prompted", "images for prompt fidelity (default: the generated ones)"),
+        ("prompted-baseline", "the same prompts, made without LoRA"),
+        ("diversity", "several images of each prompt (default: the generated ones)"),
+        ("training", "real images the generator has learnt from; needed to look for copies"),
+        ("control", "images of a LoRA over-trained on purpose, which the copy check must flag"),
+    ):
+        evaluate.add_argument(f"--{name}", type=Path, metavar="DIR", help=text)
+    _add_common(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+    report = subparsers.add_parser("report", help="make a model's own report again", description=REPORT)
+    _add_model_and_data(report)
+    report.add_argument("--control", type=Path, metavar="DIR", help="images of a LoRA over-trained on purpose")
+    _add_common(report)
+    report.set_defaults(run=_report)
+    _add_sweep(subparsers)
 
 
-def _fidelity(arguments: argparse.Namespace) -> int:
-    from cxr.evaluate.fidelity import as_markdown, measure_fidelity
-    from cxr.evaluate.judge import load_judge
+def _add_sweep(subparsers: Any) -> None:
+    sweep = subparsers.add_parser("sweep", help="try settings side by side", description=SWEEP)
+    _add_model_and_data(sweep)
+    sweep.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="where to write the figures")
+    sweep.set_defaults(run=_sweep)
 
-    held_out = _split(arguments).held_out
-    rows = measure_fidelity(load_judge(arguments.judge), arguments.generated, arguments.baseline, held_out)
-    _write(arguments.output, json.dumps([asdict(row) for row in rows], indent=2))
-    _write(arguments.output.with_suffix(".md"), as_markdown(rows))
+
+def _add_model_and_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of real images; may be repeated",
+    )
+    for name, share in SHARES.items():
+        parser.add_argument(f"--{name}-share", type=float, default=share, help="of the patients (default %(default)s)")
+    parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for the images")
+    parser.add_argument("--model", default="embedded", help="model to measure (default %(default)s)")
+    parser.add_argument("--adapter", default="default", help="its LoRA (default: the model's own)")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="REPORT", help="folder for the report")
+    parser.add_argument(
+        "--extractor",
+        action="append",
+        metavar="NAME",
+        help="see below; may be repeated",
+    )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where features are kept (default: the user's cache)")
+    parser.add_argument("--no-cache", action="store_true", help="keep no features")
+    parser.add_argument("--sensitivity", action="store_true", help="also degrade real images step by step")
+    parser.add_argument("--utility", action="store_true", help="also train classifiers on the images; takes minutes")
+    parser.add_argument("--sweep", type=Path, metavar="FILE.json", help="what 'sweep' wrote, to show with it")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from cxr.evaluate.comparison import Sets
+    from cxr.evaluate.sets import read_set
+
+    names = (
+        *("generated", "reference", "baseline", "prompted", "prompted_baseline"),
+        *("diversity", "training", "control"),
+    )
+    folders = {name: getattr(arguments, name) for name in names}
+    return _measure(Sets(**{name: folder and read_set(folder) for name, folder in folders.items()}), arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from cxr.data import read_folders
+    from cxr.evaluate.shipped import Model, make_sets
+    from cxr.split import split_by_patient
+
+    split = split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
+    model = Model(arguments.model, arguments.adapter)
+    return _measure(make_sets(model, split, arguments.work, arguments.control, _say), arguments)
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from cxr.data import read_folders
+    from cxr.evaluate.pages.write import write_json
+    from cxr.evaluate.shipped import Model
+    from cxr.evaluate.sweep import GRID, run_sweep
+    from cxr.split import split_by_patient
+
+    split = split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
+    result = run_sweep(Model(arguments.model, arguments.adapter), split.training, arguments.work, GRID, _say)
+    write_json(result, arguments.output)
     return 0
 
 
-def _copies(arguments: argparse.Namespace) -> int:
-    from cxr.evaluate.memorisation import closest_pairs_sheet, measure_copies
+def _measure(sets: Sets, arguments: argparse.Namespace) -> int:
+    from cxr.evaluate.extractors.cache import default_folder
+    from cxr.evaluate.extractors.registry import load_extractors
+    from cxr.evaluate.judges.shipped import JUDGES, load_shipped
+    from cxr.evaluate.pages.write import write_report
+    from cxr.evaluate.run import Options, Tools, evaluate
 
-    split = _split(arguments)
-    figures, pairs = measure_copies(arguments.generated, split.training, split.held_out)
-    _write(arguments.output, json.dumps(asdict(figures), indent=2))
-    if arguments.sheet:
-        closest_pairs_sheet(pairs, arguments.sheet)
+    cache = None if arguments.no_cache else arguments.cache or default_folder()
+    judges = {name: load_shipped(name) for name in JUDGES}
+    tools = Tools(load_extractors(arguments.extractor or DEFAULT_EXTRACTORS), judges, cache, _say)
+    options = Options(arguments.sensitivity, arguments.utility, arguments.sweep)
+    outcome = evaluate(sets, tools, options)
+    for path in write_report(outcome.report, arguments.output, outcome.pictures):
+        if path.name.startswith("report"):
+            say(sys.stdout, str(path))
     return 0
 
 
-def _split(arguments: argparse.Namespace) -> Split:
-    from cxr.data import read_folders, split_by_patient
-
-    return split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.rstrip() + "\n")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+def _say(line: str) -> None:
+    say(sys.stderr, line)

@@ -57,11 +57,27 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, *, notice: str = SYNTHET
     """Draw rows of images with their labels and write them as one PNG.
 
     Args:
-        rows: at least one, each with at least one image; all images have the same size.
+        rows: as `draw_sheet`.
         path: the PNG to write.
         notice: the last line of the sheet.
     Raises:
         OutputError: the file cannot be written.
+    """
+    sheet = Image.fromarray(draw_sheet(rows, notice=notice))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, optimize=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def draw_sheet(rows: Sequence[SheetRow], *, notice: str = SYNTHETIC_NOTICE) -> NDArray[np.uint8]:
+    """Rows of images with their labels as one picture [H, W] uint8.
+
+    Args:
+        rows: at least one, each with at least one image; all images have the same size.
+        notice: the last line of the sheet.
     """
     height, width = rows[0].images[0].shape
     columns = max(len(row.images) for row in rows)
@@ -76,9 +92,4 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, *, notice: str = SYNTHET
         for column, image in enumerate(row.images):
             sheet.paste(Image.fromarray(image), (MARGIN + column * (width + MARGIN), top + LABEL_HEIGHT))
     draw.text((MARGIN, len(rows) * row_height + 4), notice, fill=WHITE, font=font)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, optimize=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    return path
+    return np.asarray(sheet)

@@ -20,7 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.data import Radiograph
 from cxr.errors import DataError
-from cxr.evaluate.judge import LABELS, targets_of
+from cxr.evaluate.judges.labels import LABELS, scaled_targets
 from cxr.train.architecture import build_scheduler, build_unet
 from cxr.train.captions import caption
 from cxr.train.guide import load_guide, signal_and_noise, velocity_shift
@@ -126,7 +126,7 @@ class DiffusionTask:
         """What the guide adds to the velocity for what the captions say; zeros without a guide."""
         if self.guide is None:
             return torch.zeros_like(draw.velocity)
-        labels = targets_of([labels_of(text) for text in captions]).to(self.device)
+        labels = torch.from_numpy(scaled_targets([labels_of(text) for text in captions])).to(self.device)
         labels[:, [(*LABELS, "age").index(name) for name in self.unguided]] = torch.nan
         shift = velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
         return self.guide_weight * shift

@@ -6,7 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cxr.split import JUDGING_SHARE, VALIDATION_SHARE
+
 if TYPE_CHECKING:
+    from cxr.data import Radiograph
+    from cxr.split import Split
     from cxr.train.loop import Task
     from cxr.train.setup import Setup
 
@@ -24,9 +28,11 @@ STAGES = {
     "guide": _Stage("3. reads labels off noisy latents, to show the UNet what they change", 1_200, 32, 1e-3),
     "base": _Stage("4. the UNet: anatomy, view, sex and age, without findings", 8_000, 32, 5e-4),
     "lora": _Stage("5. the findings, on top of a trained base", 2_000, 32, 5e-4),
-    "judge": _Stage("apart: reads the labels off real images, to measure prompt fidelity", 2_500, 32, 1e-3),
+    "judge": _Stage("apart: reads the labels off real images, to measure prompt fidelity", 3_000, 32, 1e-3),
 }
 
+THRESHOLD_SHARE = 0.15  # of the judges' patients: what they do not learn from, but set their thresholds on
+NETWORKS = ("residual", "dense")  # named here as well, so that help comes without torch
 GUIDE_WEIGHTS = {"base": 0.5, "lora": 6.0}  # what the shipped weights were finished with
 
 
@@ -43,6 +49,10 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
             _add_data_options(stage)
         if name in ("base", "lora"):
             _add_diffusion_options(stage, name)
+        if name == "judge":
+            stage.add_argument(
+                "--network", choices=NETWORKS, default=NETWORKS[0], help="architecture (default residual)"
+            )
         if name == "autoencoder":
             _add_autoencoder_options(stage)
         stage.set_defaults(run=run_train)
@@ -52,7 +62,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     """Run one stage; torch is imported only now."""
     import torch
 
-    from cxr.data import Split, read_folders, split_by_patient
+    from cxr.data import read_folders
+    from cxr.split import Split, split_by_patient
     from cxr.train import loop
     from cxr.train.processes import shared_state
     from cxr.train.setup import Setup
@@ -73,11 +84,31 @@ def run_train(arguments: argparse.Namespace) -> int:
     if "data" in arguments:
         shares = (arguments.validation_share, arguments.judging_share)
         split = split_by_patient(read_folders(arguments.data), *shares)
-    training = split.judging if arguments.stage == "judge" and arguments.judging_share else split.training
-    task = _build_task(arguments, Setup(training, split.held_out, settings, device))
+    unseen = split.held_out
+    if arguments.stage == "judge" and arguments.judging_share:
+        # What is held out from everybody stays out: thresholds come from patients of the judges' own.
+        split = split_by_patient(split.judging, THRESHOLD_SHARE, purpose="threshold")
+    task = _build_task(arguments, Setup(split.training, split.held_out, settings, device))
     loop.train(task, settings, arguments.out, device)
+    if shared_state().is_main_process:
+        _measure_result(arguments, split, unseen)
     shared_state().destroy_process_group()
     return 0
+
+
+def _measure_result(arguments: argparse.Namespace, split: Split, unseen: list[Radiograph]) -> None:
+    """What is to be known of a trained network before anyone uses it."""
+    if arguments.stage == "judge" and unseen is not split.held_out:
+        from cxr.evaluate.judges.judge import load_judge
+        from cxr.evaluate.pages.write import write_json
+        from cxr.evaluate.reliability import measure_reliability
+
+        figures = measure_reliability(load_judge(arguments.out / "judge.safetensors"), unseen)
+        write_json(figures, arguments.out / "reliability.json")
+    if arguments.stage == "lora":
+        from cxr.train.copy_check import check_lora
+
+        check_lora(arguments.out / "adapter", arguments.model / "model", split.training, split.held_out)
 
 
 def _add_loop_options(stage: argparse.ArgumentParser, defaults: _Stage) -> None:
@@ -97,12 +128,14 @@ def _add_loop_options(stage: argparse.ArgumentParser, defaults: _Stage) -> None:
 
 def _add_data_options(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--data", type=Path, action="append", required=True, metavar="DIR", help="folder of images")
-    stage.add_argument("--validation-share", type=float, default=0.05, help="patients held out (default %(default)s)")
+    stage.add_argument(
+        "--validation-share", type=float, default=VALIDATION_SHARE, help="patients held out (default %(default)s)"
+    )
     stage.add_argument(
         "--judging-share",
         type=float,
-        default=0.0,
-        help="patients that only judges learn from (default %(default)s: they share the training ones)",
+        default=JUDGING_SHARE,
+        help="patients that only judges learn from (default %(default)s; at 0 they share the training ones)",
     )
 
 
@@ -149,7 +182,7 @@ def _build_task(arguments: argparse.Namespace, setup: Setup) -> Task:
     if arguments.stage == "judge":
         from cxr.train.judge import JudgeTask
 
-        return JudgeTask(setup)
+        return JudgeTask(setup, arguments.network)
     guidance = {"guide_path": arguments.guide, "guide_weight": arguments.guide_weight}
     if arguments.stage == "lora":
         from cxr.train.lora import LoraTask

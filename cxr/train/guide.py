@@ -12,11 +12,16 @@ import math
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.evaluate.judge import AGE_SCALE, LABELS, auroc, judged_pixels, read_weights, targets_of
+from cxr.errors import DataError
+from cxr.evaluate.extractors.images import read_squares
+from cxr.evaluate.judges.labels import AGE_SCALE, LABELS, scaled_targets
+from cxr.evaluate.judges.networks import SIZE
+from cxr.evaluate.metrics.agreement import auroc
 from cxr.pixels import from_uint8
 from cxr.train.architecture import LATENT_CHANNELS, build_scheduler
 from cxr.train.judge import jitter
@@ -82,9 +87,10 @@ class GuideTask:
         self.network = GuideNetwork().to(self.device)
         self.trained: nn.Module = self.network
         self.alphas_cumprod = build_scheduler().alphas_cumprod.float()
-        self.pixels, self.targets = judged_pixels(setup.training), targets_of(setup.training)
-        self.validation_pixels = judged_pixels(setup.validation)
-        self.validation_targets = targets_of(setup.validation)
+        self.pixels = read_squares([record.path for record in setup.training], SIZE)
+        self.targets = torch.from_numpy(scaled_targets(setup.training))
+        self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
+        self.validation_targets = torch.from_numpy(scaled_targets(setup.validation))
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
@@ -133,7 +139,7 @@ def log_likelihood(read: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         read: [B, 19], from `GuideNetwork`.
-        targets: [B, 18], as `cxr.evaluate.judge.targets_of` gives them; NaN is unknown.
+        targets: [B, 18], as `cxr.evaluate.judges.labels.scaled_targets` gives them; NaN is unknown.
     Returns:
         [B] float32, a sum over the known labels and the age.
     """
@@ -177,7 +183,12 @@ def load_guide(path: Path) -> GuideNetwork:
     Raises:
         DataError: the file is missing or is no guide.
     """
-    return read_weights(GuideNetwork(), path, "guide").requires_grad_(False)
+    network = GuideNetwork()
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(f"{path} is not a guide that python -m cxr train guide wrote") from error
+    return network.eval().requires_grad_(False)
 
 
 def signal_and_noise(alphas_cumprod: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
-"""Train the judge: a network that reads view, sex, age and findings off real radiographs.
+"""Train a judge: a network that reads view, sex, age and findings off real radiographs.
 
 It sees real images only and never chooses, filters or guides what is generated.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +14,51 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.evaluate.judge import AGE_SCALE, JudgeNetwork, judge, judged_pixels, reliability, targets_of
+from cxr.evaluate.extractors.images import read_squares
+from cxr.evaluate.judges.judge import read_labels, reliability
+from cxr.evaluate.judges.labels import (
+    AGE_SCALE,
+    ATTRIBUTES,
+    attribute_scores,
+    attribute_targets,
+    scaled_targets,
+    targets_of,
+)
+from cxr.evaluate.judges.networks import NETWORKS, SIZE
+from cxr.evaluate.metrics.agreement import youden_threshold
 from cxr.pixels import from_uint8
 from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
 
+SOFTEST = 1.2  # pixels of 128, deviation of the blur
+
 
 class JudgeTask:
-    """Cross-entropy over the known labels and L1 over the known ages; unknown cells count nothing."""
+    """Cross-entropy over the known labels and L1 over the known ages; unknown cells count nothing.
 
-    def __init__(self, setup: Setup) -> None:
+    Args:
+        setup: what to learn from; thresholds are set on its validation images.
+        network: a key of `NETWORKS`.
+    """
+
+    def __init__(self, setup: Setup, network: str) -> None:
         self.settings, self.device = setup.settings, setup.device
         torch.manual_seed(self.settings.seed)  # initial weights only
-        self.network = JudgeNetwork().to(self.device)
+        self.name = network
+        self.network = NETWORKS[network]().to(self.device)
         self.trained: nn.Module = self.network
-        self.pixels, self.targets = judged_pixels(setup.training), targets_of(setup.training)
-        self.validation_pixels = judged_pixels(setup.validation)
+        self.pixels = read_squares([record.path for record in setup.training], SIZE)
+        self.targets = torch.from_numpy(scaled_targets(setup.training))
+        self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = targets_of(setup.validation)
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
         indices = torch.randint(len(self.pixels), (self.settings.batch_size,), generator=generator)
-        images = jitter(from_uint8(self.pixels[indices.numpy()]), generator).to(self.device)
-        output, target = self.network(images).float(), self.targets[indices].to(self.device)
+        images = from_uint8(self.pixels[indices.numpy()])
+        images = degrade(jitter(images, generator), generator).to(self.device)
+        output = self.network(images).float()
+        target = self.targets[indices].to(self.device)
         known = ~target.isnan()
         labels, ages = known[:, :-1], known[:, -1]
         cross_entropy = functional.binary_cross_entropy_with_logits(output[:, :-1][labels], target[:, :-1][labels])
@@ -46,14 +69,33 @@ class JudgeTask:
         """AUROC of each label and the mean absolute error of the age, on held-out patients."""
         if not len(self.validation_pixels):
             return {}
-        figures = reliability(judge(self.network, self.validation_pixels, self.device), self.validation_targets.numpy())
+        figures = reliability(self._read_validation(), self.validation_targets)
         return {name: value for name, value in figures.items() if np.isfinite(value)}
 
     def export(self, out_dir: Path) -> None:
-        save_file(
-            {name: value.contiguous() for name, value in self.network.state_dict().items()},
-            out_dir / "judge.safetensors",
-        )
+        """Write the weights with the thresholds that are best on the validation images, from now on fixed."""
+        facts = {
+            "network": self.name,
+            "num_training": len(self.pixels),
+            "num_validation": len(self.validation_pixels),
+            "thresholds": self._thresholds(),
+        }
+        weights = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
+        save_file(weights, out_dir / "judge.safetensors", {"judge": json.dumps(facts, sort_keys=True)})
+
+    def _thresholds(self) -> list[float | None]:
+        if not len(self.validation_pixels):
+            return [None] * len(ATTRIBUTES)
+        scores, targets = attribute_scores(self._read_validation()), attribute_targets(self.validation_targets)
+        known = ~np.isnan(targets)
+        values = (youden_threshold(scores[known[:, k], k], targets[known[:, k], k] > 0) for k in range(len(ATTRIBUTES)))
+        return [value if np.isfinite(value) else None for value in values]
+
+    def _read_validation(self) -> np.ndarray:
+        self.network.eval()
+        scores = read_labels(self.network, self.validation_pixels, self.device)
+        self.network.train()
+        return scores
 
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -67,3 +109,24 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     gain, offset = 1 + draw[:, 4, None, None, None] * 0.2, draw[:, 5, None, None, None] * 0.1
     return (moved * gain + offset).clamp(-1, 1)
+
+
+def degrade(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Soften, roughen and cover parts of images, so that fine texture alone decides nothing.
+
+    Generated images are softer than real ones; a judge that read texture would misread them.
+    """
+    count, side = len(images), images.shape[-1]
+    draw = torch.rand(count, 5, generator=generator)
+    place = torch.arange(-3, 4).float()
+    kernel = torch.exp(-0.5 * (place / (draw[:, :1] * SOFTEST).clamp(min=0.1)).square())
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    padded = functional.pad(images.transpose(0, 1), (3, 3, 3, 3), mode="replicate")
+    soft = functional.conv2d(padded, kernel[:, None, :, None], groups=count)
+    soft = functional.conv2d(soft, kernel[:, None, None, :], groups=count).transpose(0, 1)
+    noise = torch.randn(images.shape, generator=generator) * draw[:, 1, None, None, None] * 0.06
+    size = side * (0.1 + 0.2 * draw[:, 2, None])
+    rows = (torch.arange(side) - draw[:, 3, None] * side).abs() < size / 2
+    columns = (torch.arange(side) - draw[:, 4, None] * side).abs() < size / 2
+    covered = rows[:, None, :, None] & columns[:, None, None, :]
+    return (soft + noise).masked_fill(covered, 0.0).clamp(-1, 1)

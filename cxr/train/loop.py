@@ -162,8 +162,11 @@ def _optimise(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate_at(step, settings)
     processes = shared_state()
-    with autocast(device):
-        losses = task.loss(step * processes.num_processes + processes.process_index, step / settings.steps)
+    batch = step * processes.num_processes + processes.process_index
+    # Dropout draws from torch's own random source: set by the step, a run that was cut goes on as if it had not been.
+    with autocast(device), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(settings.seed * 1_000_003 + batch)
+        losses = task.loss(batch, step / settings.steps)
     losses["loss"].backward()
     average_gradients(parameters)
     norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)

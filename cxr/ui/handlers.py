@@ -14,6 +14,7 @@ from cxr.schema import GenerationRequest
 from cxr.ui import status
 from cxr.ui.examples import Example
 from cxr.ui.jobs import Job, ModelChoice, load_model_for, run_job
+from cxr.ui.receipt import describe_receipts
 from cxr.ui.threads import iterate_in_thread, watch_client
 from cxr.ui.view import JobView, gallery_items, grid_shape
 
@@ -69,7 +70,7 @@ class Handlers:
         """Check what was typed and get the page ready; a mistake is said before anything on the page changes.
 
         Returns:
-            Values for (job, seed, status, gallery, ZIP button, facts, generate button, stop button).
+            Values for (job, seed, status, gallery, ZIP button, facts, generate button, stop button, receipt).
         """
         if randomise:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
@@ -82,7 +83,8 @@ class Handlers:
         gallery = gr.Gallery(value=None, columns=columns, rows=rows, selected_index=None)
         idle_zip = gr.DownloadButton(value=None, interactive=False)
         buttons = gr.Button(interactive=False), gr.Button(interactive=True)
-        return Job(request), request.seed, waiting, gallery, idle_zip, None, *buttons
+        no_receipt = gr.HTML("", visible=False)
+        return Job(request), request.seed, waiting, gallery, idle_zip, None, *buttons, no_receipt
 
     def run(self, job: Job) -> Generator[tuple[Any, ...], None, None]:
         """Make the images of a job and show them as they form.
@@ -99,6 +101,7 @@ class Handlers:
         try:
             with contextlib.closing(run_job(job.request, self.choice, job.stop)) as states:
                 for state in states:
+                    job.last_state = state
                     yield view.show(state)
         except CxrError as error:
             yield status.panel(FAILED, tone="bad", notes=[str(error)]), *(gr.skip(),) * 4
@@ -122,17 +125,19 @@ class Handlers:
         return status.panel("Stopped before it began"), gr.Button(interactive=True), gr.Button(interactive=False)
 
     def settle(self, job: Job | None) -> tuple[Any, ...]:
-        """Give the buttons back when a job is over, and say so if it never ran or broke.
+        """Give the buttons back when a job is over, show its receipt, and say so if it never ran or broke.
 
         Returns:
-            Values for (status, generate button, stop button).
+            Values for (status, generate button, stop button, receipt).
         """
         panel: Any = gr.skip()
         if job is not None and job.crashed:
             panel = status.panel(FAILED, tone="bad", notes=[CRASHED])
         elif job is not None and not job.started and not job.stop.is_set():
             panel = status.panel("The model is busy", tone="bad", notes=[BUSY])
-        return panel, gr.Button(interactive=True), gr.Button(interactive=False)
+        text = describe_receipts(job.last_state) if job is not None and job.last_state else ""
+        receipt = gr.HTML(text, visible=True) if text else gr.skip()
+        return panel, gr.Button(interactive=True), gr.Button(interactive=False), receipt
 
     def fill_from_example(self, event: gr.SelectData) -> tuple[Any, ...]:
         """Fill the whole form with the recipe of the picture that was clicked."""

@@ -23,9 +23,11 @@ from cxr.schema import (
     ModelInfo,
     StepProgress,
 )
+from cxr.ui.receipt import read_receipts
 from cxr.ui.spaces_gpu import on_gpu
 
 if TYPE_CHECKING:
+    from cxr.evaluate.receipt import Receipt
     from cxr.models import LoadedModel
 
 PREVIEW_EVERY = 2  # denoising steps
@@ -46,7 +48,8 @@ class JobState:
     """What is known about one request so far.
 
     ``elapsed_s`` counts from the moment the model was ready. ``folder`` is the job's own temporary folder, and
-    ``archive`` the ZIP in it, there once the job has ended.
+    ``archive`` the ZIP in it, there once the job has ended. So are ``receipts``, one for each image, or none if this
+    installation has no judge.
     """
 
     request: GenerationRequest
@@ -58,6 +61,7 @@ class JobState:
     info: ModelInfo | None = None
     folder: Path | None = None
     archive: Path | None = None
+    receipts: tuple[Receipt, ...] = ()
     elapsed_s: float = 0.0
 
     @property
@@ -68,6 +72,7 @@ class JobState:
     @property
     def facts(self) -> dict[str, Any]:
         """The part of the result that is not a picture, for programs."""
+        receipt = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
         return {
             "seeds": [file.metadata["seed"] for file in self.images],
             "seconds": round(self.elapsed_s, 3),
@@ -81,7 +86,7 @@ class JobState:
             "notes": list(self.notes),
             "stopped": self.stage == "stopped",
             "notice": SYNTHETIC_NOTICE,
-        }
+        } | receipt
 
 
 @dataclass
@@ -93,6 +98,7 @@ class Job:
     started: bool = False
     ended: bool = False
     crashed: bool = False
+    last_state: JobState | None = None
 
 
 def load_model_for(choice: ModelChoice) -> LoadedModel:
@@ -131,7 +137,8 @@ def run_job(
     if state.failures and not state.images and not stopped:
         raise GenerationError(f"not one image came out: {state.failures[0].reason}")
     archive = _pack(state, folder)
-    yield replace(state, stage="stopped" if stopped else "finished", progress=None, archive=archive)
+    stage: Stage = "stopped" if stopped else "finished"
+    yield replace(state, stage=stage, progress=None, archive=archive, receipts=read_receipts(state))
 
 
 def new_run_folder() -> Path:

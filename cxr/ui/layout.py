@@ -29,6 +29,7 @@ class Results:
     stop_button: gr.Button
     gallery: gr.Gallery
     zip_button: gr.DownloadButton
+    receipt: gr.HTML
     facts: gr.JSON
 
 
@@ -82,9 +83,10 @@ def _build_results() -> Results:
         elem_id="results",
     )
     zip_button = gr.DownloadButton("Download ZIP", interactive=False, elem_id="zip")
+    receipt = gr.HTML("", visible=False, elem_id="receipt")
     with gr.Accordion("Facts about these images", open=False):
         facts = gr.JSON(label="Facts", show_label=False)
-    return Results(panel, stop_button, gallery, zip_button, facts)
+    return Results(panel, stop_button, gallery, zip_button, receipt, facts)
 
 
 def _build_examples(examples: tuple[Example, ...], handlers: Handlers, form: Form) -> None:
@@ -118,7 +120,7 @@ def _connect(
         [generate_button.click, form.prompt.submit],
         handlers.start,
         inputs=form.everything,
-        outputs=[job, form.seed, *shown, *buttons],
+        outputs=[job, form.seed, *shown, *buttons, results.receipt],
         concurrency_limit=None,
         **PRIVATE,
     )
@@ -132,7 +134,13 @@ def _connect(
         **PRIVATE,
     )
     for over in (ran.success, ran.failure):  # after a failure, gradio 6.31 does not call what .then() was given
-        over(handlers.settle, inputs=job, outputs=[results.status, *buttons], trigger_mode="multiple", **AT_ONCE)
+        over(
+            handlers.settle,
+            inputs=job,
+            outputs=[results.status, *buttons, results.receipt],
+            trigger_mode="multiple",
+            **AT_ONCE,
+        )
     results.stop_button.click(handlers.stop, inputs=job, outputs=[results.status, *buttons], **AT_ONCE)
     # The page streams previews and per-step news; programs get this plain endpoint instead.
     gr.Button(visible=False).click(

@@ -1,1 +1,1 @@
-"""The networks behind `cxr.evaluate.extract`, one file each."""
+"""Images -> features: files, networks, and the cache between them."""

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxr.errors import DataError
-from cxr.evaluate.extract import Extractor
 from cxr.evaluate.extractors import densenet, inception
+from cxr.evaluate.extractors.extract import Extractor
 from cxr.export.metadata import file_sha256
 from cxr.pixels import from_uint8
 

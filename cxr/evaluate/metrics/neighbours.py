@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
-from cxr.evaluate.features import Features, check_features, squared_distances
+from cxr.evaluate.metrics.features import Features, check_features, squared_distances
 
 NEAREST = 5
 ROWS = 512  # distances are made in strips of so many rows: a table of 10,000 x 10,000 would not fit a laptop

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.errors import DataError
-from cxr.evaluate.cache import FeatureCache, hash_files
-from cxr.evaluate.features import Features
-from cxr.evaluate.images import read_squares
+from cxr.evaluate.extractors.cache import FeatureCache, hash_files
+from cxr.evaluate.extractors.images import read_squares
+from cxr.evaluate.metrics.features import Features
 
 BATCH = 32
 CHUNK = 512  # images read at once

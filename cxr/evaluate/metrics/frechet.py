@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
-from cxr.evaluate.features import Features, check_features
+from cxr.evaluate.metrics.features import Features, check_features
 
 FIT_POINTS = 15
 

@@ -1,0 +1,60 @@
+"""What is compared with what, and comparisons that are refused because they would mean nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cxr.errors import DataError
+from cxr.evaluate.sections import distances
+from cxr.evaluate.sets import ImageSet, shared_hashes
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What is compared with what.
+
+    Args:
+        generated: the images in question.
+        reference: real images of patients that the generator has not seen.
+        baseline: as generated, by the base without LoRA.
+        prompted: images whose prompts were fixed to test fidelity; by default the generated ones.
+        prompted_baseline: the same prompts, or some of them, by the base without LoRA.
+        diversity: images of which several share a prompt; by default the generated ones.
+        training: the real images that the generator has learnt from.
+        control: images of a LoRA that was over-trained on purpose, which the copy check has to flag.
+    """
+
+    generated: ImageSet
+    reference: ImageSet
+    baseline: ImageSet | None = None
+    prompted: ImageSet | None = None
+    prompted_baseline: ImageSet | None = None
+    diversity: ImageSet | None = None
+    training: ImageSet | None = None
+    control: ImageSet | None = None
+
+
+def check_sets(sets: Sets) -> None:
+    """Refuse comparisons that would mean nothing.
+
+    Raises:
+        DataError: a set is too small, or images or patients are on both sides.
+    """
+    for name, some in (("generated", sets.generated), ("reference", sets.reference)):
+        least = distances.FEWEST * (2 if name == "reference" else 1)
+        if len(some) < least:
+            raise DataError(f"{some.folder} holds {len(some)} images; the {name} side needs {least} or more")
+    if both := shared_hashes(sets.generated, sets.reference):
+        raise DataError(
+            f"{both} of {len(sets.generated)} generated images are in the reference too, byte for byte; "
+            "name two different sets of images"
+        )
+    if sets.training is None:
+        return
+    if both := shared_hashes(sets.training, sets.reference):
+        raise DataError(f"{both} images are both in training and in the reference; the reference must be unseen")
+    if patients := set(sets.training.patients) & set(sets.reference.patients):
+        raise DataError(
+            f"{len(patients)} patients are both in training and in the reference; split by patient, "
+            "for example with python -m cxr split"
+        )

@@ -1,0 +1,1 @@
+"""Small networks that read labels off radiographs, and their shipped weights."""

@@ -1,0 +1,1 @@
+"""Pure functions on arrays: distances, agreements, similarities, intervals."""

@@ -1,0 +1,1 @@
+"""A finished report -> JSON, Markdown, HTML, plots."""

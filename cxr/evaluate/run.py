@@ -1,0 +1,277 @@
+"""Folders -> one report: which measure is given which images, and what is refused."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr import __version__
+from cxr.errors import DataError
+from cxr.evaluate.comparison import Sets, check_sets
+from cxr.evaluate.extractors.extract import Extractor, embed, extract
+from cxr.evaluate.extractors.images import read_squares
+from cxr.evaluate.extractors.own import extractor_of
+from cxr.evaluate.judges.judge import Judge, scores_of
+from cxr.evaluate.judges.networks import SIZE
+from cxr.evaluate.metrics.degrade import DEGRADATIONS, degrade
+from cxr.evaluate.metrics.features import Features
+from cxr.evaluate.metrics.kernel import kernel_distance
+from cxr.evaluate.sections import distances
+from cxr.evaluate.sections.copy_set import CopySet
+from cxr.evaluate.sections.diversity import measure_diversity
+from cxr.evaluate.sections.failures import measure_failures
+from cxr.evaluate.sections.fidelity import Reading, make_reading
+from cxr.evaluate.sections.fidelity_report import Readings, measure_fidelity
+from cxr.evaluate.sections.memorisation import CopyReport, check_copies, draw_closest_pairs
+from cxr.evaluate.sections.utility import SIZE as UTILITY_SIZE
+from cxr.evaluate.sections.utility import LabelledImages, measure_utility
+from cxr.evaluate.sets import ImageSet
+from cxr.export.sheet import SheetRow, draw_sheet
+
+FORMAT = 1
+SENSITIVITY_IMAGES = 500
+SHOWN = 24  # images of each kind on the sheet of examples
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What measures: networks, the cache of their features, and who is told of progress.
+
+    Args:
+        extractors: at least one.
+        judges: by name, two.
+        cache: folder of features; None computes everything again.
+        say: called with one line at each part.
+    """
+
+    extractors: tuple[Extractor, ...]
+    judges: Mapping[str, Judge]
+    cache: Path | None
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured only when asked for, since it takes minutes.
+
+    Args:
+        sensitivity: distances of real images that are made worse step by step.
+        utility: classifiers trained on the images.
+        sweep: figures of other settings, measured before, to be shown with the report.
+    """
+
+    sensitivity: bool = False
+    utility: bool = False
+    sweep: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A report, and the pictures that go with it: name -> [H, W] uint8."""
+
+    report: dict[str, Any]
+    pictures: dict[str, NDArray[np.uint8]]
+
+
+def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
+    """Measure everything that the given sets allow.
+
+    Raises:
+        DataError: as `check_sets`, or an image cannot be read.
+    """
+    check_sets(sets)
+    run = _Run(sets, tools)
+    report: dict[str, Any] = {
+        "format": FORMAT,
+        "title": f"Evaluation of {sets.generated.folder.resolve().name}",
+        "generated": sets.generated.describe(),
+        "reference": sets.reference.describe(),
+        "training": sets.training.describe() if sets.training is not None else None,
+        "distances": [run.distances(extractor) for extractor in tools.extractors],
+        "sensitivity": run.sensitivity(tools.extractors[0]) if options.sensitivity else [],
+        "diversity": run.diversity(),
+        "fidelity": run.fidelity(),
+        "copies": run.copies(),
+        "utility": run.utility() if options.utility else None,
+        "failures": run.failures(),
+        "sweep": options.sweep and read_sweep(options.sweep),
+        "versions": library_versions(),
+    }
+    if len(sets.generated) < distances.EXPLORATORY or len(sets.reference) < distances.EXPLORATORY:
+        run.notes.insert(0, f"Exploratory: fewer than {distances.EXPLORATORY:,} images of each kind.")
+    report["notes"] = run.notes
+    return Outcome(report, run.pictures())
+
+
+class _Run:
+    def __init__(self, sets: Sets, tools: Tools) -> None:
+        self.sets, self.tools = sets, tools
+        self.notes: list[str] = []
+        self.halves = distances.halve(sets.reference.patients)
+        self.copy_report: CopyReport | None = None
+        self._pixels: dict[Path, NDArray[np.uint8]] = {}
+
+    def features(self, images: ImageSet, extractor: Extractor) -> Features:
+        return extract(images.paths, extractor, self.tools.cache).features
+
+    def pixels(self, images: ImageSet) -> NDArray[np.uint8]:
+        if images.folder not in self._pixels:
+            self._pixels[images.folder] = read_squares(images.paths, SIZE)
+        return self._pixels[images.folder]
+
+    def distances(self, extractor: Extractor) -> dict[str, Any]:
+        self.tools.say(f"distances with the extractor {extractor.name}")
+        reference = self.features(self.sets.reference, extractor)
+        second = [self.sets.reference.paths[index] for index in self.halves.second]
+        worse = embed(degrade(read_squares(second, extractor.size)), extractor)
+        rows = {"generated": self.features(self.sets.generated, extractor)}
+        if self.sets.baseline is not None:
+            rows["base without LoRA"] = self.features(self.sets.baseline, extractor)
+        measured = distances.measure_rows(reference, self.halves, {**rows, "degraded real": worse}, SEED)
+        if measured["degraded real"][0].value <= measured["real against real"][0].value:
+            self.notes.append(f"The extractor {extractor.name} is insensitive: it finds degraded images no worse.")
+        facts = {"name": extractor.name, "version": extractor.version, "size": extractor.size}
+        return {
+            "extractor": {**facts, "weights_sha256": extractor.weights_sha256},
+            "rows": [{"name": name, "metrics": results} for name, results in measured.items()],
+        }
+
+    def sensitivity(self, extractor: Extractor) -> list[dict[str, Any]]:
+        """Kernel distance of real images to other real images, the former made worse step by step."""
+        self.tools.say("sensitivity to degraded images")
+        reference = self.features(self.sets.reference, extractor)[self.halves.first]
+        chosen = self.halves.second[:SENSITIVITY_IMAGES]
+        pixels = read_squares([self.sets.reference.paths[index] for index in chosen], extractor.size)
+        result = []
+        for kind, (worsen, levels) in DEGRADATIONS.items():
+            values = [
+                kernel_distance(reference, embed(worsen(pixels, level), extractor), SEED).value for level in levels
+            ]
+            rising = bool(np.all(np.diff(values) > 0))
+            result.append(
+                {"extractor": extractor.name, "kind": kind, "levels": levels, "kd": values, "monotone": rising}
+            )
+        return result
+
+    def diversity(self) -> dict[str, Any] | None:
+        self.tools.say("diversity")
+        part, note = measure_diversity(self.sets.diversity or self.sets.generated, self.sets.reference, SEED)
+        self.notes += note
+        return part
+
+    def fidelity(self) -> dict[str, Any] | None:
+        prompted = self.sets.prompted or self.sets.generated
+        if not prompted.has_prompts:
+            self.notes.append("Prompt fidelity was not measured: the images come without prompts.")
+            return None
+        if np.isnan(self.sets.reference.targets).all():
+            self.notes.append("Prompt fidelity was not measured: the reference comes without labels for the ceiling.")
+            return None
+        self.tools.say("prompt fidelity")
+        judges = self.tools.judges
+        readings = {name: self._readings(judge, prompted) for name, judge in judges.items()}
+        prompts = sorted(set(prompted.prompts))
+        part = measure_fidelity(judges, readings, SEED)
+        return {"prompts_sha256": hash_text(prompts), "num_prompts": len(prompts), "num_images": len(prompted)} | part
+
+    def _readings(self, judge: Judge, prompted: ImageSet) -> Readings:
+        extractor = extractor_of(judge.name, judge)
+
+        def read(images: ImageSet, clusters: tuple[str, ...]) -> Reading:
+            scores = scores_of(judge.network, self.features(images, extractor))
+            return make_reading(scores, images.targets, clusters)
+
+        baseline = self.sets.prompted_baseline or (self.sets.baseline if self.sets.prompted is None else None)
+        return Readings(
+            read(prompted, prompted.prompts),
+            read(self.sets.reference, self.sets.reference.patients),
+            read(baseline, baseline.prompts) if baseline is not None else None,
+        )
+
+    def copies(self) -> dict[str, Any] | None:
+        if self.sets.training is None:
+            self.notes.append("Copies were not looked for: no training images were named (--training).")
+            return None
+        self.tools.say("copies of training images")
+        control = self._copy_set(self.sets.control) if self.sets.control is not None else None
+        self.copy_report = check_copies(
+            self._copy_set(self.sets.generated),
+            self._copy_set(self.sets.training),
+            self._copy_set(self.sets.reference),
+            self.sets.reference.patients,
+            control,
+            SEED,
+            embed={one.name: functools.partial(embed, extractor=one) for one in self.tools.extractors},
+        )
+        return asdict(self.copy_report)
+
+    def _copy_set(self, images: ImageSet) -> CopySet:
+        names = tuple(f"{path.parent.name}/{path.name}" for path in images.paths)
+        features = {one.name: self.features(images, one) for one in self.tools.extractors}
+        return CopySet(self.pixels(images), features, names, images.hashes)
+
+    def utility(self) -> dict[str, Any] | None:
+        training, prompted = self.sets.training, self.sets.prompted or self.sets.generated
+        if training is None or not prompted.has_prompts or np.isnan(training.targets).all():
+            self.notes.append("Utility was not measured: it needs labelled training images and prompts.")
+            return None
+        self.tools.say("utility: training classifiers")
+        real, synthetic, test = (self._labelled(images) for images in (training, prompted, self.sets.reference))
+        return asdict(measure_utility(real, synthetic, test, self.sets.reference.patients, say=self.tools.say))
+
+    def _labelled(self, images: ImageSet) -> LabelledImages:
+        return LabelledImages(read_squares(images.paths, UTILITY_SIZE), images.targets)
+
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """Sheets to look at: generated beside real images, and the pairs that are closest to being copies."""
+        drawn = {"examples": self._examples()}
+        if self.copy_report is not None and self.sets.training is not None:
+            pairs = draw_closest_pairs(
+                self.copy_report, self._copy_set(self.sets.generated), self._copy_set(self.sets.training)
+            )
+            drawn["closest_pairs"] = pairs
+        return drawn
+
+    def _examples(self) -> NDArray[np.uint8]:
+        chance = np.random.default_rng(SEED)
+        rows = []
+        for name, images in (("generated", self.sets.generated), ("real", self.sets.reference)):
+            chosen = np.sort(chance.choice(len(images), min(len(images), SHOWN), replace=False))
+            pixels = read_squares([images.paths[index] for index in chosen], SIZE)
+            rows += [SheetRow(name, tuple(pixels[start : start + 8])) for start in range(0, len(pixels), 8)]
+        return draw_sheet(rows, notice="Drawn at random. The rows marked generated are synthetic. Not for diagnosis.")
+
+    def failures(self) -> dict[str, Any]:
+        self.tools.say("failures")
+        return measure_failures(self.pixels(self.sets.generated), self.sets.generated.hashes, 0)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of everything that figures depend on."""
+    names = ("numpy", "pillow", "scipy", "torch", "torchmetrics")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"cxr": __version__, "python": platform.python_version()} | found
+
+
+def read_sweep(path: Path) -> Any:
+    """What ``python -m cxr sweep`` wrote."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not what python -m cxr sweep wrote: {error}") from error
+
+
+def hash_text(lines: list[str]) -> str:
+    """SHA-256 of lines of text, in hex."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

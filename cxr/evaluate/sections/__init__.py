@@ -1,0 +1,1 @@
+"""What a report consists of: one module for each question that it answers."""

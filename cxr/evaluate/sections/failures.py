@@ -1,0 +1,77 @@
+"""How often does the generator return nothing, or nothing of use?"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import DataError
+from cxr.evaluate.metrics.intervals import wilson
+from cxr.evaluate.metrics.result import MetricResult
+
+PER = 1000  # images
+FLAT_DEVIATION = 5.0  # grey levels of 255; the flattest of 6,415 radiographs of NIH ChestX-ray14 (128 px) has 10.8
+FLAT_SHARE = 0.99  # of the pixels in one grey level; among the same radiographs 0.57 is the most
+
+
+def measure_failures(pixels: NDArray[np.uint8], hashes: Sequence[str], num_failed: int) -> dict[str, MetricResult]:
+    """Count failures per 1,000 images.
+
+    Args:
+        pixels: [N, S, S] uint8, every finished image.
+        hashes: SHA-256 of the N files.
+        num_failed: images that were asked for and not written, because the generator gave up.
+    Returns:
+        "failed" of all images asked for; of the finished ones "flat" (hardly any contrast), "nan" (not measurable in
+        files) and "duplicates" (the same pixels or file as an earlier one; several flat images count here too).
+    Raises:
+        DataError: there is nothing to count, or the arguments do not belong together.
+    """
+    if pixels.ndim != 3 or len(pixels) != len(hashes) or num_failed < 0:
+        raise DataError(
+            f"there are pixels {list(pixels.shape)}, {len(hashes)} hashes and {num_failed} failed images; "
+            "give [N, S, S], N hashes and 0 or more"
+        )
+    count = len(pixels)
+    if count + num_failed == 0:
+        raise DataError("no image was asked for, so there is no failure rate; generate some first")
+    note = "a file cannot hold NaN: such an image arrives flat, usually all black, and is counted there"
+    return {
+        "failed": _rate("failed", num_failed, count + num_failed),
+        "flat": _rate("flat", sum(is_flat(image) for image in pixels), count),
+        "nan": MetricResult("nan", math.nan, num_generated=count, note=note),
+        "duplicates": _rate("duplicates", _num_duplicates(pixels, hashes), count),
+    }
+
+
+def is_flat(image: NDArray[np.uint8]) -> bool:
+    """Whether an image [H, W] uint8 is one grey all over, or nearly."""
+    most = np.bincount(image.ravel(), minlength=256).max()
+    return bool(image.std() < FLAT_DEVIATION or most > FLAT_SHARE * image.size)
+
+
+def _num_duplicates(pixels: NDArray[np.uint8], hashes: Sequence[str]) -> int:
+    """Images beyond the first of their kind."""
+    seen: set[str] = set()
+    duplicates = 0
+    for image, sha256 in zip(pixels, hashes, strict=True):
+        marks = {f"file {sha256}", f"pixels {hashlib.sha256(image.tobytes()).hexdigest()}"}
+        duplicates += not seen.isdisjoint(marks)
+        seen |= marks
+    return duplicates
+
+
+def _rate(name: str, number: int, count: int) -> MetricResult:
+    """So many of ``count``, per 1,000, with Wilson's interval."""
+    low, high = wilson(number, count)
+    settings: dict[str, float] = {"number": number, "per": PER}
+    if name == "flat":
+        settings |= {"deviation_below": FLAT_DEVIATION, "share_above": FLAT_SHARE}
+    value = PER * number / count if count else math.nan
+    return MetricResult(
+        name, value, PER * low, PER * high, count, settings=settings, note="" if count else "no image was finished"
+    )

@@ -1,0 +1,93 @@
+"""A model's own report: its images are made from the fixed prompts, then measured against held-out patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cxr.batch import run_batch
+from cxr.data import Radiograph
+from cxr.errors import CxrError, DataError
+from cxr.evaluate.comparison import Sets
+from cxr.evaluate.extractors.cache import hash_files
+from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs, matched_jobs
+from cxr.evaluate.sets import ImageSet, read_set
+from cxr.jobs import Job
+from cxr.split import Split
+
+# Of the prompts, those that the base without LoRA answers too: enough for a row to compare with.
+BASELINE_SHARE = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model is measured, as ``load_model`` takes it."""
+
+    name: str
+    adapter: str
+
+
+def set_of(records: Sequence[Radiograph], folder: Path) -> ImageSet:
+    """Real radiographs, wherever their files are, as a set; ``folder`` only names it."""
+    if not records:
+        raise DataError(f"no patient is in the part {folder.name}; name more data or other shares")
+    paths = tuple(record.path for record in records)
+    return ImageSet(
+        folder,
+        paths,
+        tuple(hash_files(paths)),
+        tuple(records),
+        ("",) * len(records),
+        tuple(record.patient_id for record in records),
+        {},
+    )
+
+
+def make_sets(model: Model, split: Split, work: Path, control: Path | None, say: Callable[[str], None]) -> Sets:
+    """Make what is missing of the images, and put them beside the real ones.
+
+    Args:
+        model: what makes them.
+        split: real radiographs; the held-out ones are the reference, their labels the prompts of the generated images.
+        work: folder of all images; what is in it already is not made again.
+        control: images of a LoRA that was over-trained on purpose.
+        say: told which part begins.
+    Raises:
+        CxrError: the model cannot be loaded, the folder cannot be written, or images failed.
+    """
+    plan = _plan(split)
+    for name, (jobs, adapter_weight) in plan.items():
+        say(f"images: {name}")
+        wanted = [_with_weight(job, adapter_weight) for job in jobs]
+        if run_batch(wanted, work / name, model.name, model.adapter):
+            raise CxrError(f"images are missing in {work / name}; the same command continues")
+    made = {name: read_set(work / name) for name in plan}
+    return Sets(
+        generated=made["generated"],
+        reference=set_of(split.held_out, Path("held_out")),
+        baseline=made["baseline"],
+        prompted=made["prompted"],
+        prompted_baseline=made["prompted_baseline"],
+        diversity=made["diversity"],
+        training=set_of(split.training, Path("training")),
+        control=read_set(control) if control is not None else None,
+    )
+
+
+def _plan(split: Split) -> dict[str, tuple[list[Job], float | None]]:
+    """Folder -> its jobs and the weight of the LoRA, None for the default."""
+    matched, fidelity = matched_jobs(split.held_out), fidelity_jobs()
+    return {
+        "generated": (matched, None),
+        "prompted": (fidelity, None),
+        "diversity": (diversity_jobs(), None),
+        "baseline": (matched[: len(matched) // BASELINE_SHARE], 0.0),
+        "prompted_baseline": (fidelity[: len(fidelity) // BASELINE_SHARE], 0.0),
+    }
+
+
+def _with_weight(job: Job, adapter_weight: float | None) -> Job:
+    if adapter_weight is None:
+        return job
+    return replace(job, request=replace(job.request, adapter_weight=adapter_weight))

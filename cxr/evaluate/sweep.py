@@ -1,0 +1,122 @@
+"""Settings tried out side by side: how fidelity, closeness and diversity move against each other.
+
+What is chosen here is chosen by the extractor ``small`` and by its own reading of labels, never by the judges that
+report: a figure that had chosen the settings would praise its own choice. Seeds and prompts differ from the report's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr.batch import run_batch
+from cxr.data import Radiograph
+from cxr.errors import CxrError
+from cxr.evaluate.extractors.extract import extract
+from cxr.evaluate.extractors.own import extractor_of
+from cxr.evaluate.judges.judge import scores_of
+from cxr.evaluate.judges.labels import ATTRIBUTES
+from cxr.evaluate.judges.shipped import SMALL, load_shipped
+from cxr.evaluate.metrics.kernel import kernel_distance
+from cxr.evaluate.metrics.neighbours import measure_neighbourhoods
+from cxr.evaluate.prompt_sets import diversity_jobs, matched_jobs
+from cxr.evaluate.sections.diversity import measure_diversity
+from cxr.evaluate.sections.fidelity import make_reading, measure_agreement
+from cxr.evaluate.sets import ImageSet, read_set
+from cxr.evaluate.shipped import Model, set_of
+from cxr.jobs import Job
+from cxr.vocabulary import FINDINGS
+
+SEED_OFFSET = 5_000_000  # no image of a sweep is an image of a report
+NUM_PROMPTS = 300
+NUM_REFERENCE = 1_500
+NUM_DIVERSE = 6
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One point of a sweep; None leaves the default."""
+
+    guidance_scale: float = 1.5
+    num_inference_steps: int = 8
+    adapter_weight: float = 1.0
+    guidance_stop: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """For a folder: numbers only."""
+        return f"g{self.guidance_scale:g}_s{self.num_inference_steps}_w{self.adapter_weight:g}_e{self.guidance_stop:g}"
+
+
+# One setting moved at a time, around the default; the guidance scales are those of the usual table.
+DEFAULT = Settings()
+GRID = (
+    *(Settings(guidance_scale=value) for value in (1.0, 1.5, 2.0, 4.0, 7.5)),
+    *(Settings(num_inference_steps=value) for value in (5, 12, 25)),
+    *(Settings(adapter_weight=value) for value in (0.0, 0.5, 1.5)),
+    *(Settings(guidance_scale=2.0, guidance_stop=value) for value in (0.4, 0.7)),
+)
+
+
+def run_sweep(
+    model: Model, records: Sequence[Radiograph], work: Path, grid: Sequence[Settings], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Make images with each of the settings and measure them.
+
+    Args:
+        model: what makes them.
+        records: real radiographs, not those of a report's reference; the prompts ask for the labels of some.
+        work: folder of the images; what is in it already is not made again.
+        grid: the settings.
+        say: told which settings begin.
+    Returns:
+        The part "sweep" of a report.
+    Raises:
+        CxrError: the model cannot be loaded or the folder cannot be written.
+    """
+    reference = set_of(records[:: max(1, len(records) // NUM_REFERENCE)], Path("selection"))
+    points = []
+    for settings in grid:
+        say(f"settings {settings.name}")
+        folder = work / settings.name
+        jobs = [_changed(job, settings) for job in _jobs(records)]
+        if run_batch(jobs, folder, model.name, model.adapter):
+            raise CxrError(f"images are missing in {folder}; the same command continues")
+        points.append(asdict(settings) | _measure(read_set(folder), reference))
+    return {"parameter": "guidance_scale", "selected_by": "small", "num_prompts": NUM_PROMPTS, "points": points}
+
+
+def _jobs(records: Sequence[Radiograph]) -> list[Job]:
+    # Evenly from the whole list, whose neighbours are often of one patient.
+    matched = matched_jobs(records[:: max(1, len(records) // NUM_PROMPTS)])[:NUM_PROMPTS]
+    last = len(matched)
+    return matched + [replace(job, first_index=last + job.first_index) for job in diversity_jobs()[:NUM_DIVERSE]]
+
+
+def _changed(job: Job, settings: Settings) -> Job:
+    seed = job.request.seed + SEED_OFFSET
+    return replace(job, request=replace(job.request, seed=seed, **asdict(settings)))
+
+
+def _measure(images: ImageSet, reference: ImageSet) -> dict[str, float]:
+    selector = load_shipped(SMALL)
+    small = extractor_of(SMALL, selector)
+    generated, real = (extract(some.paths, small, None).features for some in (images, reference))
+    scores = scores_of(selector.network, generated)
+    agreement = measure_agreement(make_reading(scores, images.targets, images.prompts), selector.thresholds)
+    findings = [column for column, name in enumerate(ATTRIBUTES) if name in FINDINGS]
+    part, _ = measure_diversity(images, reference)
+    ms_ssim = part["rows"][0]["metrics"][1].value if part else float("nan")
+    return {
+        "KD": kernel_distance(real, generated).value,
+        "coverage": measure_neighbourhoods(real, generated).coverage,
+        "PF": float(np.nanmean(agreement.pf[0])),
+        "AUROC": float(np.nanmean(agreement.auroc[0, findings])),
+        "AUROC_male": float(agreement.auroc[0, ATTRIBUTES.index("male")]),
+        "age_MAE": float(agreement.mae[0]),
+        "MS-SSIM": ms_ssim,
+    }

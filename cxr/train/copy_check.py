@@ -1,0 +1,104 @@
+"""After a LoRA is trained: does it draw its training patients? What is found becomes part of the LoRA's file.
+
+Fine-tuning on few images is where diffusion models learn patients by heart (arXiv 2402.01054), so whoever is handed
+the file should be able to read how it fared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from cxr.data import Radiograph
+from cxr.errors import DataError
+from cxr.evaluate.extractors.cache import hash_files
+from cxr.evaluate.extractors.extract import embed
+from cxr.evaluate.extractors.images import fit_square, read_squares
+from cxr.evaluate.extractors.registry import load_own
+from cxr.evaluate.judges.networks import SIZE
+from cxr.evaluate.judges.shipped import SMALL
+from cxr.evaluate.pages.write import to_plain
+from cxr.evaluate.prompt_sets import matched_jobs
+from cxr.evaluate.sections.copy_set import CopySet
+from cxr.evaluate.sections.memorisation import check_copies
+from cxr.generate import generate
+from cxr.models import load_model
+from cxr.schema import GeneratedImage
+
+FILE_NAME = "pytorch_lora_weights.safetensors"
+METADATA_KEY = "copy_check"
+NUM_IMAGES = 48
+
+
+def check_lora(
+    adapter: Path, model: Path, training: Sequence[Radiograph], held_out: Sequence[Radiograph]
+) -> dict[str, Any]:
+    """Ask for the training images' labels, look for copies, and write the outcome into the file's metadata.
+
+    Args:
+        adapter: folder of the LoRA.
+        model: folder of the base in diffusers format.
+        training: what the LoRA has learnt from.
+        held_out: radiographs of other patients, which set the scale.
+    Returns:
+        By space: share flagged, its upper end, and the same of planted copies; or why it was not checked.
+    """
+    drawn = _draw(adapter, model, training[:: max(1, len(training) // NUM_IMAGES)][:NUM_IMAGES])
+    try:
+        report = check_copies(
+            _copy_set(drawn, [f"image {number}" for number in range(len(drawn))]),
+            _real(training),
+            _real(held_out),
+            [record.patient_id for record in held_out],
+            embed={SMALL: lambda pixels: embed(pixels, load_own(SMALL))},
+        )
+    except DataError as error:
+        outcome: dict[str, Any] = {"not_checked": str(error)}
+    else:
+        spaces = {
+            space.name: {
+                "flagged": space.flagged.value,
+                "flagged_upper": space.flagged.high,
+                "planted_copies_flagged": space.flagged_control.value,
+            }
+            for space in report.spaces
+        }
+        outcome = {"num_images": len(drawn), "num_training": len(training), "near_exact": report.near_exact}
+        outcome["spaces"] = spaces
+    plain: dict[str, Any] = to_plain(outcome)
+    _write_metadata(adapter / FILE_NAME, plain)
+    return plain
+
+
+def _draw(adapter: Path, model: Path, records: Sequence[Radiograph]) -> list[NDArray[np.uint8]]:
+    loaded = load_model(str(model), f"local:{adapter}")
+    images = []
+    for job in matched_jobs(records):
+        images += [event.pixels for event in generate(job.request, loaded) if isinstance(event, GeneratedImage)]
+    return [fit_square(image, SIZE) for image in images]
+
+
+def _real(records: Sequence[Radiograph]) -> CopySet:
+    paths = [record.path for record in records]
+    names = [f"{path.parent.name}/{path.name}" for path in paths]
+    return _copy_set(list(read_squares(paths, SIZE)), names, hash_files(paths))
+
+
+def _copy_set(images: list[NDArray[np.uint8]], names: list[str], hashes: Sequence[str] | None = None) -> CopySet:
+    pixels = np.stack(images) if images else np.empty((0, SIZE, SIZE), np.uint8)
+    features = {SMALL: embed(pixels, load_own(SMALL))} if images else {SMALL: np.empty((0, 1), np.float32)}
+    return CopySet(pixels, features, tuple(names), tuple(hashes or names))
+
+
+def _write_metadata(path: Path, outcome: dict[str, Any]) -> None:
+    with safe_open(path, "pt") as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    save_file(tensors, path, metadata | {METADATA_KEY: json.dumps(outcome, sort_keys=True)})

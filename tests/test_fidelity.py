@@ -1,0 +1,154 @@
+"""Prompt fidelity on judges whose answers are known."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cxr.evaluate.judges.judge import Judge
+from cxr.evaluate.judges.labels import ATTRIBUTES, LABELS, targets_of
+from cxr.evaluate.judges.networks import LabelNetwork
+from cxr.evaluate.metrics.result import MetricResult
+from cxr.evaluate.sections.fidelity import (
+    Agreement,
+    Reading,
+    lower_judge,
+    make_reading,
+    measure_agreement,
+    normalised,
+    shuffled,
+)
+from cxr.evaluate.sections.fidelity_report import Readings, headline, measure_fidelity
+from cxr.vocabulary import PromptLabels
+
+EFFUSION, MALE = ATTRIBUTES.index("Effusion"), ATTRIBUTES.index("male")
+THRESHOLDS = np.zeros(len(ATTRIBUTES))
+
+
+def asked(count: int = 240) -> list[PromptLabels]:
+    """A third each of effusion, mass and normal; both sexes."""
+    findings: list[tuple[str, ...]] = [("Effusion",), ("Mass",), ()]
+    return [PromptLabels(findings[k % 3], 50, "MF"[k // 3 % 2], "PA") for k in range(count)]
+
+
+def reading(error: float = 0.0, seed: int = 0, count: int = 240) -> Reading:
+    """A judge who sees everything that was asked for, but errs in a share of his answers."""
+    targets = targets_of(asked(count))
+    chance = np.random.default_rng(seed)
+    right = np.where(chance.random(targets.shape) < error, -1, 1)
+    scores = np.where(targets > 0, 2.0, -2.0) * right + chance.normal(0, 0.1, targets.shape)
+    scores[:, -1] = targets[:, -1] + 4
+    return make_reading(scores, targets, [str(k // 2) for k in range(count)])
+
+
+def test_a_judge_who_sees_everything_gives_full_marks() -> None:
+    result = measure_agreement(reading(), THRESHOLDS)
+    assert result.pf[0, EFFUSION] == result.auroc[0, EFFUSION] == 1
+    assert result.joint[0] == 1
+    assert result.mae[0] == pytest.approx(4)
+    assert result.within[0] == 1
+    assert (result.num_positive[EFFUSION], result.num_negative[EFFUSION]) == (80, 160)
+
+
+def test_errors_lower_the_figure_by_their_share() -> None:
+    result = measure_agreement(reading(error=0.2, count=3000), THRESHOLDS)
+    assert result.pf[0, EFFUSION] == pytest.approx(0.8, abs=0.03)
+    assert result.joint[0] < 0.8
+    low, high = np.quantile(result.pf[1:, EFFUSION], [0.025, 0.975])
+    assert low < 0.8 < high
+
+
+def test_normal_images_and_hard_negatives_count_one_half_each() -> None:
+    # Effusion is seen wherever any finding is: every image that asks for a mass is wrong, no normal one is.
+    told = targets_of([PromptLabels((), 50, "M", "PA")] * 90 + [PromptLabels(("Mass",), 50, "M", "PA")] * 10)
+    told = np.concatenate([told, targets_of([PromptLabels(("Effusion",), 50, "M", "PA")] * 10)])
+    scores = np.repeat(np.where(told[:, [LABELS.index("abnormal")]] > 0, 1.0, -1.0), told.shape[1], axis=1)
+    result = measure_agreement(make_reading(scores, told, [str(k) for k in range(len(told))]), THRESHOLDS)
+    assert result.pf[0, EFFUSION] == pytest.approx((1 + 0.5) / 2)
+    assert result.auroc[0, EFFUSION] == pytest.approx((1 + 0.5) / 2)
+
+
+def test_what_the_prompt_does_not_exclude_is_no_fault() -> None:
+    told = targets_of([PromptLabels(("Mass",), None, None, None)] * 20)
+    scores = np.full(told.shape, 3.0)  # sees every finding there is
+    result = measure_agreement(make_reading(scores, told, [""] * 20), THRESHOLDS)
+    assert result.joint[0] == 1
+    assert np.isnan(result.mae[0])
+    assert np.isnan(result.pf[0, MALE])
+
+
+def test_shuffled_prompts_agree_by_chance_only() -> None:
+    floor = shuffled(reading(count=600), THRESHOLDS)
+    assert floor[EFFUSION] == pytest.approx(0.5, abs=0.03)
+
+
+def test_seeds_of_one_prompt_are_no_independent_evidence() -> None:
+    apart = reading(error=0.3)
+    together = dataclasses.replace(apart, clusters=np.array([str(k // 24) for k in range(240)]))
+    # Half of the prompts always fail, half never do: whole prompts are drawn, so the interval must widen.
+    wrong = np.arange(240) // 24 % 2 == 0
+    seen = np.where(wrong[:, None], -1, 1) * np.where(apart.asked > 0, 2.0, -2.0)
+    widths = []
+    for some in (apart, together):
+        result = measure_agreement(dataclasses.replace(some, seen=seen), THRESHOLDS)
+        widths.append(np.quantile(result.pf[1:, MALE], 0.975) - np.quantile(result.pf[1:, MALE], 0.025))
+    assert widths[1] > 1.8 * widths[0]
+
+
+def test_a_low_ceiling_is_not_divided_by() -> None:
+    shares = normalised(np.array([0.6, 0.7, 0.52]), np.array([0.7, 0.7, 0.51]))
+    assert shares[:2] == pytest.approx([0.5, 1.0])
+    assert np.isnan(shares[2])
+
+
+def judge(name: str) -> Judge:
+    return Judge(name, LabelNetwork.__new__(LabelNetwork), THRESHOLDS, "0" * 64, {})
+
+
+def fidelity(errors: dict[str, float]) -> dict[str, object]:
+    readings = {
+        name: Readings(reading(error, seed=1), reading(0.1, seed=2), reading(0.5, seed=3))
+        for name, error in errors.items()
+    }
+    return measure_fidelity({name: judge(name) for name in errors}, readings)
+
+
+def test_the_lower_of_two_judges_counts_and_the_worst_stands_first() -> None:
+    part = fidelity({"kind": 0.05, "strict": 0.3})
+    rows = part["attributes"]
+    assert isinstance(rows, list)
+    assert {row["judge"] for row in rows} == {"strict"}
+    values = [row["metrics"]["PF"].value for row in rows]
+    assert values == sorted(values)
+    effusion = next(row for row in rows if row["name"] == "Effusion")
+    assert effusion["other_judge"]["PF"] > effusion["metrics"]["PF"].value
+    assert effusion["metrics"]["NPF"].value < 1
+    assert effusion["metrics"]["AUROC_baseline"].value == pytest.approx(0.5, abs=0.1)
+    assert effusion["exploratory"]
+    assert not effusion["judgeable"]
+
+
+def agreement(pf: float) -> Agreement:
+    return dataclasses.replace(measure_agreement(reading(), THRESHOLDS), pf=np.full((3, len(ATTRIBUTES)), pf))
+
+
+def test_a_judge_who_cannot_tell_is_not_the_lower_one() -> None:
+    assert lower_judge({"a": agreement(np.nan), "b": agreement(0.9)}, 0) == "b"
+    assert lower_judge({"a": agreement(0.8), "b": agreement(0.9)}, 0) == "a"
+
+
+@pytest.mark.parametrize(
+    ("low", "ceiling", "claimed"), [(0.93, 0.95, True), (0.92, 0.95, False), (0.93, 0.91, False), (0.5, 0.6, False)]
+)
+def test_the_claim_is_made_only_where_the_rule_allows_it(low: float, ceiling: float, claimed: bool) -> None:
+    summary = {
+        "macro_PF": MetricResult("macro_PF", low + 0.01, low, low + 0.02),
+        "macro_C": MetricResult("macro_C", ceiling),
+        "macro_NPF": MetricResult("macro_NPF", 0.8),
+    }
+    row = {"name": "Effusion", "metrics": {"PF": MetricResult("PF", 0.61)}}
+    text = headline(summary, [row])
+    assert ("above 92 %" in text) == claimed
+    assert "Effusion at 61.0 %" in text

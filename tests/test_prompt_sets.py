@@ -1,0 +1,98 @@
+"""The fixed prompts: always the same, balanced, and understood as what they were written for."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cxr.data import Radiograph
+from cxr.evaluate.prompt_sets import (
+    COUNTS,
+    IMAGES_OF_ONE_PROMPT,
+    NUM_NORMAL,
+    diversity_jobs,
+    fidelity_jobs,
+    matched_jobs,
+    prompt_for,
+)
+from cxr.train.captions import caption, known_words
+from cxr.vocabulary import labels_of
+
+PROMPTS = [job.request.prompt for job in fidelity_jobs()]
+
+
+def test_the_prompts_have_not_changed() -> None:
+    # Figures of different releases can be compared only while this holds; a new list needs a new VERSION.
+    assert (
+        hashlib.sha256("\n".join(PROMPTS).encode()).hexdigest()
+        == "b345ab5faba83a0f88bbbcf60a2bd5639971ff2a19fb7e92d3e5132e1f0eb965"
+    )
+
+
+def test_each_finding_is_asked_for_as_often_as_planned() -> None:
+    asked = Counter(labels_of(prompt).findings for prompt in PROMPTS)
+    assert asked == {(name,): count for name, count in COUNTS.items()} | {(): NUM_NORMAL}
+
+
+@pytest.mark.parametrize(("attribute", "values"), [("sex", "MF"), ("view", ("PA", "AP"))])
+def test_sexes_and_views_are_balanced(attribute: str, values: str) -> None:
+    counts = Counter(getattr(labels_of(prompt), attribute) for prompt in PROMPTS)
+    assert set(counts) == set(values)
+    assert abs(counts[values[0]] - counts[values[1]]) <= 2
+
+
+def test_no_prompt_is_worded_like_a_training_caption() -> None:
+    chance = random.Random(0)
+    records = [labels_of(prompt) for prompt in PROMPTS[:200]]
+    captions = {
+        caption(Radiograph(Path(), record.findings, record.age, record.sex, record.view, ""), chance, findings=True)
+        for record in records
+        for _ in range(20)
+    }
+    assert not captions & set(PROMPTS)
+
+
+def test_every_word_is_known() -> None:
+    words = set(known_words())
+    unknown = {word for prompt in PROMPTS for word in prompt.lower().replace("-", " ").split()} - words
+    assert {word.strip(".,:") for word in unknown if not word.strip(".,:").isdigit()} <= words
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Radiograph(Path(), ("Effusion", "Mass"), 61, "F", "AP", "1"),
+        Radiograph(Path(), (), 8, "M", "PA", "1"),
+        Radiograph(Path(), None, 30, "F", None, "1"),
+        Radiograph(Path(), ("Edema",), None, None, "AP", "1"),
+    ],
+)
+def test_a_matched_prompt_says_what_is_known_and_nothing_else(record: Radiograph) -> None:
+    for seed in range(20):
+        told = labels_of(prompt_for(record, random.Random(seed)))
+        assert (told.findings, told.age, told.sex, told.view) == (
+            record.findings,
+            record.age,
+            record.sex,
+            record.view,
+        )
+
+
+def test_no_two_images_share_a_seed() -> None:
+    records = [Radiograph(Path(), (), 50, "M", "PA", "1")] * 50
+    seeds = [
+        seed
+        for jobs in (fidelity_jobs(), matched_jobs(records), diversity_jobs())
+        for job in jobs
+        for seed in job.request.seeds
+    ]
+    assert len(seeds) == len(set(seeds))
+
+
+def test_images_of_one_prompt_stand_together() -> None:
+    jobs = diversity_jobs()
+    assert [job.first_index for job in jobs[:3]] == [0, IMAGES_OF_ONE_PROMPT, 2 * IMAGES_OF_ONE_PROMPT]

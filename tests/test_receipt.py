@@ -1,0 +1,278 @@
+"""The receipt under the gallery: asked against seen, with an untrained judge or with hand-made readings."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cxr.evaluate import receipt as receipts
+from cxr.evaluate.judges.labels import LABELS
+from cxr.evaluate.judges.networks import NETWORKS, SIZE
+from cxr.evaluate.receipt import (
+    NEGATED,
+    NOTHING_ASKED,
+    LabelReliability,
+    Receipt,
+    ReceiptRow,
+    Reliability,
+    read_receipt,
+    shipped_judge,
+)
+from cxr.schema import ExportedFile, GenerationRequest
+from cxr.ui.handlers import Handlers
+from cxr.ui.jobs import JobState, ModelChoice, run_job
+from cxr.ui.receipt import FOOTNOTE, describe_receipts
+
+PROMPT = "A 55-year-old man with pleural effusion, PA view"
+FACTS = {"label", "asked", "seen", "ceiling", "judgeable"}
+IMAGES = np.random.default_rng(0).integers(0, 255, (2, 32, 32), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this test's judge is looked for; nothing is there yet."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    monkeypatch.setattr(receipts, "WEIGHTS", tmp_path / "weights")
+    (tmp_path / "weights").mkdir()
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def choice(tiny_model_dir: Path) -> ModelChoice:
+    return ModelChoice(str(tiny_model_dir), "none")
+
+
+def write_judge(folder: Path) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = NETWORKS["dense"]()
+    facts = {"network": "dense", "thresholds": [0.0] * len(LABELS), "num_training": 1, "num_validation": 1}
+    save_file(network.state_dict(), folder / "small.safetensors", {"judge": json.dumps(facts)})
+    return folder / "small.safetensors"
+
+
+def reliability_of(judge: Path) -> dict[str, Any]:
+    """View and sex can be judged, findings cannot."""
+    labels = {
+        name: {"balanced_accuracy": 0.9 - index / 100, "auroc": 0.95, "judgeable": name in ("PA", "male")}
+        for index, name in enumerate(LABELS)
+    }
+    age = {"mae": 9.1, "within_10": 0.66}
+    sha256 = hashlib.sha256(judge.read_bytes()).hexdigest()
+    return {"judge_sha256": sha256, "num_images": 1474, "num_patients": 406, "labels": labels, "age": age}
+
+
+def install(folder: Path, change: Callable[[dict[str, Any]], object] = lambda content: None) -> None:
+    content = reliability_of(write_judge(folder))
+    change(content)
+    (folder / "reliability.json").write_text(json.dumps(content))
+
+
+# -- the judge that ships
+
+
+def test_judge_and_reliability_are_read(weights: Path) -> None:
+    install(weights, lambda content: content["labels"]["Hernia"].update(balanced_accuracy=None))
+    shipped = shipped_judge()
+    assert shipped is not None
+    assert shipped.reliability.num_images == 1474
+    assert shipped.reliability.labels["male"] == LabelReliability(0.89, True)
+    assert math.isnan(shipped.reliability.labels["Hernia"].balanced_accuracy)
+    assert shipped_judge() is shipped  # read once
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(judge_sha256="0" * 64),
+        lambda content: content.pop("labels"),
+        lambda content: content.update(labels=[1]),
+        lambda content: content["labels"]["male"].update(balanced_accuracy="high"),
+    ],
+    ids=["another judge", "no labels", "labels as a list", "text for a number"],
+)
+def test_files_that_do_not_belong_together_give_no_receipt(weights: Path, change: Callable[..., object]) -> None:
+    install(weights, change)
+    assert shipped_judge() is None
+
+
+@pytest.mark.parametrize("name", ["small.safetensors", "reliability.json"])
+def test_a_missing_file_gives_no_receipt(weights: Path, name: str) -> None:
+    install(weights)
+    (weights / name).unlink()
+    assert shipped_judge() is None
+
+
+# -- asked against seen
+
+
+def read(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, prompt: str, seen: dict[str, float], judgeable: tuple[str, ...]
+) -> Receipt:
+    """The receipt of an image on which the judge sees the given labels (logits; the others are -3) and 60 years."""
+    install(weights)
+    shipped = shipped_judge()
+    assert shipped is not None
+    row = [seen.get(name, -3.0) for name in LABELS]
+    monkeypatch.setattr(receipts, "read_labels", lambda network, pixels: np.array([[*row, 60.0]] * len(pixels)))
+    labels = {name: LabelReliability(0.8, name in judgeable) for name in LABELS}
+    (one,) = read_receipt(IMAGES[:1], prompt, shipped.judge, Reliability("", 10, labels, 0.66))
+    return one
+
+
+def test_what_is_asked_stands_beside_what_is_seen(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
+    one = read(monkeypatch, weights, PROMPT, {"PA": 2.0, "Effusion": 0.0}, ("PA", "male", "Effusion"))
+    view, sex, age, effusion = one.rows
+    assert one.notes == ()
+    assert (view.label, view.asked, view.seen, view.as_asked) == ("view", "PA", "PA", True)
+    assert view.score == pytest.approx(1 / (1 + math.exp(-2)))
+    assert view.ceiling == pytest.approx(80)
+    assert (sex.label, sex.asked, sex.seen, sex.as_asked) == ("sex", "male", "female", False)
+    assert (age.label, age.asked, age.seen, age.as_asked) == ("age", "55 years", "60 years", True)
+    assert age.ceiling == pytest.approx(66)
+    assert (effusion.label, effusion.asked, effusion.seen, effusion.score) == ("Effusion", "yes", "yes", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "seen", "expected"),
+    [
+        # Not asked for: told only if it is seen and can be judged.
+        ("A man with pneumonia", {"Effusion": 1.0, "Mass": 1.0}, ["Pneumonia yes no", "Effusion not said yes"]),
+        ("normal chest x-ray", {}, ["no findings yes yes"]),
+        ("normal chest x-ray", {"abnormal": 1.0, "Effusion": 1.0}, ["no findings yes no", "Effusion no yes"]),
+        ("chest x-ray of a man", {}, []),
+    ],
+)
+def test_findings_are_those_asked_for_and_those_that_surprise(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, prompt: str, seen: dict[str, float], expected: list[str]
+) -> None:
+    one = read(monkeypatch, weights, prompt, seen, ("Effusion",))
+    assert [f"{row.label} {row.asked} {row.seen}" for row in one.rows[3:]] == expected
+    assert [row.label for row in one.rows[:3]] == ["view", "sex", "age"]
+    assert one.rows[0].asked == "not said"
+    assert one.rows[0].as_asked is None
+
+
+def test_years_that_are_far_off_are_not_as_asked(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
+    assert read(monkeypatch, weights, "A 49-year-old man", {}, ()).rows[2].as_asked is False
+
+
+def test_a_prompt_of_unknown_words_gets_one_sentence(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
+    one = read(monkeypatch, weights, "a zebra on a beach", {"Effusion": 3.0}, ("Effusion",))
+    assert one == Receipt((), (NOTHING_ASKED,))
+
+
+@pytest.mark.parametrize("prompt", ["A man without pleural effusion", "male, no pneumothorax", "no effusion"])
+def test_negations_are_not_taken_for_wishes(monkeypatch: pytest.MonkeyPatch, weights: Path, prompt: str) -> None:
+    one = read(monkeypatch, weights, prompt, {}, ())
+    assert one.notes == (NEGATED,)
+    assert not {row.label for row in one.rows} & {"Effusion", "Pneumothorax"}
+    assert read(monkeypatch, weights, "man with no findings", {}, ()).rows[3].label == "no findings"
+
+
+def test_a_label_without_threshold_cannot_be_judged(weights: Path) -> None:
+    install(weights)
+    shipped = shipped_judge()
+    assert shipped is not None
+    judge = dataclasses.replace(shipped.judge, thresholds=np.full(len(LABELS), np.nan))
+    rows = read_receipt(IMAGES, PROMPT, judge, shipped.reliability)[0].rows
+    assert [row.judgeable for row in rows] == [False, False, True, False]
+
+
+def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> None:
+    install(weights)
+    shipped = shipped_judge()
+    assert shipped is not None
+    together = read_receipt(IMAGES, PROMPT, *shipped)
+    alone = [read_receipt(image[None], PROMPT, *shipped)[0] for image in IMAGES]
+    for first, second in zip(together, alone, strict=True):
+        assert first.facts() == second.facts()
+        assert [row.score for row in first.rows[:2]] == pytest.approx([row.score for row in second.rows[:2]], abs=1e-5)
+    assert IMAGES.shape[1] != SIZE
+
+
+# -- on the page and in the API
+
+
+def test_without_a_judge_everything_is_as_before(choice: ModelChoice) -> None:
+    handlers = Handlers(choice, ())
+    job = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0)[0]
+    list(handlers.run(job))
+    assert job.last_state.stage == "finished"
+    assert len(job.last_state.images) == 2
+    assert "receipt" not in job.last_state.facts
+    assert handlers.settle(job)[3] == {"__type__": "update"}
+
+
+def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: Path) -> None:
+    request = GenerationRequest(PROMPT, seed=5, num_images=2, num_inference_steps=2)
+    before = list(run_job(request, choice))[-1].facts
+    receipts._load.cache_clear()
+    install(weights)
+    states = list(run_job(request, choice))
+    assert not any(state.receipts for state in states[:-1])
+    facts = states[-1].facts
+    assert set(facts) - set(before) == {"receipt"}
+    assert {name: facts[name] for name in before if name != "seconds"} == {
+        name: before[name] for name in before if name != "seconds"
+    }
+    assert len(facts["receipt"]) == 2
+    assert all(set(row) == FACTS for rows in facts["receipt"] for row in rows)
+    json.dumps(facts, allow_nan=False)
+
+
+def test_the_page_shows_it_when_the_job_is_over_and_hides_it_for_the_next(choice: ModelChoice, weights: Path) -> None:
+    install(weights)
+    handlers = Handlers(choice, ())
+    job, *_, hidden = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0)
+    assert (hidden.value, hidden.visible) == ("", False)
+    list(handlers.run(job))
+    shown = handlers.settle(job)[3]
+    assert shown.visible
+    for words in ("Seed 5", "Seed 6", "not judgeable", "55 years", "90 %", "66 %", FOOTNOTE):
+        assert words in shown.value
+    assert shown.value.count("not judgeable") == 2  # the effusion, on each image
+
+
+def hand_made(*rows: ReceiptRow, notes: tuple[str, ...] = ()) -> JobState:
+    image = ExportedFile(Path("000000_7.png"), "0", {"seed": 7})
+    return JobState(GenerationRequest("x"), "finished", images=(image,), receipts=(Receipt(rows, notes),))
+
+
+def test_whatever_a_file_or_a_prompt_says_is_escaped() -> None:
+    bad = "<script>alert(1)</script>"
+    page = describe_receipts(hand_made(ReceiptRow(bad, bad, bad, 0.9, 90.0, True, True), notes=(bad,)))
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 4
+
+
+def test_page_counts_only_what_can_be_judged() -> None:
+    right, wrong = (ReceiptRow(f"label {k}", "yes", "yes", 0.9, math.nan, True, k == 0) for k in range(2))
+    unsure = dataclasses.replace(wrong, label="label 2", judgeable=False)
+    page = describe_receipts(hand_made(right, wrong, unsure))
+    for words in ("1 of 2 as asked", 'aria-label="as asked"', 'aria-label="not as asked"', "unknown"):
+        assert words in page
+    assert "nothing that can be judged" in describe_receipts(hand_made(unsure))
+    sentence = describe_receipts(hand_made(notes=(NOTHING_ASKED,)))
+    assert NOTHING_ASKED in sentence
+    assert "<table>" not in sentence
+
+
+def test_what_only_some_images_show_comes_last() -> None:
+    view, sex, mass = (ReceiptRow(name, "not said", "yes", 0.9, 90.0, True, None) for name in ("view", "sex", "Mass"))
+    state = hand_made()
+    both = Receipt((view, mass, sex)), Receipt((view, sex))
+    page = describe_receipts(dataclasses.replace(state, images=state.images * 2, receipts=both))
+    assert page.index(">View<") < page.index(">Sex<") < page.index(">Mass<")
+    assert page.count("not seen") == 1
+    assert "as asked" not in page.partition("</summary>")[2]

@@ -1,0 +1,409 @@
+"""Reports: the same figures in JSON, Markdown, HTML and plots."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr.errors import OutputError, RequestError
+from cxr.evaluate.metrics.intervals import Interval
+from cxr.evaluate.metrics.result import MetricResult
+from cxr.evaluate.pages.render import escape_markdown, figure, number, reason
+from cxr.evaluate.pages.write import to_plain, write_json, write_report
+from cxr.evaluate.sections.failures import measure_failures
+from cxr.evaluate.sections.memorisation import CopyPair
+
+SHA256 = "0123456789abcdef" * 4
+NOTHING_MEASURED = ("training", "sensitivity", "diversity", "fidelity", "copies", "utility", "failures", "sweep")
+PLOTS = {"fidelity", "auroc", "kd", "sensitivity", "sweep", "utility"}
+
+
+def metric(name: str, value: float, spread: float = 0.03, note: str = "", **settings: Any) -> MetricResult:
+    return MetricResult(name, value, value - spread, value + spread, 1474, 700, settings, note)
+
+
+def distances(name: str, scale: float) -> dict[str, Any]:
+    rows = [("generated", 8.0, 0.71), ("base without LoRA", 9.5, 0.69), ("degraded real", 90.0, 0.12)]
+    return {
+        "extractor": {"name": name, "version": 1, "weights_sha256": SHA256, "size": 128},
+        "rows": [
+            {
+                "name": row,
+                "metrics": [
+                    metric("KD", kd * scale, 0.2 * scale, subset_size=700, subsets=1),
+                    metric("FD-infinity", 210 * kd * scale, 4 * scale, r_squared=0.97),
+                    MetricResult("FD", math.nan, note="refused below 2,000 images of each set"),
+                    MetricResult("CMMD", kd * scale / 3, num_generated=700, num_reference=700),
+                    *(metric(share, coverage, k=5) for share in ("precision", "recall", "density", "coverage")),
+                ],
+            }
+            for row, kd, coverage in [*rows, ("real against real", 0.4, 0.95)]
+        ],
+    }
+
+
+def attribute(name: str, pf: float, ceiling: float) -> dict[str, Any]:
+    metrics = {
+        "PF": pf,
+        "AUROC": pf + 0.05,
+        "C": ceiling,
+        "C_AUROC": ceiling + 0.05,
+        "NPF": (pf - 0.5) / (ceiling - 0.5),
+    }
+    metrics |= {"PF_baseline": 0.51, "AUROC_baseline": 0.5}
+    return {
+        "name": name,
+        "judge": "dense",
+        "judgeable": ceiling >= 0.8,
+        "num_positive": 300,
+        "num_negative": 300,
+        "metrics": {key: metric(key, value) for key, value in metrics.items()} | {"F": MetricResult("F", 0.5)},
+        "other_judge": {"name": "residual", "PF": pf + 0.02, "AUROC": pf + 0.06},
+    }
+
+
+def full_report() -> dict[str, Any]:
+    """Every part once; the figures are made up."""
+    attributes = [
+        *(attribute("Pleural_Thickening", 0.52, 0.61), attribute("Nodule", 0.54, 0.63), attribute("Mass", 0.58, 0.7)),
+        *(attribute("Effusion", 0.74, 0.82), attribute("Cardiomegaly", 0.7, 0.81), attribute("abnormal", 0.66, 0.71)),
+        *(attribute("PA", 0.97, 0.98), attribute("male", 0.91, 0.95)),
+    ]
+    summary = {"macro_PF": 0.7, "macro_C": 0.78, "macro_NPF": 0.72, "macro_F": 0.5, "joint": 0.21, "joint_real": 0.3}
+    summary |= {"macro_AUROC": 0.66, "macro_AUROC_real": 0.72, "macro_AUROC_baseline": 0.5}
+    age = {"MAE": 8.31, "MAE_real": 7.12, "within_10": 0.7, "within_10_real": 0.77}
+    recipe = {"num_inference_steps": 8, "guidance_scale": 1.5, "adapter_weight": 1.0, "scheduler": "UniPC"}
+    names = {"flagged": 0.0014, "flagged_real": 0.0013, "authentic": 0.44, "flagged_control": 0.98}
+    return {
+        "format": 1,
+        "title": "Evaluation of the embedded model with the LoRA clinical",
+        "generated": {
+            "num_images": 1474,
+            "folder": "matched",
+            "manifest_sha256": SHA256,
+            "model": "embedded",
+            "model_revision": f"sha256:{SHA256}",
+            "adapter": "clinical",
+            "adapter_sha256": SHA256,
+            "settings": recipe,
+        },
+        "reference": {"num_images": 1474, "folder": "held-out", "manifest_sha256": SHA256, "num_patients": 406},
+        "training": {"num_images": 5568, "folder": "training", "manifest_sha256": SHA256, "num_patients": 1602},
+        "distances": [distances("small", 0.01), distances("residual", 1.0)],
+        "sensitivity": [
+            {"extractor": "small", "kind": kind, "levels": [1, 2, 3, 4, 5], "kd": kd, "monotone": kind != "noise"}
+            for kind, kd in (("blur", [0.01, 0.03, 0.1, 0.4, 1.2]), ("noise", [0.02, 0.015, 0.04, 0.1, 0.2]))
+        ],
+        "diversity": {
+            "rows": [
+                {"name": name, "metrics": [metric("SSIM", 0.3), metric("MS-SSIM", value, num_pairs=400)]}
+                for name, value in (("generated", 0.33), ("real", 0.21))
+            ]
+        },
+        "fidelity": {
+            "prompts_sha256": SHA256,
+            "num_prompts": 2700,
+            "num_images": 2700,
+            "attributes": attributes,
+            "judges": [{"name": name, "sha256": SHA256, "facts": {}} for name in ("dense", "residual")],
+            "age": {"metrics": {key: metric(key, value) for key, value in age.items()}},
+            "summary": {"metrics": {key: metric(key, value) for key, value in summary.items()}},
+            "headline": "70.0 % agreement (67.0 to 73.0), worst attribute Pleural_Thickening at 52.0 %.",
+        },
+        "copies": {
+            "num_training": 5568,
+            "num_calibration": 700,
+            "num_held_out": 774,
+            "near_exact": 0,
+            "spaces": [
+                {"name": name, "threshold": 0.31, "median": 0.52, "median_real": 0.51, "smallest": 0.29}
+                | {key: metric(key, value, 0.001) for key, value in names.items()}
+                for name in ("small", "pixels")
+            ],
+            "pairs": [[0.29 + k / 100, f"{k:06d}_{k}.png", f"0000{k}_000.png"] for k in range(20)],
+        },
+        "utility": {
+            "rows": [
+                {"arm": arm, "metrics": [metric("Effusion", value + 0.1), metric("macro AUROC", value)]}
+                for arm, value in (("TRTR", 0.71), ("TSTR", 0.64), ("real + synthetic", 0.72))
+            ],
+            "num_seeds": 3,
+            "num_images": 2700,
+            "steps": 400,
+        },
+        "failures": {"num_attempted": 1474, "failed": metric("failed", 0.0, 0.6), "flat": metric("flat", 1.4, 0.5)},
+        "sweep": {
+            "parameter": "guidance_scale",
+            "selected_by": "small",
+            "points": [
+                {"guidance_scale": scale, "num_inference_steps": steps, "adapter_weight": 1.0}
+                | {"KD": 0.08 + scale / 50, "coverage": 0.75 - scale / 20, "AUROC": 0.6, "MS-SSIM": 0.3 + scale / 40}
+                for scale, steps in ((1.0, 8), (1.5, 8), (2.0, 8), (4.0, 8), (7.5, 8), (1.5, 25))
+            ],
+        },
+        "notes": ["Exploratory: fewer than 10,000 images of each kind."],
+        "versions": {"cxr": "0.4.0", "torch": "2.13.0"},
+    }  # fmt: skip
+
+
+def small_report() -> dict[str, Any]:
+    """As little as a report may hold."""
+    report = full_report() | dict.fromkeys(NOTHING_MEASURED)
+    report["generated"] = {"num_images": 40, "folder": "images", "manifest_sha256": SHA256}
+    return report
+
+
+def pictures() -> dict[str, Any]:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    return {"closest_pairs": noise, "examples": noise[::-1]}
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The full report in a folder; read only."""
+    folder = tmp_path_factory.mktemp("reports") / "new" / "report"
+    write_report(full_report(), folder, pictures())
+    return folder
+
+
+def test_a_full_report_has_every_file_and_the_same_bytes_again(written: Path, tmp_path: Path) -> None:
+    paths = write_report(full_report(), tmp_path, pictures())
+    names = {"report.json", "report.md", "report.html", "pictures/closest_pairs.png", "pictures/examples.png"}
+    assert {path.relative_to(tmp_path).as_posix() for path in paths} == names | {f"plots/{name}.svg" for name in PLOTS}
+    assert read_all(tmp_path) == read_all(written)
+
+
+def test_json_is_sorted_rounded_and_without_nan(written: Path) -> None:
+    text = (written / "report.json").read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    assert "NaN" not in text
+    report = json.loads(text)
+    assert list(report) == sorted(report)
+    assert report["distances"][0]["rows"][0]["metrics"][2]["value"] is None
+    assert report["fidelity"]["attributes"][0]["metrics"]["NPF"]["value"] == 0.181818
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (math.inf, None),
+        (np.float32(0.1), 0.1),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (1234567.0, 1234570.0),
+        (np.array([[1.0, np.nan]]), [[1.0, None]]),
+        (Path("a") / "b", "a/b"),
+        (Interval(0.25, math.nan), [0.25, None]),
+        (MetricResult("KD", math.nan), {**asdict(MetricResult("KD", 0.0)), "value": None, "low": None, "high": None}),
+        ({"a": ({1: "x"},)}, {"a": [{"1": "x"}]}),
+    ],
+)
+def test_to_plain(value: Any, plain: Any) -> None:
+    found = to_plain(value)
+    assert found == plain
+    json.dumps(found, allow_nan=False)
+
+
+def test_to_plain_refuses_what_json_cannot_say() -> None:
+    with pytest.raises(TypeError, match="cannot hold a bytes"):
+        to_plain({"a": b"x"})
+
+
+@pytest.mark.parametrize(
+    ("metric", "decimals", "text"),
+    [
+        (asdict(MetricResult("PF", 0.8349, 0.8, 0.8612)), 2, "0.83 [0.80, 0.86]"),
+        (asdict(MetricResult("KD", 0.041239, 0.0398, 0.04255)), None, "0.0412 [0.0398, 0.0425]"),
+        (asdict(MetricResult("KD", 1234.5)), None, "1,234"),
+        (asdict(MetricResult("KD", -0.0000001, -0.0002, 0.0002)), None, "-0.0000001 [-0.0002000, 0.0002000]"),
+        (1e-12, None, "1.00e-12"),
+        (0.0, None, "0.00"),
+        (asdict(MetricResult("KD", math.nan)), None, "–"),
+        ({"value": None, "low": 0.1, "high": 0.2}, 2, "–"),
+        (None, 2, "–"),
+    ],
+)
+def test_figures_for_people(metric: Any, decimals: int | None, text: str) -> None:
+    assert figure(metric, decimals) == text
+
+
+def test_numbers_are_grouped() -> None:
+    assert number(12345, 0) == "12,345"
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(written: Path) -> None:
+    page = (written / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:)?//""", page)
+    assert "<script" not in page
+    assert page.count("<svg") == len(PLOTS)
+    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<img") == page.count(' alt="')
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)), "ids of plots meet"
+    targets = re.findall(r'href="#([^"]+)"', page) + re.findall(r"url\(#([^)]+)\)", page)
+    assert targets
+    assert set(targets) <= set(ids)
+
+
+def test_markdown_links_only_to_files_that_are_there(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(links) == len(PLOTS) + 2
+    assert all((written / link).is_file() for link in links)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert re.fullmatch(r"\|( ---:? \|)+", table.splitlines()[1]), table
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+
+
+@pytest.mark.parametrize("page", ["report.md", "report.html"])
+def test_the_short_paragraph_tells_the_main_figures(written: Path, page: str) -> None:
+    text = (written / page).read_text(encoding="utf-8")
+    short = text[: text.index("What was measured")]
+    assert "worst attribute Pleural Thickening" in short
+    assert "KD is 0.0800 [0.0780, 0.0820], 20 times that of real against real (0.00400)" in short
+    assert "coverage is 0.71" in short
+    assert "0.0014 [0.0004, 0.0024] by “small” (0.0013)" in short
+    assert "Near-exact copies: 0." in short
+    assert text.count(SHA256[:12])
+    assert SHA256 not in text
+
+
+def test_the_worst_attribute_stands_first_whatever_their_order(written: Path, tmp_path: Path) -> None:
+    report = full_report()
+    report["fidelity"]["attributes"].reverse()
+    write_report(report, tmp_path, pictures())
+    for page in ("report.md", "report.html", "plots/fidelity.svg"):
+        assert (tmp_path / page).read_bytes() == (written / page).read_bytes()
+    for page in ("report.md", "report.html"):
+        text = (written / page).read_text(encoding="utf-8")
+        table = text[text.index("Ceiling C") :]
+        assert table.index("Pleural Thickening") < table.index("Nodule") < table.index("PA")
+        assert "not judgeable" in table[: table.index("Nodule")]
+
+
+def test_a_minimal_report_says_what_was_not_measured(tmp_path: Path) -> None:
+    report = small_report()
+    report["notes"] = ["Prompt fidelity was not measured: the images come without prompts."]
+    paths = write_report(report, tmp_path)
+    assert {path.name for path in paths if path.suffix == ".svg"} == {"kd.svg"}
+    for page in ("report.md", "report.html"):
+        text = (tmp_path / page).read_text(encoding="utf-8")
+        assert text.count("Not measured: ") == len(NOTHING_MEASURED) - 1  # training images are no part of their own
+        assert "Not measured: the images come without prompts." in text
+
+
+def test_parts_may_be_empty_or_nan(tmp_path: Path) -> None:
+    report = full_report() | {"distances": [], "sensitivity": [], "notes": [], "versions": {}}
+    report["fidelity"] |= {"attributes": [], "age": None}
+    for point in report["sweep"]["points"]:
+        point["MS-SSIM"] = math.nan
+    write_report(report, tmp_path)
+    assert {path.stem for path in tmp_path.rglob("*.svg")} == {"sweep", "utility"}
+
+
+def test_what_the_measures_return_can_be_shown_as_it_is(tmp_path: Path) -> None:
+    report = small_report()
+    facts = {
+        "model": "embedded",
+        "adapter": ["clinical", "none"],
+        "guidance_scale": 1.5,
+        "num_inference_steps": [8, 12],
+    }
+    report["generated"] |= facts
+    report["sweep"] = full_report()["sweep"]
+    report["utility"] = full_report()["utility"] | {
+        "ratios": (metric("Effusion", 0.9, note="says nothing"),),
+        "difference": metric("pre-training, macro AUROC", 0.04),
+    }
+    report["copies"] = full_report()["copies"] | {"pairs": (CopyPair(0.123, "made.png", "known.png"),)}
+    report["failures"] = measure_failures(np.zeros((4, 8, 8), np.uint8), ["a", "b", "c", "d"], 1)
+    write_report(report, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| Model | embedded | – |" in text
+    assert "| Inference steps | 8, 12 |  |" in text
+    assert "0.90 [0.87, 0.93] | 700 |" in text
+    assert "by 0.04 [0.01, 0.07]." in text
+    assert "| made.png | known.png | 0.123 |" in text
+    assert "| Failed | 200.0 [36.2, 624.5] | 5 |" in text
+    assert "| Not a number | – | 4 |" in text
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["copies"]["pairs"][0][0] == 0.123
+
+
+def test_reasons_come_from_the_notes() -> None:
+    notes = ["Copies were not looked for: no training images were named (--training).", "utility: not asked for"]
+    assert reason({"notes": notes}, "copies") == "no training images were named (--training)."
+    assert reason({"notes": notes}, "utility") == "not asked for"
+    assert reason({"notes": None}, "sweep") == "what it needs was not given."
+
+
+def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
+    report = copy.deepcopy(full_report())
+    bad = '<script>alert("1")</script> | $x$ [y](http://z) `c`'
+    report["title"] = report["generated"]["folder"] = report["fidelity"]["attributes"][0]["name"] = bad
+    report["distances"][0]["extractor"]["name"] = report["notes"][0] = report["copies"]["spaces"][0]["name"] = bad
+    write_report(report, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "](http" not in text
+    assert escape_markdown(bad) in text
+    assert "\\|" in escape_markdown(bad)
+
+
+@pytest.mark.parametrize(("name", "plain"), [("Pleural_Thickening", "Pleural_Thickening"), ("_x_", r"\_x\_")])
+def test_underscores_are_escaped_only_where_they_mean_something(name: str, plain: str) -> None:
+    assert escape_markdown(name) == plain
+
+
+def test_pictures_are_written_as_given(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    write_report(small_report(), tmp_path / "array", {"examples": array})
+    png = (tmp_path / "array" / "pictures" / "examples.png").read_bytes()
+    with Image.open(tmp_path / "array" / "pictures" / "examples.png") as picture:
+        assert np.array_equal(np.asarray(picture), array)
+    write_report(small_report(), tmp_path / "bytes", {"examples": png})
+    assert (tmp_path / "bytes" / "pictures" / "examples.png").read_bytes() == png
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "message"),
+    [
+        ("../up", np.zeros((2, 2), np.uint8), "letters, digits"),
+        ("examples", b"GIF89a", "is not a PNG"),
+        ("examples", np.zeros((2, 2), np.float32), "float32"),
+        ("examples", np.zeros((2, 2, 4), np.uint8), r"\[2, 2, 4\]"),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_refused(tmp_path: Path, name: str, picture: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        write_report(small_report(), tmp_path / "report", {name: picture})
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_report(small_report(), tmp_path / "file")
+    (tmp_path / "folder" / "report.md").mkdir(parents=True)
+    with pytest.raises(OutputError, match="cannot write"):
+        write_report(small_report(), tmp_path / "folder")
+
+
+def test_a_single_result_is_written_the_same_way(tmp_path: Path) -> None:
+    path = write_json({"b": math.nan, "a": np.float32(0.5)}, tmp_path / "deep" / "sweep.json")
+    assert path.read_bytes() == b'{\n  "a": 0.5,\n  "b": null\n}\n'

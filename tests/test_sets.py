@@ -1,0 +1,95 @@
+"""Folders of images with and without tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sample_images import fill
+from test_data import make_folder
+
+from cxr.errors import DataError
+from cxr.evaluate.sets import read_set, shared_hashes
+
+
+def images(folder: Path, count: int = 3) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_images_without_a_table_are_a_set_of_unknown_things(tmp_path: Path) -> None:
+    some = read_set(images(tmp_path))
+    assert len(some) == 3
+    assert not some.has_prompts
+    assert np.isnan(some.targets).all()
+    assert len(set(some.patients)) == 3
+    assert some.describe()["folder"] == tmp_path.name
+
+
+def test_generated_images_tell_prompts_and_what_they_were_made_with(tmp_path: Path) -> None:
+    fill(tmp_path, 3)
+    some = read_set(tmp_path)
+    assert set(some.prompts) == {"A 55-year-old man with pneumonia"}
+    assert some.labels[0].findings == ("Pneumonia",)
+    assert some.recipe["guidance_scale"] == 3.0
+    assert some.describe()["adapter_sha256"] == "11"
+    assert "seed" not in some.describe()
+
+
+def test_real_images_tell_labels_and_patients(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "real", [("Mass|Effusion", "40", "F", "AP", "7"), ("No Finding", "", "", "", "7")])
+    some = read_set(folder)
+    assert some.describe()["num_patients"] == 1
+    assert {labels.findings for labels in some.labels} == {("Effusion", "Mass"), ()}
+    assert not some.has_prompts
+
+
+@pytest.mark.parametrize("column", ["prompt", "text"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_other_programs_tables_are_understood(tmp_path: Path, column: str, kind: str) -> None:
+    images(tmp_path)
+    row = {"file_name": "1.png", column: "Chest x-ray with effusion"}
+    if kind == "csv":
+        (tmp_path / "metadata.csv").write_text(f"file_name,{column}\n1.png,Chest x-ray with effusion\n")
+    else:
+        (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    some = read_set(tmp_path)
+    assert some.prompts == ("", "Chest x-ray with effusion", "")
+    assert [labels.findings for labels in some.labels] == [None, ("Effusion",), None]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("metadata.jsonl", "{", "cannot be read"),
+        ("metadata.jsonl", "[1]", "rows without file_name"),
+        ("metadata.csv", "prompt\nx\n", "rows without file_name"),
+    ],
+)
+def test_a_damaged_table_is_an_error_with_its_path(tmp_path: Path, name: str, text: str, message: str) -> None:
+    images(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_set(tmp_path)
+    assert name in str(caught.value)
+
+
+def test_a_set_is_the_same_whatever_its_files_are_called(tmp_path: Path) -> None:
+    first, second = images(tmp_path / "a"), images(tmp_path / "b")
+    (second / "0.png").rename(second / "z.png")
+    assert read_set(first).manifest_sha256 == read_set(second).manifest_sha256
+    assert shared_hashes(read_set(first), read_set(second)) == 3
+    assert shared_hashes(read_set(first), read_set(images(tmp_path / "c", 1))) == 1
+
+
+def test_settings_that_differ_are_all_told(tmp_path: Path) -> None:
+    images(tmp_path)
+    rows = [{"file_name": f"{k}.png", "prompt": "x", "guidance_scale": k // 2} for k in range(3)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_set(tmp_path).recipe == {"guidance_scale": [0, 1]}
