@@ -57,8 +57,8 @@ def write_judge(folder: Path) -> Path:
         torch.manual_seed(0)
         network = NETWORKS["dense"]()
     facts = {"network": "dense", "thresholds": [0.0] * len(LABELS), "num_training": 1, "num_validation": 1}
-    save_file(network.state_dict(), folder / "small.safetensors", {"judge": json.dumps(facts)})
-    return folder / "small.safetensors"
+    save_file(network.state_dict(), folder / "dense.safetensors", {"judge": json.dumps(facts)})
+    return folder / "dense.safetensors"
 
 
 def reliability_of(judge: Path) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def test_files_that_do_not_belong_together_give_no_receipt(weights: Path, change
     assert shipped_judge() is None
 
 
-@pytest.mark.parametrize("name", ["small.safetensors", "reliability.json"])
+@pytest.mark.parametrize("name", ["dense.safetensors", "reliability.json"])
 def test_a_missing_file_gives_no_receipt(weights: Path, name: str) -> None:
     install(weights)
     (weights / name).unlink()

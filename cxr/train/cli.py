@@ -50,9 +50,7 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
         if name in ("base", "lora"):
             _add_diffusion_options(stage, name)
         if name == "judge":
-            stage.add_argument(
-                "--network", choices=NETWORKS, default=NETWORKS[0], help="architecture (default residual)"
-            )
+            _add_judge_options(stage)
         if name == "autoencoder":
             _add_autoencoder_options(stage)
         stage.set_defaults(run=run_train)
@@ -139,6 +137,16 @@ def _add_data_options(stage: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_judge_options(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--network", choices=NETWORKS, default=NETWORKS[0], help="architecture (default %(default)s)")
+    stage.add_argument(
+        "--degraded",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="learn from degraded images too; --no-degraded for an extractor, which has to notice how images look",
+    )
+
+
 def _add_autoencoder_options(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--start-from", type=Path, metavar="VAE_DIR", help="exported weights to begin with")
     stage.add_argument(
@@ -182,7 +190,7 @@ def _build_task(arguments: argparse.Namespace, setup: Setup) -> Task:
     if arguments.stage == "judge":
         from cxr.train.judge import JudgeTask
 
-        return JudgeTask(setup, arguments.network)
+        return JudgeTask(setup, arguments.network, degraded=arguments.degraded)
     guidance = {"guide_path": arguments.guide, "guide_weight": arguments.guide_weight}
     if arguments.stage == "lora":
         from cxr.train.lora import LoraTask

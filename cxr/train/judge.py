@@ -39,12 +39,14 @@ class JudgeTask:
     Args:
         setup: what to learn from; thresholds are set on its validation images.
         network: a key of `NETWORKS`.
+        degraded: learn from softened, roughened and partly covered images too. A judge should, since generated images
+            are soft; an extractor must not: it has to notice how images look.
     """
 
-    def __init__(self, setup: Setup, network: str) -> None:
+    def __init__(self, setup: Setup, network: str, *, degraded: bool = True) -> None:
         self.settings, self.device = setup.settings, setup.device
         torch.manual_seed(self.settings.seed)  # initial weights only
-        self.name = network
+        self.name, self.degraded = network, degraded
         self.network = NETWORKS[network]().to(self.device)
         self.trained: nn.Module = self.network
         self.pixels = read_squares([record.path for record in setup.training], SIZE)
@@ -56,8 +58,10 @@ class JudgeTask:
         generator = batch_generator(self.settings.seed, step)
         indices = torch.randint(len(self.pixels), (self.settings.batch_size,), generator=generator)
         images = from_uint8(self.pixels[indices.numpy()])
-        images = degrade(jitter(images, generator), generator).to(self.device)
-        output = self.network(images).float()
+        images = jitter(images, generator)
+        if self.degraded:
+            images = degrade(images, generator)
+        output = self.network(images.to(self.device)).float()
         target = self.targets[indices].to(self.device)
         known = ~target.isnan()
         labels, ages = known[:, :-1], known[:, -1]
@@ -76,6 +80,7 @@ class JudgeTask:
         """Write the weights with the thresholds that are best on the validation images, from now on fixed."""
         facts = {
             "network": self.name,
+            "degraded": self.degraded,
             "num_training": len(self.pixels),
             "num_validation": len(self.validation_pixels),
             "thresholds": self._thresholds(),

@@ -11,8 +11,8 @@ from cxr.errors import DataError
 from cxr.evaluate.judges.judge import Judge, load_judge
 
 WEIGHTS = Path(__file__).parent / "weights"
-SMALL = "small"  # chooses settings and writes receipts, and judges no report
-JUDGES = ("dense", "residual")  # report, and choose nothing
+SMALL = "small"  # measures distances and chooses settings, and judges no report
+JUDGES = ("dense", "residual")  # report and write receipts, and choose nothing
 NAMES = (SMALL, *JUDGES)
 
 

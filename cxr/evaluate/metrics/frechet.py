@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import linregress
 
 from cxr.errors import DataError
 from cxr.evaluate.metrics.features import Features, check_features
 
 FIT_POINTS = 15
+DRAWS = 2  # subsets of each size
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class ExtrapolatedDistance:
 
     Args:
         value: where the line meets 1 / N = 0.
+        deviation: standard error of that, from how the points scatter; other images would scatter more.
         r_squared: share of the variance that the line explains; far below 1, the value means little.
         smallest, largest: fewest and most images of a set among the points.
     """
 
     value: float
+    deviation: float
     r_squared: float
     smallest: int
     largest: int
@@ -69,7 +73,7 @@ def frechet_infinity(reference: Features, generated: Features, seed: int = 0) ->
     count = min(len(reference), len(generated))
     if count < 100:
         raise DataError(f"{count} images are too few to extrapolate the distance; use 100 or more")
-    sizes = np.linspace(max(20, count // 10), count, FIT_POINTS).astype(int)
+    sizes = np.repeat(np.linspace(max(20, count // 10), count, FIT_POINTS).astype(int), DRAWS)
     chance = np.random.default_rng(seed)
     values = np.array(
         [
@@ -77,10 +81,11 @@ def frechet_infinity(reference: Features, generated: Features, seed: int = 0) ->
             for size in sizes
         ]
     )
-    slope, value = np.polyfit(1 / sizes, values, 1)
-    left = np.square(values - (slope / sizes + value)).sum()
-    total = np.square(values - np.mean(values)).sum()
-    return ExtrapolatedDistance(float(value), float(1 - left / total) if total else 1.0, int(sizes[0]), int(sizes[-1]))
+    fit = linregress(1 / sizes, values)
+    share = 1.0 if np.isnan(fit.rvalue) else fit.rvalue**2  # all distances equal
+    return ExtrapolatedDistance(
+        float(fit.intercept), float(fit.intercept_stderr), float(share), int(sizes[0]), int(sizes[-1])
+    )
 
 
 def _moments(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -125,9 +125,9 @@ def _extrapolated(x: Features, y: Features, seed: int, counts: Counts) -> Metric
         note = f"needs {FEWEST_FOR_FIT} images of each set"
         return MetricResult("FD-infinity", float("nan"), **counts, note=note)
     fit = frechet_infinity(x, y, seed)
-    spread = middle(np.array([frechet_infinity(x, y, seed + 1 + k).value for k in range(5)]))
+    spread = Interval(fit.value - 1.96 * fit.deviation, fit.value + 1.96 * fit.deviation)
     settings = {"r_squared": fit.r_squared, "smallest": fit.smallest, "largest": fit.largest}
-    note = "the interval is that of other subsets, not of other images"
+    note = "the interval is that of the fitted line, not of other images"
     return MetricResult("FD-infinity", fit.value, *spread, **counts, settings=settings, note=note)
 
 
