@@ -26,8 +26,9 @@ from cxr.evaluate.extractors.extract import Extractor
 from cxr.evaluate.judges.judge import Judge
 from cxr.evaluate.judges.labels import ATTRIBUTES
 from cxr.evaluate.judges.networks import NETWORKS
+from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.pages.write import write_report
-from cxr.evaluate.run import Options, Tools, evaluate
+from cxr.evaluate.run import Options, Tools, evaluate, rank_agreement
 from cxr.evaluate.sections import diversity
 from cxr.evaluate.sets import read_set
 from cxr.export import ImageFolder
@@ -94,8 +95,8 @@ def tools() -> Tools:
 
 @pytest.fixture(scope="module")
 def report(folders: dict[str, Path], tools: Tools) -> dict[str, Any]:
-    sets = Sets(**{name: read_set(folder) for name, folder in folders.items()})
-    return evaluate(sets, tools, Options(sensitivity=True)).report
+    sets: dict[str, Any] = {name: read_set(folder) for name, folder in folders.items()}
+    return evaluate(Sets(**sets), tools, Options(sensitivity=True)).report
 
 
 def test_every_part_that_the_folders_allow_is_measured(report: dict[str, Any]) -> None:
@@ -105,7 +106,8 @@ def test_every_part_that_the_folders_allow_is_measured(report: dict[str, Any]) -
         "degraded real",
         "real against real",
     ]
-    assert {row["kind"] for row in report["sensitivity"]} == {"blur", "noise", "JPEG"}
+    assert {row["kind"] for row in report["sensitivity"]} == {"blur", "noise", "JPEG", "loss of AP views"}
+    assert report["rank_agreement"] is None  # of one extractor
     assert {row["name"] for row in report["diversity"]["rows"]} == {"generated", "real"}
     assert report["fidelity"]["num_prompts"] == 2
     assert {row["name"] for row in report["fidelity"]["attributes"]} >= {"PA", "male", "abnormal", "Effusion"}
@@ -172,8 +174,9 @@ def test_comparisons_that_mean_nothing_are_refused(
     table.write_text(re.sub(r",5(\d\d)$", lambda match: f",{int(match[1])}", table.read_text(), flags=re.MULTILINE))
     given["same patients"] = other
     chosen = {name: given[name] for name in ("generated", "reference", "training")} | change(given)
+    sets: dict[str, Any] = {name: read_set(folder) for name, folder in chosen.items()}
     with pytest.raises(DataError, match=message):
-        check_sets(Sets(**{name: read_set(folder) for name, folder in chosen.items()}))
+        check_sets(Sets(**sets))
 
 
 @pytest.mark.parametrize(
@@ -207,3 +210,12 @@ def test_the_shipped_networks_measure_a_folder(folders: dict[str, Path], tmp_pat
     figures = json.loads((tmp_path / "r" / "report.json").read_text())
     assert [entry["extractor"]["name"] for entry in figures["distances"]] == ["small", "residual"]
     assert [judge["name"] for judge in figures["fidelity"]["judges"]] == ["dense", "residual"]
+
+
+def test_extractors_that_agree_and_disagree_about_the_order() -> None:
+    def rows(*values: float) -> dict[str, Any]:
+        return {"rows": [{"metrics": [MetricResult("KD", value)]} for value in values]}
+
+    assert rank_agreement([rows(1, 2, 3), rows(10, 20, 30)]) == pytest.approx(1)
+    assert rank_agreement([rows(1, 2, 3), rows(3, 2, 1)]) == pytest.approx(-1)
+    assert rank_agreement([rows(1, 2, 3)]) is None

@@ -68,3 +68,11 @@ def test_when_everything_failed_nothing_else_is_known() -> None:
 def test_what_cannot_be_counted_is_refused(count: int, num_hashes: int, num_failed: int, message: str) -> None:
     with pytest.raises(DataError, match=message):
         measure_failures(noise(count), ["a"] * num_hashes, num_failed)
+
+
+def test_failures_that_nobody_counted_are_not_zero() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16), np.uint8)
+    result = measure_failures(pixels, ["a", "b", "c"], None)
+    assert np.isnan(result["failed"].value)
+    assert "does not tell" in result["failed"].note
+    assert result["flat"].value == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from cxr.evaluate.sections.fidelity import (
     make_reading,
     measure_agreement,
     normalised,
+    paired_difference,
+    partly_shuffled,
     shuffled,
 )
 from cxr.evaluate.sections.fidelity_report import Readings, headline, measure_fidelity
@@ -107,7 +110,7 @@ def judge(name: str) -> Judge:
     return Judge(name, LabelNetwork.__new__(LabelNetwork), THRESHOLDS, "0" * 64, {})
 
 
-def fidelity(errors: dict[str, float]) -> dict[str, object]:
+def fidelity(errors: dict[str, float]) -> dict[str, Any]:
     readings = {
         name: Readings(reading(error, seed=1), reading(0.1, seed=2), reading(0.5, seed=3))
         for name, error in errors.items()
@@ -118,7 +121,6 @@ def fidelity(errors: dict[str, float]) -> dict[str, object]:
 def test_the_lower_of_two_judges_counts_and_the_worst_stands_first() -> None:
     part = fidelity({"kind": 0.05, "strict": 0.3})
     rows = part["attributes"]
-    assert isinstance(rows, list)
     assert {row["judge"] for row in rows} == {"strict"}
     values = [row["metrics"]["PF"].value for row in rows]
     assert values == sorted(values)
@@ -152,3 +154,29 @@ def test_the_claim_is_made_only_where_the_rule_allows_it(low: float, ceiling: fl
     text = headline(summary, [row])
     assert ("above 92 %" in text) == claimed
     assert "Effusion at 61.0 %" in text
+
+
+def test_the_gain_of_the_lora_is_measured_on_the_prompts_that_both_have() -> None:
+    good, bad = reading(0.0, seed=1), reading(0.4, seed=2)
+    part = np.arange(60)
+    gain = paired_difference(good, bad.take(part))
+    alone = measure_agreement(bad.take(part), THRESHOLDS).auroc[0, EFFUSION]
+    assert gain[0, EFFUSION] == pytest.approx(1 - alone)
+    assert np.quantile(gain[1:, EFFUSION], 0.01) > 0
+    same = paired_difference(good, good)
+    assert np.abs(same[:, EFFUSION]).max() == 0
+
+
+def test_the_more_prompts_are_shuffled_the_lower_the_agreement() -> None:
+    values = [partly_shuffled(reading(count=600), THRESHOLDS, share)[EFFUSION] for share in (0.0, 0.3, 0.6, 1.0)]
+    assert values[0] == 1
+    assert (np.diff(values) < 0).all()
+    assert values[-1] == pytest.approx(0.5, abs=0.03)
+
+
+def test_p_values_are_corrected_for_the_number_of_findings() -> None:
+    part = fidelity({"one": 0.05, "two": 0.05})
+    assert part["shuffle"]["monotone"]
+    rows = {row["name"]: row["metrics"]["AUROC_gain"].settings for row in part["attributes"]}
+    assert rows["Effusion"]["p_holm"] >= rows["Effusion"]["p"]
+    assert "p_holm" not in rows["male"]

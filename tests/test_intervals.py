@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cxr.evaluate.metrics.intervals import bootstrap, wilson
+from cxr.evaluate.metrics.intervals import bootstrap, cluster_weights, holm, two_sided, wilson
 
 
 def mean_of(values: np.ndarray, rows: np.ndarray) -> float:
@@ -55,3 +55,25 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.arange(30.0)
     first, second = (bootstrap(partial(mean_of, values), np.arange(30), seed=4) for _ in range(2))
     assert first == second
+
+
+def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:
+    nan = float("nan")
+    corrected = holm([0.01, 0.04, nan, 0.03, 0.6])
+    assert corrected[:2] == pytest.approx([0.04, 0.09])
+    assert math.isnan(corrected[2])
+    assert corrected[3:] == pytest.approx([0.09, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"), [([1.0] * 99, 0.02), ([-1.0] * 99, 0.02), ([-1.0, 1.0] * 50, 1.0), ([0.0] * 10, 1.0)]
+)
+def test_a_difference_is_sure_when_no_resample_turns_it_round(differences: list[float], expected: float) -> None:
+    assert two_sided(np.array(differences)) == pytest.approx(expected, abs=0.01)
+
+
+def test_weights_of_a_cluster_are_those_of_each_of_its_images() -> None:
+    clusters = np.array(["a", "b", "a", "c"])
+    weights = cluster_weights(clusters, resamples=50)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()

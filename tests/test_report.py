@@ -275,7 +275,7 @@ def test_the_short_paragraph_tells_the_main_figures(written: Path, page: str) ->
     assert "worst attribute Pleural Thickening" in short
     assert "KD is 0.0800 [0.0780, 0.0820], 20 times that of real against real (0.00400)" in short
     assert "coverage is 0.71" in short
-    assert "0.0014 [0.0004, 0.0024] by “small” (0.0013)" in short
+    assert "0.14 %, at most 0.24 % by “small” (real images: 0.13 %" in short
     assert "Near-exact copies: 0." in short
     assert text.count(SHA256[:12])
     assert SHA256 not in text
@@ -346,7 +346,8 @@ def test_reasons_come_from_the_notes() -> None:
     notes = ["Copies were not looked for: no training images were named (--training).", "utility: not asked for"]
     assert reason({"notes": notes}, "copies") == "no training images were named (--training)."
     assert reason({"notes": notes}, "utility") == "not asked for"
-    assert reason({"notes": None}, "sweep") == "what it needs was not given."
+    assert reason({"notes": None}, "sweep") == "it is on request only (--sweep)."
+    assert reason({"notes": None}, "diversity") == "what it needs was not given."
 
 
 def test_names_from_outside_are_escaped(tmp_path: Path) -> None:

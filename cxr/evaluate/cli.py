@@ -12,6 +12,7 @@ from cxr.split import JUDGING_SHARE, VALIDATION_SHARE
 
 if TYPE_CHECKING:
     from cxr.evaluate.comparison import Sets
+    from cxr.evaluate.run import Options
 
 EVALUATE = """\
 Measure a folder of generated images against a folder of real ones, without network.
@@ -28,8 +29,9 @@ folders:
 extractors:
   small, residual, dense
              this project's own, always there; the first two are used unless others are named
-  rad-dino, inception, xrv
+  rad-dino, clip, inception, xrv
              published by others; named without being in place they say what to put where
+  Other packages add theirs as entry points of the group cxr_studio.extractors.
 """
 REPORT = """\
 Make a model's own report again: make the images from the fixed prompts, then measure them against patients
@@ -112,12 +114,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from cxr.evaluate.comparison import Sets
     from cxr.evaluate.sets import read_set
 
+    options = _options(arguments)
     names = (
         *("generated", "reference", "baseline", "prompted", "prompted_baseline"),
         *("diversity", "training", "control"),
     )
     folders = {name: getattr(arguments, name) for name in names}
-    return _measure(Sets(**{name: folder and read_set(folder) for name, folder in folders.items()}), arguments)
+    sets: dict[str, Any] = {name: folder and read_set(folder) for name, folder in folders.items()}
+    return _measure(Sets(**sets), options, arguments)
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -125,9 +129,10 @@ def _report(arguments: argparse.Namespace) -> int:
     from cxr.evaluate.shipped import Model, make_sets
     from cxr.split import split_by_patient
 
+    options = _options(arguments)  # first: a mistake in them should not cost the time that images take
     split = split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
     model = Model(arguments.model, arguments.adapter)
-    return _measure(make_sets(model, split, arguments.work, arguments.control, _say), arguments)
+    return _measure(make_sets(model, split, arguments.work, arguments.control, _say), options, arguments)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
@@ -143,17 +148,22 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(sets: Sets, arguments: argparse.Namespace) -> int:
+def _options(arguments: argparse.Namespace) -> Options:
+    from cxr.evaluate.run import Options, read_sweep
+
+    return Options(arguments.sensitivity, arguments.utility, arguments.sweep and read_sweep(arguments.sweep))
+
+
+def _measure(sets: Sets, options: Options, arguments: argparse.Namespace) -> int:
     from cxr.evaluate.extractors.cache import default_folder
     from cxr.evaluate.extractors.registry import load_extractors
     from cxr.evaluate.judges.shipped import JUDGES, load_shipped
     from cxr.evaluate.pages.write import write_report
-    from cxr.evaluate.run import Options, Tools, evaluate
+    from cxr.evaluate.run import Tools, evaluate
 
     cache = None if arguments.no_cache else arguments.cache or default_folder()
     judges = {name: load_shipped(name) for name in JUDGES}
     tools = Tools(load_extractors(arguments.extractor or DEFAULT_EXTRACTORS), judges, cache, _say)
-    options = Options(arguments.sensitivity, arguments.utility, arguments.sweep)
     outcome = evaluate(sets, tools, options)
     for path in write_report(outcome.report, arguments.output, outcome.pictures):
         if path.name.startswith("report"):

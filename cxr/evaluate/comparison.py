@@ -22,6 +22,7 @@ class Sets:
         diversity: images of which several share a prompt; by default the generated ones.
         training: the real images that the generator has learnt from.
         control: images of a LoRA that was over-trained on purpose, which the copy check has to flag.
+        num_failed: generated images that were asked for and could not be made; None if nobody counted.
     """
 
     generated: ImageSet
@@ -32,6 +33,7 @@ class Sets:
     diversity: ImageSet | None = None
     training: ImageSet | None = None
     control: ImageSet | None = None
+    num_failed: int | None = None
 
 
 def check_sets(sets: Sets) -> None:

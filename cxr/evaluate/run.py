@@ -7,13 +7,15 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from cxr import __version__
 from cxr.errors import DataError
@@ -22,6 +24,7 @@ from cxr.evaluate.extractors.extract import Extractor, embed, extract
 from cxr.evaluate.extractors.images import read_squares
 from cxr.evaluate.extractors.own import extractor_of
 from cxr.evaluate.judges.judge import Judge, scores_of
+from cxr.evaluate.judges.labels import LABELS
 from cxr.evaluate.judges.networks import SIZE
 from cxr.evaluate.metrics.degrade import DEGRADATIONS, degrade
 from cxr.evaluate.metrics.features import Features
@@ -40,6 +43,7 @@ from cxr.export.sheet import SheetRow, draw_sheet
 
 FORMAT = 1
 SENSITIVITY_IMAGES = 500
+DROPPED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 SHOWN = 24  # images of each kind on the sheet of examples
 SEED = 0
 
@@ -68,12 +72,12 @@ class Options:
     Args:
         sensitivity: distances of real images that are made worse step by step.
         utility: classifiers trained on the images.
-        sweep: figures of other settings, measured before, to be shown with the report.
+        sweep: figures of other settings, from `read_sweep`, to be shown with the report.
     """
 
     sensitivity: bool = False
     utility: bool = False
-    sweep: Path | None = None
+    sweep: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,20 +96,22 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
     """
     check_sets(sets)
     run = _Run(sets, tools)
+    rows = [run.distances(extractor) for extractor in tools.extractors]
     report: dict[str, Any] = {
         "format": FORMAT,
         "title": f"Evaluation of {sets.generated.folder.resolve().name}",
         "generated": sets.generated.describe(),
         "reference": sets.reference.describe(),
         "training": sets.training.describe() if sets.training is not None else None,
-        "distances": [run.distances(extractor) for extractor in tools.extractors],
+        "distances": rows,
+        "rank_agreement": rank_agreement(rows),
         "sensitivity": run.sensitivity(tools.extractors[0]) if options.sensitivity else [],
         "diversity": run.diversity(),
         "fidelity": run.fidelity(),
         "copies": run.copies(),
         "utility": run.utility() if options.utility else None,
         "failures": run.failures(),
-        "sweep": options.sweep and read_sweep(options.sweep),
+        "sweep": options.sweep,
         "versions": library_versions(),
     }
     if len(sets.generated) < distances.EXPLORATORY or len(sets.reference) < distances.EXPLORATORY:
@@ -158,11 +164,19 @@ class _Run:
             values = [
                 kernel_distance(reference, embed(worsen(pixels, level), extractor), SEED).value for level in levels
             ]
-            rising = bool(np.all(np.diff(values) > 0))
-            result.append(
-                {"extractor": extractor.name, "kind": kind, "levels": levels, "kd": values, "monotone": rising}
-            )
-        return result
+            result.append(_response(extractor, kind, levels, values))
+        return result + self._mode_drop(extractor, reference)
+
+    def _mode_drop(self, extractor: Extractor, reference: Features) -> list[dict[str, Any]]:
+        """The same for real images of which one kind, the AP views, becomes rarer and is gone at last."""
+        second = self.features(self.sets.reference, extractor)[self.halves.second]
+        kind = np.flatnonzero(self.sets.reference.targets[self.halves.second, LABELS.index("PA")] == 0)
+        if not 0 < len(kind) < len(second) - distances.FEWEST:
+            return []
+        order = np.random.default_rng(SEED).permutation(kind)
+        left = [np.delete(second, order[: round(share * len(order))], axis=0) for share in DROPPED_SHARES]
+        values = [kernel_distance(reference, some, SEED).value for some in left]
+        return [_response(extractor, "loss of AP views", DROPPED_SHARES, values)]
 
     def diversity(self) -> dict[str, Any] | None:
         self.tools.say("diversity")
@@ -254,7 +268,7 @@ class _Run:
 
     def failures(self) -> dict[str, Any]:
         self.tools.say("failures")
-        return measure_failures(self.pixels(self.sets.generated), self.sets.generated.hashes, 0)
+        return measure_failures(self.pixels(self.sets.generated), self.sets.generated.hashes, self.sets.num_failed)
 
 
 def library_versions() -> dict[str, str]:
@@ -264,11 +278,35 @@ def library_versions() -> dict[str, str]:
     return {"cxr": __version__, "python": platform.python_version()} | found
 
 
+def _response(extractor: Extractor, kind: str, levels: Sequence[float], values: list[float]) -> dict[str, Any]:
+    rising = bool(np.all(np.diff(values) > 0))
+    return {"extractor": extractor.name, "kind": kind, "levels": levels, "kd": values, "monotone": rising}
+
+
+def rank_agreement(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Do two extractors put the sets in the same order by KD? The mean rank correlation of all pairs of extractors.
+
+    Source:
+        Spearman (1904). None with one extractor, or with fewer than three rows.
+    """
+    orders = [[row["metrics"][0].value for row in entry["rows"]] for entry in rows]
+    if len(orders) < 2 or len(orders[0]) < 3:
+        return None
+    return float(np.mean([spearmanr(first, second).statistic for first, second in combinations(orders, 2)]))
+
+
 def read_sweep(path: Path) -> Any:
-    """What ``python -m cxr sweep`` wrote."""
+    """What ``python -m cxr sweep`` wrote.
+
+    Raises:
+        DataError: it is not that.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not found["points"]:
+            raise ValueError("it holds no points")
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not what python -m cxr sweep wrote: {error}") from error
 
 

@@ -72,6 +72,7 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
         diversity=made["diversity"],
         training=set_of(split.training, Path("training")),
         control=read_set(control) if control is not None else None,
+        num_failed=0,  # else there were no sets: above, one missing image ends the run
     )
 
 

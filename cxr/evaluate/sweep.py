@@ -29,6 +29,7 @@ from cxr.evaluate.sections.fidelity import make_reading, measure_agreement
 from cxr.evaluate.sets import ImageSet, read_set
 from cxr.evaluate.shipped import Model, set_of
 from cxr.jobs import Job
+from cxr.schema import GenerationRequest
 from cxr.vocabulary import FINDINGS
 
 SEED_OFFSET = 5_000_000  # no image of a sweep is an image of a report
@@ -39,12 +40,12 @@ NUM_DIVERSE = 6
 
 @dataclass(frozen=True)
 class Settings:
-    """One point of a sweep; None leaves the default."""
+    """One point of a sweep; what is not named is as in any request."""
 
-    guidance_scale: float = 1.5
-    num_inference_steps: int = 8
-    adapter_weight: float = 1.0
-    guidance_stop: float = 1.0
+    guidance_scale: float = GenerationRequest.guidance_scale
+    num_inference_steps: int = GenerationRequest.num_inference_steps
+    adapter_weight: float = GenerationRequest.adapter_weight
+    guidance_stop: float = GenerationRequest.guidance_stop
 
     @property
     def name(self) -> str:
@@ -53,7 +54,6 @@ class Settings:
 
 
 # One setting moved at a time, around the default; the guidance scales are those of the usual table.
-DEFAULT = Settings()
 GRID = (
     *(Settings(guidance_scale=value) for value in (1.0, 1.5, 2.0, 4.0, 7.5)),
     *(Settings(num_inference_steps=value) for value in (5, 12, 25)),

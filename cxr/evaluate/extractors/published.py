@@ -52,15 +52,38 @@ def _rad_dino(folder: Path) -> Embed:
     from transformers import Dinov2Model
 
     network = Dinov2Model.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-    settings = json.loads((folder / "preprocessor_config.json").read_text())
-    mean, deviation = (torch.tensor(settings[name]).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
+    normalise = _normaliser(folder)
 
     def embed(pixels: NDArray[np.uint8]) -> Tensor:
-        unit = (from_uint8(pixels) + 1) / 2
-        output: Tensor = network(pixel_values=(unit.expand(-1, 3, -1, -1) - mean) / deviation).pooler_output
+        output: Tensor = network(pixel_values=normalise(pixels)).pooler_output
         return output
 
     return embed
+
+
+def _clip(folder: Path) -> Embed:
+    from transformers import CLIPVisionModelWithProjection
+
+    network = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    normalise = _normaliser(folder)
+
+    def embed(pixels: NDArray[np.uint8]) -> Tensor:
+        output: Tensor = network(pixel_values=normalise(pixels)).image_embeds
+        return output / output.norm(dim=1, keepdim=True)  # CMMD's kernel is made for length 1
+
+    return embed
+
+
+def _normaliser(folder: Path) -> Callable[[NDArray[np.uint8]], Tensor]:
+    """[B, S, S] uint8 -> [B, 3, S, S], shifted and scaled as the model's preprocessor says."""
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    mean, deviation = (torch.tensor(settings[name]).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
+
+    def normalise(pixels: NDArray[np.uint8]) -> Tensor:
+        unit: Tensor = (from_uint8(pixels) + 1) / 2
+        return (unit.expand(-1, 3, -1, -1) - mean) / deviation
+
+    return normalise
 
 
 def _inception(folder: Path) -> Embed:
@@ -92,6 +115,14 @@ PUBLISHED = {
         "the model microsoft/rad-dino on the Hugging Face Hub",
         518,
         _rad_dino,
+    ),
+    "clip": Published(
+        ("config.json", "preprocessor_config.json", WEIGHTS),
+        1712,
+        "MIT",
+        "the model openai/clip-vit-large-patch14-336 on the Hugging Face Hub",
+        336,
+        _clip,
     ),
     "inception": Published(
         (WEIGHTS,),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib.metadata import entry_points
 
 from cxr.errors import RequestError
 from cxr.evaluate.extractors.extract import Extractor
@@ -11,20 +13,28 @@ from cxr.evaluate.extractors.published import PUBLISHED, load_published
 from cxr.evaluate.judges import shipped
 
 NAMES = (*shipped.NAMES, *PUBLISHED)
+PLUGINS = "cxr_studio.extractors"  # entry points of other packages: functions without arguments that give an Extractor
 
 
 def load_extractors(names: Iterable[str]) -> tuple[Extractor, ...]:
     """Read extractors, each once, in the given order.
 
     Raises:
-        RequestError: a name is unknown.
+        RequestError: a name is neither one of `NAMES` nor an entry point of the group `PLUGINS`.
         DataError: a file is missing or damaged; nothing is used in its place.
     """
     wanted = list(dict.fromkeys(names))
+    plugins = {point.name: point for point in entry_points(group=PLUGINS)}
+    known = (*NAMES, *sorted(set(plugins) - set(NAMES)))
     for name in wanted:
-        if name not in NAMES:
-            raise RequestError(f"extractor {name!r} is not one of {', '.join(NAMES)}")
-    return tuple(load_published(name) if name in PUBLISHED else load_own(name) for name in wanted)
+        if name not in known:
+            raise RequestError(f"extractor {name!r} is not one of {', '.join(known)}")
+    loaders: dict[str, Callable[[], Extractor]] = {
+        **{name: point.load() for name, point in plugins.items() if name in wanted},
+        **{name: partial(load_published, name) for name in PUBLISHED},
+        **{name: partial(load_own, name) for name in shipped.NAMES},
+    }
+    return tuple(loaders[name]() for name in wanted)
 
 
 def load_own(name: str) -> Extractor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +96,29 @@ def middle(values: NDArray[np.float64]) -> Interval:
         return Interval(math.nan, math.nan)
     low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
+
+
+def two_sided(differences: NDArray[np.float64]) -> float:
+    """How often resampled differences [B] are on the other side of 0, twice; at least 2 / (B + 1), NaN without any."""
+    finite = differences[np.isfinite(differences)]
+    if not len(finite):
+        return math.nan
+    beyond = min((finite <= 0).sum(), (finite >= 0).sum())
+    return float(min(1.0, 2 * (beyond + 1) / (len(finite) + 1)))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for there being several of them; NaNs are not counted and stay.
+
+    Source:
+        Holm, Scandinavian Journal of Statistics 1979.
+    """
+    order = sorted((k for k, value in enumerate(values) if math.isfinite(value)), key=lambda k: values[k])
+    result, largest = [math.nan] * len(values), 0.0
+    for place, k in enumerate(order):
+        largest = max(largest, min(1.0, values[k] * (len(order) - place)))
+        result[k] = largest
+    return result
 
 
 def _members(clusters: NDArray[np.generic]) -> list[NDArray[np.intp]]:

@@ -29,6 +29,7 @@ DECIMALS: dict[str, int | None] = {
 }
 MISSING = "–"
 HASH_CHARACTERS = 12
+ON_REQUEST = {"sensitivity": "--sensitivity", "utility": "--utility", "sweep": "--sweep"}  # parts that take minutes
 TOPICS = {"fidelity": "prompt fidelity"}  # how notes call a part, where it is not by its key
 
 
@@ -68,7 +69,7 @@ def _environment(kind: str) -> Environment:
     filters = (figure, number, short_hash, spoken, setting, setting_in, caption, flow, escape_markdown, inline_svg)
     environment.filters |= {each.__name__: each for each in (*filters, data_uri)}
     helpers = (figures, across, levels, counts, names_of, metrics_of, remarks, worst_first, settings_of)
-    sentences = (distance_words, copy_words, reason)
+    sentences = (distance_words, copy_words, corrected_p, reason)
     environment.globals |= {each.__name__: each for each in (Cell, *helpers, *sentences)}
     return environment
 
@@ -219,13 +220,22 @@ def distance_words(entry: dict[str, Any]) -> str:
 def copy_words(part: dict[str, Any]) -> str:
     """How many images are flagged as copies, as a sentence."""
     shares = [
-        f"{figure(space.get('flagged'), 4)} by “{space['name']}” ({number(value_of(space.get('flagged_real')), 4)})"
+        f"{per_cent(space.get('flagged'))} by “{space['name']}” (real images: {per_cent(space.get('flagged_real'))})"
         for space in part["spaces"]
     ]
-    return (
-        f"Share flagged as possible copies, with that of real images in brackets: {', '.join(shares)}. "
-        f"Near-exact copies: {number(part.get('near_exact'), 0)}."
-    )
+    return f"Flagged as possible copies: {', '.join(shares)}. Near-exact copies: {number(part.get('near_exact'), 0)}."
+
+
+def corrected_p(metrics: dict[str, Any]) -> str:
+    """The p-value of what the LoRA adds, corrected for the number of findings; only findings have one."""
+    settings = (metrics.get("AUROC_gain") or {}).get("settings") or {}
+    return number(settings.get("p_holm"), 3)
+
+
+def per_cent(metric: Metric) -> str:
+    """A share in per cent with the upper end of its interval, which is what counts where hardly anything is found."""
+    value, high = (100 * value_of(metric, key) for key in ("value", "high"))
+    return f"{number(value)} %" + (f", at most {number(high)} %" if math.isfinite(high) else "")
 
 
 def reason(report: dict[str, Any], part: str) -> str:
@@ -234,6 +244,8 @@ def reason(report: dict[str, Any], part: str) -> str:
         topic, _, text = note.partition(":")
         if text and topic.casefold().startswith((part, TOPICS.get(part, part))):
             return str(text.strip())
+    if part in ON_REQUEST:
+        return f"it is on request only ({ON_REQUEST[part]})."
     return "what it needs was not given."
 
 

@@ -18,34 +18,43 @@ FLAT_DEVIATION = 5.0  # grey levels of 255; the flattest of 6,415 radiographs of
 FLAT_SHARE = 0.99  # of the pixels in one grey level; among the same radiographs 0.57 is the most
 
 
-def measure_failures(pixels: NDArray[np.uint8], hashes: Sequence[str], num_failed: int) -> dict[str, MetricResult]:
+def measure_failures(
+    pixels: NDArray[np.uint8], hashes: Sequence[str], num_failed: int | None
+) -> dict[str, MetricResult]:
     """Count failures per 1,000 images.
 
     Args:
         pixels: [N, S, S] uint8, every finished image.
         hashes: SHA-256 of the N files.
-        num_failed: images that were asked for and not written, because the generator gave up.
+        num_failed: images that were asked for and not written, because the generator gave up; None if unknown.
     Returns:
         "failed" of all images asked for; of the finished ones "flat" (hardly any contrast), "nan" (not measurable in
         files) and "duplicates" (the same pixels or file as an earlier one; several flat images count here too).
     Raises:
         DataError: there is nothing to count, or the arguments do not belong together.
     """
-    if pixels.ndim != 3 or len(pixels) != len(hashes) or num_failed < 0:
+    if pixels.ndim != 3 or len(pixels) != len(hashes) or (num_failed or 0) < 0:
         raise DataError(
             f"there are pixels {list(pixels.shape)}, {len(hashes)} hashes and {num_failed} failed images; "
             "give [N, S, S], N hashes and 0 or more"
         )
     count = len(pixels)
-    if count + num_failed == 0:
+    if count + (num_failed or 0) == 0:
         raise DataError("no image was asked for, so there is no failure rate; generate some first")
     note = "a file cannot hold NaN: such an image arrives flat, usually all black, and is counted there"
     return {
-        "failed": _rate("failed", num_failed, count + num_failed),
+        "failed": _failed(num_failed, count),
         "flat": _rate("flat", sum(is_flat(image) for image in pixels), count),
         "nan": MetricResult("nan", math.nan, num_generated=count, note=note),
         "duplicates": _rate("duplicates", _num_duplicates(pixels, hashes), count),
     }
+
+
+def _failed(num_failed: int | None, count: int) -> MetricResult:
+    if num_failed is None:
+        note = "a folder does not tell how many images were asked for and never written"
+        return MetricResult("failed", math.nan, num_generated=count, note=note)
+    return _rate("failed", num_failed, count + num_failed)
 
 
 def is_flat(image: NDArray[np.uint8]) -> bool:

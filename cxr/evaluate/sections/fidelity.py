@@ -12,7 +12,7 @@ Definitions, for one attribute a (a view, a sex, a finding) and one judge:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from cxr.vocabulary import FINDINGS
 
 ABNORMAL = LABELS.index("abnormal")
 SHUFFLES = 20
+PAIRED_RESAMPLES = 2_000  # enough for a p-value that survives the correction for many findings
 NEAR_YEARS = 10.0
 SMALLEST_CEILING = 0.55  # below, NPF would divide by almost nothing
 
@@ -51,6 +52,11 @@ class Reading:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.seen)
+
+    def take(self, rows: NDArray[np.intp]) -> Reading:
+        """Some of the images."""
+        years = self.years_seen[rows], self.years_asked[rows]
+        return Reading(self.seen[rows], self.asked[rows], *years, self.clusters[rows])
 
 
 def make_reading(scores: Array, targets: NDArray[np.floating], clusters: Sequence[str]) -> Reading:
@@ -97,22 +103,19 @@ def measure_agreement(reading: Reading, thresholds: Array, seed: int = 0) -> Agr
     """
     weights = np.vstack([np.ones(len(reading)), cluster_weights(reading.clusters, seed)])
     said = reading.seen >= thresholds
-    pf, auroc = np.full((2, len(weights), len(ATTRIBUTES)), np.nan)
+    pf = np.full((len(weights), len(ATTRIBUTES)), np.nan)
     for column in range(len(ATTRIBUTES)):
         positive = reading.asked[:, column] == 1
         strata = negative_strata(reading, column)
         if not positive.any() or not strata:
             continue
-        auroc[:, column] = np.mean(
-            [_pairwise(reading.seen[:, column], positive, negative, weights) for negative in strata], axis=0
-        )
         if np.isfinite(thresholds[column]):
             hits = weighted_share(said[:, column], positive, weights)
             refusals = np.mean([weighted_share(~said[:, column], negative, weights) for negative in strata], axis=0)
             pf[:, column] = (hits + refusals) / 2
     return Agreement(
         pf,
-        auroc,
+        _areas(reading, weights),
         _joint(reading, said, thresholds, weights),
         *_years(reading, weights),
         (reading.asked == 1).sum(axis=0),
@@ -126,11 +129,38 @@ def shuffled(reading: Reading, thresholds: Array, seed: int = 0) -> Array:
     rows = []
     for _ in range(SHUFFLES):
         order = chance.permutation(len(reading))
-        mixed = Reading(
-            reading.seen[order], reading.asked, reading.years_seen[order], reading.years_asked, reading.clusters
-        )
-        rows.append(_point_pf(mixed, thresholds))
+        rows.append(_point_pf(replace(reading, seen=reading.seen[order]), thresholds))
     return np.mean(rows, axis=0)
+
+
+def partly_shuffled(reading: Reading, thresholds: Array, share: float, seed: int = 0) -> Array:
+    """As `shuffled`, only a share of the prompts given to other images: [len(ATTRIBUTES)]."""
+    chance = np.random.default_rng(seed)
+    rows = []
+    for _ in range(SHUFFLES):
+        order = np.arange(len(reading))
+        moved = np.flatnonzero(chance.random(len(reading)) < share)
+        order[moved] = chance.permutation(moved)
+        rows.append(_point_pf(replace(reading, seen=reading.seen[order]), thresholds))
+    return np.mean(rows, axis=0)
+
+
+def paired_difference(first: Reading, second: Reading, seed: int = 0) -> Array:
+    """AUROC of one set minus that of another on the prompts that both have; resamples draw the same prompts for both.
+
+    Returns:
+        [1 + `PAIRED_RESAMPLES`, len(ATTRIBUTES)], the difference itself first.
+    """
+    shared = np.intersect1d(first.clusters, second.clusters)
+    drawn = cluster_weights(np.arange(len(shared)), seed, PAIRED_RESAMPLES)
+    counts = np.vstack([np.ones(len(shared)), drawn])
+    areas = []
+    for reading in (first, second):
+        rows = np.flatnonzero(np.isin(reading.clusters, shared))
+        weights = counts[:, np.searchsorted(shared, reading.clusters[rows])]
+        areas.append(_areas(reading.take(rows), weights))
+    difference: Array = areas[0] - areas[1]
+    return difference
 
 
 def negative_strata(reading: Reading, column: int) -> list[NDArray[np.bool_]]:
@@ -166,6 +196,17 @@ def lower_judge(agreements: Mapping[str, Agreement], column: int) -> str:
         return (value if np.isfinite(value) else 2.0, name)
 
     return min(agreements, key=key)
+
+
+def _areas(reading: Reading, weights: Array) -> Array:
+    """AUROC of each attribute, [B, len(ATTRIBUTES)]; NaN where not both kinds were asked for."""
+    areas = np.full((len(weights), len(ATTRIBUTES)), np.nan)
+    for column in range(len(ATTRIBUTES)):
+        positive, strata = reading.asked[:, column] == 1, negative_strata(reading, column)
+        if positive.any() and strata:
+            scores = reading.seen[:, column]
+            areas[:, column] = np.mean([_pairwise(scores, positive, stratum, weights) for stratum in strata], axis=0)
+    return areas
 
 
 def _pairwise(scores: Array, positive: NDArray[np.bool_], negative: NDArray[np.bool_], weights: Array) -> Array:

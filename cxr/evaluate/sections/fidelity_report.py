@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxr.evaluate.judges.judge import Judge
 from cxr.evaluate.judges.labels import ATTRIBUTES
 from cxr.evaluate.metrics.agreement import JUDGEABLE_AUROC
-from cxr.evaluate.metrics.intervals import middle
+from cxr.evaluate.metrics.intervals import holm, middle, two_sided
 from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections.fidelity import (
     Agreement,
@@ -22,6 +22,8 @@ from cxr.evaluate.sections.fidelity import (
     macro,
     measure_agreement,
     normalised,
+    paired_difference,
+    partly_shuffled,
     shuffled,
 )
 from cxr.vocabulary import FINDINGS
@@ -32,6 +34,7 @@ HEADLINE = (
     *("Consolidation or Pneumonia", "Mass or Nodule", "Edema", "Atelectasis"),
 )
 CLAIM = 0.92
+SHUFFLED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 FEWEST_IMAGES = 300  # positive and negative prompts of an attribute; fewer are marked
 
 Array = NDArray[np.float64]
@@ -68,6 +71,7 @@ def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Reading
     table = _Table(sides, floors, len(next(iter(readings.values())).generated))
     columns = [k for k in range(len(ATTRIBUTES)) if table.asked(k)]
     attributes = [table.attribute(column) for column in columns]
+    _add_gains(attributes, readings, seed)
     attributes.sort(key=lambda row: (_or_last(row["metrics"]["PF"].value), row["name"]))
     summary = table.summary(columns)
     return {
@@ -75,8 +79,37 @@ def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Reading
         "attributes": attributes,
         "age": {"metrics": table.age()},
         "summary": {"metrics": summary},
+        "shuffle": _shuffle(judges, readings, seed),
         "headline": headline(summary, attributes),
     }
+
+
+def _add_gains(attributes: list[dict[str, Any]], readings: Mapping[str, Readings], seed: int) -> None:
+    """What the LoRA adds to each AUROC on the prompts that the baseline answers too, and how surely."""
+    gains = {
+        name: paired_difference(each.generated, each.baseline, seed)
+        for name, each in readings.items()
+        if each.baseline is not None
+    }
+    if not gains:
+        return
+    for row in attributes:
+        values = gains[row["judge"]][:, ATTRIBUTES.index(row["name"])]
+        gain = _metric("AUROC_gain", values, settings={"p": two_sided(values[1:])})
+        row["metrics"]["AUROC_gain"] = gain
+    findings = [row["metrics"]["AUROC_gain"] for row in attributes if row["name"] in FINDINGS]
+    for gain, corrected in zip(findings, holm([gain.settings["p"] for gain in findings]), strict=True):
+        gain.settings["p_holm"] = corrected
+
+
+def _shuffle(judges: Mapping[str, Judge], readings: Mapping[str, Readings], seed: int) -> dict[str, Any]:
+    """Mean PF of each judge with more and more of the prompts given to other images; it has to fall."""
+    means = {}
+    for name, judge in judges.items():
+        table = [partly_shuffled(readings[name].generated, judge.thresholds, share, seed) for share in SHUFFLED_SHARES]
+        means[name] = [float(np.nanmean(row)) if np.isfinite(row).any() else math.nan for row in table]
+    falling = all(bool(np.all(np.diff(values) < 0)) for values in means.values())
+    return {"levels": SHUFFLED_SHARES, "PF": means, "monotone": falling}
 
 
 def headline(summary: Mapping[str, MetricResult], attributes: list[dict[str, Any]]) -> str:

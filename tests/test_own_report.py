@@ -1,0 +1,78 @@
+"""A model's own report and the sweep of its settings, from the command line, on a tiny model and few prompts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_evaluate import real_folder
+
+from cxr.cli import main
+from cxr.data import read_folders
+from cxr.evaluate import shipped, sweep
+from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs
+from cxr.evaluate.sections import diversity
+from cxr.split import split_by_patient
+
+SHARES = ["--validation-share", "0.4", "--judging-share", "0.1"]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return real_folder(tmp_path_factory.mktemp("data") / "real", 130)
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "fidelity_jobs", lambda: fidelity_jobs()[:24])
+    monkeypatch.setattr(shipped, "diversity_jobs", lambda: diversity_jobs()[:1])
+    monkeypatch.setattr(shipped, "BASELINE_SHARE", 2)
+    monkeypatch.setattr(diversity, "MOST_PAIRS", 2)
+    monkeypatch.setattr(sweep, "NUM_PROMPTS", 20)
+    monkeypatch.setattr(sweep, "NUM_DIVERSE", 1)
+    monkeypatch.setattr(sweep, "GRID", (sweep.Settings(), sweep.Settings(guidance_scale=4.0, guidance_stop=0.5)))
+
+
+def run(command: str, real: Path, model: Path, work: Path, output: Path, *options: str) -> int:
+    given = ["--data", str(real), *SHARES, "--work", str(work), "--output", str(output)]
+    return main([command, *given, "--model", str(model), "--adapter", "none", *options])
+
+
+def test_a_model_reports_on_itself_and_says_the_same_again(real: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    split = split_by_patient(read_folders([real]), 0.4, 0.1)
+    written = []
+    for name in ("first", "again"):
+        options = ("--cache", str(tmp_path / "cache"))
+        assert run("report", real, tiny_model_dir, tmp_path / "work", tmp_path / name, *options) == 0
+        written.append((tmp_path / name / "report.json").read_bytes())
+    report: dict[str, Any] = json.loads(written[0])
+    assert written[0] == written[1]
+    assert report["generated"]["num_images"] == report["reference"]["num_images"] == len(split.held_out)
+    assert report["training"]["num_images"] == len(split.training)
+    assert report["fidelity"]["num_images"] == 24
+    assert report["failures"]["failed"]["value"] == 0
+    assert "real" not in json.dumps(report["reference"]["folder"])  # places are the user's
+
+
+def test_a_sweep_is_shown_with_the_report(real: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    found = tmp_path / "sweep.json"
+    assert run("sweep", real, tiny_model_dir, tmp_path / "settings", found) == 0
+    points = json.loads(found.read_text())["points"]
+    assert [(point["guidance_scale"], point["guidance_stop"]) for point in points] == [(1.5, 1.0), (4.0, 0.5)]
+    assert all({"KD", "coverage", "PF", "AUROC", "MS-SSIM"} <= set(point) for point in points)
+    options = ("--sweep", str(found), "--no-cache")
+    assert run("report", real, tiny_model_dir, tmp_path / "work", tmp_path / "report", *options) == 0
+    assert (tmp_path / "report" / "plots" / "sweep.svg").is_file()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"points": []}'])
+def test_a_sweep_that_cannot_be_read_is_told_before_images_are_made(
+    content: str, real: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    options = ("--sweep", str(tmp_path / "sweep.json"), "--no-cache")
+    assert run("report", real, tiny_model_dir, tmp_path / "work", tmp_path / "report", *options) == 2
+    assert "is not what python -m cxr sweep wrote" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
