@@ -23,13 +23,14 @@ from cxr.errors import DataError
 from cxr.evaluate import run
 from cxr.evaluate.comparison import Sets, check_sets
 from cxr.evaluate.extractors.extract import Extractor
+from cxr.evaluate.extractors.images import read_squares
 from cxr.evaluate.judges.judge import Judge
 from cxr.evaluate.judges.labels import ATTRIBUTES
 from cxr.evaluate.judges.networks import NETWORKS
-from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.pages.write import write_report
+from cxr.evaluate.pictures import draw_closest_pairs, name_of
 from cxr.evaluate.run import Options, Tools, evaluate, rank_agreement
-from cxr.evaluate.sections import diversity
+from cxr.evaluate.sections import copy_set, diversity
 from cxr.evaluate.sets import read_set
 from cxr.export import ImageFolder
 from cxr.pixels import from_uint8
@@ -66,6 +67,7 @@ def quick() -> Iterator[None]:
     """Fewer pairs, resamples and degraded images than a report has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diversity, "MOST_PAIRS", 4)
+        patch.setattr(copy_set, "NUM_REMADE", 4)
         patch.setattr(run, "SENSITIVITY_IMAGES", 4)
         yield
 
@@ -214,8 +216,35 @@ def test_the_shipped_networks_measure_a_folder(folders: dict[str, Path], tmp_pat
 
 def test_extractors_that_agree_and_disagree_about_the_order() -> None:
     def rows(*values: float) -> dict[str, Any]:
-        return {"rows": [{"metrics": [MetricResult("KD", value)]} for value in values]}
+        return {"rows": [{"metrics": [{"name": "KD", "value": value}]} for value in values]}
 
     assert rank_agreement([rows(1, 2, 3), rows(10, 20, 30)]) == pytest.approx(1)
     assert rank_agreement([rows(1, 2, 3), rows(3, 2, 1)]) == pytest.approx(-1)
     assert rank_agreement([rows(1, 2, 3)]) is None
+
+
+def test_a_second_run_measures_nothing_again(
+    folders: dict[str, Path], tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = Sets(read_set(folders["generated"]), read_set(folders["reference"]))
+    said: list[str] = []
+    kept = dataclasses.replace(tools, cache=tmp_path, say=said.append)
+    first = evaluate(sets, kept).report
+    assert said
+    said.clear()
+    assert evaluate(sets, kept).report == first
+    assert not said
+    # Other labels of the same files are another question.
+    table = shutil.copytree(folders["reference"], tmp_path / "relabelled") / "metadata.csv"
+    table.write_text(table.read_text().replace("Effusion", "Mass"))
+    other = evaluate(Sets(sets.generated, read_set(table.parent)), kept).report
+    assert other["fidelity"] != first["fidelity"]
+
+
+def test_the_closest_pairs_are_drawn_side_by_side(folders: dict[str, Path]) -> None:
+    generated, training = (read_set(folders[name]) for name in ("generated", "training"))
+    pairs = [(0.1, name_of(generated.paths[0]), name_of(training.paths[3]))] * 5
+    drawn = draw_closest_pairs(pairs, generated, training)
+    left, right = (drawn[26 : 26 + 128, start : start + 128] for start in (8, 8 + 128 + 8))
+    assert np.array_equal(left, read_squares([generated.paths[0]], 128)[0])
+    assert np.array_equal(right, read_squares([training.paths[3]], 128)[0])

@@ -13,7 +13,7 @@ from cxr.cli import main
 from cxr.data import read_folders
 from cxr.evaluate import shipped, sweep
 from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs
-from cxr.evaluate.sections import diversity
+from cxr.evaluate.sections import copy_set, diversity
 from cxr.split import split_by_patient
 
 SHARES = ["--validation-share", "0.4", "--judging-share", "0.1"]
@@ -30,6 +30,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "diversity_jobs", lambda: diversity_jobs()[:1])
     monkeypatch.setattr(shipped, "BASELINE_SHARE", 2)
     monkeypatch.setattr(diversity, "MOST_PAIRS", 2)
+    monkeypatch.setattr(copy_set, "NUM_REMADE", 3)
     monkeypatch.setattr(sweep, "NUM_PROMPTS", 20)
     monkeypatch.setattr(sweep, "NUM_DIVERSE", 1)
     monkeypatch.setattr(sweep, "GRID", (sweep.Settings(), sweep.Settings(guidance_scale=4.0, guidance_stop=0.5)))
@@ -41,10 +42,16 @@ def run(command: str, real: Path, model: Path, work: Path, output: Path, *option
 
 
 def test_a_model_reports_on_itself_and_says_the_same_again(real: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    sweep_file = tmp_path / "sweep.json"
+    assert run("sweep", real, tiny_model_dir, tmp_path / "settings", sweep_file) == 0
+    points = json.loads(sweep_file.read_text())["points"]
+    assert [(point["guidance_scale"], point["guidance_stop"]) for point in points] == [(1.5, 1.0), (4.0, 0.5)]
+    assert all({"KD", "coverage", "PF", "AUROC", "MS-SSIM"} <= set(point) for point in points)
+
     split = split_by_patient(read_folders([real]), 0.4, 0.1)
     written = []
     for name in ("first", "again"):
-        options = ("--cache", str(tmp_path / "cache"))
+        options = ("--cache", str(tmp_path / "cache"), "--sweep", str(sweep_file))
         assert run("report", real, tiny_model_dir, tmp_path / "work", tmp_path / name, *options) == 0
         written.append((tmp_path / name / "report.json").read_bytes())
     report: dict[str, Any] = json.loads(written[0])
@@ -54,17 +61,7 @@ def test_a_model_reports_on_itself_and_says_the_same_again(real: Path, tiny_mode
     assert report["fidelity"]["num_images"] == 24
     assert report["failures"]["failed"]["value"] == 0
     assert "real" not in json.dumps(report["reference"]["folder"])  # places are the user's
-
-
-def test_a_sweep_is_shown_with_the_report(real: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
-    found = tmp_path / "sweep.json"
-    assert run("sweep", real, tiny_model_dir, tmp_path / "settings", found) == 0
-    points = json.loads(found.read_text())["points"]
-    assert [(point["guidance_scale"], point["guidance_stop"]) for point in points] == [(1.5, 1.0), (4.0, 0.5)]
-    assert all({"KD", "coverage", "PF", "AUROC", "MS-SSIM"} <= set(point) for point in points)
-    options = ("--sweep", str(found), "--no-cache")
-    assert run("report", real, tiny_model_dir, tmp_path / "work", tmp_path / "report", *options) == 0
-    assert (tmp_path / "report" / "plots" / "sweep.svg").is_file()
+    assert (tmp_path / "first" / "plots" / "sweep.svg").is_file()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"points": []}'])

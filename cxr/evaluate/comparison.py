@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from cxr.errors import DataError
 from cxr.evaluate.sections import distances
@@ -34,6 +34,12 @@ class Sets:
     training: ImageSet | None = None
     control: ImageSet | None = None
     num_failed: int | None = None
+
+    @property
+    def identities(self) -> list[str]:
+        """What tells these sets from any others."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [f"{name} {getattr(value, 'identity', value)}" for name, value in values.items()]
 
 
 def check_sets(sets: Sets) -> None:

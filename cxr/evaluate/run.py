@@ -29,22 +29,22 @@ from cxr.evaluate.judges.networks import SIZE
 from cxr.evaluate.metrics.degrade import DEGRADATIONS, degrade
 from cxr.evaluate.metrics.features import Features
 from cxr.evaluate.metrics.kernel import kernel_distance
+from cxr.evaluate.pictures import draw_closest_pairs, draw_examples, name_of
+from cxr.evaluate.results import ResultCache
 from cxr.evaluate.sections import distances
 from cxr.evaluate.sections.copy_set import CopySet
 from cxr.evaluate.sections.diversity import measure_diversity
 from cxr.evaluate.sections.failures import measure_failures
 from cxr.evaluate.sections.fidelity import Reading, make_reading
 from cxr.evaluate.sections.fidelity_report import Readings, measure_fidelity
-from cxr.evaluate.sections.memorisation import CopyReport, check_copies, draw_closest_pairs
+from cxr.evaluate.sections.memorisation import check_copies
 from cxr.evaluate.sections.utility import SIZE as UTILITY_SIZE
 from cxr.evaluate.sections.utility import LabelledImages, measure_utility
 from cxr.evaluate.sets import ImageSet
-from cxr.export.sheet import SheetRow, draw_sheet
 
 FORMAT = 1
 SENSITIVITY_IMAGES = 500
 DROPPED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
-SHOWN = 24  # images of each kind on the sheet of examples
 SEED = 0
 
 
@@ -96,7 +96,8 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
     """
     check_sets(sets)
     run = _Run(sets, tools)
-    rows = [run.distances(extractor) for extractor in tools.extractors]
+    rows = [run.part("distances", functools.partial(run.distances, one), one.id) for one in tools.extractors]
+    copies = run.part("copies", run.copies)
     report: dict[str, Any] = {
         "format": FORMAT,
         "title": f"Evaluation of {sets.generated.folder.resolve().name}",
@@ -105,19 +106,22 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
         "training": sets.training.describe() if sets.training is not None else None,
         "distances": rows,
         "rank_agreement": rank_agreement(rows),
-        "sensitivity": run.sensitivity(tools.extractors[0]) if options.sensitivity else [],
-        "diversity": run.diversity(),
-        "fidelity": run.fidelity(),
-        "copies": run.copies(),
-        "utility": run.utility() if options.utility else None,
-        "failures": run.failures(),
+        "sensitivity": run.part("sensitivity", run.sensitivity) if options.sensitivity else [],
+        "diversity": run.part("diversity", run.diversity),
+        "fidelity": run.part("fidelity", run.fidelity),
+        "copies": copies,
+        "utility": run.part("utility", run.utility) if options.utility else None,
+        "failures": run.part("failures", run.failures),
         "sweep": options.sweep,
         "versions": library_versions(),
     }
     if len(sets.generated) < distances.EXPLORATORY or len(sets.reference) < distances.EXPLORATORY:
         run.notes.insert(0, f"Exploratory: fewer than {distances.EXPLORATORY:,} images of each kind.")
     report["notes"] = run.notes
-    return Outcome(report, run.pictures())
+    pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
+    if copies is not None and sets.training is not None:
+        pictures["closest_pairs"] = draw_closest_pairs(copies["pairs"], sets.generated, sets.training)
+    return Outcome(report, pictures)
 
 
 class _Run:
@@ -125,8 +129,22 @@ class _Run:
         self.sets, self.tools = sets, tools
         self.notes: list[str] = []
         self.halves = distances.halve(sets.reference.patients)
-        self.copy_report: CopyReport | None = None
+        self.results = ResultCache(tools.cache, sorted(f"{k} {v}" for k, v in library_versions().items()))
         self._pixels: dict[Path, NDArray[np.uint8]] = {}
+
+    def part(self, name: str, compute: Callable[[], Any], *settings: str) -> Any:
+        """A part of the report as plain values, with its notes; one that was measured before is not measured again."""
+
+        def measured() -> dict[str, Any]:
+            self.notes, before = [], self.notes
+            value, notes = compute(), self.notes
+            self.notes = before
+            return {"value": value, "notes": notes}
+
+        networks = [one.id for one in self.tools.extractors] + [judge.sha256 for judge in self.tools.judges.values()]
+        found = self.results.get(name, [*self.sets.identities, *networks, *settings], measured)
+        self.notes += found["notes"]
+        return found["value"]
 
     def features(self, images: ImageSet, extractor: Extractor) -> Features:
         return extract(images.paths, extractor, self.tools.cache).features
@@ -153,9 +171,10 @@ class _Run:
             "rows": [{"name": name, "metrics": results} for name, results in measured.items()],
         }
 
-    def sensitivity(self, extractor: Extractor) -> list[dict[str, Any]]:
+    def sensitivity(self) -> list[dict[str, Any]]:
         """Kernel distance of real images to other real images, the former made worse step by step."""
         self.tools.say("sensitivity to degraded images")
+        extractor = self.tools.extractors[0]
         reference = self.features(self.sets.reference, extractor)[self.halves.first]
         chosen = self.halves.second[:SENSITIVITY_IMAGES]
         pixels = read_squares([self.sets.reference.paths[index] for index in chosen], extractor.size)
@@ -219,7 +238,7 @@ class _Run:
             return None
         self.tools.say("copies of training images")
         control = self._copy_set(self.sets.control) if self.sets.control is not None else None
-        self.copy_report = check_copies(
+        found = check_copies(
             self._copy_set(self.sets.generated),
             self._copy_set(self.sets.training),
             self._copy_set(self.sets.reference),
@@ -228,10 +247,10 @@ class _Run:
             SEED,
             embed={one.name: functools.partial(embed, extractor=one) for one in self.tools.extractors},
         )
-        return asdict(self.copy_report)
+        return asdict(found)
 
     def _copy_set(self, images: ImageSet) -> CopySet:
-        names = tuple(f"{path.parent.name}/{path.name}" for path in images.paths)
+        names = tuple(name_of(path) for path in images.paths)
         features = {one.name: self.features(images, one) for one in self.tools.extractors}
         return CopySet(self.pixels(images), features, names, images.hashes)
 
@@ -246,25 +265,6 @@ class _Run:
 
     def _labelled(self, images: ImageSet) -> LabelledImages:
         return LabelledImages(read_squares(images.paths, UTILITY_SIZE), images.targets)
-
-    def pictures(self) -> dict[str, NDArray[np.uint8]]:
-        """Sheets to look at: generated beside real images, and the pairs that are closest to being copies."""
-        drawn = {"examples": self._examples()}
-        if self.copy_report is not None and self.sets.training is not None:
-            pairs = draw_closest_pairs(
-                self.copy_report, self._copy_set(self.sets.generated), self._copy_set(self.sets.training)
-            )
-            drawn["closest_pairs"] = pairs
-        return drawn
-
-    def _examples(self) -> NDArray[np.uint8]:
-        chance = np.random.default_rng(SEED)
-        rows = []
-        for name, images in (("generated", self.sets.generated), ("real", self.sets.reference)):
-            chosen = np.sort(chance.choice(len(images), min(len(images), SHOWN), replace=False))
-            pixels = read_squares([images.paths[index] for index in chosen], SIZE)
-            rows += [SheetRow(name, tuple(pixels[start : start + 8])) for start in range(0, len(pixels), 8)]
-        return draw_sheet(rows, notice="Drawn at random. The rows marked generated are synthetic. Not for diagnosis.")
 
     def failures(self) -> dict[str, Any]:
         self.tools.say("failures")
@@ -289,7 +289,7 @@ def rank_agreement(rows: Sequence[Mapping[str, Any]]) -> float | None:
     Source:
         Spearman (1904). None with one extractor, or with fewer than three rows.
     """
-    orders = [[row["metrics"][0].value for row in entry["rows"]] for entry in rows]
+    orders = [[row["metrics"][0]["value"] for row in entry["rows"]] for entry in rows]
     if len(orders) < 2 or len(orders[0]) < 3:
         return None
     return float(np.mean([spearmanr(first, second).statistic for first, second in combinations(orders, 2)]))

@@ -70,6 +70,14 @@ class ImageSet:
         """One hash for the whole set, whatever the files are called."""
         return hashlib.sha256("\n".join(sorted(self.hashes)).encode()).hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """One hash for all that a figure can depend on: files in their order, names, prompts, labels, patients."""
+        digest = hashlib.sha256(self.targets.tobytes())
+        for column in (self.hashes, self.prompts, self.patients, [path.name for path in self.paths]):
+            digest.update(json.dumps(column).encode())
+        return digest.hexdigest()
+
     def describe(self) -> dict[str, Any]:
         """What a report says of the set; only the folder's own name, its place is the user's."""
         facts = {"folder": self.folder.resolve().name, "num_images": len(self), "manifest_sha256": self.manifest_sha256}

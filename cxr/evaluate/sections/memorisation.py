@@ -23,13 +23,12 @@ from cxr.evaluate.metrics.intervals import wilson
 from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections.alignment import MAX_ANGLE, MAX_SCALE, MAX_SHIFT, SIDE, TABLE_BYTES, aligned_nearest
 from cxr.evaluate.sections.copy_set import CopySet, Embed, remake
-from cxr.export.sheet import SheetRow, draw_sheet
 
 QUANTILE = 0.001  # of real distances; what is nearer is flagged
 MOST_REAL = 0.002  # real images of other patients that may be flagged
 LEAST_CONTROL = 0.95  # planted copies that must be flagged
 NEAR_EXACT = 0.98  # correlation after alignment
-NUM_PAIRS, PAIRS_PER_ROW = 20, 4
+NUM_PAIRS = 20
 PIXELS = "pixels"
 
 Indices = NDArray[np.intp]
@@ -198,27 +197,6 @@ def nearest_features(queries: Features, references: Features, own: Indices | Non
         indices[strip] = squared.argmin(axis=1)
         distances[strip] = np.sqrt(squared.min(axis=1))
     return distances, indices
-
-
-def draw_closest_pairs(
-    report: CopyReport, generated: CopySet, training: CopySet, *, source: str = "NIH ChestX-ray14"
-) -> NDArray[np.uint8]:
-    """The closest pairs as one picture [H, W], each generated image left of its nearest training image.
-
-    Args:
-        report: of the same two sets.
-        generated: the images that were checked.
-        training: all training images.
-        source: of the training images; it is named in the picture.
-    """
-    left, right = (dict(zip(side.names, side.pixels, strict=True)) for side in (generated, training))
-    rows = []
-    for start in range(0, len(report.pairs), PAIRS_PER_ROW):
-        some = report.pairs[start : start + PAIRS_PER_ROW]
-        label = "generated | nearest training image; distances " + ", ".join(f"{pair.distance:.3f}" for pair in some)
-        images = tuple(image for pair in some for image in (left[pair.generated], right[pair.training]))
-        rows.append(SheetRow(label, images))
-    return draw_sheet(rows, notice=f"Left of each pair: synthetic. Right: real ({source}).")
 
 
 Search = Callable[[CopySet, Indices | None], Nearest]
