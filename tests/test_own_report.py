@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,36 @@ from test_evaluate import real_folder
 from cxr.cli import main
 from cxr.data import read_folders
 from cxr.evaluate import shipped, sweep
-from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs
+from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs, matched_jobs
 from cxr.evaluate.sections import copy_set, diversity
+from cxr.jobs import Job
 from cxr.split import split_by_patient
 
-SHARES = ["--validation-share", "0.4", "--judging-share", "0.1"]
+SHARES = ["--validation-share", "0.45", "--judging-share", "0.1"]
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return real_folder(tmp_path_factory.mktemp("data") / "real", 130)
+    return real_folder(tmp_path_factory.mktemp("data") / "real", 100)
+
+
+def one_step(jobs: list[Job]) -> list[Job]:
+    return [replace(job, request=replace(job.request, num_inference_steps=1)) for job in jobs]
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "fidelity_jobs", lambda: fidelity_jobs()[:24])
-    monkeypatch.setattr(shipped, "diversity_jobs", lambda: diversity_jobs()[:1])
+    monkeypatch.setattr(shipped, "matched_jobs", lambda records: one_step(matched_jobs(records)))
+    monkeypatch.setattr(shipped, "fidelity_jobs", lambda: one_step(fidelity_jobs()[:12]))
+    monkeypatch.setattr(shipped, "diversity_jobs", lambda: one_step(diversity_jobs()[:1]))
     monkeypatch.setattr(shipped, "BASELINE_SHARE", 2)
     monkeypatch.setattr(diversity, "MOST_PAIRS", 2)
     monkeypatch.setattr(copy_set, "NUM_REMADE", 3)
-    monkeypatch.setattr(sweep, "NUM_PROMPTS", 20)
+    monkeypatch.setattr(sweep, "NUM_PROMPTS", 8)
     monkeypatch.setattr(sweep, "NUM_DIVERSE", 1)
-    monkeypatch.setattr(sweep, "GRID", (sweep.Settings(), sweep.Settings(guidance_scale=4.0, guidance_stop=0.5)))
+    monkeypatch.setattr(
+        sweep, "GRID", tuple(sweep.Settings(g, 2, guidance_stop=stop) for g, stop in ((1.5, 1.0), (4.0, 0.5)))
+    )
 
 
 def run(command: str, real: Path, model: Path, work: Path, output: Path, *options: str) -> int:
@@ -48,7 +57,7 @@ def test_a_model_reports_on_itself_and_says_the_same_again(real: Path, tiny_mode
     assert [(point["guidance_scale"], point["guidance_stop"]) for point in points] == [(1.5, 1.0), (4.0, 0.5)]
     assert all({"KD", "coverage", "PF", "AUROC", "MS-SSIM"} <= set(point) for point in points)
 
-    split = split_by_patient(read_folders([real]), 0.4, 0.1)
+    split = split_by_patient(read_folders([real]), 0.45, 0.1)
     written = []
     for name in ("first", "again"):
         options = ("--cache", str(tmp_path / "cache"), "--sweep", str(sweep_file))
@@ -58,7 +67,7 @@ def test_a_model_reports_on_itself_and_says_the_same_again(real: Path, tiny_mode
     assert written[0] == written[1]
     assert report["generated"]["num_images"] == report["reference"]["num_images"] == len(split.held_out)
     assert report["training"]["num_images"] == len(split.training)
-    assert report["fidelity"]["num_images"] == 24
+    assert report["fidelity"]["num_images"] == 12
     assert report["failures"]["failed"]["value"] == 0
     assert "real" not in json.dumps(report["reference"]["folder"])  # places are the user's
     assert (tmp_path / "first" / "plots" / "sweep.svg").is_file()
