@@ -20,7 +20,7 @@ from test_data import make_folder
 
 from cxr.cli import main
 from cxr.errors import DataError
-from cxr.evaluate import run
+from cxr.evaluate import parts
 from cxr.evaluate.comparison import Sets, check_sets
 from cxr.evaluate.extractors.extract import Extractor
 from cxr.evaluate.extractors.images import read_squares
@@ -28,8 +28,9 @@ from cxr.evaluate.judges.judge import Judge
 from cxr.evaluate.judges.labels import ATTRIBUTES
 from cxr.evaluate.judges.networks import NETWORKS
 from cxr.evaluate.pages.write import write_report
+from cxr.evaluate.parts import Tools
 from cxr.evaluate.pictures import draw_closest_pairs, name_of
-from cxr.evaluate.run import Options, Tools, evaluate, rank_agreement
+from cxr.evaluate.run import Options, evaluate, rank_agreement
 from cxr.evaluate.sections import copy_set, diversity
 from cxr.evaluate.sets import read_set
 from cxr.export import ImageFolder
@@ -68,7 +69,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diversity, "MOST_PAIRS", 4)
         patch.setattr(copy_set, "NUM_REMADE", 4)
-        patch.setattr(run, "SENSITIVITY_IMAGES", 4)
+        patch.setattr(parts, "SENSITIVITY_IMAGES", 4)
         yield
 
 

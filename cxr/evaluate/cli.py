@@ -159,7 +159,8 @@ def _measure(sets: Sets, options: Options, arguments: argparse.Namespace) -> int
     from cxr.evaluate.extractors.registry import load_extractors
     from cxr.evaluate.judges.shipped import JUDGES, load_shipped
     from cxr.evaluate.pages.write import write_report
-    from cxr.evaluate.run import Tools, evaluate
+    from cxr.evaluate.parts import Tools
+    from cxr.evaluate.run import evaluate
 
     cache = None if arguments.no_cache else arguments.cache or default_folder()
     judges = {name: load_shipped(name) for name in JUDGES}
