@@ -23,7 +23,6 @@ from cxr.schema import (
     ModelInfo,
     StepProgress,
 )
-from cxr.ui.receipt import read_receipts
 from cxr.ui.spaces_gpu import on_gpu
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def run_job(
         raise GenerationError(f"not one image came out: {state.failures[0].reason}")
     archive = _pack(state, folder)
     stage: Stage = "stopped" if stopped else "finished"
-    yield replace(state, stage=stage, progress=None, archive=archive, receipts=read_receipts(state))
+    yield replace(state, stage=stage, progress=None, archive=archive, receipts=_read_receipts(state))
 
 
 def new_run_folder() -> Path:
@@ -200,3 +199,17 @@ def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
         negative_notes = inspect_prompt(request.negative_prompt, tokenizer).notes
         notes += tuple(f"Negative prompt: {note}" for note in negative_notes)
     return notes
+
+
+def _read_receipts(state: JobState) -> tuple[Receipt, ...]:
+    """One receipt for each image of a job; none if this installation has no judge."""
+    import numpy as np
+
+    from cxr.data import read_grey
+    from cxr.evaluate.receipt import read_receipt, shipped_judge  # torch takes seconds to import
+
+    shipped = shipped_judge()
+    if shipped is None or not state.images:
+        return ()
+    pixels = np.stack([read_grey(file.path) for file in state.images])
+    return tuple(read_receipt(pixels, state.request.prompt, *shipped))

@@ -20,20 +20,6 @@ SIGNS = {True: ("cxr-yes", "✓", "as asked"), False: ("cxr-no", "✗", "not as 
 NOT_JUDGEABLE = '<td class="cxr-faint">not judgeable</td>'
 
 
-def read_receipts(state: JobState) -> tuple[Receipt, ...]:
-    """One receipt for each image of a job; none if this installation has no judge."""
-    import numpy as np
-
-    from cxr.data import read_grey
-    from cxr.evaluate.receipt import read_receipt, shipped_judge  # torch takes seconds to import
-
-    shipped = shipped_judge()
-    if shipped is None or not state.images:
-        return ()
-    pixels = np.stack([read_grey(file.path) for file in state.images])
-    return tuple(read_receipt(pixels, state.request.prompt, *shipped))
-
-
 def describe_receipts(state: JobState) -> str:
     """The receipts of a job's images, folded away under one line; empty if there are none."""
     if not state.receipts:
