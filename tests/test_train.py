@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from cxr.data import read_folders
 from cxr.models import load_model
 from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
+from cxr.train.copy_check import check_lora
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 from cxr.train.setup import Setup
@@ -105,6 +107,23 @@ def test_the_lora_tells_whether_it_copies(trained: Path) -> None:
     assert "lora_adapter_metadata" in metadata
     told = json.loads(metadata["copy_check"])
     assert set(told) in ({"not_checked"}, {"num_images", "num_training", "near_exact", "spaces"})
+
+
+def test_the_search_for_copies_is_written_into_the_file(trained: Path, tmp_path: Path) -> None:
+    adapter = shutil.copytree(trained / "lora_run" / "adapter", tmp_path / "adapter")
+    rows = [("Effusion", "50", "M", "PA", str(number)) for number in range(12)]
+    records = read_folders([make_folder(tmp_path / "some", rows, side=128)])
+    outcome = check_lora(adapter, trained / "base_run" / "model", records[:3], records[3:])
+    assert (outcome["num_images"], outcome["num_training"], outcome["near_exact"]) == (3, 3, 0)
+    assert set(outcome["spaces"]) == {"small", "pixels"}
+    assert outcome["spaces"]["pixels"]["planted_copies_flagged"] == 1
+    with safe_open(adapter / "pytorch_lora_weights.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["copy_check"]) == outcome
+    before, after = (
+        load_file(folder / "pytorch_lora_weights.safetensors") for folder in (trained / "lora_run" / "adapter", adapter)
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before | after)
+    assert load_model(str(trained / "base_run" / "model"), f"local:{adapter}").adapter is not None
 
 
 def test_the_lora_leaves_the_base_alone_and_has_learnt_something(trained: Path) -> None:
