@@ -14,6 +14,7 @@ from cxr.errors import DataError
 from cxr.evaluate.extractors.cache import FeatureCache, hash_files
 from cxr.evaluate.extractors.extract import Extractor, extract
 from cxr.evaluate.extractors.images import find_images, fit_square, read_squares
+from cxr.evaluate.metrics.features import Features
 
 
 @pytest.fixture
@@ -38,6 +39,11 @@ class Counting:
         self.seen += len(pixels)
         images = torch.from_numpy(pixels).double().flatten(1)
         return torch.stack([images.mean(dim=1), images.std(dim=1)], dim=1) * self.value
+
+
+def extracted(folder: Path, extractor: Extractor, cache: Path | None) -> Features:
+    paths = find_images(folder)
+    return extract(paths, hash_files(paths), extractor, FeatureCache(cache, extractor.id))
 
 
 def test_images_are_found_by_name_in_all_folders(folder: Path) -> None:
@@ -76,38 +82,38 @@ def test_an_image_of_the_right_size_is_not_touched() -> None:
 
 def test_what_was_computed_is_not_computed_again(folder: Path, tmp_path: Path) -> None:
     first, second = Counting(), Counting()
-    before = extract(find_images(folder), first.extractor, tmp_path / "cache")
-    after = extract(find_images(folder), second.extractor, tmp_path / "cache")
+    before = extracted(folder, first.extractor, tmp_path / "cache")
+    after = extracted(folder, second.extractor, tmp_path / "cache")
     assert (first.seen, second.seen) == (3, 0)
-    assert np.array_equal(before.features, after.features)
-    assert before.features.shape == (3, 2)
+    assert np.array_equal(before, after)
+    assert before.shape == (3, 2)
 
 
 def test_only_what_is_new_is_computed(folder: Path, tmp_path: Path) -> None:
-    extract(find_images(folder), Counting().extractor, tmp_path / "cache")
+    extracted(folder, Counting().extractor, tmp_path / "cache")
     Image.new("L", (20, 20), 7).save(folder / "d.png")
     (folder / "copy_of_b.png").write_bytes((folder / "b.png").read_bytes())
     again = Counting()
-    features = extract(find_images(folder), again.extractor, tmp_path / "cache")
+    features = extracted(folder, again.extractor, tmp_path / "cache")
     assert again.seen == 1
-    by_name = dict(zip((path.name for path in features.paths), features.features, strict=True))
+    by_name = dict(zip((path.name for path in find_images(folder)), features, strict=True))
     assert np.array_equal(by_name["copy_of_b.png"], by_name["b.png"])
     assert by_name["d.png"] == pytest.approx([7, 0])
 
 
 def test_other_weights_are_another_extractor(folder: Path, tmp_path: Path) -> None:
-    extract(find_images(folder), Counting().extractor, tmp_path / "cache")
+    extracted(folder, Counting().extractor, tmp_path / "cache")
     other = Counting(weights="1" * 64)
-    extract(find_images(folder), other.extractor, tmp_path / "cache")
+    extracted(folder, other.extractor, tmp_path / "cache")
     assert other.seen == 3
 
 
 def test_a_damaged_cache_is_passed_over(folder: Path, tmp_path: Path) -> None:
-    extract(find_images(folder), Counting().extractor, tmp_path / "cache")
+    extracted(folder, Counting().extractor, tmp_path / "cache")
     for path in (tmp_path / "cache").rglob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:40])
     again = Counting()
-    extract(find_images(folder), again.extractor, tmp_path / "cache")
+    extracted(folder, again.extractor, tmp_path / "cache")
     assert again.seen == 3
 
 
@@ -115,13 +121,13 @@ def test_without_a_place_for_it_nothing_is_kept(folder: Path, tmp_path: Path) ->
     (tmp_path / "a file").write_text("")
     for cache in (None, tmp_path / "a file"):
         counting = Counting()
-        extract(find_images(folder), counting.extractor, cache)
+        extracted(folder, counting.extractor, cache)
         assert counting.seen == 3
 
 
 def test_features_that_are_not_finite_are_an_error_and_not_kept(folder: Path, tmp_path: Path) -> None:
     broken = Counting(value=float("nan"))
     with pytest.raises(DataError, match="extractor means returned a value that is not finite"):
-        extract(find_images(folder), broken.extractor, tmp_path / "cache")
+        extracted(folder, broken.extractor, tmp_path / "cache")
     hashes = hash_files(find_images(folder))
     assert not any(sha256 in FeatureCache(tmp_path / "cache", broken.extractor.id) for sha256 in hashes)

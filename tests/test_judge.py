@@ -14,10 +14,11 @@ from test_data import make_folder
 from cxr.cli import main
 from cxr.data import read_folders
 from cxr.errors import DataError
-from cxr.evaluate.judges.judge import load_judge, read_labels, reliability
+from cxr.evaluate.judges.judge import load_judge, measure_labels, read_labels
 from cxr.evaluate.judges.labels import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
 from cxr.evaluate.judges.networks import NETWORKS, SIZE
 from cxr.split import split_by_patient
+from cxr.train import cli as train_cli
 from cxr.vocabulary import labels_of
 
 PROMPTS = ["A 50-year-old man with effusion", "A 50-year-old woman with effusion", "A 70-year-old man, normal lungs"]
@@ -53,7 +54,7 @@ def test_very_sure_scores_stay_finite() -> None:
 
 def test_a_perfect_judge_scores_one_and_no_years_of_error() -> None:
     targets = targets_of([labels_of(prompt) for prompt in PROMPTS])
-    figures = reliability(np.nan_to_num(targets.astype(np.float64)), targets)
+    figures = measure_labels(np.nan_to_num(targets.astype(np.float64)), targets)
     assert figures["auroc_male"] == figures["auroc_Effusion"] == 1.0
     assert figures["age_mae"] == pytest.approx(0)
     assert np.isnan(figures["auroc_PA"])
@@ -129,3 +130,7 @@ def test_a_foreign_file_is_no_judge(tmp_path: Path, metadata: dict[str, str] | N
         load_judge(path)
     with pytest.raises(DataError, match="is not a judge"):
         load_judge(tmp_path / "missing.safetensors")
+
+
+def test_the_command_line_offers_the_networks_that_there_are() -> None:
+    assert set(train_cli.NETWORKS) == set(NETWORKS)

@@ -101,7 +101,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--extractor",
         action="append",
         metavar="NAME",
-        help="see below; may be repeated",
+        help="what distances are computed on; may be repeated (`evaluate --help` names all)",
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where features are kept (default: the user's cache)")
     parser.add_argument("--no-cache", action="store_true", help="keep no features")

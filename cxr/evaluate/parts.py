@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cxr import __version__
 from cxr.evaluate.comparison import Sets
+from cxr.evaluate.extractors.cache import FeatureCache
 from cxr.evaluate.extractors.extract import Extractor, embed, extract
 from cxr.evaluate.extractors.images import read_squares
 from cxr.evaluate.extractors.own import extractor_of
@@ -76,6 +77,8 @@ class Parts:
         self.halves = distances.halve(sets.reference.patients)
         self.results = ResultCache(tools.cache, sorted(f"{k} {v}" for k, v in library_versions().items()))
         self._pixels: dict[Path, NDArray[np.uint8]] = {}
+        self._features: dict[tuple[Path, str], Features] = {}
+        self._caches: dict[str, FeatureCache] = {}
 
     def measure(self, name: str, compute: Callable[[], Any], *settings: str) -> Any:
         """A part of the report as plain values, with its notes; one that was measured before is not measured again."""
@@ -92,7 +95,12 @@ class Parts:
         return found["value"]
 
     def features(self, images: ImageSet, extractor: Extractor) -> Features:
-        return extract(images.paths, extractor, self.tools.cache).features
+        key = images.folder, extractor.id
+        if key not in self._features:
+            if extractor.id not in self._caches:
+                self._caches[extractor.id] = FeatureCache(self.tools.cache, extractor.id)
+            self._features[key] = extract(images.paths, images.hashes, extractor, self._caches[extractor.id])
+        return self._features[key]
 
     def pixels(self, images: ImageSet) -> NDArray[np.uint8]:
         if images.folder not in self._pixels:

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from cxr.errors import DataError
 from cxr.evaluate.extractors.images import fit_square
 from cxr.evaluate.judges.judge import Judge, load_judge, read_labels
-from cxr.evaluate.judges.labels import LABELS
+from cxr.evaluate.judges.labels import LABELS, NEAR_YEARS
 from cxr.evaluate.judges.networks import SIZE
 from cxr.evaluate.judges.shipped import WEIGHTS
 from cxr.vocabulary import FINDINGS, NORMAL_PHRASES, PromptLabels, labels_of
 
 JUDGE_NAME, RELIABILITY_NAME = "dense.safetensors", "reliability.json"
-NEAR_YEARS = 10.0
 NOT_SAID = "not said"
 # Label of the judge -> name of the row, and what yes and no are called.
 CHOICES = {"PA": ("view", "PA", "AP"), "male": ("sex", "male", "female")}

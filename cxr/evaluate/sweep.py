@@ -16,11 +16,13 @@ import numpy as np
 from cxr.batch import run_batch
 from cxr.data import Radiograph
 from cxr.errors import CxrError
+from cxr.evaluate.extractors.cache import FeatureCache
 from cxr.evaluate.extractors.extract import extract
 from cxr.evaluate.extractors.own import extractor_of
 from cxr.evaluate.judges.judge import scores_of
 from cxr.evaluate.judges.labels import ATTRIBUTES
 from cxr.evaluate.judges.shipped import SMALL, load_shipped
+from cxr.evaluate.metrics.features import Features
 from cxr.evaluate.metrics.kernel import kernel_distance
 from cxr.evaluate.metrics.neighbours import measure_neighbourhoods
 from cxr.evaluate.prompt_sets import diversity_jobs, matched_jobs
@@ -78,7 +80,7 @@ def run_sweep(
     Raises:
         CxrError: the model cannot be loaded or the folder cannot be written.
     """
-    reference = set_of(records[:: max(1, len(records) // NUM_REFERENCE)], Path("selection"))
+    selector = _Selector(set_of(records[:: max(1, len(records) // NUM_REFERENCE)], Path("selection")))
     points = []
     for settings in grid:
         say(f"settings {settings.name}")
@@ -86,8 +88,8 @@ def run_sweep(
         jobs = [_changed(job, settings) for job in _jobs(records)]
         if run_batch(jobs, folder, model.name, model.adapter):
             raise CxrError(f"images are missing in {folder}; the same command continues")
-        points.append(asdict(settings) | _measure(read_set(folder), reference))
-    return {"parameter": "guidance_scale", "selected_by": "small", "num_prompts": NUM_PROMPTS, "points": points}
+        points.append(asdict(settings) | selector.measure(read_set(folder)))
+    return {"parameter": "guidance_scale", "selected_by": SMALL, "num_prompts": NUM_PROMPTS, "points": points}
 
 
 def _jobs(records: Sequence[Radiograph]) -> list[Job]:
@@ -102,21 +104,29 @@ def _changed(job: Job, settings: Settings) -> Job:
     return replace(job, request=replace(job.request, seed=seed, **asdict(settings)))
 
 
-def _measure(images: ImageSet, reference: ImageSet) -> dict[str, float]:
-    selector = load_shipped(SMALL)
-    small = extractor_of(SMALL, selector)
-    generated, real = (extract(some.paths, small, None).features for some in (images, reference))
-    scores = scores_of(selector.network, generated)
-    agreement = measure_agreement(make_reading(scores, images.targets, images.prompts), selector.thresholds)
-    findings = [column for column, name in enumerate(ATTRIBUTES) if name in FINDINGS]
-    part, _ = measure_diversity(images, reference)
-    ms_ssim = part["rows"][0]["metrics"][1].value if part else float("nan")
-    return {
-        "KD": kernel_distance(real, generated).value,
-        "coverage": measure_neighbourhoods(real, generated).coverage,
-        "PF": float(np.nanmean(agreement.pf[0])),
-        "AUROC": float(np.nanmean(agreement.auroc[0, findings])),
-        "AUROC_male": float(agreement.auroc[0, ATTRIBUTES.index("male")]),
-        "age_MAE": float(agreement.mae[0]),
-        "MS-SSIM": ms_ssim,
-    }
+class _Selector:
+    """Measures images as the extractor `SMALL` sees them, beside real ones."""
+
+    def __init__(self, reference: ImageSet) -> None:
+        self.judge, self.reference = load_shipped(SMALL), reference
+        self.real = self._features(reference)
+
+    def measure(self, images: ImageSet) -> dict[str, float]:
+        generated = self._features(images)
+        reading = make_reading(scores_of(self.judge.network, generated), images.targets, images.prompts)
+        agreement = measure_agreement(reading, self.judge.thresholds)
+        findings = [column for column, name in enumerate(ATTRIBUTES) if name in FINDINGS]
+        part, _ = measure_diversity(images, self.reference)
+        return {
+            "KD": kernel_distance(self.real, generated).value,
+            "coverage": measure_neighbourhoods(self.real, generated).coverage,
+            "PF": float(np.nanmean(agreement.pf[0])),
+            "AUROC": float(np.nanmean(agreement.auroc[0, findings])),
+            "AUROC_male": float(agreement.auroc[0, ATTRIBUTES.index("male")]),
+            "age_MAE": float(agreement.mae[0]),
+            "MS-SSIM": part["rows"][0]["metrics"][1].value if part else float("nan"),
+        }
+
+    def _features(self, images: ImageSet) -> Features:
+        extractor = extractor_of(SMALL, self.judge)
+        return extract(images.paths, images.hashes, extractor, FeatureCache(None, extractor.id))

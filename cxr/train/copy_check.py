@@ -6,6 +6,7 @@ the file should be able to read how it fared.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +26,9 @@ from cxr.evaluate.extractors.registry import load_own
 from cxr.evaluate.judges.networks import SIZE
 from cxr.evaluate.judges.shipped import SMALL
 from cxr.evaluate.pages.write import to_plain
+from cxr.evaluate.pictures import name_of
 from cxr.evaluate.prompt_sets import matched_jobs
-from cxr.evaluate.sections.copy_set import CopySet
+from cxr.evaluate.sections.copy_set import CopySet, Embed
 from cxr.evaluate.sections.memorisation import check_copies
 from cxr.generate import generate
 from cxr.models import load_model
@@ -50,30 +52,39 @@ def check_lora(
     Returns:
         By space: share flagged, its upper end, and the same of planted copies; or why it was not checked.
     """
-    drawn = _draw(adapter, model, training[:: max(1, len(training) // NUM_IMAGES)][:NUM_IMAGES])
     try:
-        report = check_copies(
-            _copy_set(drawn, [f"image {number}" for number in range(len(drawn))]),
-            _real(training),
-            _real(held_out),
-            [record.patient_id for record in held_out],
-            embed={SMALL: lambda pixels: embed(pixels, load_own(SMALL))},
-        )
+        outcome = _search(adapter, model, training, held_out)
     except DataError as error:
-        outcome: dict[str, Any] = {"not_checked": str(error)}
-    else:
-        spaces = {
-            space.name: {
-                "flagged": space.flagged.value,
-                "flagged_upper": space.flagged.high,
-                "planted_copies_flagged": space.flagged_control.value,
-            }
-            for space in report.spaces
+        outcome = {"not_checked": str(error)}
+    _write_metadata(adapter / FILE_NAME, outcome)
+    return outcome
+
+
+def _search(
+    adapter: Path, model: Path, training: Sequence[Radiograph], held_out: Sequence[Radiograph]
+) -> dict[str, Any]:
+    if not held_out:
+        raise DataError("no patient is held out, so nothing tells how near images of other patients come")
+    drawn = np.stack(_draw(adapter, model, training[:: max(1, len(training) // NUM_IMAGES)][:NUM_IMAGES]))
+    names = tuple(f"image {number}" for number in range(len(drawn)))
+    features_of = functools.partial(embed, extractor=load_own(SMALL))
+    report = check_copies(
+        CopySet(drawn, {SMALL: features_of(drawn)}, names, names),
+        _real(training, features_of),
+        _real(held_out, features_of),
+        [record.patient_id for record in held_out],
+        embed={SMALL: features_of},
+    )
+    spaces = {
+        space.name: {
+            "flagged": space.flagged.value,
+            "flagged_upper": space.flagged.high,
+            "planted_copies_flagged": space.flagged_control.value,
         }
-        outcome = {"num_images": len(drawn), "num_training": len(training), "near_exact": report.near_exact}
-        outcome["spaces"] = spaces
-    plain: dict[str, Any] = to_plain(outcome)
-    _write_metadata(adapter / FILE_NAME, plain)
+        for space in report.spaces
+    }
+    facts = {"num_images": len(drawn), "num_training": len(training), "near_exact": report.near_exact}
+    plain: dict[str, Any] = to_plain(facts | {"spaces": spaces})
     return plain
 
 
@@ -85,16 +96,10 @@ def _draw(adapter: Path, model: Path, records: Sequence[Radiograph]) -> list[NDA
     return [fit_square(image, SIZE) for image in images]
 
 
-def _real(records: Sequence[Radiograph]) -> CopySet:
+def _real(records: Sequence[Radiograph], features_of: Embed) -> CopySet:
     paths = [record.path for record in records]
-    names = [f"{path.parent.name}/{path.name}" for path in paths]
-    return _copy_set(list(read_squares(paths, SIZE)), names, hash_files(paths))
-
-
-def _copy_set(images: list[NDArray[np.uint8]], names: list[str], hashes: Sequence[str] | None = None) -> CopySet:
-    pixels = np.stack(images) if images else np.empty((0, SIZE, SIZE), np.uint8)
-    features = {SMALL: embed(pixels, load_own(SMALL))} if images else {SMALL: np.empty((0, 1), np.float32)}
-    return CopySet(pixels, features, tuple(names), tuple(hashes or names))
+    pixels = read_squares(paths, SIZE)
+    return CopySet(pixels, {SMALL: features_of(pixels)}, tuple(map(name_of, paths)), tuple(hash_files(paths)))
 
 
 def _write_metadata(path: Path, outcome: dict[str, Any]) -> None:

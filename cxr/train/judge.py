@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxr.evaluate.extractors.images import read_squares
-from cxr.evaluate.judges.judge import read_labels, reliability
+from cxr.evaluate.judges.judge import measure_labels, read_labels
 from cxr.evaluate.judges.labels import (
     AGE_SCALE,
     ATTRIBUTES,
@@ -73,7 +73,7 @@ class JudgeTask:
         """AUROC of each label and the mean absolute error of the age, on held-out patients."""
         if not len(self.validation_pixels):
             return {}
-        figures = reliability(self._read_validation(), self.validation_targets)
+        figures = measure_labels(self._read_validation(), self.validation_targets)
         return {name: value for name, value in figures.items() if np.isfinite(value)}
 
     def export(self, out_dir: Path) -> None:

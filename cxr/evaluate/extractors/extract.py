@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.errors import DataError
-from cxr.evaluate.extractors.cache import FeatureCache, hash_files
+from cxr.evaluate.extractors.cache import FeatureCache
 from cxr.evaluate.extractors.images import read_squares
 from cxr.evaluate.metrics.features import Features
 
@@ -48,38 +48,24 @@ class Extractor:
         return f"{self.name} {self.version} {self.weights_sha256}"
 
 
-@dataclass(frozen=True)
-class FeatureSet:
-    """Features of a folder's images.
+def extract(paths: Sequence[Path], hashes: Sequence[str], extractor: Extractor, cache: FeatureCache) -> Features:
+    """Features [N, D] float32 of image files; those in the cache are not computed again.
 
     Args:
-        features: [N, D] float32.
-        paths: the N files.
+        paths: N files.
         hashes: SHA-256 of each.
-        extractor: what made them.
-    """
-
-    features: Features
-    paths: tuple[Path, ...]
-    hashes: tuple[str, ...]
-    extractor: Extractor
-
-
-def extract(paths: Sequence[Path], extractor: Extractor, cache_folder: Path | None) -> FeatureSet:
-    """Features of image files; those in the cache are not computed again.
-
+        extractor: what computes them.
+        cache: of this extractor.
     Raises:
         DataError: a file cannot be read.
     """
-    hashes = hash_files(paths)
-    cache = FeatureCache(cache_folder, extractor.id)
     missing = {sha256: path for sha256, path in zip(hashes, paths, strict=True) if sha256 not in cache}
     new = list(missing)
     for start in range(0, len(new), CHUNK):
         chunk = new[start : start + CHUNK]
         pixels = read_squares([missing[sha256] for sha256 in chunk], extractor.size)
         cache.add(chunk, embed(pixels, extractor))
-    return FeatureSet(cache.get(hashes), tuple(paths), tuple(hashes), extractor)
+    return cache.get(hashes)
 
 
 def embed(pixels: NDArray[np.uint8], extractor: Extractor) -> NDArray[np.float32]:

@@ -103,7 +103,7 @@ def _in_years(outputs: NDArray[np.floating]) -> NDArray[np.float64]:
     return scores
 
 
-def reliability(scores: NDArray[np.float64], targets: NDArray[np.float32]) -> dict[str, float]:
+def measure_labels(scores: NDArray[np.float64], targets: NDArray[np.float32]) -> dict[str, float]:
     """How well scores agree with what is known.
 
     Args:

@@ -16,6 +16,7 @@ GROUPS = {"Consolidation or Pneumonia": ("Consolidation", "Pneumonia"), "Mass or
 ATTRIBUTES = (*LABELS, *GROUPS)
 AGE_SCALE = 25.0  # years; brings the age to about unit size
 AGE_CENTRE = 47.0
+NEAR_YEARS = 10.0  # an age read off an image counts as the one asked for within so many years
 
 
 def targets_of(records: Sequence[Radiograph | PromptLabels]) -> NDArray[np.float32]:

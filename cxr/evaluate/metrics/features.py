@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
 
 Features = NDArray[np.floating]
+ROWS = 512  # of a strip of distances: a whole table of 10,000 x 10,000 would not fit a laptop
 
 
 def check_features(features: Features) -> NDArray[np.float64]:
@@ -28,3 +31,12 @@ def squared_distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray
     """Squared Euclidean distances of all rows of x [N, D] to all rows of y [M, D]: [N, M]."""
     squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
     return np.clip(squares - 2 * x @ y.T, 0, None)
+
+
+def distance_strips(
+    x: NDArray[np.float64], y: NDArray[np.float64], rows: int = ROWS
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """`squared_distances` of a few rows of x at a time: which rows, and [at most ``rows``, M]."""
+    for start in range(0, len(x), rows):
+        strip = slice(start, min(start + rows, len(x)))
+        yield strip, squared_distances(x[strip], y)

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
-from cxr.evaluate.metrics.features import Features, check_features, squared_distances
+from cxr.evaluate.metrics.features import Features, check_features, distance_strips, squared_distances
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
-ROWS = 512  # of a strip of distances: a whole table of 10,000 x 10,000 would not fit a laptop
 MEDIAN_PAIRS = 1000  # images from which the median distance is taken
 
 
@@ -104,8 +103,5 @@ def median_distance(features: Features) -> float:
 
 def _mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64], sigma: float) -> float:
     """Mean of the Gaussian kernel over all pairs, a strip of rows at a time."""
-    total = sum(
-        np.exp(-squared_distances(x[start : start + ROWS], y) / (2 * sigma**2)).sum()
-        for start in range(0, len(x), ROWS)
-    )
+    total = sum(np.exp(-squared / (2 * sigma**2)).sum() for _, squared in distance_strips(x, y))
     return float(total / (len(x) * len(y)))

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
-from cxr.evaluate.metrics.features import Features, check_features, squared_distances
+from cxr.evaluate.metrics.features import Features, check_features, distance_strips
 
 NEAREST = 5
-ROWS = 512  # distances are made in strips of so many rows: a table of 10,000 x 10,000 would not fit a laptop
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,9 @@ def neighbour_radii(features: NDArray[np.float64], nearest: int = NEAREST) -> ND
 
 def _strips(x: NDArray[np.float64], y: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Euclidean distances of a few rows of x at a time to all of y."""
-    for start in range(0, len(x), ROWS):
-        rows = slice(start, start + ROWS)
-        squared = squared_distances(x[rows], y)
+    for rows, squared in distance_strips(x, y):
         if x is y:
-            squared[np.arange(squared.shape[0]), np.arange(start, start + squared.shape[0])] = 0.0
+            squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = 0.0  # not almost 0
         yield rows, np.sqrt(squared)
 
 

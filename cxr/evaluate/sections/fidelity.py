@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.judges.labels import ATTRIBUTES, LABELS, attribute_scores, attribute_targets
+from cxr.evaluate.judges.labels import ATTRIBUTES, LABELS, NEAR_YEARS, attribute_scores, attribute_targets
 from cxr.evaluate.metrics.agreement import weighted_auroc, weighted_share
 from cxr.evaluate.metrics.intervals import cluster_weights
 from cxr.vocabulary import FINDINGS
@@ -25,7 +25,6 @@ from cxr.vocabulary import FINDINGS
 ABNORMAL = LABELS.index("abnormal")
 SHUFFLES = 20
 PAIRED_RESAMPLES = 2_000  # enough for a p-value that survives the correction for many findings
-NEAR_YEARS = 10.0
 SMALLEST_CEILING = 0.55  # below, NPF would divide by almost nothing
 
 Array = NDArray[np.float64]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
-from cxr.evaluate.metrics.features import Features, check_features, squared_distances
+from cxr.evaluate.metrics.features import Features, check_features, distance_strips
 from cxr.evaluate.metrics.intervals import wilson
 from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections.alignment import MAX_ANGLE, MAX_SCALE, MAX_SHIFT, SIDE, TABLE_BYTES, aligned_nearest
@@ -188,10 +188,7 @@ def nearest_features(queries: Features, references: Features, own: Indices | Non
         )
     known, asked = ((part[:, used] - known[:, used].mean(axis=0)) / deviations[used] for part in (known, queries))
     distances, indices = np.empty(len(asked)), np.empty(len(asked), np.intp)
-    rows = max(1, TABLE_BYTES // (8 * len(known)))
-    for start in range(0, len(asked), rows):
-        squared = squared_distances(asked[start : start + rows], known)
-        strip = slice(start, start + len(squared))
+    for strip, squared in distance_strips(asked, known, max(1, TABLE_BYTES // (8 * len(known)))):
         if own is not None:
             squared[np.arange(len(squared)), own[strip]] = np.inf
         indices[strip] = squared.argmin(axis=1)
