@@ -16,9 +16,11 @@ from scipy.stats import spearmanr
 
 from cxr.errors import DataError
 from cxr.evaluate.comparison import Sets, check_sets
+from cxr.evaluate.pages.write import to_plain
 from cxr.evaluate.parts import SEED, Parts, Tools, library_versions
 from cxr.evaluate.pictures import draw_closest_pairs, draw_examples
 from cxr.evaluate.sections import distances
+from cxr.evaluate.sections.goals import check_goals
 
 FORMAT = 1
 
@@ -75,6 +77,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
     }
     if len(sets.generated) < distances.EXPLORATORY or len(sets.reference) < distances.EXPLORATORY:
         parts.notes.insert(0, f"Exploratory: fewer than {distances.EXPLORATORY:,} images of each kind.")
+    report["goals"] = check_goals(to_plain(report))
     report["notes"] = parts.notes
     pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
     if copies is not None and sets.training is not None:

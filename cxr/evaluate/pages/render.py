@@ -68,7 +68,7 @@ def _environment(kind: str) -> Environment:
     )
     filters = (figure, number, short_hash, spoken, setting, setting_in, caption, flow, escape_markdown, inline_svg)
     environment.filters |= {each.__name__: each for each in (*filters, data_uri)}
-    helpers = (figures, across, levels, counts, names_of, metrics_of, remarks, worst_first, settings_of)
+    helpers = (figures, across, levels, goal_cells, counts, names_of, metrics_of, remarks, worst_first, settings_of)
     sentences = (distance_words, copy_words, corrected_p, reason)
     environment.globals |= {each.__name__: each for each in (Cell, *helpers, *sentences)}
     return environment
@@ -115,6 +115,14 @@ def levels(entry: dict[str, Any]) -> list[Cell]:
     """KD at each level of a degradation, with the level itself in small print."""
     pairs = zip(entry["kd"], entry["levels"], strict=True)
     return [Cell(number(value, None), f"at {setting(level)}") for value, level in pairs]
+
+
+def goal_cells(goal: dict[str, Any]) -> list[Cell]:
+    """What was measured, what was asked for, and whether that is met or by how much it is missed."""
+    decimals = 4 if 0 < (goal["limit"] or 1) < 0.1 else 2
+    asked = f"{'≥' if goal['at_least'] else '≤'} {number(goal['limit'], decimals)}"
+    met = {True: "yes", None: MISSING}.get(goal["met"], f"no, by {number(goal['missed_by'], decimals)}")
+    return [Cell(number(goal["value"], decimals)), Cell(asked), Cell(met)]
 
 
 def counts(metrics: Metrics, names: Sequence[str] | None = None) -> list[Cell]:
