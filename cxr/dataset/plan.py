@@ -1,0 +1,304 @@
+"""A plan in YAML or CSV -> every image of a data set: prompt, seed, settings, labels, synthetic patient, split."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import random
+import string
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cxr.dataset.cohort import KEYS, apportion, draw, read_entry
+from cxr.errors import RequestError
+from cxr.jobs import MAX_TOTAL_IMAGES, parse_number, read_jobs
+from cxr.schema import GenerationRequest
+from cxr.vocabulary import FINDING_PHRASES, PromptLabels, labels_of
+
+SETTINGS = ("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight")
+PARTS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
+TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
+TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
+SPLIT = {"train": 1.0}
+SEX_WORDS = {"M": ("man", "boy"), "F": ("woman", "girl"), None: ("patient", "child")}
+ADULT = 16  # years; as in the captions that the embedded model knows
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image of a data set.
+
+    Args:
+        index: number in the data set, from 0.
+        request: for this image alone; its seed is the image's.
+        labels: what the prompt asks for.
+        patient_id: synthetic; images of one id are in one split.
+        split: "train" or another name from the plan.
+    """
+
+    index: int
+    request: GenerationRequest
+    labels: PromptLabels
+    patient_id: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All images of a data set, before any is made.
+
+    Args:
+        name: for the data-set card.
+        images: by index.
+        grid: the settings that a grid crosses, empty for any other plan.
+    """
+
+    name: str
+    images: tuple[PlannedImage, ...]
+    grid: Mapping[str, tuple[Any, ...]]
+
+    @property
+    def sha256(self) -> str:
+        """One hash of everything that decides what is made."""
+        digest = hashlib.sha256(self.name.encode())
+        for image in self.images:
+            digest.update(json.dumps(asdict(image), sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def counts(self, of: str) -> dict[str, int]:
+        """Images by "findings", "sex", "view" or "split", in the order of their first appearance."""
+        tally: Counter[str] = Counter()
+        for image in self.images:
+            tally.update(_values(image, of))
+        return dict(tally)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Args:
+        path: ``.yaml`` or ``.yml`` with the parts of `PARTS`, or a ``.csv`` with a column ``prompt`` (as
+            ``python -m cxr generate --prompts`` takes it) or with the columns of a cohort.
+    Raises:
+        RequestError: the file cannot be read, or something in it is not allowed.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _read_csv(path)
+    if suffix not in {".yaml", ".yml"}:
+        raise RequestError(f"{path.name} is no plan; use a .yaml, .yml or .csv file")
+    given = _load_yaml(path)
+    unknown = [str(name) for name in given if name not in PARTS]
+    if unknown:
+        raise RequestError(f"{path.name} has {', '.join(unknown)}; a plan holds {', '.join(PARTS)}")
+    return build_plan(given, path.stem)
+
+
+def build_plan(given: Mapping[str, Any], name: str) -> Plan:
+    """Make a plan from what its file holds.
+
+    Args:
+        given: the parts of `PARTS`.
+        name: of the data set, where the plan does not say.
+    Raises:
+        RequestError: a part is missing or not allowed.
+    """
+    seed = _whole(given.get("seed", 0), "seed")
+    settings = _settings(given.get("settings") or {})
+    if "grid" in given:
+        if "cohort" in given or "prompts" in given:
+            raise RequestError("a plan with a grid has neither cohort nor prompts; write two plans")
+        requests, grid = _grid(given["grid"], settings, seed)
+    else:
+        requests, grid = [*_from_cohort(given, settings, seed)], {}
+        requests += _from_prompts(given.get("prompts") or [], settings, seed + len(requests))
+    if not requests:
+        raise RequestError("the plan asks for no image; give it a cohort, prompts or a grid")
+    return _finish(str(given.get("name") or name), requests, given.get("split") or SPLIT, seed, grid)
+
+
+Wish = tuple[GenerationRequest, PromptLabels]
+
+
+def _from_cohort(given: Mapping[str, Any], settings: Mapping[str, Any], seed: int) -> Iterator[Wish]:
+    entries = given.get("cohort") or []
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise RequestError(f"cohort is a list of entries, each with {', '.join(KEYS)}")
+    read = [read_entry(entry, f"cohort entry {number}") for number, entry in enumerate(entries, start=1)]
+    if sum(entry.total for entry in read) > MAX_TOTAL_IMAGES:
+        raise RequestError(f"the cohort asks for more than {MAX_TOTAL_IMAGES:,} images; write several plans")
+    templates = _templates(given.get("templates") or list(TEMPLATES))
+    chance = random.Random(f"wording {seed}")
+    for number, labels in enumerate(draw(read, seed)):
+        prompt = _fill(chance.choice(templates), labels, chance)
+        yield GenerationRequest(prompt, seed=seed + number, **settings), labels
+
+
+def _from_prompts(rows: Any, settings: Mapping[str, Any], first_seed: int) -> Iterator[Wish]:
+    if not isinstance(rows, list):
+        raise RequestError("prompts is a list of texts, or of {prompt: TEXT, count: N, seed: N}")
+    number = 0
+    for place, row in enumerate(rows, start=1):
+        entry = row if isinstance(row, Mapping) else {"prompt": row}
+        unknown = [str(key) for key in entry if key not in {"prompt", "count", "seed", "negative_prompt"}]
+        if unknown:
+            raise RequestError(f"prompt {place} has {', '.join(unknown)}; use prompt, count, seed, negative_prompt")
+        count = _whole(entry.get("count", 1), f"prompt {place}: count", low=1)
+        seed = _whole(entry.get("seed", first_seed + number), f"prompt {place}: seed")
+        changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
+        for k in range(count):
+            request = GenerationRequest(entry.get("prompt", ""), seed=seed + k, **{**settings, **changed})
+            yield request, labels_of(request.prompt)
+        number += count
+
+
+def _grid(given: Any, settings: Mapping[str, Any], seed: int) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
+    """Every combination of the listed values, the last named changing fastest."""
+    allowed = ("prompt", "seed", *SETTINGS)
+    if not isinstance(given, Mapping) or "prompt" not in given or any(name not in allowed for name in given):
+        raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
+    axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in given.items()}
+    wishes = []
+    for values in product(*axes.values()):
+        chosen: dict[str, Any] = {"seed": seed, **settings, **dict(zip(axes, values, strict=True))}
+        request = GenerationRequest(**chosen)
+        wishes.append((request, labels_of(request.prompt)))
+    return wishes, axes
+
+
+def _read_csv(path: Path) -> Plan:
+    header = _header(path)
+    if "prompt" in header:
+        jobs, _ = read_jobs(path, {"seed": 0})
+        rows = [job.part(k, k + 1).request for job in jobs for k in range(job.request.num_images)]
+        return _finish(path.stem, [(request, labels_of(request.prompt)) for request in rows], SPLIT, 0, {})
+    if "findings" not in header:
+        raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        entries = [_entry_of(row) for row in csv.DictReader(file)]
+    return build_plan({"cohort": entries}, path.stem)
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [name.strip().lower() for name in next(csv.reader(file), [])]
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{path.name} is not UTF-8 CSV; save it as “CSV UTF-8”") from error
+
+
+def _entry_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        name.strip().lower(): value.strip()
+        for name, value in row.items()
+        if name and isinstance(value, str) and value.strip()
+    }
+    if "count" in entry:
+        entry["count"] = _count(entry["count"])
+    return entry
+
+
+def _count(text: str) -> int | str:
+    try:
+        value = parse_number(text)
+    except ValueError:
+        return text  # the entry's own check says what is wrong with it
+    return value if isinstance(value, int) else text
+
+
+def _load_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(f"{path.name} is not YAML: {reason}") from error
+    if not isinstance(given, Mapping):
+        raise RequestError(f"{path.name} holds no table; a plan holds {', '.join(PARTS)}")
+    return given
+
+
+def _settings(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or any(name not in SETTINGS for name in given):
+        raise RequestError(f"settings is a table of {', '.join(SETTINGS)}")
+    GenerationRequest("any", **given)  # a wrong value is blamed on the settings, not on an image
+    return dict(given)
+
+
+def _templates(given: Any) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+        raise RequestError("templates is a list of texts")
+    for text in given:
+        try:
+            named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+        except ValueError as error:
+            raise RequestError(f"a template is not written right: {error}") from error
+        if named - set(TEMPLATE_FIELDS):
+            raise RequestError(f"a template names {', '.join(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")
+    return given
+
+
+def _fill(template: str, labels: PromptLabels, chance: random.Random) -> str:
+    shown = " and ".join(FINDING_PHRASES[name][0] for name in labels.findings or ()) or "no findings"
+    grown, child = SEX_WORDS[labels.sex]
+    words = {
+        "age": labels.age,
+        "sex": grown if labels.age is None or labels.age >= ADULT else child,
+        "view": labels.view,
+        "findings": shown,
+    }
+    return template.format(**words)
+
+
+def _finish(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:
+    if len(wishes) > MAX_TOTAL_IMAGES:
+        raise RequestError(f"the plan asks for {len(wishes):,} images; use at most {MAX_TOTAL_IMAGES:,}")
+    splits = _split_names(split, len(wishes), seed)
+    images = [
+        PlannedImage(index, request, labels, f"SYN{index:07d}", where)
+        for index, ((request, labels), where) in enumerate(zip(wishes, splits, strict=True))
+    ]
+    return Plan(name, tuple(images), grid)
+
+
+def _split_names(split: Any, count: int, seed: int) -> list[str]:
+    if not isinstance(split, Mapping) or not split:
+        raise RequestError("split is a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
+    for name, share in split.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise RequestError(f"the split {name!r} has no usable name; use letters, digits and _")
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < float("inf"):
+            raise RequestError(f"the share of the split {name} is {share!r}; use a number of 0 or more")
+    if not sum(split.values()) > 0:
+        raise RequestError("all splits have the share 0; give one of them more")
+    names = [
+        name for name, number in zip(split, apportion(list(split.values()), count), strict=True) for _ in range(number)
+    ]
+    random.Random(f"split {seed}").shuffle(names)
+    return names
+
+
+def _values(image: PlannedImage, of: str) -> tuple[str, ...]:
+    if of == "split":
+        return (image.split,)
+    if of == "findings":
+        found = image.labels.findings
+        return ("not said",) if found is None else found or ("No Finding",)
+    value = getattr(image.labels, of)
+    return ("not said" if value is None else str(value),)
+
+
+def _whole(value: Any, name: str, low: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise RequestError(f"{name} is {value!r}; use a whole number of {low} or more")
+    return value

@@ -1,0 +1,195 @@
+"""Plans of data sets: what a file asks for, image by image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxr.dataset.cohort import AgeRange, apportion, read_age, read_findings
+from cxr.dataset.plan import Plan, build_plan, read_plan
+from cxr.errors import RequestError
+from cxr.vocabulary import FINDINGS, labels_of
+
+BALANCED = """\
+name: balanced
+seed: 100
+cohort:
+  - findings: all
+    sex: {F: 50, M: 50}
+    age: NIH
+    view: {PA: 60, AP: 40}
+    count: 50
+  - {findings: No Finding, sex: [F, M], age: [20-39, 40-80], count: 5}
+split: {train: 0.8, test: 0.2}
+"""
+
+
+def plan_of(text: str, folder: Path) -> Plan:
+    path = folder / "plan.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_plan(path)
+
+
+def cohort(**entry: Any) -> Plan:
+    return build_plan({"cohort": [{"findings": "Effusion", **entry}]}, "test")
+
+
+def test_lists_are_crossed_and_shares_divided_exactly(tmp_path: Path) -> None:
+    plan = plan_of(BALANCED, tmp_path)
+    assert len(plan.images) == 14 * 50 + 2 * 2 * 5
+    assert plan.counts("findings") == dict.fromkeys(FINDINGS, 50) | {"No Finding": 20}
+    for name in FINDINGS:
+        some = [image.labels for image in plan.images if image.labels.findings == (name,)]
+        assert Counter(labels.sex for labels in some) == {"F": 25, "M": 25}
+        assert Counter(labels.view for labels in some) == {"PA": 30, "AP": 20}
+        assert len({(labels.sex, labels.view) for labels in some}) == 4, "sex and view go together"
+    assert plan.counts("split") == {"train": 576, "test": 144}
+
+
+def test_every_image_has_its_own_seed_patient_and_a_prompt_that_says_its_labels(tmp_path: Path) -> None:
+    images = plan_of(BALANCED, tmp_path).images
+    assert [image.request.seed for image in images] == list(range(100, 100 + len(images)))
+    assert len({image.patient_id for image in images}) == len(images)
+    assert all(labels_of(image.request.prompt) == image.labels for image in images)
+
+
+def test_the_same_file_is_the_same_plan_and_another_seed_another(tmp_path: Path) -> None:
+    plan = plan_of(BALANCED, tmp_path)
+    assert plan == plan_of(BALANCED, tmp_path)
+    assert plan.sha256 == plan_of(BALANCED, tmp_path).sha256
+    assert plan.sha256 != plan_of(BALANCED.replace("seed: 100", "seed: 101"), tmp_path).sha256
+
+
+def test_ages_like_the_data_set() -> None:
+    ages = [image.labels.age for image in cohort(age="NIH", count=2_000).images]
+    middle = sorted(age for age in ages if age is not None)
+    assert (middle[500], middle[1_000], middle[1_500]) == pytest.approx((36, 49, 58), abs=2)
+
+
+def test_written_prompts_follow_the_cohort_and_count_from_their_own_seeds() -> None:
+    given = {
+        "seed": 5,
+        "settings": {"guidance_scale": 2.0},
+        "cohort": [{"findings": "Mass", "count": 2}],
+        "prompts": ["normal chest x-ray", {"prompt": "A 55-year-old man with pneumonia", "count": 2, "seed": 70}],
+    }
+    images = build_plan(given, "mixed").images
+    assert [image.request.seed for image in images] == [5, 6, 7, 70, 71]
+    assert [image.labels.findings for image in images[2:]] == [(), ("Pneumonia",), ("Pneumonia",)]
+    assert {image.request.guidance_scale for image in images} == {2.0}
+
+
+def test_a_grid_is_every_combination_the_last_changing_fastest() -> None:
+    given = {
+        "grid": {"prompt": "normal chest x-ray", "guidance_scale": [1, 3], "adapter_weight": [0, 1], "seed": [4, 9]}
+    }
+    plan = build_plan(given, "grid")
+    asked = [(i.request.guidance_scale, i.request.adapter_weight, i.request.seed) for i in plan.images]
+    assert asked == [(g, w, s) for g in (1, 3) for w in (0, 1) for s in (4, 9)]
+    assert plan.grid["guidance_scale"] == (1, 3)
+
+
+def test_a_csv_of_prompts_works_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text('prompt,count,seed\nnormal chest x-ray,2,\n"A man, effusion",1,30\n')
+    images = read_plan(path).images
+    assert [(image.request.prompt, image.request.seed) for image in images] == [
+        *(("normal chest x-ray", 0), ("normal chest x-ray", 1)),
+        ("A man, effusion", 30),
+    ]
+
+
+def test_a_csv_of_a_cohort_has_an_entry_in_each_row(tmp_path: Path) -> None:
+    path = tmp_path / "cohort.csv"
+    path.write_text("findings,sex,age,view,count\nEdema + Effusion,F,40-60,AP,3\nNo Finding,,,,2\n")
+    images = read_plan(path).images
+    assert [image.labels.findings for image in images] == [("Edema", "Effusion")] * 3 + [()] * 2
+    assert all(40 <= (image.labels.age or 0) <= 60 for image in images[:3])
+
+
+@pytest.mark.parametrize(
+    ("shares", "count", "parts"),
+    [([1, 1], 5, [3, 2]), ([0.5, 0.3, 0.2], 10, [5, 3, 2]), ([1, 1, 1], 2, [1, 1, 0]), ([0, 1], 3, [0, 3])],
+)
+def test_apportion(shares: list[float], count: int, parts: list[int]) -> None:
+    assert apportion(shares, count) == parts
+
+
+def test_values_are_read_as_people_write_them() -> None:
+    assert read_findings("pleural thickening", "x") == ("Pleural_Thickening",)
+    assert read_findings("effusion|Edema", "x") == ("Edema", "Effusion")
+    assert read_age(55, "x") == AgeRange(55, 55)
+    assert read_age("40–60", "x") == AgeRange(40, 60)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"findings": "Fracture"}, "cohort entry 1: findings is 'Fracture'; use Atelectasis"),
+        ({"sex": "X"}, "cohort entry 1: sex is 'X'; use F, M, or shares"),
+        ({"sex": {"F": -1, "M": 2}}, "the share of F is -1"),
+        ({"sex": {"F": 0}}, "all shares are 0"),
+        ({"age": "60-40"}, "age is '60-40'"),
+        ({"age": 300}, "at most 120"),
+        ({"age": {"NIH": 1}}, "NIH inside a table of shares"),
+        ({"view": "lateral"}, "view is 'lateral'; use PA, AP"),
+        ({"view": []}, "view is an empty list"),
+        ({"count": 0}, "count is 0; use a whole number"),
+        ({"count": 1_000_000, "sex": ["F", "M"]}, "more than 1,000,000 images"),
+        ({"colour": "red"}, "cohort entry 1 has colour; an entry holds findings"),
+    ],
+)
+def test_a_wrong_entry_is_named(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        cohort(**entry)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "asks for no image"),
+        ({"seed": -1, "prompts": ["x"]}, "seed is -1"),
+        ({"cohort": {"findings": "Mass"}}, "cohort is a list of entries"),
+        ({"settings": {"steps": 3}, "prompts": ["x"]}, "settings is a table of negative_prompt"),
+        ({"settings": {"guidance_scale": 0.2}, "prompts": ["x"]}, "guidance_scale is 0.2"),
+        ({"prompts": [{"text": "x"}]}, "prompt 1 has text"),
+        ({"prompts": [""]}, "prompt is empty"),
+        ({"grid": {"seed": [1]}}, "grid is a table with prompt"),
+        ({"grid": {"prompt": "x"}, "prompts": ["x"]}, "neither cohort nor prompts"),
+        ({"prompts": ["x"], "split": {"../a": 1}}, "no usable name"),
+        ({"prompts": ["x"], "split": {"train": 0}}, "share 0"),
+        ({"cohort": [{"findings": "Mass"}], "templates": ["{name}"]}, "a template names name"),
+        ({"cohort": [{"findings": "Mass"}], "templates": ["{age"]}, "a template is not written right"),
+        ({"cohort": [{"findings": "Mass"}], "templates": ["{age.__class__}"]}, "a template names age.__class__"),
+    ],
+)
+def test_a_wrong_plan_is_told_in_one_sentence(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        build_plan(given, "test")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("plan.yaml", b"a: [", "is not YAML"),
+        ("plan.yaml", b"- 1", "holds no table"),
+        ("plan.yaml", b"colour: red", "has colour; a plan holds name"),
+        ("plan.yaml", b"a: !!python/object/apply:os.system [ls]", "is not YAML"),
+        ("plan.csv", b"age,sex\n1,F\n", "neither a column prompt nor findings"),
+        ("plan.csv", b"\xff\xfe", "is not UTF-8"),
+        ("plan.txt", b"", "is no plan; use a .yaml"),
+    ],
+)
+def test_a_file_that_is_no_plan(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestError, match=message):
+        read_plan(tmp_path / name)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    for name in ("plan.yaml", "plan.csv"):
+        with pytest.raises(RequestError, match=r"cannot read .*no such file"):
+            read_plan(tmp_path / name)
