@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cxr import __version__
 from cxr.errors import DataError
@@ -73,9 +73,9 @@ def encode_dicom(
     return buffer.getvalue()
 
 
-def uid_of(*names: str) -> str:
+def uid_of(*names: str) -> UID:
     """A UID that is always the same for the same names: 2.25 and a name-based UUID as a whole number."""
-    return f"2.25.{uuid.uuid5(NAMESPACE, '/'.join(names)).int}"
+    return UID(f"2.25.{uuid.uuid5(NAMESPACE, '/'.join(names)).int}")
 
 
 def read_dicom_recipe(dataset: Dataset) -> Recipe:
