@@ -148,6 +148,7 @@ def test_images_are_lossless_and_the_same_bytes_as_in_the_zip(client: Client) ->
         num_images=2,
         guidance_scale=2.5,
         adapter_weight=0.5,
+        guidance_stop=0.6,
         api_name="/generate",
     )
     assert facts["seeds"] == [2**53 - 2, 2**53 - 1]
@@ -161,7 +162,7 @@ def test_images_are_lossless_and_the_same_bytes_as_in_the_zip(client: Client) ->
             assert (image.format, image.mode) == ("PNG", "L")
         recipe = read_recipe(item["image"])
         assert (recipe.seed, recipe.negative_prompt, recipe.num_inference_steps) == (seed, "effusion", 3)
-        assert (recipe.guidance_scale, recipe.adapter_weight) == (2.5, 0.5)
+        assert (recipe.guidance_scale, recipe.adapter_weight, recipe.guidance_stop) == (2.5, 0.5, 0.6)
 
 
 def test_submit_streams_one_image_after_the_other(client: Client) -> None:
@@ -221,6 +222,7 @@ def test_everything_else_is_private(client: Client, server: Server) -> None:
         "num_images",
         "guidance_scale",
         "adapter_weight",
+        "guidance_stop",
     ]
     with pytest.raises(ValueError, match="Cannot find a function"):
         client.predict(api_name="/settle")
@@ -258,7 +260,7 @@ def test_cancel_acts_within_one_step(client: Client, server: Server) -> None:
 def test_a_client_that_hangs_up_frees_the_model(server: Server) -> None:
     pace = server.pace
     pace.step_s, pace.num_steps = 0.1, 0
-    body = json.dumps({"data": [PROMPT, "", 0, 60, 1, 1.0, 1.0]}).encode()
+    body = json.dumps({"data": [PROMPT, "", 0, 60, 1, 1.0, 1.0, 1.0]}).encode()
     request = urllib.request.Request(
         f"{server.url}/gradio_api/call/generate", body, {"Content-Type": "application/json"}
     )

@@ -18,7 +18,8 @@ from cxr.models import LoadedModel, load_model
 from cxr.sampling import Denoiser, predicted_original, project_to_grey
 from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, StepProgress
 
-REQUEST = GenerationRequest("A 55-year-old man with pneumonia", seed=7, num_inference_steps=3)
+# Guided to the end, as the pipeline that it is compared with.
+REQUEST = GenerationRequest("A 55-year-old man with pneumonia", seed=7, num_inference_steps=3, guidance_stop=1.0)
 
 
 def images_of(request: GenerationRequest, model: LoadedModel) -> list[GeneratedImage]:

@@ -206,7 +206,7 @@ def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> No
 
 def test_without_a_judge_everything_is_as_before(choice: ModelChoice) -> None:
     handlers = Handlers(choice, ())
-    job = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0)[0]
+    job = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)[0]
     list(handlers.run(job))
     assert job.last_state.stage == "finished"
     assert len(job.last_state.images) == 2
@@ -234,7 +234,7 @@ def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: 
 def test_the_page_shows_it_when_the_job_is_over_and_hides_it_for_the_next(choice: ModelChoice, weights: Path) -> None:
     install(weights)
     handlers = Handlers(choice, ())
-    job, *_, hidden = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0)
+    job, *_, hidden = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)
     assert (hidden.value, hidden.visible) == ("", False)
     list(handlers.run(job))
     shown = handlers.settle(job)[3]

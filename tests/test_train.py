@@ -21,6 +21,7 @@ from cxr.data import read_folders
 from cxr.models import load_model
 from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
+from cxr.train.base import MACHINE_SETTINGS
 from cxr.train.copy_check import check_lora
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
@@ -92,6 +93,12 @@ def test_what_training_writes_is_what_generation_reads(trained: Path) -> None:
     assert model.adapter is not None
     assert model.adapter.lora_alpha == 32
     assert model.preview_projection is not None
+
+
+def test_an_exported_model_does_not_tell_where_its_parts_came_from(trained: Path) -> None:
+    settings = list((trained / "base_run" / "model").rglob("*config.json"))
+    assert len(settings) >= 4
+    assert not any(name in path.read_text(encoding="utf-8") for path in settings for name in MACHINE_SETTINGS)
 
 
 def test_the_log_tells_samples_loss_speed_and_held_out_figures(trained: Path) -> None:

@@ -43,10 +43,11 @@ RECIPE = dataclasses.replace(
     num_inference_steps=6,
     guidance_scale=2.5,
     adapter_weight=0.75,
+    guidance_stop=0.6,
     width=8,
     height=8,
 )
-FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0)  # as `Handlers.start` takes it
+FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0, 0.7)  # as `Handlers.start` takes it
 
 
 @pytest.fixture(autouse=True)
@@ -217,7 +218,7 @@ def test_page_run_shows_previews_then_images_and_cleans_up(choice: ModelChoice) 
 
 def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> None:
     handlers = Handlers(choice, ())
-    seeds = {handlers.start("chest xray", "", -1, True, 3, 1, 2.0, 1.0)[1] for _ in range(5)}
+    seeds = {handlers.start("chest xray", "", -1, True, 3, 1, 2.0, 1.0, 0.7)[1] for _ in range(5)}
     assert len(seeds) == 5
 
 
@@ -235,6 +236,7 @@ def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> Non
         (5, 1000, "num_images is 1000"),
         (6, float("nan"), "guidance_scale is nan"),
         (7, -0.1, "adapter_weight is -0.1"),
+        (8, 1.5, "guidance_stop is 1.5"),
     ],
 )
 def test_wrong_values_become_one_clear_message(choice: ModelChoice, position: int, value: object, message: str) -> None:
@@ -301,7 +303,7 @@ def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> No
     examples = find_examples(tmp_path)
     assert [example.path.name for example in examples] == ["b.png"]
     values = Handlers(choice, examples).fill_from_example(gr.SelectData(None, {"index": 0, "value": None}))
-    assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75)
+    assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6)
     assert find_examples(tmp_path / "missing") == ()
 
 

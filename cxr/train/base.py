@@ -31,6 +31,7 @@ from cxr.vocabulary import FINDING_PHRASES, labels_of
 
 NUM_VALIDATION = 256
 NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute
+MACHINE_SETTINGS = {"_name_or_path", "local_files_only"}
 
 
 @dataclass(frozen=True)
@@ -266,3 +267,12 @@ def save_half_precision(pipeline: StableDiffusionPipeline, folder: Path) -> None
         for name, module in pipeline.components.items()
     }
     StableDiffusionPipeline(**half, requires_safety_checker=False).save_pretrained(folder)
+    _forget_origins(folder)
+
+
+def _forget_origins(folder: Path) -> None:
+    """Take out where this machine has read the parts from: it says nothing about them, and changes their hash."""
+    for path in (*folder.glob("*/config.json"), *folder.glob("*/tokenizer_config.json")):
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        kept = {name: value for name, value in settings.items() if name not in MACHINE_SETTINGS}
+        path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -30,6 +30,7 @@ class Form:
     num_images: gr.Slider
     guidance_scale: gr.Slider
     adapter_weight: gr.Slider
+    guidance_stop: gr.Slider
     randomise: gr.Checkbox
 
     @property
@@ -61,9 +62,18 @@ def build_form() -> Form:
         num_inference_steps = _slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1)
     with gr.Row():
         guidance_scale = _slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1)
-        adapter_weight = _slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
+        guidance_stop = _slider("guidance_stop", "Guidance ends at", 0, 1, 0.05)
+    adapter_weight = _slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
     return Form(
-        prompt, negative_prompt, seed, num_inference_steps, num_images, guidance_scale, adapter_weight, randomise
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        num_inference_steps=num_inference_steps,
+        num_images=num_images,
+        guidance_scale=guidance_scale,
+        adapter_weight=adapter_weight,
+        guidance_stop=guidance_stop,
+        randomise=randomise,
     )
 
 

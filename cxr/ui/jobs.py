@@ -81,6 +81,7 @@ class JobState:
             "adapter_weight": self.request.adapter_weight,
             "num_inference_steps": self.request.num_inference_steps,
             "guidance_scale": self.request.guidance_scale,
+            "guidance_stop": self.request.guidance_stop,
             "failures": [{"seed": failed.seed, "reason": failed.reason} for failed in self.failures],
             "notes": list(self.notes),
             "stopped": self.stage == "stopped",
