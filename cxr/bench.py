@@ -190,7 +190,7 @@ def _call_reference(pipeline: StableDiffusionPipeline) -> None:
 
 def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
     embeddings = encode(loaded, BENCH_PROMPT, "", 3.0)
-    denoiser = Denoiser(loaded, embeddings, (3.0, 1.0), [0] * loaded.micro_batch_size, num_inference_steps=1)
+    denoiser = Denoiser(loaded, [embeddings] * loaded.micro_batch_size, (3.0, 1.0), [0] * loaded.micro_batch_size, 1)
     denoiser.step(denoiser.timesteps[0])
     return statistics.median(_seconds(denoiser.preview) for _ in range(5 * runs))
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cxr import __version__
+from cxr.dataset.cli import add_dataset_parsers
 from cxr.errors import CxrError, RequestError
 from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
@@ -112,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sheet(commands)
     _add_bench(commands)
     add_train_parser(commands)
+    add_dataset_parsers(commands)
     add_evaluate_parsers(commands)
     return parser
 

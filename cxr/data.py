@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cxr.errors import DataError
+from cxr.pixels import to_8_bits
+from cxr.schema import GreyLevels
 from cxr.vocabulary import FINDINGS
 
 NO_FINDING = "No Finding"
@@ -78,13 +80,24 @@ def load_pixels(records: Sequence[Radiograph]) -> dict[int, tuple[NDArray[np.int
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Decode one image file as [H, W] uint8, 0 = black.
+    """Decode one image file as [H, W] uint8, 0 = black; the upper bits of one that has 16.
+
+    Raises:
+        DataError: the file is missing or is no image.
+    """
+    return to_8_bits(read_levels(path))
+
+
+def read_levels(path: Path) -> GreyLevels:
+    """Decode one image file as [H, W] uint8 or, if it has 16 bits, uint16, 0 = black.
 
     Raises:
         DataError: the file is missing or is no image.
     """
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I"):  # pillow's own conversion of these to 8 bits cuts off instead of scaling
+                return np.asarray(image).astype(np.uint16)
             return np.asarray(image.convert("L"))
     except (OSError, UnidentifiedImageError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error

@@ -19,7 +19,7 @@ from cxr.errors import GenerationError
 from cxr.models import LoadedModel
 from cxr.pixels import is_flat
 from cxr.sampling import Denoiser, decode, encode
-from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, Recipe, StepProgress
+from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, GreyLevels, Recipe, StepProgress
 
 LOCK_POLL_S = 0.05  # how often a waiting request looks whether it has been stopped
 RECORDED_PACKAGES = ("torch", "diffusers", "transformers", "peft")
@@ -50,20 +50,53 @@ def generate(
     Raises:
         GenerationError: the graphics card's memory does not suffice.
     """
+    alone = [request.part(k, k + 1) for k in range(request.num_images)]
+    return generate_each(alone, model, stop=stop, preview_every=preview_every)
+
+
+def generate_each(
+    requests: Sequence[GenerationRequest],
+    model: LoadedModel,
+    *,
+    stop: threading.Event | None = None,
+    preview_every: int = 0,
+) -> Iterator[Event]:
+    """Make one image of each request, as ``generate`` does; image k is ``requests[k]``'s, the same as if made alone.
+
+    Args:
+        requests: of one image each, which differ in nothing but prompt, negative prompt and seed: they share
+            micro-batches.
+        model: what to make them with.
+        stop: as for ``generate``.
+        preview_every: as for ``generate``.
+    Yields:
+        As ``generate``.
+    Raises:
+        GenerationError: the graphics card's memory does not suffice.
+    """
+    assert len({shared_settings(request) for request in requests}) <= 1, "requests of one call share their settings"
     stop = stop or threading.Event()
-    if not _acquire(model.lock, stop):
+    if not requests or not _acquire(model.lock, stop):
         return
     try:
-        model.set_adapter_weight(request.adapter_weight)
-        run = _Run(request, model, stop, preview_every)
-        for first in range(0, request.num_images, model.micro_batch_size):
+        model.set_adapter_weight(requests[0].adapter_weight)
+        run = _Run(requests, model, stop, preview_every)
+        for first in range(0, len(requests), model.micro_batch_size):
             if stop.is_set():
                 return
-            yield from run.micro_batch(range(first, min(first + model.micro_batch_size, request.num_images)))
+            yield from run.micro_batch(range(first, min(first + model.micro_batch_size, len(requests))))
     except torch.OutOfMemoryError as error:
         raise GenerationError("the graphics card has too little free memory; close what else uses it") from error
     finally:
         model.lock.release()
+
+
+def shared_settings(request: GenerationRequest) -> tuple[float, ...]:
+    """What images of one micro-batch have in common; requests of other settings are made by another call."""
+    return (
+        *(request.num_images, request.num_inference_steps, request.guidance_scale, request.guidance_stop),
+        *(request.adapter_weight, request.bit_depth),
+    )
 
 
 def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:
@@ -90,30 +123,31 @@ def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Rec
         # Without guidance it ends nowhere, and equal images have equal recipes.
         guidance_stop=request.guidance_stop if request.guidance_scale > 1 else 1.0,
         library_versions=dict(_library_versions()),
+        bit_depth=request.bit_depth,
+        num_threads=torch.get_num_threads() if info.device == "cpu" else 0,
     )
 
 
 class _Run:
-    """One request on its way through the model, whose lock is held."""
+    """Requests of one image each on their way through the model, whose lock is held."""
 
     def __init__(
-        self, request: GenerationRequest, model: LoadedModel, stop: threading.Event, preview_every: int
+        self, requests: Sequence[GenerationRequest], model: LoadedModel, stop: threading.Event, preview_every: int
     ) -> None:
-        self.request, self.model, self.stop, self.preview_every = request, model, stop, preview_every
+        self.requests, self.model, self.stop, self.preview_every = requests, model, stop, preview_every
         self.began = time.perf_counter()
-        self.embeddings = encode(model, request.prompt, request.negative_prompt, request.guidance_scale)
 
     def micro_batch(self, indices: Sequence[int]) -> Iterator[Event]:
         """Progress and results of the images with these indices."""
         latents = yield from self._denoise(indices)
         if latents is None:
             return
-        pictures = decode(latents, self.model)
+        pictures = decode(latents, self.model, self.requests[0].bit_depth)
         for row, index in enumerate(indices):
             yield from self._result(index, pictures[row], row, indices)
 
     def _result(
-        self, index: int, pixels: NDArray[np.uint8] | None, row: int, indices: Sequence[int]
+        self, index: int, pixels: GreyLevels | None, row: int, indices: Sequence[int]
     ) -> Iterator[GeneratedImage | FailedImage]:
         weight_dtype, reason = self.model.info.weight_dtype, _fault(pixels)
         if reason and weight_dtype != "float32":
@@ -121,21 +155,22 @@ class _Run:
             reason = _fault(pixels)
             if self.stop.is_set() and reason:
                 return  # it was not the model that failed
-        seed = self.request.seeds[index]
+        request = self.requests[index]
         if pixels is None or reason:
-            yield FailedImage(index, seed, reason)
+            yield FailedImage(index, request.seed, reason)
             return
-        recipe = recipe_for(self.request, self.model, seed)
+        recipe = recipe_for(request, self.model, request.seed)
         yield GeneratedImage(index, pixels, dataclasses.replace(recipe, weight_dtype=weight_dtype))
 
     def _denoise(self, indices: Sequence[int]) -> Generator[StepProgress, None, Tensor | None]:
         """Yield the progress of every step; return the finished latents, or None when stopped."""
-        seeds = [self.request.seeds[index] for index in indices]
+        batch = [self.requests[index] for index in indices]
         # The shape of a batch decides the last bits of a result: a short batch is filled up, never run smaller.
-        seeds += [seeds[-1]] * (self.model.micro_batch_size - len(seeds))
-        request = self.request
-        guidance = (request.guidance_scale, request.guidance_stop)
-        denoiser = Denoiser(self.model, self.embeddings, guidance, seeds, request.num_inference_steps)
+        batch += [batch[-1]] * (self.model.micro_batch_size - len(batch))
+        request, model = batch[0], self.model
+        embeddings = [encode(model, one.prompt, one.negative_prompt, one.guidance_scale) for one in batch]
+        guidance, seeds = (request.guidance_scale, request.guidance_stop), [one.seed for one in batch]
+        denoiser = Denoiser(model, embeddings, guidance, seeds, request.num_inference_steps)
         for step, timestep in enumerate(denoiser.timesteps, start=1):
             if self.stop.is_set():
                 return None
@@ -152,7 +187,7 @@ class _Run:
         done = step * len(indices) - 1
         progress = StepProgress(
             image_index=indices[0] + done // num_steps,
-            num_images=self.request.num_images,
+            num_images=len(self.requests),
             step=done % num_steps + 1,
             num_inference_steps=num_steps,
             elapsed_s=time.perf_counter() - self.began,
@@ -160,7 +195,7 @@ class _Run:
         )
         return dataclasses.replace(progress, remaining_s=progress.elapsed_s * (1 / progress.fraction - 1))
 
-    def _in_float32(self, indices: Sequence[int], row: int) -> NDArray[np.uint8] | None:
+    def _in_float32(self, indices: Sequence[int], row: int) -> GreyLevels | None:
         """One image once more in float32, whose range the smaller formats may have left."""
         steps = self._denoise(indices)
         with self.model.in_float32():
@@ -169,10 +204,10 @@ class _Run:
                     next(steps)
             except StopIteration as finished:
                 latents: Tensor | None = finished.value
-            return None if latents is None else decode(latents, self.model)[row]
+            return None if latents is None else decode(latents, self.model, self.requests[0].bit_depth)[row]
 
 
-def _fault(pixels: NDArray[np.uint8] | None) -> str:
+def _fault(pixels: GreyLevels | None) -> str:
     """Why this is no image, or an empty text."""
     if pixels is None:
         return "the model's result holds NaN or infinite values; try another seed or a lower adapter_weight"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,8 @@ class Job:
     source: str = ""
 
     def part(self, first: int, end: int) -> Job:
-        """The images from ``first`` up to, not including, ``end``; the same bytes, as each has its own seed."""
-        request = replace(self.request, seed=self.request.seed + first, num_images=end - first)
-        return Job(self.first_index + first, request, self.source)
+        """The images from ``first`` up to, not including, ``end``."""
+        return Job(self.first_index + first, self.request.part(first, end), self.source)
 
 
 def remaining_jobs(jobs: Sequence[Job], is_done: Callable[[Job, int], bool]) -> list[Job]:

@@ -37,6 +37,7 @@ class LoadedModel:
         adapter: the loaded LoRA, or None.
         micro_batch_size: images that are denoised together, always exactly so many.
         preview_projection: weights of the latent channels and a bias that make a grey preview in [-1, 1], or None.
+        embeddings: texts that the text encoder, as it is now, has read already, and [1, tokens, width] of each.
     """
 
     pipeline: StableDiffusionPipeline
@@ -45,6 +46,7 @@ class LoadedModel:
     micro_batch_size: int = 1
     preview_projection: tuple[tuple[float, ...], float] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    embeddings: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
     _adapter_weight: float | None = None
     _merged: MergedLora | None = field(default=None, repr=False)
 
@@ -68,6 +70,16 @@ class LoadedModel:
             yield
         finally:
             self._cast_to(self.weight_dtype, _vae_dtype(self.weight_dtype), weight)
+
+    @contextmanager
+    def vae_in_float32(self) -> Iterator[None]:
+        """The VAE alone in float32 for a while, and exactly back."""
+        before = next(self.pipeline.vae.parameters()).dtype
+        _cast(self.pipeline.vae, torch.float32)
+        try:
+            yield
+        finally:
+            _cast(self.pipeline.vae, before)
 
     @contextmanager
     def with_lora_layers(self) -> Iterator[None]:
@@ -124,6 +136,7 @@ class LoadedModel:
         if self._merged is not None:
             self._merged.undo()
         self._merged, self._adapter_weight = None, None
+        self.embeddings.clear()  # a LoRA may change the text encoder, too
 
     def _cast_to(self, unet_dtype: torch.dtype, vae_dtype: torch.dtype, adapter_weight: float | None) -> None:
         self._unmerge()  # what is put back later must be in the format of then
@@ -133,13 +146,16 @@ class LoadedModel:
             self.set_adapter_weight(adapter_weight)
 
 
-def load_model(model: str | None = None, adapter: str | None = "default") -> LoadedModel:
+def load_model(
+    model: str | None = None, adapter: str | None = "default", *, weight_dtype: str | None = None
+) -> LoadedModel:
     """Load a base model and its LoRA from local files.
 
     Args:
         model: None or "embedded" for the model that ships with the program, or a folder in diffusers format.
         adapter: "default" for the model's own LoRA where it has one, "none", a name in ``lora_weights/``, or
             "local:PATH".
+        weight_dtype: number format of the UNet as a recipe names it, "bfloat16"; None for the one that suits.
     Raises:
         ModelError: the model is unknown, incomplete or unreadable.
         AdapterError: the LoRA is unknown, unreadable, unsafe or foreign to the model.
@@ -151,9 +167,9 @@ def load_model(model: str | None = None, adapter: str | None = "default") -> Loa
     check_files(preset)
     device = choose_device()
     pipeline = read_pipeline(preset).to(device)
-    weight_dtype = choose_unet_dtype(pipeline.unet, device)
-    _cast(pipeline.unet, weight_dtype)
-    _cast(pipeline.vae, _vae_dtype(weight_dtype))
+    dtype = getattr(torch, weight_dtype) if weight_dtype else choose_unet_dtype(pipeline.unet, device)
+    _cast(pipeline.unet, dtype)
+    _cast(pipeline.vae, _vae_dtype(dtype))
     info = ModelInfo(
         model=preset.name,
         model_revision=f"sha256:{folder_sha256(preset.folder)}",
@@ -161,7 +177,7 @@ def load_model(model: str | None = None, adapter: str | None = "default") -> Loa
         adapter_sha256="",
         resolution=pipeline.unet.config.sample_size * pipeline.vae_scale_factor,
         scheduler=type(pipeline.scheduler).__name__,
-        weight_dtype=str(weight_dtype).removeprefix("torch."),
+        weight_dtype=str(dtype).removeprefix("torch."),
         device=device.type,
     )
     loaded = LoadedModel(

@@ -8,16 +8,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from cxr.schema import GreyLevels
+
 FLAT_STD_LEVELS = 1.0  # below one grey level of spread there is no picture
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Turn decoded images into 8-bit grey pictures.
+    """Turn decoded images into 8-bit grey pictures, [B, H, W]; see `to_grey`."""
+    levels: NDArray[np.uint8] = to_grey(images, 8).astype(np.uint8, copy=False)
+    return levels
+
+
+def to_grey(images: Tensor, bit_depth: int) -> GreyLevels:
+    """Turn decoded images into grey pictures.
 
     Args:
         images: [B, C, H, W], float, -1 = black, 1 = white; values outside are clamped. C channels are averaged.
+        bit_depth: 8 or 16.
     Returns:
-        [B, H, W] uint8, 0 = black.
+        [B, H, W] uint8 or uint16, 0 = black.
     Raises:
         ValueError: a value is NaN or infinite: it has no grey level.
     """
@@ -26,8 +35,15 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
         raise ValueError("images hold NaN or infinite values")
     # The same two steps as diffusers' VaeImageProcessor, so that both round alike.
     unit = (grey * 0.5 + 0.5).clamp(0, 1)
-    levels: NDArray[np.uint8] = (unit.cpu().numpy() * 255).round().astype(np.uint8)
-    return levels
+    levels = (unit.cpu().numpy() * (2**bit_depth - 1)).round()
+    return levels.astype(np.uint8) if bit_depth == 8 else levels.astype(np.uint16)
+
+
+def to_8_bits(pixels: GreyLevels) -> NDArray[np.uint8]:
+    """The same picture in 8-bit levels, whatever its own."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    return (pixels / 257).round().astype(np.uint8)  # 65535 = 257 * 255
 
 
 def from_uint8(pixels: NDArray[np.uint8]) -> Tensor:
@@ -55,10 +71,11 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(images, size=size, mode="bicubic", align_corners=False)
 
 
-def is_flat(pixels: NDArray[np.uint8]) -> bool:
+def is_flat(pixels: GreyLevels) -> bool:
     """Whether a picture shows nothing: all black, all white or one even grey.
 
     Args:
-        pixels: [H, W] uint8.
+        pixels: [H, W] uint8 or uint16.
     """
-    return float(np.std(pixels)) < FLAT_STD_LEVELS
+    level = 1 if pixels.dtype == np.uint8 else 257
+    return float(np.std(pixels)) < FLAT_STD_LEVELS * level

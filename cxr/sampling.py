@@ -6,6 +6,7 @@ a page may call every step from another thread, and without it the last bits of 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.models import LoadedModel
-from cxr.pixels import resize, to_uint8
+from cxr.pixels import resize, to_grey, to_uint8
+from cxr.schema import GreyLevels
 from cxr.seeds import generator_for, initial_latents
 
+MAX_KNOWN_TEXTS = 64  # of 0.1 to 0.6 MB each
 PREVIEW_UPSCALING = 4  # latents are 8 times smaller than the image
 
 
@@ -34,6 +37,15 @@ def encode(model: LoadedModel, prompt: str, negative_prompt: str, guidance_scale
 
 def _embed(model: LoadedModel, text: str) -> Tensor:
     """Embeddings [1, tokens, width] of a text, cut at the token limit; ``prompts.inspect_prompt`` tells the user."""
+    known = model.embeddings
+    if text not in known:
+        known[text] = _run_text_encoder(model, text)
+        if len(known) > MAX_KNOWN_TEXTS:
+            known.pop(next(iter(known)))  # the one that was met first
+    return known[text]
+
+
+def _run_text_encoder(model: LoadedModel, text: str) -> Tensor:
     tokenizer = model.pipeline.tokenizer
     length = tokenizer.model_max_length
     tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
@@ -46,7 +58,7 @@ class Denoiser:
 
     Args:
         model: what to denoise with; the caller holds its lock.
-        embeddings: what ``encode`` returned.
+        embeddings: what ``encode`` returned, for each image of the micro-batch.
         guidance: strength, used when there are two embeddings, and the share of the steps after which it ends.
         seeds: one per image of the micro-batch.
         num_inference_steps: steps of the scheduler.
@@ -59,7 +71,7 @@ class Denoiser:
     def __init__(
         self,
         model: LoadedModel,
-        embeddings: Tensor,
+        embeddings: Sequence[Tensor],
         guidance: tuple[float, float],
         seeds: list[int],
         num_inference_steps: int,
@@ -67,8 +79,9 @@ class Denoiser:
         self.model, (self.guidance_scale, stop) = model, guidance
         # Once and not in each step: diffusers' own `unet.dtype` walks through all layers.
         self.dtype = next(model.pipeline.unet.parameters()).dtype
-        self.text = embeddings.repeat_interleave(len(seeds), dim=0).to(self.dtype)
-        self.guided = embeddings.shape[0] == 2
+        # All negative prompts' before all prompts': [tokens, width] of each image in either half.
+        self.text = torch.stack(list(embeddings), dim=1).flatten(0, 1).to(self.dtype)
+        self.guided = embeddings[0].shape[0] == 2
         self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
         self.scheduler.set_timesteps(num_inference_steps, device=model.device)
         self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
@@ -116,20 +129,22 @@ class Denoiser:
 
 
 @torch.inference_mode()
-def decode(latents: Tensor, model: LoadedModel) -> list[NDArray[np.uint8] | None]:
+def decode(latents: Tensor, model: LoadedModel, bit_depth: int = 8) -> list[GreyLevels | None]:
     """Turn finished latents into pictures.
 
     Args:
         latents: [B, C, h, w] float32, as the UNet gives them: multiplied by vae.config.scaling_factor.
         model: whose VAE to use.
+        bit_depth: 8 or 16; for 16 the VAE runs in float32, as smaller formats know few more than 256 levels.
     Returns:
-        For each row [H, W] uint8, or None where the result holds NaN or infinite values.
+        For each row [H, W] uint8 or uint16, or None where the result holds NaN or infinite values.
     """
     torch.set_flush_denormal(True)
-    vae = model.pipeline.vae
-    unscaled = (latents / vae.config.scaling_factor).to(next(vae.parameters()).dtype)
-    images = vae.decode(unscaled, return_dict=False)[0].float()
-    return [to_uint8(image[None])[0] if bool(torch.isfinite(image).all()) else None for image in images]
+    with model.vae_in_float32() if bit_depth > 8 else contextlib.nullcontext():
+        vae = model.pipeline.vae
+        unscaled = (latents / vae.config.scaling_factor).to(next(vae.parameters()).dtype)
+        images = vae.decode(unscaled, return_dict=False)[0].float()
+    return [to_grey(image[None], bit_depth)[0] if bool(torch.isfinite(image).all()) else None for image in images]
 
 
 def predicted_original(sample: Tensor, model_output: Tensor, alpha_cumprod: Tensor, prediction_type: str) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ MAX_NUM_IMAGES = 64
 MAX_NUM_INFERENCE_STEPS = 100
 MAX_GUIDANCE_SCALE = 20.0
 MAX_ADAPTER_WEIGHT = 2.0
+BIT_DEPTHS = (8, 16)
 MAX_SEED = 2**53 - 1  # the largest integer that JSON and JavaScript keep exactly
 
 SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+GreyLevels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class GenerationRequest:
         guidance_scale: 1 (no guidance) to 20.
         adapter_weight: strength of the LoRA, 0 (the base model alone) to 2.
         guidance_stop: share of the steps after which guidance ends, 0 to 1; the steps after it take half the time.
+        bit_depth: of the grey levels, 8 or 16; 16 keeps what the decoder says between two of the 256 levels.
 
     Raises:
         RequestError: a value is outside its range or not of its kind.
@@ -56,6 +60,7 @@ class GenerationRequest:
     guidance_scale: float = 2.0
     adapter_weight: float = 1.0
     guidance_stop: float = 0.7
+    bit_depth: int = 8
 
     def __post_init__(self) -> None:
         _check_text("prompt", self.prompt, required=True)
@@ -70,11 +75,17 @@ class GenerationRequest:
         weight = _real("adapter_weight", self.adapter_weight, 0.0, MAX_ADAPTER_WEIGHT)
         object.__setattr__(self, "adapter_weight", weight)
         object.__setattr__(self, "guidance_stop", _real("guidance_stop", self.guidance_stop, 0.0, 1.0))
+        if isinstance(self.bit_depth, bool) or self.bit_depth not in BIT_DEPTHS:
+            raise RequestError(f"bit_depth is {self.bit_depth!r}; use {' or '.join(map(str, BIT_DEPTHS))}")
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each image, in order."""
         return tuple(range(self.seed, self.seed + self.num_images))
+
+    def part(self, first: int, end: int) -> GenerationRequest:
+        """The images from ``first`` up to, not including, ``end``: the same images, as each has its own seed."""
+        return replace(self, seed=self.seed + first, num_images=end - first)
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,8 @@ class Recipe:
     """Everything needed to make one image again, and to tell whether it is the same one.
 
     ``library_versions`` maps package name to version. ``weight_dtype`` is torch's name without the prefix ("float32").
-    ``micro_batch_size`` is part of the recipe because the last bits of a result depend on it.
+    ``micro_batch_size`` and ``num_threads`` (of the CPU; 0 on other devices or where it is not known) are part of the
+    recipe because the last bits of a result depend on them.
     """
 
     prompt: str
@@ -103,7 +115,9 @@ class Recipe:
     micro_batch_size: int
     library_versions: dict[str, str] = field(default_factory=dict)
     digital_source_type: str = DIGITAL_SOURCE_TYPE
-    guidance_stop: float = 1.0  # last, with a default: images made before it existed had no other
+    guidance_stop: float = 1.0  # these have defaults: images made before they existed had no others
+    bit_depth: int = 8
+    num_threads: int = 0
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal recipes give equal text."""
@@ -152,10 +166,10 @@ class StepProgress:
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """One finished image: pixels [H, W] uint8, 0 = black, and its whole recipe."""
+    """One finished image: pixels [H, W], uint8 or, of bit depth 16, uint16, 0 = black, and its whole recipe."""
 
     index: int
-    pixels: NDArray[np.uint8]
+    pixels: GreyLevels
     recipe: Recipe
 
     @property

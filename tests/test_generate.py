@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 import cxr.generate
+from cxr import sampling
 from cxr.errors import GenerationError
-from cxr.generate import generate, recipe_for
+from cxr.generate import generate, generate_each, recipe_for
 from cxr.models import LoadedModel, load_model
+from cxr.pixels import to_8_bits
 from cxr.sampling import Denoiser, predicted_original, project_to_grey
 from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, StepProgress
 
@@ -31,7 +33,8 @@ def images_of(request: GenerationRequest, model: LoadedModel) -> list[GeneratedI
 def pixels_of(model: LoadedModel, **changes: Any) -> NDArray[np.uint8]:
     """The only image of REQUEST with some values changed."""
     (image,) = images_of(dataclasses.replace(REQUEST, **changes), model)
-    return image.pixels
+    assert image.pixels.dtype == np.uint8
+    return image.pixels.astype(np.uint8, copy=False)
 
 
 def pixels_of_pipeline(model: LoadedModel, **options: Any) -> NDArray[np.uint8]:
@@ -377,3 +380,54 @@ def test_generate_is_lazy(tiny_model: LoadedModel) -> None:
     events: Iterator[object] = generate(REQUEST, tiny_model)
     assert not tiny_model.lock.locked()
     del events
+
+
+# -- images of different prompts, and of 16 bits
+
+
+def test_prompts_share_a_micro_batch_and_no_image_depends_on_its_neighbours(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_model, "micro_batch_size", 3)
+    requests = [
+        dataclasses.replace(REQUEST, prompt=prompt, seed=seed)
+        for prompt, seed in (("effusion", 3), ("normal chest x-ray", 9), ("effusion", 4), ("pneumothorax", 3))
+    ]
+    together = [event for event in generate_each(requests, tiny_model) if isinstance(event, GeneratedImage)]
+    turned = [event for event in generate_each(requests[::-1], tiny_model) if isinstance(event, GeneratedImage)]
+    assert [image.index for image in together] == [0, 1, 2, 3]
+    for request, image, other in zip(requests, together, turned[::-1], strict=True):
+        (alone,) = images_of(request, tiny_model)
+        assert np.array_equal(image.pixels, alone.pixels)
+        assert np.array_equal(image.pixels, other.pixels)
+        assert image.recipe == alone.recipe
+    assert len({image.pixels.tobytes() for image in together}) == 4
+
+
+def test_a_text_is_encoded_once(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, encoder = [], tiny_model.pipeline.text_encoder
+    forward = encoder.forward
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(encoder, "forward", count)
+    tiny_model.embeddings.clear()
+    for seed in range(3):
+        images_of(dataclasses.replace(REQUEST, num_inference_steps=1, seed=seed), tiny_model)
+    assert len(calls) == 2  # the prompt and the empty negative one
+    monkeypatch.setattr(sampling, "MAX_KNOWN_TEXTS", 2)
+    for number in range(5):
+        images_of(dataclasses.replace(REQUEST, num_inference_steps=1, prompt=f"age {number}"), tiny_model)
+    assert len(tiny_model.embeddings) == 2
+
+
+def test_16_bits_say_more_than_8_and_the_same(tiny_model: LoadedModel) -> None:
+    (deep,) = images_of(dataclasses.replace(REQUEST, bit_depth=16), tiny_model)
+    assert deep.pixels.dtype == np.uint16
+    assert deep.recipe.bit_depth == 16
+    shallow = pixels_of(tiny_model)
+    assert np.abs(to_8_bits(deep.pixels).astype(int) - shallow).max() <= 1
+    assert len(np.unique(deep.pixels)) > 1.5 * len(np.unique(shallow))
+    assert np.array_equal(pixels_of(tiny_model), shallow), "the VAE is back in its own format"

@@ -33,6 +33,7 @@ LAYERS = [
     "batch",
     "evaluate",
     "train",
+    "dataset",
     "bench",
     "cli",
     "__main__",

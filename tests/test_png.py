@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from sample_images import RECIPE, make_image
 
+from cxr.data import read_grey, read_levels
 from cxr.errors import DataError
 from cxr.export import encode_png, read_recipe
 from cxr.schema import DIGITAL_SOURCE_TYPE, GeneratedImage
@@ -44,7 +45,16 @@ def test_png_says_twice_that_it_is_synthetic() -> None:
 
 def test_pixels_of_another_kind_are_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="uint8"):
-        encode_png(GeneratedImage(0, np.zeros((4, 4), np.uint16), RECIPE))
+        encode_png(GeneratedImage(0, np.zeros((4, 4), np.float32), RECIPE))  # type: ignore[arg-type]
+
+
+def test_16_bits_come_back_as_they_were(tmp_path: Path) -> None:
+    pixels = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    path = tmp_path / "deep.png"
+    path.write_bytes(encode_png(GeneratedImage(0, pixels, RECIPE)))
+    assert np.array_equal(read_levels(path), pixels)
+    assert np.array_equal(read_grey(path), np.round(pixels / 257))
+    assert read_recipe(path) == RECIPE
 
 
 def _png_with(recipe: str | None) -> bytes:

@@ -14,7 +14,7 @@ CHEXPERT_SOURCES: dict[str, tuple[str, ...]] = {
     "Lung Opacity": ("Infiltration", "Edema", "Consolidation", "Pneumonia", "Atelectasis", "Mass", "Nodule"),
     "Lung Lesion": ("Mass", "Nodule"),
     "Edema": ("Edema",),
-    "Consolidation": ("Consolidation", "Pneumonia"),
+    "Consolidation": ("Consolidation",),
     "Pneumonia": ("Pneumonia",),
     "Atelectasis": ("Atelectasis",),
     "Pneumothorax": ("Pneumothorax",),
@@ -39,6 +39,14 @@ def nih_labels(findings: tuple[str, ...] | None, *, complete: bool) -> dict[str,
     silent = 0 if complete or not findings else None
     labels: dict[str, int | None] = {NO_FINDING: int(not findings)}
     return labels | {name: 1 if name in findings else silent for name in FINDINGS}
+
+
+LABEL_COLUMNS = (*NIH_COLUMNS, *(name for name in CHEXPERT_COLUMNS if name not in NIH_COLUMNS))
+
+
+def label_row(findings: tuple[str, ...] | None, *, complete: bool) -> dict[str, int | None]:
+    """The columns of both, `LABEL_COLUMNS`; what both name means the same in both."""
+    return nih_labels(findings, complete=complete) | chexpert_labels(findings, complete=complete)
 
 
 def chexpert_labels(findings: tuple[str, ...] | None, *, complete: bool) -> dict[str, int | None]:

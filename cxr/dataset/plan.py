@@ -22,7 +22,7 @@ from cxr.jobs import MAX_TOTAL_IMAGES, parse_number, read_jobs
 from cxr.schema import GenerationRequest
 from cxr.vocabulary import FINDING_PHRASES, PromptLabels, labels_of
 
-SETTINGS = ("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight")
+SETTINGS = ("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")
 PARTS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
@@ -41,6 +41,8 @@ class PlannedImage:
         labels: what the prompt asks for.
         patient_id: synthetic; images of one id are in one split.
         split: "train" or another name from the plan.
+        complete: whether findings that are not asked for shall not be there, as in a cohort; a prompt in free words is
+            silent on them.
     """
 
     index: int
@@ -48,6 +50,7 @@ class PlannedImage:
     labels: PromptLabels
     patient_id: str
     split: str
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def build_plan(given: Mapping[str, Any], name: str) -> Plan:
     return _finish(str(given.get("name") or name), requests, given.get("split") or SPLIT, seed, grid)
 
 
-Wish = tuple[GenerationRequest, PromptLabels]
+Wish = tuple[GenerationRequest, PromptLabels, bool]  # the last: whether the labels are complete
 
 
 def _from_cohort(given: Mapping[str, Any], settings: Mapping[str, Any], seed: int) -> Iterator[Wish]:
@@ -138,7 +141,7 @@ def _from_cohort(given: Mapping[str, Any], settings: Mapping[str, Any], seed: in
     chance = random.Random(f"wording {seed}")
     for number, labels in enumerate(draw(read, seed)):
         prompt = _fill(chance.choice(templates), labels, chance)
-        yield GenerationRequest(prompt, seed=seed + number, **settings), labels
+        yield GenerationRequest(prompt, seed=seed + number, **settings), labels, True
 
 
 def _from_prompts(rows: Any, settings: Mapping[str, Any], first_seed: int) -> Iterator[Wish]:
@@ -155,7 +158,7 @@ def _from_prompts(rows: Any, settings: Mapping[str, Any], first_seed: int) -> It
         changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
         for k in range(count):
             request = GenerationRequest(entry.get("prompt", ""), seed=seed + k, **{**settings, **changed})
-            yield request, labels_of(request.prompt)
+            yield request, labels_of(request.prompt), False
         number += count
 
 
@@ -169,7 +172,7 @@ def _grid(given: Any, settings: Mapping[str, Any], seed: int) -> tuple[list[Wish
     for values in product(*axes.values()):
         chosen: dict[str, Any] = {"seed": seed, **settings, **dict(zip(axes, values, strict=True))}
         request = GenerationRequest(**chosen)
-        wishes.append((request, labels_of(request.prompt)))
+        wishes.append((request, labels_of(request.prompt), False))
     return wishes, axes
 
 
@@ -178,7 +181,7 @@ def _read_csv(path: Path) -> Plan:
     if "prompt" in header:
         jobs, _ = read_jobs(path, {"seed": 0})
         rows = [job.part(k, k + 1).request for job in jobs for k in range(job.request.num_images)]
-        return _finish(path.stem, [(request, labels_of(request.prompt)) for request in rows], SPLIT, 0, {})
+        return _finish(path.stem, [(request, labels_of(request.prompt), False) for request in rows], SPLIT, 0, {})
     if "findings" not in header:
         raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -265,8 +268,8 @@ def _finish(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapp
         raise RequestError(f"the plan asks for {len(wishes):,} images; use at most {MAX_TOTAL_IMAGES:,}")
     splits = _split_names(split, len(wishes), seed)
     images = [
-        PlannedImage(index, request, labels, f"SYN{index:07d}", where)
-        for index, ((request, labels), where) in enumerate(zip(wishes, splits, strict=True))
+        PlannedImage(index, request, labels, f"SYN{index:07d}", where, complete)
+        for index, ((request, labels, complete), where) in enumerate(zip(wishes, splits, strict=True))
     ]
     return Plan(name, tuple(images), grid)
 

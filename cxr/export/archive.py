@@ -1,11 +1,12 @@
-"""Images -> one ZIP: the folder's files byte for byte, and a manifest with the SHA-256 of each."""
+"""Files -> one ZIP: the folder's files byte for byte, and a manifest with the SHA-256 of each."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cxr.errors import OutputError
 from cxr.export.atomic import atomic_file
 from cxr.export.folder import ImageFolder
 from cxr.export.metadata import METADATA_NAME, file_sha256, metadata_lines
+from cxr.export.unchanged import size_bytes, unchanged_chunks
 from cxr.schema import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE, ExportedFile
 
 MANIFEST_NAME = "manifest.json"
@@ -37,36 +39,60 @@ def write_zip(path: str | Path, files: ImageFolder | Iterable[ExportedFile]) -> 
         raise OutputError("there are no images to put into a ZIP; make at least one first")
     assert len({image.path.name for image in images}) == len(images), "every image has a name of its own"
     metadata = metadata_lines(images)
-    rows = []
-    # Stored, not deflated: PNGs are compressed already, and zlib's bytes depend on its version.
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for image in images:
-            rows.append(_add(archive, image.path.name, _unchanged_content(image)))
-        rows.append(_add(archive, METADATA_NAME, metadata))
+    with _new_zip(path) as archive:
+        rows = [_add_file(archive, image.path.name, image) for image in images]
+        rows.append(_add_content(archive, METADATA_NAME, metadata))
         manifest = {
             "software": f"CXR Studio {__version__}",
             "notice": SYNTHETIC_NOTICE,
             "digital_source_type": DIGITAL_SOURCE_TYPE,
             "files": rows,
         }
-        _add(archive, MANIFEST_NAME, json.dumps(manifest, indent=2).encode() + b"\n")
+        _add_content(archive, MANIFEST_NAME, json.dumps(manifest, indent=2).encode() + b"\n")
     return ExportedFile(path, file_sha256(path), manifest)
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> dict[str, Any]:
-    """Add one entry and return its manifest row."""
-    entry = zipfile.ZipInfo(name, FIRST_ZIP_DATE)
-    entry.create_system = 3  # Unix, on every system
-    entry.external_attr = 0o100644 << 16  # an ordinary file that everyone may read
-    archive.writestr(entry, content)
+def write_folder_zip(path: Path, directory: Path, files: Iterable[ExportedFile], manifest: bytes) -> None:
+    """Pack a folder that has a manifest already into a ZIP; the same folder gives the same bytes.
+
+    Args:
+        path: the ZIP to write; it appears only once it is complete.
+        directory: the folder; names in the ZIP are relative to it.
+        files: those that the manifest lists.
+        manifest: content of the manifest, the last entry of the ZIP.
+    Raises:
+        OutputError: a file has changed since it was written, or the disk refused the ZIP.
+    """
+    with _new_zip(path) as archive:
+        for file in files:
+            _add_file(archive, file.path.relative_to(directory).as_posix(), file)
+        _add_content(archive, MANIFEST_NAME, manifest)
+
+
+@contextmanager
+def _new_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    # Stored, not deflated: PNGs are compressed already, and zlib's bytes depend on its version.
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        yield archive
+
+
+def _add_file(archive: zipfile.ZipFile, name: str, file: ExportedFile) -> dict[str, Any]:
+    size = size_bytes(file)
+    _add(archive, name, unchanged_chunks(file), size)
+    return {"file_name": name, "sha256": file.sha256, "size_bytes": size}
+
+
+def _add_content(archive: zipfile.ZipFile, name: str, content: bytes) -> dict[str, Any]:
+    _add(archive, name, [content], len(content))
     return {"file_name": name, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 
 
-def _unchanged_content(image: ExportedFile) -> bytes:
-    try:
-        content = image.path.read_bytes()
-    except OSError as error:
-        raise OutputError(f"cannot read {image.path}: {(error.strerror or str(error)).lower()}") from error
-    if hashlib.sha256(content).hexdigest() != image.sha256:
-        raise OutputError(f"{image.path} has changed since it was written; make it again")
-    return content
+def _add(archive: zipfile.ZipFile, name: str, chunks: Iterable[bytes], size: int) -> None:
+    """Add one entry piece by piece, so that it is never in memory as a whole."""
+    entry = zipfile.ZipInfo(name, FIRST_ZIP_DATE)
+    entry.create_system = 3  # Unix, on every system
+    entry.external_attr = 0o100644 << 16  # an ordinary file that everyone may read
+    entry.file_size = size  # told in advance: zipfile then knows whether the entry needs Zip64
+    with archive.open(entry, "w") as target:
+        for chunk in chunks:
+            target.write(chunk)

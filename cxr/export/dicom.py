@@ -9,15 +9,18 @@ from __future__ import annotations
 import io
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cxr import __version__
 from cxr.errors import DataError
-from cxr.schema import SYNTHETIC_NOTICE, Recipe
+from cxr.schema import SYNTHETIC_NOTICE, GreyLevels, Recipe
 from cxr.vocabulary import PromptLabels
 
 # UIDs are named after what they stand for, so that the same image always has the same one.
@@ -89,6 +92,25 @@ def read_dicom_recipe(dataset: Dataset) -> Recipe:
     except KeyError as error:
         raise DataError("the DICOM object carries no recipe; only those written by this program do") from error
     return Recipe.from_json(text)
+
+
+def read_dicom(path: Path) -> tuple[GreyLevels, Recipe]:
+    """Read an object that ``encode_dicom`` made.
+
+    Returns:
+        [H, W] uint8 of 8 bits, else uint16 of 16: the 12 bits of a shorter one are spread over the whole range.
+    Raises:
+        DataError: the file cannot be read as DICOM, or carries no recipe.
+    """
+    try:
+        dataset = dcmread(path)
+        recipe = read_dicom_recipe(dataset)
+        pixels = dataset.pixel_array
+    except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
+    if pixels.dtype == np.uint8:
+        return pixels, recipe
+    return (pixels << (16 - dataset.BitsStored)).astype(np.uint16), recipe
 
 
 def _check(pixels: NDArray[np.unsignedinteger], bits: int) -> None:

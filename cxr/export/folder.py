@@ -36,7 +36,7 @@ if sys.platform != "win32":
     import fcntl
 
 # Two images whose recipes differ in these alone answer the same request; each row says what made it.
-CIRCUMSTANCES = {"library_versions", "device", "weight_dtype", "micro_batch_size"}
+CIRCUMSTANCES = {"library_versions", "device", "weight_dtype", "micro_batch_size", "num_threads"}
 
 
 class ImageFolder:

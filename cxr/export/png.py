@@ -27,14 +27,14 @@ def encode_png(image: GeneratedImage) -> bytes:
     """Encode one image as a PNG; the same image gives the same bytes.
 
     Args:
-        image: pixels [H, W] uint8, 0 = black, and the recipe.
+        image: pixels [H, W] uint8 or uint16, 0 = black, and the recipe.
     Returns:
-        An 8-bit grey PNG with the text fields "recipe" (JSON), "Software", "Warning" and an XMP packet whose
+        A grey PNG of 8 or 16 bits with the text fields "recipe" (JSON), "Software", "Warning" and an XMP packet whose
         ``Iptc4xmpExt:DigitalSourceType`` is ``trainedAlgorithmicMedia``. No field holds a time or a machine's name.
     """
     pixels = image.pixels
     assert pixels.ndim == 2, f"pixels are [H, W], not {pixels.shape}"
-    assert pixels.dtype == np.uint8, f"pixels are uint8, not {pixels.dtype}"
+    assert pixels.dtype in (np.uint8, np.uint16), f"pixels are uint8 or uint16, not {pixels.dtype}"
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", f"CXR Studio {__version__}")
     text.add_text("Warning", SYNTHETIC_NOTICE)

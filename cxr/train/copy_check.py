@@ -32,7 +32,8 @@ from cxr.evaluate.sections.copy_set import CopySet, Embed
 from cxr.evaluate.sections.memorisation import check_copies
 from cxr.generate import generate
 from cxr.models import load_model
-from cxr.schema import GeneratedImage
+from cxr.pixels import to_8_bits
+from cxr.schema import GeneratedImage, GreyLevels
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "copy_check"
@@ -90,10 +91,10 @@ def _search(
 
 def _draw(adapter: Path, model: Path, records: Sequence[Radiograph]) -> list[NDArray[np.uint8]]:
     loaded = load_model(str(model), f"local:{adapter}")
-    images = []
+    images: list[GreyLevels] = []
     for job in matched_jobs(records):
         images += [event.pixels for event in generate(job.request, loaded) if isinstance(event, GeneratedImage)]
-    return [fit_square(image, SIZE) for image in images]
+    return [fit_square(to_8_bits(image), SIZE) for image in images]
 
 
 def _real(records: Sequence[Radiograph], features_of: Embed) -> CopySet:

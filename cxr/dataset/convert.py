@@ -1,0 +1,138 @@
+"""A finished data set -> DICOM, WebDataset, Parquet or ZIP; every file is whole or not there."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from cxr.dataset.finished import FinishedImage, is_flat, read_dataset, read_manifest
+from cxr.errors import OutputError, RequestError
+from cxr.export.archive import MANIFEST_NAME, write_folder_zip, write_zip
+from cxr.export.atomic import cannot_write
+from cxr.export.metadata import describe_image
+from cxr.schema import ExportedFile
+
+FORMATS = ("dicom", "webdataset", "parquet", "zip")
+PROGRESS_LINES = 20  # at most, however many files there are
+
+Writers = Mapping[str, Callable[[Path], None]]  # what writes each file of a folder, by its name there
+
+
+def convert(
+    directory: str | Path,
+    output: str | Path,
+    format: str,
+    bits: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Path, ...]:
+    """Write a finished data set in another format; the same data set gives the same bytes.
+
+    A run that was killed leaves whole files only, and running it again makes the rest.
+
+    Args:
+        directory: what ``python -m cxr dataset`` or ``generate`` wrote.
+        output: the folder to write into or, of a ZIP, the file. Files of an earlier export are replaced; anything else
+            that lies there is refused.
+        format: one of `FORMATS`.
+        bits: Bits Stored of DICOM: 8, 12 or 16; None for those of the images.
+        say: called with a line now and then.
+    Returns:
+        The files that were written.
+    Raises:
+        RequestError: ``format``, ``bits`` or ``output`` is not allowed.
+        DataError: the folder is not a finished data set.
+        OutputError: ``output`` holds something else, an image has changed, or the disk refused a file.
+    """
+    directory, output = Path(directory), Path(output)
+    _check_request(directory, output, format, bits)
+    images = read_dataset(directory)
+    if format == "zip":
+        return (_write_zip(directory, images, output),)
+    if format == "dicom":
+        return _write_all(_dicom_writers(images, bits), output, say)
+    return _write_all(_shard_writers(images, format), output, say)
+
+
+def _check_request(directory: Path, output: Path, format: str, bits: int | None) -> None:
+    if format not in FORMATS:
+        raise RequestError(f"format is {format!r}; use {', '.join(FORMATS)}")
+    if bits is not None and format != "dicom":
+        raise RequestError(f"bits are for DICOM; {format} holds the images as they are")
+    if output.resolve().is_relative_to(directory.resolve()):
+        raise RequestError(f"{output} lies in the data set itself; choose a place outside of it")
+
+
+def _dicom_writers(images: Sequence[FinishedImage], bits: int | None) -> Writers:
+    from cxr.dataset.dicom_folder import plan_dicom, write_dicom
+
+    return {name: partial(write_dicom, image=image, bits=bits) for name, image in plan_dicom(images, bits).items()}
+
+
+def _shard_writers(images: Sequence[FinishedImage], kind: str) -> Writers:
+    splits: dict[str, list[ExportedFile]] = {}
+    for image in images:
+        splits.setdefault(image.split, []).append(image.file)
+    if kind == "webdataset":
+        from cxr.export.webdataset import plan_tars, write_tar
+
+        return {name: partial(write_tar, files=files) for name, files in plan_tars(splits).items()}
+    from cxr.export.parquet import plan_parquet, write_parquet
+
+    return {name: partial(write_parquet, files=files) for name, files in plan_parquet(splits).items()}
+
+
+def _write_all(writers: Writers, output: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
+    _refuse_others(output, writers.keys())
+    paths = []
+    every = -(-len(writers) // PROGRESS_LINES)
+    for number, (name, write) in enumerate(writers.items(), start=1):
+        path = output / name
+        _make_folder(path.parent)
+        write(path)
+        paths.append(path)
+        if number % every == 0 or number == len(writers):
+            say(f"{number:,} of {len(writers):,} files, the last is {name}")
+    return tuple(paths)
+
+
+def _refuse_others(output: Path, names: Collection[str]) -> None:
+    """Refuse a folder with files that this export will not replace: they would pass for a part of it."""
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is a file; name a new or empty folder")
+    for path in output.rglob("*"):
+        inside = path.relative_to(output)
+        # Hidden files are those of the system or of git, and what a killed run has left behind.
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if not hidden and not path.is_dir() and inside.as_posix() not in names:
+            raise OutputError(f"{output} holds {inside}, which is not of this export; name a new or empty folder")
+
+
+def _write_zip(directory: Path, images: Sequence[FinishedImage], output: Path) -> Path:
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder; name the ZIP to write, such as {output / 'dataset.zip'}")
+    if output.exists() and output.stat().st_size and not _is_ours(output):
+        raise OutputError(f"{output} is not a ZIP of this program; choose another name")
+    _make_folder(output.parent)
+    if is_flat(directory):
+        write_zip(output, [describe_image(image.path, image.recipe, image.sha256) for image in images])
+    else:
+        manifest = read_manifest(directory)
+        write_folder_zip(output, directory, manifest.files, manifest.content)
+    return output
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST_NAME in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error

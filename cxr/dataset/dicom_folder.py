@@ -1,0 +1,83 @@
+"""A finished data set -> one DICOM object for each image, in the folders of its splits."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cxr.dataset.finished import FinishedImage
+from cxr.errors import DataError, RequestError
+from cxr.export.atomic import atomic_file
+from cxr.export.dicom import BITS, SyntheticPatient, encode_dicom
+from cxr.export.unchanged import unchanged_content
+from cxr.pixels import to_8_bits
+from cxr.schema import GreyLevels
+
+
+def plan_dicom(images: Sequence[FinishedImage], bits: int | None) -> dict[str, FinishedImage]:
+    """Name the objects of a data set.
+
+    Args:
+        images: of the data set.
+        bits: Bits Stored; None for those of each image.
+    Returns:
+        The image of each object, by its name, "train/000000_7.dcm" and so on.
+    Raises:
+        RequestError: ``bits`` is unknown, or more than the images have.
+    """
+    if bits is not None and bits not in BITS:
+        raise RequestError(f"bits is {bits}; use {', '.join(map(str, BITS))}")
+    if bits is not None and bits > min(image.recipe.bit_depth for image in images):
+        raise RequestError(
+            f"DICOM of {bits} bits needs images of 16, and these have 8; make the data set with bit_depth: 16, "
+            "or ask for 8 bits"
+        )
+    return {f"{image.split}/{image.path.stem}.dcm": image for image in images}
+
+
+def write_dicom(path: Path, image: FinishedImage, bits: int | None) -> None:
+    """Write one object; the same image gives the same bytes.
+
+    Args:
+        path: appears only once it is complete.
+        image: of a finished data set.
+        bits: Bits Stored; None for those of the image.
+    Raises:
+        OutputError: the image has changed since it was written, or the disk refused the object.
+        DataError: the image is no PNG of the bit depth that its row tells.
+    """
+    bits = bits or image.recipe.bit_depth
+    pixels = read_pixels(image)
+    if bits == 8:
+        pixels = to_8_bits(pixels)
+    if bits == 12:
+        pixels = (pixels >> 4).astype(np.uint16)  # the upper 12 of 16 bits
+    data = encode_dicom(pixels, image.recipe, SyntheticPatient(image.patient_id, image.labels), bits)
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def read_pixels(image: FinishedImage) -> GreyLevels:
+    """Decode an image of a data set.
+
+    Returns:
+        [H, W] uint8 or, of bit depth 16, uint16, 0 = black.
+    Raises:
+        OutputError: the image has changed since it was written.
+        DataError: it is no PNG of the bit depth that its row tells.
+    """
+    content = unchanged_content(image.file)
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as png:
+            mode, pixels = png.mode, np.asarray(png)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{image.path} cannot be read as a PNG: it is damaged or of another kind") from error
+    if image.recipe.bit_depth == 16 and mode.startswith("I"):  # pillow says I;16, older ones I with the same values
+        return pixels.astype(np.uint16)
+    if image.recipe.bit_depth == 8 and mode == "L":
+        return pixels.astype(np.uint8)
+    raise DataError(f"{image.path} is not a grey PNG of {image.recipe.bit_depth} bits, as its row says")

@@ -1,0 +1,59 @@
+"""The processes of one job, which accelerate starts and connects; a plain start is a job of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast
+
+from cxr.errors import CxrError
+
+T = TypeVar("T")
+
+
+class Processes:
+    """What a process has to know of the others of its job.
+
+    Attributes:
+        rank: number of this process, from 0.
+        count: of all processes.
+    """
+
+    def __init__(self) -> None:
+        self._state = PartialState()
+        self.rank, self.count = int(self._state.process_index), int(self._state.num_processes)
+
+    def first_does(self, work: Callable[[], T]) -> T | None:
+        """Have the first process do something while the others wait.
+
+        Returns:
+            Its result in the first process, None in the others.
+        Raises:
+            CxrError: in the first process, if the work raised it.
+            OtherProcessFailed: in the others.
+        """
+        result, error = None, None
+        if self.rank == 0:
+            try:
+                result = work()
+            except CxrError as raised:
+                error = raised
+        if self.count > 1:
+            failed = broadcast(torch.tensor([int(error is not None)], device=self._state.device))
+            if self.rank > 0 and bool(failed.item()):
+                raise OtherProcessFailed
+        if error is not None:
+            raise error
+        return result
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.count > 1:
+            self._state.wait_for_everyone()
+
+
+class OtherProcessFailed(Exception):  # noqa: N818  it is no error of this process
+    """The first process has met an error and has said so."""

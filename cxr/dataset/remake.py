@@ -1,0 +1,125 @@
+"""An image made again from its own recipe, and how far it is from what lies there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cxr.errors import DataError
+from cxr.generate import generate
+from cxr.models import LoadedModel, load_model
+from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, GreyLevels, Recipe
+
+# What other threads, libraries or devices may change: last bits, no structure.
+MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
+IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of making one image again.
+
+    Args:
+        verdict: `IDENTICAL`, `WITHIN` (`MAX_LEVELS` and `MIN_PSNR_DB`) or `DIFFERENT`.
+        max_levels: largest difference, in grey levels of 256.
+        psnr_db: peak signal to noise ratio; infinite when identical.
+        changed: what is not as the recipe says: "device", "library torch 2.13.0 (here 2.14.0)".
+    """
+
+    verdict: str
+    max_levels: float
+    psnr_db: float
+    changed: tuple[str, ...]
+
+
+class Remaker:
+    """Makes images again; a model is loaded once for all images of the same recipe's model.
+
+    Args:
+        model: instead of the one that recipes name, which may be a folder that lies elsewhere now.
+        adapter: instead of the recipes' LoRA.
+    """
+
+    def __init__(self, model: str | None = None, adapter: str | None = None) -> None:
+        self.model, self.adapter = model, adapter
+        self._loaded: dict[tuple[str, str, str], LoadedModel] = {}
+
+    def check(self, pixels: GreyLevels, recipe: Recipe) -> Outcome:
+        """Make the image of a recipe and compare.
+
+        Args:
+            pixels: [H, W] of the image that lies there.
+            recipe: its own.
+        Raises:
+            CxrError: the model or the LoRA of the recipe is not here, or it makes no image.
+        """
+        model = self._load(recipe)
+        if recipe.num_threads and model.info.device == "cpu":
+            torch.set_num_threads(recipe.num_threads)
+        (event,) = (
+            event for event in generate(_request(recipe), model) if isinstance(event, (GeneratedImage, FailedImage))
+        )
+        if isinstance(event, FailedImage):
+            raise DataError(f"the recipe gives no image here: {event.reason}")
+        return compare(pixels, event.pixels, _changed(recipe, event.recipe))
+
+    def _load(self, recipe: Recipe) -> LoadedModel:
+        adapter = self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
+        key = (self.model or recipe.model, adapter, recipe.weight_dtype)
+        if key not in self._loaded:
+            self._loaded.clear()  # one at a time
+            self._loaded[key] = load_model(*key[:2], weight_dtype=recipe.weight_dtype)
+        model = self._loaded[key]
+        if model.info.model_revision != recipe.model_revision:
+            raise DataError(
+                f"the image was made with {recipe.model} {recipe.model_revision}, here is {model.info.model_revision}; "
+                "name the folder of that model with --model"
+            )
+        if model.info.adapter_sha256 != recipe.adapter_sha256:
+            raise DataError(
+                f"the image was made with the LoRA {recipe.adapter} sha256:{recipe.adapter_sha256}, here is "
+                f"sha256:{model.info.adapter_sha256}; name that file with --adapter local:PATH"
+            )
+        return model
+
+
+def compare(pixels: GreyLevels, again: GreyLevels, changed: tuple[str, ...] = ()) -> Outcome:
+    """How far two pictures are from each other.
+
+    Args:
+        pixels: [H, W] uint8 or uint16.
+        again: of the same kind.
+        changed: for the outcome.
+    """
+    if pixels.shape != again.shape or pixels.dtype != again.dtype:
+        return Outcome(DIFFERENT, math.inf, 0.0, changed)
+    level = 1.0 if pixels.dtype == np.uint8 else 257.0
+    difference = (pixels.astype(np.float64) - again.astype(np.float64)) / level
+    largest, mean_square = float(np.abs(difference).max()), float((difference**2).mean())
+    if not largest:
+        return Outcome(IDENTICAL, 0.0, math.inf, changed)
+    psnr_db = 10 * math.log10(255**2 / mean_square)
+    within = largest <= MAX_LEVELS and psnr_db >= MIN_PSNR_DB
+    return Outcome(WITHIN if within else DIFFERENT, largest, psnr_db, changed)
+
+
+def _request(recipe: Recipe) -> GenerationRequest:
+    names = {field.name for field in dataclasses.fields(GenerationRequest)} - {"num_images"}
+    return GenerationRequest(**{name: getattr(recipe, name) for name in names})
+
+
+def _changed(recipe: Recipe, here: Recipe) -> tuple[str, ...]:
+    changed = [
+        f"{name} {getattr(recipe, name)} (here {getattr(here, name)})"
+        for name in ("scheduler", "device", "weight_dtype", "micro_batch_size", "num_threads")
+        if getattr(recipe, name) != getattr(here, name) and getattr(recipe, name)
+    ]
+    for name, version in recipe.library_versions.items():
+        found = here.library_versions.get(name, "none")
+        if found != version:
+            changed.append(f"{name} {version} (here {found})")
+    return tuple(changed)

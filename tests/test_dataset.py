@@ -1,0 +1,346 @@
+"""A data set from plan to manifest: complete, the same however it was interrupted, and honest about what failed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxr.cli import main
+from cxr.dataset import run, worker
+from cxr.dataset.gate import Gate
+from cxr.dataset.job import JobFolder
+from cxr.dataset.plan import Plan, build_plan
+from cxr.dataset.run import Options, run_dataset
+from cxr.dataset.units import claim
+from cxr.dataset.worker import seed_of
+from cxr.dataset.writer import Writer
+from cxr.errors import OutputError
+from cxr.generate import generate_each
+from cxr.models import load_model
+from cxr.schema import FailedImage, GeneratedImage
+
+GIVEN: dict[str, Any] = {
+    "name": "Tést | <b>set</b>",
+    "seed": 7,
+    "settings": {"num_inference_steps": 1},
+    "cohort": [{"findings": ["Effusion", "No Finding"], "age": "40-60", "count": 8}],
+    "prompts": ["A 55-year-old man with pneumonia", "=cmd()"],
+    "split": {"train": 0.75, "test": 0.25},
+}
+NUM_IMAGES = 18
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return build_plan(GIVEN, "test")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _load_once(tiny_model_dir: Path) -> Iterator[None]:
+    """Runs of one process share a loaded model; most of a short run's time would go into loading it."""
+    loaded = load_model(str(tiny_model_dir), "none", weight_dtype="float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "load_model", lambda *given, **options: loaded)
+        yield
+
+
+@pytest.fixture
+def options(tiny_model_dir: Path) -> Options:
+    return Options(model=str(tiny_model_dir), adapter="none")
+
+
+@pytest.fixture(scope="module")
+def whole(plan: Plan, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole") / "set"
+    assert run_dataset(plan, folder, Options(model=str(tiny_model_dir), adapter="none")) == 0
+    return content(folder)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Killed(BaseException):
+    """As good as a kill: nothing of this program catches it."""
+
+
+def run_until(call: int, plan: Plan, folder: Path, options: Options) -> None:
+    """A run that ends at a call of os.fsync: within a file or a line that is being written."""
+    real, calls = os.fsync, iter(range(10_000))
+
+    def end(descriptor: int) -> None:
+        if next(calls) == call:
+            raise Killed
+        real(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", end)
+        with pytest.raises(Killed):
+            run_dataset(plan, folder, options)
+
+
+def test_the_folder_is_whole_and_says_what_it_is(whole: dict[str, bytes], plan: Plan) -> None:
+    manifest = json.loads(whole["manifest.json"])
+    listed = {entry["file_name"]: entry["size_bytes"] for entry in manifest["files"]}
+    assert listed == {name: len(data) for name, data in whole.items() if name != "manifest.json"}
+    assert (manifest["num_images"], manifest["num_failed"], manifest["plan_sha256"]) == (NUM_IMAGES, 0, plan.sha256)
+    assert manifest["notice"].startswith("Synthetic")
+    assert {name.split("/")[0] for name in listed} == {"train", "test", "plots", "labels.csv", "README.md"}
+    rows = list(csv.DictReader(whole["labels.csv"].decode().splitlines()))
+    assert [row["file_name"] for row in rows] == [
+        next(name for name in whole if name.endswith(f"/{image.index:06d}_{image.request.seed}.png"))
+        for image in plan.images
+    ]
+    assert [row["Effusion"] for row in rows[:16]] == ["1"] * 8 + ["0"] * 8
+    assert (rows[16]["Pneumonia"], rows[16]["Effusion"], rows[17]["Pneumonia"]) == ("1", "", "")
+    lines = [json.loads(line) for line in whole["test/metadata.jsonl"].splitlines()]
+    assert all({"file_name", "prompt", "seed", "patient_id", "findings", "sha256"} <= set(line) for line in lines)
+    patients = [row["patient_id"] for row in rows]
+    assert len(set(patients)) == NUM_IMAGES
+
+
+def test_nothing_of_the_users_text_is_in_names_tables_or_the_card(whole: dict[str, bytes]) -> None:
+    for name in ("labels.csv", "README.md", "manifest.json"):
+        assert b"=cmd" not in whole[name]
+    assert b"<b>" not in whole["README.md"]
+    assert b"| pneumonia" not in whole["README.md"].lower().replace(b"| pneumonia |", b"")
+
+
+@pytest.mark.parametrize("call", [0, 3, 8, 21, 70])
+def test_ended_anywhere_it_goes_on_to_the_same_bytes(
+    call: int, whole: dict[str, bytes], plan: Plan, options: Options, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    run_until(call, plan, folder, options)
+    assert run_dataset(plan, folder, options) == 0
+    assert content(folder) == whole
+
+
+def test_an_end_while_files_are_listed_goes_on_to_the_same_bytes(
+    whole: dict[str, bytes], plan: Plan, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    with monkeypatch.context() as patch:
+        patch.setattr(JobFolder, "forget_work", lambda self: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run_dataset(plan, folder, options)
+    assert run_dataset(plan, folder, options) == 0
+    assert content(folder) == whole
+
+
+def test_damaged_and_lost_images_are_made_again(
+    whole: dict[str, bytes], plan: Plan, options: Options, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    run_until(70, plan, folder, options)
+    first, second, *_ = sorted(folder.glob("*/*.png"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-20])
+    log = next((folder / ".cxr-dataset" / "units").glob("*.jsonl"))
+    log.write_bytes(log.read_bytes()[:-7])  # a torn line
+    assert run_dataset(plan, folder, options) == 0
+    assert content(folder) == whole
+
+
+def test_another_job_on_the_same_folder_is_told_apart(
+    plan: Plan, options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "set"
+    run_until(30, plan, folder, options)
+    with claim(folder / ".cxr-dataset" / "job.lock") as mine:
+        assert mine
+        with pytest.raises(OutputError, match="another job is making"):
+            run_dataset(plan, folder, options)
+    other = build_plan(GIVEN | {"seed": 8}, "test")
+    with pytest.raises(OutputError, match="begun with another plan"):
+        run_dataset(other, folder, options)
+    with pytest.raises(OutputError, match="begun with another gate"):
+        run_dataset(plan, folder, dataclasses.replace(options, gate=True))
+    assert run_dataset(plan, folder, options) == 0
+    before = content(folder)
+    assert run_dataset(plan, folder, options) == 0
+    assert "is complete: 18 images" in capsys.readouterr().out
+    assert content(folder) == before
+    with pytest.raises(OutputError, match="holds the data set of another plan"):
+        run_dataset(other, folder, options)
+
+
+def test_folders_of_others_are_left_alone(plan: Plan, options: Options, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds other files"):
+        run_dataset(plan, tmp_path, options)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        run_dataset(plan, tmp_path / "file", options)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text("[]")
+    with pytest.raises(OutputError, match="not that of a data set"):
+        run_dataset(plan, tmp_path / "other", options)
+
+
+# -- images that fail
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, faulty: Callable[[Any], bool]) -> None:
+    """Let generation fail for some requests."""
+    real = generate_each
+
+    def events(requests: Any, model: Any, **options: Any) -> Any:
+        for event in real(requests, model, **options):
+            if isinstance(event, GeneratedImage) and faulty(requests[event.index]):
+                yield FailedImage(event.index, event.seed, "no picture")
+            else:
+                yield event
+
+    monkeypatch.setattr(worker, "generate_each", events)
+
+
+def test_a_failed_image_gets_another_seed_and_is_counted(
+    plan: Plan, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = {image.request.seed for image in plan.images[:2]}
+    failing(monkeypatch, lambda request: request.seed in planned)
+    assert run_dataset(plan, tmp_path / "set", options) == 0
+    manifest = json.loads((tmp_path / "set" / "manifest.json").read_bytes())
+    assert (manifest["num_images"], manifest["num_rejected"], manifest["num_failed"]) == (NUM_IMAGES, 2, 0)
+    ledger = list(csv.DictReader((tmp_path / "set" / "rejected.csv").read_text().splitlines()))
+    assert [(int(row["index"]), int(row["seed"]), row["reason"]) for row in ledger] == [
+        (index, plan.images[index].request.seed, "no picture") for index in (0, 1)
+    ]
+    names = {path.name for path in (tmp_path / "set").glob("*/*.png")}
+    assert {f"{index:06d}_{seed_of(plan.images[index], 1)}.png" for index in (0, 1)} <= names
+
+
+def test_an_image_that_never_works_is_left_out_and_said(
+    plan: Plan, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, lambda request: request.prompt == "=cmd()")
+    assert run_dataset(plan, tmp_path / "set", options) == 1
+    assert "1 failed" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "set" / "manifest.json").read_bytes())
+    assert (manifest["num_images"], manifest["num_rejected"], manifest["num_failed"]) == (17, 4, 1)
+    assert run_dataset(plan, tmp_path / "set", options) == 1
+
+
+def test_the_same_picture_twice_is_made_again(options: Options, tmp_path: Path) -> None:
+    twice = build_plan({"prompts": [{"prompt": "normal", "seed": 3}] * 2, "settings": GIVEN["settings"]}, "twice")
+    assert run_dataset(twice, tmp_path / "set", options) == 0
+    names = sorted(path.name for path in (tmp_path / "set" / "train").glob("*.png"))
+    assert names == ["000000_3.png", f"000001_{seed_of(twice.images[1], 1)}.png"]
+    assert "the same picture" in (tmp_path / "set" / "rejected.csv").read_text()
+
+
+def test_the_gate_makes_again_what_it_does_not_see(
+    plan: Plan, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+
+    def missing(self: Gate, pixels: Any, labels: Any) -> list[str]:
+        seen.append(labels)
+        return ["Effusion"] if labels.findings == ("Effusion",) and len(seen) % 2 else []
+
+    monkeypatch.setattr(Gate, "missing", missing)
+    assert run_dataset(plan, tmp_path / "set", dataclasses.replace(options, gate=True, max_attempts=30)) == 0
+    manifest = json.loads((tmp_path / "set" / "manifest.json").read_bytes())
+    assert manifest["gate"] == "small"
+    assert manifest["pass_rates"]["Effusion"] == round(8 / (8 + manifest["num_rejected"]), 4) < 1
+    assert manifest["pass_rates"]["No Finding"] == 1
+    assert "passed the gate: Effusion" in capsys.readouterr().out
+
+
+def test_the_gate_looks_for_findings(plan: Plan) -> None:
+    gate = Gate()
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    labels = plan.images[0].labels
+    gate.judge.thresholds[:] = -np.inf
+    assert gate.missing(pixels, labels) == []
+    assert gate.missing(pixels, dataclasses.replace(labels, findings=())) == ["No Finding"]
+    gate.judge.thresholds[:] = np.inf
+    assert gate.missing(pixels, labels) == ["Effusion"]
+    assert gate.missing(pixels, dataclasses.replace(labels, findings=())) == []
+    assert gate.missing(pixels, dataclasses.replace(labels, findings=None)) == []
+
+
+def test_an_error_of_the_disk_reaches_the_caller(
+    plan: Plan, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="free some space"):
+            run_dataset(plan, tmp_path / "set", options)
+    assert not list((tmp_path / "set").rglob("*.partial"))
+    assert run_dataset(plan, tmp_path / "set", options) == 0
+
+
+def test_a_writer_stops_at_its_first_error() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        with Writer() as writer:
+            writer.give(lambda: done.append(1))
+            writer.give(lambda: done.append(1 // 0))
+            writer.give(lambda: done.append(3))
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert done == [1]
+
+
+# -- processes
+
+
+def command(plan_path: Path, folder: Path, model: Path) -> list[str]:
+    return ["-m", "cxr", "dataset", str(plan_path), "--output", str(folder), "--model", str(model), "--adapter", "none"]
+
+
+def test_killed_and_gone_on_with_by_two_processes_it_is_the_same(
+    whole: dict[str, bytes], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    plan_path, folder = tmp_path / "test.yaml", tmp_path / "set"
+    plan_path.write_text(json.dumps(GIVEN))  # JSON is YAML
+    environment = os.environ | {"CXR_DTYPE": "float32", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, *command(plan_path, folder, tiny_model_dir)], env=environment)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("*/*.png")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "manifest.json").exists()
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    arguments = [*launch, *command(plan_path, folder, tiny_model_dir)]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "18 images" in done.stdout
+    assert content(folder) == whole
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_model_dir: Path) -> None:
+    plan_path = tmp_path / "test.yaml"
+    plan_path.write_text(json.dumps(GIVEN))
+    arguments = ["dataset", str(plan_path), "--model", str(tiny_model_dir), "--adapter", "none"]
+    assert main([*arguments, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "18 images" in said
+    assert "Effusion" in said
+    assert "in one process here" in said
+    assert not list(tmp_path.glob("set"))
+    assert main(arguments) == 2
+    assert "--output is missing" in capsys.readouterr().err
+    assert main([*arguments, "--output", str(tmp_path / "set"), "--threads", "0"]) == 2
+    assert "--threads is 0" in capsys.readouterr().err
