@@ -415,16 +415,17 @@ def test_zip_of_a_folder_of_generate_is_the_one_of_write_zip(tmp_path: Path) -> 
 # Command line
 
 
-def test_command_writes_and_tells_where(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_writes_and_tells_where(data_16: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     add_export_parser(parser.add_subparsers())
-    command = ["export", str(data), "--format", "dicom", "--bits", "8", "--output", str(data.parent / "out")]
+    output = data_16.parent / "out"
+    command = ["export", str(data_16), "--format", "dicom", "--bits", "12", "--output", str(output)]
     arguments = parser.parse_args(command)
     assert arguments.run(arguments) == 0
     told = capsys.readouterr()
-    assert told.out == f"4 files in {data.parent / 'out'}\n"
+    assert told.out == f"4 files in {output}\n"
     assert "4 of 4 files" in told.err
-    assert set(tree(data.parent / "out")) == OUTPUTS["dicom"]
+    assert {pydicom.dcmread(output / name).BitsStored for name in OUTPUTS["dicom"]} == {12}
 
 
 def test_help_names_every_format(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,9 +81,9 @@ def edit_row(directory: Path, change: Callable[[dict[str, Any]], object], line: 
 
 
 CHANGES: dict[str, dict[str, Any]] = {
-    "up": {"file_name": "../train/000000_123.png"},
-    "root": {"file_name": "/000000_123.png"},
-    "no_png": {"file_name": "000000_123.exe"},
+    "up": {"file_name": "../train/000002_125.png"},
+    "root": {"file_name": "/000002_125.png"},
+    "no_png": {"file_name": "000002_125.exe"},
     "number": {"file_name": 7},
     "other_seed": {"seed": 9},
     "text_for_a_number": {"seed": "123"},

@@ -80,7 +80,7 @@ def write_parquet(
             columns: dict[str, Any] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
             columns["findings"] = [image.metadata["findings"] for image in group]
             columns["image"] = [{"bytes": unchanged_content(image), "path": image.path.name} for image in group]
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
+            writer.write_table(pa.table(columns, schema=schema))  # each call begins a row group
 
 
 def table_schema() -> Any:
