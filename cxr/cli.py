@@ -1,4 +1,4 @@
-"""The command line: ``python -m cxr generate | sheet | bench | adapters | train | evaluate | report | sweep``.
+"""The command line, ``python -m cxr COMMAND``: which commands there are, and what their arguments are checked for.
 
 Arguments are checked before anything heavy is imported, so that help and messages come at once.
 """
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from cxr import __version__
 from cxr.dataset.cli import add_dataset_parsers
+from cxr.dataset.cli_export import add_export_parser
 from cxr.errors import CxrError, RequestError
 from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
@@ -114,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     add_train_parser(commands)
     add_dataset_parsers(commands)
+    add_export_parser(commands)
     add_evaluate_parsers(commands)
     return parser
 

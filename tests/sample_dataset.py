@@ -88,6 +88,12 @@ def _write_image(directory: Path, index: int, bit_depth: int) -> str:
     png = encode_png(GeneratedImage(index, pixels_of(index, bit_depth), recipe))
     name = image_name(index, seed)
     (directory / split / name).write_bytes(png)
-    labels = {"patient_id": f"SYN{index:07d}", "findings": findings, "age": age, "sex": sex, "view": view}
+    labels = {
+        "patient_id": f"SYN{index:07d}",
+        "findings": "" if findings is None else "|".join(findings) or "No Finding",
+        "age": "" if age is None else str(age),
+        "sex": sex or "",
+        "view": view or "",
+    }
     row = {"file_name": name, **asdict(recipe), **labels, "sha256": hashlib.sha256(png).hexdigest()}
     return json.dumps(row, ensure_ascii=False) + "\n"

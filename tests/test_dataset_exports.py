@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import socket
 import tarfile
 import zipfile
@@ -23,6 +24,7 @@ from sample_images import fill
 from cxr.dataset.cli_export import add_export_parser
 from cxr.dataset.convert import FORMATS, convert
 from cxr.dataset.finished import read_dataset
+from cxr.dataset.labels import texts_of
 from cxr.errors import CxrError, DataError, OutputError, RequestError
 from cxr.export import ImageFolder, write_zip
 from cxr.export.dicom import read_dicom_recipe
@@ -73,14 +75,17 @@ def export(data: Path, kind: str, place: str = "out", **options: Any) -> Path:
     return output
 
 
-def check_rows(rows: list[dict[str, Any]], data: Path, split: str, bit_depth: int = 8) -> None:
-    """Compare what a library has read with the data set's own lines."""
+def check_rows(
+    rows: list[dict[str, Any]], data: Path, split: str, bit_depth: int = 8, *, as_text: bool = False
+) -> None:
+    """Compare what a library has read with the data set's own lines, whose labels are texts."""
     wanted = [image for image in read_dataset(data) if image.split == split]
     assert len(rows) == len(wanted)
     for row, image in zip(rows, wanted, strict=True):
         assert np.array_equal(np.asarray(row["image"]), pixels_of(image.index, bit_depth))
+        known = dict(image.row) | (texts_of(image.labels) if as_text else {})
         for name in ("prompt", "seed", "guidance_scale", "patient_id", "findings", "age", "sex", "view", "sha256"):
-            assert row[name] == image.row[name], name
+            assert row[name] == known[name], name
 
 
 # Any format
@@ -341,7 +346,18 @@ def test_datasets_reads_the_data_set_itself_as_an_imagefolder(data: Path, load_d
     files = {split: str(data / split / "**") for split in ("train", "validation")}
     loaded = load_dataset("imagefolder", data_files=files)
     for split in ("train", "validation"):
-        check_rows(list(loaded[split]), data, split)
+        check_rows(list(loaded[split]), data, split, as_text=True)
+
+
+@pytest.mark.parametrize("column", ["findings", "age", "sex", "view"])
+def test_imagefolder_reads_a_split_in_which_nothing_was_said(column: str, data: Path, load_dataset: Any) -> None:
+    table = data / "validation" / "metadata.jsonl"
+    rows = [json.loads(line) | {column: ""} for line in table.read_text(encoding="utf-8").splitlines()]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    files = {split: str(data / split / "**") for split in ("train", "validation")}
+    loaded = load_dataset("imagefolder", data_files=files)
+    assert [row[column] for row in loaded["validation"]] == [""]
+    assert "Effusion" in [row["findings"] for row in loaded["train"]]
 
 
 # ZIP

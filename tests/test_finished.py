@@ -13,6 +13,7 @@ from sample_dataset import FIRST_SEED, IMAGES, make_dataset, tree, write_manifes
 from sample_images import fill, make_image
 
 from cxr.dataset.finished import read_dataset
+from cxr.dataset.labels import texts_of
 from cxr.errors import DataError
 from cxr.export import ImageFolder
 from cxr.vocabulary import PromptLabels
@@ -32,7 +33,7 @@ def test_images_come_by_index_with_what_is_known_of_them(tmp_path: Path) -> None
         assert image.recipe.seed == FIRST_SEED + image.index
         assert image.sha256 == hashlib.sha256(image.path.read_bytes()).hexdigest()
         lines = (tmp_path / split / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
-        assert dict(image.row) in [json.loads(line) for line in lines]
+        assert dict(image.row) | texts_of(image.labels) in [json.loads(line) for line in lines]
 
 
 def test_bit_depth_is_read_and_8_where_an_older_line_says_nothing(tmp_path: Path) -> None:
@@ -90,10 +91,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "text_for_a_weight": {"adapter_weight": "much"},
     "no_prompt": {"prompt": None},
     "bits": {"bit_depth": 12},
-    "finding": {"findings": ["Cold"]},
-    "findings_in_one_text": {"findings": "Mass"},
-    "age": {"age": 55.5},
-    "old": {"age": 1000},
+    "finding": {"findings": "Cold"},
+    "findings_in_a_list": {"findings": ["Mass"]},
+    "age": {"age": "55.5"},
+    "age_as_a_number": {"age": 55},
+    "old": {"age": "1000"},
     "sex": {"sex": "X"},
     "view": {"view": "LATERAL"},
     "patient": {"patient_id": "A^B"},

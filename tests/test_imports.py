@@ -40,7 +40,13 @@ LAYERS = [
     "ui",
 ]
 # Libraries that only some parts may touch.
-ALLOWED = {"gradio": {"ui"}, "gradio_client": set(), "pydicom": {"export"}, "peft": {"models", "attach", "train"}}
+ALLOWED = {
+    "gradio": {"ui"},
+    "gradio_client": set(),
+    "pydicom": {"export"},
+    "pyarrow": {"export"},
+    "peft": {"models", "attach", "train"},
+}
 # Ways to run code that came as data.
 BANNED_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
 BANNED_CALLS = {"eval", "exec", "compile", "__import__"}

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from cxr.dataset.card import card_files
-from cxr.dataset.job import FORMAT, MANIFEST_NAME, WORK_NAME, Beginning
-from cxr.dataset.labels import LABEL_COLUMNS, label_row
+from cxr.dataset.job import FORMAT, WORK_NAME, Beginning
+from cxr.dataset.labels import LABEL_COLUMNS, label_row, texts_of
 from cxr.dataset.plan import Plan, PlannedImage
 from cxr.dataset.units import Unit, finished_rows
 from cxr.errors import OutputError
+from cxr.export.archive import MANIFEST_NAME
 from cxr.export.atomic import atomic_file, cannot_write
 from cxr.export.metadata import METADATA_NAME, file_sha256
 from cxr.schema import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
@@ -117,15 +118,11 @@ def _metadata(images: Sequence[PlannedImage], rows: Rows) -> Iterator[tuple[str,
     splits: dict[str, list[bytes]] = {}
     for image in images:
         row = rows[image.index]
-        labels = image.labels
         facts = {
             "file_name": Path(row["file_name"]).name,
             **row["recipe"],
             "patient_id": image.patient_id,
-            "findings": None if labels.findings is None else list(labels.findings),
-            "age": labels.age,
-            "sex": labels.sex,
-            "view": labels.view,
+            **texts_of(image.labels),
             "sha256": row["sha256"],
         }
         splits.setdefault(image.split, []).append(json.dumps(facts, ensure_ascii=False).encode() + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -51,7 +52,7 @@ def convert(
     if format == "zip":
         return (_write_zip(directory, images, output),)
     if format == "dicom":
-        return _write_all(_dicom_writers(images, bits), output, say)
+        return _write_all(_dicom_writers(directory, images, bits), output, say)
     return _write_all(_shard_writers(images, format), output, say)
 
 
@@ -64,10 +65,12 @@ def _check_request(directory: Path, output: Path, format: str, bits: int | None)
         raise RequestError(f"{output} lies in the data set itself; choose a place outside of it")
 
 
-def _dicom_writers(images: Sequence[FinishedImage], bits: int | None) -> Writers:
+def _dicom_writers(directory: Path, images: Sequence[FinishedImage], bits: int | None) -> Writers:
     from cxr.dataset.dicom_folder import plan_dicom, write_dicom
 
-    return {name: partial(write_dicom, image=image, bits=bits) for name, image in plan_dicom(images, bits).items()}
+    origin = "" if is_flat(directory) else hashlib.sha256(read_manifest(directory).content).hexdigest()
+    write = partial(write_dicom, bits=bits, origin=origin)
+    return {name: partial(write, image=image) for name, image in plan_dicom(images, bits).items()}
 
 
 def _shard_writers(images: Sequence[FinishedImage], kind: str) -> Writers:

@@ -39,13 +39,14 @@ def plan_dicom(images: Sequence[FinishedImage], bits: int | None) -> dict[str, F
     return {f"{image.split}/{image.path.stem}.dcm": image for image in images}
 
 
-def write_dicom(path: Path, image: FinishedImage, bits: int | None) -> None:
+def write_dicom(path: Path, image: FinishedImage, bits: int | None, origin: str = "") -> None:
     """Write one object; the same image gives the same bytes.
 
     Args:
         path: appears only once it is complete.
         image: of a finished data set.
         bits: Bits Stored; None for those of the image.
+        origin: as in `SyntheticPatient`.
     Raises:
         OutputError: the image has changed since it was written, or the disk refused the object.
         DataError: the image is no PNG of the bit depth that its row tells.
@@ -56,7 +57,7 @@ def write_dicom(path: Path, image: FinishedImage, bits: int | None) -> None:
         pixels = to_8_bits(pixels)
     if bits == 12:
         pixels = (pixels >> 4).astype(np.uint16)  # the upper 12 of 16 bits
-    data = encode_dicom(pixels, image.recipe, SyntheticPatient(image.patient_id, image.labels), bits)
+    data = encode_dicom(pixels, image.recipe, SyntheticPatient(image.patient_id, image.labels, origin), bits)
     with atomic_file(path) as file:
         file.write(data)
 

@@ -13,14 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cxr.dataset.cohort import OLDEST, SEXES, VIEWS
+from cxr.dataset.job import FORMAT
+from cxr.dataset.labels import labels_of_texts
 from cxr.errors import DataError
 from cxr.export.archive import MANIFEST_NAME
 from cxr.export.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
 from cxr.schema import BIT_DEPTHS, ExportedFile, Recipe
-from cxr.vocabulary import FINDINGS, PromptLabels, labels_of
+from cxr.vocabulary import PromptLabels, labels_of
 
-FORMAT = 1  # of manifest.json
 FLAT_SPLIT = "train"  # what a folder without splits is for
 
 _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
@@ -174,20 +174,13 @@ def _parse(row: dict[str, Any], directory: Path, split: str | None) -> FinishedI
         _demand(isinstance(getattr(recipe, field.name), _KINDS[str(field.type)]))
     _demand(recipe.bit_depth in BIT_DEPTHS and _SHA256.fullmatch(row["sha256"]))
     row |= {name: value for name, value in asdict(recipe).items() if name not in row}  # what older lines lack
+    labels = labels_of(recipe.prompt) if split is None else labels_of_texts(row)
     if split is None:
-        row |= {"patient_id": f"SYN{image_index(path):07d}"} | asdict(labels_of(recipe.prompt))
-    labels = _labels(row)
+        row["patient_id"] = f"SYN{image_index(path):07d}"
+    row |= asdict(labels)
     row["findings"] = None if labels.findings is None else list(labels.findings)
     _demand(_PATIENT_ID.fullmatch(row["patient_id"]))
     return FinishedImage(path, split or FLAT_SPLIT, recipe, labels, row["patient_id"], row["sha256"], row)
-
-
-def _labels(row: Mapping[str, Any]) -> PromptLabels:
-    findings, age, sex, view = row["findings"], row["age"], row["sex"], row["view"]
-    _demand(findings is None or (isinstance(findings, (list, tuple)) and all(name in FINDINGS for name in findings)))
-    _demand(age is None or (type(age) is int and 0 <= age <= OLDEST))
-    _demand(sex in (None, *SEXES) and view in (None, *VIEWS))
-    return PromptLabels(None if findings is None else tuple(findings), age, sex, view)
 
 
 def _demand(allowed: object) -> None:

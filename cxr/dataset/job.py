@@ -13,10 +13,10 @@ from typing import Any
 from cxr.dataset.plan import Plan
 from cxr.dataset.units import Unit, claim, units_of
 from cxr.errors import OutputError
+from cxr.export.archive import MANIFEST_NAME
 from cxr.export.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
 
 WORK_NAME = ".cxr-dataset"
-MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 
 

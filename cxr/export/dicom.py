@@ -37,11 +37,13 @@ class SyntheticPatient:
 
     Args:
         patient_id: "SYN0000001"; letters, digits, _ and -, at most 64.
-        labels: what the prompt asked for; sex, age and view go into the object.
+        labels: what the prompt asked for; sex, age and view go into the object, findings into its comments.
+        origin: tells patients of the same ID in two data sets apart, a hash for example.
     """
 
     patient_id: str
     labels: PromptLabels
+    origin: str = ""
 
 
 def encode_dicom(
@@ -60,7 +62,7 @@ def encode_dicom(
     _check(pixels, bits)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = uid_of("image", recipe.sha256, str(bits))
+    meta.MediaStorageSOPInstanceUID = uid_of("image", patient.origin, patient.patient_id, recipe.sha256, str(bits))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = uid_of("implementation")
     meta.ImplementationVersionName = "CXR_STUDIO"
@@ -131,14 +133,16 @@ def _add_patient(dataset: Dataset, patient: SyntheticPatient) -> None:
     if labels.age is not None:
         dataset.PatientAge = f"{labels.age:03d}Y"
     dataset.PatientComments = SYNTHETIC_NOTICE
-    dataset.StudyInstanceUID = uid_of("study", patient.patient_id)
-    dataset.SeriesInstanceUID = uid_of("series", patient.patient_id)
+    dataset.StudyInstanceUID = uid_of("study", patient.origin, patient.patient_id)
+    dataset.SeriesInstanceUID = uid_of("series", patient.origin, patient.patient_id)
     for keyword in ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"):
         setattr(dataset, keyword, "")
     dataset.Modality = "OT"  # never that of a device that would have taken it
     dataset.SeriesNumber = None
     dataset.SeriesDescription = "Synthetic chest radiograph"
-    dataset.InstanceNumber = 1
+    dataset.InstanceNumber = 1  # each synthetic patient has one image
+    if labels.findings is not None:
+        dataset.ImageComments = f"Asked for: {', '.join(labels.findings) or 'no finding'}"
     dataset.BodyPartExamined = "CHEST"
     if labels.view is not None:
         dataset.ViewPosition = labels.view
