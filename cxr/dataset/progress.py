@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -77,8 +78,18 @@ class Progress:
             "elapsed_s": round(elapsed_s, 1),
             "images_per_second": round(speed, 3),
             "remaining_s": round((self.total - done) / speed, 1) if speed > 0 else None,
+            "rss_mb": resident_mb(),
         }
         with atomic_file(self.folder.parent / FILE_NAME) as file:
             file.write(json.dumps(facts).encode() + b"\n")
         self._bar.set_postfix_str(f"{counts['failed']} failed", refresh=False)
         self._bar.update(done - self._bar.n)
+
+
+def resident_mb() -> float:
+    """Memory that this process holds, in megabytes; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
