@@ -63,7 +63,7 @@ def bench_dataset(
         job = ["-m", "cxr", "dataset", str(plan), f"--output={folder}", f"--model={model}", f"--adapter={adapter}"]
         command = [sys.executable, *launch, *job]
         with (Path(name) / "log").open("w+", encoding="utf-8") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
             samples = list(_watch(process, folder / WORK_NAME / FILE_NAME))
             log.seek(0)
             said = log.read()
