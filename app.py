@@ -9,7 +9,7 @@ prepare_environment()
 
 from cxr.ui.layout import build_page  # noqa: E402  gradio reads the environment when it is imported
 
-demo = build_page(settings.choice)
+demo = build_page(settings.choice, settings.limits)
 
 if __name__ == "__main__":
     serve(demo, settings)

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,17 +23,23 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from cxr.dataset import worker
 from cxr.export.png import read_recipe
+from cxr.generate import generate_each
 from cxr.models import get_model
 from cxr.schema import GenerationRequest, StepProgress
 from cxr.ui import jobs
 from cxr.ui.jobs import ModelChoice
 from cxr.ui.launch import ServerSettings, launch_options
-from cxr.ui.layout import MAX_QUEUE, build_page
+from cxr.ui.layout import build_page
+from cxr.ui.limits import MAX_QUEUE, Limits
 
 ROOT = Path(__file__).parents[1]
 LOCAL_NAMES = {"127.0.0.1", "localhost", "None", "0.0.0.0", "::1"}
 PROMPT = "A 55-year-old man with pneumonia"
+MOST_DATASET_IMAGES = 40
+COHORT = "[{findings: Effusion, count: 5}, {findings: No Finding, age: 55, count: 3}]"
+CSV_PLAN = "prompt,count\nnormal chest x-ray,2\n=cmd(),1\n"
 
 
 class Pace:
@@ -89,7 +96,7 @@ def server(tiny_model_dir: Path, tiny_lora_dir: Path, tmp_path_factory: pytest.T
         patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         patch.setattr(socket, "getaddrinfo", note_and_look_up)
         patch.setattr(jobs, "_generate", pace.generate)
-        page = build_page(choice)
+        page = build_page(choice, Limits(dataset_images=MOST_DATASET_IMAGES))
         port = free_port()
         options = launch_options(ServerSettings(port=port))
         page.launch(**options, prevent_thread_lock=True, quiet=True)
@@ -211,7 +218,7 @@ def test_unknown_words_and_cut_prompts_are_said(client: Client) -> None:
 
 def test_everything_else_is_private(client: Client, server: Server) -> None:
     described = client.view_api(return_format="dict", print_info=False)
-    assert list(described["named_endpoints"]) == ["/generate"]
+    assert list(described["named_endpoints"]) == ["/generate", "/dataset"]
     assert described["unnamed_endpoints"] == {}
     names = [parameter["parameter_name"] for parameter in described["named_endpoints"]["/generate"]["parameters"]]
     assert names == [
@@ -224,8 +231,11 @@ def test_everything_else_is_private(client: Client, server: Server) -> None:
         "adapter_weight",
         "guidance_stop",
     ]
-    with pytest.raises(ValueError, match="Cannot find a function"):
-        client.predict(api_name="/settle")
+    names = [parameter["parameter_name"] for parameter in described["named_endpoints"]["/dataset"]["parameters"]]
+    assert names == ["plan", "max_attempts", "gate"]
+    for private in ("/settle", "/run", "/run_1", "/fill", "/check"):
+        with pytest.raises(ValueError, match="Cannot find a function"):
+            client.predict(api_name=private)
     assert server.status_of("/monitoring/summary") in (403, 404)
     assert server.status_of("/gradio_api/runs") == 404
 
@@ -309,6 +319,95 @@ def test_generating_looks_nothing_up(client: Client, server: Server) -> None:
     server.names.clear()  # the client itself tells its maker that it started
     client.predict(PROMPT, num_inference_steps=1, api_name="/generate")
     assert server.names <= LOCAL_NAMES
+
+
+# -- data sets
+
+
+@pytest.fixture
+def slow_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets images of data sets take a tenth of a second a step, and tells the progress more often."""
+
+    def events(*given: Any, **options: Any) -> Iterator[Any]:
+        for event in generate_each(*given, **options):
+            time.sleep(0.1)
+            yield event
+
+    monkeypatch.setattr(worker, "generate_each", events)
+    monkeypatch.setattr("cxr.dataset.run.TOLD_EVERY_S", 0.05)
+
+
+def lock_of(server: Server) -> Any:
+    return get_model(server.choice.model, server.choice.adapter).lock
+
+
+def test_a_data_set_streams_its_progress_and_ends_with_its_zip(client: Client, slow_dataset: None) -> None:
+    plan = f"name: x\nsettings: {{num_inference_steps: 1}}\ncohort: {COHORT}"
+    outputs = list(client.submit(plan, api_name="/dataset"))
+    stages = [progress["stage"] for progress, _, _ in outputs]
+    assert (stages[0], stages[-1], set(stages[1:-1])) == ("loading", "finished", {"running"})
+    finished = [progress["finished"] for progress, _, _ in outputs[1:]]
+    assert finished == sorted(finished)
+    assert len(set(finished)) > 3
+    assert all(archive is None and facts is None for _, archive, facts in outputs[:-1])
+    progress, path, facts = outputs[-1]
+    assert (progress["finished"], progress["failed"], progress["total"], progress["remaining_s"]) == (8, 0, 8, 0.0)
+    assert (facts["num_images"], facts["num_failed"], facts["model"], facts["adapter"]) == (8, 0, "tiny", "tiny_lora")
+    assert facts["counts"]["findings"] == {"Effusion": 5, "No Finding": 3}
+    assert facts["seconds"] > 0
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        assert {row["file_name"] for row in manifest["files"]} == {*archive.namelist()} - {"manifest.json"}
+        for row in manifest["files"]:
+            assert hashlib.sha256(archive.read(row["file_name"])).hexdigest() == row["sha256"]
+
+
+def test_the_same_plan_is_the_same_zip_and_leaves_nothing_behind(client: Client) -> None:
+    paths = [client.predict(CSV_PLAN, max_attempts=2, gate=False, api_name="/dataset")[1] for _ in range(2)]
+    assert sha256(paths[0]) == sha256(paths[1])
+    folders = list((Path(os.environ["GRADIO_TEMP_DIR"]) / "datasets").iterdir())
+    assert len(folders) >= 2
+    assert not [path for folder in folders for path in folder.rglob("*.png") if path.name != "samples.png"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"plan": ""}, "the plan is empty"),
+        ({"plan": "findings,count\nEffusion,41\n"}, "asks for 41 images; use at most 40"),
+        ({"plan": "cohort: [{findings: Fracture}]"}, "cohort entry 1: findings is 'Fracture'"),
+        ({"plan": "cohort: [{findings: <b>}]"}, "findings is '<b>'"),
+        ({"max_attempts": 0}, "max_attempts is 0; use a whole number from 1 to 100"),
+        ({"max_attempts": 1.5}, "max_attempts is 1.5"),
+        ({"max_attempts": None}, "max_attempts is None"),
+    ],
+)
+def test_a_wrong_plan_gets_a_clear_message(client: Client, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(AppError, match=message):
+        client.predict(**{"plan": CSV_PLAN, **values}, api_name="/dataset")
+
+
+def test_cancelling_a_data_set_frees_the_model(client: Client, server: Server, slow_dataset: None) -> None:
+    job = client.submit("cohort: [{findings: Mass, count: 40}]", api_name="/dataset")
+    wait_until(lambda: any(progress.get("finished") == 0 for progress, _, _ in job.outputs()))
+    assert lock_of(server).locked()
+    job.cancel()
+    wait_until(lambda: not lock_of(server).locked(), 3.0)  # of the 32 s that it would take
+    assert client.predict(PROMPT, num_inference_steps=1, api_name="/generate")[2]["seeds"] == [0]
+
+
+def test_a_client_that_hangs_up_ends_its_data_set(server: Server, slow_dataset: None) -> None:
+    body = json.dumps({"data": ["cohort: [{findings: Mass, count: 40}]", 4, False]}).encode()
+    request = urllib.request.Request(
+        f"{server.url}/gradio_api/call/dataset", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        event_id = json.load(response)["event_id"]
+    stream = urllib.request.urlopen(f"{server.url}/gradio_api/call/dataset/{event_id}", timeout=20)
+    wait_until(lambda: lock_of(server).locked())
+    stream.close()
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("dataset")], 3.0)
+    assert not lock_of(server).locked()
 
 
 START_AND_NOTE_NAMES = """

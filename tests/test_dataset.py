@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,16 +20,18 @@ import pytest
 
 from cxr.cli import main
 from cxr.dataset import run, worker
+from cxr.dataset.finish import finish
 from cxr.dataset.gate import Gate
 from cxr.dataset.job import JobFolder
 from cxr.dataset.plan import Plan, build_plan
-from cxr.dataset.run import Options, run_dataset
+from cxr.dataset.progress import Progress
+from cxr.dataset.run import Options, iterate_dataset, run_dataset
 from cxr.dataset.units import claim
 from cxr.dataset.worker import seed_of
 from cxr.dataset.writer import Writer
 from cxr.errors import OutputError
 from cxr.generate import generate_each
-from cxr.models import load_model
+from cxr.models import LoadedModel, load_model
 from cxr.schema import FailedImage, GeneratedImage
 
 GIVEN: dict[str, Any] = {
@@ -48,12 +51,12 @@ def plan() -> Plan:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _load_once(tiny_model_dir: Path) -> Iterator[None]:
+def model(tiny_model_dir: Path) -> Iterator[LoadedModel]:
     """Runs of one process share a loaded model; most of a short run's time would go into loading it."""
     loaded = load_model(str(tiny_model_dir), "none", weight_dtype="float32")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "load_model", lambda *given, **options: loaded)
-        yield
+        yield loaded
 
 
 @pytest.fixture
@@ -189,6 +192,70 @@ def test_folders_of_others_are_left_alone(plan: Plan, options: Options, tmp_path
     (tmp_path / "other" / "manifest.json").write_text("[]")
     with pytest.raises(OutputError, match="not that of a data set"):
         run_dataset(plan, tmp_path / "other", options)
+
+
+# -- inside another program
+
+
+def test_inside_a_program_it_is_the_same_and_a_stop_keeps_what_is_finished(
+    whole: dict[str, bytes],
+    plan: Plan,
+    options: Options,
+    model: LoadedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(run, "TOLD_EVERY_S", 0.001)
+    counts: dict[str, int] = {}
+
+    def finish_and_note(*given: Any) -> Any:
+        manifest = finish(*given)
+        counts.update(given[2].progress.counts)
+        return manifest
+
+    monkeypatch.setattr(run, "finish", finish_and_note)
+    folder, stop = tmp_path / "set", threading.Event()
+    for progress in iterate_dataset(plan, folder, model, options, stop):
+        if progress.finished >= 3:
+            stop.set()
+    assert (progress.stage, progress.manifest, progress.total) == ("stopped", None, NUM_IMAGES)
+    assert 3 <= progress.finished == len(list(folder.glob("*/*.png"))) < NUM_IMAGES
+    again = list(iterate_dataset(plan, folder, model, options, threading.Event()))
+    assert {one.stage for one in again[:-1]} == {"running"}
+    assert (again[-1].stage, again[-1].finished, again[-1].failed) == ("finished", NUM_IMAGES, 0)
+    assert again[-1].manifest == json.loads(whole["manifest.json"])
+    assert content(folder) == whole
+    assert counts["finished"] == NUM_IMAGES, "each is counted once"
+    (once_more,) = iterate_dataset(plan, folder, model, options, threading.Event())
+    assert (once_more.stage, once_more.finished) == ("finished", NUM_IMAGES)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_two_jobs_of_a_program_do_not_share_a_folder(
+    plan: Plan, options: Options, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "TOLD_EVERY_S", 0.001)
+    folder = tmp_path / "set"
+    first = iterate_dataset(plan, folder, model, options, threading.Event())
+    next(first)
+    with pytest.raises(OutputError, match="another job is making"):
+        next(iterate_dataset(plan, folder, model, options, threading.Event()))
+    first.close()
+    assert not model.lock.locked()
+    assert len(list(folder.glob("*/*.png"))) < NUM_IMAGES
+
+
+def test_the_time_left_is_told_by_what_this_run_has_made(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, 1, 10)
+    for _ in range(5):
+        progress.add({"file_name": "a.png", "rejected": []}, made=False)
+    assert progress.now().remaining_s is None
+    progress.began -= 8
+    progress.add({"file_name": "b.png", "rejected": [{}]})
+    now = progress.now()
+    assert (now.finished, now.rejected) == (6, 1)
+    assert now.remaining_s == pytest.approx(32, rel=0.1)
 
 
 # -- images that fail

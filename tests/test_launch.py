@@ -14,15 +14,16 @@ import pytest
 from cxr.ui import launch
 from cxr.ui.jobs import ModelChoice
 from cxr.ui.launch import ServerSettings, launch_options, parse_arguments, prepare_environment, sweep_old_folders
+from cxr.ui.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_bound_to_this_machine_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SPACE_ID", "CXR_MODEL", "CXR_ADAPTER"):
+    for name in ("SPACE_ID", "CXR_MODEL", "CXR_ADAPTER", "CXR_MAX_DATASET_IMAGES", "CXR_MAX_QUEUE"):
         monkeypatch.delenv(name, raising=False)
     settings = parse_arguments([])
-    assert settings == ServerSettings("127.0.0.1", 7860, False, None, ModelChoice(None, "default"))
+    assert settings == ServerSettings("127.0.0.1", 7860, False, None, ModelChoice(None, "default"), Limits(1_000, 32))
     assert not settings.is_public
     assert parse_arguments(["--host", "0.0.0.0"]).is_public
     assert parse_arguments(["--share"]).is_public
@@ -37,11 +38,38 @@ def test_environment_gives_the_defaults_of_model_and_adapter(monkeypatch: pytest
     assert parse_arguments(["--adapter", "clinical"]).choice == ModelChoice("models/own", "clinical")
 
 
+def test_limits_are_settings_and_smaller_on_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SPACE_ID", "SPACES_ZERO_GPU", "CXR_MAX_DATASET_IMAGES", "CXR_MAX_QUEUE"):
+        monkeypatch.delenv(name, raising=False)
+    assert parse_arguments(["--max-dataset-images", "5", "--max-queue", "3"]).limits == Limits(5, 3)
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    assert parse_arguments([]).limits == Limits(100, 32)
+    monkeypatch.setenv("CXR_MAX_DATASET_IMAGES", "250")
+    monkeypatch.setenv("CXR_MAX_QUEUE", "8")
+    assert parse_arguments([]).limits == Limits(250, 8)
+    assert parse_arguments(["--max-dataset-images", "0"]).limits == Limits(0, 8)
+    monkeypatch.delenv("CXR_MAX_DATASET_IMAGES")
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    assert parse_arguments([]).limits.dataset_images == 0
+
+
+def test_a_wrong_limit_in_the_environment_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXR_MAX_DATASET_IMAGES", "many")
+    with pytest.raises(SystemExit):
+        parse_arguments([])
+    assert "'many' is not allowed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--port", "0"], "1 to 65535"),
         (["--port", "x"], "1 to 65535"),
+        (["--max-dataset-images", "-1"], "0 to 1,000,000"),
+        (["--max-dataset-images", "1000001"], "0 to 1,000,000"),
+        (["--max-queue", "0"], "1 to 1,000,000"),
         (["--auth", "userpassword"], "USER:PASSWORD"),
         (["--auth", ":secret"], "USER:PASSWORD"),
         (["--shar"], "--shar"),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cxr.dataset.cohort import AgeRange, apportion, read_age, read_findings
-from cxr.dataset.plan import Plan, build_plan, read_plan
+from cxr.dataset.plan import Plan, build_plan
+from cxr.dataset.plan_file import read_plan
 from cxr.errors import RequestError
 from cxr.vocabulary import FINDINGS, labels_of
 
@@ -104,9 +105,10 @@ def test_a_csv_of_prompts_works_as_it_is(tmp_path: Path) -> None:
 
 def test_a_csv_of_a_cohort_has_an_entry_in_each_row(tmp_path: Path) -> None:
     path = tmp_path / "cohort.csv"
-    path.write_text("findings,sex,age,view,count\nEdema + Effusion,F,40-60,AP,3\nNo Finding,,,,2\n")
+    path.write_text('findings,sex,age,view,count\nEdema + Effusion,F,40-60,AP,3\nNo Finding,"{F: 1, M: 1}",,,2\n')
     images = read_plan(path).images
     assert [image.labels.findings for image in images] == [("Edema", "Effusion")] * 3 + [()] * 2
+    assert sorted(image.labels.sex or "" for image in images[3:]) == ["F", "M"]
     assert all(40 <= (image.labels.age or 0) <= 60 for image in images[:3])
 
 
@@ -138,7 +140,7 @@ def test_values_are_read_as_people_write_them() -> None:
         ({"view": "lateral"}, "view is 'lateral'; use PA, AP"),
         ({"view": []}, "view is an empty list"),
         ({"count": 0}, "count is 0; use a whole number"),
-        ({"count": 1_000_000, "sex": ["F", "M"]}, "more than 1,000,000 images"),
+        ({"count": 1_000_000, "sex": ["F", "M"]}, "asks for 2,000,000 images; use at most 1,000,000"),
         ({"colour": "red"}, "cohort entry 1 has colour; an entry holds findings"),
     ],
 )
@@ -164,6 +166,8 @@ def test_a_wrong_entry_is_named(entry: dict[str, Any], message: str) -> None:
         ({"cohort": [{"findings": "Mass"}], "templates": ["{name}"]}, "a template names name"),
         ({"cohort": [{"findings": "Mass"}], "templates": ["{age"]}, "a template is not written right"),
         ({"cohort": [{"findings": "Mass"}], "templates": ["{age.__class__}"]}, "a template names age.__class__"),
+        ({"cohort": [{"findings": "Mass"}], "templates": ["{age:999999999}"]}, "a format behind a name"),
+        ({"cohort": [{"findings": "Mass"}], "templates": ["{age!r}"]}, "a format behind a name"),
     ],
 )
 def test_a_wrong_plan_is_told_in_one_sentence(given: dict[str, Any], message: str) -> None:
@@ -178,6 +182,12 @@ def test_a_wrong_plan_is_told_in_one_sentence(given: dict[str, Any], message: st
         ("plan.yaml", b"- 1", "holds no table"),
         ("plan.yaml", b"colour: red", "has colour; a plan holds name"),
         ("plan.yaml", b"a: !!python/object/apply:os.system [ls]", "is not YAML"),
+        ("plan.yaml", b"seed: 2026-13-45", "is not YAML"),
+        ("plan.yaml", b"a: " + b"[" * 5_000, "is not YAML"),
+        ("plan.yaml", b"seed: " + b"9" * 5_000, "is not YAML"),
+        ("plan.yaml", b"name: &a [x]\nprompts: [*a, *a]", "no aliases"),
+        ("plan.csv", b"findings,count\nMass," + b"1" * 200_000, "is not UTF-8 CSV"),
+        ("plan.csv", b"findings,sex\nMass,{F: 1\n", "the cell {F: 1 is not YAML"),
         ("plan.csv", b"age,sex\n1,F\n", "neither a column prompt nor findings"),
         ("plan.csv", b"\xff\xfe", "is not UTF-8"),
         ("plan.txt", b"", "is no plan; use a .yaml"),
@@ -187,6 +197,28 @@ def test_a_file_that_is_no_plan(name: str, content: bytes, message: str, tmp_pat
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RequestError, match=message):
         read_plan(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"cohort": [{"findings": "Mass", "count": 999_999}]},
+        {"cohort": [{"findings": ["Mass"] * 3, "age": [20, 30], "sex": ["F", "M"]}]},
+        {"cohort": [{"findings": "Mass", "count": 6}], "prompts": [{"prompt": "x", "count": 5}]},
+        {"prompts": [{"prompt": "x", "count": 10**12}]},
+        {"grid": {"prompt": "x", **{name: [1] * 1_000 for name in ("seed", "guidance_scale", "adapter_weight")}}},
+    ],
+)
+def test_a_plan_beyond_its_limit_is_refused_before_it_is_spelled_out(given: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=r"the plan asks for .*10"):
+        build_plan(given, "test", most=10)
+
+
+def test_a_csv_of_prompts_has_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text("prompt,count\nnormal,6\nnormal,6\n")
+    with pytest.raises(RequestError, match="asks for 12 images; use at most 10"):
+        read_plan(path, most=10)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -307,13 +307,13 @@ def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> No
     assert find_examples(tmp_path / "missing") == ()
 
 
-def test_page_has_one_public_endpoint_and_one_model_job_at_a_time(choice: ModelChoice) -> None:
+def test_page_has_two_public_endpoints_and_one_model_job_at_a_time(choice: ModelChoice) -> None:
     page = build_page(choice)
     functions = list(page.fns.values())
-    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["generate"]
-    model_jobs = [fn for fn in functions if fn.name in ("generate", "run")]
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["generate", "dataset"]
+    model_jobs = [fn for fn in functions if fn.name in ("generate", "run", "dataset", "measure")]
     assert {(fn.concurrency_id, fn.concurrency_limit) for fn in model_jobs} == {("model", 1)}
-    assert len(model_jobs) == 2
+    assert len(model_jobs) == 5  # both tabs have a "run"
     assert page._queue.max_size == 32
     assert not list((ROOT / "cxr").rglob("*.pyi"))  # gradio writes them beside subclasses of its widgets
 

@@ -81,7 +81,7 @@ def add_dataset_parsers(subparsers: Any) -> None:
 
 
 def _dataset(arguments: argparse.Namespace) -> int:
-    from cxr.dataset.plan import read_plan
+    from cxr.dataset.plan_file import read_plan
 
     for name, most in (("max_attempts", MAX_ATTEMPTS), ("threads", 1_024)):
         if not 1 <= getattr(arguments, name) <= most:

@@ -1,24 +1,21 @@
-"""A plan in YAML or CSV -> every image of a data set: prompt, seed, settings, labels, synthetic patient, split."""
+"""A plan -> every image of a data set: prompt, seed, settings, labels, synthetic patient, split."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
+import math
 import random
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cxr.dataset.cohort import KEYS, apportion, draw, read_entry
 from cxr.errors import RequestError
-from cxr.jobs import MAX_TOTAL_IMAGES, parse_number, read_jobs
+from cxr.jobs import MAX_TOTAL_IMAGES
 from cxr.schema import GenerationRequest
 from cxr.vocabulary import FINDING_PHRASES, PromptLabels, labels_of
 
@@ -83,33 +80,13 @@ class Plan:
         return dict(tally)
 
 
-def read_plan(path: Path) -> Plan:
-    """Read a plan.
-
-    Args:
-        path: ``.yaml`` or ``.yml`` with the parts of `PARTS`, or a ``.csv`` with a column ``prompt`` (as
-            ``python -m cxr generate --prompts`` takes it) or with the columns of a cohort.
-    Raises:
-        RequestError: the file cannot be read, or something in it is not allowed.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        return _read_csv(path)
-    if suffix not in {".yaml", ".yml"}:
-        raise RequestError(f"{path.name} is no plan; use a .yaml, .yml or .csv file")
-    given = _load_yaml(path)
-    unknown = [str(name) for name in given if name not in PARTS]
-    if unknown:
-        raise RequestError(f"{path.name} has {', '.join(unknown)}; a plan holds {', '.join(PARTS)}")
-    return build_plan(given, path.stem)
-
-
-def build_plan(given: Mapping[str, Any], name: str) -> Plan:
+def build_plan(given: Mapping[str, Any], name: str, most: int = MAX_TOTAL_IMAGES) -> Plan:
     """Make a plan from what its file holds.
 
     Args:
         given: the parts of `PARTS`.
         name: of the data set, where the plan does not say.
+        most: images that it may ask for; more are refused before they are spelled out.
     Raises:
         RequestError: a part is missing or not allowed.
     """
@@ -118,25 +95,34 @@ def build_plan(given: Mapping[str, Any], name: str) -> Plan:
     if "grid" in given:
         if "cohort" in given or "prompts" in given:
             raise RequestError("a plan with a grid has neither cohort nor prompts; write two plans")
-        requests, grid = _grid(given["grid"], settings, seed)
+        requests, grid = _grid(given["grid"], settings, seed, most)
     else:
-        requests, grid = [*_from_cohort(given, settings, seed)], {}
-        requests += _from_prompts(given.get("prompts") or [], settings, seed + len(requests))
+        requests, grid = [*_from_cohort(given, settings, seed, most)], {}
+        requests += _from_prompts(given.get("prompts") or [], settings, seed, len(requests), most)
     if not requests:
         raise RequestError("the plan asks for no image; give it a cohort, prompts or a grid")
-    return _finish(str(given.get("name") or name), requests, given.get("split") or SPLIT, seed, grid)
+    return finish_plan(str(given.get("name") or name), requests, given.get("split") or SPLIT, seed, grid)
 
 
 Wish = tuple[GenerationRequest, PromptLabels, bool]  # the last: whether the labels are complete
 
 
-def _from_cohort(given: Mapping[str, Any], settings: Mapping[str, Any], seed: int) -> Iterator[Wish]:
+def check_total(total: int, most: int) -> None:
+    """Refuse a plan of more images than are allowed.
+
+    Raises:
+        RequestError: it asks for more.
+    """
+    if total > most:
+        raise RequestError(f"the plan asks for {total:,} images; use at most {most:,}")
+
+
+def _from_cohort(given: Mapping[str, Any], settings: Mapping[str, Any], seed: int, most: int) -> Iterator[Wish]:
     entries = given.get("cohort") or []
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RequestError(f"cohort is a list of entries, each with {', '.join(KEYS)}")
     read = [read_entry(entry, f"cohort entry {number}") for number, entry in enumerate(entries, start=1)]
-    if sum(entry.total for entry in read) > MAX_TOTAL_IMAGES:
-        raise RequestError(f"the cohort asks for more than {MAX_TOTAL_IMAGES:,} images; write several plans")
+    check_total(sum(entry.total for entry in read), most)
     templates = _templates(given.get("templates") or list(TEMPLATES))
     chance = random.Random(f"wording {seed}")
     for number, labels in enumerate(draw(read, seed)):
@@ -144,91 +130,41 @@ def _from_cohort(given: Mapping[str, Any], settings: Mapping[str, Any], seed: in
         yield GenerationRequest(prompt, seed=seed + number, **settings), labels, True
 
 
-def _from_prompts(rows: Any, settings: Mapping[str, Any], first_seed: int) -> Iterator[Wish]:
+def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int, most: int) -> Iterator[Wish]:
     if not isinstance(rows, list):
         raise RequestError("prompts is a list of texts, or of {prompt: TEXT, count: N, seed: N}")
-    number = 0
+    number = before
     for place, row in enumerate(rows, start=1):
         entry = row if isinstance(row, Mapping) else {"prompt": row}
         unknown = [str(key) for key in entry if key not in {"prompt", "count", "seed", "negative_prompt"}]
         if unknown:
             raise RequestError(f"prompt {place} has {', '.join(unknown)}; use prompt, count, seed, negative_prompt")
         count = _whole(entry.get("count", 1), f"prompt {place}: count", low=1)
-        seed = _whole(entry.get("seed", first_seed + number), f"prompt {place}: seed")
+        first_seed = _whole(entry.get("seed", seed + number), f"prompt {place}: seed")
+        if number + count > most:
+            raise RequestError(f"the plan asks for more than {most:,} images by prompt {place}; ask for fewer")
         changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
         for k in range(count):
-            request = GenerationRequest(entry.get("prompt", ""), seed=seed + k, **{**settings, **changed})
+            request = GenerationRequest(entry.get("prompt", ""), seed=first_seed + k, **{**settings, **changed})
             yield request, labels_of(request.prompt), False
         number += count
 
 
-def _grid(given: Any, settings: Mapping[str, Any], seed: int) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
+def _grid(
+    given: Any, settings: Mapping[str, Any], seed: int, most: int
+) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
     """Every combination of the listed values, the last named changing fastest."""
     allowed = ("prompt", "seed", *SETTINGS)
     if not isinstance(given, Mapping) or "prompt" not in given or any(name not in allowed for name in given):
         raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
     axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in given.items()}
+    check_total(math.prod(len(values) for values in axes.values()), most)
     wishes = []
     for values in product(*axes.values()):
         chosen: dict[str, Any] = {"seed": seed, **settings, **dict(zip(axes, values, strict=True))}
         request = GenerationRequest(**chosen)
         wishes.append((request, labels_of(request.prompt), False))
     return wishes, axes
-
-
-def _read_csv(path: Path) -> Plan:
-    header = _header(path)
-    if "prompt" in header:
-        jobs, _ = read_jobs(path, {"seed": 0})
-        rows = [job.part(k, k + 1).request for job in jobs for k in range(job.request.num_images)]
-        return _finish(path.stem, [(request, labels_of(request.prompt), False) for request in rows], SPLIT, 0, {})
-    if "findings" not in header:
-        raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        entries = [_entry_of(row) for row in csv.DictReader(file)]
-    return build_plan({"cohort": entries}, path.stem)
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [name.strip().lower() for name in next(csv.reader(file), [])]
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path.name} is not UTF-8 CSV; save it as “CSV UTF-8”") from error
-
-
-def _entry_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        name.strip().lower(): value.strip()
-        for name, value in row.items()
-        if name and isinstance(value, str) and value.strip()
-    }
-    if "count" in entry:
-        entry["count"] = _count(entry["count"])
-    return entry
-
-
-def _count(text: str) -> int | str:
-    try:
-        value = parse_number(text)
-    except ValueError:
-        return text  # the entry's own check says what is wrong with it
-    return value if isinstance(value, int) else text
-
-
-def _load_yaml(path: Path) -> Mapping[str, Any]:
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RequestError(f"{path.name} is not YAML: {reason}") from error
-    if not isinstance(given, Mapping):
-        raise RequestError(f"{path.name} holds no table; a plan holds {', '.join(PARTS)}")
-    return given
 
 
 def _settings(given: Any) -> dict[str, Any]:
@@ -243,11 +179,14 @@ def _templates(given: Any) -> list[str]:
         raise RequestError("templates is a list of texts")
     for text in given:
         try:
-            named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+            parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
             raise RequestError(f"a template is not written right: {error}") from error
+        named = {str(name) for _, name, _, _ in parts}
         if named - set(TEMPLATE_FIELDS):
             raise RequestError(f"a template names {', '.join(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")
+        if any(width or conversion for _, _, width, conversion in parts):
+            raise RequestError("a template has a format behind a name; write {age}, not {age:3} or {age!r}")
     return given
 
 
@@ -263,9 +202,12 @@ def _fill(template: str, labels: PromptLabels, chance: random.Random) -> str:
     return template.format(**words)
 
 
-def _finish(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:
-    if len(wishes) > MAX_TOTAL_IMAGES:
-        raise RequestError(f"the plan asks for {len(wishes):,} images; use at most {MAX_TOTAL_IMAGES:,}")
+def finish_plan(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:
+    """Number the images, and give each its synthetic patient and its split.
+
+    Raises:
+        RequestError: the split is not allowed.
+    """
     splits = _split_names(split, len(wishes), seed)
     images = [
         PlannedImage(index, request, labels, f"SYN{index:07d}", where, complete)

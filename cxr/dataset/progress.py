@@ -1,4 +1,4 @@
-"""How far a job is: on the terminal, and in a file that other programs may read."""
+"""How far a job is: on the terminal, in a file that other programs may read, and for a page that shows it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -19,6 +20,31 @@ FILE_NAME = "progress.json"
 COUNTS = ("finished", "failed", "rejected")
 
 
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job of one process is.
+
+    Args:
+        finished: images that are there, those of an earlier run included.
+        failed: images that none of their seeds has given.
+        rejected: seeds that were not taken.
+        total: images of the whole data set.
+        elapsed_s: of this run.
+        remaining_s: None while no image has been made in this run.
+        stage: "running" or, of the last one, "finished" or "stopped".
+        manifest: of the finished data set.
+    """
+
+    finished: int
+    failed: int
+    rejected: int
+    total: int
+    elapsed_s: float
+    remaining_s: float | None = None
+    stage: Literal["running", "finished", "stopped"] = "running"
+    manifest: Mapping[str, Any] | None = None
+
+
 class Progress:
     """Counts of one process; that of the first process adds up all.
 
@@ -26,21 +52,28 @@ class Progress:
         folder: where each process writes its counts.
         rank: number of this process.
         total: images of the whole data set.
+        quiet: leave the terminal alone.
     """
 
-    def __init__(self, folder: Path, rank: int, total: int) -> None:
+    def __init__(self, folder: Path, rank: int, total: int, *, quiet: bool = False) -> None:
         self.folder, self.rank, self.total = folder, rank, total
         self.counts = dict.fromkeys(COUNTS, 0)
+        self._made = 0
         self.began, self._next = time.monotonic(), 0.0
         self._begun_with: int | None = None
-        self._bar = tqdm(total=total, unit="image", disable=None if rank == 0 else True, file=sys.stderr)
+        hidden = True if quiet or rank > 0 else None  # None: hidden where there is no terminal
+        self._bar = tqdm(total=total, unit="image", disable=hidden, file=sys.stderr)
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Mapping[str, Any], *, made: bool = True) -> None:
         """Count one image that is finished or given up on; written down about every second.
 
+        Args:
+            row: of the image.
+            made: in this run; what was there already says nothing about the speed.
         Raises:
             OutputError: the disk refused it.
         """
+        self._made += made
         self.counts["finished" if row["file_name"] else "failed"] += 1
         self.counts["rejected"] += len(row["rejected"])
         if time.monotonic() >= self._next:
@@ -53,6 +86,14 @@ class Progress:
             file.write(json.dumps(self.counts).encode())
         if self.rank == 0:
             self._write_sum()
+
+    def now(self) -> JobProgress:
+        """How far this process is, which is the whole job if there is no other."""
+        elapsed_s = time.monotonic() - self.began
+        finished, failed = min(self.counts["finished"], self.total), self.counts["failed"]
+        left = max(self.total - finished - failed, 0)
+        remaining_s = elapsed_s / self._made * left if self._made else None
+        return JobProgress(finished, failed, self.counts["rejected"], self.total, elapsed_s, remaining_s)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

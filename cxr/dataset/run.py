@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,12 @@ import torch
 
 from cxr import __version__
 from cxr.batch import SOME_FAILED, StopSignal, stop_on_signals
-from cxr.dataset.assemble import DUPLICATE, collect_rows, find_duplicates, write_dataset
 from cxr.dataset.engine import OtherProcessFailed, Processes
+from cxr.dataset.finish import finish
 from cxr.dataset.gate import GATE_NAME, Gate
 from cxr.dataset.job import Beginning, JobFolder
 from cxr.dataset.plan import Plan
-from cxr.dataset.progress import Progress
-from cxr.dataset.units import Unit
+from cxr.dataset.progress import JobProgress, Progress
 from cxr.dataset.worker import Worker
 from cxr.errors import OutputError
 from cxr.messages import say
@@ -28,6 +30,7 @@ from cxr.models import LoadedModel, load_model
 
 MAX_ATTEMPTS = 4
 FAILED_ELSEWHERE = 2
+TOLD_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
     processes, folder = Processes(), JobFolder(directory)
     with contextlib.ExitStack() as held, stop_on_signals() as stop:
         try:
-            model = processes.first_does(lambda: _begin(plan, folder, options, held))
+            model = processes.first_does(lambda: _begin(plan, folder, options, held, partial(_load, options)))
         except OtherProcessFailed:
             return FAILED_ELSEWHERE
         if (manifest := folder.manifest()) is not None:
@@ -74,8 +77,67 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
         return _make(plan, folder, model or _join(folder, options), processes, stop)
 
 
-def _begin(plan: Plan, folder: JobFolder, options: Options, held: contextlib.ExitStack) -> LoadedModel | None:
-    """What the first process does before the others: lock the folder, choose the number format, fix both."""
+def iterate_dataset(
+    plan: Plan, directory: Path, model: LoadedModel, options: Options, stop: threading.Event
+) -> Generator[JobProgress, None, None]:
+    """Make a data set, or what is missing of it, inside a program that goes on with other things meanwhile.
+
+    A thread makes the images. The bytes are those of ``run_dataset`` with as many threads as torch has here.
+
+    Args:
+        plan: what to make.
+        directory: where; new, empty, or of the same job.
+        model: what to make it with; other threads may use it between images of different units.
+        options: how, of which ``gate`` and ``max_attempts`` count: the model is loaded, and torch has its threads.
+        stop: once set, work ends within one denoising step and all finished images are kept. Closing the generator
+            sets it and waits for that.
+    Yields:
+        How far it is, about every `TOLD_EVERY_S`; the last one is "stopped", or "finished" and has the manifest.
+    Raises:
+        CxrError: the folder, the disk or the model's memory cannot be used.
+    """
+    folder, options = JobFolder(directory), replace(options, num_threads=torch.get_num_threads())
+    with contextlib.ExitStack() as held:
+        if _begin(plan, folder, options, held, lambda dtype: model) is None:
+            yield _last(0.0, len(plan.images), folder.manifest() or {})
+            return
+        progress = held.enter_context(contextlib.closing(Progress(folder.progress, 0, len(plan.images), quiet=True)))
+        worker = _worker(folder, model, progress, stop)
+        units = folder.units(plan)
+
+        def make() -> dict[str, Any] | None:
+            worker.run(units)
+            return finish(plan, folder, worker, units)
+
+        pool = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="dataset"))
+        making = pool.submit(make)
+        try:
+            while not wait([making], TOLD_EVERY_S).done:
+                yield progress.now()
+        finally:
+            if not making.done():
+                stop.set()
+        manifest, now = making.result(), progress.now()
+        yield replace(now, stage="stopped") if manifest is None else _last(now.elapsed_s, now.total, manifest)
+
+
+def _last(elapsed_s: float, total: int, manifest: dict[str, Any]) -> JobProgress:
+    finished, failed, rejected = (manifest[name] for name in ("num_images", "num_failed", "num_rejected"))
+    return JobProgress(finished, failed, rejected, total, elapsed_s, 0.0, "finished", manifest)
+
+
+def _begin(
+    plan: Plan,
+    folder: JobFolder,
+    options: Options,
+    held: contextlib.ExitStack,
+    load: Callable[[str | None], LoadedModel],
+) -> LoadedModel | None:
+    """What the first process does before the others: lock the folder, choose the number format, fix both.
+
+    Returns:
+        What ``load`` gives for the number format that was begun with; None if the data set is finished.
+    """
     if (manifest := folder.manifest()) is not None:
         if manifest["plan_sha256"] != plan.sha256:
             raise OutputError(f"{folder.directory} holds the data set of another plan; choose an empty folder")
@@ -83,7 +145,7 @@ def _begin(plan: Plan, folder: JobFolder, options: Options, held: contextlib.Exi
         return None
     held.enter_context(folder.locked())
     before = folder.beginning()
-    model = _load(options, before.weight_dtype if before else None)
+    model = load(before.weight_dtype if before else None)
     folder.begin(_beginning(plan, options, model))
     folder.clear_progress()
     return model
@@ -120,12 +182,9 @@ def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
 
 
 def _make(plan: Plan, folder: JobFolder, model: LoadedModel, processes: Processes, stop: StopSignal) -> int:
-    beginning = folder.beginning()
-    assert beginning is not None
     began = time.monotonic()
     progress = Progress(folder.progress, processes.rank, len(plan.images))
-    gate = Gate() if beginning.gate else None
-    worker = Worker(folder.directory, model, gate, beginning.max_attempts, progress, stop.event)
+    worker = _worker(folder, model, progress, stop.event)
     units = folder.units(plan)
     start = processes.rank * len(units) // processes.count  # so that processes meet late
     try:
@@ -133,7 +192,7 @@ def _make(plan: Plan, folder: JobFolder, model: LoadedModel, processes: Processe
         progress.write()
         if not stop.event.is_set():
             processes.wait()
-            code = _finish(plan, folder, worker, units) if processes.rank == 0 else 0
+            code = _say_result(folder, finish(plan, folder, worker, units)) if processes.rank == 0 else 0
     finally:
         progress.close()
     took_s = time.monotonic() - began
@@ -147,31 +206,20 @@ def _make(plan: Plan, folder: JobFolder, model: LoadedModel, processes: Processe
     return code
 
 
-def _finish(plan: Plan, folder: JobFolder, worker: Worker, units: Sequence[Unit]) -> int:
-    """What the first process does when all have come to their ends: see that nothing is missing, write the rest."""
-    worker.run(units)  # of a process that was lost
-    rows = collect_rows(units, folder.directory)
-    while again := find_duplicates(rows):
-        for index in again:
-            _replace(folder, worker, units, rows[index])
-        rows = collect_rows(units, folder.directory)
-        if worker.stop.is_set():
-            return 0
+def _worker(folder: JobFolder, model: LoadedModel, progress: Progress, stop: threading.Event) -> Worker:
     beginning = folder.beginning()
-    assert beginning is not None
-    manifest = write_dataset(plan, rows, folder.directory, beginning)
-    folder.forget_work()
+    assert beginning is not None, "the job has begun"
+    gate = Gate() if beginning.gate else None
+    return Worker(folder.directory, model, gate, beginning.max_attempts, progress, stop)
+
+
+def _say_result(folder: JobFolder, manifest: dict[str, Any] | None) -> int:
+    """Say what has come out, if it has come to that; gives the exit status."""
+    if manifest is None:
+        return 0
     facts = f"{manifest['num_images']} images in {folder.directory}, {manifest['num_rejected']} made again"
     facts += f", {manifest['num_failed']} failed" if manifest["num_failed"] else ""
     say(sys.stdout, facts)
     for name, share in manifest["pass_rates"].items():
         say(sys.stdout, f"passed the gate: {name} {share:.0%}")
     return SOME_FAILED if manifest["num_failed"] else 0
-
-
-def _replace(folder: JobFolder, worker: Worker, units: Sequence[Unit], row: dict[str, Any]) -> None:
-    """Make another image in place of a duplicate."""
-    unit = next(unit for unit in units if unit.images[0].index <= row["index"] <= unit.images[-1].index)
-    rejected = [*row["rejected"], {"seed": row["recipe"]["seed"], "reason": DUPLICATE}]
-    worker.make_again(unit, row["index"], rejected)
-    (folder.directory / row["file_name"]).unlink(missing_ok=True)

@@ -58,12 +58,12 @@ def build_form() -> Form:
     seed = gr.Number(DEFAULTS["seed"], label="Seed of the first image", elem_id="seed")
     randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
     with gr.Row():
-        num_images = _slider("num_images", "Images", 1, MAX_NUM_IMAGES, 1)
-        num_inference_steps = _slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1)
+        num_images = slider("num_images", "Images", 1, MAX_NUM_IMAGES, 1)
+        num_inference_steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1)
     with gr.Row():
-        guidance_scale = _slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1)
-        guidance_stop = _slider("guidance_stop", "Guidance ends at", 0, 1, 0.05)
-    adapter_weight = _slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
+        guidance_scale = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1)
+        guidance_stop = slider("guidance_stop", "Guidance ends at", 0, 1, 0.05)
+    adapter_weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
     return Form(
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -77,11 +77,21 @@ def build_form() -> Form:
     )
 
 
-def _slider(name: str, label: str, minimum: float, maximum: float, step: float) -> gr.Slider:
-    slider = gr.Slider(
-        minimum, maximum, DEFAULTS[name], step=step, label=label, min_width=130, buttons=[], elem_id=name
+def slider(name: str, label: str, minimum: float, maximum: float, step: float, elem_id: str | None = None) -> gr.Slider:
+    """A slider for one value of a request, which stands on its default.
+
+    Args:
+        name: of the value.
+        label: what users read.
+        minimum: lowest value.
+        maximum: highest value.
+        step: between two values.
+        elem_id: where the value has more than one slider on the page.
+    """
+    widget = gr.Slider(
+        minimum, maximum, DEFAULTS[name], step=step, label=label, min_width=130, buttons=[], elem_id=elem_id or name
     )
     # The request checks what was sent, and its messages name the value and the range. Set on the widget, as gradio
     # would write a stub file beside a subclass.
-    slider.preprocess = lambda payload: payload
-    return slider
+    widget.preprocess = lambda payload: payload
+    return widget

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -20,18 +21,27 @@ from cxr.ui.view import JobView, gallery_items, grid_shape
 
 RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough to be copied by hand
 ERROR_DURATION_S = 20
+MAX_MESSAGE_CHARACTERS = 600
 FAILED = "That did not work"
 BUSY = "Its queue is full and nothing was started. Nothing you typed is lost; try again in a minute."
 CRASHED = "Something went wrong inside the program; its log holds the details. Nothing you typed is lost."
 
 
 @contextlib.contextmanager
-def errors_for_users() -> Iterator[None]:
-    """Turn errors that were written for users into gradio's; leave faults of the program with their trace."""
+def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
+    """Turn errors that were written for users into gradio's; leave faults of the program with their trace.
+
+    Args:
+        on_page: the page takes a message for HTML, and it may repeat what stands in a file of somebody else's.
+    """
     try:
         yield
     except CxrError as error:
-        raise gr.Error(str(error), ERROR_DURATION_S, title=FAILED, print_exception=False) from error
+        message = str(error)
+        if len(message) > MAX_MESSAGE_CHARACTERS:  # it repeats what was given
+            message = message[:MAX_MESSAGE_CHARACTERS] + " …"
+        message = escape(message, quote=False) if on_page else message
+        raise gr.Error(message, ERROR_DURATION_S, title=FAILED, print_exception=False) from error
 
 
 class Handlers:
@@ -193,7 +203,7 @@ class Handlers:
             Lossless grey PNGs with their seed as caption; the path of a ZIP with the same files, metadata.jsonl and
             manifest.json; a dictionary of facts: seeds, seconds, model, adapter, failures, notes.
         """
-        with errors_for_users():
+        with errors_for_users(on_page=False):
             request = GenerationRequest(
                 prompt=prompt,
                 negative_prompt=negative_prompt,

@@ -141,9 +141,13 @@ def run_job(
     yield replace(state, stage=stage, progress=None, archive=archive, receipts=_read_receipts(state))
 
 
-def new_run_folder() -> Path:
-    """Make the folder of one job; it lies where gradio deletes old files by itself."""
-    root = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio") / "runs"
+def new_run_folder(kind: str = "runs") -> Path:
+    """Make the folder of one job; it lies where gradio deletes old files by itself, if they have been on the page.
+
+    Args:
+        kind: name of the folder that holds those of all jobs of this kind.
+    """
+    root = temp_root() / kind
     folder = root / secrets.token_hex(16)
     try:
         folder.mkdir(parents=True)
@@ -154,6 +158,11 @@ def new_run_folder() -> Path:
             with contextlib.suppress(OSError):
                 old.rmdir()  # removes empty folders only: those whose files have been deleted by age
     return folder
+
+
+def temp_root() -> Path:
+    """The folder of everything that is kept for a while only."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
 
 
 def _make_images(state: JobState, choice: ModelChoice, folder: Path) -> Generator[JobState, None, None]:

@@ -16,11 +16,13 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cxr.errors import CxrError
 from cxr.ui.jobs import ModelChoice, load_model_for
+from cxr.ui.limits import MAX_QUEUE, Limits, default_dataset_images
 
 DEFAULT_PORT = 7860
 TEMP_PREFIX = "cxr-studio-"
@@ -30,13 +32,14 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where the page is served, to whom, and which model answers."""
+    """Where the page is served, to whom, which model answers, and what it may be asked for."""
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     share: bool = False
     auth: tuple[str, str] | None = field(default=None, repr=False)
     choice: ModelChoice = field(default_factory=ModelChoice)
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def is_public(self) -> bool:
@@ -75,8 +78,24 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
         help="LoRA: a name in lora_weights/, local:PATH, “none”, or “default” for the model's own (default: "
         "CXR_ADAPTER, else default)",
     )
+    parser.add_argument(
+        "--max-dataset-images",
+        type=_count,
+        # argparse checks a default that is text as if it had been given.
+        default=os.environ.get("CXR_MAX_DATASET_IMAGES") or default_dataset_images(),
+        metavar="N",
+        help="images of one data set; 0 leaves data sets out (default: CXR_MAX_DATASET_IMAGES, else %(default)s)",
+    )
+    parser.add_argument(
+        "--max-queue",
+        type=partial(_count, low=1),
+        default=os.environ.get("CXR_MAX_QUEUE") or MAX_QUEUE,
+        metavar="N",
+        help="requests that may wait for the model (default: CXR_MAX_QUEUE, else %(default)s)",
+    )
     given = parser.parse_args(arguments)
-    return ServerSettings(given.host, given.port, given.share, given.auth, ModelChoice(given.model, given.adapter))
+    choice, limits = ModelChoice(given.model, given.adapter), Limits(given.max_dataset_images, given.max_queue)
+    return ServerSettings(given.host, given.port, given.share, given.auth, choice, limits)
 
 
 def prepare_environment() -> None:
@@ -124,7 +143,7 @@ def launch_options(settings: ServerSettings) -> dict[str, Any]:
         "strict_cors": True,
         "ssr_mode": False,
         "mcp_server": False,
-        "max_file_size": "1mb",  # the page takes no files; the upload route is open all the same
+        "max_file_size": "1mb",  # the page takes plans only; the upload route is open for more
         "state_session_capacity": 500,
     }
 
@@ -158,6 +177,12 @@ def _warm_up(choice: ModelChoice) -> None:
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; use a whole number from 1 to 65535")
+    return int(text)
+
+
+def _count(text: str, low: int = 0) -> int:
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:9]) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; use a whole number from {low} to 1,000,000")
     return int(text)
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
 from cxr.ui import status
+from cxr.ui.dataset_handlers import DatasetHandlers
+from cxr.ui.dataset_layout import build_dataset_tab
+from cxr.ui.events import AT_ONCE, MODEL_JOBS, PRIVATE
 from cxr.ui.examples import Example, find_examples
 from cxr.ui.form import Form, build_form
 from cxr.ui.handlers import Handlers
 from cxr.ui.jobs import ModelChoice
+from cxr.ui.limits import Limits
 from cxr.ui.theme import SHOW_FORM, SHOW_RESULTS
 
-MAX_QUEUE = 32  # requests that may wait; more are told that the model is busy
 CACHE_CHECK_S, CACHE_LIFETIME_S = 600, 3600
-MODEL_JOBS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,12 @@ class Results:
     facts: gr.JSON
 
 
-def build_page(choice: ModelChoice) -> gr.Blocks:
-    """Build the page and its one public endpoint, ``/generate``; no model is loaded yet.
+def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # noqa: B008  it is frozen
+    """Build the page and its public endpoints, ``/generate`` and ``/dataset``; no model is loaded yet.
 
     Args:
         choice: which model and LoRA will answer.
+        limits: what visitors may ask of it.
     """
     examples = find_examples()
     handlers = Handlers(choice, examples)
@@ -46,27 +46,38 @@ def build_page(choice: ModelChoice) -> gr.Blocks:
     ) as page:
         gr.HTML(status.HEADER)
         model_line = gr.HTML(status.describe_model(choice), elem_id="model-line")
-        with gr.Row(elem_id="workspace"):
-            with gr.Column(scale=5, min_width=300, elem_id="form"):
-                form = build_form()
-                generate_button = gr.Button("Generate", variant="primary", elem_id="generate")
-            with gr.Column(scale=8, min_width=300, elem_id="stage"):
-                results = _build_results()
-        _build_examples(examples, handlers, form)
+        if limits.dataset_images:
+            with gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Images"):
+                    _build_images_tab(handlers, examples, model_line)
+                with gr.Tab("Data set"):
+                    build_dataset_tab(DatasetHandlers(choice, limits.dataset_images), page)
+        else:
+            _build_images_tab(handlers, examples, model_line)
         gr.HTML(status.FOOTER)
-        _connect(handlers, form, results, model_line, generate_button)
         page.load(
             handlers.describe_model,
             outputs=model_line,
             concurrency_limit=None,
             **PRIVATE,
         )
-    page.queue(max_size=MAX_QUEUE)
+    page.queue(max_size=limits.queue)
     return page
 
 
+def _build_images_tab(handlers: Handlers, examples: tuple[Example, ...], model_line: gr.HTML) -> None:
+    with gr.Row(elem_id="workspace", elem_classes="workspace"):
+        with gr.Column(scale=5, min_width=300, elem_id="form"):
+            form = build_form()
+            generate_button = gr.Button("Generate", variant="primary", elem_id="generate")
+        with gr.Column(scale=8, min_width=300, elem_id="stage"):
+            results = _build_results()
+    _build_examples(examples, handlers, form)
+    _connect(handlers, form, results, model_line, generate_button)
+
+
 def _build_results() -> Results:
-    with gr.Row(elem_id="status-row"):
+    with gr.Row(elem_classes="status-row"):
         panel = gr.HTML(status.IDLE, elem_id="status", scale=1)
         # Beside the progress, so that it is in sight on a phone too.
         stop_button = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", scale=0, min_width=76)

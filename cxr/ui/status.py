@@ -61,10 +61,10 @@ def describe_state(state: JobState) -> str:
     if state.stage == "loading":
         return panel("Loading the model…", "a few seconds", tone="busy")
     if state.stage == "finished":
-        title = f"{_images(count)} ready" + (f", {len(failed)} failed" if failed else "")
+        title = f"{images(count)} ready" + (f", {len(failed)} failed" if failed else "")
         return panel(title, f"{state.elapsed_s:.1f} s", 1.0, "bad" if failed else "good", notes)
     if state.stage == "stopped":
-        kept = f"{_images(count)} kept" if count else "no image was finished"
+        kept = f"{images(count)} kept" if count else "no image was finished"
         return panel(f"Stopped: {kept}", "", state.num_settled / state.request.num_images, "quiet", notes)
     return _describe_running(state, notes)
 
@@ -91,18 +91,22 @@ def _describe_running(state: JobState, notes: Sequence[str]) -> str:
         return panel(f"Image {done}/{request.num_images} is done", "", done / request.num_images, "busy", notes)
     image = f"Image {progress.image_index + 1}/{progress.num_images}"
     title = f"{image} · step {progress.step}/{progress.num_inference_steps}"
-    detail = "" if progress.remaining_s is None else f"{_seconds(progress.remaining_s)} left"
+    detail = "" if progress.remaining_s is None else f"{seconds(progress.remaining_s)} left"
     return panel(title, detail, progress.fraction, "busy", notes)
 
 
-def _images(count: int) -> str:
-    return f"{count} image" if count == 1 else f"{count} images"
+def images(count: int) -> str:
+    """A number of images, in words."""
+    return f"{count:,} image" if count == 1 else f"{count:,} images"
 
 
-def _seconds(seconds: float) -> str:
-    if seconds >= 90:
-        return f"{round(seconds / 60)} min"
-    return f"{max(1, round(seconds))} s"
+def seconds(duration: float) -> str:
+    """A duration, as exactly as one wants to know it."""
+    if duration >= 90 * 60:
+        return f"{duration / 3600:.1f} h"
+    if duration >= 90:
+        return f"{round(duration / 60)} min"
+    return f"{max(1, round(duration))} s"
 
 
 def _short(model: str) -> str:

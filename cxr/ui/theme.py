@@ -12,10 +12,11 @@ CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 HEAD = '<meta name="color-scheme" content="dark"><meta name="theme-color" content="#0a0d11">'
 # On a phone, form and results are not in sight together: go to where something has just happened.
 SHOW_FORM = "() => document.getElementById('form').scrollIntoView({behavior: 'smooth', block: 'start'})"
-SHOW_RESULTS = (
-    "() => { const stage = document.getElementById('stage');"
-    " if (innerWidth < 760) stage.scrollIntoView({behavior: 'smooth', block: 'start'}); }"
+SHOW_STAGE = (
+    "() => {{ const stage = document.getElementById('{}');"
+    " if (innerWidth < 760) stage.scrollIntoView({{behavior: 'smooth', block: 'start'}}); }}"
 )
+SHOW_RESULTS, SHOW_DATASET = SHOW_STAGE.format("stage"), SHOW_STAGE.format("dataset-stage")
 
 BACKGROUND, PANEL, FIELD, LINE = "#0a0d11", "#11161c", "#171e26", "#26303b"
 TEXT, MUTED = "#e3e9f0", "#93a1b1"
@@ -72,6 +73,11 @@ def build_theme() -> Any:
         button_cancel_background_fill_hover_dark="#45201f",
         button_cancel_text_color_dark="#ffb3a8",
         button_cancel_border_color_dark="#6b2f2c",
+        table_even_background_fill_dark=PANEL,
+        table_odd_background_fill_dark=FIELD,
+        table_row_focus_dark="#12302f",
+        table_border_color_dark=LINE,
+        table_text_color_dark=TEXT,
         link_text_color_dark=ACCENT_BRIGHT,
         link_text_color_hover_dark=TEXT,
     )

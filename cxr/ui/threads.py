@@ -53,5 +53,16 @@ def watch_client() -> Callable[[], bool]:
     return has_left
 
 
+def watch_queue(concurrency_id: str) -> Callable[[], bool]:
+    """Make a function that tells whether other events wait for what the current event holds."""
+    queues = getattr(getattr(LocalContext.blocks.get(None), "_queue", None), "event_queue_per_concurrency_id", {})
+
+    def is_waited_for() -> bool:
+        # Private attributes again. Without them a job does not give way, which is all that is lost.
+        return bool(getattr(queues.get(concurrency_id), "queue", ()))
+
+    return is_waited_for
+
+
 def _next_or_none(items: Generator[Item, None, None]) -> Item | None:
     return next(items, None)

@@ -1,0 +1,136 @@
+"""Files of plans, YAML or CSV -> plans."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cxr.dataset.plan import PARTS, SPLIT, Plan, build_plan, check_total, finish_plan
+from cxr.errors import RequestError
+from cxr.jobs import MAX_TOTAL_IMAGES, parse_number, read_jobs
+from cxr.vocabulary import labels_of
+
+
+def read_plan(path: Path, most: int = MAX_TOTAL_IMAGES) -> Plan:
+    """Read a plan.
+
+    Args:
+        path: ``.yaml`` or ``.yml`` with the parts of `PARTS`, or a ``.csv`` with a column ``prompt`` (as
+            ``python -m cxr generate --prompts`` takes it) or with the columns of a cohort.
+        most: images that it may ask for.
+    Raises:
+        RequestError: the file cannot be read, or something in it is not allowed.
+    """
+    given = read_parts(path)
+    return _read_prompts(path, most) if given is None else build_plan(given, path.stem, most)
+
+
+def read_parts(path: Path) -> Mapping[str, Any] | None:
+    """What the file of a plan holds, for `build_plan`; None for a CSV of prompts, which has no parts.
+
+    Raises:
+        RequestError: the file cannot be read, or is no plan.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _read_csv(path)
+    if suffix not in {".yaml", ".yml"}:
+        raise RequestError(f"{path.name} is no plan; use a .yaml, .yml or .csv file")
+    given = _load_yaml(path)
+    unknown = [str(name) for name in given if name not in PARTS]
+    if unknown:
+        raise RequestError(f"{path.name} has {', '.join(unknown)}; a plan holds {', '.join(PARTS)}")
+    return given
+
+
+def _read_prompts(path: Path, most: int) -> Plan:
+    jobs, _ = read_jobs(path, {"seed": 0})
+    check_total(sum(job.request.num_images for job in jobs), most)
+    rows = [job.part(k, k + 1).request for job in jobs for k in range(job.request.num_images)]
+    return finish_plan(path.stem, [(request, labels_of(request.prompt), False) for request in rows], SPLIT, 0, {})
+
+
+def _read_csv(path: Path) -> Mapping[str, Any] | None:
+    header = _header(path)
+    if "prompt" in header:
+        return None
+    if "findings" not in header:
+        raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            entries = [read_cells(row) for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{path.name} is not UTF-8 CSV; save it as “CSV UTF-8”") from error
+    return {"cohort": entries}
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [name.strip().lower() for name in next(csv.reader(file), [])]
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{path.name} is not UTF-8 CSV; save it as “CSV UTF-8”") from error
+
+
+def read_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of a table as an entry of a cohort; lists and shares stand in cells as in YAML, {F: 50, M: 50}.
+
+    Raises:
+        RequestError: a cell that begins like a list or shares is neither.
+    """
+    entry: dict[str, Any] = {
+        name.strip().lower(): value.strip()
+        for name, value in row.items()
+        if name and isinstance(value, str) and value.strip()
+    }
+    if "count" in entry:
+        entry["count"] = _count(entry["count"])
+    return {
+        name: _parse_yaml(value, f"the cell {value}") if str(value)[:1] in "[{" else value
+        for name, value in entry.items()
+    }
+
+
+def _count(text: str) -> int | str:
+    try:
+        value = parse_number(text)
+    except ValueError:
+        return text  # the entry's own check says what is wrong with it
+    return value if isinstance(value, int) else text
+
+
+def _load_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path.name} is not UTF-8 text; save it as UTF-8") from error
+    given = _parse_yaml(text, path.name)
+    if not isinstance(given, Mapping):
+        raise RequestError(f"{path.name} holds no table; a plan holds {', '.join(PARTS)}")
+    return given
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, by which a few lines can stand for billions."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise RequestError("a plan has no aliases (*name); write that part out")
+        return super().compose_node(parent, index)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _PlainLoader)  # noqa: S506  it is a SafeLoader
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        # ValueError: what looks like a date or a number and is none.
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(f"{where} is not YAML: {reason}") from error
