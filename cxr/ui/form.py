@@ -62,7 +62,7 @@ def build_form() -> Form:
         num_inference_steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1)
     with gr.Row():
         guidance_scale = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1)
-        guidance_stop = slider("guidance_stop", "Guidance ends at", 0, 1, 0.05)
+        guidance_stop = slider("guidance_stop", "Guided", 0, 1, 0.05)
     adapter_weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
     return Form(
         prompt=prompt,
