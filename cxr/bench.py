@@ -124,6 +124,7 @@ def format_bench(result: BenchResult) -> str:
     """The result as a few lines of text for a terminal."""
     defaults = GenerationRequest(BENCH_PROMPT)
     settings = f"UniPC, {defaults.num_inference_steps} steps, guidance {defaults.guidance_scale:g}"
+    settings += f" in the first {defaults.guidance_stop:.0%}"
     device = f"{result.threads} CPU threads" if result.device == "cpu" else result.device
     rows = [
         (f"default settings ({settings}, {result.weight_dtype})", f"{result.product_s:.2f} s"),

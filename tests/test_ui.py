@@ -28,6 +28,7 @@ from cxr.schema import (
 )
 from cxr.ui import jobs, status
 from cxr.ui.examples import find_examples
+from cxr.ui.form import Form
 from cxr.ui.handlers import Handlers
 from cxr.ui.jobs import Job, JobState, ModelChoice, run_job
 from cxr.ui.layout import build_page
@@ -305,6 +306,11 @@ def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> No
     values = Handlers(choice, examples).fill_from_example(gr.SelectData(None, {"index": 0, "value": None}))
     assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6)
     assert find_examples(tmp_path / "missing") == ()
+
+
+def test_the_form_has_the_order_of_the_request() -> None:
+    names = [field.name for field in dataclasses.fields(Form) if field.name != "randomise"]
+    assert [*names, "bit_depth"] == [field.name for field in dataclasses.fields(GenerationRequest)]  # the page has 8 bits
 
 
 def test_page_has_two_public_endpoints_and_one_model_job_at_a_time(choice: ModelChoice) -> None:

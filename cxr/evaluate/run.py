@@ -77,7 +77,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
     }
     if len(sets.generated) < distances.EXPLORATORY or len(sets.reference) < distances.EXPLORATORY:
         parts.notes.insert(0, f"Exploratory: fewer than {distances.EXPLORATORY:,} images of each kind.")
-    report["goals"] = check_goals(to_plain(report))
+    report["goals"] = to_plain(check_goals(to_plain(report)))
     report["notes"] = parts.notes
     pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
     if copies is not None and sets.training is not None:

@@ -72,30 +72,23 @@ class Handlers:
         negative_prompt: str,
         seed: int,
         randomise: bool,
-        num_inference_steps: int,
-        num_images: int,
-        guidance_scale: float,
-        adapter_weight: float,
-        guidance_stop: float,
+        *settings: Any,
     ) -> tuple[Any, ...]:
         """Check what was typed and get the page ready; a mistake is said before anything on the page changes.
 
+        Args:
+            prompt: of the request, as the next two.
+            negative_prompt: may be empty.
+            seed: of the first image.
+            randomise: take another seed instead.
+            settings: the request's other values, in the order of its fields, which is that of the form.
         Returns:
             Values for (job, seed, status, gallery, ZIP button, facts, generate button, stop button, receipt).
         """
         if randomise:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
         with errors_for_users():
-            request = GenerationRequest(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                seed=seed,
-                num_inference_steps=num_inference_steps,
-                num_images=num_images,
-                guidance_scale=guidance_scale,
-                adapter_weight=adapter_weight,
-                guidance_stop=guidance_stop,
-            )
+            request = GenerationRequest(prompt, negative_prompt, seed, *settings)
         waiting = status.panel("Waiting for the model…", tone="busy")
         columns, rows = grid_shape(request.num_images)
         gallery = gr.Gallery(value=None, columns=columns, rows=rows, selected_index=None)

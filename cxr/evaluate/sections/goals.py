@@ -25,7 +25,8 @@ def check_goals(report: Mapping[str, Any]) -> list[Row]:
         report: plain values, as `cxr.evaluate.pages.write.to_plain` gives them; parts that are None have no goals.
     Returns:
         For each goal that its parts allow: name, value, limit, at_least (whether the limit is a least or a most), met,
-        missed_by (0 if met) and note. Value, limit, met and missed_by are None where nothing can be said.
+        missed_by (0 if met) and note. Where nothing can be said, value
+        or limit is NaN, and met and missed_by are None.
     """
     rows: list[Row] = []
     if report.get("fidelity"):
@@ -86,17 +87,13 @@ def _row(name: str, value: float, limit: float | None, *, at_least: bool = True,
     known = math.isfinite(short)
     return {
         "name": name,
-        "value": _plain(value),
-        "limit": _plain(limit),
+        "value": value,
+        "limit": limit,
         "at_least": at_least,
         "met": short <= 0 if known else None,
         "missed_by": max(short, 0.0) if known else None,
         "note": note,
     }
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _value(metrics: Mapping[str, Any], name: str) -> float:
