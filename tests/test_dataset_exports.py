@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shutil
 import socket
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -240,6 +242,17 @@ def test_gdcm_reads_the_same_pixels(data_16: Path) -> None:
         assert image.GetPixelFormat().GetBitsStored() == 12
         buffer = image.GetBuffer().encode("utf-8", errors="surrogateescape")
         assert np.array_equal(np.frombuffer(buffer, "<u2").reshape(6, 5), pixels_of(index, 16) // 16)
+
+
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs Debian's dicom3tools")
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_dciodvfy_finds_no_error(data_16: Path, bits: int) -> None:
+    for path in export(data_16, "dicom", bits=bits).rglob("*.dcm"):
+        run = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        errors = [line for line in (run.stdout + run.stderr).splitlines() if line.startswith("Error")]
+        # Debian 12's version of 2022 does not know Synthetic Data yet.
+        assert [line for line in errors if "(0x0008,0x001c)" not in line] == []
+        assert "SCImage" in run.stdout + run.stderr  # it has looked at the right kind of object
 
 
 def test_row_that_promises_other_bits_than_the_png_has_is_refused(data: Path) -> None:
