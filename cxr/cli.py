@@ -202,7 +202,10 @@ def _add_bench(commands: Any) -> None:
     parser = commands.add_parser("bench", help="measure the speed on this machine", description=text)
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="timed images of each kind (default 3)")
     parser.add_argument(
-        "--dataset", type=int, metavar="N", help="instead make data sets of N images, by one process and by two"
+        "--dataset", type=int, metavar="N", help="instead make a data set of N images with each number of processes"
+    )
+    parser.add_argument(
+        "--processes", type=int, nargs="+", default=[1, 2], metavar="N", help="with --dataset (default: 1 2)"
     )
     parser.add_argument(
         "--steps", type=int, default=DEFAULTS["num_inference_steps"], metavar="N", help="with --dataset"
@@ -285,8 +288,10 @@ def _bench_dataset(arguments: argparse.Namespace) -> int:
 
     if arguments.dataset < 1:
         raise RequestError(f"--dataset is {arguments.dataset}; use 1 or more images")
+    if min(arguments.processes) < 1:
+        raise RequestError(f"--processes is {min(arguments.processes)}; use 1 or more")
     GenerationRequest("any", num_inference_steps=arguments.steps)  # a wrong number is told before minutes are spent
-    for count in (1, 2):
+    for count in arguments.processes:
         result = bench_dataset(arguments.dataset, arguments.steps, count, arguments.model, arguments.adapter)
         sys.stdout.write(format_dataset_bench(result) + "\n")
         sys.stdout.flush()

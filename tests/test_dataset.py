@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from cxr.cli import main
+from cxr.dataset.bench import bench_dataset, format_dataset_bench
 from cxr.dataset import run, worker
 from cxr.dataset.finish import finish
 from cxr.dataset.gate import Gate
@@ -29,7 +30,7 @@ from cxr.dataset.run import Options, iterate_dataset, run_dataset
 from cxr.dataset.units import claim
 from cxr.dataset.worker import seed_of
 from cxr.dataset.writer import Writer
-from cxr.errors import OutputError
+from cxr.errors import GenerationError, OutputError
 from cxr.generate import generate_each
 from cxr.models import LoadedModel, load_model
 from cxr.schema import FailedImage, GeneratedImage
@@ -411,3 +412,18 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], ti
     assert "--output is missing" in capsys.readouterr().err
     assert main([*arguments, "--output", str(tmp_path / "set"), "--threads", "0"]) == 2
     assert "--threads is 0" in capsys.readouterr().err
+
+
+def test_a_bench_watches_a_data_set_being_made(tiny_model_dir: Path) -> None:
+    result = bench_dataset(60, 1, 1, str(tiny_model_dir), "none")
+    assert (result.processes, result.num_images) == (1, 60)
+    assert result.images_per_second > 0
+    assert 0 <= result.stall < 1
+    assert 50 < result.first_rss_mb <= result.last_rss_mb * 1.5
+    assert "1 process, 60 images: " in format_dataset_bench(result)
+
+
+@pytest.mark.slow
+def test_a_bench_of_a_model_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(GenerationError, match=r"was not made: .*nowhere"):
+        bench_dataset(1, 1, 1, str(tmp_path / "nowhere"), "none")

@@ -15,7 +15,7 @@ from cxr.dataset.job import WORK_NAME
 from cxr.dataset.progress import FILE_NAME
 from cxr.errors import GenerationError
 
-POLL_S = 0.5
+POLL_S = 0.1
 SETTLED = 0.1  # share of the images after which memory is looked at: caches are full by then
 STALL = re.compile(r"of which ([\d.]+)% waiting")
 
@@ -53,7 +53,7 @@ def bench_dataset(
         model: as ``load_model`` takes it.
         adapter: as ``load_model`` takes it.
     Raises:
-        GenerationError: the job failed.
+        GenerationError: the job failed, or was over before it could be watched.
     """
     with tempfile.TemporaryDirectory() as name:
         plan, folder = Path(name) / "plan.yaml", Path(name) / "set"
@@ -68,8 +68,10 @@ def bench_dataset(
             log.seek(0)
             said = log.read()
     stalls = STALL.findall(said)
-    if process.returncode or not samples or not stalls:
-        raise GenerationError(f"the data set of the bench was not made: {said.strip().splitlines()[-1:]}")
+    if process.returncode or not stalls:
+        raise GenerationError(f"the data set of the bench was not made: {(said.strip().splitlines() or ['?'])[-1]}")
+    if not samples:
+        raise GenerationError(f"{num_images} images were made too fast to be timed; ask for more")
     settled = [sample for sample in samples if sample["finished"] >= SETTLED * num_images] or samples
     return DatasetBench(
         processes,
