@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from cxr.cli import main
-from cxr.dataset.bench import bench_dataset, format_dataset_bench
 from cxr.dataset import run, worker
+from cxr.dataset.bench import bench_dataset, format_dataset_bench
 from cxr.dataset.finish import finish
 from cxr.dataset.gate import Gate
 from cxr.dataset.job import JobFolder

@@ -310,7 +310,8 @@ def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> No
 
 def test_the_form_has_the_order_of_the_request() -> None:
     names = [field.name for field in dataclasses.fields(Form) if field.name != "randomise"]
-    assert [*names, "bit_depth"] == [field.name for field in dataclasses.fields(GenerationRequest)]  # the page has 8 bits
+    # The page's images have 8 bits.
+    assert [*names, "bit_depth"] == [field.name for field in dataclasses.fields(GenerationRequest)]
 
 
 def test_page_has_two_public_endpoints_and_one_model_job_at_a_time(choice: ModelChoice) -> None:
