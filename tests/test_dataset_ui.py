@@ -35,7 +35,7 @@ TABLE_OF_12 = [
     dict(zip(KEYS, ("Effusion", "{F: 1, M: 1}", "40-60", "PA", "8"), strict=True)),
     {"Findings": "Mass", "Count": "4"},
 ]
-FORM = (TABLE, TABLE_OF_12, "", "=cmd() <b>", 7, 1, 2.0, 1.0, 8, 0.5, 0.25, 0.25, False)
+FORM = (TABLE, TABLE_OF_12, "", "=cmd() <b>", 7, 1, 2.0, 0.7, 1.0, 8, 0.5, 0.25, 0.25, False)
 PROMPTS = (
     "split: {train: 1, test: 1}\nsettings: {num_inference_steps: 1}\nprompts: ['=cmd()', '@x ../../y', '+1', '-2']\n"
 )
@@ -117,7 +117,7 @@ def test_an_uploaded_cohort_fills_the_table_with_the_same_plan(
         PROMPTS,
         "prompt\nnormal\n",
         "grid: {prompt: normal, seed: [1, 2]}",
-        "cohort: [{findings: Mass}]\nsettings: {guidance_stop: 0.5}",
+        "cohort: [{findings: Mass}]\nsettings: {negative_prompt: mass}",
         "cohort: [{findings: Mass, count: 9}]\nsplit: {test: 1, train: 2}",  # in an order that the fields do not have
         "cohort: [{findings: Mass}]\ntemplates: ['{findings}']",
     ],
@@ -163,8 +163,8 @@ def test_a_wrong_plan_is_one_sentence(text: Any, message: str, handlers: Dataset
         (1, [{"findings": "x" * 100_000}], r"x{500} …"),
         (4, None, "seed is None"),
         (5, 0, "num_inference_steps is 0"),
-        (9, None, "share of the split train is None"),
-        (12, "yes", "gate is 'yes'"),
+        (10, None, "share of the split train is None"),
+        (13, "yes", "gate is 'yes'"),
     ],
 )
 def test_mistakes_are_said_before_anything_changes(

@@ -45,6 +45,7 @@ class DatasetForm:
     seed: gr.Number
     num_inference_steps: gr.Slider
     guidance_scale: gr.Slider
+    guidance_stop: gr.Slider
     adapter_weight: gr.Slider
     bit_depth: gr.Radio
     train: gr.Number
@@ -95,12 +96,13 @@ def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
                 seed = gr.Number(0, label="First seed", min_width=130)
             with gr.Row():
                 steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1, "dataset-steps")
-                guidance = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, "dataset-guidance")
-            with gr.Row():
                 weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05, "dataset-weight")
+            with gr.Row():
+                guidance = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, "dataset-guidance")
+                guided = slider("guidance_stop", "Guided", 0, 1, 0.05, "dataset-guided")
+            with gr.Row(elem_id="dataset-split"):
                 depths = [(f"{depth} bit", depth) for depth in BIT_DEPTHS]
                 bit_depth = gr.Radio(depths, value=DEFAULTS["bit_depth"], label="Grey levels", min_width=130)
-            with gr.Row(elem_id="dataset-split"):
                 train, validation, test = (
                     gr.Number(share, label=split.capitalize(), min_width=80)
                     for split, share in zip(SPLITS, SHARES, strict=True)
@@ -118,7 +120,9 @@ def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
         label="Make images again in which a small network does not see what was asked",
         elem_id="gate",
     )
-    form = DatasetForm(kind, rows, text, name, seed, steps, guidance, weight, bit_depth, train, validation, test, gate)
+    form = DatasetForm(
+        kind, rows, text, name, seed, steps, guidance, guided, weight, bit_depth, train, validation, test, gate
+    )
     kind.change(
         lambda chosen: (gr.Column(visible=chosen == TABLE), gr.Textbox(visible=chosen == TEXT)),
         kind,

@@ -19,7 +19,7 @@ from cxr.jobs import MAX_TOTAL_IMAGES
 from cxr.ui import dataset_status, status
 from cxr.ui.dataset_form import ROWS, SHARES, TABLE, TEXT
 from cxr.ui.dataset_jobs import MAX_ATTEMPTS, DatasetJob, DatasetState, new_job, run_turn
-from cxr.ui.dataset_text import FIELDS, NAME, fields_of_text, plan_of_fields, plan_of_text, text_of_file
+from cxr.ui.dataset_text import FIELDS, NAME, SPLITS, fields_of_text, plan_of_fields, plan_of_text, text_of_file
 from cxr.ui.dataset_time import Pace
 from cxr.ui.events import MODEL_QUEUE
 from cxr.ui.form import DEFAULTS
@@ -47,7 +47,7 @@ class DatasetHandlers:
         """The plan of the form, whose values come in the order of ``DatasetForm``, the gate left out."""
         if kind == TEXT:
             return plan_of_text(text, self.most)
-        return plan_of_fields(rows, name, seed, numbers[:4], numbers[4:], self.most)
+        return plan_of_fields(rows, name, seed, numbers[: len(FIELDS)], numbers[len(FIELDS) :], self.most)
 
     def default_plan(self) -> Plan:
         """The plan that the form holds when the page opens."""
@@ -65,7 +65,7 @@ class DatasetHandlers:
             text = text_of_file(Path(path))
             fields = fields_of_text(text, self.most)
         if fields is None:
-            return TEXT, gr.skip(), text, *(gr.skip(),) * 9
+            return TEXT, gr.skip(), text, *(gr.skip(),) * (2 + len(FIELDS) + len(SPLITS))
         rows, name, seed, settings, shares = fields
         return TABLE, rows, gr.skip(), name, seed, *settings, *shares
 

@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 SUFFIXES = (".yaml", ".yml", ".csv")
 NAME = "dataset"  # of a data set that has no other
 # The settings that the page has fields for.
-FIELDS = ("num_inference_steps", "guidance_scale", "adapter_weight", "bit_depth")
+FIELDS = ("num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")
 
 Rows = list[list[str]]
 
