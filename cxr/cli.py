@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from cxr import __version__
 from cxr.dataset.cli import add_dataset_parsers
+from cxr.dataset.cli_bench import add_dataset_bench_options, run_dataset_bench
 from cxr.dataset.cli_export import add_export_parser
 from cxr.errors import CxrError, RequestError
 from cxr.evaluate.cli import add_evaluate_parsers
@@ -201,15 +202,7 @@ def _add_bench(commands: Any) -> None:
     text = "Time the default settings against the pipeline's own defaults, on the same weights in one run."
     parser = commands.add_parser("bench", help="measure the speed on this machine", description=text)
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="timed images of each kind (default 3)")
-    parser.add_argument(
-        "--dataset", type=int, metavar="N", help="instead make a data set of N images with each number of processes"
-    )
-    parser.add_argument(
-        "--processes", type=int, nargs="+", default=[1, 2], metavar="N", help="with --dataset (default: 1 2)"
-    )
-    parser.add_argument(
-        "--steps", type=int, default=DEFAULTS["num_inference_steps"], metavar="N", help="with --dataset"
-    )
+    add_dataset_bench_options(parser)
     _add_model_options(parser)
     parser.set_defaults(run=_bench)
 
@@ -283,25 +276,10 @@ def _adapters(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_dataset(arguments: argparse.Namespace) -> int:
-    from cxr.dataset.bench import bench_dataset, format_dataset_bench
-
-    if arguments.dataset < 1:
-        raise RequestError(f"--dataset is {arguments.dataset}; use 1 or more images")
-    if min(arguments.processes) < 1:
-        raise RequestError(f"--processes is {min(arguments.processes)}; use 1 or more")
-    GenerationRequest("any", num_inference_steps=arguments.steps)  # a wrong number is told before minutes are spent
-    for count in arguments.processes:
-        result = bench_dataset(arguments.dataset, arguments.steps, count, arguments.model, arguments.adapter)
-        sys.stdout.write(format_dataset_bench(result) + "\n")
-        sys.stdout.flush()
-    return 0
-
-
 def _bench(arguments: argparse.Namespace) -> int:
     check_sources(arguments.model, arguments.adapter)
     if arguments.dataset is not None:
-        return _bench_dataset(arguments)
+        return run_dataset_bench(arguments)
     from cxr.bench import format_bench, run_bench
 
     try:

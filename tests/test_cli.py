@@ -350,6 +350,7 @@ def test_wrong_row_is_told_before_anything_is_made(
         (["generate", "normal"], "the following arguments are required: --output"),
         (["bench", "--dataset", "0"], "--dataset is 0; use 1 or more images"),
         (["bench", "--dataset", "5", "--processes", "2", "0"], "--processes is 0; use 1 or more"),
+        (["bench", "--dataset", "5", "--kills", "6"], "--kills is 6; use 0 to the number of images"),
         (["bench", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
         (["bench", "--runs", "x"], "argument --runs: invalid int value: 'x'"),
     ],

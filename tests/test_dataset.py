@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from cxr.cli import main
-from cxr.dataset import run, worker
+from cxr.dataset import endurance, run, worker
 from cxr.dataset.bench import bench_dataset, format_dataset_bench
 from cxr.dataset.finish import finish
 from cxr.dataset.gate import Gate
@@ -414,6 +414,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], ti
     assert "--threads is 0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_bench_watches_a_data_set_being_made(tiny_model_dir: Path) -> None:
     result = bench_dataset(60, 1, 1, str(tiny_model_dir), "none")
     assert (result.processes, result.num_images) == (1, 60)
@@ -427,3 +428,17 @@ def test_a_bench_watches_a_data_set_being_made(tiny_model_dir: Path) -> None:
 def test_a_bench_of_a_model_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match=r"was not made: .*nowhere"):
         bench_dataset(1, 1, 1, str(tmp_path / "nowhere"), "none")
+
+
+@pytest.mark.slow
+def test_a_bench_with_kills_compares_every_byte(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endurance, "LONGEST_DELAY_S", 0.0)
+    result = endurance.bench_kills(400, 2, 2, 2, str(tiny_model_dir), "none")
+    assert (result.kills, result.different) == (2, ())
+    assert result.num_files > 400
+    assert "every byte is the same" in endurance.format_kill_bench(result)
+
+
+def test_a_bench_with_kills_tells_files_that_differ() -> None:
+    result = endurance.KillBench(2, 400, 3, 405, ("labels.csv",), 10.0, 20.0)
+    assert "killed 3 times; of 405 files 1 are not the same" in endurance.format_kill_bench(result)

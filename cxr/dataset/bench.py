@@ -11,9 +11,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.data import NO_FINDING
 from cxr.dataset.job import WORK_NAME
 from cxr.dataset.progress import FILE_NAME
 from cxr.errors import GenerationError
+from cxr.vocabulary import FINDINGS
 
 POLL_S = 0.1
 SETTLED = 0.1  # share of the images after which memory is looked at: caches are full by then
@@ -56,15 +58,11 @@ def bench_dataset(
         GenerationError: the job failed, or was over before it could be watched.
     """
     with tempfile.TemporaryDirectory() as name:
-        plan, folder = Path(name) / "plan.yaml", Path(name) / "set"
-        cohort = {"findings": "No Finding", "count": num_images}
-        plan.write_text(json.dumps({"cohort": [cohort], "settings": {"num_inference_steps": steps}}), encoding="utf-8")
-        launch = ["-m", "accelerate.commands.launch", "--cpu", f"--num_processes={processes}"] if processes > 1 else []
-        job = ["-m", "cxr", "dataset", str(plan), f"--output={folder}", f"--model={model}", f"--adapter={adapter}"]
-        command = [sys.executable, *launch, *job]
+        plan, folder = write_plan(Path(name), num_images, steps), Path(name) / "set"
         with (Path(name) / "log").open("w+", encoding="utf-8") as log:
+            command = job_command(plan, folder, processes, model, adapter)
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
-            samples = list(_watch(process, folder / WORK_NAME / FILE_NAME))
+            samples = list(_watch(process, folder))
             log.seek(0)
             said = log.read()
     stalls = STALL.findall(said)
@@ -83,6 +81,30 @@ def bench_dataset(
     )
 
 
+def write_plan(folder: Path, num_images: int, steps: int) -> Path:
+    """Write a plan of all findings in equal shares."""
+    cohort = {"findings": dict.fromkeys((*FINDINGS, NO_FINDING), 1), "count": num_images}
+    plan = folder / "plan.yaml"
+    plan.write_text(json.dumps({"cohort": [cohort], "settings": {"num_inference_steps": steps}}), encoding="utf-8")
+    return plan
+
+
+def job_command(plan: Path, folder: Path, processes: int, model: str, adapter: str) -> list[str]:
+    """What makes a data set in new processes; accelerate starts them if they are more than one."""
+    launch = ["-m", "accelerate.commands.launch", "--cpu", f"--num_processes={processes}"] if processes > 1 else []
+    job = ["-m", "cxr", "dataset", str(plan), f"--output={folder}", f"--model={model}", f"--adapter={adapter}"]
+    return [sys.executable, *launch, *job]
+
+
+def read_progress(folder: Path) -> dict[str, float] | None:
+    """What a job in another process says of itself; None before it begins and when it is done."""
+    try:
+        facts: dict[str, float] = json.loads((folder / WORK_NAME / FILE_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return facts
+
+
 def format_dataset_bench(result: DatasetBench) -> str:
     """One line for the terminal."""
     return (
@@ -92,13 +114,10 @@ def format_dataset_bench(result: DatasetBench) -> str:
     )
 
 
-def _watch(process: subprocess.Popen[bytes], path: Path) -> list[dict[str, float]]:
+def _watch(process: subprocess.Popen[bytes], folder: Path) -> list[dict[str, float]]:
     samples: list[dict[str, float]] = []
     while process.poll() is None:
-        try:
-            sample = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            sample = None  # not begun, or done
+        sample = read_progress(folder)
         if sample is not None and (not samples or sample != samples[-1]):
             samples.append(sample)
         time.sleep(POLL_S)
