@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from cxr.errors import ModelError
 
@@ -83,3 +84,11 @@ def _run_once(unet: torch.nn.Module) -> torch.Tensor:
     text = torch.zeros(2, 77, config.cross_attention_dim, dtype=dtype)
     noise_pred: torch.Tensor = unet(latents, 500, encoder_hidden_states=text, return_dict=False)[0]
     return noise_pred
+
+
+def shared_state() -> PartialState:
+    """Accelerate's view of the processes of this run, as ``torchrun`` or ``accelerate launch`` starts them.
+
+    The same object at every call. Without being told, accelerate takes processes without GPUs for unrelated ones.
+    """
+    return PartialState(cpu=not torch.cuda.is_available())

@@ -390,11 +390,12 @@ def test_killed_and_gone_on_with_by_two_processes_it_is_the_same(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "manifest.json").exists()
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     arguments = [*launch, *command(plan_path, folder, tiny_model_dir)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "18 images" in done.stdout
+    assert "in 2 processes" in done.stdout
     assert content(folder) == whole
 
 

@@ -90,8 +90,9 @@ def write_plan(folder: Path, num_images: int, steps: int) -> Path:
 
 
 def job_command(plan: Path, folder: Path, processes: int, model: str, adapter: str) -> list[str]:
-    """What makes a data set in new processes; accelerate starts them if they are more than one."""
-    launch = ["-m", "accelerate.commands.launch", "--cpu", f"--num_processes={processes}"] if processes > 1 else []
+    """What makes a data set in new processes."""
+    # Not accelerate's launcher: on CPUs it starts one process, whatever it is asked for, unless MPI is there.
+    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
     job = ["-m", "cxr", "dataset", str(plan), f"--output={folder}", f"--model={model}", f"--adapter={adapter}"]
     return [sys.executable, *launch, *job]
 

@@ -13,10 +13,11 @@ from cxr.messages import say
 DATASET = """\
 Make a labelled data set from a plan: a cohort table, a list of prompts, or a grid of settings.
 
-Killed at any moment, the same command goes on; at most the image in hand is lost. With accelerate the
-same job runs in many processes, on one machine or many that share a folder, and gives the same bytes:
+Killed at any moment, the same command goes on; at most the image in hand is lost. The same
+job runs in many processes, on one machine or many that share a folder, and gives the same bytes:
 
-  accelerate launch -m cxr dataset plan.yaml --output DIR
+  accelerate launch -m cxr dataset plan.yaml --output DIR              a process for each GPU
+  torchrun --nproc-per-node 8 -m cxr dataset plan.yaml --output DIR    8 processes without a GPU
 """
 EPILOG = """\
 a plan (YAML; `examples/plan.yaml` shows every part):

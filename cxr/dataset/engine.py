@@ -1,4 +1,4 @@
-"""The processes of one job, which accelerate starts and connects; a plain start is a job of one process."""
+"""The processes of one job, which accelerate connects; a plain start is a job of one process."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast
 
+from cxr.devices import shared_state
 from cxr.errors import CxrError
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        self._state = PartialState()
+        self._state = shared_state()
         self.rank, self.count = int(self._state.process_index), int(self._state.num_processes)
 
     def first_does(self, work: Callable[[], T]) -> T | None:
@@ -50,10 +50,17 @@ class Processes:
         return result
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have come here.
+
+        Raises:
+            OtherProcessFailed: one has ended before.
+        """
         if self.count > 1:
-            self._state.wait_for_everyone()
+            try:
+                self._state.wait_for_everyone()
+            except RuntimeError as error:  # torch's for a connection that was closed
+                raise OtherProcessFailed from error
 
 
 class OtherProcessFailed(Exception):  # noqa: N818  it is no error of this process
-    """The first process has met an error and has said so."""
+    """Another process has met an error, and has said so."""

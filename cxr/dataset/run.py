@@ -193,6 +193,8 @@ def _make(plan: Plan, folder: JobFolder, model: LoadedModel, processes: Processe
         if not stop.event.is_set():
             processes.wait()
             code = _say_result(folder, finish(plan, folder, worker, units)) if processes.rank == 0 else 0
+    except OtherProcessFailed:
+        code = FAILED_ELSEWHERE
     finally:
         progress.close()
     took_s = time.monotonic() - began
@@ -202,8 +204,12 @@ def _make(plan: Plan, folder: JobFolder, model: LoadedModel, processes: Processe
         return 128 + stop.number
     if processes.rank == 0:
         share = waited_s / took_s if took_s > 0 else 0.0
-        say(sys.stdout, f"{took_s:.1f} s, of which {share:.1%} waiting for the disk")
+        say(sys.stdout, f"{took_s:.1f} s in {_processes(processes)}, of which {share:.1%} waiting for the disk")
     return code
+
+
+def _processes(processes: Processes) -> str:
+    return "1 process" if processes.count == 1 else f"{processes.count} processes"
 
 
 def _worker(folder: JobFolder, model: LoadedModel, progress: Progress, stop: threading.Event) -> Worker:

@@ -61,9 +61,9 @@ def run_train(arguments: argparse.Namespace) -> int:
     import torch
 
     from cxr.data import read_folders
+    from cxr.devices import shared_state
     from cxr.split import Split, split_by_patient
     from cxr.train import loop
-    from cxr.train.processes import shared_state
     from cxr.train.setup import Setup
 
     torch.set_flush_denormal(True)  # tiny numbers make a CPU many times slower

@@ -9,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import Tensor, nn
 
-
-def shared_state() -> PartialState:
-    """Accelerate's view of the processes of this run; the same object at every call."""
-    return PartialState(cpu=not torch.cuda.is_available())
+from cxr.devices import shared_state
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
