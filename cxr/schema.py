@@ -57,7 +57,7 @@ class GenerationRequest:
     seed: int = 0
     num_inference_steps: int = 8
     num_images: int = 1
-    guidance_scale: float = 2.0
+    guidance_scale: float = 1.5
     adapter_weight: float = 1.0
     guidance_stop: float = 0.7
     bit_depth: int = 8

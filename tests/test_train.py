@@ -26,7 +26,7 @@ from cxr.train.copy_check import check_lora
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 from cxr.train.setup import Setup
-from cxr.vocabulary import labels_of
+from cxr.vocabulary import FINDINGS, labels_of
 
 ROWS = [
     ("No Finding", "54", "M", "PA", "1"),
@@ -255,17 +255,24 @@ def test_latents_are_faded_where_they_are_fine_and_never_in_the_mean() -> None:
 def test_the_lora_learns_from_the_base_and_the_guide(
     trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The base says 1, the LoRA 0, the guide 0.2 where a finding is told: the loss is the squared distance."""
+    """The base says 1, the LoRA 0, the guide 0.2 a finding that is told and 0.3 where sex or age are.
+
+    The loss is the squared distance; several findings together have the weight of one times the root of their number.
+    """
     seen: dict[bool, list[str]] = {}
 
     def predict(draw: base.Draw, captions: list[str], unet: object = None) -> Tensor:
         seen[unet is None] = captions
         return torch.full_like(draw.velocity, float(unet is not None))
 
-    def brighten_findings(guide: object, noisy: Tensor, *levels: Tensor) -> Tensor:
-        return 0.2 * (~levels[-1].isnan().all(dim=1))[:, None, None, None] * torch.ones_like(noisy)
+    def brighten(guide: object, noisy: Tensor, *levels: Tensor) -> Tensor:
+        found = levels[-1][:, [base.ALL_LABELS.index(name) for name in FINDINGS]]
+        person = levels[-1][:, [base.ALL_LABELS.index(name) for name in lora.PERSON]]
+        assert bool(levels[-1][:, base.ALL_LABELS.index(base.VIEW)].isnan().all())
+        grey = 0.2 * found.nan_to_num().clamp(min=0).sum(dim=1) + 0.3 * (~person.isnan()).any(dim=1)
+        return grey[:, None, None, None] * torch.ones_like(noisy)
 
-    monkeypatch.setattr(base, "velocity_shift", brighten_findings)
+    monkeypatch.setattr(base, "velocity_shift", brighten)
     monkeypatch.setattr(lora, "DATA_SHARE", 0.0)
     settings = LoopSettings(steps=1, batch_size=32, learning_rate=1e-3)
     setup = Setup(read_folders(data), [], settings, torch.device("cpu"))
@@ -274,8 +281,10 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     monkeypatch.setattr(task, "_predict", predict)
     loss = float(task.loss(0, 0.0)["loss"])
     asked, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))
-    told = [labels.findings is not None for labels in asked]
-    assert 8 < sum(told) < 32
-    assert loss == pytest.approx(sum((1 + 2 * 0.2 * each) ** 2 for each in told) / 32, rel=1e-5)
+    counts = [len(labels.findings or ()) for labels in asked]
+    assert {0, 1, 2} == set(counts)
+    people = [labels.sex is not None or labels.age is not None for labels in asked]
+    shifts = [2 * 0.2 * count**0.5 + 0.3 * told for count, told in zip(counts, people, strict=True)]
+    assert loss == pytest.approx(sum((1 + shift) ** 2 for shift in shifts) / 32, rel=1e-5)
     assert not any(labels.findings for labels in plain)
     assert [(labels.sex, labels.view) for labels in asked] == [(labels.sex, labels.view) for labels in plain]

@@ -58,10 +58,10 @@ class Settings:
 # One setting moved at a time around one point, which is not the default: what is best is then chosen among all of them.
 AROUND = Settings(guidance_scale=1.5, num_inference_steps=8, adapter_weight=1.0, guidance_stop=1.0)
 GRID = (
-    *(replace(AROUND, guidance_scale=value) for value in (1.0, 1.5, 2.0, 4.0, 7.5)),
-    *(replace(AROUND, num_inference_steps=value) for value in (5, 12, 25)),
-    *(replace(AROUND, adapter_weight=value) for value in (0.0, 0.5, 1.5)),
-    *(replace(AROUND, guidance_scale=2.0, guidance_stop=value) for value in (0.4, 0.7)),
+    *(replace(AROUND, guidance_scale=value) for value in (1.0, 1.5, 2.0, 4.0)),
+    *(replace(AROUND, num_inference_steps=value) for value in (5, 12)),
+    *(replace(AROUND, adapter_weight=value) for value in (0.0, 0.8)),
+    *(replace(AROUND, guidance_stop=value) for value in (0.4, 0.7)),
 )
 
 

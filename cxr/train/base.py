@@ -31,6 +31,7 @@ from cxr.vocabulary import FINDING_PHRASES, labels_of
 
 NUM_VALIDATION = 256
 NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute
+ALL_LABELS, VIEW = (*LABELS, "age"), "PA"  # as the guide has them
 MACHINE_SETTINGS = {"_name_or_path", "local_files_only"}
 
 
@@ -58,7 +59,7 @@ class DiffusionTask:
     """Velocity prediction on latents; the base and the LoRA differ in what they train and how they caption."""
 
     findings = False
-    unguided: tuple[str, ...] = ("PA",)  # learnt without help; exaggerated, AP views turn to haze
+    guided = tuple(name for name in ALL_LABELS if name != VIEW)  # it is learnt without; exaggerated, AP turns to haze
 
     def __init__(
         self, setup: Setup, parts: FrozenParts, guide_path: Path | None = None, guide_weight: float = 0.0
@@ -125,12 +126,15 @@ class DiffusionTask:
 
     def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
         """What the guide adds to the velocity for what the captions say; zeros without a guide."""
+        return self.guide_weight * self._shift_by(draw, captions, self.guided)
+
+    def _shift_by(self, draw: Draw, captions: list[str], guided: Sequence[str]) -> Tensor:
+        """What the guide adds for some of the labels, not weighted."""
         if self.guide is None:
             return torch.zeros_like(draw.velocity)
         labels = torch.from_numpy(scaled_targets([labels_of(text) for text in captions])).to(self.device)
-        labels[:, [(*LABELS, "age").index(name) for name in self.unguided]] = torch.nan
-        shift = velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
-        return self.guide_weight * shift
+        labels[:, [name not in guided for name in ALL_LABELS]] = torch.nan
+        return velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
 
     def _predict(self, draw: Draw, captions: list[str], unet: UNet2DConditionModel | None = None) -> Tensor:
         """The velocity that the UNet (or another one) sees in noisy latents under these prompts, float32."""

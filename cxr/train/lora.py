@@ -22,17 +22,19 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
 from cxr.data import Radiograph
-from cxr.train.base import DiffusionTask, read_parts, use_fast_attention
+from cxr.train.base import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
 from cxr.train.captions import caption
 from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
-from cxr.vocabulary import FINDINGS
+from cxr.vocabulary import FINDINGS, labels_of
 
 RANK = 32
 LORA_ALPHA = 32
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 NORMAL_SHARE = 0.25  # of the training images that show no finding
 SWAPPED_SHARE = 0.5  # of the captions that ask for another image's findings, as sampling does
+PERSON = ("male", "age")
+PERSON_WEIGHT = 1.0  # of the guide for those: the base obeys them already, but a LoRA that is not told forgets some
 DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where they show what is asked
 
 
@@ -43,7 +45,7 @@ class LoraTask(DiffusionTask):
     """
 
     findings = True
-    unguided = ("PA", "male", "age")  # the base obeys them already
+    guided = tuple(name for name in ALL_LABELS if name not in (VIEW, *PERSON))
 
     def __init__(
         self, setup: Setup, *, model_dir: Path, guide_path: Path | None = None, guide_weight: float = 0.0
@@ -85,6 +87,16 @@ class LoraTask(DiffusionTask):
         share = DATA_SHARE * (~swapped).float()[:, None, None, None].to(self.device)
         target = base + share * (draw.velocity - base) + self._shift(draw, captions)
         return {"loss": (self._predict(draw, captions) - target).square().mean()}
+
+    def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
+        """Findings by the guide's weight, sex and age by `PERSON_WEIGHT`.
+
+        Several findings share the weight, by the root of their number: in full, each of them, they break the image.
+        """
+        counts = [max(1, len(labels_of(text).findings or ())) for text in captions]
+        shares = torch.tensor(counts, device=self.device)[:, None, None, None] ** -0.5
+        findings = self.guide_weight * shares * self._shift_by(draw, captions, self.guided)
+        return findings + PERSON_WEIGHT * self._shift_by(draw, captions, PERSON)
 
     def pick(self, generator: torch.Generator, count: int) -> list[int]:
         """A quarter normal; for the rest first a finding, by the square root of its count, then an image with it."""
