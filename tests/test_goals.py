@@ -52,6 +52,20 @@ def test_where_the_judge_cannot_reach_the_limit_its_ceiling_is_the_limit() -> No
     assert "real images" in row["note"]
 
 
+def test_what_is_missed_has_what_is_known_beside_it() -> None:
+    report = full_report()
+    set_figure(report, "male", "C", 0.88)
+    set_figure(report, "male", "PF", 0.8)
+    set_figure(report, "male", "PF_baseline", 0.84)
+    report["copies"]["spaces"][0]["flagged_control"] = {"value": 0.4}
+    rows = goals_of(report)
+    assert rows["PF of the sex"]["note"].endswith("; without the LoRA 0.84")
+    space = report["copies"]["spaces"][0]["name"]
+    assert rows[f"Known copies flagged by “{space}”"]["note"] == "so few flags prove little in this space"
+    set_figure(report, "male", "PF", 0.9)
+    assert "without" not in goals_of(report)["PF of the sex"]["note"]
+
+
 def test_without_a_distance_between_real_images_there_is_no_multiple() -> None:
     report = full_report()
     real = next(row for row in report["distances"][0]["rows"] if row["name"] == "real against real")

@@ -25,8 +25,8 @@ def check_goals(report: Mapping[str, Any]) -> list[Row]:
         report: plain values, as `cxr.evaluate.pages.write.to_plain` gives them; parts that are None have no goals.
     Returns:
         For each goal that its parts allow: name, value, limit, at_least (whether the limit is a least or a most), met,
-        missed_by (0 if met) and note. Where nothing can be said, value
-        or limit is NaN, and met and missed_by are None.
+        missed_by (0 if met) and note: where the limit comes from and, where it is missed, what is known beside it.
+        Where nothing can be said, value or limit is NaN, and met and missed_by are None.
     """
     rows: list[Row] = []
     if report.get("fidelity"):
@@ -45,7 +45,8 @@ def _fidelity(part: Mapping[str, Any]) -> Iterator[Row]:
             ceiling = _value(attributes[name], "C")
             note = "" if ceiling >= AGREEMENT else "the limit is what the judge reaches on real images"
             limit = min(AGREEMENT, ceiling) if math.isfinite(ceiling) else AGREEMENT
-            yield _row(f"PF of the {words}", _value(attributes[name], "PF"), limit, note=note)
+            without = _beside(attributes[name], "PF_baseline", "without the LoRA {:.2f}")
+            yield _row(f"PF of the {words}", _value(attributes[name], "PF"), limit, note=note, missed=without)
     age = (part.get("age") or {"metrics": {}})["metrics"]
     beyond = _value(age, "MAE") - _value(age, "MAE_real")
     yield _row("Age: years of error beyond those on real images", beyond, YEARS_BEYOND, at_least=False)
@@ -68,7 +69,9 @@ def _distances(entry: Mapping[str, Any]) -> Iterator[Row]:
     kd = _value(real, "KD")
     multiple = _value(made, "KD") / kd if kd > 0 else math.nan
     note = "" if kd > 0 else "real against real is not above 0"
-    yield _row(f"KD by {extractor}, times real against real", multiple, KD_MULTIPLE, at_least=False, note=note)
+    without = _beside(rows.get("base without LoRA", {}), "KD", "without the LoRA {:.2f}", kd)
+    name = f"KD by {extractor}, times real against real"
+    yield _row(name, multiple, KD_MULTIPLE, at_least=False, note=note, missed=without)
     coverage = _value(real, "coverage")
     share = _value(made, "coverage") / coverage if coverage > 0 else math.nan
     yield _row(f"Coverage by {extractor}, share of real against real", share, COVERAGE_SHARE)
@@ -78,10 +81,18 @@ def _copies(space: Mapping[str, Any]) -> Iterator[Row]:
     words, real = f"by “{space['name']}”", space["flagged_real"]
     note = "the limit is the upper end for real images of other patients"
     yield _row(f"Flagged as copies {words}", _value(space, "flagged"), real["high"], at_least=False, note=note)
-    yield _row(f"Known copies flagged {words}", _value(space, "flagged_control"), CONTROL)
+    missed = "so few flags prove little in this space"
+    yield _row(f"Known copies flagged {words}", _value(space, "flagged_control"), CONTROL, missed=missed)
 
 
-def _row(name: str, value: float, limit: float | None, *, at_least: bool = True, note: str = "") -> Row:
+def _beside(metrics: Mapping[str, Any], name: str, words: str, unit: float = 1.0) -> str:
+    value = _value(metrics, name) / unit if unit > 0 else math.nan
+    return words.format(value) if math.isfinite(value) else ""
+
+
+def _row(
+    name: str, value: float, limit: float | None, *, at_least: bool = True, note: str = "", missed: str = ""
+) -> Row:
     limit = math.nan if limit is None else limit
     short = limit - value if at_least else value - limit
     known = math.isfinite(short)
@@ -92,7 +103,7 @@ def _row(name: str, value: float, limit: float | None, *, at_least: bool = True,
         "at_least": at_least,
         "met": short <= 0 if known else None,
         "missed_by": max(short, 0.0) if known else None,
-        "note": note,
+        "note": "; ".join(part for part in (note, missed if known and short > 0 else "") if part),
     }
 
 
