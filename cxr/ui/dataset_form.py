@@ -100,9 +100,9 @@ def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
             with gr.Row():
                 guidance = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, "dataset-guidance")
                 guided = slider("guidance_stop", "Guided", 0, 1, 0.05, "dataset-guided")
+            depths = [(f"{depth} bit", depth) for depth in BIT_DEPTHS]
+            bit_depth = gr.Radio(depths, value=DEFAULTS["bit_depth"], label="Grey levels")
             with gr.Row(elem_id="dataset-split"):
-                depths = [(f"{depth} bit", depth) for depth in BIT_DEPTHS]
-                bit_depth = gr.Radio(depths, value=DEFAULTS["bit_depth"], label="Grey levels", min_width=130)
                 train, validation, test = (
                     gr.Number(share, label=split.capitalize(), min_width=80)
                     for split, share in zip(SPLITS, SHARES, strict=True)
