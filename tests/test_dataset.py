@@ -326,6 +326,7 @@ def test_the_gate_makes_again_what_it_does_not_see(
     assert manifest["gate"] == "small"
     assert manifest["pass_rates"]["Effusion"] == round(8 / (8 + manifest["num_rejected"]), 4) < 1
     assert manifest["pass_rates"]["No Finding"] == 1
+    assert set(manifest["pass_rates"]) == {"Effusion", "Pneumonia", "No Finding"}
     assert "passed the gate: Effusion" in capsys.readouterr().out
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cxr.data import NO_FINDING
 from cxr.dataset.card import card_files
 from cxr.dataset.job import FORMAT, WORK_NAME, Beginning
 from cxr.dataset.labels import LABEL_COLUMNS, label_row, texts_of
@@ -76,7 +77,7 @@ def write_dataset(plan: Plan, rows: Rows, directory: Path, beginning: Beginning)
         OutputError: the disk refused a file.
     """
     made = [image for image in plan.images if rows[image.index]["file_name"]]
-    counts = _outcome(plan, rows)
+    counts = _outcome(plan, rows, gated=bool(beginning.gate))
     files: dict[str, bytes] = dict(_metadata(made, rows))
     files[LABELS_NAME] = _labels(made, rows)
     if any(row["rejected"] for row in rows.values()):
@@ -93,18 +94,18 @@ def write_dataset(plan: Plan, rows: Rows, directory: Path, beginning: Beginning)
     return manifest
 
 
-def _outcome(plan: Plan, rows: Rows) -> dict[str, Any]:
+def _outcome(plan: Plan, rows: Rows, *, gated: bool) -> dict[str, Any]:
     """Numbers of images, of seeds that were not taken, and how many passed the gate, by finding."""
     tried: Counter[str] = Counter()
     passed: Counter[str] = Counter()
     for image in plan.images:
         row = rows[image.index]
         refused = sum(entry["reason"].startswith(BY_GATE) for entry in row["rejected"])
-        for name in image.labels.findings or ("No Finding",):
+        # The gate looks at nothing where a prompt says nothing about findings.
+        for name in () if image.labels.findings is None else image.labels.findings or (NO_FINDING,):
             tried[name] += refused + (row["file_name"] is not None)
             passed[name] += row["file_name"] is not None
     num_images = sum(row["file_name"] is not None for row in rows.values())
-    gated = any(entry["reason"].startswith(BY_GATE) for row in rows.values() for entry in row["rejected"])
     return {
         "num_images": num_images,
         "num_failed": len(rows) - num_images,
