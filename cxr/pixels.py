@@ -46,6 +46,20 @@ def to_8_bits(pixels: GreyLevels) -> NDArray[np.uint8]:
     return (pixels / 257).round().astype(np.uint8)  # 65535 = 257 * 255
 
 
+def to_bits(pixels: GreyLevels, bits: int) -> GreyLevels:
+    """The same picture in so many bits.
+
+    Args:
+        pixels: [H, W] uint8 or uint16, of at least as many bits.
+        bits: 8, 12 or 16.
+    Returns:
+        [H, W] uint8 for 8 bits, else uint16 with values below 2 ** bits.
+    """
+    if bits == 8:
+        return to_8_bits(pixels)
+    return (pixels >> (16 - bits)).astype(np.uint16)
+
+
 def from_uint8(pixels: NDArray[np.uint8]) -> Tensor:
     """Turn 8-bit grey pictures into the range that networks see.
 

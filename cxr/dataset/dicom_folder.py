@@ -14,7 +14,7 @@ from cxr.errors import DataError, RequestError
 from cxr.export.atomic import atomic_file
 from cxr.export.dicom import BITS, SyntheticPatient, encode_dicom
 from cxr.export.unchanged import unchanged_content
-from cxr.pixels import to_8_bits
+from cxr.pixels import to_bits
 from cxr.schema import GreyLevels
 
 
@@ -52,11 +52,7 @@ def write_dicom(path: Path, image: FinishedImage, bits: int | None, origin: str 
         DataError: the image is no PNG of the bit depth that its row tells.
     """
     bits = bits or image.recipe.bit_depth
-    pixels = read_pixels(image)
-    if bits == 8:
-        pixels = to_8_bits(pixels)
-    if bits == 12:
-        pixels = (pixels >> 4).astype(np.uint16)  # the upper 12 of 16 bits
+    pixels = to_bits(read_pixels(image), bits)
     data = encode_dicom(pixels, image.recipe, SyntheticPatient(image.patient_id, image.labels, origin), bits)
     with atomic_file(path) as file:
         file.write(data)

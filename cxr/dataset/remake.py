@@ -12,6 +12,7 @@ import torch
 from cxr.errors import DataError
 from cxr.generate import generate
 from cxr.models import LoadedModel, load_model
+from cxr.pixels import to_bits
 from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, GreyLevels, Recipe
 
 # What other threads, libraries or devices may change: last bits, no structure.
@@ -48,12 +49,13 @@ class Remaker:
         self.model, self.adapter = model, adapter
         self._loaded: dict[tuple[str, str, str], LoadedModel] = {}
 
-    def check(self, pixels: GreyLevels, recipe: Recipe) -> Outcome:
+    def check(self, pixels: GreyLevels, recipe: Recipe, bits: int) -> Outcome:
         """Make the image of a recipe and compare.
 
         Args:
             pixels: [H, W] of the image that lies there.
             recipe: its own.
+            bits: of the pixels, 8, 12 or 16; an export may have fewer than the image that it comes from.
         Raises:
             CxrError: the model or the LoRA of the recipe is not here, or it makes no image.
         """
@@ -65,7 +67,8 @@ class Remaker:
         )
         if isinstance(event, FailedImage):
             raise DataError(f"the recipe gives no image here: {event.reason}")
-        return compare(pixels, event.pixels, _changed(recipe, event.recipe))
+        again = event.pixels if recipe.bit_depth < bits else to_bits(event.pixels, bits)
+        return compare(pixels, again, bits, _changed(recipe, event.recipe))
 
     def _load(self, recipe: Recipe) -> LoadedModel:
         adapter = self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
@@ -87,17 +90,18 @@ class Remaker:
         return model
 
 
-def compare(pixels: GreyLevels, again: GreyLevels, changed: tuple[str, ...] = ()) -> Outcome:
+def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str, ...] = ()) -> Outcome:
     """How far two pictures are from each other.
 
     Args:
         pixels: [H, W] uint8 or uint16.
         again: of the same kind.
+        bits: of both.
         changed: for the outcome.
     """
     if pixels.shape != again.shape or pixels.dtype != again.dtype:
         return Outcome(DIFFERENT, math.inf, 0.0, changed)
-    level = 1.0 if pixels.dtype == np.uint8 else 257.0
+    level = (2**bits - 1) / 255
     difference = (pixels.astype(np.float64) - again.astype(np.float64)) / level
     largest, mean_square = float(np.abs(difference).max()), float((difference**2).mean())
     if not largest:

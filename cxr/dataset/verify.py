@@ -35,11 +35,11 @@ def verify_file(path: Path, remaker: Remaker, say: Say) -> int:
         CxrError: the file carries no recipe, or its model is not here.
     """
     if path.suffix.lower() == ".dcm":
-        pixels, recipe = read_dicom(path)
+        pixels, recipe, bits = read_dicom(path)
     else:
         recipe = read_recipe(path)
-        pixels = read_levels(path)
-    outcome = remaker.check(pixels, recipe)
+        pixels, bits = read_levels(path), recipe.bit_depth
+    outcome = remaker.check(pixels, recipe, bits)
     say(f"{path}: {describe(outcome)}")
     return NOT_THE_SAME if outcome.verdict == DIFFERENT else 0
 

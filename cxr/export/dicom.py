@@ -96,11 +96,11 @@ def read_dicom_recipe(dataset: Dataset) -> Recipe:
     return Recipe.from_json(text)
 
 
-def read_dicom(path: Path) -> tuple[GreyLevels, Recipe]:
+def read_dicom(path: Path) -> tuple[GreyLevels, Recipe, int]:
     """Read an object that ``encode_dicom`` made.
 
     Returns:
-        [H, W] uint8 of 8 bits, else uint16 of 16: the 12 bits of a shorter one are spread over the whole range.
+        [H, W] uint8 or uint16 as they are stored, the recipe of the image that they come from, and Bits Stored.
     Raises:
         DataError: the file cannot be read as DICOM, or carries no recipe.
     """
@@ -110,9 +110,7 @@ def read_dicom(path: Path) -> tuple[GreyLevels, Recipe]:
         pixels = dataset.pixel_array
     except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
-    if pixels.dtype == np.uint8:
-        return pixels, recipe
-    return (pixels << (16 - dataset.BitsStored)).astype(np.uint16), recipe
+    return pixels, recipe, int(dataset.BitsStored)
 
 
 def _check(pixels: NDArray[np.unsignedinteger], bits: int) -> None:
