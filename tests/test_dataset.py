@@ -27,7 +27,7 @@ from cxr.dataset.job import JobFolder
 from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.progress import Progress
 from cxr.dataset.run import Options, iterate_dataset, run_dataset
-from cxr.dataset.units import claim
+from cxr.dataset.units import claim, count_rows
 from cxr.dataset.worker import seed_of
 from cxr.dataset.writer import Writer
 from cxr.errors import GenerationError, OutputError
@@ -248,15 +248,29 @@ def test_two_jobs_of_a_program_do_not_share_a_folder(
 
 
 def test_the_time_left_is_told_by_what_this_run_has_made(tmp_path: Path) -> None:
-    progress = Progress(tmp_path, 1, 10)
-    for _ in range(5):
-        progress.add({"file_name": "a.png", "rejected": []}, made=False)
+    progress = Progress(tmp_path, 1, 10, before={"finished": 5, "failed": 0, "rejected": 0})
     assert progress.now().remaining_s is None
     progress.began -= 8
     progress.add({"file_name": "b.png", "rejected": [{}]})
     now = progress.now()
     assert (now.finished, now.rejected) == (6, 1)
     assert now.remaining_s == pytest.approx(32, rel=0.1)
+
+
+def test_each_image_is_counted_once_by_however_many_processes(
+    plan: Plan, options: Options, model: LoadedModel, tmp_path: Path
+) -> None:
+    """A first run makes some; then two processes go through all units, one after the other."""
+    folder = JobFolder(tmp_path / "set")
+    run_until(21, plan, folder.directory, options)
+    units = folder.units(plan)
+    before = count_rows(units)
+    assert 0 < before["finished"] < NUM_IMAGES
+    for rank in (0, 1):
+        progress = Progress(folder.progress, rank, NUM_IMAGES, before=before if rank == 0 else None, quiet=True)
+        worker.Worker(folder.directory, model, None, 1, progress, threading.Event()).run(units)
+        progress.write()
+    assert progress.summed() == {"finished": NUM_IMAGES, "failed": 0, "rejected": 0}
 
 
 # -- images that fail

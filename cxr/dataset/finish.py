@@ -27,7 +27,7 @@ def finish(plan: Plan, folder: JobFolder, worker: Worker, units: Sequence[Unit])
     """
     if worker.stop.is_set():
         return None
-    worker.run(units, count_found=False)  # of a process that was lost
+    worker.run(units)  # of a process that was lost
     if worker.stop.is_set():
         return None
     rows = collect_rows(units, folder.directory)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from cxr.dataset.units import add_counts
 from cxr.export.atomic import atomic_file
 
 EVERY_S = 1.0
@@ -52,30 +53,27 @@ class Progress:
         folder: where each process writes its counts.
         rank: number of this process.
         total: images of the whole data set.
+        before: counts of what an earlier run has left; of one process, or they would be added up more than once.
         quiet: leave the terminal alone.
     """
 
-    def __init__(self, folder: Path, rank: int, total: int, *, quiet: bool = False) -> None:
+    def __init__(
+        self, folder: Path, rank: int, total: int, *, before: Mapping[str, int] | None = None, quiet: bool = False
+    ) -> None:
         self.folder, self.rank, self.total = folder, rank, total
-        self.counts = dict.fromkeys(COUNTS, 0)
-        self._made = 0
+        self.counts = dict.fromkeys(COUNTS, 0) | dict(before or {})
+        self._begun_with = self.counts["finished"] + self.counts["failed"]
         self.began, self._next = time.monotonic(), 0.0
-        self._begun_with: int | None = None
         hidden = True if quiet or rank > 0 else None  # None: hidden where there is no terminal
         self._bar = tqdm(total=total, unit="image", disable=hidden, file=sys.stderr)
 
-    def add(self, row: Mapping[str, Any], *, made: bool = True) -> None:
-        """Count one image that is finished or given up on; written down about every second.
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count one image that this process has made or given up on; written down about every second.
 
-        Args:
-            row: of the image.
-            made: in this run; what was there already says nothing about the speed.
         Raises:
             OutputError: the disk refused it.
         """
-        self._made += made
-        self.counts["finished" if row["file_name"] else "failed"] += 1
-        self.counts["rejected"] += len(row["rejected"])
+        add_counts(self.counts, row)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY_S
             self.write()
@@ -92,7 +90,8 @@ class Progress:
         elapsed_s = time.monotonic() - self.began
         finished, failed = min(self.counts["finished"], self.total), self.counts["failed"]
         left = max(self.total - finished - failed, 0)
-        remaining_s = elapsed_s / self._made * left if self._made else None
+        made = self.counts["finished"] + self.counts["failed"] - self._begun_with
+        remaining_s = elapsed_s / made * left if made else None
         return JobProgress(finished, failed, self.counts["rejected"], self.total, elapsed_s, remaining_s)
 
     def close(self) -> None:
@@ -110,8 +109,6 @@ class Progress:
     def _write_sum(self) -> None:
         counts = self.summed()
         done = counts["finished"] + counts["failed"]
-        if self._begun_with is None:
-            self._begun_with = done
         elapsed_s = time.monotonic() - self.began
         speed = (done - self._begun_with) / elapsed_s if elapsed_s > 0 else 0.0
         facts = counts | {

@@ -6,9 +6,9 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cxr.dataset.gate import GATE_NAME, Gate
 from cxr.dataset.job import Beginning, JobFolder
 from cxr.dataset.plan import Plan
 from cxr.dataset.progress import JobProgress, Progress
+from cxr.dataset.units import count_rows
 from cxr.dataset.worker import Worker
 from cxr.errors import OutputError
 from cxr.messages import say
@@ -67,14 +68,14 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
     processes, folder = Processes(), JobFolder(directory)
     with contextlib.ExitStack() as held, stop_on_signals() as stop:
         try:
-            model = processes.first_does(lambda: _begin(plan, folder, options, held, partial(_load, options)))
+            begun = processes.first_does(lambda: _begin(plan, folder, options, held, partial(_load, options)))
         except OtherProcessFailed:
             return FAILED_ELSEWHERE
         if (manifest := folder.manifest()) is not None:
             if processes.rank == 0:
                 say(sys.stdout, f"{directory} is complete: {manifest['num_images']} images")
             return SOME_FAILED if manifest["num_failed"] else 0
-        return _make(plan, folder, model or _join(folder, options), processes, stop)
+        return _make(plan, folder, begun or _join(folder, options), processes, stop)
 
 
 def iterate_dataset(
@@ -98,10 +99,12 @@ def iterate_dataset(
     """
     folder, options = JobFolder(directory), replace(options, num_threads=torch.get_num_threads())
     with contextlib.ExitStack() as held:
-        if _begin(plan, folder, options, held, lambda dtype: model) is None:
+        begun = _begin(plan, folder, options, held, lambda dtype: model)
+        if begun is None:
             yield _last(0.0, len(plan.images), folder.manifest() or {})
             return
-        progress = held.enter_context(contextlib.closing(Progress(folder.progress, 0, len(plan.images), quiet=True)))
+        progress = Progress(folder.progress, 0, len(plan.images), before=begun.before, quiet=True)
+        held.callback(progress.close)
         worker = _worker(folder, model, progress, stop)
         units = folder.units(plan)
 
@@ -126,17 +129,25 @@ def _last(elapsed_s: float, total: int, manifest: dict[str, Any]) -> JobProgress
     return JobProgress(finished, failed, rejected, total, elapsed_s, 0.0, "finished", manifest)
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """The model of a process, and what an earlier run has left, for the first process to count."""
+
+    model: LoadedModel
+    before: Mapping[str, int] = field(default_factory=dict)
+
+
 def _begin(
     plan: Plan,
     folder: JobFolder,
     options: Options,
     held: contextlib.ExitStack,
     load: Callable[[str | None], LoadedModel],
-) -> LoadedModel | None:
+) -> _Begun | None:
     """What the first process does before the others: lock the folder, choose the number format, fix both.
 
     Returns:
-        What ``load`` gives for the number format that was begun with; None if the data set is finished.
+        The model is what ``load`` gives for the number format that was begun with; None if the data set is finished.
     """
     if (manifest := folder.manifest()) is not None:
         if manifest["plan_sha256"] != plan.sha256:
@@ -148,13 +159,13 @@ def _begin(
     model = load(before.weight_dtype if before else None)
     folder.begin(_beginning(plan, options, model))
     folder.clear_progress()
-    return model
+    return _Begun(model, count_rows(folder.units(plan)))
 
 
-def _join(folder: JobFolder, options: Options) -> LoadedModel:
+def _join(folder: JobFolder, options: Options) -> _Begun:
     beginning = folder.beginning()
     assert beginning is not None, "the first process has begun the job"
-    return _load(options, beginning.weight_dtype)
+    return _Begun(_load(options, beginning.weight_dtype))
 
 
 def _load(options: Options, weight_dtype: str | None) -> LoadedModel:
@@ -181,10 +192,10 @@ def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
     )
 
 
-def _make(plan: Plan, folder: JobFolder, model: LoadedModel, processes: Processes, stop: StopSignal) -> int:
+def _make(plan: Plan, folder: JobFolder, begun: _Begun, processes: Processes, stop: StopSignal) -> int:
     began = time.monotonic()
-    progress = Progress(folder.progress, processes.rank, len(plan.images))
-    worker = _worker(folder, model, progress, stop.event)
+    progress = Progress(folder.progress, processes.rank, len(plan.images), before=begun.before)
+    worker = _worker(folder, begun.model, progress, stop.event)
     units = folder.units(plan)
     start = processes.rank * len(units) // processes.count  # so that processes meet late
     try:

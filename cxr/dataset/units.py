@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,22 @@ def finished_rows(unit: Unit, directory: Path) -> dict[int, dict[str, Any]]:
         if row is not None and _is_there(row, directory):
             rows[int(row["index"])] = row
     return rows
+
+
+def count_rows(units: Sequence[Unit]) -> dict[str, int]:
+    """What the logs tell: images that are finished and failed, and seeds that were rejected. The files are not read."""
+    counts = {"finished": 0, "failed": 0, "rejected": 0}
+    for unit in units:
+        rows = {int(row["index"]): row for row in map(_parse, complete_lines(unit.log)) if row is not None}
+        for row in rows.values():
+            add_counts(counts, row)
+    return counts
+
+
+def add_counts(counts: dict[str, int], row: Mapping[str, Any]) -> None:
+    """Count one image that is finished or given up on."""
+    counts["finished" if row["file_name"] else "failed"] += 1
+    counts["rejected"] += len(row["rejected"])
 
 
 def _is_there(row: dict[str, Any], directory: Path) -> bool:

@@ -76,12 +76,11 @@ class Worker:
         self.directory, self.model, self.gate = directory, model, gate
         self.max_attempts, self.progress, self.stop = max_attempts, progress, stop
 
-    def run(self, units: Sequence[Unit], *, count_found: bool = True) -> float:
+    def run(self, units: Sequence[Unit]) -> float:
         """Make what is missing in those units that no other process is at.
 
         Args:
             units: in the order in which they are gone through.
-            count_found: whether progress is told of what is there already; not if it has been.
         Returns:
             Seconds that the model has waited for the disk.
         Raises:
@@ -93,7 +92,7 @@ class Worker:
                     break
                 held = claims.enter_context(contextlib.ExitStack())
                 if held.enter_context(claim(unit.log)):
-                    self._make(unit, writer, count_found)
+                    self._make(unit, writer)
                 # Only when all of the unit is on disk may another process look at it.
                 writer.give(held.close)
         return writer.waited_s
@@ -104,10 +103,8 @@ class Worker:
         with Writer() as writer:
             self._attempt([_Try(image, rejected)], unit, writer)
 
-    def _make(self, unit: Unit, writer: Writer, count_found: bool) -> None:
+    def _make(self, unit: Unit, writer: Writer) -> None:
         rows = finished_rows(unit, self.directory)
-        for row in rows.values() if count_found else ():
-            self.progress.add(row, made=False)
         self._attempt([_Try(image, []) for image in unit.images if image.index not in rows], unit, writer)
 
     def _attempt(self, tries: list[_Try], unit: Unit, writer: Writer) -> None:
