@@ -247,6 +247,18 @@ def test_two_jobs_of_a_program_do_not_share_a_folder(
     assert len(list(folder.glob("*/*.png"))) < NUM_IMAGES
 
 
+def test_what_a_lost_process_has_left_undone_is_made_at_the_end(
+    whole: dict[str, bytes], plan: Plan, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = worker.Worker.run, iter(range(9))
+    monkeypatch.setattr(
+        worker.Worker, "run", lambda self, units: real(self, units[: 1 if next(calls) == 0 else len(units)])
+    )
+    assert run_dataset(plan, tmp_path / "set", options) == 0
+    assert next(calls) == 2, "its units, then all of them"
+    assert content(tmp_path / "set") == whole
+
+
 def test_the_time_left_is_told_by_what_this_run_has_made(tmp_path: Path) -> None:
     progress = Progress(tmp_path, 1, 10, before={"finished": 5, "failed": 0, "rejected": 0})
     assert progress.now().remaining_s is None

@@ -35,15 +35,25 @@ Row = dict[str, Any]
 Rows = Mapping[int, Row]
 
 
+def find_rows(units: Sequence[Unit], directory: Path) -> dict[int, Row]:
+    """What is finished so far, by index; every file is read for its hash.
+
+    Raises:
+        OutputError: a file cannot be read.
+    """
+    rows: dict[int, Row] = {}
+    for unit in units:
+        rows |= finished_rows(unit, directory)
+    return rows
+
+
 def collect_rows(units: Sequence[Unit], directory: Path) -> dict[int, Row]:
     """What is finished, by index.
 
     Raises:
         OutputError: an image of the plan is neither finished nor given up on.
     """
-    rows: dict[int, Row] = {}
-    for unit in units:
-        rows |= finished_rows(unit, directory)
+    rows = find_rows(units, directory)
     wanted = sum(len(unit.images) for unit in units)
     if len(rows) != wanted:
         raise OutputError(f"{wanted - len(rows)} images are missing in {directory}; the same command continues")
@@ -89,7 +99,8 @@ def write_dataset(plan: Plan, rows: Rows, directory: Path, beginning: Beginning)
     for name, content in files.items():
         _write(directory / name, content)
     manifest = facts | {"format": FORMAT, "notice": SYNTHETIC_NOTICE, "digital_source_type": DIGITAL_SOURCE_TYPE}
-    manifest["files"] = list(_listed(directory))
+    known = {row["file_name"]: row["sha256"] for row in rows.values() if row["file_name"]}
+    manifest["files"] = list(_listed(directory, known))
     _write(directory / MANIFEST_NAME, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
     return manifest
 
@@ -154,11 +165,11 @@ def _rejected(rows: Rows) -> bytes:
     return text.getvalue().encode()
 
 
-def _listed(directory: Path) -> Iterator[dict[str, Any]]:
+def _listed(directory: Path, known: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_file() and name != MANIFEST_NAME and not name.startswith(f"{WORK_NAME}/"):
-            yield {"file_name": name, "sha256": file_sha256(path), "size_bytes": path.stat().st_size}
+            yield {"file_name": name, "sha256": known.get(name) or file_sha256(path), "size_bytes": path.stat().st_size}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cxr.dataset.assemble import DUPLICATE, collect_rows, find_duplicates, write_dataset
+from cxr.dataset.assemble import DUPLICATE, collect_rows, find_duplicates, find_rows, write_dataset
 from cxr.dataset.job import JobFolder
 from cxr.dataset.plan import Plan
 from cxr.dataset.units import Unit
@@ -27,10 +27,12 @@ def finish(plan: Plan, folder: JobFolder, worker: Worker, units: Sequence[Unit])
     """
     if worker.stop.is_set():
         return None
-    worker.run(units)  # of a process that was lost
-    if worker.stop.is_set():
-        return None
-    rows = collect_rows(units, folder.directory)
+    rows = find_rows(units, folder.directory)
+    if len(rows) < len(plan.images):  # a process was lost
+        worker.run(units)
+        if worker.stop.is_set():
+            return None
+        rows = collect_rows(units, folder.directory)
     while again := find_duplicates(rows):
         for index in again:
             _replace(folder, worker, units, rows[index])

@@ -71,42 +71,9 @@ def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
         # The plain button: a field for files changes its height with every file.
         upload = gr.UploadButton("Upload .yaml or .csv", file_types=list(SUFFIXES), size="sm", min_width=150)
     with gr.Column(elem_id="dataset-table") as table:
-        rows = gr.Dataframe(
-            ROWS,
-            headers=[name.capitalize() for name in KEYS],
-            datatype="str",
-            max_height=260,
-            interactive=True,
-            buttons=[],
-            label="Cohort",
-            show_label=False,
-            elem_id="cohort",
-        )
-        # With its headers: whoever edits the table may add columns, and those are refused by name.
-        rows.preprocess = lambda payload: [
-            dict(zip(payload.headers or KEYS, row, strict=False)) for row in payload.data
-        ]
-        with gr.Row(elem_id="cohort-row"):
-            gr.HTML(f'<p class="cxr-hint">{TABLE_HINT}</p>')
-            add = gr.Button("Add a row", size="sm", scale=0, min_width=88)
-        add.click(lambda table: [*([*row.values()] for row in table), [""] * len(KEYS)], rows, rows, **AT_ONCE)
+        rows = _build_cohort()
         with gr.Accordion("Settings and split", open=False):
-            with gr.Row():
-                name = gr.Textbox(NAME, label="Name", max_lines=1, max_length=200, min_width=130)
-                seed = gr.Number(0, label="First seed", min_width=130)
-            with gr.Row():
-                steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1, "dataset-steps")
-                weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05, "dataset-weight")
-            with gr.Row():
-                guidance = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, "dataset-guidance")
-                guided = slider("guidance_stop", "Guided", 0, 1, 0.05, "dataset-guided")
-            depths = [(f"{depth} bit", depth) for depth in BIT_DEPTHS]
-            bit_depth = gr.Radio(depths, value=DEFAULTS["bit_depth"], label="Grey levels")
-            with gr.Row(elem_id="dataset-split"):
-                train, validation, test = (
-                    gr.Number(share, label=split.capitalize(), min_width=80)
-                    for split, share in zip(SPLITS, SHARES, strict=True)
-                )
+            settings = _build_settings()
     text = gr.Textbox(
         label="Plan in YAML or CSV",
         placeholder=TEXT_PLACEHOLDER,
@@ -116,12 +83,7 @@ def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
         elem_id="dataset-text",
     )
     gate = gr.Checkbox(
-        False,
-        label="Make images again in which a small network does not see what was asked",
-        elem_id="gate",
-    )
-    form = DatasetForm(
-        kind, rows, text, name, seed, steps, guidance, guided, weight, bit_depth, train, validation, test, gate
+        False, label="Make images again in which a small network does not see what was asked", elem_id="gate"
     )
     kind.change(
         lambda chosen: (gr.Column(visible=chosen == TABLE), gr.Textbox(visible=chosen == TEXT)),
@@ -129,4 +91,55 @@ def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
         [table, text],
         **AT_ONCE,
     )
-    return form, upload
+    return DatasetForm(kind=kind, rows=rows, text=text, gate=gate, **settings), upload
+
+
+def _build_cohort() -> gr.Dataframe:
+    rows = gr.Dataframe(
+        ROWS,
+        headers=[name.capitalize() for name in KEYS],
+        datatype="str",
+        max_height=260,
+        interactive=True,
+        buttons=[],
+        label="Cohort",
+        show_label=False,
+        elem_id="cohort",
+    )
+    # With its headers: whoever edits the table may add columns, and those are refused by name.
+    rows.preprocess = lambda payload: [dict(zip(payload.headers or KEYS, row, strict=False)) for row in payload.data]
+    with gr.Row(elem_id="cohort-row"):
+        gr.HTML(f'<p class="cxr-hint">{TABLE_HINT}</p>')
+        add = gr.Button("Add a row", size="sm", scale=0, min_width=88)
+    add.click(lambda table: [*([*row.values()] for row in table), [""] * len(KEYS)], rows, rows, **AT_ONCE)
+    return rows
+
+
+def _build_settings() -> dict[str, Any]:
+    """The widgets between the text of a plan and the gate, by their name in the form."""
+    with gr.Row():
+        name = gr.Textbox(NAME, label="Name", max_lines=1, max_length=200, min_width=130)
+        seed = gr.Number(0, label="First seed", min_width=130)
+    with gr.Row():
+        steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1, "dataset-steps")
+        weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05, "dataset-weight")
+    with gr.Row():
+        guidance = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, "dataset-guidance")
+        guided = slider("guidance_stop", "Guided", 0, 1, 0.05, "dataset-guided")
+    depths = [(f"{depth} bit", depth) for depth in BIT_DEPTHS]
+    bit_depth = gr.Radio(depths, value=DEFAULTS["bit_depth"], label="Grey levels")
+    with gr.Row(elem_id="dataset-split"):
+        shares = {
+            split: gr.Number(share, label=split.capitalize(), min_width=80)
+            for split, share in zip(SPLITS, SHARES, strict=True)
+        }
+    return {
+        "name": name,
+        "seed": seed,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "guidance_stop": guided,
+        "adapter_weight": weight,
+        "bit_depth": bit_depth,
+        **shares,
+    }

@@ -14,7 +14,6 @@ import gradio as gr
 
 from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan
-from cxr.errors import CxrError
 from cxr.jobs import MAX_TOTAL_IMAGES
 from cxr.ui import dataset_status, status
 from cxr.ui.dataset_form import ROWS, SHARES, TABLE, TEXT
@@ -23,7 +22,7 @@ from cxr.ui.dataset_text import FIELDS, NAME, SPLITS, fields_of_text, plan_of_fi
 from cxr.ui.dataset_time import Pace
 from cxr.ui.events import MODEL_QUEUE
 from cxr.ui.form import DEFAULTS
-from cxr.ui.handlers import BUSY, CRASHED, FAILED, errors_for_users
+from cxr.ui.handlers import BUSY, CRASHED, FAILED, errors_for_users, tell_errors
 from cxr.ui.jobs import ModelChoice, load_model_for
 from cxr.ui.threads import iterate_in_thread, watch_client, watch_queue
 
@@ -114,20 +113,16 @@ class DatasetHandlers:
             return
         job.due, job.running = False, True
         try:
-            with contextlib.closing(run_turn(job, self.choice, watch_queue(MODEL_QUEUE))) as states:
-                for state in states:
-                    job.last_state = state
-                    job.due = state.stage == "waiting"
-                    yield *self._show(state), secrets.randbelow(TURNS) if job.due else gr.skip()
-        except CxrError as error:
-            yield status.panel(FAILED, tone="bad", notes=[str(error)]), *(gr.skip(),) * 4
-            with errors_for_users():
-                raise
-        except Exception:
-            job.crashed = True
-            raise
+            yield from tell_errors(job, self._updates(job))
         finally:
             job.running = False
+
+    def _updates(self, job: DatasetJob) -> Generator[tuple[Any, ...], None, None]:
+        with contextlib.closing(run_turn(job, self.choice, watch_queue(MODEL_QUEUE))) as states:
+            for state in states:
+                job.last_state = state
+                job.due = state.stage == "waiting"
+                yield *self._show(state), secrets.randbelow(TURNS) if job.due else gr.skip()
 
     def _show(self, state: DatasetState) -> tuple[Any, ...]:
         if state.stage != "finished":

@@ -13,6 +13,7 @@ import gradio as gr
 from cxr.errors import CxrError
 from cxr.schema import GenerationRequest
 from cxr.ui import status
+from cxr.ui.dataset_jobs import DatasetJob
 from cxr.ui.examples import Example
 from cxr.ui.jobs import Job, ModelChoice, load_model_for, run_job
 from cxr.ui.receipt import describe_receipts
@@ -42,6 +43,26 @@ def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
             message = message[:MAX_MESSAGE_CHARACTERS] + " …"
         message = escape(message, quote=False) if on_page else message
         raise gr.Error(message, ERROR_DURATION_S, title=FAILED, print_exception=False) from error
+
+
+def tell_errors(
+    job: Job | DatasetJob, updates: Generator[tuple[Any, ...], None, None]
+) -> Generator[tuple[Any, ...], None, None]:
+    """Pass on a job's updates of the page; an error goes into its status panel, the first of five widgets, as well.
+
+    Args:
+        job: is told of a fault of the program.
+        updates: closed with this generator.
+    """
+    try:
+        yield from updates
+    except CxrError as error:
+        yield status.panel(FAILED, tone="bad", notes=[str(error)]), *(gr.skip(),) * 4
+        with errors_for_users():
+            raise
+    except Exception:
+        job.crashed = True
+        raise
 
 
 class Handlers:
@@ -110,20 +131,16 @@ class Handlers:
         job.started = True
         view = JobView(self.choice)
         try:
-            with contextlib.closing(run_job(job.request, self.choice, job.stop)) as states:
-                for state in states:
-                    job.last_state = state
-                    yield view.show(state)
-        except CxrError as error:
-            yield status.panel(FAILED, tone="bad", notes=[str(error)]), *(gr.skip(),) * 4
-            with errors_for_users():
-                raise
-        except Exception:
-            job.crashed = True
-            raise
+            yield from tell_errors(job, self._updates(job, view))
         finally:
             job.ended = True
             view.remove_previews()
+
+    def _updates(self, job: Job, view: JobView) -> Generator[tuple[Any, ...], None, None]:
+        with contextlib.closing(run_job(job.request, self.choice, job.stop)) as states:
+            for state in states:
+                job.last_state = state
+                yield view.show(state)
 
     def stop(self, job: Job | None) -> tuple[Any, ...]:
         """Ask a job to end. Returns values for (status, generate button, stop button)."""
