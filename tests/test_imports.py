@@ -12,6 +12,7 @@ PACKAGE = ROOT / "cxr"
 LAYERS = [
     "messages",
     "errors",
+    "child",
     "schema",
     "vocabulary",
     "pixels",
