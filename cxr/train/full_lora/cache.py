@@ -16,7 +16,6 @@ from torch import Tensor
 from cxr.devices import shared_state
 from cxr.evaluate.extractors.images import read_squares
 from cxr.export.atomic import atomic_file
-from cxr.model_files import folder_sha256
 from cxr.pixels import from_uint8
 from cxr.train.full_lora.data import CaptionedImage
 from cxr.train.full_lora.folder import BaseModel
@@ -99,8 +98,7 @@ def cache_latents(
         device: where to compute.
         data: fingerprint of the images.
     """
-    identity = [folder_sha256(base.folder / "vae"), resolution, data]
-    cache = RowCache(folder, len(images), identity)
+    cache = RowCache(folder, len(images), [base.hashes["vae"], resolution, data])
     mine = _share(cache.missing())
     if mine:
         vae = load_vae(base, device)
@@ -129,8 +127,7 @@ def cache_texts(folder: Path, base: BaseModel, texts: Sequence[str], device: tor
         texts: each once.
         device: where to compute.
     """
-    parts = ("text_encoder", "tokenizer", *(("text_encoder_2", "tokenizer_2") if base.is_xl else ()))
-    cache = RowCache(folder, len(texts), [*(folder_sha256(base.folder / part) for part in parts), list(texts)])
+    cache = RowCache(folder, len(texts), [*(base.hashes[part] for part in base.text_parts), list(texts)])
     mine, num_cut = _share(cache.missing()), 0
     if mine:
         encoders = TextEncoders(base, device)

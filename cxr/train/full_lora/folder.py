@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxr.errors import ModelError
+from cxr.model_files import folder_sha256
 from cxr.presets import find_preset
 
 SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
@@ -42,6 +44,17 @@ class BaseModel:
         """Whether it has two text encoders."""
         return self.pipeline == SDXL
 
+    @property
+    def text_parts(self) -> tuple[str, ...]:
+        """Subfolders of the text encoders and their tokenizers."""
+        return ("text_encoder", "tokenizer", *(("text_encoder_2", "tokenizer_2") if self.is_xl else ()))
+
+    @functools.cached_property
+    def hashes(self) -> dict[str, str]:
+        """Fingerprint of each part's weights and settings; takes seconds for gigabytes, once."""
+        parts = ("unet", "vae", "scheduler", *self.text_parts)
+        return {part: folder_sha256(self.folder / part) for part in parts}
+
 
 def resolve_model_folder(model: str) -> Path:
     """The folder of a preset, or the folder itself.
@@ -52,11 +65,6 @@ def resolve_model_folder(model: str) -> Path:
         ModelError: it is neither.
     """
     return find_preset(model).folder
-
-
-def is_small_model(model: str) -> bool:
-    """Whether ``--model`` is what the base stage wrote: the small model in its subfolder ``model/``."""
-    return (Path(model) / "model" / "model_index.json").is_file()
 
 
 def read_base_model(model: str) -> BaseModel:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from cxr.errors import RequestError
-from cxr.train.full_lora.folder import is_small_model
 from cxr.train.full_lora.settings import PRECISIONS, VALIDATION_PROMPTS, FullLoraSettings
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(FullLoraSettings)}
@@ -66,6 +66,11 @@ def add_full_lora_options(stage: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help=f"what validation images ask for; may be repeated (default: {len(VALIDATION_PROMPTS)} of this program's)",
     )
+
+
+def is_small_model(model: str) -> bool:
+    """Whether ``--model`` is what the base stage wrote: the small model in its subfolder ``model/``."""
+    return (Path(model) / "model" / "model_index.json").is_file()
 
 
 def is_full_size(arguments: argparse.Namespace) -> bool:

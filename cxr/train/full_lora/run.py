@@ -134,6 +134,6 @@ def _too_little_memory(base: BaseModel, settings: FullLoraSettings) -> str:
     side = settings.resolution or base.resolution
     return (
         f"the memory does not suffice for batches of {settings.batch_size} at {side} pixels with rank {settings.rank}; "
-        "lower --batch-size (and raise --gradient-accumulation-steps), --resolution or --rank, or leave "
-        "--gradient-checkpointing on; the last checkpoint is kept"
+        "lower --batch-size (and raise --gradient-accumulation-steps), --resolution or --rank, leave "
+        "--gradient-checkpointing on, or set --validation-images 0; the last checkpoint is kept"
     )

@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from cxr.errors import DataError, RequestError
-from cxr.model_files import folder_sha256
 from cxr.train.checkpoint import CHECKPOINT, Progress, read_facts, resume, save
 from cxr.train.full_lora.batches import Batches, predict
 from cxr.train.full_lora.data import TrainingData
@@ -27,6 +26,7 @@ from cxr.train.full_lora.validation import Denoiser
 from cxr.train.loop import LoopSettings, average, learning_rate_at
 
 RUN, SCALER, OPTIMIZER_STEP = "run", "scaler", "optimizer_step"  # facts of a checkpoint
+MODEL, DATA = "another base model", "other images or captions"  # as messages name what a run depends on
 CLIP_NORM, WEIGHT_DECAY = 1.0, 0.01
 LOG_EVERY = 10
 
@@ -73,12 +73,7 @@ def facts_of_run(
     """All that the weights of a run depend on; a run goes on only where they are the same."""
     told = {name: value for name, value in asdict(settings).items() if name not in NOT_OF_THE_WEIGHTS}
     told["lora_alpha"], told["mixed_precision"] = settings.alpha, accelerator.mixed_precision
-    others = {
-        "base model": folder_sha256(base.folder / "unet"),
-        "images and captions": data.sha256,
-        "number of processes": accelerator.num_processes,
-    }
-    return told | others
+    return told | {"number of processes": accelerator.num_processes, MODEL: base.hashes, DATA: data.sha256}
 
 
 def check_same_run(out_dir: Path, facts: dict[str, object]) -> None:
@@ -94,8 +89,7 @@ def check_same_run(out_dir: Path, facts: dict[str, object]) -> None:
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
     for name, value in facts.items():
         if before.get(name) != value:
-            hashes = name in ("base model", "images and captions")
-            how = f"another {name}" if hashes else f"{name} {before.get(name)}, and this one has {value}"
+            how = name if name in (MODEL, DATA) else f"{name} {before.get(name)}, and this one has {value}"
             raise DataError(f"{out_dir} holds a run with {how}; use the same again, or an empty --out folder")
 
 
