@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
@@ -20,12 +23,14 @@ from torch import Tensor
 
 from cxr.adapters import read_adapter
 from cxr.models import load_model
+from cxr.train.checkpoint import read_facts
 from cxr.train.full_lora.batches import Batches
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.folder import BaseModel
 from cxr.train.full_lora.trainer import Trainer
 
 KINDS: dict[str, dict[str, Any]] = {"sd": {}, "sd_v": {"prediction_type": "v_prediction"}, "sdxl": {"xl": True}}
+ROOT = Path(__file__).parent.parent
 WEIGHTS = "pytorch_lora_weights.safetensors"
 
 
@@ -171,7 +176,10 @@ def test_a_killed_run_ends_with_the_same_weights(models: dict[str, Path], data: 
         with pytest.raises(ZeroDivisionError):
             train(models["sd"], data, tmp_path / "cut", *options)
     assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 3
-    assert train(models["sd"], data, tmp_path / "cut", *options) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cxr.train.full_lora.cache.load_vae", None)  # latents and embeddings are on disk already
+        patch.setattr("cxr.train.full_lora.cache.TextEncoders", None)
+        assert train(models["sd"], data, tmp_path / "cut", *options) == 0
     for name in ("checkpoint.safetensors", f"adapter/{WEIGHTS}"):
         straight, cut = (load_file(tmp_path / run / name) for run in ("straight", "cut"))
         assert straight.keys() == cut.keys()
@@ -198,12 +206,61 @@ def test_other_settings_are_refused_and_later_validation_is_not(
     assert train(models["sd"], data, tmp_path, "--steps", "1", "--validate-every", "7") == 0
 
 
+@pytest.fixture
+def _fresh_accelerator() -> Iterator[None]:
+    """Accelerate keeps one precision per process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("_fresh_accelerator")
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+def test_frozen_weights_in_half_precision_as_on_a_gpu(
+    kind: str, models: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr.train.full_lora.trainer.frozen_dtype", lambda accelerator: torch.bfloat16)
+    options = ("--mixed-precision", "bf16", "--validation-images", "1", "--validation-prompt", "effusion")
+    assert train(models[kind], data, tmp_path, "--steps", "2", "--gradient-checkpointing", *options) == 0
+    weights = load_file(tmp_path / "checkpoint.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert log_of(tmp_path)[-1]["validation_loss"] > 0
+    assert len(list((tmp_path / "validation").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_costs_nothing(models: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    options = (*FAST, "--steps", "120", "--checkpoint-every", "10", "--validation-share", "0.4")
+    command = [
+        sys.executable,
+        "-m",
+        "cxr",
+        "train",
+        "lora",
+        "--model",
+        str(models["sd"]),
+        "--data",
+        str(data),
+        *options,
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    cut, straight = tmp_path / "cut", tmp_path / "straight"
+    with subprocess.Popen([*command, "--out", str(cut)], env=environment, cwd=ROOT) as process:
+        while not (cut / "checkpoint.safetensors").exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+    assert 0 < int(read_facts(cut)["step"]) < 120
+    for out in (cut, straight):
+        subprocess.run([*command, "--out", str(out)], check=True, env=environment, timeout=120, cwd=ROOT)
+    ends = [load_file(out / "checkpoint.safetensors") for out in (cut, straight)]
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_lora(models: dict[str, Path], data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cxr", "train", "lora"]
     options = ["--model", str(models["sd"]), "--data", str(data), "--out", str(tmp_path), *FAST, "--steps", "3"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    root = Path(__file__).parent.parent
-    subprocess.run([*command, *options], check=True, env=environment, timeout=120, cwd=root)
+    subprocess.run([*command, *options], check=True, env=environment, timeout=120, cwd=ROOT)
     assert log_of(tmp_path)[-1]["samples"] == 3 * 2 * 4
     assert read_adapter(tmp_path / "adapter").info.rank == 4

@@ -11,7 +11,9 @@ from test_data import make_folder
 from tiny_sd import ROWS, save_tiny, train
 
 from cxr.errors import RequestError
-from cxr.train.full_lora.folder import read_base_model
+from cxr.train.full_lora.cache import SHARD_ROWS, RowCache
+from cxr.train.full_lora.card import license_of
+from cxr.train.full_lora.folder import BaseModel, read_base_model
 from cxr.train.full_lora.loss import choose_gamma, loss_weights
 from cxr.train.full_lora.networks import TextEncoders
 from cxr.train.full_lora.settings import VALIDATION_PROMPTS, FullLoraSettings
@@ -99,6 +101,34 @@ def test_too_little_memory_is_one_sentence(
     monkeypatch.setattr(Trainer, "step", full)
     assert train(models["sd"], data, tmp_path, "--batch-size", "3") == 2
     assert "batches of 3 at 32 pixels with rank 4; lower --batch-size" in capsys.readouterr().err
+
+
+def test_cached_rows_are_kept_until_they_are_of_something_else(tmp_path: Path) -> None:
+    def make(rows: range) -> dict[str, torch.Tensor]:
+        return {"value": torch.tensor([[float(row)] for row in rows])}
+
+    cache = RowCache(tmp_path, SHARD_ROWS + 2, "identity")
+    assert cache.missing() == [0, 1]
+    for number in cache.missing():
+        cache.fill(number, make, 100)
+    assert cache.rows([SHARD_ROWS + 1, 3])["value"].tolist() == [[SHARD_ROWS + 1], [3]]
+    assert RowCache(tmp_path, SHARD_ROWS + 2, "identity").missing() == []
+    assert RowCache(tmp_path, SHARD_ROWS + 2, "other").missing() == [0, 1]
+    (tmp_path / "00001.safetensors").write_bytes(b"cut off")
+    assert RowCache(tmp_path, SHARD_ROWS + 2, "identity").missing() == [1]
+
+
+@pytest.mark.parametrize(
+    ("base", "own", "told"),
+    [
+        ("creativeml-openrail-m", "", "creativeml-openrail-m"),
+        ("openrail++", "Apache-2.0", "apache-2.0"),
+        ("one (base), another (LoRA)", "", "unknown"),
+    ],
+)
+def test_the_licence_of_the_card_is_one_id(base: str, own: str, told: str) -> None:
+    model = BaseModel("sd15", Path(), base, "StableDiffusionPipeline", "epsilon", 512, 8)
+    assert license_of(model, FullLoraSettings(license=own)) == told
 
 
 def test_min_snr_weights_follow_the_prediction_type() -> None:

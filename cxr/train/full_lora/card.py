@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from huggingface_hub import ModelCardData
@@ -16,12 +17,14 @@ from cxr.train.full_lora.settings import FullLoraSettings
 from cxr.train.loop import LOG
 
 CARD = "README.md"
+LICENSE_ID = re.compile(r"[a-z0-9.+-]+", re.ASCII)
 TAGS = ["text-to-image", "diffusers", "lora", "template:sd-lora", "chest-xray", "synthetic"]
 
 
 def license_of(base: BaseModel, settings: FullLoraSettings) -> str:
-    """The licence that the user named, else that of the base model; "unknown" is a value of the Hub's, too."""
-    return (settings.license or base.license).lower()
+    """The licence that the user named, else that of the base model where it is one id; "unknown" is the Hub's word."""
+    named = (settings.license or base.license).lower()
+    return named if LICENSE_ID.fullmatch(named) else "unknown"
 
 
 def training_data_of(data: TrainingData, settings: FullLoraSettings) -> str:

@@ -79,7 +79,7 @@ def is_full_size(arguments: argparse.Namespace) -> bool:
     Raises:
         RequestError: an option of the other kind of model is given.
     """
-    model = str(arguments.model)
+    model = arguments.model.as_posix()
     own = ("gradient_checkpointing", "validation_prompts", *(_name(option) for option, _, _ in _OPTIONS))
     full = [name for name in own if getattr(arguments, name) is not None]
     small = [name for name in GUIDES if getattr(arguments, name) is not None]
@@ -113,7 +113,7 @@ def run_full_lora(arguments: argparse.Namespace) -> None:
     from cxr.train.full_lora.folder import read_base_model
     from cxr.train.full_lora.run import train_full_lora
 
-    settings, base = settings_of(arguments), read_base_model(str(arguments.model))
+    settings, base = settings_of(arguments), read_base_model(arguments.model.as_posix())
     data = read_training_data(
         arguments.data,
         validation_share=arguments.validation_share,
