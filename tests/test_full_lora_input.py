@@ -73,6 +73,18 @@ def test_models_of_other_kinds_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_model_lacks_is_told_before_anything_is_computed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_tiny(tmp_path / "model", prediction_type="v_prediction")
+    assert train(model, data, tmp_path / "out", "--min-snr-gamma", "5") == 2
+    assert "this model's schedule ends in pure noise; use 0" in capsys.readouterr().err
+    (model / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert train(model, data, tmp_path / "out") == 2
+    assert "model 'model' is incomplete: unet/ holds no .safetensors file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_options_of_the_other_kind_of_model_are_refused(
     models: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

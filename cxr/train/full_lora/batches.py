@@ -128,7 +128,7 @@ def predict(unet: UNet2DConditionModel, batch: Batch, schedule: DDPMScheduler, d
     if "pooled" in batch.text:
         # Height and width, the corner of the crop, height and width wanted: nothing is cropped.
         size = batch.resolution
-        time_ids = torch.tensor([[size, size, 0, 0, size, size]] * len(noisy), device=noisy.device, dtype=dtype)
+        time_ids = torch.tensor([[size, size, 0, 0, size, size]] * len(noisy), device=noisy.device, dtype=torch.float32)
         extra["added_cond_kwargs"] = {"text_embeds": batch.text["pooled"].to(dtype), "time_ids": time_ids}
     output: Tensor = unet(noisy, batch.timesteps, batch.text["text"].to(dtype), return_dict=False, **extra)[0]
     return output.float()

@@ -81,22 +81,35 @@ def read_base_model(model: str) -> BaseModel:
         raise ModelError(f"model {preset.name!r} is a {pipeline}; LoRAs can be trained for {SD} and {SDXL}")
     unet, vae = (_settings(folder, f"{part}/config.json") for part in ("unet", "vae"))
     scheduler = _settings(folder, "scheduler/scheduler_config.json")
+    _check_kind(preset.name, unet, vae, scheduler)
+    prediction_type = scheduler.get("prediction_type", "epsilon")
+    try:
+        scale_factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        resolution = int(unet["sample_size"]) * scale_factor
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"model {preset.name!r} does not tell the size of its images in unet/ and vae/") from error
+    base = BaseModel(preset.name, folder, preset.license, pipeline, prediction_type, resolution, scale_factor)
+    for part in ("unet", "vae", *base.text_parts):
+        if not part.startswith("tokenizer") and not any((folder / part).glob("*.safetensors")):
+            raise ModelError(f"model {preset.name!r} is incomplete: {part}/ holds no .safetensors file")
+    return base
+
+
+def _check_kind(name: str, unet: dict[str, Any], vae: dict[str, Any], scheduler: dict[str, Any]) -> None:
+    """Raise for what has the right pipeline class and still cannot be trained."""
     if vae.get("latent_channels") == SMALL_LATENT_CHANNELS:
         raise ModelError(
-            f"model {preset.name!r} has the small architecture; give --model the --out folder of train base, "
+            f"model {name!r} has the small architecture; give --model the --out folder of train base, "
             "which holds it as model/"
         )
     if unet.get("in_channels", 4) != vae.get("latent_channels", 4):
-        raise ModelError(f"model {preset.name!r} is made for inpainting or another task; use one for text alone")
+        raise ModelError(f"model {name!r} is made for inpainting or another task; use one for text alone")
     prediction_type = scheduler.get("prediction_type", "epsilon")
     if "beta_schedule" not in scheduler or prediction_type not in PREDICTION_TYPES or scheduler.get("use_flow_sigmas"):
         raise ModelError(
-            f"model {preset.name!r} has a {scheduler.get('_class_name')} with prediction_type {prediction_type!r}; "
+            f"model {name!r} has a {scheduler.get('_class_name')} with prediction_type {prediction_type!r}; "
             f"LoRAs can be trained for noise schedules with {' or '.join(PREDICTION_TYPES)}"
         )
-    scale_factor = 2 ** (len(vae["block_out_channels"]) - 1)
-    resolution = unet["sample_size"] * scale_factor
-    return BaseModel(preset.name, folder, preset.license, pipeline, prediction_type, resolution, scale_factor)
 
 
 def _settings(folder: Path, name: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from cxr.train.full_lora.batches import Batches
 from cxr.train.full_lora.card import config_facts, write_card
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.folder import BaseModel
+from cxr.train.full_lora.loss import choose_gamma
+from cxr.train.full_lora.networks import training_schedule
 from cxr.train.full_lora.settings import FullLoraSettings
 from cxr.train.full_lora.trainer import Trainer, build_accelerator, check_same_run, facts_of_run
 from cxr.train.full_lora.validation import validation_images, validation_loss
@@ -43,7 +45,7 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
         DataError: ``out_dir`` holds a run of other settings, data or another model.
         GenerationError: the memory does not suffice.
     """
-    _check_resolution(base, settings)
+    _check(base, settings)
     try:
         _Run(base, data, settings, out_dir).train()
     except torch.OutOfMemoryError as error:
@@ -124,7 +126,9 @@ class _Run:
             contact_sheet([row], adapter / "images" / f"{number}.png")
 
 
-def _check_resolution(base: BaseModel, settings: FullLoraSettings) -> None:
+def _check(base: BaseModel, settings: FullLoraSettings) -> None:
+    """Raise what would else be found only after hours of caching."""
+    choose_gamma(settings.min_snr_gamma, training_schedule(base))
     wanted, step = settings.resolution, 8 * base.scale_factor  # the UNet halves latents three times at most
     if wanted is not None and (wanted <= 0 or wanted % step):
         raise RequestError(f"resolution is {wanted}; use a multiple of {step}, {base.resolution} for example")
