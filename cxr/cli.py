@@ -141,9 +141,9 @@ def check_sources(model: str, adapter: str) -> None:
     """
     find_preset(model)
     if adapter not in {"default", "none"}:
-        from cxr.adapters import describe_adapter
+        from cxr.adapters import describe_adapters
 
-        describe_adapter(adapter)
+        describe_adapters(adapter)
 
 
 def _add_generate(commands: Any) -> None:
