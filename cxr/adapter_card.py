@@ -20,8 +20,10 @@ MAX_FACT_CHARACTERS = 200
 MAX_LISTED = 8
 UNKNOWN = "unknown"
 # What the fact is called in config.json and Hub model cards, and in kohya's and Stability's metadata.
-BASE_KEYS = ("base_model", "base_model_name_or_path", "ss_sd_model_name", "ss_base_model_version")
-BASE_KEYS += ("modelspec.architecture",)
+BASE_KEYS = (
+    *("base_model", "base_model_name_or_path"),
+    *("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture"),
+)
 LICENSE_KEYS = ("license", "licence", "modelspec.license")
 DATA_KEYS = ("training_data", "datasets", "dataset", "ss_dataset", "modelspec.training_data")
 
@@ -36,7 +38,7 @@ class CardFacts:
 
 
 def read_card(path: Path, metadata: Mapping[str, str]) -> CardFacts:
-    """Gather the facts about a LoRA file; an unreadable card counts as none, since the weights are checked by themselves.
+    """Gather the facts about a LoRA file; an unreadable card counts as none, as it only describes.
 
     Args:
         path: of the LoRA file; cards lie in its folder.

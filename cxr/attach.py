@@ -101,7 +101,7 @@ def _alpha(layer: LoraLayer) -> float:
 
 
 def _module_name(network: nn.Module | None, component: str, module: str) -> str:
-    """transformers 5 dropped the level text_model of CLIPTextModel; LoRA files from before still name it."""
+    """The module's name in the model: transformers 5 dropped the level text_model of CLIPTextModel."""
     if component.startswith("text_encoder") and network is not None:
         level, bare = "text_model.", module.removeprefix("text_model.")
         return level + bare if hasattr(network, "text_model") else bare

@@ -61,7 +61,7 @@ def check_alpha(path: Path, alpha: object) -> float:
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise damaged(path, "its LoRA settings cannot be read: lora_alpha is not a number")
     if not 0 < alpha <= MAX_ALPHA:
-        raise damaged(path, f"its lora_alpha is {str(alpha):.20}; above 0 and at most {MAX_ALPHA:,} is allowed")
+        raise damaged(path, f"its lora_alpha is {alpha!s:.20}; above 0 and at most {MAX_ALPHA:,} is allowed")
     return float(alpha)
 
 

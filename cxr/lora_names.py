@@ -35,12 +35,17 @@ _FIRST_WORDS = {
     **dict.fromkeys(("transformer_blocks", "single_transformer_blocks"), "transformer"),
 }
 # kohya writes "_" for ".", so that only a list of the words that hold one tells the two apart.
-_WORDS = """
-    down_blocks mid_block up_blocks transformer_blocks single_transformer_blocks to_q to_k to_v to_out to_add_out
-    add_q_proj add_k_proj add_v_proj proj_in proj_out proj_mlp ff_context time_embedding add_embedding linear_1 linear_2
-    time_emb_proj conv_in conv_out conv_shortcut text_model self_attn q_proj k_proj v_proj out_proj text_projection
-    input_blocks middle_block output_blocks in_layers out_layers emb_layers skip_connection time_embed label_emb
-""".split()
+_WORDS = (
+    *("down_blocks", "mid_block", "up_blocks", "transformer_blocks", "single_transformer_blocks"),
+    *("to_q", "to_k", "to_v", "to_out", "to_add_out"),
+    *("add_q_proj", "add_k_proj", "add_v_proj", "proj_in", "proj_out"),
+    *("proj_mlp", "ff_context", "time_embedding", "add_embedding", "linear_1"),
+    *("linear_2", "time_emb_proj", "conv_in", "conv_out", "conv_shortcut"),
+    *("text_model", "self_attn", "q_proj", "k_proj", "v_proj"),
+    *("out_proj", "text_projection", "input_blocks", "middle_block", "output_blocks"),
+    *("in_layers", "out_layers", "emb_layers", "skip_connection", "time_embed"),
+    *("label_emb"),
+)
 _KOHYA_WORD = re.compile("|".join([*sorted(map(re.escape, _WORDS), key=len, reverse=True), "[a-z]+[0-9]*", "[0-9]+"]))
 _PATH = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _PROCESSOR_NAMES = {

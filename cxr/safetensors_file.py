@@ -63,12 +63,15 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         _check_status(label, path.stat())  # stat follows links: opening a device could already act
         # It may have been replaced by a pipe since; opening that must not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            yield file, _check_status(label, os.fstat(file.fileno()))
-    except OSError as error:
-        raise AdapterError(f"{label} cannot be read: {error.strerror}") from error
     except ValueError as error:  # a NUL in the path
         raise AdapterError(f"{label} cannot be read: {error}") from error
+    except OSError as error:
+        raise AdapterError(f"{label} cannot be read: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            yield file, _check_status(label, os.fstat(descriptor))
+        except OSError as error:
+            raise AdapterError(f"{label} cannot be read: {error.strerror}") from error
 
 
 def _check_status(label: str, status: os.stat_result) -> int:
