@@ -44,7 +44,7 @@ _WORDS = (
     *("text_model", "self_attn", "q_proj", "k_proj", "v_proj"),
     *("out_proj", "text_projection", "input_blocks", "middle_block", "output_blocks"),
     *("in_layers", "out_layers", "emb_layers", "skip_connection", "time_embed"),
-    *("label_emb"),
+    "label_emb",
 )
 _KOHYA_WORD = re.compile("|".join([*sorted(map(re.escape, _WORDS), key=len, reverse=True), "[a-z]+[0-9]*", "[0-9]+"]))
 _PATH = re.compile(r"\w+(\.\w+)*", re.ASCII)

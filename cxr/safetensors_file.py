@@ -22,6 +22,7 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 MAX_FILE_BYTES = 512 * 2**20
 MAX_HEADER_BYTES = 2 * 2**20
 MAX_TENSORS = 20_000
+MAX_MARKS = 8 * MAX_TENSORS  # a tensor needs 7 of "[", "{" and ":"; a million lists would take a second to build
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
@@ -113,8 +114,11 @@ def read_header(path: Path, file: BinaryIO, size: int) -> Header:
         raise damaged(path, "it is cut off or is not a safetensors file")
     if header_bytes > MAX_HEADER_BYTES:
         raise damaged(path, f"its header has {header_bytes:,} bytes; at most {MAX_HEADER_BYTES:,} are allowed")
+    text = file.read(header_bytes)
+    if sum(map(text.count, (b"[", b"{", b":"))) > MAX_MARKS:
+        raise damaged(path, "its header has more entries than a file of the allowed tensors")
     try:
-        entries = json.loads(file.read(header_bytes), object_pairs_hook=_unique)
+        entries = json.loads(text, object_pairs_hook=_unique)
         metadata = _check_metadata(entries.pop("__metadata__", {}))
         if len(entries) > MAX_TENSORS:
             raise damaged(path, f"it holds {len(entries):,} tensors; at most {MAX_TENSORS:,} are allowed")
