@@ -16,6 +16,7 @@ from cxr.schema import AdapterInfo
 
 MAX_CARD_BYTES = 256 * 2**10
 MAX_FRONT_MATTER_CHARACTERS = 8 * 2**10
+MAX_DEPTH = 10  # of nested lists and mappings
 MAX_FACT_CHARACTERS = 200
 MAX_LISTED = 8
 UNKNOWN = "unknown"
@@ -113,9 +114,12 @@ def _read_front_matter(path: Path) -> dict[str, Any]:
     import yaml  # cards in YAML are rare, and the command line's help should come at once
 
     try:
-        # A few aliases can stand for gigabytes.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(head, Loader=yaml.SafeLoader)):
-            return {}
+        depth = 0
+        for event in yaml.parse(head, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            # A few aliases can stand for gigabytes, and deep nesting takes the parser seconds.
+            if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+                return {}
         card = yaml.safe_load(head)
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError):
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,9 @@ def attach(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name:
     try:
         for component in file.components:
             layers = [_in_model(networks, layer) for layer in file.layers if layer.component == component]
-            with no_progress_bars():
+            with no_progress_bars(), warnings.catch_warnings():
+                # Several LoRAs in one network are meant.
+                warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
                 _load(pipeline, component, state, _lora_settings(component, layers), adapter_name)
     except Exception as error:
         raise AdapterError(f"LoRA {name!r} cannot be loaded into this model: {error}") from error

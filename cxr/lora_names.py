@@ -58,6 +58,14 @@ _RESNET_NAMES = {
     "out_layers.3": "conv2",
     "skip_connection": "conv_shortcut",
 }
+_STABILITY_ENDS = {
+    "input_blocks.0.0": "conv_in",
+    "out.2": "conv_out",
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
+}
 _STABILITY_BLOCK = re.compile(r"(input|output)_blocks\.(\d{1,2})\.(\d)\.(.+)")
 _STABILITY_MIDDLE = re.compile(r"middle_block\.([012])\.(.+)")
 
@@ -128,8 +136,8 @@ def _diffusers_module(module: str) -> str:
         place = ("resnets.0", "attentions.0", "resnets.1")[int(match[1])]
         return f"mid_block.{place}.{_RESNET_NAMES.get(match[2], match[2])}"
     match = _STABILITY_BLOCK.fullmatch(module)
-    if match is None:
-        return module
+    if match is None or module in _STABILITY_ENDS:
+        return _STABILITY_ENDS.get(module, module)
     side, number, part, rest = match[1], int(match[2]), match[3], match[4]
     if side == "input":
         level, layer = divmod(number - 1, 3)
