@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cxr import __version__
+from cxr.cli_adapters import add_adapter_parsers
 from cxr.dataset.cli import add_dataset_parsers
 from cxr.dataset.cli_bench import add_dataset_bench_options, run_dataset_bench
 from cxr.dataset.cli_export import add_export_parser
@@ -111,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"CXR Studio {__version__}")
     commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
-    _add_adapters(commands)
+    add_adapter_parsers(commands)
     _add_sheet(commands)
     _add_bench(commands)
     add_train_parser(commands)
@@ -141,9 +142,9 @@ def check_sources(model: str, adapter: str) -> None:
     """
     find_preset(model)
     if adapter not in {"default", "none"}:
-        from cxr.adapters import describe_adapter
+        from cxr.adapters import describe_adapters
 
-        describe_adapter(adapter)
+        describe_adapters(adapter)
 
 
 def _add_generate(commands: Any) -> None:
@@ -180,13 +181,6 @@ def _add_generate(commands: Any) -> None:
     parser.set_defaults(run=_generate)
 
 
-def _add_adapters(commands: Any) -> None:
-    parser = commands.add_parser(
-        "adapters", help="list the LoRAs that can be used", description="List the usable LoRAs."
-    )
-    parser.set_defaults(run=_adapters)
-
-
 def _add_sheet(commands: Any) -> None:
     text = (
         "Draw the images of one or more folders as one labelled PNG; equal prompts of several folders stand together."
@@ -218,7 +212,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--adapter",
         metavar="NAME",
         default=os.environ.get("CXR_ADAPTER") or "default",
-        help='a name that "adapters" lists, local:FILE, none, or default, the model\'s own (default: $CXR_ADAPTER)',
+        help='a name that "adapter list" prints, local:FILE, none, or default, the model\'s own; several with their '
+        "weights as clinical:0.8,local:FILE:0.5 (default: $CXR_ADAPTER)",
     )
 
 
@@ -261,18 +256,6 @@ def _sheet(arguments: argparse.Namespace) -> int:
     contact_sheet(
         rows_of_folders([Path(name) for name in arguments.folders], arguments.columns), Path(arguments.output)
     )
-    return 0
-
-
-def _adapters(arguments: argparse.Namespace) -> int:
-    from cxr.adapters import LORA_ROOT, list_adapters
-
-    adapters = list_adapters()
-    if not adapters:
-        say(sys.stderr, f"no LoRA in {LORA_ROOT}")
-    for info in adapters:
-        facts = f"{info.name}: rank {info.rank}, alpha {info.lora_alpha:g}, {info.size_bytes / 1e6:.1f} MB"
-        say(sys.stdout, "; ".join([f"{facts}, for {info.base_model}, licence {info.license}", *info.notes]))
     return 0
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 
-from cxr.adapters import describe_adapter, list_adapters, read_adapter
-from cxr.attach import ADAPTER_NAME, MergedLora, attach, check_fits
+from cxr.adapters import describe_adapters, list_adapters
 from cxr.devices import choose_device, choose_unet_dtype
+from cxr.loaded_adapters import LoadedAdapters
 from cxr.model_files import check_files, folder_sha256, read_pipeline, read_preview_projection
 from cxr.presets import Preset, find_preset
 from cxr.schema import AdapterInfo, ModelInfo
@@ -34,7 +34,6 @@ class LoadedModel:
         pipeline: UNet in the format that ``info.weight_dtype`` names, text encoder in float32, VAE in float32 or
             bfloat16.
         info: which model and LoRA these are.
-        adapter: the loaded LoRA, or None.
         micro_batch_size: images that are denoised together, always exactly so many.
         preview_projection: weights of the latent channels and a bias that make a grey preview in [-1, 1], or None.
         embeddings: texts that the text encoder, as it is now, has read already, and [1, tokens, width] of each.
@@ -42,13 +41,24 @@ class LoadedModel:
 
     pipeline: StableDiffusionPipeline
     info: ModelInfo
-    adapter: AdapterInfo | None = None
     micro_batch_size: int = 1
     preview_projection: tuple[tuple[float, ...], float] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     embeddings: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
-    _adapter_weight: float | None = None
-    _merged: MergedLora | None = field(default=None, repr=False)
+    _adapters: LoadedAdapters = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._adapters = LoadedAdapters(self.pipeline)
+
+    @property
+    def adapters(self) -> tuple[AdapterInfo, ...]:
+        """The loaded LoRAs."""
+        return self._adapters.infos
+
+    @property
+    def adapter(self) -> AdapterInfo | None:
+        """The first of the loaded LoRAs, or None."""
+        return next(iter(self.adapters), None)
 
     @property
     def weight_dtype(self) -> torch.dtype:
@@ -64,7 +74,7 @@ class LoadedModel:
     @contextmanager
     def in_float32(self) -> Iterator[None]:
         """UNet and VAE in float32 for a while. The way back is exact: float32 holds all values of smaller formats."""
-        weight = self._adapter_weight
+        weight = self._adapters.weight
         self._cast_to(torch.float32, torch.float32, weight)
         try:
             yield
@@ -83,12 +93,11 @@ class LoadedModel:
 
     @contextmanager
     def with_lora_layers(self) -> Iterator[None]:
-        """The LoRA as diffusers attaches it, as layers beside the weights, for a while."""
-        weight = self._adapter_weight
+        """The LoRAs as diffusers attaches them, as layers beside the weights, for a while."""
+        weight = self._adapters.weight
         self._unmerge()
-        if self.adapter is not None and weight:
-            self.pipeline.enable_lora()
-            self.pipeline.set_adapters(ADAPTER_NAME, adapter_weights=weight)
+        if weight:
+            self._adapters.enable_layers(weight)
         try:
             yield
         finally:
@@ -96,47 +105,40 @@ class LoadedModel:
                 self.set_adapter_weight(weight)
 
     def set_adapter_weight(self, weight: float) -> None:
-        """Scale the LoRA. At 0 it is bypassed, so that the result is the base model's, bit by bit.
+        """Scale the LoRAs. At 0 they are bypassed, so that the result is the base model's, bit by bit.
 
         Args:
-            weight: 0 to 2; ignored when no LoRA is loaded.
+            weight: 0 to 2, on top of each LoRA's own; ignored when no LoRA is loaded.
         """
-        if self.adapter is None or weight == self._adapter_weight:
-            return
-        self._unmerge()
-        self._merged = MergedLora(self.pipeline, weight)
-        self._adapter_weight = weight
+        if self._adapters.set_weight(weight):
+            self.embeddings.clear()  # a LoRA may change the text encoder, too
 
     def load_adapter(self, source: str | Path) -> None:
-        """Put a LoRA into the pipeline in place of the present one. Nothing is changed unless the file fits.
+        """Put LoRAs into the pipeline in place of the present ones. Nothing is changed unless all of them fit.
 
         Args:
-            source: as for ``cxr.adapters.describe_adapter``.
+            source: as for ``cxr.adapters.read_adapters``.
         Raises:
             AdapterError: unknown, unreadable, unsafe, or made for another model.
         """
-        file = read_adapter(source)
-        check_fits(self.pipeline, file.lora, file.info.name)
-        self.unload_adapter()
-        attach(self.pipeline, file.lora, file.info.name)
-        _cast(self.pipeline.unet, self.weight_dtype)
-        self.adapter = file.info
-        self.info = dataclasses.replace(self.info, adapter=file.info.name, adapter_sha256=file.info.sha256)
+        try:
+            self._adapters.load(source)
+        finally:
+            self._tell_adapters()
 
     def unload_adapter(self) -> None:
-        """Take the LoRA out again, without a trace."""
-        if self.adapter is None:
-            return
-        self._unmerge()
-        self.pipeline.unload_lora_weights()
-        self.adapter = None
-        self.info = dataclasses.replace(self.info, adapter="none", adapter_sha256="")
+        """Take the LoRAs out again, without a trace."""
+        self._adapters.unload()
+        self._tell_adapters()
+
+    def _tell_adapters(self) -> None:
+        adapter, adapter_sha256 = self._adapters.recipe_fields
+        self.info = dataclasses.replace(self.info, adapter=adapter, adapter_sha256=adapter_sha256)
+        self.embeddings.clear()
 
     def _unmerge(self) -> None:
-        if self._merged is not None:
-            self._merged.undo()
-        self._merged, self._adapter_weight = None, None
-        self.embeddings.clear()  # a LoRA may change the text encoder, too
+        self._adapters.unmerge()
+        self.embeddings.clear()
 
     def _cast_to(self, unet_dtype: torch.dtype, vae_dtype: torch.dtype, adapter_weight: float | None) -> None:
         self._unmerge()  # what is put back later must be in the format of then
@@ -153,8 +155,8 @@ def load_model(
 
     Args:
         model: None or "embedded" for the model that ships with the program, or a folder in diffusers format.
-        adapter: "default" for the model's own LoRA where it has one, "none", a name in ``lora_weights/``, or
-            "local:PATH".
+        adapter: "default" for the model's own LoRA where it has one, "none", a name in ``lora_weights/``,
+            "local:PATH", or several with weights, "clinical:0.8,local:PATH:0.5".
         weight_dtype: number format of the UNet as a recipe names it, "bfloat16"; None for the one that suits.
     Raises:
         ModelError: the model is unknown, incomplete or unreadable.
@@ -163,7 +165,7 @@ def load_model(
     preset = find_preset(model)
     source = _adapter_source(preset, adapter)
     if source is not None:
-        describe_adapter(source)  # a bad LoRA is told before seconds are spent on the base model
+        describe_adapters(source)  # a bad LoRA is told before seconds are spent on the base model
     check_files(preset)
     device = choose_device()
     pipeline = read_pipeline(preset).to(device)

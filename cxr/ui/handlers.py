@@ -13,6 +13,7 @@ import gradio as gr
 from cxr.errors import CxrError
 from cxr.schema import GenerationRequest
 from cxr.ui import status
+from cxr.ui.adapter_card import describe_adapters
 from cxr.ui.dataset_jobs import DatasetJob
 from cxr.ui.examples import Example
 from cxr.ui.jobs import Job, ModelChoice, load_model_for, run_job
@@ -86,6 +87,13 @@ class Handlers:
             yield status.describe_model(self.choice, problem=str(error))
         else:
             yield status.describe_model(self.choice, info)
+
+    def describe_adapters(self) -> str:
+        """The cards of the loaded LoRAs; waits for the model, whose own line tells if it cannot be loaded."""
+        try:
+            return describe_adapters(load_model_for(self.choice).adapters)
+        except CxrError:
+            return ""
 
     def start(
         self,

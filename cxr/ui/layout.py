@@ -46,6 +46,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
     ) as page:
         gr.HTML(status.HEADER)
         model_line = gr.HTML(status.describe_model(choice), elem_id="model-line")
+        adapter_cards = gr.HTML("", elem_id="adapter-cards")
         if limits.dataset_images:
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Images"):
@@ -61,6 +62,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
             concurrency_limit=None,
             **PRIVATE,
         )
+        page.load(handlers.describe_adapters, outputs=adapter_cards, concurrency_limit=None, **PRIVATE)
     page.queue(max_size=limits.queue)
     return page
 
