@@ -18,6 +18,8 @@ LAYERS = [
     "pixels",
     "seeds",
     "presets",
+    "families",
+    "hub",
     "prompts",
     "lora_file",
     "adapters",
