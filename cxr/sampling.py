@@ -108,14 +108,18 @@ class Denoiser:
     @torch.inference_mode()
     def preview(self) -> NDArray[np.uint8]:
         """What the first image is going to be, guessed after a step without the VAE: [4h, 4w] uint8."""
-        prediction_type = self.scheduler.config.get("prediction_type", "flow_prediction")
-        if prediction_type == "flow_prediction":
-            expected = self._noisy[:1] - self.scheduler.sigmas[self.num_taken - 1] * self._output[:1]
-        else:
-            # With 61 trailing steps diffusers' rounding adds a 62nd at timestep -1.
-            signal = self.scheduler.alphas_cumprod[max(int(self._timestep), 0)].to(self._noisy)
-            expected = predicted_original(self._noisy[:1], self._output[:1], signal, prediction_type)
-        return project_to_grey(expected, self.model.preview_projection)
+        return project_to_grey(self.predicted(), self.model.preview_projection)
+
+    def predicted(self) -> Tensor:
+        """The latents [1, C, h, w] that the model expects at the end, seen from the last step."""
+        settings = self.scheduler.config
+        noisy, output = self._noisy[:1], self._output[:1]
+        if settings.get("prediction_type", "flow_prediction") == "flow_prediction":
+            expected: Tensor = noisy - self.scheduler.sigmas[self.num_taken - 1] * output
+            return expected
+        # With 61 trailing steps diffusers' rounding adds a 62nd at timestep -1.
+        signal = self.scheduler.alphas_cumprod[max(int(self._timestep), 0)].to(noisy)
+        return predicted_original(noisy, output, signal, settings.prediction_type)
 
     def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, Any]:
         """Each image's own generator, for those schedulers that add noise on the way."""
