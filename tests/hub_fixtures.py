@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hub_server import HubServer, serving
-from huggingface_hub import close_session, constants
+from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 
@@ -37,9 +37,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
             connect(self, address)
 
         monkeypatch.setattr(socket.socket, "connect", local_only)
-        close_session()
         disable_progress_bars()
         yield server
         enable_progress_bars()
-        close_session()
         assert not foreign, "only the local Hub may be asked"

@@ -62,7 +62,7 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.commits: dict[str, str] = {}  # a commit that a repository is to have
         self.requests: list[str] = []
-        self.tokens: list[str | None] = []
+        self.tokens: dict[str, str | None] = {}  # path -> what was sent with the last request for it
         self.url, self.cdn = "", ""  # large files come from another host, which must get no token
         self.stop = threading.Event()
 
@@ -86,6 +86,7 @@ class HubServer:
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet for headers and content; two would wait for each other
 
     def log_message(self, *_: object) -> None:
         return
@@ -96,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         hub, path = self.server.hub, unquote(urlsplit(self.path).path)
         hub.requests.append(f"{self.command} {path}")
-        hub.tokens.append(self.headers.get("authorization"))
+        hub.tokens[path] = self.headers.get("authorization")
         parts = path.strip("/").split("/")
         if parts[0] == "api":
             return self._info(parts)
