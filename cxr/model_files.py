@@ -104,6 +104,8 @@ def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> A
     for component in family.weighted:
         _check_weights(model, component, getattr(pipeline, component))
     pipeline.set_progress_bar_config(disable=True)
+    if family.max_tokens is not None:
+        pipeline.tokenizer.model_max_length = family.max_tokens
     return pipeline.to(device)
 
 

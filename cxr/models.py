@@ -176,7 +176,7 @@ def load_model(
         AdapterError: the LoRA is unknown, unreadable, unsafe or foreign to the model.
     """
     preset = find_preset(model)
-    source = _adapter_source(preset, adapter)
+    source = _on_this_disk(_adapter_source(preset, adapter))
     if source is not None:
         describe_adapter(source)  # a bad LoRA is told before seconds are spent on the base model
     device = choose_device()
@@ -267,3 +267,11 @@ def _adapter_source(preset: Preset, adapter: str | None) -> str | None:
         names = {info.name for info in list_adapters()}
         return preset.default_adapter if preset.default_adapter in names else None
     return None if adapter in (None, "", "none") else adapter
+
+
+def _on_this_disk(source: str | None) -> str | None:
+    if source is None or not source.startswith(HUB_PREFIX):
+        return source
+    from cxr.hub import download_adapter  # huggingface_hub takes its time to import, and most need no Hub
+
+    return f"local:{download_adapter(source.removeprefix(HUB_PREFIX)).path}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Family(ABC):
         is_probed: whether ``devices.choose_unet_dtype`` can time its network; if not, the next one counts.
         cuda_dtype: number format of the denoising network on a GPU.
         cuda_text_dtype: number format of the text encoders on a GPU.
+        max_tokens: of a text, where the tokenizer itself knows no limit or a wrong one.
     """
 
     name: ClassVar[str]
@@ -96,10 +98,14 @@ class Family(ABC):
     is_probed: ClassVar[bool] = False
     cuda_dtype: ClassVar[torch.dtype] = torch.float16
     cuda_text_dtype: ClassVar[torch.dtype] = torch.float32
+    max_tokens: ClassVar[int | None] = None
 
     def pipeline_class(self) -> Any:
         """The diffusers class; imported only now, as each takes its time."""
-        return getattr(importlib.import_module("diffusers"), self.name)
+        found = getattr(importlib.import_module("diffusers"), self.name)
+        # It would log the part of a prompt that is cut off, and prompts are private.
+        logging.getLogger(found.__module__).setLevel(logging.ERROR)
+        return found
 
     @property
     def weighted(self) -> tuple[str, ...]:

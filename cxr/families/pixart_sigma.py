@@ -25,6 +25,7 @@ class PixArtSigma(Family):
     network = "transformer"
     cuda_dtype = torch.bfloat16
     cuda_text_dtype = torch.bfloat16  # T5-XXL would need 19 GB in float32, and overflows in float16
+    max_tokens = 300  # of the pipeline's own call
 
     def tokenizer_files(self, folder: str) -> Iterable[tuple[str, ...]]:
         """See ``Family.tokenizer_files``."""

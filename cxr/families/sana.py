@@ -26,6 +26,7 @@ class Sana(Family):
     network = "transformer"
     cuda_dtype = torch.bfloat16
     cuda_text_dtype = torch.bfloat16  # Gemma 2 overflows in float16
+    max_tokens = 300  # of the pipeline's own call
 
     def tokenizer_files(self, folder: str) -> Iterable[tuple[str, ...]]:
         """See ``Family.tokenizer_files``."""

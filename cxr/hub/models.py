@@ -30,7 +30,8 @@ def download_model(preset: Preset, *, variant: str | None = None) -> ModelFolder
     """
     kept = ask_cache(preset.hub_id, preset.revision)
     if kept is not None and (preset.is_pinned or is_offline()):
-        found = _complete(preset, kept, variant)
+        why = "The Hub may not be asked (HF_HUB_OFFLINE)"
+        found = _complete(preset, kept, variant, () if preset.is_pinned else _copy_note(preset, why))
         if found is not None:
             return found
     try:
@@ -38,15 +39,15 @@ def download_model(preset: Preset, *, variant: str | None = None) -> ModelFolder
             raise HubUnreachableError(f"the Hub may not be asked for {preset.hub_id}: HF_HUB_OFFLINE is set")
         return _from(preset, ask_hub(preset.hub_id, preset.revision), variant, _pin_note(preset))
     except HubUnreachableError as error:
-        found = None if kept is None else _complete(preset, kept, variant)
+        note = _copy_note(preset, "The Hub cannot be reached")
+        found = None if kept is None else _complete(preset, kept, variant, note)
         if found is None:
             raise HubUnreachableError(f"{error}, and this machine holds no complete copy of it") from error
         return found
 
 
-def _complete(preset: Preset, kept: Listing, variant: str | None) -> ModelFolder | None:
+def _complete(preset: Preset, kept: Listing, variant: str | None, note: tuple[str, ...]) -> ModelFolder | None:
     """The cache's copy, or None where files of it are missing or damaged."""
-    note = () if preset.is_pinned else (f"The Hub was not asked: this is the copy of {preset.hub_id} on this machine.",)
     try:
         return _from(preset, kept, variant, note)
     except HubError:
@@ -95,6 +96,10 @@ def _read(preset: Preset, listing: Listing, path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"model {preset.name!r} has an unreadable {path}: it is not a JSON object")
     return content
+
+
+def _copy_note(preset: Preset, why: str) -> tuple[str, ...]:
+    return (f"{why}; the copy of {preset.hub_id} on this machine is used.",)
 
 
 def _pin_note(preset: Preset) -> tuple[str, ...]:
