@@ -7,9 +7,9 @@ newest files are taken, which ``models`` and a note while loading say aloud. Wha
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cxr.errors import ModelError
 
@@ -207,6 +207,18 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
+
+
+def request_defaults(model: str | None) -> dict[str, Any]:
+    """Values of a request that a model is used with when nobody says others; empty for the program's own.
+
+    Args:
+        model: as for ``find_preset``.
+    Raises:
+        ModelError: as ``find_preset``.
+    """
+    preset = find_preset(model)
+    return {} if preset.defaults is None else asdict(preset.defaults)
 
 
 def find_preset(model: str | None) -> Preset:

@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 class Repo:
     """The files of one repository at one commit, and what is wrong with it.
 
-    ``failures`` says for a path, or "*" for all, what happens: "gated" (401 on files), "forbidden" (403), "missing" (404),
-    "broken" (500), "half" (half of what was announced), "damaged" (other bytes), "slow" (starts and then sends nothing),
-    and "half once", "damaged once", "broken once". For "info" it is about the listing.
+    ``failures`` says for a path, or "*" for all, what happens: "gated" (401 on files), "forbidden" (403), "missing"
+    (404), "broken" (500), "half" (half of what was announced), "damaged" (other bytes), "slow" (starts and then sends
+    nothing), and "half once", "damaged once", "broken once". For "info" it is about the listing.
     """
 
     files: dict[str, bytes]

@@ -51,7 +51,7 @@ def test_the_images_are_those_of_the_diffusers_pipeline(
     assert model.family.name == folder.name
     network = model.network.config
     latents = initial_latents([5], (network.in_channels, network.sample_size, network.sample_size))
-    options = {"use_resolution_binning": False} if model.family.network == "transformer" else {}
+    options: dict[str, object] = {"use_resolution_binning": False} if model.family.network == "transformer" else {}
     if negative_prompt or "XL" not in folder.name:
         options["negative_prompt"] = negative_prompt
     (expected,) = reference(
@@ -115,9 +115,7 @@ def test_a_smaller_format_and_back(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("options", [{"max_shard_size": "4KB"}, {"variant": "fp16"}])
-def test_shards_are_read_and_a_missing_one_is_named(
-    folder: Path, options: dict[str, str], tmp_path: Path
-) -> None:
+def test_shards_are_read_and_a_missing_one_is_named(folder: Path, options: dict[str, str], tmp_path: Path) -> None:
     saved = save_tiny(folder.name, tmp_path, **options)
     if "variant" in options:
         with pytest.raises(ModelError, match=r"incomplete: \w+/\w+\.safetensors is missing"):
@@ -128,11 +126,19 @@ def test_shards_are_read_and_a_missing_one_is_named(
     listed = json.loads(index.read_text())
     name = next(iter(listed["weight_map"]))
     (saved / index.parent.name / listed["weight_map"][name]).rename(tmp_path / "elsewhere.safetensors")
-    with pytest.raises(ModelError, match=r"incomplete: \w+/diffusion_pytorch_model-0\d+-of-0\d+.safetensors is missing"):
+    with pytest.raises(
+        ModelError, match=r"incomplete: \w+/diffusion_pytorch_model-0\d+-of-0\d+.safetensors is missing"
+    ):
         load_model(str(saved))
-    for bad in ("../../elsewhere.safetensors", str(tmp_path / "elsewhere.safetensors"), "weights.bin", 5, "a\n.safetensors"):
+    for bad in (
+        "../../elsewhere.safetensors",
+        str(tmp_path / "elsewhere.safetensors"),
+        "weights.bin",
+        5,
+        "a\n.safetensors",
+    ):
         index.write_text(json.dumps(listed | {"weight_map": listed["weight_map"] | {name: bad}}))
-        with pytest.raises(ModelError, match="names a file that is no plain .safetensors name"):
+        with pytest.raises(ModelError, match=r"names a file that is no plain \.safetensors name"):
             load_model(str(saved))
 
 

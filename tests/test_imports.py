@@ -38,6 +38,7 @@ LAYERS = [
     "train",
     "dataset",
     "bench",
+    "cli_models",
     "cli",
     "__main__",
     "ui",

@@ -13,6 +13,7 @@ from hub_fixtures import hub as hub
 from hub_server import HubServer, Repo
 from tiny_families import save_tiny
 
+import cxr.models
 from cxr.errors import ModelError
 from cxr.families import FAMILIES
 from cxr.families.family import SCHEDULERS
@@ -48,7 +49,10 @@ def test_a_row_is_complete(preset: Preset) -> None:
 
 
 @pytest.mark.parametrize("preset", ON_HUB, ids=lambda preset: preset.name)
-def test_a_row_loads_from_the_hub_and_makes_an_image(preset: Preset, hub: HubServer, tmp_path: Path) -> None:
+def test_a_row_loads_from_the_hub_and_makes_an_image(
+    preset: Preset, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cxr.models, "_models", {})
     folder = save_tiny(preset.family or "", tmp_path)
     hub.add_folder(preset.hub_id, folder, commit=preset.revision)
     if preset.default_adapter.startswith("hub:"):
@@ -67,8 +71,6 @@ def test_a_row_loads_from_the_hub_and_makes_an_image(preset: Preset, hub: HubSer
     request = GenerationRequest("A 55 year old man with pneumonia", num_inference_steps=2, guidance_scale=4.0)
     (image,) = [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
     assert image.recipe.model_revision == model.info.model_revision
-    cxr_models = pytest.importorskip("cxr.models")
-    cxr_models._models.clear()
 
 
 @pytest.mark.parametrize("preset", ON_HUB, ids=lambda preset: preset.name)
@@ -107,7 +109,8 @@ def test_names_of_the_hub(model: str, hub_id: str, revision: str | None) -> None
 
 
 @pytest.mark.parametrize(
-    "model", ["name", "a/b/c", "owner/", "/etc/passwd", "../x", "owner/..", "owner/name@", "owner/name@../x", "hub:", "a/b c"]
+    "model",
+    ["name", "a/b/c", "owner/", "/etc/passwd", "../x", "owner/..", "owner/name@", "owner/name@../x", "hub:", "a/b c"],
 )
 def test_other_names_are_unknown(model: str) -> None:
     with pytest.raises(ModelError, match=r"is unknown; use embedded, sd14-synthmed, .* or owner/name\[@revision\] of"):

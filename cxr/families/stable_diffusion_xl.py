@@ -41,9 +41,9 @@ class StableDiffusionXL(Family):
         height, width = (side * pipeline.vae_scale_factor for side in sample.shape[-2:])
         time_ids = text.pooled.new_tensor([[height, width, 0, 0, height, width]]).repeat(len(sample), 1)
         added = {"text_embeds": text.pooled, "time_ids": time_ids}
-        output: Tensor = pipeline.unet(
-            sample, timestep, text.embeddings, added_cond_kwargs=added, return_dict=False
-        )[0].float()
+        output: Tensor = pipeline.unet(sample, timestep, text.embeddings, added_cond_kwargs=added, return_dict=False)[
+            0
+        ].float()
         return output
 
     def unscale(self, latents: Tensor, config: Any) -> Tensor:

@@ -33,7 +33,7 @@ class _Watch:
         """A progress bar of the library that tells this watch of every piece."""
         watch = self
 
-        class Bar(tqdm):  # type: ignore[misc]
+        class Bar(tqdm):
             def update(self, n: float | None = 1) -> bool | None:
                 if watch.is_given_up:
                     raise HubUnreachableError("nobody waits for this file any more")
@@ -57,13 +57,15 @@ def watched(work: Callable[[type[Any]], T], what: str) -> T:
         HubUnreachableError: it does not answer, or stopped to.
     """
     constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
-    watch, outcome = _Watch(), []
+    watch = _Watch()
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            outcome.append((work(watch.progress_class()), None))
+            results.append(work(watch.progress_class()))
         except BaseException as error:
-            outcome.append((None, error))
+            errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True, name="hub")
     thread.start()
@@ -72,10 +74,9 @@ def watched(work: Callable[[type[Any]], T], what: str) -> T:
         if time.monotonic() - watch.last_s > STALL_S and thread.is_alive():
             watch.is_given_up = True
             raise HubUnreachableError(f"{what} stopped to arrive: nothing came for {STALL_S:g} s; try again later")
-    result, error = outcome[0]
-    if error is not None:
-        raise in_our_words(error, what) from error
-    return result  # type: ignore[no-any-return]
+    if errors:
+        raise in_our_words(errors[0], what) from errors[0]
+    return results[0]
 
 
 def api() -> huggingface_hub.HfApi:
@@ -108,8 +109,12 @@ def in_our_words(error: BaseException, what: str) -> BaseException:
         return HubError(f"{repo_id} is not on the Hub, or private; check the name, or log in with “hf auth login”")
     if status in {401, 403}:
         return HubError(f"the Hub does not let you read {repo_id}; log in with “hf auth login”, see {page}")
-    if isinstance(error, (hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled, hub_errors.LocalEntryNotFoundError)):
-        return HubUnreachableError(f"the Hub cannot be reached for {repo_id}{f' (it answered {status})' * bool(status)}")
+    if isinstance(
+        error, (hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled, hub_errors.LocalEntryNotFoundError)
+    ):
+        return HubUnreachableError(
+            f"the Hub cannot be reached for {repo_id}{f' (it answered {status})' * bool(status)}"
+        )
     if isinstance(error, httpx2.TransportError):
         return HubUnreachableError(f"the Hub cannot be reached for {repo_id} ({type(error).__name__})")
     return error

@@ -56,9 +56,7 @@ def ask_hub(repo_id: str, revision: str | None) -> Listing:
         HubUnreachableError: no answer.
     """
     what = f"{repo_id}@{revision}" if revision else repo_id
-    info = watched(
-        lambda _: api().model_info(repo_id, revision=revision, files_metadata=True, timeout=CONNECT_S), what
-    )
+    info = watched(lambda _: api().model_info(repo_id, revision=revision, files_metadata=True, timeout=CONNECT_S), what)
     if not COMMIT.fullmatch(info.sha or "") or (COMMIT.fullmatch(revision or "") and info.sha != revision):
         raise HubError(f"the Hub answered for {what} with another commit; try again later")
     files = {}
@@ -114,5 +112,3 @@ def check_sizes(files: Iterable[HubFile], repo_id: str) -> None:
         total += file.size
     if total > MAX_TOTAL_BYTES:
         raise HubError(f"{repo_id} is refused: it has {total:,} bytes, at most {MAX_TOTAL_BYTES:,} are read")
-
-
