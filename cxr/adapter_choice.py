@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cxr.errors import AdapterError
 from cxr.schema import MAX_ADAPTER_WEIGHT
 
-LOCAL_PREFIX, HUB_PREFIX = "local:", "hub:"
+LOCAL_PREFIX = "local:"
 MAX_ADAPTERS = 8
 RESERVED = ("none", "default")
 _COMMA = re.compile(r"(?<!\\),")  # one inside a name or path is written "\,"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.adapter_card import read_card
-from cxr.adapter_choice import HUB_PREFIX, LOCAL_PREFIX, AdapterChoice, format_adapters, parse_adapters
+from cxr.adapter_choice import LOCAL_PREFIX, AdapterChoice, format_adapters, parse_adapters
 from cxr.errors import AdapterError
 from cxr.lora_file import LoraFile, read_lora_file
+from cxr.presets import HUB_PREFIX
 from cxr.safetensors_file import PICKLE_SUFFIXES
 from cxr.schema import AdapterInfo
 
@@ -69,13 +70,14 @@ def read_adapters(source: str | Path) -> tuple[AdapterFile, ...]:
 
 def read_adapter(choice: AdapterChoice | Path) -> AdapterFile:
     """Read and check one LoRA; errors as for ``describe_adapter``."""
-    path = find_adapter(choice if isinstance(choice, Path) else choice.source)
+    source = choice if isinstance(choice, Path) else choice.source
+    path = find_adapter(source)
     lora = read_lora_file(path)
     card = read_card(path, lora.metadata)
     ranks = [layer.rank for layer in lora.layers]
     told = [layer.alpha for layer in lora.layers if layer.alpha is not None]
     info = AdapterInfo(
-        name=_display_name(path),
+        name=_display_name(source, path),
         path=path,
         sha256=lora.sha256,
         rank=max(ranks),
@@ -107,9 +109,12 @@ def find_adapter(source: str | Path) -> Path:
 
     Raises:
         AdapterError: there is none, or more than one.
+        HubError: the Hub refused it, or cannot be reached.
     """
     if isinstance(source, str) and source.startswith(HUB_PREFIX):
-        raise AdapterError(f"adapter {source!r} is on the Hub, which needs cxr.hub; download it and use local:PATH")
+        from cxr.hub import download_adapter  # huggingface_hub takes its time to import, and most need no Hub
+
+        return download_adapter(source.removeprefix(HUB_PREFIX)).path
     if isinstance(source, str) and source.startswith(LOCAL_PREFIX):
         source = _local_path(source)
     if isinstance(source, str):
@@ -156,7 +161,9 @@ def _names() -> list[str]:
     return sorted(_entries())
 
 
-def _display_name(path: Path) -> str:
+def _display_name(source: str | Path, path: Path) -> str:
+    if isinstance(source, str) and source.startswith(HUB_PREFIX):
+        return source  # public, and enough to find it again
     return path.resolve().parent.name if path.name == WEIGHTS_NAME else path.stem
 
 

@@ -30,6 +30,8 @@ def check_fits(pipeline: DiffusionPipeline, file: LoraFile, name: str) -> None:
     Raises:
         AdapterError: it was made for another model; the message says for which, as far as its sizes tell.
     """
+    if not hasattr(pipeline, "unload_lora_weights"):
+        raise AdapterError(f"LoRA {name!r} cannot be loaded: models of {type(pipeline).__name__} take none; use none")
     networks = networks_of(pipeline)
     for layer in file.layers:
         reason = _misfit(networks.get(layer.component), _in_model(networks, layer))

@@ -104,7 +104,9 @@ def program_of(value: object) -> bytes:
         return archive.read(name)
 
 
-def tensor_program(*, kind: str = "FloatStorage", count: int = 4, offset: int = 0, size: int = 4, stride: int = 1) -> bytes:
+def tensor_program(
+    *, kind: str = "FloatStorage", count: int = 4, offset: int = 0, size: int = 4, stride: int = 1
+) -> bytes:
     """{"w": a tensor of one dimension}, in instructions as torch writes them."""
 
     def number(value: int) -> bytes:
@@ -115,7 +117,9 @@ def tensor_program(*, kind: str = "FloatStorage", count: int = 4, offset: int = 
         return b"X" + len(value).to_bytes(4, "little") + value.encode()
 
     storage = b"(" + text("storage") + f"ctorch\n{kind}\n".encode() + text("0") + text("cpu") + number(count) + b"tQ"
-    view = number(offset) + number(size) + b"\x85" + number(stride) + b"\x85" + b"\x89" + b"ccollections\nOrderedDict\n)R"
+    view = (
+        number(offset) + number(size) + b"\x85" + number(stride) + b"\x85" + b"\x89" + b"ccollections\nOrderedDict\n)R"
+    )
     return b"\x80\x02}" + text("w") + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + view + b"tRs."
 
 
@@ -137,7 +141,9 @@ def evil(canary: Path) -> dict[str, tuple[bytes, str]]:
     }
     files = {name: (pickle.dumps(call), "uses|instruction") for name, call in calls.items()}
     files |= {f"{name} in a zip": (zipped(program_of(call)), "uses '") for name, call in calls.items()}
-    files |= {f"{name} within": (in_memory({"a": torch.ones(1), "b": [call]}), "uses '") for name, call in calls.items()}
+    files |= {
+        f"{name} within": (in_memory({"a": torch.ones(1), "b": [call]}), "uses '") for name, call in calls.items()
+    }
     system = f"(S'{touch}'\nios\nsystem\n.".encode()
     good = in_memory(lora())
     return files | {
@@ -179,7 +185,10 @@ def evil(canary: Path) -> dict[str, tuple[bytes, str]]:
         "two programs": (zipped(b"}.", ("b/data.pkl", b"}.")), "one data.pkl"),
         "zip without a program": (zipped(b"}.").replace(b"data.pkl", b"data.pkx"), "one data.pkl"),
         "cut zip": (good[:-100], "cannot be read"),
-        "changed numbers": (good.replace(lora()[f"{NAME}.lora.up.weight"].numpy().tobytes(), bytes(512)), "lacks numbers"),
+        "changed numbers": (
+            good.replace(lora()[f"{NAME}.lora.up.weight"].numpy().tobytes(), bytes(512)),
+            "lacks numbers",
+        ),
         "empty": (b"", "cannot be followed"),
         "random": (bytes(range(255, 0, -1)), "cannot be followed|instruction"),
         "safetensors by another name": (b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ", "followed|instruction"),

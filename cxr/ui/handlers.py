@@ -16,7 +16,7 @@ from cxr.ui import status
 from cxr.ui.adapter_card import describe_adapters
 from cxr.ui.dataset_jobs import DatasetJob
 from cxr.ui.examples import Example
-from cxr.ui.jobs import Job, ModelChoice, load_model_for, run_job
+from cxr.ui.jobs import Job, ModelChoice, answering, load_model_for, run_job
 from cxr.ui.receipt import describe_receipts
 from cxr.ui.threads import iterate_in_thread, watch_client
 from cxr.ui.view import JobView, gallery_items, grid_shape
@@ -82,7 +82,7 @@ class Handlers:
         """Say which model answers; waits for it if it is still being loaded."""
         yield status.describe_model(self.choice)
         try:
-            info = load_model_for(self.choice).info
+            info = load_model_for(answering(self.choice)).info
         except CxrError as error:
             yield status.describe_model(self.choice, problem=str(error))
         else:

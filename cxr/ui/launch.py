@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cxr.errors import CxrError
-from cxr.ui.jobs import ModelChoice, load_model_for
+from cxr.ui.jobs import ModelChoice, answering
 from cxr.ui.limits import MAX_QUEUE, Limits, default_dataset_images
 
 DEFAULT_PORT = 7860
@@ -70,13 +70,14 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     parser.add_argument(
         "--model",
         default=os.environ.get("CXR_MODEL") or None,
-        help="base model: “embedded” or a folder in diffusers format (default: CXR_MODEL, else embedded)",
+        help="base model: a name that “python -m cxr models” lists, a folder in diffusers format, or "
+        "owner/name[@revision] of the Hugging Face Hub (default: CXR_MODEL, else embedded)",
     )
     parser.add_argument(
         "--adapter",
         default=os.environ.get("CXR_ADAPTER") or "default",
-        help="LoRA: a name in lora_weights/, local:PATH, “none”, or “default” for the model's own (default: "
-        "CXR_ADAPTER, else default)",
+        help="LoRA: a name in lora_weights/, local:PATH, hub:owner/name/FILE, “none”, or “default” for the model's own "
+        "(default: CXR_ADAPTER, else default)",
     )
     parser.add_argument(
         "--max-dataset-images",
@@ -169,7 +170,7 @@ def serve(demo: Any, settings: ServerSettings) -> None:
 
 def _warm_up(choice: ModelChoice) -> None:
     try:
-        load_model_for(choice)
+        answering(choice)
     except CxrError as error:
         sys.stderr.write(f"{error}\n")  # the page stays up and says the same to whoever asks for an image
 
