@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from cxr.errors import ModelError
 from cxr.families import Family
 from cxr.families.files import INDEX, ModelFolder, check_index, check_settings, shards, weight_file
+from cxr.presets import Preset
 
 HASHED_SUFFIXES = {".json", ".txt", ".safetensors", ".model"}
 # Levels that newer versions of the libraries renamed, and translate by themselves while reading.
@@ -27,6 +28,22 @@ RENAMED = (
     (".value.", ".to_v."),
     (".proj_attn.", ".to_out.0."),
 )
+
+
+def find_model_folder(preset: Preset, *, variant: str | None = None) -> ModelFolder:
+    """Where the files of a model are on this machine; those of the Hub are downloaded first if need be.
+
+    Args:
+        preset: as ``cxr.presets.find_preset`` gives it.
+        variant: "fp16" to take the smaller files where a model of the Hub has them.
+    Raises:
+        HubError: the Hub refused, cannot be reached, or holds a model that this program does not run.
+    """
+    if preset.folder is not None:
+        return ModelFolder(preset.name, preset.folder)
+    from cxr.hub.models import download_model  # huggingface_hub takes its time to import, and most need no Hub
+
+    return download_model(preset, variant=variant)
 
 
 def check_files(model: ModelFolder, expected: str | None = None) -> Family:

@@ -18,9 +18,8 @@ from cxr.adapters import describe_adapters, list_adapters
 from cxr.devices import DTYPE_VARIABLE, choose_device, choose_unet_dtype
 from cxr.families import FAMILIES, Family, TextCondition
 from cxr.families.family import SCHEDULERS
-from cxr.families.files import ModelFolder
 from cxr.loaded_adapters import LoadedAdapters
-from cxr.model_files import check_files, folder_sha256, read_pipeline, read_preview_projection
+from cxr.model_files import check_files, find_model_folder, folder_sha256, read_pipeline, read_preview_projection
 from cxr.presets import HUB_PREFIX, Preset, find_preset
 from cxr.schema import AdapterInfo, ModelInfo
 
@@ -182,7 +181,7 @@ def load_model(
     if source is not None:
         describe_adapters(source)  # a bad LoRA is told before seconds are spent on the base model
     device = choose_device()
-    files = _model_folder(preset, device)
+    files = find_model_folder(preset, variant="fp16" if device.type == "cuda" else None)
     family = check_files(files, preset.family)
     pipeline = read_pipeline(files, family, device)
     _set_scheduler(pipeline, preset.scheduler)
@@ -211,14 +210,6 @@ def load_model(
     if source is not None:
         loaded.load_adapter(source)
     return loaded
-
-
-def _model_folder(preset: Preset, device: torch.device) -> ModelFolder:
-    if preset.folder is not None:
-        return ModelFolder(preset.name, preset.folder)
-    from cxr.hub.models import download_model  # huggingface_hub takes its time to import, and most need no Hub
-
-    return download_model(preset, variant="fp16" if device.type == "cuda" else None)
 
 
 def _set_scheduler(pipeline: Any, name: str | None) -> None:

@@ -100,7 +100,7 @@ def test_diffusers_reads_the_lora_with_its_alpha_and_it_changes_the_image(traine
     assert float((plain - changed).abs().max()) > 1e-3
     file = read_adapter(adapter)
     assert (file.info.rank, file.info.lora_alpha, file.info.notes) == (4, 12.0, ())
-    assert file.lora.alphas == {"unet": 12.0}
+    assert {(layer.component, layer.alpha) for layer in file.lora.layers} == {("unet", 12.0)}
     pipeline = (StableDiffusionXLPipeline if "xl" in model.name else StableDiffusionPipeline).from_pretrained(model)
     pipeline.load_lora_weights(adapter, adapter_name="read")
     assert pipeline.unet.peft_config["read"].lora_alpha == 12

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.errors import ModelError
-from cxr.model_files import folder_sha256
+from cxr.model_files import find_model_folder, folder_sha256
 from cxr.presets import find_preset
 
 SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
@@ -57,21 +57,21 @@ class BaseModel:
 
 
 def resolve_model_folder(model: str) -> Path:
-    """The folder of a preset, or the folder itself.
+    """Where the files of a model are; those of the Hub are downloaded first if need be.
 
     Args:
-        model: a name of the table of presets, or a path.
+        model: as for `cxr.presets.find_preset`.
     Raises:
-        ModelError: it is neither.
+        ModelError: unknown; HubError where the Hub is the reason.
     """
-    return find_preset(model).folder
+    return find_model_folder(find_preset(model)).path
 
 
 def read_base_model(model: str) -> BaseModel:
     """Read what kind of model it is, and refuse those that this package cannot train for.
 
     Args:
-        model: as for `resolve_model_folder`.
+        model: as for `cxr.presets.find_preset`.
     Raises:
         ModelError: unknown, incomplete, of another architecture, or with a noise schedule of another kind.
     """
