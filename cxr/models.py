@@ -15,12 +15,11 @@ from diffusers import StableDiffusionPipeline
 
 from cxr.adapters import describe_adapter, list_adapters, read_adapter
 from cxr.attach import ADAPTER_NAME, MergedLora, attach, check_fits
-from cxr.devices import choose_device, choose_unet_dtype
+from cxr.batch_size import choose_micro_batch_size
+from cxr.devices import choose_device, choose_unet_dtype, vae_dtype
 from cxr.model_files import check_files, folder_sha256, read_pipeline, read_preview_projection
 from cxr.presets import Preset, find_preset
 from cxr.schema import AdapterInfo, ModelInfo
-
-CUDA_MICRO_BATCH_SIZE = 4
 
 
 @dataclass
@@ -69,7 +68,7 @@ class LoadedModel:
         try:
             yield
         finally:
-            self._cast_to(self.weight_dtype, _vae_dtype(self.weight_dtype), weight)
+            self._cast_to(self.weight_dtype, vae_dtype(self.weight_dtype), weight)
 
     @contextmanager
     def vae_in_float32(self) -> Iterator[None]:
@@ -147,7 +146,11 @@ class LoadedModel:
 
 
 def load_model(
-    model: str | None = None, adapter: str | None = "default", *, weight_dtype: str | None = None
+    model: str | None = None,
+    adapter: str | None = "default",
+    *,
+    weight_dtype: str | None = None,
+    micro_batch_size: int | None = None,
 ) -> LoadedModel:
     """Load a base model and its LoRA from local files.
 
@@ -156,6 +159,7 @@ def load_model(
         adapter: "default" for the model's own LoRA where it has one, "none", a name in ``lora_weights/``, or
             "local:PATH".
         weight_dtype: number format of the UNet as a recipe names it, "bfloat16"; None for the one that suits.
+        micro_batch_size: images that are denoised together, as a recipe names it; None for what suits.
     Raises:
         ModelError: the model is unknown, incomplete or unreadable.
         AdapterError: the LoRA is unknown, unreadable, unsafe or foreign to the model.
@@ -169,7 +173,7 @@ def load_model(
     pipeline = read_pipeline(preset).to(device)
     dtype = getattr(torch, weight_dtype) if weight_dtype else choose_unet_dtype(pipeline.unet, device)
     _cast(pipeline.unet, dtype)
-    _cast(pipeline.vae, _vae_dtype(dtype))
+    _cast(pipeline.vae, vae_dtype(dtype))
     info = ModelInfo(
         model=preset.name,
         model_revision=f"sha256:{folder_sha256(preset.folder)}",
@@ -183,17 +187,12 @@ def load_model(
     loaded = LoadedModel(
         pipeline,
         info,
-        micro_batch_size=CUDA_MICRO_BATCH_SIZE if device.type == "cuda" else 1,
+        micro_batch_size=micro_batch_size or choose_micro_batch_size(pipeline, device),
         preview_projection=read_preview_projection(preset.folder),
     )
     if source is not None:
         loaded.load_adapter(source)
     return loaded
-
-
-def _vae_dtype(weight_dtype: torch.dtype) -> torch.dtype:
-    # bfloat16 moves a decoded picture by 0.4 grey levels (root mean square) in half the time; float16 may overflow.
-    return torch.float32 if weight_dtype == torch.float16 else weight_dtype
 
 
 def _cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
