@@ -10,11 +10,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from cxr.devices import run_step
 from cxr.errors import ModelError
 from cxr.schema import GenerationRequest
 
@@ -27,6 +27,8 @@ WORTHWHILE_GAIN = 1.05
 ZERO_GPU_BATCH_SIZE = 4
 PROBE_ROUNDS = 3
 ALLOCATOR_MESSAGES = ("MPS backend out of memory", "can't allocate memory")
+
+Work = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,13 @@ class Trial:
     peak_bytes: int = 0
 
 
-def choose_micro_batch_size(pipeline: Any, device: torch.device) -> int:
-    """The size for this pipeline: what CXR_BATCH_SIZE says, else what is fastest on the GPU, else 1.
+def choose_micro_batch_size(device: torch.device, step: Work, decode: Work) -> int:
+    """The size for a model: what CXR_BATCH_SIZE says, else what is fastest on the GPU, else 1.
 
     Args:
-        pipeline: a StableDiffusionPipeline on its device, in its number formats; not changed.
-        device: where it runs.
+        device: where the model runs.
+        step: runs the denoising network once, on as many guided images.
+        decode: runs the VAE once, on as many images.
     Raises:
         ModelError: CXR_BATCH_SIZE is not a whole number from 1 to 64.
     """
@@ -62,7 +65,7 @@ def choose_micro_batch_size(pipeline: Any, device: torch.device) -> int:
     if os.environ.get("SPACES_ZERO_GPU"):
         return ZERO_GPU_BATCH_SIZE
     free_bytes, _ = torch.cuda.mem_get_info(device)
-    return fastest_batch_size(lambda size: try_batch(pipeline, size), free_bytes)
+    return fastest_batch_size(lambda size: try_batch(size, device, step, decode), free_bytes)
 
 
 def fastest_batch_size(
@@ -95,22 +98,26 @@ def fastest_batch_size(
 
 
 @torch.inference_mode()
-def try_batch(pipeline: Any, size: int) -> Trial:
-    """Time a micro-batch of guided images with the default number of steps: one step and one decoding are run.
+def try_batch(size: int, device: torch.device, step: Work, decode: Work) -> Trial:
+    """Time a micro-batch with the default number of steps: one step and one decoding are run.
 
     Args:
-        pipeline: as for ``choose_micro_batch_size``.
         size: images of the micro-batch.
+        device: as for ``choose_micro_batch_size``, like the next two.
+        step: see there.
+        decode: see there.
     """
-    unet, vae = pipeline.unet, pipeline.vae
-    device, parameter = next(unet.parameters()).device, next(vae.parameters())
-    side = unet.config.sample_size
-    latents = parameter.new_zeros(size, vae.config.latent_channels, side, side)
     before = _start_counting(device)
-    step_s = _best_of(lambda: run_step(unet, size), device)
-    decode_s = _best_of(lambda: vae.decode(latents, return_dict=False), device)
+    step_s, decode_s = (_best_of(partial(work, size), device) for work in (step, decode))
     peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else 0
     return Trial(GenerationRequest.num_inference_steps * step_s + decode_s, peak)
+
+
+@torch.inference_mode()
+def decode_zeros(vae: Any, side: int, size: int) -> Any:
+    """Decode as many empty latents [size, C, side, side]."""
+    latents = next(vae.parameters()).new_zeros(size, vae.config.latent_channels, side, side)
+    return vae.decode(latents, return_dict=False)[0]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from diffusers import StableDiffusionPipeline
 
 from cxr.adapters import describe_adapter, list_adapters, read_adapter
 from cxr.attach import ADAPTER_NAME, MergedLora, attach, check_fits
-from cxr.batch_size import choose_micro_batch_size
-from cxr.devices import choose_device, choose_unet_dtype, vae_dtype
+from cxr.batch_size import choose_micro_batch_size, decode_zeros
+from cxr.devices import choose_device, choose_unet_dtype, run_step, vae_dtype
 from cxr.model_files import check_files, folder_sha256, read_pipeline, read_preview_projection
 from cxr.presets import Preset, find_preset
 from cxr.schema import AdapterInfo, ModelInfo
@@ -187,12 +188,17 @@ def load_model(
     loaded = LoadedModel(
         pipeline,
         info,
-        micro_batch_size=micro_batch_size or choose_micro_batch_size(pipeline, device),
+        micro_batch_size=micro_batch_size or _micro_batch_size(pipeline, device),
         preview_projection=read_preview_projection(preset.folder),
     )
     if source is not None:
         loaded.load_adapter(source)
     return loaded
+
+
+def _micro_batch_size(pipeline: StableDiffusionPipeline, device: torch.device) -> int:
+    side = pipeline.unet.config.sample_size
+    return choose_micro_batch_size(device, partial(run_step, pipeline.unet), partial(decode_zeros, pipeline.vae, side))
 
 
 def _cast(network: torch.nn.Module, dtype: torch.dtype) -> None:

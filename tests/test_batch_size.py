@@ -3,6 +3,7 @@
 import dataclasses
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 
 import cxr.models
 from cxr import batch_size
-from cxr.batch_size import Trial, choose_micro_batch_size, fastest_batch_size, is_out_of_memory, try_batch
+from cxr.batch_size import Trial, choose_micro_batch_size, decode_zeros, fastest_batch_size, is_out_of_memory, try_batch
+from cxr.devices import run_step
 from cxr.errors import GenerationError, ModelError
 from cxr.generate import generate
 from cxr.models import LoadedModel, load_model
@@ -50,6 +52,12 @@ def images_of(model: LoadedModel, request: GenerationRequest = REQUEST) -> list[
 
 
 # -- choosing
+
+
+def work_of(model: LoadedModel) -> tuple[Callable[[int], object], Callable[[int], object]]:
+    """A step and a decoding of as many images."""
+    unet, vae = model.pipeline.unet, model.pipeline.vae
+    return partial(run_step, unet), partial(decode_zeros, vae, unet.config.sample_size)
 
 
 def trials(rates: dict[int, float], bytes_per_image: int = 1) -> Callable[[int], Trial]:
@@ -103,9 +111,9 @@ def test_a_trial_runs_unet_and_vae_and_counts_all_steps(
     times = iter([1.0, 0.5])
     monkeypatch.setattr(batch_size, "_best_of", lambda work, device: (work(), next(times))[1])
     steps = GenerationRequest.num_inference_steps
-    assert try_batch(tiny_model.pipeline, 3) == Trial(steps * 1.0 + 0.5, 0)
+    assert try_batch(3, CPU, *work_of(tiny_model)) == Trial(steps * 1.0 + 0.5, 0)
     monkeypatch.undo()
-    assert try_batch(tiny_model.pipeline, 2).seconds > 0
+    assert try_batch(2, CPU, *work_of(tiny_model)).seconds > 0
 
 
 @pytest.mark.parametrize("zero_gpu", [False, True])
@@ -115,9 +123,9 @@ def test_a_gpu_is_measured_and_zero_gpu_is_not(
     monkeypatch.delenv("CXR_BATCH_SIZE", raising=False)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true" if zero_gpu else "")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 200))
-    monkeypatch.setattr(batch_size, "try_batch", lambda pipeline, size: Trial(1.0, 11 * size))
-    assert choose_micro_batch_size(tiny_model.pipeline, CUDA) == (4 if zero_gpu else 8)
-    assert choose_micro_batch_size(tiny_model.pipeline, CPU) == 1
+    monkeypatch.setattr(batch_size, "try_batch", lambda size, *_: Trial(1.0, 11 * size))
+    assert choose_micro_batch_size(CUDA, *work_of(tiny_model)) == (4 if zero_gpu else 8)
+    assert choose_micro_batch_size(CPU, *work_of(tiny_model)) == 1
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA])
@@ -125,14 +133,14 @@ def test_the_variable_fixes_the_size(
     device: torch.device, tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_BATCH_SIZE", "3")
-    assert choose_micro_batch_size(tiny_model.pipeline, device) == 3
+    assert choose_micro_batch_size(device, *work_of(tiny_model)) == 3
 
 
 @pytest.mark.parametrize("value", ["0", "65", "-1", "two", "1.5", "9" * 5000])
 def test_a_wrong_variable_is_one_sentence(value: str, tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_BATCH_SIZE", value)
     with pytest.raises(ModelError, match="use a whole number from 1 to 64"):
-        choose_micro_batch_size(tiny_model.pipeline, CPU)
+        choose_micro_batch_size(CPU, *work_of(tiny_model))
 
 
 def test_a_loaded_model_has_the_given_size_without_measuring(
@@ -273,6 +281,6 @@ def test_what_counts_as_out_of_memory(error: BaseException, expected: bool) -> N
 
 @pytest.mark.gpu
 def test_the_probe_measures_memory_on_a_gpu(tiny_model: LoadedModel) -> None:
-    trial = try_batch(tiny_model.pipeline, 2)
+    trial = try_batch(2, CUDA, *work_of(tiny_model))
     assert trial.seconds > 0
     assert trial.peak_bytes > 0

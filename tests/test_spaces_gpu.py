@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import runpy
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from cxr.batch_size import ZERO_GPU_BATCH_SIZE
-from cxr.presets import Preset
+from cxr.presets import PRESETS
 from cxr.schema import GeneratedImage, GenerationRequest
 from cxr.ui import jobs, spaces_gpu
 from cxr.ui.jobs import ModelChoice, run_job
@@ -76,14 +77,14 @@ def test_the_duration_function_takes_what_the_decorated_one_takes() -> None:
     assert inspect.isgeneratorfunction(inspect.unwrap(jobs._generate))
 
 
-def test_the_duration_grows_with_images_steps_and_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_duration_grows_with_images_steps_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = ModelChoice()
     base = gpu_seconds(request_of(), choice)
     assert START_S < base < MAX_SECONDS
     assert gpu_seconds(request_of(num_images=16), choice) > base
     assert gpu_seconds(request_of(num_inference_steps=50), choice) > base
     assert gpu_seconds(request_of(num_images=ZERO_GPU_BATCH_SIZE), choice) == base, "batches are filled up"
-    large = Preset("large", tmp_path, 1024, "unknown", "none")
+    large = dataclasses.replace(PRESETS["embedded"], resolution=1024)
     monkeypatch.setattr(spaces_gpu, "find_preset", lambda model: large)
     assert gpu_seconds(request_of(), choice) > base
     assert gpu_seconds(request_of(num_images=64, num_inference_steps=100), choice) == MAX_SECONDS
@@ -98,7 +99,12 @@ def test_a_job_borrows_the_gpu_for_its_images_only(
     spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = jobs._pack
-    monkeypatch.setattr(jobs, "_pack", lambda *given: (spaces.log.append("packed"), real(*given))[1])
+
+    def pack(*given: Any) -> Any:
+        spaces.log.append("packed")
+        return real(*given)
+
+    monkeypatch.setattr(jobs, "_pack", pack)
     monkeypatch.setattr(jobs, "_generate", on_gpu(inspect.unwrap(jobs._generate)))
     request = request_of(num_images=2, num_inference_steps=2)
     *_, last = run_job(request, choice)
