@@ -16,6 +16,7 @@ from cxr import __version__
 from cxr.dataset.cli import add_dataset_parsers
 from cxr.dataset.cli_bench import add_dataset_bench_options, run_dataset_bench
 from cxr.dataset.cli_export import add_export_parser
+from cxr.deploy.cli import add_deploy_parser
 from cxr.errors import CxrError, RequestError
 from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
@@ -118,6 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_dataset_parsers(commands)
     add_export_parser(commands)
     add_evaluate_parsers(commands)
+    add_deploy_parser(commands)
     return parser
 
 
