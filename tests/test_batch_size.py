@@ -14,9 +14,13 @@ import torch
 import cxr.models
 from cxr import batch_size
 from cxr.batch_size import Trial, choose_micro_batch_size, decode_zeros, fastest_batch_size, is_out_of_memory, try_batch
+from cxr.dataset import run
+from cxr.dataset.plan import Plan
+from cxr.dataset.remake import Remaker
+from cxr.dataset.run import Options
 from cxr.devices import run_step
 from cxr.errors import GenerationError, ModelError
-from cxr.generate import generate
+from cxr.generate import generate, recipe_for
 from cxr.models import LoadedModel, load_model
 from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, StepProgress
 
@@ -149,6 +153,23 @@ def test_a_loaded_model_has_the_given_size_without_measuring(
     monkeypatch.setattr(cxr.models, "choose_micro_batch_size", lambda *_: pytest.fail("measured"))
     model = load_model(str(tiny_model_dir), "none", micro_batch_size=2)
     assert images_of(model)[0].recipe.micro_batch_size == 2
+
+
+def test_a_job_goes_on_with_the_size_that_it_began_with(tiny_model_dir: Path, tiny_base_model: LoadedModel) -> None:
+    options = Options(model=str(tiny_model_dir), adapter="none", num_threads=torch.get_num_threads())
+    plan = Plan("test", (), {})
+    begun = dataclasses.replace(run._beginning(plan, options, tiny_base_model), micro_batch_size=3)
+    assert run._load(options, begun).micro_batch_size == 3
+    assert run._load(options, None).micro_batch_size == 1
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 2), ("cuda", 1)])
+def test_an_image_is_made_again_with_the_size_of_its_recipe(
+    device: str, expected: int, tiny_model_dir: Path, tiny_base_model: LoadedModel
+) -> None:
+    recipe = recipe_for(REQUEST, tiny_base_model, 7)
+    recipe = dataclasses.replace(recipe, micro_batch_size=2, device=device)
+    assert Remaker(str(tiny_model_dir), "none")._load(recipe).micro_batch_size == expected
 
 
 # -- out of memory

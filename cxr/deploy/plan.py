@@ -136,7 +136,7 @@ def _check_names(repo_id: str, hardware: str | None) -> None:
 def _preset(model: str | None) -> Preset:
     preset = find_preset(model)
     if getattr(preset, "unusable", ""):
-        raise RequestError(f"model {model!r} cannot be used: {preset.unusable}")  # type: ignore[attr-defined, unused-ignore]
+        raise RequestError(f"model {model!r} cannot be used: {getattr(preset, 'unusable', '')}")
     if preset.folder is not None and preset.name not in PRESETS:
         names = ", ".join(PRESETS)
         raise RequestError(f"model {model!r} is a folder of this machine, which a Space has not; use {names}")
