@@ -11,8 +11,9 @@ from cxr.messages import say
 DESCRIPTION = """\
 Make a Hugging Face Space of your own from this checkout, or bring one up to date.
 
-Uploads app.py, cxr/, lora_weights/, examples/, requirements.txt, README.md and LICENSE, as far as git
-tracks them, in one commit, with the token that huggingface_hub finds ("hf auth login" or HF_TOKEN).
+Uploads app.py, cxr/, lora_weights/, examples/, requirements.txt, README.md and LICENSE, as far as
+git tracks them, in one commit, with the token that huggingface_hub finds (from "hf auth login" or
+HF_TOKEN).
 Everything is checked before anything is sent. Files of an earlier upload stay unless they are
 replaced. Nothing on this machine is changed.
 """
