@@ -106,7 +106,7 @@ def describe_plan(plan: SpacePlan) -> Iterator[str]:
         yield f"{path:<{width}}  {size:>12,}  {mode}"
     yield f"{f'{len(rows)} files':<{width}}  {sum(size for _, size, _ in rows):>12,}  bytes"
     large = sum(size > MAX_REGULAR_BYTES for _, size, _ in rows)
-    yield f"files over 10 MB: {large}, which huggingface_hub sends as LFS (Xet), as the Hub demands; it may want others so"
+    yield f"files over 10 MB: {large}; the Hub takes them as LFS (Xet) only, and may want other files that way, too"
     yield f"Space {plan.repo_id}, {'private' if plan.private else 'public'}"
     yield f"hardware: {plan.hardware or f'{DEFAULT_HARDWARE}, or what the Space has already'}"
     for name in SHOWN_SETTINGS:
