@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cxr import __version__
+from cxr.bench.cli import add_gpu_bench_options, run_gpu_bench_command
 from cxr.cli_adapters import add_adapter_parsers
 from cxr.cli_models import add_models_parser
 from cxr.dataset.cli import add_dataset_parsers
 from cxr.dataset.cli_bench import add_dataset_bench_options, run_dataset_bench
 from cxr.dataset.cli_export import add_export_parser
+from cxr.deploy.cli import add_deploy_parser
 from cxr.errors import CxrError, RequestError
 from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
@@ -123,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_dataset_parsers(commands)
     add_export_parser(commands)
     add_evaluate_parsers(commands)
+    add_deploy_parser(commands)
     return parser
 
 
@@ -198,7 +201,8 @@ def _add_sheet(commands: Any) -> None:
 def _add_bench(commands: Any) -> None:
     text = "Time the default settings against the pipeline's own defaults, on the same weights in one run."
     parser = commands.add_parser("bench", help="measure the speed on this machine", description=text)
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="timed images of each kind (default 3)")
+    parser.add_argument("--runs", type=int, metavar="N", help="timed images of each kind (default 3)")
+    add_gpu_bench_options(parser)
     add_dataset_bench_options(parser)
     _add_model_options(parser)
     parser.set_defaults(run=_bench)
@@ -274,10 +278,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     check_sources(arguments.model, arguments.adapter)
     if arguments.dataset is not None:
         return run_dataset_bench(arguments)
-    from cxr.bench import format_bench, run_bench
+    if arguments.gpu:
+        return run_gpu_bench_command(arguments)
+    from cxr.bench.defaults import format_bench, run_bench
 
     try:
-        result = run_bench(arguments.model, arguments.adapter, arguments.runs)
+        result = run_bench(arguments.model, arguments.adapter, 3 if arguments.runs is None else arguments.runs)
     except RequestError as error:
         raise RequestError(renamed(error, {"runs": "--runs"})) from error
     sys.stdout.write(format_bench(result) + "\n")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr import __version__
+from cxr.batch_size import free_memory, is_out_of_memory
 from cxr.errors import GenerationError
 from cxr.models import LoadedModel
 from cxr.pixels import is_flat
@@ -48,7 +50,7 @@ def generate(
         StepProgress after each denoising step, then a GeneratedImage or FailedImage for each image, in order.
 
     Raises:
-        GenerationError: the graphics card's memory does not suffice.
+        GenerationError: memory does not suffice, not even for one image at a time.
     """
     alone = [request.part(k, k + 1) for k in range(request.num_images)]
     return generate_each(alone, model, stop=stop, preview_every=preview_every)
@@ -70,9 +72,10 @@ def generate_each(
         stop: as for ``generate``.
         preview_every: as for ``generate``.
     Yields:
-        As ``generate``.
+        As ``generate``. Where memory does not suffice for a micro-batch, the images that remain are made in halved
+        ones, and their recipes say so.
     Raises:
-        GenerationError: the graphics card's memory does not suffice.
+        GenerationError: memory does not suffice, not even for one image at a time.
     """
     assert len({shared_settings(request) for request in requests}) <= 1, "requests of one call share their settings"
     stop = stop or threading.Event()
@@ -80,13 +83,11 @@ def generate_each(
         return
     try:
         model.set_adapter_weight(requests[0].adapter_weight)
-        run = _Run(requests, model, stop, preview_every)
-        for first in range(0, len(requests), model.micro_batch_size):
-            if stop.is_set():
-                return
-            yield from run.micro_batch(range(first, min(first + model.micro_batch_size, len(requests))))
-    except torch.OutOfMemoryError as error:
-        raise GenerationError("the graphics card has too little free memory; close what else uses it") from error
+        yield from _Run(requests, model, stop, preview_every).events()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise GenerationError(_out_of_memory(model)) from error
     finally:
         model.lock.release()
 
@@ -135,7 +136,23 @@ class _Run:
         self, requests: Sequence[GenerationRequest], model: LoadedModel, stop: threading.Event, preview_every: int
     ) -> None:
         self.requests, self.model, self.stop, self.preview_every = requests, model, stop, preview_every
+        self.micro_batch_size = model.micro_batch_size
+        self.num_settled = 0  # images that were given, as a picture or as a failure
         self.began = time.perf_counter()
+
+    def events(self) -> Iterator[Event]:
+        """Progress and results of all images; micro-batches are halved for good when memory runs out."""
+        while self.num_settled < len(self.requests) and not self.stop.is_set():
+            first = self.num_settled
+            try:
+                yield from self.micro_batch(range(first, min(first + self.micro_batch_size, len(self.requests))))
+            except (RuntimeError, MemoryError) as error:
+                if self.micro_batch_size == 1 or not is_out_of_memory(error):
+                    raise
+                self.micro_batch_size //= 2
+            else:
+                continue
+            free_memory()  # here, where the error and what its frames hold are gone
 
     def micro_batch(self, indices: Sequence[int]) -> Iterator[Event]:
         """Progress and results of the images with these indices."""
@@ -144,7 +161,9 @@ class _Run:
             return
         pictures = decode(latents, self.model, self.requests[0].bit_depth)
         for row, index in enumerate(indices):
-            yield from self._result(index, pictures[row], row, indices)
+            for result in self._result(index, pictures[row], row, indices):
+                self.num_settled += 1
+                yield result
 
     def _result(
         self, index: int, pixels: GreyLevels | None, row: int, indices: Sequence[int]
@@ -160,13 +179,14 @@ class _Run:
             yield FailedImage(index, request.seed, reason)
             return
         recipe = recipe_for(request, self.model, request.seed)
-        yield GeneratedImage(index, pixels, dataclasses.replace(recipe, weight_dtype=weight_dtype))
+        made_with: dict[str, Any] = {"weight_dtype": weight_dtype, "micro_batch_size": self.micro_batch_size}
+        yield GeneratedImage(index, pixels, dataclasses.replace(recipe, **made_with))
 
     def _denoise(self, indices: Sequence[int]) -> Generator[StepProgress, None, Tensor | None]:
         """Yield the progress of every step; return the finished latents, or None when stopped."""
         batch = [self.requests[index] for index in indices]
         # The shape of a batch decides the last bits of a result: a short batch is filled up, never run smaller.
-        batch += [batch[-1]] * (self.model.micro_batch_size - len(batch))
+        batch += [batch[-1]] * (self.micro_batch_size - len(batch))
         request, model = batch[0], self.model
         embeddings = [encode(model, one.prompt, one.negative_prompt, one.guidance_scale) for one in batch]
         guidance, seeds = (request.guidance_scale, request.guidance_stop), [one.seed for one in batch]
@@ -214,6 +234,11 @@ def _fault(pixels: GreyLevels | None) -> str:
     if is_flat(pixels):
         return "the picture is empty (one even grey); try another seed or a lower guidance_scale"
     return ""
+
+
+def _out_of_memory(model: LoadedModel) -> str:
+    whose = "this machine" if model.info.device == "cpu" else "the graphics card"
+    return f"{whose} has too little free memory for one image; close what else uses it, or use a smaller model"
 
 
 def _acquire(lock: threading.Lock, stop: threading.Event) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,14 @@ import diffusers
 import torch
 
 from cxr.adapters import describe_adapters, list_adapters
-from cxr.devices import DTYPE_VARIABLE, choose_device, choose_unet_dtype
+from cxr.batch_size import choose_micro_batch_size, decode_zeros
+from cxr.devices import choose_device, choose_unet_dtype, vae_dtype
 from cxr.families import FAMILIES, Family, TextCondition
 from cxr.families.family import SCHEDULERS
 from cxr.loaded_adapters import LoadedAdapters
 from cxr.model_files import check_files, find_model_folder, folder_sha256, read_pipeline, read_preview_projection
 from cxr.presets import HUB_PREFIX, Preset, find_preset
 from cxr.schema import AdapterInfo, ModelInfo
-
-CUDA_MICRO_BATCH_SIZE = 4
 
 
 @dataclass
@@ -92,7 +91,7 @@ class LoadedModel:
         try:
             yield
         finally:
-            self._cast_to(self.weight_dtype, _vae_dtype(self.weight_dtype), weight)
+            self._cast_to(self.weight_dtype, vae_dtype(self.weight_dtype), weight)
 
     @contextmanager
     def vae_in_float32(self) -> Iterator[None]:
@@ -162,7 +161,11 @@ class LoadedModel:
 
 
 def load_model(
-    model: str | None = None, adapter: str | None = "default", *, weight_dtype: str | None = None
+    model: str | None = None,
+    adapter: str | None = "default",
+    *,
+    weight_dtype: str | None = None,
+    micro_batch_size: int | None = None,
 ) -> LoadedModel:
     """Load a base model and its LoRA, from this disk or from the Hugging Face Hub.
 
@@ -172,6 +175,7 @@ def load_model(
             "local:PATH", "hub:owner/name/file", or several with weights, "clinical:0.8,local:PATH:0.5".
         weight_dtype: number format of the denoising network as a recipe names it, "bfloat16"; None for the one that
             suits.
+        micro_batch_size: images that are denoised together, as a recipe names it; None for what suits.
     Raises:
         ModelError: the model is unknown, incomplete or unreadable; HubError where the Hub is the reason.
         AdapterError: the LoRA is unknown, unreadable, unsafe or foreign to the model.
@@ -188,7 +192,7 @@ def load_model(
     network = getattr(pipeline, family.network)
     dtype = getattr(torch, weight_dtype) if weight_dtype else _network_dtype(family, network, device)
     _cast(network, dtype)
-    _cast(pipeline.vae, _vae_dtype(dtype))
+    _cast(pipeline.vae, vae_dtype(dtype))
     info = ModelInfo(
         model=preset.name,
         model_revision=files.revision or f"sha256:{folder_sha256(files.path)}",
@@ -202,7 +206,7 @@ def load_model(
     loaded = LoadedModel(
         pipeline,
         info,
-        micro_batch_size=CUDA_MICRO_BATCH_SIZE if device.type == "cuda" else 1,
+        micro_batch_size=micro_batch_size or _micro_batch_size(pipeline, family, device),
         preview_projection=read_preview_projection(files.path),
         family=family,
         notes=files.notes,
@@ -220,16 +224,14 @@ def _set_scheduler(pipeline: Any, name: str | None) -> None:
 
 
 def _network_dtype(family: Family, network: torch.nn.Module, device: torch.device) -> torch.dtype:
-    if family.is_probed:
-        return choose_unet_dtype(network, device)
-    if device.type == "cuda":
-        return family.cuda_dtype
-    return torch.bfloat16 if os.environ.get(DTYPE_VARIABLE) == "bfloat16" else torch.float32
+    dtype = choose_unet_dtype(network, device, can_time=family.is_probed)
+    return torch.bfloat16 if family.overflows_in_float16 and dtype == torch.float16 else dtype
 
 
-def _vae_dtype(weight_dtype: torch.dtype) -> torch.dtype:
-    # bfloat16 moves a decoded picture by 0.4 grey levels (root mean square) in half the time; float16 may overflow.
-    return torch.float32 if weight_dtype == torch.float16 else weight_dtype
+def _micro_batch_size(pipeline: Any, family: Family, device: torch.device) -> int:
+    side = getattr(pipeline, family.network).config.sample_size
+    step = partial(family.run_empty_step, pipeline)
+    return choose_micro_batch_size(device, step, partial(decode_zeros, pipeline.vae, side))
 
 
 def _cast(network: torch.nn.Module, dtype: torch.dtype) -> None:

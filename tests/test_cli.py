@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from cxr import cli
-from cxr.bench import BenchResult
+from cxr.bench.defaults import BenchResult
 from cxr.errors import RequestError
 from cxr.export import ImageFolder, read_recipe
 from cxr.jobs import read_jobs
@@ -381,7 +381,7 @@ def test_bench_prints_what_was_measured(monkeypatch: pytest.MonkeyPatch, capsys:
         assert (model, adapter, runs) == ("embedded", "none", 5)
         return BenchResult(model, adapter, "bfloat16", "cpu", 2, runs, 1.0, 2.0, 0.9, 12.0, 4.0, 8.0, 0.05)
 
-    monkeypatch.setattr("cxr.bench.run_bench", measure)
+    monkeypatch.setattr("cxr.bench.defaults.run_bench", measure)
     assert cli.main(["bench", "--runs", "5", "--adapter", "none"]) == 0
     assert re.search(r"times faster than the pipeline defaults +12\.0 x", capsys.readouterr().out)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cxr.devices import choose_device
 from cxr.errors import DataError
 from cxr.generate import generate
 from cxr.models import LoadedModel, load_model
@@ -47,7 +48,7 @@ class Remaker:
 
     def __init__(self, model: str | None = None, adapter: str | None = None) -> None:
         self.model, self.adapter = model, adapter
-        self._loaded: dict[tuple[str, str, str], LoadedModel] = {}
+        self._loaded: dict[tuple[str, str, str, int | None], LoadedModel] = {}
 
     def check(self, pixels: GreyLevels, recipe: Recipe, bits: int) -> Outcome:
         """Make the image of a recipe and compare.
@@ -72,10 +73,14 @@ class Remaker:
 
     def _load(self, recipe: Recipe) -> LoadedModel:
         adapter = self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
-        key = (self.model or recipe.model, adapter, recipe.weight_dtype)
+        # On another device no bytes are gained by denoising as many images together as there.
+        micro_batch_size = recipe.micro_batch_size if recipe.device == choose_device().type else None
+        key = (self.model or recipe.model, adapter, recipe.weight_dtype, micro_batch_size)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
-            self._loaded[key] = load_model(*key[:2], weight_dtype=recipe.weight_dtype)
+            self._loaded[key] = load_model(
+                *key[:2], weight_dtype=recipe.weight_dtype, micro_batch_size=micro_batch_size
+            )
         model = self._loaded[key]
         if model.info.model_revision != recipe.model_revision:
             raise DataError(

@@ -99,7 +99,7 @@ def iterate_dataset(
     """
     folder, options = JobFolder(directory), replace(options, num_threads=torch.get_num_threads())
     with contextlib.ExitStack() as held:
-        begun = _begin(plan, folder, options, held, lambda dtype: model)
+        begun = _begin(plan, folder, options, held, lambda before: model)
         if begun is None:
             yield _last(0.0, len(plan.images), folder.manifest() or {})
             return
@@ -142,12 +142,12 @@ def _begin(
     folder: JobFolder,
     options: Options,
     held: contextlib.ExitStack,
-    load: Callable[[str | None], LoadedModel],
+    load: Callable[[Beginning | None], LoadedModel],
 ) -> _Begun | None:
     """What the first process does before the others: lock the folder, choose the number format, fix both.
 
     Returns:
-        The model is what ``load`` gives for the number format that was begun with; None if the data set is finished.
+        The model is what ``load`` gives for the job as it was begun; None if the data set is finished.
     """
     if (manifest := folder.manifest()) is not None:
         if manifest["plan_sha256"] != plan.sha256:
@@ -156,7 +156,7 @@ def _begin(
         return None
     held.enter_context(folder.locked())
     before = folder.beginning()
-    model = load(before.weight_dtype if before else None)
+    model = load(before)
     folder.begin(_beginning(plan, options, model))
     folder.clear_progress()
     return _Begun(model, count_rows(folder.units(plan)))
@@ -165,12 +165,16 @@ def _begin(
 def _join(folder: JobFolder, options: Options) -> _Begun:
     beginning = folder.beginning()
     assert beginning is not None, "the first process has begun the job"
-    return _Begun(_load(options, beginning.weight_dtype))
+    return _Begun(_load(options, beginning))
 
 
-def _load(options: Options, weight_dtype: str | None) -> LoadedModel:
+def _load(options: Options, before: Beginning | None) -> LoadedModel:
+    """The model as the job was begun with it: what is measured here might differ in another process."""
     torch.set_num_threads(options.num_threads)
-    return load_model(options.model, options.adapter, weight_dtype=weight_dtype)
+    if before is None:
+        return load_model(options.model, options.adapter)
+    dtype, batch = before.weight_dtype, before.micro_batch_size
+    return load_model(options.model, options.adapter, weight_dtype=dtype, micro_batch_size=batch)
 
 
 def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:

@@ -84,8 +84,8 @@ class Family(ABC):
         network: which component denoises.
         left_out: arguments that keep parts out which are not needed.
         ignored: components of model_index.json that are such parts.
-        is_probed: whether ``devices.choose_unet_dtype`` can time its network; if not, the next one counts.
-        cuda_dtype: number format of the denoising network on a GPU.
+        is_probed: whether ``devices.choose_unet_dtype`` can time its network.
+        overflows_in_float16: whether the denoising network needs bfloat16 where others run in float16.
         cuda_text_dtype: number format of the text encoders on a GPU.
         max_tokens: of a text, where the tokenizer itself knows no limit or a wrong one.
     """
@@ -96,7 +96,7 @@ class Family(ABC):
     left_out: ClassVar[Mapping[str, Any]] = {}
     ignored: ClassVar[frozenset[str]] = frozenset()
     is_probed: ClassVar[bool] = False
-    cuda_dtype: ClassVar[torch.dtype] = torch.float16
+    overflows_in_float16: ClassVar[bool] = False
     cuda_text_dtype: ClassVar[torch.dtype] = torch.float32
     max_tokens: ClassVar[int | None] = None
 
@@ -160,6 +160,23 @@ class Family(ABC):
         Returns:
             [B, C, h, w] float32, what the scheduler takes.
         """
+
+    @torch.inference_mode()
+    def run_empty_step(self, pipeline: Any, num_images: int = 1) -> Tensor:
+        """Run the denoising network once on zeros, in the shape of guided images.
+
+        Args:
+            pipeline: of this family.
+            num_images: the batch is twice as large.
+        Returns:
+            [2 * num_images, C, h, w] float32.
+        """
+        network = getattr(pipeline, self.network)
+        parameter, side = next(network.parameters()), network.config.sample_size
+        text = self.embed(pipeline, "", parameter.device, is_negative=False)
+        texts = TextCondition.joined([text] * (2 * num_images), torch.cat).to(parameter.dtype)
+        sample = parameter.new_zeros(2 * num_images, network.config.in_channels, side, side)
+        return self.predict(pipeline, sample, torch.tensor(500, device=parameter.device), texts)
 
     def unscale(self, latents: Tensor, config: Any) -> Tensor:
         """Latents as the autoencoder knows them.

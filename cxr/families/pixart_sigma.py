@@ -23,7 +23,7 @@ class PixArtSigma(Family):
         "scheduler": SCHEDULERS,
     }
     network = "transformer"
-    cuda_dtype = torch.bfloat16
+    overflows_in_float16 = True
     cuda_text_dtype = torch.bfloat16  # T5-XXL would need 19 GB in float32, and overflows in float16
     max_tokens = 300  # of the pipeline's own call
 

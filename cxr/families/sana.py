@@ -24,7 +24,7 @@ class Sana(Family):
         "scheduler": SCHEDULERS,
     }
     network = "transformer"
-    cuda_dtype = torch.bfloat16
+    overflows_in_float16 = True
     cuda_text_dtype = torch.bfloat16  # Gemma 2 overflows in float16
     max_tokens = 300  # of the pipeline's own call
 

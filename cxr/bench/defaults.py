@@ -198,7 +198,7 @@ def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
 
 def _start_fresh(model: str | None, adapter: str | None) -> None:
     code = (
-        "import sys; from cxr.bench import _make_image; from cxr.models import load_model; "
+        "import sys; from cxr.bench.defaults import _make_image; from cxr.models import load_model; "
         "_make_image(load_model(*[value or None for value in sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", code, model or "", adapter or "none"]

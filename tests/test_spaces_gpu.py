@@ -1,0 +1,157 @@
+"""ZeroGPU, played by a module of its name: which functions borrow a GPU, for how long, and when the model is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from cxr.batch_size import ZERO_GPU_BATCH_SIZE
+from cxr.presets import PRESETS
+from cxr.schema import GeneratedImage, GenerationRequest
+from cxr.ui import jobs, spaces_gpu
+from cxr.ui.jobs import ModelChoice, run_job
+from cxr.ui.spaces_gpu import MAX_SECONDS, START_S, STEP_S, gpu_seconds, on_gpu, place_model
+
+ROOT = Path(__file__).parents[1]
+
+
+class FakeSpaces(ModuleType):
+    """Like the real one it asks the duration function with the arguments of the call, and passes generators on."""
+
+    def __init__(self) -> None:
+        super().__init__("spaces")
+        self.log: list[Any] = []
+
+    def GPU(self, *, duration: Callable[..., int]) -> Callable[..., Any]:  # noqa: N802  its name there
+        def decorate(task: Callable[..., Any]) -> Callable[..., Any]:
+            self.log.append("decorated")
+
+            def call(*arguments: Any, **options: Any) -> Iterator[Any]:
+                self.log.append(duration(*arguments, **options))
+                try:
+                    yield from task(*arguments, **options)
+                finally:
+                    self.log.append("given back")
+
+            return call
+
+        return decorate
+
+
+@pytest.fixture(autouse=True)
+def _private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+
+
+@pytest.fixture(name="spaces")
+def _spaces(monkeypatch: pytest.MonkeyPatch) -> FakeSpaces:
+    fake = FakeSpaces()
+    monkeypatch.setitem(sys.modules, "spaces", fake)
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setattr(spaces_gpu, "_borrowers", [])
+    spaces_gpu._lend_gpu.cache_clear()
+    return fake
+
+
+@pytest.fixture(name="choice")
+def _choice(tiny_model_dir: Path, tiny_lora_dir: Path) -> ModelChoice:
+    return ModelChoice(str(tiny_model_dir), f"local:{tiny_lora_dir}")
+
+
+def request_of(**values: Any) -> GenerationRequest:
+    return GenerationRequest("normal chest x-ray", **values)
+
+
+def test_the_duration_function_takes_what_the_decorated_one_takes() -> None:
+    decorated = inspect.signature(jobs._generate).parameters
+    assert list(inspect.signature(gpu_seconds).parameters.values()) == list(decorated.values())
+    assert inspect.isgeneratorfunction(inspect.unwrap(jobs._generate))
+
+
+def test_the_duration_grows_with_images_steps_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = ModelChoice()
+    base = gpu_seconds(request_of(), choice)
+    assert START_S < base < MAX_SECONDS
+    assert gpu_seconds(request_of(num_images=16), choice) > base
+    assert gpu_seconds(request_of(num_inference_steps=50), choice) > base
+    assert gpu_seconds(request_of(num_images=ZERO_GPU_BATCH_SIZE), choice) == base, "batches are filled up"
+    large = dataclasses.replace(PRESETS["embedded"], resolution=1024)
+    monkeypatch.setattr(spaces_gpu, "find_preset", lambda model: large)
+    assert gpu_seconds(request_of(), choice) > base
+    assert gpu_seconds(request_of(num_images=64, num_inference_steps=100), choice) == MAX_SECONDS
+
+
+def test_a_folder_of_unknown_size_counts_as_the_usual_one(choice: ModelChoice) -> None:
+    steps = ZERO_GPU_BATCH_SIZE * request_of().num_inference_steps
+    assert gpu_seconds(request_of(), choice) == math.ceil(START_S + steps * STEP_S)
+
+
+def test_a_job_borrows_the_gpu_for_its_images_only(
+    spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = jobs._pack
+
+    def pack(*given: Any) -> Any:
+        spaces.log.append("packed")
+        return real(*given)
+
+    monkeypatch.setattr(jobs, "_pack", pack)
+    monkeypatch.setattr(jobs, "_generate", on_gpu(inspect.unwrap(jobs._generate)))
+    request = request_of(num_images=2, num_inference_steps=2)
+    *_, last = run_job(request, choice)
+    assert (last.stage, len(last.images)) == ("finished", 2)
+    assert spaces.log == ["decorated", gpu_seconds(request, choice), "given back", "packed"]
+    list(run_job(request, choice))
+    assert spaces.log.count("decorated") == 1
+
+
+def test_leaving_a_job_gives_the_gpu_back(
+    spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_generate", on_gpu(inspect.unwrap(jobs._generate)))
+    states = run_job(request_of(num_images=4), choice)
+    for state in states:
+        if state.progress is not None:
+            break
+    states.close()
+    assert spaces.log[-1] == "given back"
+
+
+def test_without_the_package_the_function_runs_here(
+    spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "spaces", None)  # importing it then fails
+    generate = on_gpu(inspect.unwrap(jobs._generate))
+    events = list(generate(request_of(num_inference_steps=1), choice))
+    assert isinstance(events[-1], GeneratedImage)
+
+
+def test_app_places_the_model_on_zero_gpu_only(spaces: FakeSpaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Any] = []
+    monkeypatch.setattr("cxr.models.get_model", lambda *given: loaded.append(given))
+    monkeypatch.setattr("cxr.ui.launch.prepare_environment", lambda: spaces.log.append("environment"))
+    monkeypatch.setenv("CXR_ADAPTER", "none")
+    on_gpu(lambda request, choice: iter(()))
+    runpy.run_path(str(ROOT / "app.py"), run_name="app")
+    assert loaded == [(None, "none")]
+    assert spaces.log == ["environment", "decorated"]
+    monkeypatch.delenv("SPACES_ZERO_GPU")
+    loaded.clear()
+    runpy.run_path(str(ROOT / "app.py"), run_name="app")
+    assert not loaded
+
+
+def test_a_model_that_cannot_be_placed_is_told_and_the_page_comes_up(
+    spaces: FakeSpaces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place_model(ModelChoice(str(tmp_path / "nowhere"), "none"))
+    assert "nowhere' is unknown" in capsys.readouterr().err
