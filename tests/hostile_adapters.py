@@ -34,7 +34,7 @@ def with_header(header: dict[str, Any], body: bytes = b"") -> bytes:
 
 
 def tensors(
-    shapes: dict[str, list[int]], dtype: str = "F32", values: dict[str, float] | None = None, **metadata: Any
+    shapes: dict[str, list[int]], dtype: str = "F32", values: dict[str, float] | None = None, **metadata: object
 ) -> bytes:
     """A well-formed file of zeros, or of one value for the whole of some tensors."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
@@ -51,7 +51,11 @@ def tensors(
 
 
 def pair(
-    shape_a: list[int], shape_b: list[int], layer: str = LAYER, ends: tuple[str, str] = ("lora_A", "lora_B"), **more: Any
+    shape_a: list[int],
+    shape_b: list[int],
+    layer: str = LAYER,
+    ends: tuple[str, str] = ("lora_A", "lora_B"),
+    **more: Any,
 ) -> bytes:
     """One layer, which fits a network of width 32 if the shapes are [rank, 32] and [32, rank]."""
     return tensors({f"{layer}.{ends[0]}.weight": shape_a, f"{layer}.{ends[1]}.weight": shape_b}, **more)
@@ -86,7 +90,10 @@ def replaced(content: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def _bytes(content: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content) and None
+    def make(path: Path) -> None:
+        path.write_bytes(content)
+
+    return make
 
 
 def _sparse(size: int, start: bytes = b"") -> Callable[[Path], None]:
@@ -105,7 +112,9 @@ def _million(path: Path) -> None:
 
 def _late_nan(path: Path) -> None:
     """A NaN as the last of 48 million bytes: the largest pair that a rank of 256 in ordinary networks gives."""
-    shapes = {f"{LAYER[:-4]}{k}.lora_{m}.weight": [256, 23_437] if m == "A" else [23_437, 256] for k in "q" for m in "AB"}
+    shapes = {
+        f"{LAYER[:-4]}{k}.lora_{m}.weight": [256, 23_437] if m == "A" else [23_437, 256] for k in "q" for m in "AB"
+    }
     path.write_bytes(tensors(shapes)[:-2] + b"\xff\x7f")
 
 

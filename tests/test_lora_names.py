@@ -74,7 +74,9 @@ def test_the_blocks_of_sdxl_are_numbered_as_diffusers_does() -> None:
     """Against the converter of diffusers itself, for all layers of the UNet that files of SDXL adapt."""
     places = [f"input_blocks_{n}_1" for n in (4, 5, 7, 8)] + [f"output_blocks_{n}_1" for n in range(6)]
     flat = [f"lora_unet_{place}_transformer_blocks_0_attn1_to_q.alpha" for place in [*places, "middle_block_1"]]
-    flat += [f"lora_unet_{place}_in_layers_2.alpha" for place in ("input_blocks_1_0", "middle_block_0", "middle_block_2")]
+    flat += [
+        f"lora_unet_{place}_in_layers_2.alpha" for place in ("input_blocks_1_0", "middle_block_0", "middle_block_2")
+    ]
     flat += ["lora_unet_output_blocks_8_0_skip_connection.alpha"]
 
     class Config:
@@ -182,7 +184,11 @@ def test_alpha_is_taken_from_pefts_settings_beside_the_file(
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"lora_alpha": "16"}, "not a number"), ({"lora_alpha": -1}, "lora_alpha is -1"), ({"use_dora": True}, "use_dora")],
+    [
+        ({"lora_alpha": "16"}, "not a number"),
+        ({"lora_alpha": -1}, "lora_alpha is -1"),
+        ({"use_dora": True}, "use_dora"),
+    ],
 )
 def test_pefts_settings_are_checked(settings: dict[str, object], message: str, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(pair([4, 32], [32, 4]))

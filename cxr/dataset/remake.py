@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cxr.adapter_choice import LOCAL_PREFIX, parse_adapters
 from cxr.errors import DataError
 from cxr.generate import generate
 from cxr.models import LoadedModel, load_model
@@ -72,6 +73,9 @@ class Remaker:
 
     def _load(self, recipe: Recipe) -> LoadedModel:
         adapter = self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
+        if not self.adapter and any(choice.source.startswith(LOCAL_PREFIX) for choice in parse_adapters(adapter)):
+            # Recipes that this program writes hold names; an image from elsewhere must not make it open any file.
+            raise DataError("the image names its LoRA by a path; name the file with --adapter local:PATH")
         key = (self.model or recipe.model, adapter, recipe.weight_dtype)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
