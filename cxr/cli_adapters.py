@@ -25,7 +25,8 @@ examples:
   python -m cxr adapter list
   python -m cxr adapter show clinical
   python -m cxr adapter convert lora.bin --output lora.safetensors
-  python -m cxr generate "normal chest x-ray" --adapter clinical:0.8,local:lora.safetensors:0.5 --output out
+  python -m cxr generate "normal chest x-ray" --output out \\
+      --adapter clinical:0.8,local:lora.safetensors:0.5
 """
 
 

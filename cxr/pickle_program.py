@@ -16,7 +16,7 @@ from typing import Any
 
 from cxr.errors import AdapterError
 
-MAX_INSTRUCTIONS = 3_000_000
+MAX_INSTRUCTIONS = 1_500_000  # a saved tensor takes about 40
 # torch's storages of floating-point numbers, as safetensors calls their kind.
 STORAGES = {
     "torch FloatStorage": "F32",

@@ -34,7 +34,7 @@ def with_header(header: dict[str, Any], body: bytes = b"") -> bytes:
 
 
 def tensors(
-    shapes: dict[str, list[int]], dtype: str = "F32", values: dict[str, float] | None = None, **metadata: Any
+    shapes: dict[str, list[int]], dtype: str = "F32", values: dict[str, float] | None = None, **metadata: object
 ) -> bytes:
     """A well-formed file of zeros, or of one value for the whole of some tensors."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
@@ -90,7 +90,10 @@ def replaced(content: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def _bytes(content: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content) and None
+    def make(path: Path) -> None:
+        path.write_bytes(content)
+
+    return make
 
 
 def _sparse(size: int, start: bytes = b"") -> Callable[[Path], None]:

@@ -4,6 +4,7 @@ import collections
 import io
 import os
 import pickle
+import shlex
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from cxr.pickled_weights import main as read_checkpoint
 NAME = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 
 
-def lora(**dtypes: torch.dtype) -> dict[str, Tensor]:
+def lora() -> dict[str, Tensor]:
     noise = torch.Generator().manual_seed(0)
     matrices = {"down": torch.randn(4, 32, generator=noise), "up": torch.randn(32, 4, generator=noise)}
     return {f"{NAME}.lora.{end}.weight": matrix for end, matrix in matrices.items()}
@@ -158,8 +159,8 @@ def evil(canary: Path) -> dict[str, tuple[bytes, str]]:
         "storage by a call": (zipped(b"\x80\x02ctorch\nFloatStorage\n)R."), "in a way that saved tensors do not need"),
         "setting attributes": (zipped(b"\x80\x02ccollections\nOrderedDict\n}b."), "sets attributes"),
         "a program behind the program": (zipped(b"}." + system), "something follows"),
-        "endless memo": (zipped(b"\x80\x02" + b"}" * 3_100_000), "more than 3,000,000 instructions"),
-        "nested": (zipped(b"\x80\x02" + b")" + b"\x85" * 1_000_000 + b"."), "no dictionary"),
+        "endless memo": (zipped(b"\x80\x02" + b"}" * 1_600_000), "more than 1,500,000 instructions"),
+        "nested": (zipped(b"\x80\x02" + b")" + b"\x85" * 300_000 + b"."), "no dictionary"),
         "billion laughs": (zipped(b"\x80\x02)q\x00" + b"h\x00h\x00\x86q\x00" * 64 + b"."), "no dictionary"),
         "dictionary in itself": (zipped(b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."), "something besides"),
         "keys that are no text": (zipped(b"\x80\x02}K\x01K\x02s."), "cannot be followed"),
@@ -180,7 +181,7 @@ def evil(canary: Path) -> dict[str, tuple[bytes, str]]:
         "storage shorter than it says": (with_numbers(tensor_program(), 8), "another length"),
         "storage that is not there": (zipped(tensor_program()), "lacks numbers"),
         "quantised storage": (with_numbers(tensor_program(kind="QInt8Storage")), "QInt8Storage"),
-        "zip bomb": (zipped(bytes(200 * 2**20), compression=zipfile.ZIP_DEFLATED), "compressed"),
+        "zip bomb": (zipped(bytes(20 * 2**20), compression=zipfile.ZIP_DEFLATED), "compressed"),
         "compressed": (zipped(program_of(lora()), compression=zipfile.ZIP_DEFLATED), "compressed"),
         "two programs": (zipped(b"}.", ("b/data.pkl", b"}.")), "one data.pkl"),
         "zip without a program": (zipped(b"}.").replace(b"data.pkl", b"data.pkx"), "one data.pkl"),
@@ -224,6 +225,11 @@ def test_evil_pickles_are_refused_and_never_run(
     assert not canary.exists()
 
 
+def test_running_such_a_pickle_would_show(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Call(os.mkdir, str(tmp_path / "executed"))))
+    assert (tmp_path / "executed").exists()
+
+
 def test_two_files_of_one_name_in_a_zip_are_refused(tmp_path: Path) -> None:
     (tmp_path / "evil.bin").write_bytes(twice())
     with pytest.raises(AdapterError, match="two of one name"):
@@ -239,14 +245,14 @@ def test_a_refusal_comes_out_of_the_child_as_one_sentence(
     with pytest.raises(AdapterError, match=rf"^LoRA file 'evil\.bin' .*{files[case][1]}"):
         convert_adapter(tmp_path / "evil.bin", tmp_path / "out.safetensors")
     assert not canary.exists()
-    assert sorted(os.listdir(tmp_path)) == ["evil.bin"]
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.bin"]
 
 
 def test_a_checkpoint_that_is_no_lora_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     torch.save({"unet.conv_in.weight": torch.ones(4, 4, 3, 3)}, tmp_path / "a.bin")
     with pytest.raises(AdapterError, match="not a LoRA matrix"):
         convert_adapter(tmp_path / "a.bin", tmp_path / "out.safetensors")
-    assert sorted(os.listdir(tmp_path)) == ["a.bin"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
 @pytest.mark.parametrize(
@@ -268,8 +274,6 @@ def test_wrong_names_are_told(name: str, output: str, message: str, tmp_path: Pa
 def test_the_command_in_the_refusal_converts_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shlex
-
     path = tmp_path / "my lora" / "pytorch_lora_weights.bin"
     path.parent.mkdir()
     path.write_bytes(in_memory(lora()))

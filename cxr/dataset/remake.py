@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cxr.adapter_choice import LOCAL_PREFIX, parse_adapters
 from cxr.devices import choose_device
 from cxr.errors import DataError
 from cxr.generate import generate
@@ -73,6 +74,9 @@ class Remaker:
 
     def _load(self, recipe: Recipe) -> LoadedModel:
         adapter = self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
+        if not self.adapter and any(choice.source.startswith(LOCAL_PREFIX) for choice in parse_adapters(adapter)):
+            # Recipes that this program writes hold names; an image from elsewhere must not make it open any file.
+            raise DataError("the image names its LoRA by a path; name the file with --adapter local:PATH")
         # On another device no bytes are gained by denoising as many images together as there.
         micro_batch_size = recipe.micro_batch_size if recipe.device == choose_device().type else None
         key = (self.model or recipe.model, adapter, recipe.weight_dtype, micro_batch_size)
