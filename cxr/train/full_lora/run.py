@@ -92,6 +92,8 @@ class _Run:
             if progress.step % settings.validate_every == 0 and progress.step < settings.steps:
                 self._validate()
         bar.close()
+        if self.log.values:
+            self.log.write_means(progress)
         if self.saved_step < progress.step:
             self._save()  # first: torchrun gives its processes half a minute when it is told to stop
         # Also where nothing was left to do: the last run may have been killed before it wrote the result.
@@ -112,7 +114,8 @@ class _Run:
                 facts = config_facts(self.out_dir, self.base, self.data, self.settings)
                 save_unet_lora(adapter, self.trainer.unet, self.trainer.config, kind, facts)
                 losses = validation_loss(self.trainer.denoiser, self.batches)
-                self.log.write(progress, {f"validation_{name}": value for name, value in losses.items()})
+                if losses:
+                    self.log.write(progress, {f"validation_{name}": value for name, value in losses.items()})
                 self._draw(adapter)
             write_card(self.out_dir, self.base, self.data, self.settings, progress)
         shared_state().wait_for_everyone()
