@@ -72,7 +72,7 @@ class Remaker:
 
     def _load(self, recipe: Recipe) -> LoadedModel:
         adapter = self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
-        key = (self.model or recipe.model, adapter, recipe.weight_dtype)
+        key = (self.model or _model_of(recipe), adapter, recipe.weight_dtype)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
             self._loaded[key] = load_model(*key[:2], weight_dtype=recipe.weight_dtype)
@@ -80,7 +80,7 @@ class Remaker:
         if model.info.model_revision != recipe.model_revision:
             raise DataError(
                 f"the image was made with {recipe.model} {recipe.model_revision}, here is {model.info.model_revision}; "
-                "name the folder of that model with --model"
+                "name that model with --model"
             )
         if model.info.adapter_sha256 != recipe.adapter_sha256:
             raise DataError(
@@ -88,6 +88,12 @@ class Remaker:
                 f"sha256:{model.info.adapter_sha256}; name that file with --adapter local:PATH"
             )
         return model
+
+
+def _model_of(recipe: Recipe) -> str:
+    """The recipe's model; one of the Hub that has no name of ours, by the commit that made the image."""
+    named = recipe.model_revision.startswith(f"hub:{recipe.model}@")
+    return recipe.model_revision if named else recipe.model
 
 
 def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str, ...] = ()) -> Outcome:
