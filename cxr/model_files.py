@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,7 @@ def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> A
     Raises:
         ModelError: a file is unreadable or lacks weights.
     """
+    _check_sentencepiece(model, family)
     dtype: Any = torch.float32
     if device.type == "cuda" and family.cuda_text_dtype != torch.float32:
         dtype = {"default": torch.float32} | dict.fromkeys(family.text_encoders, family.cuda_text_dtype)
@@ -124,6 +126,16 @@ def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> A
     if family.max_tokens is not None:
         pipeline.tokenizer.model_max_length = family.max_tokens
     return pipeline.to(device)
+
+
+def _check_sentencepiece(model: ModelFolder, family: Family) -> None:
+    """Transformers would ask for another library than the one that is missing."""
+    for folder in (model.path / name for name in family.components if name.startswith("tokenizer")):
+        needs_it = not (folder / "tokenizer.json").is_file() and any(folder.glob("*.model"))
+        if needs_it and not all(importlib.util.find_spec(name) for name in ("sentencepiece", "google.protobuf")):
+            raise ModelError(
+                f"model {model.name!r} has a SentencePiece tokenizer; to read it, pip install sentencepiece protobuf"
+            )
 
 
 def _weight_paths(model: ModelFolder, component: str) -> dict[Path, str]:

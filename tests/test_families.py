@@ -10,13 +10,15 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from conftest import SaveLora
+from conftest import TINY_WORDS, SaveLora
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tiny_families import BUILDERS, save_tiny
 
 from cxr.errors import AdapterError, ModelError
+from cxr.families.files import ModelFolder
 from cxr.generate import generate
+from cxr.model_files import check_files, read_pipeline
 from cxr.models import LoadedModel, load_model
 from cxr.sampling import Denoiser, encode
 from cxr.schema import GeneratedImage, GenerationRequest, StepProgress
@@ -154,6 +156,50 @@ def test_an_autoencoder_from_before_its_attention_was_renamed_is_complete(folder
     save_file(tensors, file)
     same = load_model(str(folder_of("StableDiffusionPipeline")))  # type: ignore[operator]
     assert np.array_equal(pixels_of(load_model(str(saved)))[0], pixels_of(same)[0])
+
+
+@pytest.fixture(name="with_spiece")
+def _with_spiece(tmp_path: Path) -> Path:
+    """PixArt-Sigma as it lies on the Hub: with a SentencePiece tokenizer and no tokenizer.json."""
+    folder = save_tiny("PixArtSigmaPipeline", tmp_path)
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    (folder / "tokenizer" / "spiece.model").write_bytes(b"")
+    return folder
+
+
+def test_without_sentencepiece_it_says_what_to_install(with_spiece: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="SentencePiece tokenizer; to read it, pip install sentencepiece protobuf"):
+        load_model(str(with_spiece))
+
+
+def test_a_sentencepiece_tokenizer_is_read(with_spiece: Path, tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(TINY_WORDS)] * 20),
+        model_prefix=str(tmp_path / "tiny"),
+        vocab_size=40,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+        hard_vocab_limit=False,
+    )
+    (tmp_path / "tiny.model").replace(with_spiece / "tokenizer" / "spiece.model")
+    assert pixels_of(load_model(str(with_spiece)))
+
+
+def test_text_encoders_that_are_too_large_are_half_as_large_on_a_gpu(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(getattr(diffusers, folder.name), "to", lambda self, device: self)  # there is no GPU here
+    model = ModelFolder("tiny", folder)
+    family = check_files(model)
+    pipeline = read_pipeline(model, family, torch.device("cuda"))
+    assert {getattr(pipeline, name).dtype for name in family.text_encoders} == {family.cuda_text_dtype}
+    assert next(getattr(pipeline, family.network).parameters()).dtype == pipeline.vae.dtype == torch.float32
 
 
 def test_sdxl_takes_a_lora_and_a_transformer_refuses_one_of_a_unet(

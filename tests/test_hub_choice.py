@@ -18,7 +18,9 @@ from tiny_families import save_tiny
 import cxr.models
 import cxr.ui.jobs
 from cxr.cli import main
+from cxr.data import read_grey
 from cxr.dataset.plan_file import read_plan
+from cxr.dataset.remake import IDENTICAL, Remaker
 from cxr.errors import HubUnreachableError
 from cxr.export import read_recipe
 from cxr.presets import PRESETS, request_defaults
@@ -93,6 +95,19 @@ def test_notes_about_the_model_are_said(
     hub.add_folder("someone/tiny", tiny_model_dir)
     main(["generate", "chest xray", "--model", "someone/tiny", "--steps", "1", "--output", str(tmp_path / "out")])
     assert "note: someone/tiny is unpinned: its newest files were taken" in capsys.readouterr().err
+
+
+def test_an_image_of_an_older_commit_is_made_again_with_that_commit(
+    hub: HubServer, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    repo, out = hub.add_folder("someone/tiny", tiny_model_dir), tmp_path / "out"
+    main(["generate", "chest xray", "--model", "someone/tiny", "--steps", "1", "--output", str(out)])
+    commit = repo.commit
+    repo.files["vae/notes.json"] = b"{}"
+    (path,) = out.glob("*.png")
+    outcome = Remaker().check(read_grey(path), read_recipe(path), 8)
+    assert outcome.verdict == IDENTICAL
+    assert read_recipe(path).model_revision.endswith(f"@{commit}") is (commit != repo.commit)
 
 
 def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def plan_space(
     _check_adapter(adapter, files)
     card = read_card((files.root / "README.md").read_text(encoding="utf-8"))
     notes = [f"left out: {line}" for line in files.left_out]
-    if hub_id := str(getattr(preset, "hub_id", "")):
+    if hub_id := preset.hub_id:
         preload, more = _preload(preset, hub_id, api, hardware or DEFAULT_HARDWARE)
         card = with_model(card, hub_id, preload)
         notes += more
@@ -135,8 +135,6 @@ def _check_names(repo_id: str, hardware: str | None) -> None:
 
 def _preset(model: str | None) -> Preset:
     preset = find_preset(model)
-    if getattr(preset, "unusable", ""):
-        raise RequestError(f"model {model!r} cannot be used: {getattr(preset, 'unusable', '')}")
     if preset.folder is not None and preset.name not in PRESETS:
         names = ", ".join(PRESETS)
         raise RequestError(f"model {model!r} is a folder of this machine, which a Space has not; use {names}")
@@ -155,9 +153,9 @@ def _check_adapter(adapter: str | None, files: SpaceFiles) -> None:
 
 def _preload(preset: Preset, hub_id: str, api: HfApi, hardware: str) -> tuple[str, list[str]]:
     """The entry for preload_from_hub, empty if the Hub does not tell the model's files, and notes."""
-    revision = getattr(preset, "revision", None)
+    revision = preset.revision
     notes = []
-    if getattr(preset, "gated", "no") == "yes":
+    if preset.gated == "yes":
         notes.append(f"{hub_id} is gated: accept its terms, and give the Space a secret HF_TOKEN that may read it")
     try:
         with hub_errors():

@@ -88,7 +88,8 @@ def read_base_model(model: str) -> BaseModel:
         resolution = int(unet["sample_size"]) * scale_factor
     except (KeyError, TypeError) as error:
         raise ModelError(f"model {preset.name!r} does not tell the size of its images in unet/ and vae/") from error
-    base = BaseModel(preset.name, folder, preset.license, pipeline, prediction_type, resolution, scale_factor)
+    name = preset.hub_id or preset.name
+    base = BaseModel(name, folder, preset.license, pipeline, prediction_type, resolution, scale_factor)
     for part in ("unet", "vae", *base.text_parts):
         if not part.startswith("tokenizer") and not any((folder / part).glob("*.safetensors")):
             raise ModelError(f"model {preset.name!r} is incomplete: {part}/ holds no .safetensors file")
