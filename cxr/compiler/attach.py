@@ -1,0 +1,135 @@
+"""To which finding each side, severity and location belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cxr.compiler.tokens import Tag
+
+MODIFIERS = {"side", "severity", "location"}
+SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
+SEVERITY_ORDER = ("mild", "moderate", "severe")
+
+
+@dataclass
+class Attributes:
+    """What belongs to one finding."""
+
+    sides: list[str] = field(default_factory=list)
+    severities: list[Tag] = field(default_factory=list)
+    locations: list[str] = field(default_factory=list)
+
+    def add(self, tag: Tag) -> None:
+        """Take one modifier in."""
+        if tag.kind == "severity":
+            self.severities.append(tag)
+        elif tag.kind == "side":
+            self.sides.append(str(tag.value))
+        else:
+            self.locations += [] if tag.value in self.locations else [str(tag.value)]
+            self.sides += [tag.side] if tag.side else []
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is said about the finding."""
+        return not (self.sides or self.severities or self.locations)
+
+    @property
+    def side(self) -> str | None:
+        """Both sides make "bilateral"."""
+        if not self.sides:
+            return None
+        return self.sides[0] if set(self.sides) == {self.sides[0]} else "bilateral"
+
+    @property
+    def severity(self) -> Tag | None:
+        """The highest that is given: of "mild to moderate" the second."""
+        return max(self.severities, key=lambda tag: SEVERITY_ORDER.index(str(tag.value)), default=None)
+
+    @property
+    def location(self) -> str | None:
+        """All places, joined by "+"."""
+        return "+".join(self.locations) or None
+
+
+def attach(tags: Sequence[Tag]) -> dict[int, Attributes]:
+    """Give each modifier of a sentence to a finding.
+
+    Args:
+        tags: of one sentence.
+    Returns:
+        The attributes of each finding, by its index.
+    """
+    owned = {index: Attributes() for index, tag in enumerate(tags) if tag.kind == "finding"}
+    segments = _segments(tags)
+    for number, segment in enumerate(segments):
+        for index in segment:
+            if tags[index].kind in MODIFIERS:
+                for owner in _owners(tags, segments, number, index, owned):
+                    owned[owner].add(tags[index])
+    return owned
+
+
+def _segments(tags: Sequence[Tag]) -> list[list[int]]:
+    segments: list[list[int]] = [[]]
+    for index, tag in enumerate(tags):
+        if tag.kind in SEGMENT_ENDS and segments[-1]:
+            segments.append([])
+        segments[-1].append(index)
+    return segments
+
+
+def _owners(
+    tags: Sequence[Tag], segments: list[list[int]], number: int, index: int, owned: dict[int, Attributes]
+) -> list[int]:
+    here = [place for place in segments[number] if place in owned]
+    before = [place for place in here if place < index]
+    after = [place for place in here if place > index]
+    if before and (not after or _follows_place_word(tags, index)):
+        return (
+            _with_partners(tags, segments, number, before[-1], owned)
+            if _follows_place_word(tags, index)
+            else before[-1:]
+        )
+    if after:
+        return after[:1]
+    return _elsewhere(tags, segments, number, index, owned)
+
+
+def _elsewhere(
+    tags: Sequence[Tag], segments: list[list[int]], number: int, index: int, owned: dict[int, Attributes]
+) -> list[int]:
+    """The owner of a modifier in a segment without findings: the item that a list goes on to, else the last finding."""
+    if any(tags[place].kind in ("structure", "normal", "symptom") for place in segments[number]):
+        return []
+    later = [place for place in owned if place > index]
+    earlier = [place for place in owned if place < index]
+    next_link = tags[segments[number + 1][0]].kind if number + 1 < len(segments) else ""
+    if later and (next_link in ("and", "or", "negation", "doubt") or not earlier) and next_link != "break":
+        return later[:1]
+    return earlier[-1:] if earlier else later[:1]
+
+
+def _follows_place_word(tags: Sequence[Tag], index: int) -> bool:
+    """Whether the modifiers around this one are introduced by "in", "at", "on": these belong to what stands before."""
+    for tag in reversed(tags[:index]):
+        if tag.kind == "place":
+            return True
+        if tag.kind not in (*MODIFIERS, "filler", "structure", "article"):
+            return False
+    return False
+
+
+def _with_partners(
+    tags: Sequence[Tag], segments: list[list[int]], number: int, owner: int, owned: dict[int, Attributes]
+) -> list[int]:
+    """A finding and, of "consolidation and effusion at the base", the bare one that "and" joins to it."""
+    owners = [owner]
+    while number and tags[segments[number][0]].kind in ("and", "or"):
+        number -= 1
+        partners = [place for place in segments[number] if place in owned]
+        if len(partners) != 1 or any(tags[place].kind in MODIFIERS for place in segments[number]):
+            break
+        owners += partners
+    return owners

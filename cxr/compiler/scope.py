@@ -1,0 +1,114 @@
+"""Which findings a sentence affirms, denies, doubts or calls history: cues and how far they reach.
+
+The cues and their reach follow NegEx (Chapman et al., J Biomed Inform 2001) and ConText (Harkema et al., 2009): a cue holds up
+to the end of its clause, and over a list as long as the list goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxr.compiler.records import Certainty
+from cxr.compiler.tokens import Tag
+
+CLAUSE_ENDS = {"comma", "break", "exception", "means"}
+CUES = {"negation", "doubt", "history", "negation either way", "doubt either way"}
+MEANINGS: dict[str, Certainty] = {"negation": "absent", "doubt": "possible", "history": "past"}
+MODIFIERS = {"side", "severity", "location"}
+HEADS = {"finding", "abnormality", "normal", "symptom"}  # what a cue before it speaks of
+
+
+def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
+    """Cut at full stops, line ends and question marks; a question doubts what it ends with."""
+    sentences: list[list[Tag]] = [[]]
+    for tag in tags:
+        if tag.kind == "question":
+            sentences[-1].append(Tag("doubted before"))
+        if tag.kind in ("sentence", "question"):
+            sentences.append([])
+        else:
+            sentences[-1].append(tag)
+    return [sentence for sentence in sentences if sentence]
+
+
+def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
+    """For each tag of one sentence, what the cues make of it."""
+    result: list[Certainty] = ["present"] * len(tags)
+    current: Certainty = "present"
+    for index, tag in enumerate(tags):
+        kind = tag.kind.removesuffix(" either way")
+        if kind in MEANINGS and (kind == "history" or _speaks_of_what_follows(tags, index)):
+            # "No opacity suspicious for pneumonia" doubts nothing.
+            current = current if kind == "doubt" and current == "absent" else MEANINGS[kind]
+        elif kind in MEANINGS or kind in ("negated before", "doubted before"):
+            _apply_backwards(tags, index, result, "absent" if kind.startswith("negat") else "possible")
+            current = "present"
+        elif kind == "versus":
+            _apply_backwards(tags, index, result, "possible", last_only=True)
+            current = "possible"
+        elif kind in ("break", "exception") or (kind == "comma" and not _list_goes_on(tags, index)):
+            current = "present"
+        elif kind == "and" and _begins_something_new(tags, index):
+            current = "present"
+        result[index] = current
+    return result
+
+
+def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
+    for tag in tags[index + 1 :]:
+        if tag.kind in CLAUSE_ENDS:
+            break
+        if tag.kind in HEADS:
+            return True
+    return not any(tag.kind == "finding" for tag in tags[:index])
+
+
+def _apply_backwards(
+    tags: Sequence[Tag], index: int, result: list[Certainty], meaning: Certainty, *, last_only: bool = False
+) -> None:
+    """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
+    in_list = False
+    for place in range(index - 1, -1, -1):
+        kind = tags[place].kind
+        if kind in ("break", "exception", "means", *CUES) or (
+            kind == "comma" and not (in_list and _is_bare(tags, place))
+        ):
+            return
+        in_list = in_list or kind in ("and", "or")
+        if kind == "finding":
+            result[place] = meaning
+            if last_only:
+                return
+
+
+def _is_bare(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether between this comma and the one before it a finding stands without side, severity and place."""
+    kinds = []
+    for tag in reversed(tags[:comma]):
+        if tag.kind in CLAUSE_ENDS:
+            break
+        kinds.append(tag.kind)
+    return "finding" in kinds and not MODIFIERS & set(kinds)
+
+
+def _list_goes_on(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether the list around a comma ends with "or X", or with "and X" where no item says more than its name."""
+    ahead = []
+    for tag in tags[comma + 1 :]:
+        if tag.kind in ("break", "exception", "normal", *CUES, "negated before", "doubted before"):
+            break
+        ahead.append(tag.kind)
+    for link in ("or", "and", "versus"):
+        if link in ahead and "finding" in ahead[ahead.index(link) :] and (link != "and" or not MODIFIERS & set(ahead)):
+            return True
+    return False
+
+
+def _begins_something_new(tags: Sequence[Tag], index: int) -> bool:
+    """After "and": whether the next finding has a side, severity or article of its own, or is a normal part."""
+    for tag in tags[index + 1 :]:
+        if tag.kind in ("side", "severity", "article", "normal", "structure"):
+            return True
+        if tag.kind in ("finding", "abnormality", "comma", "break"):
+            return False
+    return False
