@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cxr import __version__
+from cxr.compiler.cli import add_prompt_parser
 from cxr.dataset.cli import add_dataset_parsers
 from cxr.dataset.cli_bench import add_dataset_bench_options, run_dataset_bench
 from cxr.dataset.cli_export import add_export_parser
@@ -111,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"CXR Studio {__version__}")
     commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
+    add_prompt_parser(commands)
     _add_adapters(commands)
     _add_sheet(commands)
     _add_bench(commands)

@@ -19,9 +19,12 @@ class Attributes:
     sides: list[str] = field(default_factory=list)
     severities: list[Tag] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
+    items: dict[int, Attributes] = field(default_factory=dict)  # by the item of the list that told them
 
-    def add(self, tag: Tag) -> None:
-        """Take one modifier in."""
+    def add(self, tag: Tag, item: int | None = None) -> None:
+        """Take one modifier in, which a numbered item of the sentence told."""
+        if item is not None:
+            self.items.setdefault(item, Attributes()).add(tag)
         if tag.kind == "severity":
             self.severities.append(tag)
         elif tag.kind == "side":
@@ -30,10 +33,10 @@ class Attributes:
             self.locations += [] if tag.value in self.locations else [str(tag.value)]
             self.sides += [tag.side] if tag.side else []
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is said about the finding."""
-        return not (self.sides or self.severities or self.locations)
+    def apart(self) -> list[Attributes]:
+        """Two findings where each side has its own grade ("moderate on the right, small on the left"), else one."""
+        graded = [item for item in self.items.values() if item.severities and item.side in ("left", "right")]
+        return graded if len({item.side for item in graded}) > 1 else [self]
 
     @property
     def side(self) -> str | None:
@@ -67,7 +70,7 @@ def attach(tags: Sequence[Tag]) -> dict[int, Attributes]:
         for index in segment:
             if tags[index].kind in MODIFIERS:
                 for owner in _owners(tags, segments, number, index, owned):
-                    owned[owner].add(tags[index])
+                    owned[owner].add(tags[index], number)
     return owned
 
 
@@ -103,6 +106,11 @@ def _elsewhere(
     """The owner of a modifier in a segment without findings: the item that a list goes on to, else the last finding."""
     if any(tags[place].kind in ("structure", "normal", "symptom") for place in segments[number]):
         return []
+    both = any(tags[place].words == "both" for place in segments[number])
+    if both and any(
+        tags[place].kind == "severity" for place in segments[number]
+    ):  # "left and right effusion, both small"
+        return [] if tags[index].kind == "side" else [place for place in owned if place < index]
     later = [place for place in owned if place > index]
     earlier = [place for place in owned if place < index]
     next_link = tags[segments[number + 1][0]].kind if number + 1 < len(segments) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from cxr.compiler.lexicon import NORMAL_DENIES
 from cxr.compiler.records import Certainty
@@ -21,6 +22,7 @@ WHOLE_IMAGE = {
     "wnl",
 }
 WHOLE_IMAGE |= {"grossly normal", "normally", "grossly unremarkable", "disease free", "within limits", "normal looking"}
+PREDICATES = {"normal", "negation", "finding"}
 RESERVATIONS = {"but", "however", "although", "though", "yet"}
 
 
@@ -67,7 +69,8 @@ def _read_normal_word(tags: Sequence[Tag], index: int, statements: NormalStateme
     clause = _clause(tags, index)
     parts = [str(tag.value) for tag in clause if tag.kind == "structure"]
     if parts:
-        statements.lungs |= "lungs" in parts and not excepted
+        one_sided = any(tag.kind in ("side", "location") and tag.value != "bilateral" for tag in clause)
+        statements.lungs |= "lungs" in parts and not (excepted or one_sided)
         return [name for part in parts for name in NORMAL_DENIES.get(part, ())]
     if excepted or any(tag.kind in ("side", "location") for tag in clause):
         return []
@@ -98,11 +101,10 @@ def _read_denied_abnormality(tags: Sequence[Tag], index: int, statements: Normal
 
 def _clause(tags: Sequence[Tag], index: int) -> list[Tag]:
     """The tags of the clause, and of items before it that only name parts: "lungs, heart and bones are normal"."""
-    first = index
-    while first and tags[first - 1].kind not in CLAUSE_ENDS:
+    first, last = index, index
+    while first and not _ends_clause(tags, first - 1):
         first -= 1
-    last = index
-    while last + 1 < len(tags) and tags[last + 1].kind not in CLAUSE_ENDS:
+    while last + 1 < len(tags) and not _ends_clause(tags, last + 1):
         last += 1
     while first and tags[first - 1].kind == "comma":
         start = first - 1
@@ -112,3 +114,15 @@ def _clause(tags: Sequence[Tag], index: int) -> list[Tag]:
             break
         first = start
     return list(tags[first : last + 1])
+
+
+def _ends_clause(tags: Sequence[Tag], index: int) -> bool:
+    """Whether a clause ends here; at an "and", if something is said on both sides of it."""
+    if tags[index].kind != "and":
+        return tags[index].kind in CLAUSE_ENDS
+    before, after = tags[:index], tags[index + 1 :]
+    return all(any(tag.kind in PREDICATES for tag in takewhile(_inside, part)) for part in (before[::-1], after))
+
+
+def _inside(tag: Tag) -> bool:
+    return tag.kind not in CLAUSE_ENDS

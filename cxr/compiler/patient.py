@@ -5,20 +5,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cxr.compiler.cues import AGE_GROUPS, SEXES
+from cxr.compiler.lexicon import CUES
 
 MAX_AGE = 120
-_UNITS = {word: number for number, word in enumerate("one two three four five six seven eight nine".split(), 1)}
-_TEENS = dict(
-    zip(
-        "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(),
-        range(10, 20),
-        strict=True,
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_UNITS = {word: number for number, word in enumerate(_words("one two three four five six seven eight nine"), 1)}
+_TEENS = {
+    word: number
+    for number, word in enumerate(
+        _words("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"), 10
     )
-)
-_TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
+}
+_TENS = {
+    word: 10 * number for number, word in enumerate(_words("twenty thirty forty fifty sixty seventy eighty ninety"), 2)
+}
 _SPELLED = re.compile(
-    rf"\b(?:({'|'.join(_TENS)})(?: ({'|'.join(_UNITS)}))?|({'|'.join((*_UNITS, *_TEENS))}))(?= (?:years?|yrs?|months?|weeks?|days?|yo|y)\b)"
+    rf"\b(?:({'|'.join(_TENS)})(?: ({'|'.join(_UNITS)}))?|({'|'.join((*_UNITS, *_TEENS))}))"
+    r"(?= (?:years?|yrs?|months?|weeks?|days?|yo|y)\b)"
 )
 _SEX_WORD = r"(?:male|female|man|woman|boy|girl|lady|gentleman|gent|guy|m|f)\b"
 _PERSON = r"(?:baby|infant|boy|girl|child|neonate|newborn|toddler|male|female|m\b|f\b)"
@@ -49,7 +57,8 @@ _YEARS = (
 _YEAR_OLD = re.compile(r"\b(?:years?|yrs?)[ -]old\b")
 _BARE = re.compile(r"(?:^|[,;|])[ ]?(\d{1,3})(?=[ ]?(?:[,;|]|$))")
 _DECADE = re.compile(
-    r"\bin (?:(?:his|her|their|the) )?(?:(?:early|mid|late|mid to late|early to mid)[ -]{1,2})?(\d)0'?s\b|\b(\d)0-?something\b"
+    r"\bin (?:(?:his|her|their|the) )?(?:(?:early|mid|late|mid to late|early to mid)[ -]{1,2})?(\d)0'?s\b"
+    r"|\b(\d)0[ -]?something\b"
 )
 _DECADE_WORD = re.compile(
     r"\b(twent|thirt|fort|fift|sixt|sevent|eight|ninet)ies\b|\b(quadra|quinqua|sexa|septua|octo|nona)genarian\b"
@@ -75,7 +84,7 @@ def read_patient(text: str) -> Patient:
     """
     text = _SPELLED.sub(_in_digits, text)
     words = set(re.findall(r"[a-z]+", text))
-    sexes = {sex for sex, names in SEXES.items() if words & {name.strip() for name in names.split(",")}}
+    sexes = {sex for sex, names in CUES["sexes"].items() if words & set(names)}
     sexes |= {match.group(1).upper() for match in re.finditer(r"\b\d{1,3} ?(?:y|yo|y/o)?[ /]?([mf])\b", text)}
     sexes |= {match.group(1).upper() for match in re.finditer(r"\b([mf])\d{2,3}\b", text)}
     months = [(int(match.group(1)), per_year) for pattern, per_year in _YOUNG for match in pattern.finditer(text)]
@@ -103,7 +112,7 @@ def _group(text: str) -> str | None:
         return f"{_DECADES[decade.group(1) or decade.group(2)]}0s"
     text = _YEAR_OLD.sub(" ", text)  # "___ year old woman" is no old woman
     padded = f" {' '.join(re.findall(r'[a-z]+', text))} "
-    for group, names in AGE_GROUPS.items():
-        if any(f" {name.strip()} " in padded for name in names.split(",")):
+    for group, names in CUES["age groups"].items():
+        if any(f" {name} " in padded for name in names):
             return group
     return None

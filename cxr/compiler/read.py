@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import TypeVar
 
 from cxr.compiler.acquisition import is_lateral_view, read_acquisition
@@ -56,7 +57,7 @@ def parse_prompt(text: str) -> ParsedPrompt:
         view=_only(acquisition.views),
         position=_only(acquisition.positions),
         portable=acquisition.portable,
-        symptoms=tuple(dict.fromkeys(str(tag.value) for tag in tags if tag.kind == "symptom")),
+        symptoms=tuple(dict.fromkeys(str(word.value) for word in tags if word.kind == "symptom")),
         unread=tuple(dict.fromkeys(tag.words for tag in tags if tag.kind == "unknown" and len(tag.words) > 1)),
         conflicts=tuple(conflicts),
     )
@@ -77,11 +78,13 @@ def _enlarged_parts(sentence: Sequence[Tag]) -> list[Tag]:
     """The sentence with "enlarged" turned into the finding that it means beside "heart" or "mediastinum"."""
     result = list(sentence)
     for index, word in enumerate(sentence):
-        if word.kind == "enlarged":
+        if word.kind == "enlarged" or word.words == "borderline":
             parts = [str(other.value) for other in _clause(sentence, index) if other.kind == "structure"]
             names = tuple(dict.fromkeys(ENLARGED_MEANS[part] for part in parts if part in ENLARGED_MEANS))
-            if names:
+            if names and word.kind == "enlarged":
                 result[index] = Tag("finding", names, word.words)
+            elif names and not any(other.kind in ("enlarged", "finding") for other in _clause(sentence, index)):
+                result.insert(index + 1, Tag("finding", names, word.words))  # "borderline heart size"
     return result
 
 
@@ -89,10 +92,7 @@ def _clause(sentence: Sequence[Tag], index: int) -> Iterator[Tag]:
     first = index
     while first and sentence[first - 1].kind not in CLAUSE_ENDS:
         first -= 1
-    for tag in sentence[first:]:
-        if tag.kind in CLAUSE_ENDS:
-            return
-        yield tag
+    yield from takewhile(lambda other: other.kind not in CLAUSE_ENDS, sentence[first:])
 
 
 def _read_sentence(sentence: Sequence[Tag], reading: _Reading) -> None:
@@ -100,7 +100,8 @@ def _read_sentence(sentence: Sequence[Tag], reading: _Reading) -> None:
     attributes = attach(sentence)
     for index, word in enumerate(sentence):
         if word.kind == "finding":
-            reading.findings += [_finding(name, certainties[index], attributes[index]) for name in word.value]
+            for told in attributes[index].apart():
+                reading.findings += [_finding(name, certainties[index], told) for name in word.value]
     denied = read_normal(sentence, certainties, reading.normal)
     reading.findings += [Finding(name, "absent") for name in denied]
 

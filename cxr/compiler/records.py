@@ -14,13 +14,13 @@ class Finding:
     """One finding as the prompt tells it.
 
     Args:
-        name: NIH's spelling for its 14 findings, else that of ``lexicon.OTHER_FINDINGS``.
+        name: NIH's spelling for its 14 findings, else that in ``findings.txt``.
         certainty: "past" is history ("h/o pneumonia"), which this image need not show.
         side: "left", "right", "bilateral", or None where the prompt does not say.
         severity: "mild", "moderate", "severe" or None.
         severity_word: the user's own word for it: "trace", "large", "tension"; "" where none is given.
-        location: "upper", "middle", "lower", "apical", "basal", "perihilar", "peripheral", "retrocardiac", "lingula"; several
-            are joined by "+".
+        location: "upper", "middle", "lower", "apical", "basal", "perihilar", "peripheral", "retrocardiac" or "lingula";
+            several are joined by "+".
     """
 
     name: str
@@ -48,16 +48,16 @@ class ParsedPrompt:
         findings: in the order of the prompt; left and right ones of the same name stand apart.
         normal: the prompt asks for an image without findings.
         age: completed years, 0 to 120.
-        age_group: "neonate", "infant", or, where no age is given, "child", "teenage", "young", "middle-aged", "elderly" or a
-            decade such as "60s".
+        age_group: "neonate" or "infant"; where no age is given also "child", "teenage", "young", "middle-aged",
+            "elderly" or a decade such as "60s".
         sex: "F" or "M".
         view: "PA", "AP" or "lateral"; a portable or supine image is AP unless the prompt says otherwise.
         position: "erect", "semi-erect", "supine" or "decubitus".
         portable: taken at the bedside.
         symptoms: complaints and circumstances that no radiograph shows.
         unread: words that mean nothing to the compiler.
-        conflicts: what is told twice and differently: "age", "sex", "view", "position", "normal" or a finding's name. Its
-            attribute is None then.
+        conflicts: what is told twice and differently: "age", "sex", "view", "position", whose attributes are None then,
+            "normal", or a finding's name.
     """
 
     text: str

@@ -1,7 +1,7 @@
 """Which findings a sentence affirms, denies, doubts or calls history: cues and how far they reach.
 
-The cues and their reach follow NegEx (Chapman et al., J Biomed Inform 2001) and ConText (Harkema et al., 2009): a cue holds up
-to the end of its clause, and over a list as long as the list goes on.
+The cues and their reach follow NegEx (Chapman et al., J Biomed Inform 2001) and ConText (Harkema et al., 2009): a cue
+holds up to the end of its clause, and over a list as long as the list goes on.
 """
 
 from __future__ import annotations
@@ -15,39 +15,68 @@ CLAUSE_ENDS = {"comma", "break", "exception", "means"}
 CUES = {"negation", "doubt", "history", "negation either way", "doubt either way"}
 MEANINGS: dict[str, Certainty] = {"negation": "absent", "doubt": "possible", "history": "past"}
 MODIFIERS = {"side", "severity", "location"}
+REQUESTS = {"can", "could", "would", "will", "please"}
+COMPARISONS = {
+    "change",
+    "changes",
+    "increase",
+    "decrease",
+    "worsening",
+    "improvement",
+    "progression",
+    "reduction",
+    "enlargement",
+}
 HEADS = {"finding", "abnormality", "normal", "symptom"}  # what a cue before it speaks of
 
 
 def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
-    """Cut at full stops, line ends and question marks; a question doubts what it ends with."""
+    """Cut at full stops, line ends and question marks; a question doubts what it ends with, unless it is a request."""
     sentences: list[list[Tag]] = [[]]
     for tag in tags:
-        if tag.kind == "question":
+        if tag.kind == "question" and not (sentences[-1] and sentences[-1][0].words in REQUESTS):
             sentences[-1].append(Tag("doubted before"))
         if tag.kind in ("sentence", "question"):
             sentences.append([])
         else:
             sentences[-1].append(tag)
-    return [sentence for sentence in sentences if sentence]
+    return [_without_comparisons(sentence) for sentence in sentences if sentence]
+
+
+def _without_comparisons(tags: list[Tag]) -> list[Tag]:
+    """The sentence without negations of change: "no significant increase in" denies nothing that is there."""
+    result = list(tags)
+    for index, tag in enumerate(tags[:-1]):
+        if tag.words in COMPARISONS and tags[index + 1].kind == "place":
+            first = index
+            while first and tags[first - 1].kind in ("acute", "filler", "unknown", "abnormality", "severity"):
+                first -= 1
+            if first and tags[first - 1].kind == "negation":
+                result[first - 1 : index + 1] = [Tag("filler", "", part.words) for part in tags[first - 1 : index + 1]]
+    return result
 
 
 def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
     """For each tag of one sentence, what the cues make of it."""
     result: list[Certainty] = ["present"] * len(tags)
     current: Certainty = "present"
+    heading = False  # "PMH: heart failure, COPD"
     for index, tag in enumerate(tags):
         kind = tag.kind.removesuffix(" either way")
+        if kind == "history just before" and index + 1 < len(tags) and tags[index + 1].kind == "finding":
+            kind = "history"
         if kind in MEANINGS and (kind == "history" or _speaks_of_what_follows(tags, index)):
             # "No opacity suspicious for pneumonia" doubts nothing.
             current = current if kind == "doubt" and current == "absent" else MEANINGS[kind]
+            heading = kind == "history" and index + 1 < len(tags) and tags[index + 1].kind == "is"
         elif kind in MEANINGS or kind in ("negated before", "doubted before"):
             _apply_backwards(tags, index, result, "absent" if kind.startswith("negat") else "possible")
             current = "present"
         elif kind == "versus":
             _apply_backwards(tags, index, result, "possible", last_only=True)
             current = "possible"
-        elif kind in ("break", "exception") or (kind == "comma" and not _list_goes_on(tags, index)):
-            current = "present"
+        elif kind in ("break", "exception") or (kind == "comma" and not (heading or _list_goes_on(tags, index))):
+            current, heading = "present", False
         elif kind == "and" and _begins_something_new(tags, index):
             current = "present"
         result[index] = current

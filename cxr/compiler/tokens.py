@@ -1,24 +1,25 @@
 """Prompt -> tagged phrases: the longest phrase of the word lists at each place, in one pass.
 
-No regular expression here repeats a group that can match nothing or the same text in two ways, so that the time grows with the
-length of the prompt and with nothing else.
+No regular expression here repeats a group that can match nothing or the same text in two ways, so that the time grows
+with the length of the prompt and with nothing else.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-from cxr.compiler import cues
-from cxr.compiler.lexicon import finding_phrases
+from cxr.compiler.lexicon import CUES, finding_phrases
 
 MAX_CHARACTERS = 8_000  # four times what a request may hold; what follows is not read
 SHORTEST_PLURAL = 4
 TYPO_MIN_LETTERS, TYPO_TWO_MIN_LETTERS = 7, 11
 
 _MARKS = re.compile(r"_{2,}|\[\*\*[^\]\n]{0,60}\*\*\]")
+_PUNCTUATION = str.maketrans({"’": "'", "_": " ", '"': " ", "“": " ", "”": " ", "{": " ", "}": " "})
 _SPACE = re.compile(r"[^\S\n]+")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?[a-z]{0,4}|[a-z]+\d*|[^\w\s]|\n")
 _SHORT_FORMS = (
@@ -29,6 +30,19 @@ _SHORT_FORMS = (
     (re.compile(r"\bs ?/ ?p\b"), "status post"),
     (re.compile(r"\bc ?/ ?o\b|\bc ?/ ?w\b"), " "),
     (re.compile(r"\bw/"), "with "),
+    (re.compile(r"\band ?/ ?or\b"), "or"),
+    (re.compile(r"\b(ribs?|clavicle|sternum|humerus) ?#(?!\d)"), r"\1 fracture"),
+    (re.compile(r"#(?= ?(?:ribs?|clavicle|sternum|humerus)\b)"), "fractured "),
+    # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax -".
+    (re.compile(r"(?<!age)[=:] ?0(?![\w.])"), " none"),
+    (re.compile(r"(?<=[a-z]) ?\+(?= ?(?:[,;\n]|$))|(?<=[,;\n(]) ?\+(?=[a-z])|^\+(?=[a-z])"), " "),
+    (re.compile(r"(?<=[a-z]) -(?= ?(?:[,;\n]|$))"), " negative"),
+    (
+        re.compile(
+            r"\b(vs|v|pl|approx|dr|mrs?|ms|rt|lt|bilat|mod|sm|eff|pulm|hx|pt|neg|pos|yrs?|mos?|poss|susp|st|prob)\."
+        ),
+        r"\1",
+    ),
     (re.compile(r"(?<=\w)n't\b"), " not"),
     (re.compile(r"'s\b|(?<=[a-z])\.(?=[a-z]\b)"), ""),
     (re.compile(r"(?<![\w+])\+ve\b"), "positive"),
@@ -49,10 +63,16 @@ _BRITISH = (
     ("ised", "ized"),
 )
 _BOUNDARIES = {
-    ".": "sentence", ";": "sentence", "\n": "sentence", "!": "sentence", "|": "sentence", "•": "sentence", "*": "sentence",
-    ",": "comma", "(": "comma", ")": "comma", "[": "comma", "]": "comma", "-": "comma", "–": "comma", "—": "comma",
-    "/": "or", "+": "and", "&": "and", ":": "is", "=": "is", ">": "compared", "<": "compared",
-}  # fmt: skip
+    **dict.fromkeys(".;\n!|•*", "sentence"),
+    **dict.fromkeys(",()[]-–—", "comma"),
+    "/": "or",
+    "+": "and",
+    "&": "and",
+    ":": "is",
+    "=": "is",
+    ">": "compared",
+    "<": "compared",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +97,9 @@ def tidy(text: str) -> str:
 
 def plain_words(text: str) -> str:
     """Tidied text in small letters, with its short forms written out, for everything that reads it."""
-    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'").replace("_", " ")
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).lower())
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    text = text.translate(_PUNCTUATION)
     for pattern, words in _SHORT_FORMS:
         text = pattern.sub(words, text)
     return text
@@ -112,31 +134,31 @@ def _longest(tokens: list[str], index: int) -> tuple[Tag | None, int, Tag | None
             return found, len(phrase), None
         if found.kind != "finding" or len(phrase) == 1:
             continue
-        stretch = tokens[index : index + len(phrase) + 1]  # "blunting of the right costophrenic angle"
+        stretch = tokens[index : index + len(phrase) + 1]  # "elevated right hemidiaphragm", "swallowed a coin"
         for place in range(1, len(stretch) - 1):
-            if stretch[place] in _SIDE_WORDS and stretch[:place] + stretch[place + 1 :] == phrase:
-                return found, len(stretch), _TABLE[stretch[place]]
+            if stretch[place] in _INSIDE and stretch[:place] + stretch[place + 1 :] == phrase:
+                return found, len(stretch), _TABLE[stretch[place]] if stretch[place] in _SIDE_WORDS else None
     return None, 1, None
 
 
-def _single(text: str, match: re.Match[str], token: str) -> Tag:
-    if token == "?":
+def _single(text: str, match: re.Match[str], word: str) -> Tag:
+    if word == "?":
         before = match.start() == 0 or text[match.start() - 1] in " \n,(:;?="
         glued = match.end() < len(text) and (
             text[match.end()].isalpha() or text[match.end() : match.end() + 2].strip().isalpha()
         )
         return Tag("doubt") if before and glued else Tag("question")
     if (
-        token == "."
+        word == "."
         and text[match.start() - 1 : match.start()].isdigit()
         and text[match.end() : match.end() + 1].isdigit()
     ):
         return Tag("filler")
-    if token in _BOUNDARIES:
-        return Tag(_BOUNDARIES[token])
-    if token[0].isdigit():
-        return Tag("number", token)
-    return Tag("filler" if token in _FILLERS or not token[0].isalpha() else "unknown")
+    if word in _BOUNDARIES:
+        return Tag(_BOUNDARIES[word])
+    if word[0].isdigit():
+        return Tag("number", word)
+    return Tag("filler" if word in _FILLERS or not word[0].isalpha() else "unknown")
 
 
 def _lemma(token: str) -> str:
@@ -159,11 +181,14 @@ def _singular(word: str, known: set[str]) -> str:
 
 def _without_typo(token: str) -> str:
     """The only finding's word one slip away (two in long words), else the token itself."""
+    if token in _MISSING_LETTER:
+        return _MISSING_LETTER[token]
     if len(token) < TYPO_MIN_LETTERS or len(token) > 2 * TYPO_TWO_MIN_LETTERS:
         return token
-    for variant in _shortened(token):
-        if variant in _TYPOS:
-            return _TYPOS[variant]
+    for form in (token, token.removesuffix("s")):
+        for variant in _shortened(form):
+            if variant in _TYPOS:
+                return _TYPOS[variant]
     return token
 
 
@@ -178,57 +203,65 @@ def _shortened(word: str) -> list[str]:
 
 
 def _tables() -> dict[str, Tag]:
-    """Every phrase and its tag; of two lists that hold the same phrase the later one has it, but for the pairs below."""
+    """Every phrase and its tag. Of lists that hold the same phrase the later one has it, but for those below."""
     table: dict[str, Tag] = {}
 
-    def add(words: str, kind: str, value: str = "", side: str | None = None) -> None:
-        for phrase in (part.strip() for part in words.split(",")):
-            table[phrase] = Tag(kind, value, phrase, side)
+    def add(phrases: Iterable[str], kind: str, value: str = "", side: str | None = None) -> None:
+        table.update({phrase: Tag(kind, value, phrase, side) for phrase in phrases})
 
-    for side, words in cues.SIDES.items():
-        add(words, "side", side)
-    for level, words in cues.SEVERITIES.items():
-        add(words, "severity", level)
-    for (place, implied), words in cues.LOCATIONS.items():
-        add(words, "location", place, implied)
-    for structure, words in cues.STRUCTURES.items():
-        add(words, "structure", structure)
-    for words in cues.AGE_GROUPS.values():
-        add(words, "filler")  # "middle-aged" is no place in the lung
-    for symptom, words in cues.SYMPTOMS.items():
-        add(words, "symptom", symptom)
-    for kind, words in cues.CUES.items():
-        add(words, kind)
+    for section, kind in (("sides", "side"), ("severities", "severity"), ("structures", "structure")):
+        for value, phrases in CUES[section].items():
+            add(phrases, kind, value)
+    for name, phrases in CUES["locations"].items():
+        place, _, side = name.partition(" ")
+        add(phrases, "location", place, side or None)
+    for phrases in CUES["age groups"].values():
+        add(phrases, "filler")  # "middle-aged" is no place in the lung
+    for symptom, phrases in CUES["symptoms"].items():
+        add(phrases, "symptom", symptom)
+    for kind, phrases in CUES["cues"].items():
+        add(phrases, kind)
     # These stand before what they mean or after it: "absent effusion", "effusion absent".
     for kind, before in (("negation", "negated before"), ("doubt", "doubted before")):
-        both = {part.strip() for part in cues.CUES[kind].split(",")} & {
-            part.strip() for part in cues.CUES[before].split(",")
-        }
-        table |= {phrase: Tag(f"{kind} either way", "", phrase) for phrase in both}
-    return table | {phrase: Tag("finding", names, phrase) for phrase, names in finding_phrases().items()}
+        add(set(CUES["cues"][kind]) & set(CUES["cues"][before]), f"{kind} either way")
+    findings = {phrase: Tag("finding", names, phrase) for phrase, names in finding_phrases().items()}
+    pairs = {phrase: phrase.split() for phrase in findings if phrase.count(" ") == 1}
+    turned = {f"{second} {first}": findings[phrase] for phrase, (first, second) in pairs.items()}  # "aorta tortuous"
+    return turned | table | findings
 
 
 _RAW_TABLE = _tables()
 _WORDS = {word for phrase in _RAW_TABLE for word in phrase.split()}
 _WORDS -= {word for word in _WORDS if _singular(word, _WORDS) != word}
 _TABLE = {" ".join(_singular(word, _WORDS) for word in phrase.split()): entry for phrase, entry in _RAW_TABLE.items()}
-_SIDE_WORDS = {"left", "right", "lt", "rt", "l", "r", "bilateral"}
+_SIDE_WORDS = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both"}
+_INSIDE = _SIDE_WORDS | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
 _PHRASES: dict[str, list[tuple[list[str], Tag]]] = {}
 for _phrase, _tag in sorted(_TABLE.items(), key=lambda item: -len(item[0].split())):
     _PHRASES.setdefault(_phrase.split()[0], []).append((_phrase.split(), _tag))
-_FILLERS = set(cues.FILLERS.split()) | {
+_FILLERS = set(CUES["fillers"]["words"]) | {
     word
-    for table in (cues.SEXES, cues.AGE_GROUPS)
-    for words in table.values()
-    for word in words.replace(",", " ").split()
+    for section in ("sexes", "age groups")
+    for phrases in CUES[section].values()
+    for phrase in phrases
+    for word in phrase.split()
 }
-_FINDING_WORDS = sorted(
-    {word for phrase, entry in _TABLE.items() if entry.kind == "finding" for word in phrase.split()}
-)
+_CHECKED_KINDS = {"finding", "side", "severity"}  # a slip in other words costs little
+_CHECKED = sorted({word for phrase, entry in _TABLE.items() if entry.kind in _CHECKED_KINDS for word in phrase.split()})
 _TYPOS = {
     variant: word
-    for word in reversed(_FINDING_WORDS)
+    for word in reversed(_CHECKED)
     if len(word) >= TYPO_MIN_LETTERS
     for variant in reversed(_shortened(word))
     if len(variant) >= TYPO_MIN_LETTERS - 1
 }
+# Shorter words: other words are too near for more than this.
+_MISSING_LETTER = {
+    word[:place] + word[place + 1 :]: word
+    for word in _CHECKED
+    if len(word) == TYPO_MIN_LETTERS - 1
+    for place in range(1, len(word))
+}
+for _word in (*_WORDS, *_FILLERS):
+    _TYPOS.pop(_word, None)
+    _MISSING_LETTER.pop(_word, None)
