@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cxr.compiler.tokens import Tag
+from cxr.compiler.phrases import Tag
 
 MODIFIERS = {"side", "severity", "location"}
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}

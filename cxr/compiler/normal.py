@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from cxr.compiler.lexicon import NORMAL_DENIES
+from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Certainty
 from cxr.compiler.scope import CLAUSE_ENDS
-from cxr.compiler.tokens import Tag
 
 # Without the part that they speak of, other words for normal say nothing about the image.
 WHOLE_IMAGE = {

@@ -80,7 +80,7 @@ def read_patient(text: str) -> Patient:
     """Read age and sex.
 
     Args:
-        text: what ``tokens.plain_words`` returned.
+        text: what ``wording.plain_words`` returned.
     """
     text = _SPELLED.sub(_in_digits, text)
     words = set(re.findall(r"[a-z]+", text))

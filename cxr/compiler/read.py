@@ -12,9 +12,11 @@ from cxr.compiler.attach import Attributes, attach
 from cxr.compiler.lexicon import ENLARGED_MEANS, LUNG_FINDINGS
 from cxr.compiler.normal import NormalStatements, read_normal
 from cxr.compiler.patient import Patient, read_patient
+from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Certainty, Finding, ParsedPrompt
 from cxr.compiler.scope import CLAUSE_ENDS, read_certainties, split_sentences
-from cxr.compiler.tokens import Tag, plain_words, tag, tidy
+from cxr.compiler.tokens import tag
+from cxr.compiler.wording import plain_words, tidy
 
 Value = TypeVar("Value")
 

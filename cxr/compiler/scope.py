@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Certainty
-from cxr.compiler.tokens import Tag
 
 CLAUSE_ENDS = {"comma", "break", "exception", "means"}
 CUES = {"negation", "doubt", "history", "negation either way", "doubt either way"}
