@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cxr.compiler.phrases import Tag
+from cxr.compiler.scope import REACH
 
 MODIFIERS = {"side", "severity", "location"}
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
@@ -77,7 +78,7 @@ def attach(tags: Sequence[Tag]) -> dict[int, Attributes]:
 def _segments(tags: Sequence[Tag]) -> list[list[int]]:
     segments: list[list[int]] = [[]]
     for index, tag in enumerate(tags):
-        if tag.kind in SEGMENT_ENDS and segments[-1]:
+        if segments[-1] and (tag.kind in SEGMENT_ENDS or len(segments[-1]) == REACH):
             segments.append([])
         segments[-1].append(index)
     return segments

@@ -15,6 +15,7 @@ from cxr.vocabulary import MODALITIES
 
 MAX_TOKENS = 75  # CLIP's 77 without the marks of start and end
 LETTERS_PER_TOKEN = 4  # CLIP's tokenizer cuts medical words: "pneumothorax" is 4 tokens
+MAX_LABEL_WORDS = 3  # of a chip for text that was cut off
 TOO_LONG = "beyond the model's token limit"
 _PIECES = re.compile(r"\d|[^\W\d_]+|[^\w\s]|_")
 
@@ -48,7 +49,7 @@ def compile_prompt(
     else:
         written, dropped = _shorten(selection.prompt, prompt_form, count, max_tokens)
     understood = [chip for chip in selection.understood if chip.label not in dropped]
-    ignored = [*selection.ignored, *(Chip(label, "ignored", TOO_LONG) for label in dropped)]
+    ignored = [*selection.ignored, *(Chip(_short(label), "ignored", TOO_LONG) for label in dropped)]
     chips = (*understood, *ignored, *selection.conflicting)
     # An image of what was only denied, or of symptoms, is still a radiograph.
     return CompiledPrompt(written or (MODALITIES[0] if parsed.text else ""), form, chips, dropped)
@@ -57,6 +58,11 @@ def compile_prompt(
 def estimate_tokens(text: str) -> int:
     """Tokens that CLIP makes of a text, on the high side: one for each digit, mark and begun four letters of a word."""
     return sum(-(-len(piece) // LETTERS_PER_TOKEN) for piece in _PIECES.findall(text))
+
+
+def _short(label: str) -> str:
+    words = label.split()
+    return f"{' '.join(words[:MAX_LABEL_WORDS])} …”" if len(words) > MAX_LABEL_WORDS and label[0] == "“" else label
 
 
 def _says_anything(parsed: ParsedPrompt) -> bool:

@@ -15,6 +15,7 @@ CLAUSE_ENDS = {"comma", "break", "exception", "means"}
 CUES = {"negation", "doubt", "history", "negation either way", "doubt either way"}
 MEANINGS: dict[str, Certainty] = {"negation": "absent", "doubt": "possible", "history": "past"}
 MODIFIERS = {"side", "severity", "location"}
+REACH = 40  # tags; no cue reaches farther, so that the time grows with the length of the text only
 REQUESTS = {"can", "could", "would", "will", "please"}
 COMPARISONS = {
     "change",
@@ -75,21 +76,27 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
         elif kind == "versus":
             _apply_backwards(tags, index, result, "possible", last_only=True)
             current = "possible"
-        elif kind in ("break", "exception") or (kind == "comma" and not (heading or _list_goes_on(tags, index))):
+        elif kind in ("break", "exception"):
             current, heading = "present", False
-        elif kind == "and" and _begins_something_new(tags, index):
+        elif current != "present" and _ends_reach(tags, index, heading):
             current = "present"
         result[index] = current
     return result
 
 
+def _ends_reach(tags: Sequence[Tag], index: int, heading: bool) -> bool:
+    if tags[index].kind == "comma":
+        return not (heading or _list_goes_on(tags, index))
+    return tags[index].kind == "and" and _begins_something_new(tags, index)
+
+
 def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
-    for tag in tags[index + 1 :]:
+    for tag in tags[index + 1 : index + REACH]:
         if tag.kind in CLAUSE_ENDS:
             break
         if tag.kind in HEADS:
             return True
-    return not any(tag.kind == "finding" for tag in tags[:index])
+    return not any(tag.kind == "finding" for tag in tags[max(0, index - REACH) : index])
 
 
 def _apply_backwards(
@@ -97,7 +104,7 @@ def _apply_backwards(
 ) -> None:
     """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
     in_list = False
-    for place in range(index - 1, -1, -1):
+    for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
         if kind in ("break", "exception", "means", *CUES) or (
             kind == "comma" and not (in_list and _is_bare(tags, place))
@@ -113,7 +120,7 @@ def _apply_backwards(
 def _is_bare(tags: Sequence[Tag], comma: int) -> bool:
     """Whether between this comma and the one before it a finding stands without side, severity and place."""
     kinds = []
-    for tag in reversed(tags[:comma]):
+    for tag in reversed(tags[max(0, comma - REACH) : comma]):
         if tag.kind in CLAUSE_ENDS:
             break
         kinds.append(tag.kind)
@@ -123,7 +130,7 @@ def _is_bare(tags: Sequence[Tag], comma: int) -> bool:
 def _list_goes_on(tags: Sequence[Tag], comma: int) -> bool:
     """Whether the list around a comma ends with "or X", or with "and X" where no item says more than its name."""
     ahead = []
-    for tag in tags[comma + 1 :]:
+    for tag in tags[comma + 1 : comma + REACH]:
         if tag.kind in ("break", "exception", "normal", *CUES, "negated before", "doubted before"):
             break
         ahead.append(tag.kind)
@@ -135,7 +142,7 @@ def _list_goes_on(tags: Sequence[Tag], comma: int) -> bool:
 
 def _begins_something_new(tags: Sequence[Tag], index: int) -> bool:
     """After "and": whether the next finding has a side, severity or article of its own, or is a normal part."""
-    for tag in tags[index + 1 :]:
+    for tag in tags[index + 1 : index + REACH]:
         if tag.kind in ("side", "severity", "article", "normal", "structure"):
             return True
         if tag.kind in ("finding", "abnormality", "comma", "break"):

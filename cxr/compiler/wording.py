@@ -15,6 +15,7 @@ _MARKS = re.compile(r"_{2,}|\[\*\*[^\]\n]{0,60}\*\*\]")
 _PUNCTUATION = str.maketrans({"’": "'", "_": " ", '"': " ", "“": " ", "”": " ", "{": " ", "}": " "})
 _SPACE = re.compile(r"[^\S\n]+")
 _SHORT_FORMS = (
+    (re.compile(r"([^\w\s])\1+"), r"\1"),  # "???"
     (re.compile(r"\br ?/ ?o\b"), "rule out"),
     (re.compile(r"\bw ?/ ?o\b"), "without"),
     (re.compile(r"\bb ?/ ?l\b"), "bilateral"),

@@ -14,6 +14,8 @@ from cxr.schema import (
     MAX_NUM_INFERENCE_STEPS,
     GenerationRequest,
 )
+from cxr.ui.jobs import ModelChoice
+from cxr.ui.prompt_chips import add_prompt_chips
 
 PLACEHOLDER = "A 55-year-old man with pneumonia"
 DEFAULTS = {field.name: field.default for field in fields(GenerationRequest)}
@@ -44,8 +46,12 @@ class Form:
         return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
 
 
-def build_form() -> Form:
-    """Make the widgets; to be called inside the column that holds them."""
+def build_form(choice: ModelChoice) -> Form:
+    """Make the widgets; to be called inside the column that holds them.
+
+    Args:
+        choice: which model will read the prompt.
+    """
     prompt = gr.Textbox(
         label="Prompt",
         placeholder=PLACEHOLDER,
@@ -54,6 +60,7 @@ def build_form() -> Form:
         info="Age, sex, view and findings, in plain English",
         elem_id="prompt",
     )
+    add_prompt_chips(prompt, choice)
     negative_prompt = gr.Textbox("", label="Negative prompt", lines=1, max_lines=1, info="What should not be there")
     seed = gr.Number(DEFAULTS["seed"], label="Seed of the first image", elem_id="seed")
     randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
