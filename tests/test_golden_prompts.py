@@ -1,8 +1,8 @@
 """Prompts as reports and users write them, and what a person reads out of each: the compiler must agree.
 
-``golden_prompts.jsonl`` has one prompt a line with what it says; what is not told is left out. Severity is "mild" (trace,
-small), "moderate" or "severe" (large, tension). Heart failure and congestion are edema. Batch 1 was written before the
-grammar was tuned, each later batch before the grammar had seen it.
+``golden_prompts.jsonl`` has one prompt a line with what it says; what is not told is left out. Severity is "mild"
+(trace, small), "moderate" or "severe" (large, tension). Heart failure and congestion are edema. Batch 1 was written
+before the grammar was tuned, each later batch before the grammar had seen it.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from cxr.compiler.scope import REACH
 
 MODIFIERS = {"side", "severity", "location"}
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
+FORMERLY = {"previously", "formerly", "initially"}
 SEVERITY_ORDER = ("mild", "moderate", "severe")
 
 
@@ -69,7 +70,8 @@ def attach(tags: Sequence[Tag]) -> dict[int, Attributes]:
     segments = _segments(tags)
     for number, segment in enumerate(segments):
         for index in segment:
-            if tags[index].kind in MODIFIERS:
+            # "Previously large, now small"
+            if tags[index].kind in MODIFIERS and not (index and tags[index - 1].words in FORMERLY):
                 for owner in _owners(tags, segments, number, index, owned):
                     owned[owner].add(tags[index], number)
     return owned
@@ -105,7 +107,7 @@ def _elsewhere(
     tags: Sequence[Tag], segments: list[list[int]], number: int, index: int, owned: dict[int, Attributes]
 ) -> list[int]:
     """The owner of a modifier in a segment without findings: the item that a list goes on to, else the last finding."""
-    if any(tags[place].kind in ("structure", "normal", "symptom") for place in segments[number]):
+    if any(_is_about_something_else(tags[place]) for place in segments[number]):
         return []
     both = any(tags[place].words == "both" for place in segments[number])
     if both and any(
@@ -118,6 +120,10 @@ def _elsewhere(
     if later and (next_link in ("and", "or", "negation", "doubt") or not earlier) and next_link != "break":
         return later[:1]
     return earlier[-1:] if earlier else later[:1]
+
+
+def _is_about_something_else(tag: Tag) -> bool:
+    return tag.kind in ("normal", "symptom") or (tag.kind == "structure" and tag.value != "lungs")
 
 
 def _follows_place_word(tags: Sequence[Tag], index: int) -> bool:
@@ -135,6 +141,8 @@ def _with_partners(
 ) -> list[int]:
     """A finding and, of "consolidation and effusion at the base", the bare one that "and" joins to it."""
     owners = [owner]
+    if any(tags[place].kind in (*MODIFIERS, "article") for place in segments[number] if place < owner):
+        return owners  # "emphysema and a small nodule in the apex"
     while number and tags[segments[number][0]].kind in ("and", "or"):
         number -= 1
         partners = [place for place in segments[number] if place in owned]
