@@ -8,7 +8,7 @@ from cxr.compiler.forms import CAPTION_GROUPS, PromptForm
 from cxr.compiler.records import Chip, Finding, ParsedPrompt
 
 ATTRIBUTES = ("severity", "side", "location")
-NO_WORDS = "this model's prompts have no words for it"
+NO_WORDS = "this model has no words for it"
 CONFLICTS = {
     "normal": "normal and not normal in one prompt; the findings are told",
     "age": "told twice and differently; left out",
@@ -16,7 +16,7 @@ CONFLICTS = {
     "view": "one image has one view; left out",
     "position": "told twice and differently; left out",
 }
-BOTH = "both present and absent; told as present"
+BOTH = "both present and absent; taken as present"
 SEXES = {"F": "female", "M": "male"}
 
 
@@ -93,7 +93,7 @@ def _select_view(selection: Selection, form: PromptForm) -> None:
     prompt = selection.prompt
     plain = form.name == "plain"
     if prompt.view:
-        reason = f"this model's prompts know {' and '.join(form.views)} only" if form.views else NO_WORDS
+        reason = f"this model knows {' and '.join(form.views)} only" if form.views else NO_WORDS
         told = plain or prompt.view in form.views
         if not _tell(selection, f"{prompt.view} view", told, "" if told else reason):
             prompt = replace(prompt, view=None)
@@ -127,9 +127,9 @@ def _select_finding(selection: Selection, finding: Finding, form: PromptForm) ->
     if finding.certainty == "past":
         _tell(selection, finding.label, False, "history, which this image need not show")
     elif finding.certainty == "absent" and "absent" not in form.says:
-        _tell(selection, finding.label, False, "this model's prompts have no words for what is absent")
+        _tell(selection, finding.label, False, "this model has no words for what is absent")
     elif finding.name not in form.names:
-        _tell(selection, finding.label, False, "outside this model's vocabulary")
+        _tell(selection, finding.label, False, "not in this model's vocabulary")
     else:
         return _tell_finding(selection, finding, form)
     return None
@@ -158,5 +158,5 @@ def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> F
     _tell(selection, kept.label, True, "; ".join(reasons))
     if lost:
         label = f"{' '.join(words)} ({finding.name.replace('_', ' ')})"
-        _tell(selection, label, False, f"this model's prompts have no words for {' and '.join(lost)}")
+        _tell(selection, label, False, f"this model has no words for {' and '.join(lost)}")
     return kept

@@ -14,9 +14,14 @@ from cxr.schema import MAX_PROMPT_CHARACTERS
 from cxr.ui.events import AT_ONCE
 from cxr.ui.jobs import ModelChoice
 
+# Waits until typing pauses, then sends what stands in the box by that time.
+DEBOUNCE = """(text) => new Promise((send) => {
+    clearTimeout(window.cxrChips);
+    window.cxrChips = setTimeout(() => send(document.querySelector("#prompt textarea")?.value ?? text), 250);
+})"""
 MAX_CHIPS = 12  # of one kind and reason; a long text in another language would fill the page
-# A sign and a word for each kind: colour alone does not reach everybody.
-KINDS = {"understood": ("✓", "Understood"), "ignored": ("–", "Ignored"), "conflicting": ("!", "Conflicting")}
+# A sign and a word for each kind, as colour alone does not reach everybody; what needs an answer comes first.
+KINDS = {"conflicting": ("!", "Conflicting"), "understood": ("✓", "Understood"), "ignored": ("–", "Ignored")}
 
 
 def form_of(choice: ModelChoice) -> str:
@@ -30,22 +35,26 @@ def form_of(choice: ModelChoice) -> str:
 
 
 def describe_chips(compiled: CompiledPrompt) -> str:
-    """HTML of all chips, one line for each kind and reason; "" without chips."""
-    groups: dict[tuple[str, str], list[Chip]] = {}
+    """HTML of all chips, one paragraph for each kind, chips with the same reason together; "" without chips."""
+    groups: dict[str, dict[str, list[Chip]]] = {kind: {} for kind in KINDS}
     for chip in compiled.chips:
-        groups.setdefault((chip.kind, chip.reason), []).append(chip)
-    return "".join(_group(kind, reason, chips) for (kind, reason), chips in groups.items())
+        groups[chip.kind].setdefault(chip.reason, []).append(chip)
+    return "".join(_paragraph(kind, reasons) for kind, reasons in groups.items() if reasons)
 
 
-def _group(kind: str, reason: str, chips: list[Chip]) -> str:
+def _paragraph(kind: str, reasons: dict[str, list[Chip]]) -> str:
     mark, word = KINDS[kind]
-    items = "".join(f"<li>{escape(chip.label)}</li>" for chip in chips[:MAX_CHIPS])
-    more = f"<small>and {len(chips) - MAX_CHIPS:,} more</small>" if len(chips) > MAX_CHIPS else ""
-    why = f"<small>{escape(reason)}</small>" if reason else ""
+    rows = "".join(_row(reason, chips) for reason, chips in reasons.items())
     return (
-        f'<div class="cxr-chips cxr-{kind}"><b><span aria-hidden="true">{mark}</span> {word}</b>'
-        f"<ul>{items}</ul>{more}{why}</div>"
+        f'<div class="cxr-chips cxr-{kind}"><b><span aria-hidden="true">{mark}</span> {word}</b><ul>{rows}</ul></div>'
     )
+
+
+def _row(reason: str, chips: list[Chip]) -> str:
+    labels = "".join(f"<span>{escape(chip.label)}</span>" for chip in chips[:MAX_CHIPS])
+    more = f"and {len(chips) - MAX_CHIPS:,} more" if len(chips) > MAX_CHIPS else ""
+    notes = escape(": ".join(part for part in (more, reason) if part))
+    return f"<li>{labels}" + (f"<small>{notes}</small>" if notes else "") + "</li>"
 
 
 class PromptChips:
@@ -78,12 +87,12 @@ def add_prompt_chips(prompt: gr.Textbox, choice: ModelChoice) -> None:
     handlers = PromptChips(choice)
     chips = gr.HTML(_live(""), elem_id="prompt-chips", padding=False)
     button = gr.Button("Reword for the model", visible=False, size="sm", elem_id="reword")
-    # While one answer is on its way only the newest text waits: typing is never answered letter by letter.
     prompt.change(
         handlers.describe,
         inputs=prompt,
         outputs=[chips, button],
-        trigger_mode="always_last",
+        js=DEBOUNCE,
+        trigger_mode="multiple",
         concurrency_limit=None,
         **AT_ONCE,
     )
@@ -91,4 +100,6 @@ def add_prompt_chips(prompt: gr.Textbox, choice: ModelChoice) -> None:
 
 
 def _live(rows: str) -> str:
-    return f'<div class="cxr-chip-rows" aria-live="polite">{rows}</div>'
+    # A long list scrolls, also with the keys.
+    focus = ' tabindex="0" role="group" aria-label="What was read in the prompt"' if rows else ""
+    return f'<div class="cxr-chip-rows" aria-live="polite"{focus}>{rows}</div>'
