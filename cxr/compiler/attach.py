@@ -36,8 +36,9 @@ class Attributes:
             self.sides += [tag.side] if tag.side else []
 
     def apart(self) -> list[Attributes]:
-        """Two findings where each side has its own grade ("moderate on the right, small on the left"), else one."""
-        graded = [item for item in self.items.values() if item.severities and item.side in ("left", "right")]
+        """Two findings where each side has its own grade or place ("moderate right, small left"), else one."""
+        told = [item for item in self.items.values() if item.severities or item.locations]
+        graded = [item for item in told if item.side in ("left", "right")]
         return graded if len({item.side for item in graded}) > 1 else [self]
 
     @property

@@ -18,6 +18,7 @@ from cxr.compiler.scope import CLAUSE_ENDS, read_certainties, split_sentences
 from cxr.compiler.tokens import tag
 from cxr.compiler.wording import plain_words, tidy
 
+SIZES = {"borderline", "big", "huge", "large", "massive", "very large", "very big"}  # of a heart
 Value = TypeVar("Value")
 
 
@@ -80,7 +81,7 @@ def _enlarged_parts(sentence: Sequence[Tag]) -> list[Tag]:
     """The sentence with "enlarged" turned into the finding that it means beside "heart" or "mediastinum"."""
     result = list(sentence)
     for index, word in enumerate(sentence):
-        if word.kind == "enlarged" or word.words == "borderline":
+        if word.kind == "enlarged" or word.words in SIZES:
             parts = [str(other.value) for other in _clause(sentence, index) if other.kind == "structure"]
             names = tuple(dict.fromkeys(ENLARGED_MEANS[part] for part in parts if part in ENLARGED_MEANS))
             if names and word.kind == "enlarged":
