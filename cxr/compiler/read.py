@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TypeVar
 
-from cxr.compiler.acquisition import is_lateral_view, read_acquisition
+from cxr.compiler.acquisition import Acquisition, is_lateral_view, read_acquisition
 from cxr.compiler.attach import Attributes, attach
 from cxr.compiler.lexicon import ENLARGED_MEANS, LUNG_FINDINGS
 from cxr.compiler.normal import NormalStatements, read_normal
@@ -31,8 +31,7 @@ class _Reading:
 def parse_prompt(text: str) -> ParsedPrompt:
     """Read findings, age, sex, view and position out of a prompt.
 
-    It never fails: what it cannot read stands in ``unread``. The time grows with the length of the text; beyond 8,000
-    characters nothing is read.
+    It never fails: what it cannot read stands in ``unread``. Beyond 8,000 characters nothing is read.
 
     Args:
         text: as a user or a report writes it.
@@ -47,8 +46,6 @@ def parse_prompt(text: str) -> ParsedPrompt:
         _read_sentence(_enlarged_parts(sentence), reading)
     findings = _merge(reading.findings)
     patient, acquisition = read_patient(plain), read_acquisition(tags)
-    conflicts = _conflicts(findings, reading.normal, patient)
-    conflicts += ["view"] * (len(acquisition.views) > 1) + ["position"] * (len(acquisition.positions) > 1)
     shown = [finding for finding in findings if finding.certainty in ("present", "possible")]
     return ParsedPrompt(
         text=tidied,
@@ -62,7 +59,7 @@ def parse_prompt(text: str) -> ParsedPrompt:
         portable=acquisition.portable,
         symptoms=tuple(dict.fromkeys(str(word.value) for word in tags if word.kind == "symptom")),
         unread=tuple(dict.fromkeys(tag.words for tag in tags if tag.kind == "unknown" and len(tag.words) > 1)),
-        conflicts=tuple(conflicts),
+        conflicts=(*_told_twice(patient, acquisition), *_conflicts(findings, reading.normal)),
     )
 
 
@@ -158,17 +155,20 @@ def _joined(one: Finding, other: Finding) -> Finding:
     )
 
 
-def _conflicts(findings: Sequence[Finding], normal: NormalStatements, patient: Patient) -> list[str]:
+def _told_twice(patient: Patient, acquisition: Acquisition) -> list[str]:
+    values = (patient.ages, patient.sexes, acquisition.views, acquisition.positions)
+    return [name for name, told in zip(("age", "sex", "view", "position"), values, strict=True) if len(told) > 1]
+
+
+def _conflicts(findings: Sequence[Finding], normal: NormalStatements) -> list[str]:
     present = [finding for finding in findings if finding.certainty == "present"]
-    conflicts = ["age"] * (len(patient.ages) > 1) + ["sex"] * (len(patient.sexes) > 1)
     disease = [
         finding.name for finding in present if finding.name != "Support Devices"
     ]  # as in CheXpert's "No Finding"
-    if (normal.whole and disease) or (normal.lungs and LUNG_FINDINGS & set(disease)):
-        conflicts.append("normal")
+    contradicted = (normal.whole and disease) or (normal.lungs and LUNG_FINDINGS & set(disease))
     denied = [finding for finding in findings if finding.certainty == "absent"]
     both = [finding.name for finding in present if any(_denies(absent, finding) for absent in denied)]
-    return conflicts + list(dict.fromkeys(both))
+    return [*(["normal"] if contradicted else []), *dict.fromkeys(both)]
 
 
 def _denies(absent: Finding, present: Finding) -> bool:

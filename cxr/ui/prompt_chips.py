@@ -31,7 +31,7 @@ def form_of(choice: ModelChoice) -> str:
     except CxrError:  # the model line says so
         return "plain"
     own = "caption" if preset is PRESETS["embedded"] else "plain"
-    return find_form(getattr(preset, "prompt_form", own)).name
+    return find_form(getattr(preset, "prompt_form", None) or own).name
 
 
 def describe_chips(compiled: CompiledPrompt) -> str:
