@@ -16,6 +16,7 @@ from cxr import __version__
 from cxr.bench.cli import add_gpu_bench_options, run_gpu_bench_command
 from cxr.cli_adapters import add_adapter_parsers
 from cxr.cli_models import add_models_parser
+from cxr.compiler.cli import add_prompt_parser
 from cxr.dataset.cli import add_dataset_parsers
 from cxr.dataset.cli_bench import add_dataset_bench_options, run_dataset_bench
 from cxr.dataset.cli_export import add_export_parser
@@ -117,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"CXR Studio {__version__}")
     commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
+    add_prompt_parser(commands)
     add_adapter_parsers(commands)
     add_models_parser(commands)
     _add_sheet(commands)

@@ -1,10 +1,11 @@
 """LoRAs and their weights as one text."""
 
 import pytest
+from huggingface_hub import constants
 
 from cxr.adapter_choice import MAX_ADAPTERS, AdapterChoice, format_adapters, parse_adapters
 from cxr.adapters import find_adapter
-from cxr.errors import AdapterError
+from cxr.errors import AdapterError, HubUnreachableError
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,7 @@ def test_a_wrong_text_is_told(text: str, message: str) -> None:
         parse_adapters(text)
 
 
-def test_hub_adapters_are_known_but_not_fetched_here() -> None:
-    with pytest.raises(AdapterError, match=r"cxr\.hub"):
+def test_a_lora_of_the_hub_is_asked_for_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubUnreachableError, match=r"owner/name.*file\.safetensors is not on this machine"):
         find_adapter("hub:owner/name/file.safetensors")

@@ -15,6 +15,7 @@ LAYERS = [
     "child",
     "schema",
     "vocabulary",
+    "compiler",
     "pixels",
     "seeds",
     "presets",

@@ -15,6 +15,8 @@ from cxr.schema import (
     MAX_NUM_INFERENCE_STEPS,
     GenerationRequest,
 )
+from cxr.ui.jobs import ModelChoice
+from cxr.ui.prompt_chips import add_prompt_chips
 
 PLACEHOLDER = "A 55-year-old man with pneumonia"
 DEFAULTS = {field.name: field.default for field in fields(GenerationRequest)}
@@ -45,11 +47,11 @@ class Form:
         return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
 
 
-def build_form(defaults: Mapping[str, Any]) -> Form:
+def build_form(choice: ModelChoice) -> Form:
     """Make the widgets; to be called inside the column that holds them.
 
     Args:
-        defaults: values to start with where the model has its own.
+        choice: which model will read the prompt; its defaults are what the widgets start with.
     """
     prompt = gr.Textbox(
         label="Prompt",
@@ -59,15 +61,18 @@ def build_form(defaults: Mapping[str, Any]) -> Form:
         info="Age, sex, view and findings, in plain English",
         elem_id="prompt",
     )
+    add_prompt_chips(prompt, choice)
     negative_prompt = gr.Textbox("", label="Negative prompt", lines=1, max_lines=1, info="What should not be there")
     seed = gr.Number(DEFAULTS["seed"], label="Seed of the first image", elem_id="seed")
     randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
     with gr.Row():
         num_images = slider("num_images", "Images", 1, MAX_NUM_IMAGES, 1)
-        num_inference_steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1, start=defaults)
+        num_inference_steps = slider(
+            "num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1, start=choice.defaults
+        )
     with gr.Row():
-        guidance_scale = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, start=defaults)
-        guidance_stop = slider("guidance_stop", "Guided", 0, 1, 0.05, start=defaults)
+        guidance_scale = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, start=choice.defaults)
+        guidance_stop = slider("guidance_stop", "Guided", 0, 1, 0.05, start=choice.defaults)
     adapter_weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
     return Form(
         prompt=prompt,

@@ -70,7 +70,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
 def _build_images_tab(handlers: Handlers, examples: tuple[Example, ...], model_line: gr.HTML) -> None:
     with gr.Row(elem_id="workspace", elem_classes="workspace"):
         with gr.Column(scale=5, min_width=300, elem_id="form"):
-            form = build_form(handlers.choice.defaults)
+            form = build_form(handlers.choice)
             generate_button = gr.Button("Generate", variant="primary", elem_id="generate")
         with gr.Column(scale=8, min_width=300, elem_id="stage"):
             results = _build_results()

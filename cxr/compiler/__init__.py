@@ -1,0 +1,19 @@
+"""Clinical text -> findings and attributes -> each model's own form of prompt. No model and no download is needed."""
+
+from cxr.compiler.compilation import compile_prompt, estimate_tokens
+from cxr.compiler.forms import FORMS, PromptForm, find_form
+from cxr.compiler.read import parse_prompt
+from cxr.compiler.records import Chip, CompiledPrompt, Finding, ParsedPrompt
+
+__all__ = [
+    "FORMS",
+    "Chip",
+    "CompiledPrompt",
+    "Finding",
+    "ParsedPrompt",
+    "PromptForm",
+    "compile_prompt",
+    "estimate_tokens",
+    "find_form",
+    "parse_prompt",
+]

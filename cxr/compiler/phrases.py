@@ -1,0 +1,74 @@
+"""The word lists as one table of phrases, by their first word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cxr.compiler.lexicon import CUES, finding_phrases
+
+SHORTEST_PLURAL = 4
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One phrase: its kind, what it stands for, and its words as the prompt has them."""
+
+    kind: str
+    value: str | tuple[str, ...] = ""
+    words: str = ""
+    side: str | None = None  # that a location implies
+
+
+def singular(word: str, known: set[str]) -> str:
+    """The singular, if it is a known word."""
+    for ending, other in (("ies", "y"), ("es", ""), ("s", ""), ("es", "is")):
+        if len(word) >= SHORTEST_PLURAL and word.endswith(ending) and word[: -len(ending)] + other in known:
+            return word[: -len(ending)] + other
+    return word
+
+
+def _tables() -> dict[str, Tag]:
+    """Every phrase and its tag. Of lists that hold the same phrase the later one has it, but for those below."""
+    table: dict[str, Tag] = {}
+
+    def add(phrases: Iterable[str], kind: str, value: str = "", side: str | None = None) -> None:
+        table.update({phrase: Tag(kind, value, phrase, side) for phrase in phrases})
+
+    for section, kind in (("sides", "side"), ("severities", "severity"), ("structures", "structure")):
+        for value, phrases in CUES[section].items():
+            add(phrases, kind, value)
+    for name, phrases in CUES["locations"].items():
+        place, _, side = name.partition(" ")
+        add(phrases, "location", place, side or None)
+    for phrases in CUES["age groups"].values():
+        add(phrases, "filler")  # "middle-aged" is no place in the lung
+    for symptom, phrases in CUES["symptoms"].items():
+        add(phrases, "symptom", symptom)
+    for kind, phrases in CUES["cues"].items():
+        add(phrases, kind)
+    # These stand before what they mean or after it: "absent effusion", "effusion absent".
+    for kind, before in (("negation", "negated before"), ("doubt", "doubted before")):
+        add(set(CUES["cues"][kind]) & set(CUES["cues"][before]), f"{kind} either way")
+    findings = {phrase: Tag("finding", names, phrase) for phrase, names in finding_phrases().items()}
+    pairs = {phrase: phrase.split() for phrase in findings if phrase.count(" ") == 1}
+    turned = {f"{second} {first}": findings[phrase] for phrase, (first, second) in pairs.items()}  # "aorta tortuous"
+    return turned | table | findings
+
+
+_RAW_TABLE = _tables()
+WORDS = {word for phrase in _RAW_TABLE for word in phrase.split()}
+WORDS -= {word for word in WORDS if singular(word, WORDS) != word}
+TABLE = {" ".join(singular(word, WORDS) for word in phrase.split()): entry for phrase, entry in _RAW_TABLE.items()}
+SIDE_WORDS = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both"}
+INSIDE = SIDE_WORDS | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
+PHRASES: dict[str, list[tuple[list[str], Tag]]] = {}
+for _phrase, _tag in sorted(TABLE.items(), key=lambda item: -len(item[0].split())):
+    PHRASES.setdefault(_phrase.split()[0], []).append((_phrase.split(), _tag))
+FILLERS = set(CUES["fillers"]["words"]) | {
+    word
+    for section in ("sexes", "age groups")
+    for phrases in CUES[section].values()
+    for phrase in phrases
+    for word in phrase.split()
+}

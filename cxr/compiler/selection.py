@@ -1,0 +1,162 @@
+"""What of a prompt a form can say; the rest becomes chips that give the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from cxr.compiler.forms import CAPTION_GROUPS, PromptForm
+from cxr.compiler.records import Chip, Finding, ParsedPrompt
+
+ATTRIBUTES = ("severity", "side", "location")
+NO_WORDS = "this model has no words for it"
+CONFLICTS = {
+    "normal": "normal and not normal in one prompt; the findings are told",
+    "age": "told twice and differently; left out",
+    "sex": "told twice and differently; left out",
+    "view": "one image has one view; left out",
+    "position": "told twice and differently; left out",
+}
+BOTH = "both present and absent; taken as present"
+SEXES = {"F": "female", "M": "male"}
+
+
+@dataclass
+class Selection:
+    """The part of a prompt that is told, and the chips for all of it."""
+
+    prompt: ParsedPrompt
+    understood: list[Chip] = field(default_factory=list)
+    ignored: list[Chip] = field(default_factory=list)
+    conflicting: list[Chip] = field(default_factory=list)
+
+    @property
+    def chips(self) -> tuple[Chip, ...]:
+        """All chips: understood, ignored, conflicting."""
+        return (*self.understood, *self.ignored, *self.conflicting)
+
+
+def select(prompt: ParsedPrompt, form: PromptForm) -> Selection:
+    """Keep what a form can say.
+
+    Args:
+        prompt: everything that was read.
+        form: of the model.
+    """
+    selection = Selection(prompt)
+    _select_patient(selection, form)
+    _select_view(selection, form)
+    _select_findings(selection, form)
+    selection.conflicting = [
+        Chip(name.replace("_", " "), "conflicting", CONFLICTS.get(name, BOTH)) for name in prompt.conflicts
+    ]
+    if form.name != "plain":
+        reason = "a symptom or circumstance, not visible in a radiograph"
+        selection.ignored += [Chip(symptom, "ignored", reason) for symptom in prompt.symptoms]
+        selection.ignored += [Chip(f"“{word}”", "ignored", "not understood") for word in prompt.unread]
+    return selection
+
+
+def describe_age(prompt: ParsedPrompt) -> str:
+    """The age as a chip shows it; "" where none is given."""
+    if prompt.age_group:
+        return f"in the {prompt.age_group}" if prompt.age_group[0].isdigit() else prompt.age_group
+    return "" if prompt.age is None else f"{prompt.age} year{'s' * (prompt.age != 1)}"
+
+
+def _tell(selection: Selection, label: str, told: bool, reason: str = "") -> bool:
+    if told:
+        selection.understood.append(Chip(label, "understood", reason))
+    else:
+        selection.ignored.append(Chip(label, "ignored", reason or NO_WORDS))
+    return told
+
+
+def _select_patient(selection: Selection, form: PromptForm) -> None:
+    prompt = selection.prompt
+    plain = form.name == "plain"
+    if label := describe_age(prompt):
+        decade = bool(prompt.age_group) and label.startswith("in the")
+        told, reason = plain or "age" in form.says, ""
+        if decade and told and not plain:
+            reason = "written as the middle of these years"
+        elif prompt.age_group and not decade and not plain:
+            told = "age group" in form.says and (form.name != "caption" or prompt.age_group in CAPTION_GROUPS)
+            reason = 'written as "child"' if told and form.name == "caption" and prompt.age == 0 else ""
+        if not _tell(selection, label, told, reason):
+            prompt = replace(prompt, age=None, age_group=None)
+    if prompt.sex and not _tell(selection, SEXES[prompt.sex], plain or "sex" in form.says):
+        prompt = replace(prompt, sex=None)
+    selection.prompt = prompt
+
+
+def _select_view(selection: Selection, form: PromptForm) -> None:
+    prompt = selection.prompt
+    plain = form.name == "plain"
+    if prompt.view:
+        reason = f"this model knows {' and '.join(form.views)} only" if form.views else NO_WORDS
+        told = plain or prompt.view in form.views
+        if not _tell(selection, f"{prompt.view} view", told, "" if told else reason):
+            prompt = replace(prompt, view=None)
+    if prompt.portable:
+        _tell(selection, "portable", plain or (form.name == "caption" and prompt.view == "AP"))
+    if prompt.position:
+        _tell(selection, prompt.position, plain)
+    selection.prompt = prompt
+
+
+def _select_findings(selection: Selection, form: PromptForm) -> None:
+    prompt = selection.prompt
+    if form.name == "plain":
+        selection.understood += [Chip("normal", "understood")] * prompt.normal
+        selection.understood += [Chip(finding.label, "understood") for finding in prompt.findings]
+        return
+    normal = prompt.normal and "normal" not in prompt.conflicts
+    if normal:
+        _tell(selection, "normal", True)
+    findings = [
+        finding
+        for finding in prompt.findings
+        if not (finding.certainty == "absent" and finding.name in prompt.conflicts)
+    ]
+    told = [kept for finding in findings if (kept := _select_finding(selection, finding, form))]
+    selection.prompt = replace(prompt, findings=tuple(told), normal=normal)
+
+
+def _select_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding | None:
+    """The finding without what the form cannot say of it, or None."""
+    if finding.certainty == "past":
+        _tell(selection, finding.label, False, "history, which this image need not show")
+    elif finding.certainty == "absent" and "absent" not in form.says:
+        _tell(selection, finding.label, False, "this model has no words for what is absent")
+    elif finding.name not in form.names:
+        _tell(selection, finding.label, False, "not in this model's vocabulary")
+    else:
+        return _tell_finding(selection, finding, form)
+    return None
+
+
+def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding:
+    lost = [name for name in ATTRIBUTES if getattr(finding, name) and name not in form.says]
+    words = [
+        finding.severity_word if name == "severity" else str(getattr(finding, name)).replace("+", " and ")
+        for name in lost
+    ]
+    kept = replace(
+        finding,
+        side=None if "side" in lost else finding.side,
+        severity=None if "severity" in lost else finding.severity,
+        severity_word="" if "severity" in lost else finding.severity_word,
+        location=None if "location" in lost else finding.location,
+    )
+    reasons = []
+    if finding.certainty == "possible" and "possible" not in form.says:
+        kept = replace(kept, certainty="present")
+        reasons.append("possible, told as present")
+    shown = form.names[finding.name]
+    if form.name == "chexpert" and shown not in (finding.name, f"Pleural {finding.name}"):
+        reasons.append(f'written as "{shown}"')
+    _tell(selection, kept.label, True, "; ".join(reasons))
+    if lost:
+        label = f"{' '.join(words)} ({finding.name.replace('_', ' ')})"
+        _tell(selection, label, False, f"this model has no words for {' and '.join(lost)}")
+    return kept
