@@ -30,6 +30,8 @@ LAYERS = [
     "sampling",
     "generate",
     "export",
+    "picture_decode",
+    "picture_file",
     "jobs",
     "batch",
     "evaluate",
