@@ -111,8 +111,9 @@ def prepare_environment() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported; spinning threads slow all down
-    # A visitor's address is the one that connects, not one that he writes into a header; a proxy has to be named here.
-    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    if not os.environ.get("SPACE_ID"):
+        # A visitor's address is the one that connects, not one that stands in a header; who has a proxy names it here.
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     make_private_folder()
 
 

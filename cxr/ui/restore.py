@@ -114,7 +114,7 @@ def build_restore(form: Form, find_info: Callable[[], ModelInfo | None], told: C
         told: makes the context in which errors become messages for users.
     """
     with gr.Accordion(TITLE, open=False, elem_id="restore"):
-        file = gr.File(file_types=list(SUFFIXES), label="PNG made by this program", height=96, elem_id="restore-file")
+        file = gr.File(file_types=list(SUFFIXES), label="PNG made by this program", height=140, elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
 
     def restore(path: str) -> tuple[Any, ...]:
