@@ -17,9 +17,8 @@ from cxr.ui.handlers import Handlers, errors_for_users
 from cxr.ui.jobs import ModelChoice
 from cxr.ui.limits import Limits
 from cxr.ui.restore import build_restore
+from cxr.ui.temporary import LIFETIME_S, SWEEP_EVERY_S
 from cxr.ui.theme import SHOW_FORM, SHOW_RESULTS
-
-CACHE_CHECK_S, CACHE_LIFETIME_S = 600, 3600
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
     examples = find_examples()
     handlers, datasets = Handlers(choice, examples, limits), DatasetHandlers(choice, limits.dataset_images, limits)
     with gr.Blocks(
-        title="CXR Studio", analytics_enabled=False, delete_cache=(CACHE_CHECK_S, CACHE_LIFETIME_S), fill_width=True
+        title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
     ) as page:
         gr.HTML(status.HEADER)
         model_line = gr.HTML(status.describe_model(choice), elem_id="model-line")

@@ -22,6 +22,7 @@ TEXT_SUFFIXES = (".yaml", ".yml", ".csv")
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
 LOOK_AT_BYTES = 1024
 KINDS_HINT = f"this page takes {', '.join((*TEXT_SUFFIXES, *MAGIC))} files only"
+INCOMPLETE = "the upload is not a complete form"
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,15 @@ def check_files(body: bytes, content_type: bytes) -> None:
     Raises:
         Refusal: the form is broken, or a file's name or first bytes are of another kind.
     """
-    files = list(_files_of(body, content_type))
-    if len(files) > MAX_FILES:
-        raise Refusal(413, f"{len(files)} files in one request; send at most {MAX_FILES}")
-    for name, start in files:
+    try:
+        form = _Form(body, content_type)
+    except FormParserError as error:
+        raise Refusal(400, INCOMPLETE) from error
+    if not form.is_complete:
+        raise Refusal(400, INCOMPLETE)
+    if len(form.files) > MAX_FILES:
+        raise Refusal(413, f"{len(form.files)} files in one request; send at most {MAX_FILES}")
+    for name, start in form.files:
         suffix = PurePath(name).suffix.lower()
         if suffix in MAGIC and start.startswith(MAGIC[suffix]):
             continue
@@ -80,44 +86,43 @@ def check_files(body: bytes, content_type: bytes) -> None:
         raise Refusal(415, KINDS_HINT)
 
 
-def _files_of(body: bytes, content_type: bytes) -> list[tuple[str, bytes]]:
+class _Form:
     """Name and first bytes of each file of a form, as the parser that gradio uses sees them."""
-    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-    files: list[tuple[str, bytearray]] = []
-    field, value, named = bytearray(), bytearray(), [False]
 
-    def end_header() -> None:
-        if bytes(field).lower() == b"content-disposition":
-            options = parse_options_header(bytes(value))[1]
-            named[0] = b"filename" in options
-            if named[0]:
-                files.append((options[b"filename"].decode("utf-8", "replace"), bytearray()))
-        field.clear()
-        value.clear()
-
-    def data(chunk: bytes, start: int, end: int) -> None:
-        if named[0] and len(files[-1][1]) < LOOK_AT_BYTES:
-            files[-1][1].extend(chunk[start:end][:LOOK_AT_BYTES])
-
-    def begin_part() -> None:
-        named[0] = False
-
-    parser = MultipartParser(
-        boundary,
-        {
-            "on_part_begin": begin_part,
-            "on_header_field": lambda chunk, start, end: field.extend(chunk[start:end]),
-            "on_header_value": lambda chunk, start, end: value.extend(chunk[start:end]),
-            "on_header_end": end_header,
-            "on_part_data": data,
-        },
-    )
-    try:
+    def __init__(self, body: bytes, content_type: bytes) -> None:
+        self.files: list[tuple[str, bytearray]] = []
+        self.is_complete, self._is_file = False, False
+        self._field, self._value = bytearray(), bytearray()
+        callbacks = {
+            "on_part_begin": self._begin_part,
+            "on_header_field": lambda chunk, start, end: self._field.extend(chunk[start:end]),
+            "on_header_value": lambda chunk, start, end: self._value.extend(chunk[start:end]),
+            "on_header_end": self._end_header,
+            "on_part_data": self._look_at,
+            "on_end": self._end,
+        }
+        parser = MultipartParser(parse_options_header(content_type)[1].get(b"boundary", b""), callbacks)
         parser.write(body)
         parser.finalize()
-    except FormParserError as error:
-        raise Refusal(400, "the upload is not a complete form") from error
-    return [(name, bytes(start)) for name, start in files]
+
+    def _begin_part(self) -> None:
+        self._is_file = False
+
+    def _end_header(self) -> None:
+        options = parse_options_header(bytes(self._value))[1]
+        if self._field.lower() == b"content-disposition" and b"filename" in options:
+            self._is_file = True
+            self.files.append((options[b"filename"].decode("utf-8", "replace"), bytearray()))
+        self._field.clear()
+        self._value.clear()
+
+    def _look_at(self, chunk: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            seen = self.files[-1][1]
+            seen += chunk[start : min(end, start + LOOK_AT_BYTES - len(seen))]
+
+    def _end(self) -> None:
+        self.is_complete = True
 
 
 def _check_length(given: bytes | None) -> None:
@@ -154,7 +159,7 @@ async def _read_all(receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refusal(400, "the upload is not a complete form")
+            raise Refusal(400, INCOMPLETE)
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return bytes(body)
