@@ -15,7 +15,7 @@ from PIL import Image
 from cxr.errors import DataError
 from cxr.export.png import encode_png
 from cxr.picture_file import read_header, read_picture
-from cxr.schema import Recipe
+from cxr.schema import GeneratedImage, Recipe
 
 
 def written(folder: Path, data: bytes) -> Path:
@@ -32,7 +32,7 @@ def resident_mb() -> float:
 def test_own_images_come_back_exactly(bits: int, tmp_path: Path) -> None:
     image = sample_images.make_image(0, bit_depth=bits)
     pixels = image.pixels.astype(np.uint16) * 257 if bits == 16 else image.pixels
-    path = written(tmp_path, encode_png(sample_images.GeneratedImage(0, pixels, image.recipe)))
+    path = written(tmp_path, encode_png(GeneratedImage(0, pixels, image.recipe)))
     picture = read_picture(path, tmp_path, pixels=True)
     assert picture.recipe_text is not None
     assert Recipe.from_json(picture.recipe_text) == image.recipe

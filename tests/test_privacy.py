@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import urllib.request
 from collections.abc import Iterator
@@ -80,18 +81,12 @@ def _used(server: ServerProcess, client: Client) -> None:
 
 def page_events(server: ServerProcess) -> None:
     """What the page itself sends, with values that it never would."""
-    config = json_of(request(f"{server.url}/config")[1])
+    config = json.loads(request(f"{server.url}/config")[1])
     for number in range(len(config["dependencies"])):
         num_inputs = len(config["dependencies"][number]["inputs"])
         body: dict[str, Any] = {"fn_index": number, "session_hash": "s", "data": [MARK] * num_inputs}
         server.post("/gradio_api/queue/join", body)
         server.post("/gradio_api/run/predict", body)
-
-
-def json_of(text: str) -> Any:
-    import json
-
-    return json.loads(text)
 
 
 def upload(server: ServerProcess, name: str, content: bytes) -> tuple[int, str]:
@@ -102,7 +97,7 @@ def upload(server: ServerProcess, name: str, content: bytes) -> tuple[int, str]:
 
 def hang_up(server: ServerProcess) -> None:
     data = [f"mass {MARK}", MARK, 0, 100, 8, 1, 1, 1]
-    event = json_of(server.post("/gradio_api/call/generate", {"data": data})[1])["event_id"]
+    event = json.loads(server.post("/gradio_api/call/generate", {"data": data})[1])["event_id"]
     urllib.request.urlopen(f"{server.url}/gradio_api/call/generate/{event}", timeout=20).close()
 
 

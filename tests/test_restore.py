@@ -15,7 +15,7 @@ from hostile_pictures import GOOD_JPEG, GOOD_PNG, with_recipe
 
 from cxr.errors import CxrError
 from cxr.export.png import encode_png
-from cxr.schema import GenerationRequest, ModelInfo
+from cxr.schema import ModelInfo
 from cxr.ui.form import build_form
 from cxr.ui.jobs import ModelChoice
 from cxr.ui.layout import build_page
@@ -158,4 +158,10 @@ def test_the_page_has_it_folded_away(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (accordion,) = [block for block in page.blocks.values() if getattr(block, "elem_id", "") == "restore"]
     assert isinstance(accordion, gr.Accordion)
     assert accordion.open is False
-    assert GenerationRequest.bit_depth == 8
+
+
+def test_no_event_lets_pillow_read_what_visitors_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    inputs = {type(widget) for fn in build_page(ModelChoice("embedded")).fns.values() for widget in fn.inputs}
+    assert {gr.File, gr.UploadButton} <= inputs
+    assert not inputs & {gr.Image, gr.Gallery, gr.ImageEditor, gr.ImageSlider, gr.AnnotatedImage, gr.MultimodalTextbox}

@@ -92,8 +92,7 @@ def test_broken_forms_are_refused(body: bytes, kind: str, url: str) -> None:
 
 def test_one_request_is_bounded_over_all_its_files(url: str) -> None:
     files = [(f"{number}.csv", b"a" * 2_000_000) for number in range(5)]
-    status, answer = request(url, form(*files[:3]), HEADERS)
-    assert status == 200
+    assert request(url, form(*files[:3]), HEADERS)[0] == 200
     assert request(url, form(*[("a.csv", b"a")] * 9), HEADERS)[0] == 413
     connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
     connection.putrequest("POST", "/gradio_api/upload")
@@ -115,6 +114,18 @@ def test_a_body_without_a_length_is_bounded_too(path: str, kind: str, url: str) 
 
 def test_a_file_is_bounded(url: str) -> None:
     assert request(url, form(("a.csv", b"a" * 5_500_000)), HEADERS)[0] == 413
+
+
+def test_an_upload_that_never_ends_gives_its_place_back(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_UPLOAD_S", 0.05)
+    for _ in range(uploads.MAX_AT_ONCE + 1):
+        connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
+        connection.putrequest("POST", "/gradio_api/upload")
+        connection.putheader("Content-Type", KIND)
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"--b")
+        assert connection.getresponse().status == 408
+        connection.close()
 
 
 def test_a_full_folder_takes_no_more(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

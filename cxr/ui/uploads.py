@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -18,6 +19,7 @@ MAX_BODY_BYTES = 8_000_000  # of one request, all its files together
 MAX_FILES = 8
 MAX_UPLOADS_BYTES = 512_000_000  # of everything that visitors have uploaded and that has not been swept yet
 MAX_AT_ONCE = 4  # uploads that are held in memory
+MAX_UPLOAD_S = 60.0
 TEXT_SUFFIXES = (".yaml", ".yml", ".csv")
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
 LOOK_AT_BYTES = 1024
@@ -41,7 +43,7 @@ class UploadGate:
         self.places = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with 400, 413, 415 or 507 and one sentence."""
+        """Pass a request on, or answer it with 400, 408, 413, 415 or 507 and one sentence."""
         if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
             await self.app(scope, receive, send)
             return
@@ -52,10 +54,13 @@ class UploadGate:
                 await self.app(scope, _bounded(receive), send)
                 return
             async with self.places:
-                body = await _read_all(receive)
+                async with asyncio.timeout(MAX_UPLOAD_S):
+                    body = await _read_all(receive)
                 check_files(body, headers[b"content-type"])
                 await asyncio.to_thread(_check_room, len(body))
                 await self.app(scope, _replay(body, receive), send)
+        except TimeoutError:
+            await PlainTextResponse(f"the upload took more than {MAX_UPLOAD_S:g} s", 408)(scope, receive, send)
         except Refusal as refusal:
             await PlainTextResponse(refusal.reason, refusal.status)(scope, receive, send)
 
@@ -93,7 +98,7 @@ class _Form:
         self.files: list[tuple[str, bytearray]] = []
         self.is_complete, self._is_file = False, False
         self._field, self._value = bytearray(), bytearray()
-        callbacks = {
+        callbacks: Any = {
             "on_part_begin": self._begin_part,
             "on_header_field": lambda chunk, start, end: self._field.extend(chunk[start:end]),
             "on_header_value": lambda chunk, start, end: self._value.extend(chunk[start:end]),
