@@ -32,6 +32,8 @@ LAYERS = [
     "export",
     "picture_decode",
     "picture_file",
+    "recipe_file",
+    "restore_command",
     "jobs",
     "batch",
     "evaluate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import pytest
 import sample_images
 from hostile_pictures import GOOD_JPEG, GOOD_PNG, with_recipe
 
+from cxr.cli import OPTIONS, build_parser, main
 from cxr.errors import CxrError
 from cxr.export.png import encode_png
+from cxr.recipe_file import find_differences, read_recipe_file, request_of
+from cxr.restore_command import command_line
 from cxr.schema import ModelInfo
 from cxr.ui.form import build_form
 from cxr.ui.jobs import ModelChoice
 from cxr.ui.layout import build_page
-from cxr.ui.restore import build_restore, describe, find_differences, read_recipe_file
+from cxr.ui.restore import build_restore, describe
 
 RECIPE = replace(sample_images.RECIPE, negative_prompt="mass", guidance_stop=0.6, library_versions={})
 INFO = ModelInfo("embedded", "sha256:00", "clinical", "11", 32, RECIPE.scheduler, "float32", "cpu")
@@ -165,3 +169,30 @@ def test_no_event_lets_pillow_read_what_visitors_send(tmp_path: Path, monkeypatc
     inputs = {type(widget) for fn in build_page(ModelChoice("embedded")).fns.values() for widget in fn.inputs}
     assert {gr.File, gr.UploadButton} <= inputs
     assert not inputs & {gr.Image, gr.Gallery, gr.ImageEditor, gr.ImageSlider, gr.AnnotatedImage, gr.MultimodalTextbox}
+
+
+def test_command_line_that_makes_an_example_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = replace(RECIPE, prompt="it's a `man` with $HOME; rm -rf", seed=12)
+    path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=recipe)))
+    assert main(["restore", str(path)]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[:5] == ["python", "-m", "cxr", "generate", recipe.prompt]
+    given = dict(zip(words[5::2], words[6::2], strict=True))
+    assert given["--seed"] == "12"
+    assert given["--negative-prompt"] == "mass"
+    assert given["--guidance-stop"] == "0.6"
+    arguments = build_parser().parse_args(words[3:])
+    assert (arguments.model, arguments.adapter, arguments.seed) == ("embedded", "clinical", 12)
+    line = command_line(recipe, replace(request_of(recipe), prompt="--help"), OPTIONS)
+    assert build_parser().parse_args(shlex.split(line)[3:]).prompt == "--help"
+
+
+def test_command_line_refuses_other_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["restore", str(written(tmp_path, GOOD_PNG))]) == 2
+    assert "holds no recipe" in capsys.readouterr().err
+    own = replace(RECIPE, model="own")
+    path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=own)))
+    assert main(["restore", str(path)]) == 0
+    said = capsys.readouterr()
+    assert "--model MODEL_FOLDER" in said.out
+    assert "folder of the model own" in said.err

@@ -135,7 +135,7 @@ def test_hanging_up_gives_the_place_back(server: Server) -> None:
 
 def test_programs_are_told_of_the_budget(server: Server) -> None:
     client = server.client("8.8.8.4")
-    with pytest.raises(AppError, match="10 images of 100 steps are more than .* at most 9 images"):
+    with pytest.raises(AppError, match=r"10 images of 100 steps are more than .* at most 9 images"):
         client.predict("chest xray", num_images=10, num_inference_steps=100, api_name="/generate")
     with pytest.raises(AppError, match="the data set has 1,000 steps in all"):
         client.predict(

@@ -28,7 +28,10 @@ POLICY: Mapping[str, str] = {
     "form-action": "'self'",
     "frame-ancestors": FRAME_ANCESTORS,
 }
-FOR_A_SPACE = {"connect-src": HUB, "img-src": f"{HUB} https://cdn-avatars.huggingface.co"}  # the Hub's own bar on top
+FOR_A_SPACE = {
+    "connect-src": HUB,
+    "img-src": f"{HUB} https://cdn-avatars.huggingface.co",
+}  # the Hub's bar, without its web fonts
 FEATURES = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
 
 
