@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,9 @@ def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
         def launch(self, **_: object) -> None:
             raise OSError("Cannot find empty port in range: 7860-7860")
 
+    # What belongs to a process that serves, and not to this one.
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(launch, "keep_values_out_of_logs", lambda: None)
     with pytest.raises(SystemExit) as stopped:
         launch.serve(Taken(), ServerSettings())
     assert stopped.value.code == 2

@@ -150,7 +150,8 @@ def serve(demo: Any, settings: ServerSettings) -> None:
     """Launch the page, load the model beside it, and stay until interrupted."""
     if settings.is_public and settings.auth is None and not os.environ.get("SPACE_ID"):
         sys.stderr.write("Anyone who reaches this address can use the page; --auth USER:PASSWORD makes them sign in.\n")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by default it would leave the temporary files behind
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))  # by default the second would leave the temporary files behind
     keep_values_out_of_logs()
     try:
         _, url, _ = demo.launch(**launch_options(settings), prevent_thread_lock=True, quiet=True)
