@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from cxr.adapter_card import read_card
+from cxr.adapter_choice import LOCAL_PREFIX, AdapterChoice, format_adapters, parse_adapters
 from cxr.errors import AdapterError
-from cxr.lora_file import MAX_HEADER_BYTES, LoraFile, read_lora_file
+from cxr.lora_file import LoraFile, read_lora_file
+from cxr.presets import HUB_PREFIX
+from cxr.safetensors_file import PICKLE_SUFFIXES
 from cxr.schema import AdapterInfo
 
 LORA_ROOT = Path(__file__).resolve().parent.parent / "lora_weights"
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
-LOCAL_PREFIX = "local:"
 
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """A LoRA that passed every check: its description and what is in the file."""
+    """A LoRA that passed every check: its description, what is in the file, and its share of the strength."""
 
     info: AdapterInfo
     lora: LoraFile
+    weight: float = 1.0
 
 
 def list_adapters() -> tuple[AdapterInfo, ...]:
@@ -44,39 +46,77 @@ def describe_adapter(source: str | Path) -> AdapterInfo:
     Raises:
         AdapterError: unknown, unreadable, foreign or unsafe.
     """
-    return read_adapter(source).info
+    return read_adapter(AdapterChoice(source) if isinstance(source, str) else source).info
 
 
-def read_adapter(source: str | Path) -> AdapterFile:
-    """Read and check one LoRA; arguments and errors as for ``describe_adapter``."""
+def describe_adapters(text: str) -> tuple[AdapterInfo, ...]:
+    """As ``describe_adapter``, for one LoRA or several with their weights, as ``parse_adapters`` reads them."""
+    return tuple(file.info for file in read_adapters(text))
+
+
+def read_adapters(source: str | Path) -> tuple[AdapterFile, ...]:
+    """Read and check what a text names, or the one LoRA at a Path.
+
+    Raises:
+        AdapterError: one of them is unknown, unreadable, foreign or unsafe, or the same file is there twice.
+    """
+    if isinstance(source, Path):
+        return (read_adapter(source),)
+    files = tuple(read_adapter(choice) for choice in parse_adapters(source, _exists))
+    if len({file.info.sha256 for file in files}) != len(files):
+        raise AdapterError(f"adapter {source!r} names the same LoRA twice; give it one weight")
+    return files
+
+
+def read_adapter(choice: AdapterChoice | Path) -> AdapterFile:
+    """Read and check one LoRA; errors as for ``describe_adapter``."""
+    source = choice if isinstance(choice, Path) else choice.source
     path = find_adapter(source)
     lora = read_lora_file(path)
-    card = _read_card(path)
-    rank = max(layer.rank for layer in lora.layers)
-    missing = " and ".join(lora.components_without_alpha)
+    card = read_card(path, lora.metadata)
+    ranks = [layer.rank for layer in lora.layers]
+    told = [layer.alpha for layer in lora.layers if layer.alpha is not None]
     info = AdapterInfo(
-        name=_display_name(path),
+        name=_display_name(source, path),
         path=path,
-        sha256=hashlib.sha256(lora.content).hexdigest(),
-        rank=rank,
-        lora_alpha=next((lora.alphas[part] for part in ("unet", "text_encoder") if part in lora.alphas), float(rank)),
+        sha256=lora.sha256,
+        rank=max(ranks),
+        lora_alpha=told[0] if told else float(max(ranks)),
         num_tensors=lora.num_tensors,
-        size_bytes=len(lora.content),
-        base_model=str(card.get("base_model", "unknown")),
-        license=str(card.get("license", "unknown")),
-        notes=(f"no alpha in the file for {missing}: the rank is used",) if missing else (),
+        size_bytes=lora.num_bytes,
+        base_model=card.base_model,
+        license=card.license,
+        notes=_notes(lora, told),
+        training_data=card.training_data,
+        components=lora.components,
+        num_layers=len(lora.layers),
+        min_rank=min(ranks),
+        has_alpha=bool(told),
     )
-    return AdapterFile(info, lora)
+    return AdapterFile(info, lora, 1.0 if isinstance(choice, Path) else choice.weight)
+
+
+def recipe_fields(files: Sequence[AdapterFile]) -> tuple[str, str]:
+    """What a recipe says of the loaded LoRAs: their names with weights, and their hashes joined by commas."""
+    if not files:
+        return "none", ""
+    choices = [AdapterChoice(file.info.name, file.weight) for file in files]
+    return format_adapters(choices), ",".join(file.info.sha256 for file in files)
 
 
 def find_adapter(source: str | Path) -> Path:
-    """The safetensors file that a name, "local:PATH" or Path stands for.
+    """The safetensors file that a name, "local:PATH", "hub:OWNER/NAME/FILE" or Path stands for.
 
     Raises:
         AdapterError: there is none, or more than one.
+        HubError: the Hub refused it, or cannot be reached.
     """
+    if isinstance(source, str) and source.startswith(HUB_PREFIX):
+        from cxr.hub import download_adapter  # huggingface_hub takes its time to import, and most need no Hub
+
+        return download_adapter(source.removeprefix(HUB_PREFIX)).path
     if isinstance(source, str) and source.startswith(LOCAL_PREFIX):
-        source = Path(source.removeprefix(LOCAL_PREFIX)).expanduser()
+        source = _local_path(source)
     if isinstance(source, str):
         if source not in _names():
             choices = ", ".join(["none", *_names()])
@@ -87,9 +127,27 @@ def find_adapter(source: str | Path) -> Path:
     if (source / WEIGHTS_NAME).exists():
         return source / WEIGHTS_NAME
     files = sorted(source.glob("*.safetensors"))
+    if not files:
+        files = sorted(path for path in source.iterdir() if path.suffix in PICKLE_SUFFIXES)  # told how to convert it
     if len(files) != 1:
         raise AdapterError(f"adapter folder {source.name!r} holds {len(files)} .safetensors files; name the one to use")
     return files[0]
+
+
+def _exists(source: str) -> bool:
+    if not source.startswith(LOCAL_PREFIX):
+        return source in _names()
+    try:
+        return _local_path(source).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _local_path(source: str) -> Path:
+    try:
+        return Path(source.removeprefix(LOCAL_PREFIX)).expanduser()
+    except RuntimeError as error:  # the home of somebody who does not exist
+        raise AdapterError(f"adapter {source!r} cannot be read: {error}") from error
 
 
 def _entries() -> dict[str, Path]:
@@ -103,16 +161,16 @@ def _names() -> list[str]:
     return sorted(_entries())
 
 
-def _display_name(path: Path) -> str:
+def _display_name(source: str | Path, path: Path) -> str:
+    if isinstance(source, str) and source.startswith(HUB_PREFIX):
+        return source  # public, and enough to find it again
     return path.resolve().parent.name if path.name == WEIGHTS_NAME else path.stem
 
 
-def _read_card(path: Path) -> dict[str, Any]:
-    card_path = path.parent / "config.json"
-    try:
-        if not card_path.is_file() or card_path.stat().st_size > MAX_HEADER_BYTES:
-            return {}
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}  # the card only describes; the weights have been checked by themselves
-    return card if isinstance(card, dict) else {}
+def _notes(lora: LoraFile, alphas: Sequence[float]) -> tuple[str, ...]:
+    notes = []
+    if missing := " and ".join(lora.components_without_alpha):
+        notes.append(f"no alpha in the file for {missing}: the rank is used")
+    if alphas and min(alphas) != max(alphas):
+        notes.append(f"alpha differs between layers, from {min(alphas):g} to {max(alphas):g}")
+    return tuple(notes)

@@ -1,139 +1,144 @@
-"""Put a checked LoRA into a pipeline, through peft, or leave the pipeline as it was.
-
-For generation its product is added to the weights that it changes, since extra layers cost a small model a fifth of its
-speed. Those weights are kept and put back, so that nothing of the LoRA stays behind.
-"""
+"""Put a checked LoRA into a pipeline, through peft, or leave the pipeline as it was."""
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
-import safetensors.torch
+import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
-from peft.tuners.lora import LoraLayer as PeftLoraLayer
+from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from cxr.base_guess import describe_width, guess_base
 from cxr.errors import AdapterError
-from cxr.lora_file import LoraFile, LoraLayer, peft_key
+from cxr.lora_file import LoraFile, LoraLayer, tensors_of
+from cxr.merged_lora import networks_of
 from cxr.model_files import no_progress_bars
 
-ADAPTER_NAME = "cxr"  # peft's internal name; one LoRA at a time
+TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def check_fits(pipeline: StableDiffusionPipeline, file: LoraFile, name: str) -> None:
+def check_fits(pipeline: DiffusionPipeline, file: LoraFile, name: str) -> None:
     """Raise unless the model has every layer of the LoRA in the same size; changes nothing.
 
     Args:
-        pipeline: with or without a LoRA of its own.
+        pipeline: with or without LoRAs of its own.
         file: the checked file.
         name: what to call it in messages.
     Raises:
-        AdapterError: it was made for another model.
+        AdapterError: it was made for another model; the message says for which, as far as its sizes tell.
     """
+    if not hasattr(pipeline, "unload_lora_weights"):
+        raise AdapterError(f"LoRA {name!r} cannot be loaded: models of {type(pipeline).__name__} take none; use none")
+    networks = networks_of(pipeline)
     for layer in file.layers:
-        _check_layer(pipeline, _in_model(pipeline, layer), name)
+        reason = _misfit(networks.get(layer.component), _in_model(networks, layer))
+        if reason:
+            looks, own = guess_base(file.layers), _own_base(pipeline)
+            hint = f" (it looks made for {looks}, and the loaded model is {own})" if looks != own else ""
+            raise AdapterError(f"LoRA {name!r} is for another model{hint}: {reason}")
 
 
-def attach(pipeline: StableDiffusionPipeline, file: LoraFile, name: str) -> None:
-    """Load the LoRA's layers into the UNet and the text encoder; arguments as for ``check_fits``, which comes first.
+def attach(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name: str) -> None:
+    """Load the LoRA's layers beside the weights of the networks that it changes.
 
+    Args:
+        pipeline: which ``check_fits`` found to fit.
+        file: the checked file.
+        name: what to call it in messages.
+        adapter_name: peft's name for it, not in use yet.
     Raises:
-        AdapterError: peft refused it; the pipeline is without a LoRA again.
+        AdapterError: the file has changed since, or peft refused it; a part of the LoRA may be attached.
     """
-    layers = tuple(_in_model(pipeline, layer) for layer in file.layers)
-    state = {_in_model_key(pipeline, key): value for key, value in safetensors.torch.load(file.content).items()}
+    networks = networks_of(pipeline)
+    state = _state(networks, file)
     try:
-        for component, load in (
-            ("unet", pipeline.load_lora_into_unet),
-            ("text_encoder", pipeline.load_lora_into_text_encoder),
-        ):
-            own = [layer for layer in layers if layer.component == component]
-            if own:
-                settings = _lora_settings(component, own, file.alphas.get(component))
-                network = {component: getattr(pipeline, component)}
-                with no_progress_bars():
-                    load(state, None, **network, adapter_name=ADAPTER_NAME, metadata=settings, _pipeline=pipeline)
+        for component in file.components:
+            layers = [_in_model(networks, layer) for layer in file.layers if layer.component == component]
+            with no_progress_bars(), warnings.catch_warnings():
+                # Several LoRAs in one network are meant.
+                warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
+                _load(pipeline, component, state, _lora_settings(component, layers), adapter_name)
     except Exception as error:
-        pipeline.unload_lora_weights()  # a half-loaded LoRA leaves its layers behind
         raise AdapterError(f"LoRA {name!r} cannot be loaded into this model: {error}") from error
 
 
-class MergedLora:
-    """The LoRA of a pipeline, added to its weights; ``undo`` puts the very same weights back.
-
-    Args:
-        pipeline: with a LoRA attached.
-        weight: scale of the LoRA; at 0 nothing is added.
-    """
-
-    def __init__(self, pipeline: StableDiffusionPipeline, weight: float) -> None:
-        self.pipeline = pipeline
-        self.originals: list[tuple[nn.Parameter, Tensor]] = []
-        if weight:
-            pipeline.set_adapters(ADAPTER_NAME, adapter_weights=weight)
-            for layer in self._layers():
-                parameter = layer.get_base_layer().weight
-                self.originals.append((parameter, parameter.data))
-                product = layer.get_delta_weight(ADAPTER_NAME).float()
-                parameter.data = (parameter.data.float() + product).to(parameter.data)
-        pipeline.disable_lora()  # the layers of the LoRA itself have nothing more to add
-
-    def undo(self) -> None:
-        """Give the pipeline back its own weights; the LoRA stays attached and switched off."""
-        for parameter, original in self.originals:
-            parameter.data = original
-        self.originals = []
-
-    def _layers(self) -> list[PeftLoraLayer]:
-        networks = (self.pipeline.unet, self.pipeline.text_encoder)
-        layers = [module for network in networks for module in network.modules() if isinstance(module, PeftLoraLayer)]
-        return [layer for layer in layers if ADAPTER_NAME in layer.lora_A]
+def _load(
+    pipeline: DiffusionPipeline, component: str, state: dict[str, Tensor], settings: dict[str, Any], adapter_name: str
+) -> None:
+    options = {"adapter_name": adapter_name, "metadata": settings, "_pipeline": pipeline}
+    network = getattr(pipeline, component)
+    if component == "unet":
+        pipeline.load_lora_into_unet(state, None, unet=network, **options)
+    elif component == "transformer":
+        pipeline.load_lora_into_transformer(state, transformer=network, **options)
+    else:
+        pipeline.load_lora_into_text_encoder(state, None, text_encoder=network, prefix=component, **options)
 
 
-def _lora_settings(component: str, layers: list[LoraLayer], alpha: float | None) -> dict[str, Any]:
-    """Arguments of peft's LoraConfig, from the shapes and the alpha alone: the file's own settings are not trusted."""
-    rank = layers[0].rank
-    other_ranks = {f"^{layer.module}": layer.rank for layer in layers if layer.rank != rank}
+def _state(networks: dict[str, nn.Module], file: LoraFile) -> dict[str, Tensor]:
+    state = {}
+    for name, dtype, shape, raw in tensors_of(file):
+        tensor = torch.from_numpy(np.frombuffer(raw, np.uint8).copy()).view(TORCH_DTYPES[dtype]).reshape(shape)
+        module = _module_name(networks.get(name.component), name.component, name.module)
+        state[f"{name.component}.{module}.{name.part}"] = tensor
+    return state
+
+
+def _lora_settings(component: str, layers: list[LoraLayer]) -> dict[str, Any]:
+    """Arguments of peft's LoraConfig, from shapes and alphas alone: the file's own settings are not trusted."""
+    rank, alpha = layers[0].rank, _alpha(layers[0])
     settings = {
         "r": rank,
-        "lora_alpha": rank if alpha is None else alpha,
-        "rank_pattern": other_ranks,
-        # Without an alpha in the file each layer's scale alpha / rank is 1.
-        "alpha_pattern": dict(other_ranks) if alpha is None else {},
+        "lora_alpha": alpha,
+        "rank_pattern": {f"^{layer.module}": layer.rank for layer in layers if layer.rank != rank},
+        "alpha_pattern": {f"^{layer.module}": _alpha(layer) for layer in layers if _alpha(layer) != alpha},
         "target_modules": [layer.module for layer in layers],
     }
     return {f"{component}.{name}": value for name, value in settings.items()}
 
 
-def _in_model_key(pipeline: StableDiffusionPipeline, name: str) -> str:
-    name = peft_key(name)
-    # transformers 5 dropped this level of CLIPTextModel; LoRA files from before still name it.
-    if not hasattr(pipeline.text_encoder, "text_model"):
-        name = name.replace("text_encoder.text_model.", "text_encoder.", 1)
-    return name
+def _alpha(layer: LoraLayer) -> float:
+    # Where nothing says alpha, each layer's scale alpha / rank is 1.
+    return layer.rank if layer.alpha is None else layer.alpha
 
 
-def _in_model(pipeline: StableDiffusionPipeline, layer: LoraLayer) -> LoraLayer:
-    name = _in_model_key(pipeline, f"{layer.component}.{layer.module}")
-    return dataclasses.replace(layer, module=name.removeprefix(f"{layer.component}."))
+def _module_name(network: nn.Module | None, component: str, module: str) -> str:
+    """The module's name in the model: transformers 5 dropped the level text_model of CLIPTextModel."""
+    if component.startswith("text_encoder") and network is not None:
+        level, bare = "text_model.", module.removeprefix("text_model.")
+        return level + bare if hasattr(network, "text_model") else bare
+    return module
 
 
-def _check_layer(pipeline: StableDiffusionPipeline, layer: LoraLayer, name: str) -> None:
-    """Raise unless the layer exists in the model with matching sizes."""
+def _in_model(networks: dict[str, nn.Module], layer: LoraLayer) -> LoraLayer:
+    module = _module_name(networks.get(layer.component), layer.component, layer.module)
+    return dataclasses.replace(layer, module=module)
+
+
+def _misfit(network: nn.Module | None, layer: LoraLayer) -> str:
+    """Why the layer is not one of the model's, or an empty text."""
+    if network is None:
+        return f"this one has no {layer.component}"
     try:
-        module = getattr(pipeline, layer.component).get_submodule(layer.module)
-    except AttributeError as error:
-        raise AdapterError(f"LoRA {name!r} is for another model: this one has no layer {layer.module!r}") from error
+        module = network.get_submodule(layer.module)
+    except AttributeError:
+        return f"this one has no layer {layer.module!r}"
     module = getattr(module, "base_layer", module)  # peft wraps a layer that has a LoRA already
-    if not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
-        raise AdapterError(f"LoRA {name!r} is for another model: its layer {layer.module!r} cannot take a LoRA here")
+    if not isinstance(module, (nn.Linear, nn.Conv2d)):
+        return f"its layer {layer.module!r} cannot take a LoRA here"
     out_size, in_size, *kernel = module.weight.shape
     fits_a = layer.shape_a == (layer.rank, in_size, *kernel)
     fits_b = layer.shape_b == (out_size, layer.rank, *[1 for _ in kernel])
-    if not fits_a or not fits_b:
-        raise AdapterError(
-            f"LoRA {name!r} is for another model: layer {layer.module!r} has "
-            f"{layer.shape_b[0]} x {layer.shape_a[1]} values there and {out_size} x {in_size} here"
-        )
+    if fits_a and fits_b:
+        return ""
+    there = f"{layer.shape_b[0]} x {layer.shape_a[1]}"
+    return f"layer {layer.module!r} has {there} values there and {out_size} x {in_size} here"
+
+
+def _own_base(pipeline: DiffusionPipeline) -> str:
+    unet = getattr(pipeline, "unet", None)
+    width = getattr(getattr(unet, "config", None), "cross_attention_dim", None)
+    return describe_width(width) if isinstance(width, int) else f"a {type(pipeline).__name__}"

@@ -146,6 +146,8 @@ def _steps(job: Job) -> int:
 
 def _say_notes(jobs: Sequence[Job], model: LoadedModel) -> None:
     """Say which words the model does not know and what it will not read, once for each text."""
+    for note in model.notes:
+        say(sys.stderr, f"note: {note}")
     said = set()
     for job in jobs:
         for name, text in (("prompt", job.request.prompt), ("negative prompt", job.request.negative_prompt)):

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cxr import __version__
+from cxr.cli_adapters import add_adapter_parsers
+from cxr.cli_models import add_models_parser
 from cxr.dataset.cli import add_dataset_parsers
 from cxr.dataset.cli_bench import add_dataset_bench_options, run_dataset_bench
 from cxr.dataset.cli_export import add_export_parser
@@ -20,7 +22,7 @@ from cxr.errors import CxrError, RequestError
 from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
 from cxr.messages import say
-from cxr.presets import find_preset
+from cxr.presets import HUB_PREFIX, Defaults, find_preset, request_defaults
 from cxr.restore_command import add_restore_parser
 from cxr.schema import (
     MAX_ADAPTER_WEIGHT,
@@ -47,6 +49,8 @@ OPTIONS = {
     "adapter_weight": "--adapter-weight",
     "guidance_stop": "--guidance-stop",
 }
+
+OF_MODEL = {field.name for field in dataclasses.fields(Defaults)}
 
 DESCRIPTION = f"CXR Studio: clinical text in, chest radiographs out.\n{SYNTHETIC_NOTICE}"
 EPILOG = """\
@@ -112,7 +116,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"CXR Studio {__version__}")
     commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_generate(commands)
-    _add_adapters(commands)
+    add_adapter_parsers(commands)
+    add_models_parser(commands)
     _add_sheet(commands)
     _add_bench(commands)
     add_train_parser(commands)
@@ -142,10 +147,10 @@ def check_sources(model: str, adapter: str) -> None:
         CxrError: the model is unknown; the LoRA is unknown, unreadable or unsafe.
     """
     find_preset(model)
-    if adapter not in {"default", "none"}:
-        from cxr.adapters import describe_adapter
+    if adapter not in {"default", "none"} and HUB_PREFIX not in adapter:
+        from cxr.adapters import describe_adapters
 
-        describe_adapter(adapter)
+        describe_adapters(adapter)
 
 
 def _add_generate(commands: Any) -> None:
@@ -173,20 +178,12 @@ def _add_generate(commands: Any) -> None:
             OPTIONS[field],
             dest=field,
             type=_number,
-            default=default,
             metavar=metavar,
-            help=f"{text} (default {default})",
+            help=f"{text} (default {default}{', or what suits the model' if field in OF_MODEL else ''})",
         )
     parser.add_argument("--negative-prompt", metavar="TEXT", default="", help="what the images should not show")
     _add_model_options(parser)
     parser.set_defaults(run=_generate)
-
-
-def _add_adapters(commands: Any) -> None:
-    parser = commands.add_parser(
-        "adapters", help="list the LoRAs that can be used", description="List the usable LoRAs."
-    )
-    parser.set_defaults(run=_adapters)
 
 
 def _add_sheet(commands: Any) -> None:
@@ -212,15 +209,17 @@ def _add_bench(commands: Any) -> None:
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        metavar="NAME|DIR",
+        metavar="NAME|DIR|ID",
         default=os.environ.get("CXR_MODEL") or "embedded",
-        help='"embedded" or a folder in diffusers format (default: $CXR_MODEL, else embedded)',
+        help='a name that "models" lists, a folder in diffusers format, or owner/name[@revision] of the Hugging Face '
+        "Hub (default: $CXR_MODEL, else embedded)",
     )
     parser.add_argument(
         "--adapter",
         metavar="NAME",
         default=os.environ.get("CXR_ADAPTER") or "default",
-        help='a name that "adapters" lists, local:FILE, none, or default, the model\'s own (default: $CXR_ADAPTER)',
+        help='a name that "adapter list" prints, local:FILE, hub:owner/name/FILE, none, or default, the model\'s own; '
+        "several with their weights as clinical:0.8,local:FILE:0.5 (default: $CXR_ADAPTER)",
     )
 
 
@@ -232,7 +231,7 @@ def _number(text: str) -> int | float:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    values = {field: getattr(arguments, field) for field in OPTIONS if field != "prompt"}
+    values = _given_values(arguments)
     if (arguments.prompt is None) == (arguments.prompts is None):
         raise RequestError("give either a PROMPT or --prompts FILE.csv; see python -m cxr generate --help")
     jobs, unused = _read_jobs(arguments, values)
@@ -243,6 +242,13 @@ def _generate(arguments: argparse.Namespace) -> int:
     from cxr.batch import run_batch
 
     return run_batch(jobs, arguments.output, arguments.model, arguments.adapter)
+
+
+def _given_values(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was typed, and where nothing was, what the model is used with."""
+    defaults = DEFAULTS | request_defaults(arguments.model)
+    given = {field: getattr(arguments, field) for field in OPTIONS if field != "prompt"}
+    return {field: defaults[field] if value is None else value for field, value in given.items()}
 
 
 def _read_jobs(arguments: argparse.Namespace, values: dict[str, Any]) -> tuple[list[Job], tuple[str, ...]]:
@@ -263,18 +269,6 @@ def _sheet(arguments: argparse.Namespace) -> int:
     contact_sheet(
         rows_of_folders([Path(name) for name in arguments.folders], arguments.columns), Path(arguments.output)
     )
-    return 0
-
-
-def _adapters(arguments: argparse.Namespace) -> int:
-    from cxr.adapters import LORA_ROOT, list_adapters
-
-    adapters = list_adapters()
-    if not adapters:
-        say(sys.stderr, f"no LoRA in {LORA_ROOT}")
-    for info in adapters:
-        facts = f"{info.name}: rank {info.rank}, alpha {info.lora_alpha:g}, {info.size_bytes / 1e6:.1f} MB"
-        say(sys.stdout, "; ".join([f"{facts}, for {info.base_model}, licence {info.license}", *info.notes]))
     return 0
 
 

@@ -3,6 +3,8 @@
     CxrError
     ├── RequestError      a value that the user gave is outside what is allowed
     ├── ModelError        a base model is missing, incomplete or cannot be reached
+    │   └── HubError      the Hugging Face Hub refused, or sent something else than it announced
+    │       └── HubUnreachableError   the Hub did not answer
     ├── AdapterError      a LoRA file is unknown, unreadable, foreign or unsafe
     ├── DataError         a training or reference folder is not what was expected
     ├── OutputError       a result cannot be written (full disk, read-only folder, foreign files)
@@ -23,6 +25,14 @@ class RequestError(CxrError):
 
 class ModelError(CxrError):
     """A base model is missing, incomplete or cannot be reached."""
+
+
+class HubError(ModelError):
+    """The Hugging Face Hub refused a file, does not know it, or sent something else than it announced."""
+
+
+class HubUnreachableError(HubError):
+    """The Hub did not answer, and this machine holds no complete copy."""
 
 
 class AdapterError(CxrError):

@@ -1,46 +1,39 @@
 """Read a LoRA file that may come from anywhere: checked completely, before anything of it reaches a model.
 
-The safetensors header is parsed here, within hard limits, and no other format is opened at all. Only numbers are taken
-from the metadata, because peft's settings can name modules to import.
+Only numbers are taken from its settings, because peft's can name modules to import.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import stat
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cxr.errors import AdapterError
+from cxr.lora_alpha import check_alpha, component_alphas
+from cxr.lora_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
+from cxr.safetensors_file import DTYPE_BYTES, Header, TensorEntry, check_suffix, damaged, open_regular, read_header
 
-MAX_FILE_BYTES = 512 * 2**20
-MAX_HEADER_BYTES = 2 * 2**20
-MAX_TENSORS = 20_000
 MAX_RANK = 256
-MAX_ALPHA = 10_000
-DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-COMPONENTS = ("unet", "text_encoder")
-
-# Settings of peft that change what the two matrices mean; this program applies plain LoRA only.
-UNSUPPORTED_SETTINGS = ("use_dora", "use_rslora", "alpha_pattern", "lora_bias", "modules_to_save", "layer_replication")
-# Older diffusers names of the two matrices.
-OLD_NAMES = {".lora_linear_layer.down.": ".lora_A.", ".lora_linear_layer.up.": ".lora_B."}
-OLD_NAMES |= {".lora.down.": ".lora_A.", ".lora.up.": ".lora_B."}
-TENSOR_NAME = re.compile(r"(unet|text_encoder)\.([\w.]+)\.(lora_[AB])\.weight", re.ASCII)
+CHUNK_BYTES = 4 * 2**20
+# Other ways to change a layer, by what their tensors are called.
+OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "hada_w": "LoHa", "lokr_w": "LoKr", "oft_": "OFT"}
+OTHER_KINDS |= {"lora_mid": "LoCon with a third matrix", ".diff": "full differences", "lora_embedding": "an embedding"}
 
 
 @dataclass(frozen=True)
 class LoraLayer:
-    """One adapted layer: lora_A is [rank, in, ...], lora_B is [out, rank, ...]."""
+    """One adapted layer: lora_A is [rank, in, ...], lora_B is [out, rank, ...]; ``alpha`` is None when not told."""
 
     component: str
     module: str
     shape_a: tuple[int, ...]
     shape_b: tuple[int, ...]
+    alpha: float | None = None
 
     @property
     def rank(self) -> int:
@@ -52,156 +45,154 @@ class LoraLayer:
 class LoraFile:
     """A LoRA file that passed every check.
 
-    ``alphas`` maps component to lora_alpha; a component without an entry uses each layer's rank.
+    Args:
+        path: where it lies.
+        sha256: of its content.
+        num_bytes: its size.
+        num_tensors: in the file, alphas included.
+        layers: that it adapts; a layer without an alpha uses its rank.
+        tensors: the matrices, by (component, module, "lora_A.weight" or "lora_B.weight").
+        metadata: texts of the file about itself; for display only.
     """
 
-    layers: tuple[LoraLayer, ...]
-    alphas: dict[str, float]
+    path: Path
+    sha256: str
+    num_bytes: int
     num_tensors: int
-    content: bytes
+    layers: tuple[LoraLayer, ...]
+    tensors: dict[LoraName, TensorEntry]
+    metadata: dict[str, str]
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The networks that it changes."""
+        present = {layer.component for layer in self.layers}
+        return tuple(name for name in COMPONENTS if name in present)
 
     @property
     def components_without_alpha(self) -> tuple[str, ...]:
-        """Components whose strength the file does not say."""
-        present = {layer.component for layer in self.layers}
-        return tuple(name for name in COMPONENTS if name in present and name not in self.alphas)
+        """Networks with layers whose strength is not told."""
+        silent = {layer.component for layer in self.layers if layer.alpha is None}
+        return tuple(name for name in COMPONENTS if name in silent)
+
+    def read_content(self) -> bytes:
+        """The whole file once more, for a model.
+
+        Raises:
+            AdapterError: it cannot be read, or is not the file that was checked.
+        """
+        with open_regular(self.path) as (file, _):
+            content = file.read(self.num_bytes + 1)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise damaged(self.path, "it changed while it was being read; try again")
+        return content
 
 
 def read_lora_file(path: Path) -> LoraFile:
-    """Read and check one file.
+    """Read and check one file; only its header and a few megabytes are in memory at a time.
 
     Args:
-        path: a .safetensors file in diffusers' or peft's naming.
+        path: a .safetensors file in a naming that ``cxr.lora_names`` knows.
     Raises:
         AdapterError: it is unreadable, damaged, too large, not a plain LoRA, or holds NaN.
     """
-    content = _read_regular_file(path)
-    tensors, metadata = _parse_header(path, content)
-    layers = _pair_layers(path, tensors)
-    _check_finite(path, content, tensors)
-    alphas = _read_alphas(path, metadata, {layer.component for layer in layers})
-    return LoraFile(layers, alphas, len(tensors), content)
+    check_suffix(path)
+    with open_regular(path) as (file, size):
+        header = read_header(path, file, size)
+        names = _parse_names(path, header)
+        pairs = _pair_layers(path, names, header)
+        settings = component_alphas(path, header.metadata, pairs)
+        sha256, alphas = _read_numbers(path, file, header, names)
+    layers = tuple(
+        LoraLayer(component, module, *shapes, alphas.get((component, module), settings.get(component)))
+        for (component, module), shapes in pairs.items()
+    )
+    tensors = {name: header.tensors[key] for key, name in names.items() if name.part != ALPHA}
+    return LoraFile(path, sha256, size, len(names), layers, tensors, header.metadata)
 
 
-def peft_key(name: str) -> str:
-    """Today's name of a LoRA tensor whose file may use an older diffusers name."""
-    for old, new in OLD_NAMES.items():
-        name = name.replace(old, new)
-    return name
+def _parse_names(path: Path, header: Header) -> dict[str, LoraName]:
+    """What each tensor is, by its name in the file."""
+    names = {}
+    for key in header.tensors:
+        name = parse_name(key)
+        if name is None:
+            kind = next((kind for mark, kind in OTHER_KINDS.items() if mark in key), None)
+            if kind:
+                raise damaged(path, f"it holds {kind}, which this program cannot apply; use a plain LoRA")
+            raise damaged(path, f"tensor {key[:80]!r} is not a LoRA matrix in a known naming")
+        names[key] = name
+    if len(set(names.values())) != len(names):
+        raise damaged(path, "it names the same matrix in two ways")
+    return names
 
 
-def _read_regular_file(path: Path) -> bytes:
-    label = f"LoRA file {path.name!r}"
-    if path.suffix != ".safetensors":
-        raise AdapterError(f"{label} is not .safetensors; other formats can run code when opened and are refused")
-    try:
-        # stat follows links: opening a device or a pipe could hang or act.
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise AdapterError(f"{label} is not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise AdapterError(f"{label} has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are allowed")
-        return path.read_bytes()
-    except OSError as error:
-        raise AdapterError(f"{label} cannot be read: {error.strerror}") from error
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    dtype: str
-    shape: tuple[int, ...]
-    start: int  # bytes from the beginning of the file
-    end: int
-
-
-def _parse_header(path: Path, content: bytes) -> tuple[dict[str, _Tensor], dict[str, str]]:
-    """Read a safetensors header: 8 bytes of length, JSON, then the numbers without gaps."""
-    header_bytes = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or header_bytes > len(content) - 8:
-        raise _damaged(path, "it is cut off or is not a safetensors file")
-    if header_bytes > MAX_HEADER_BYTES:
-        raise _damaged(path, f"its header has {header_bytes:,} bytes; at most {MAX_HEADER_BYTES:,} are allowed")
-    try:
-        header = json.loads(content[8 : 8 + header_bytes])
-        metadata = header.pop("__metadata__", {})
-        if len(header) > MAX_TENSORS:
-            raise _damaged(path, f"it holds {len(header):,} tensors; at most {MAX_TENSORS:,} are allowed")
-        tensors = {peft_key(name): _parse_tensor(entry, 8 + header_bytes) for name, entry in header.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _damaged(path, "its header is not that of a safetensors file with floating-point weights") from error
-    _check_layout(path, list(tensors.values()), 8 + header_bytes, len(content))
-    return tensors, metadata if isinstance(metadata, dict) else {}
-
-
-def _parse_tensor(entry: dict[str, Any], data_start: int) -> _Tensor:
-    shape = tuple(entry["shape"])
-    start, end = entry["data_offsets"]
-    if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
-        raise ValueError("shape or offset is not a whole number")
-    if end - start != DTYPE_BYTES[entry["dtype"]] * int(np.prod(shape, dtype=object)):
-        raise ValueError("length does not follow from the shape")
-    return _Tensor(entry["dtype"], shape, data_start + start, data_start + end)
-
-
-def _check_layout(path: Path, tensors: list[_Tensor], position: int, size: int) -> None:
-    if not tensors:
-        raise _damaged(path, "it holds no tensors")
-    for tensor in sorted(tensors, key=lambda tensor: (tensor.start, tensor.end)):
-        if tensor.start != position:
-            raise _damaged(path, "its tensors overlap or leave gaps")
-        position = tensor.end
-    if position != size:
-        raise _damaged(path, f"it has {size:,} bytes, but its header describes {position:,}; download it again")
-
-
-def _pair_layers(path: Path, tensors: dict[str, _Tensor]) -> tuple[LoraLayer, ...]:
+def _pair_layers(
+    path: Path, names: dict[str, LoraName], header: Header
+) -> dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The shapes of lora_A and lora_B of each (component, module)."""
     shapes: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
-    for name, tensor in tensors.items():
-        match = TENSOR_NAME.fullmatch(name)
-        if match is None:
-            raise _damaged(path, f"tensor {name[:80]!r} is not a LoRA matrix in diffusers' naming")
-        shapes.setdefault((match[1], match[2]), {})[match[3]] = tensor.shape
-    layers = []
-    for (component, module), pair in shapes.items():
-        if len(pair) != 2:
-            raise _damaged(path, f"layer {module!r} has only one of its two matrices")
-        layer = LoraLayer(component, module, pair["lora_A"], pair["lora_B"])
-        if len(layer.shape_a) not in (2, 4) or len(layer.shape_b) != len(layer.shape_a):
-            raise _damaged(path, f"layer {module!r} has matrices of shape {layer.shape_a} and {layer.shape_b}")
-        if layer.rank != layer.shape_b[1] or not 1 <= layer.rank <= MAX_RANK or 0 in layer.shape_a + layer.shape_b:
-            raise _damaged(path, f"layer {module!r} has no rank from 1 to {MAX_RANK}")
-        layers.append(layer)
-    return tuple(layers)
+    for key, name in names.items():
+        shapes.setdefault((name.component, name.module), {})[name.part] = header.tensors[key].shape
+    pairs = {}
+    for layer, parts in shapes.items():
+        module = layer[1]
+        if LORA_A not in parts or LORA_B not in parts:
+            raise damaged(path, f"layer {module!r} has only one of its two matrices")
+        shape_a, shape_b = parts[LORA_A], parts[LORA_B]
+        if len(shape_a) not in (2, 4) or len(shape_b) != len(shape_a):
+            raise damaged(path, f"layer {module!r} has matrices of shape {shape_a} and {shape_b}")
+        if shape_a[0] != shape_b[1] or not 1 <= shape_a[0] <= MAX_RANK or 0 in shape_a + shape_b:
+            raise damaged(path, f"layer {module!r} has no rank from 1 to {MAX_RANK}")
+        if parts.get(ALPHA, ()) not in ((), (1,)):
+            raise damaged(path, f"layer {module!r} has an alpha of shape {parts[ALPHA]}; it is one number")
+        pairs[layer] = (shape_a, shape_b)
+    return pairs
 
 
-def _check_finite(path: Path, content: bytes, tensors: dict[str, _Tensor]) -> None:
-    for name, tensor in tensors.items():
-        raw = content[tensor.start : tensor.end]
-        if tensor.dtype == "BF16":  # numpy has no bfloat16: an exponent of all ones means infinite or NaN
-            finite = bool(np.all(np.frombuffer(raw, "<u2") & 0x7F80 != 0x7F80))
-        else:
-            finite = bool(np.isfinite(np.frombuffer(raw, f"<f{DTYPE_BYTES[tensor.dtype]}")).all())
-        if not finite:
-            raise _damaged(path, f"tensor {name[:80]!r} holds NaN or infinite values")
+def _read_numbers(
+    path: Path, file: BinaryIO, header: Header, names: dict[str, LoraName]
+) -> tuple[str, dict[tuple[str, str], float]]:
+    """Read the file to its end; gives its SHA-256 and the alphas of layers that have one of their own."""
+    file.seek(0)
+    digest, alphas = hashlib.sha256(file.read(header.num_bytes)), {}
+    for key, tensor in header.tensors.items():
+        for values, raw in _chunks(path, file, tensor):
+            digest.update(raw)
+            if not np.isfinite(values).all():
+                raise damaged(path, f"tensor {key[:80]!r} holds NaN or infinite values")
+            name = names[key]
+            if name.part == ALPHA:
+                alphas[(name.component, name.module)] = check_alpha(path, float(values[0]))
+    return digest.hexdigest(), alphas
 
 
-def _read_alphas(path: Path, metadata: dict[str, str], components: set[str]) -> dict[str, float]:
-    """lora_alpha of each component, from the metadata that diffusers writes."""
-    alphas = {}
-    try:
-        settings = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-        for component in components:
-            for setting in UNSUPPORTED_SETTINGS:
-                if settings.get(f"{component}.{setting}"):
-                    raise AdapterError(f"LoRA file {path.name!r} uses {setting}, which this program cannot apply")
-            if f"{component}.lora_alpha" in settings:
-                alphas[component] = float(settings[f"{component}.lora_alpha"])
-    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise _damaged(path, "its LoRA settings cannot be read") from error
-    if not all(0 < alpha <= MAX_ALPHA for alpha in alphas.values()):
-        raise _damaged(path, f"its lora_alpha is {list(alphas.values())}; above 0 and at most {MAX_ALPHA:,} is allowed")
-    return alphas
+def _chunks(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tuple[NDArray[np.floating], bytes]]:
+    left = tensor.end - tensor.start
+    while left:
+        raw = file.read(min(left, CHUNK_BYTES))
+        if not raw or len(raw) % DTYPE_BYTES[tensor.dtype]:
+            raise damaged(path, "it changed while it was being read; try again")
+        left -= len(raw)
+        yield _as_floats(raw, tensor.dtype), raw
 
 
-def _damaged(path: Path, reason: str) -> AdapterError:
-    return AdapterError(f"LoRA file {path.name!r} cannot be used: {reason}")
+def _as_floats(raw: bytes, dtype: str) -> NDArray[np.floating]:
+    if dtype == "BF16":  # numpy has none: these are the upper halves of float32
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    values: NDArray[np.floating] = np.frombuffer(raw, f"<f{DTYPE_BYTES[dtype]}")
+    if dtype == "F64":  # a network in float32 would turn what is beyond its range into infinity
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+    return values
+
+
+def tensors_of(file: LoraFile) -> Iterator[tuple[LoraName, str, tuple[int, ...], bytes]]:
+    """The matrices as (name, dtype, shape, little-endian bytes), from the very bytes that were checked.
+
+    Raises:
+        AdapterError: as for ``LoraFile.read_content``.
+    """
+    content = memoryview(file.read_content())
+    for name, tensor in file.tensors.items():
+        yield name, tensor.dtype, tensor.shape, bytes(content[tensor.start : tensor.end])

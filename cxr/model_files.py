@@ -10,89 +10,159 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from cxr.errors import ModelError
+from cxr.families import Family
+from cxr.families.files import INDEX, ModelFolder, check_index, check_settings, shards, weight_file
 from cxr.presets import Preset
 
-# A row of several names needs one of them.
-REQUIRED_FILES = (
-    ("model_index.json",),
-    ("scheduler/scheduler_config.json",),
-    ("text_encoder/config.json",),
-    ("text_encoder/model.safetensors",),
-    ("tokenizer/vocab.json", "tokenizer/tokenizer.json"),
-    ("tokenizer/merges.txt", "tokenizer/tokenizer.json"),
-    ("unet/config.json",),
-    ("unet/diffusion_pytorch_model.safetensors",),
-    ("vae/config.json",),
-    ("vae/diffusion_pytorch_model.safetensors",),
+HASHED_SUFFIXES = {".json", ".txt", ".safetensors", ".model"}
+# Levels that newer versions of the libraries renamed, and translate by themselves while reading.
+RENAMED = (
+    ("text_model.", ""),  # transformers 5 dropped this level of CLIPTextModel
+    (".query.", ".to_q."),  # the autoencoder's attention, in files from before diffusers 0.15
+    (".key.", ".to_k."),
+    (".value.", ".to_v."),
+    (".proj_attn.", ".to_out.0."),
 )
-COMPONENT_CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel"}
-HASHED_SUFFIXES = {".json", ".txt", ".safetensors"}
 
 
-def check_files(preset: Preset) -> None:
-    """Name what is missing or foreign before diffusers fails in its own words."""
-    for choices in REQUIRED_FILES:
-        if not any((preset.folder / name).is_file() for name in choices):
-            raise ModelError(f"model {preset.name!r} is incomplete: {choices[0]} is missing in its folder")
-    settings = {name: _read_json(preset, name) for (name, *_) in REQUIRED_FILES if _is_settings(preset.folder / name)}
-    index = settings["model_index.json"]
-    classes = {name: (index.get(name) or [None])[-1] for name in COMPONENT_CLASSES}
-    if index.get("_class_name") != "StableDiffusionPipeline" or classes != COMPONENT_CLASSES:
-        expected = ", ".join(COMPONENT_CLASSES.values())
-        raise ModelError(f"model {preset.name!r} is not a StableDiffusionPipeline made of {expected}")
+def find_model_folder(preset: Preset, *, variant: str | None = None) -> ModelFolder:
+    """Where the files of a model are on this machine; those of the Hub are downloaded first if need be.
+
+    Args:
+        preset: as ``cxr.presets.find_preset`` gives it.
+        variant: "fp16" to take the smaller files where a model of the Hub has them.
+    Raises:
+        HubError: the Hub refused, cannot be reached, or holds a model that this program does not run.
+    """
+    if preset.folder is not None:
+        return ModelFolder(preset.name, preset.folder)
+    from cxr.hub.models import download_model  # huggingface_hub takes its time to import, and most need no Hub
+
+    return download_model(preset, variant=variant)
 
 
-def _is_settings(path: Path) -> bool:
-    return path.suffix == ".json" and path.is_file()
+def check_files(model: ModelFolder, expected: str | None = None) -> Family:
+    """Name what is missing or foreign before diffusers fails in its own words, and looks up any class.
+
+    Args:
+        model: where it lies.
+        expected: the only pipeline class that is allowed, or None for all known ones.
+    Raises:
+        ModelError: a file is missing, unreadable, or of another kind of model.
+    """
+    if not (model.path / INDEX).is_file():
+        raise ModelError(f"model {model.name!r} is incomplete: {INDEX} is missing in its folder")
+    index = read_settings(model, INDEX)
+    family = check_index(index, model.name, expected)
+    for choices in family.required_files:
+        if not any((model.path / name).is_file() for name in choices):
+            raise ModelError(f"model {model.name!r} is incomplete: {choices[0]} is missing in its folder")
+    for component in family.components:
+        for path in sorted((model.path / component).glob("*.json")):
+            file = f"{component}/{path.name}"
+            settings = read_settings(model, file)
+            check_settings(settings, file, model.name)
+            if ".safetensors.index" in path.name:
+                shards(settings, file, model.name)
+            declared = settings.get("_class_name", index[component][1])
+            if declared != index[component][1]:
+                raise ModelError(f"model {model.name!r} is refused: {file} is of another class than {INDEX} says")
+    for component in family.weighted:
+        _weight_paths(model, component)
+    return family
 
 
-def _read_json(preset: Preset, name: str) -> dict[str, Any]:
+def read_settings(model: ModelFolder, name: str) -> dict[str, Any]:
+    """One of the model's JSON files.
+
+    Raises:
+        ModelError: it is not a JSON object.
+    """
     try:
-        settings = json.loads((preset.folder / name).read_text(encoding="utf-8"))
+        settings = json.loads((model.path / name).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"model {preset.name!r} has an unreadable {name}: {error}") from error
+        raise ModelError(f"model {model.name!r} has an unreadable {name}: {error}") from error
     if not isinstance(settings, dict):
-        raise ModelError(f"model {preset.name!r} has an unreadable {name}: it is not a JSON object")
+        raise ModelError(f"model {model.name!r} has an unreadable {name}: it is not a JSON object")
     return settings
 
 
-def read_pipeline(preset: Preset) -> StableDiffusionPipeline:
-    # Safety checker off: it is trained on photographs and blacks out harmless radiographs.
-    left_out: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
+def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> Any:
+    """The model as a diffusers pipeline on a device, its networks in float32 but for text encoders that are too large.
+
+    Args:
+        model: as ``check_files`` has checked it.
+        family: what ``check_files`` returned.
+        device: where it is to run.
+    Raises:
+        ModelError: a file is unreadable or lacks weights.
+    """
+    dtype: Any = torch.float32
+    if device.type == "cuda" and family.cuda_text_dtype != torch.float32:
+        dtype = {"default": torch.float32} | dict.fromkeys(family.text_encoders, family.cuda_text_dtype)
     try:
         with no_progress_bars():
-            pipeline = StableDiffusionPipeline.from_pretrained(
-                preset.folder,
-                dtype=torch.float32,
+            pipeline = family.pipeline_class().from_pretrained(
+                model.path,
+                dtype=dtype,
                 local_files_only=True,
                 use_safetensors=True,
-                requires_safety_checker=False,
-                **left_out,
+                variant=model.variant,
+                **family.left_out,
             )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {preset.name!r} cannot be read: {reason}") from error
-    for component in COMPONENT_CLASSES:
-        _check_weights(preset, component, getattr(pipeline, component))
+        raise ModelError(f"model {model.name!r} cannot be read: {reason}") from error
+    for component in family.weighted:
+        _check_weights(model, component, getattr(pipeline, component))
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    if family.max_tokens is not None:
+        pipeline.tokenizer.model_max_length = family.max_tokens
+    return pipeline.to(device)
 
 
-def _check_weights(preset: Preset, component: str, network: torch.nn.Module) -> None:
-    """Raise when the file lacks weights: the libraries would fill them with random numbers and only log it."""
-    name = "model.safetensors" if component == "text_encoder" else "diffusion_pytorch_model.safetensors"
-    with safe_open(preset.folder / component / name, framework="pt") as file:
-        # transformers 5 dropped this level of CLIPTextModel, older files still have it.
-        stored = {key.removeprefix("text_model.") for key in file.keys()}  # noqa: SIM118  # not a dict
-    needed = {key.removeprefix("text_model.") for key, _ in network.named_parameters()}
+def _weight_paths(model: ModelFolder, component: str) -> dict[Path, str]:
+    """Files of a component's weights, and what to call each."""
+    names = {f"{component}/{path.name}" for path in (model.path / component).iterdir() if path.is_file()}
+    file = weight_file(component, names, model.variant)
+    if file is None:
+        wanted = weight_file(component, _Everything(), model.variant)
+        raise ModelError(f"model {model.name!r} is incomplete: {wanted} is missing in its folder")
+    files = [file]
+    if file.endswith(".json"):
+        files = sorted(set(shards(read_settings(model, file), file, model.name).values()))
+    if missing := [name for name in files if name not in names]:
+        raise ModelError(f"model {model.name!r} is incomplete: {missing[0]} is missing in its folder")
+    return {model.path / name: name for name in files}
+
+
+class _Everything:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _check_weights(model: ModelFolder, component: str, network: torch.nn.Module) -> None:
+    """Raise when the files lack weights: the libraries would fill them with random numbers and only log it."""
+    stored: set[str] = set()
+    paths = _weight_paths(model, component)
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            stored |= {_current_name(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+    needed = {_current_name(key) for key, _ in network.named_parameters()}
     if missing := sorted(needed - stored):
-        raise ModelError(f"model {preset.name!r} is incomplete: {component}/{name} lacks {missing[0]} ({len(missing)})")
+        name = next(iter(paths.values()))
+        raise ModelError(f"model {model.name!r} is incomplete: {name} lacks {missing[0]} ({len(missing)})")
+
+
+def _current_name(key: str) -> str:
+    for old, new in RENAMED:
+        key = key.replace(old, new)
+    return key
 
 
 @contextmanager
@@ -121,6 +191,7 @@ def folder_sha256(folder: Path) -> str:
 
 
 def read_preview_projection(folder: Path) -> tuple[tuple[float, ...], float] | None:
+    """The weights and the bias of ``preview.json``, if the model has one."""
     path = folder / "preview.json"
     if not path.is_file():
         return None

@@ -7,15 +7,18 @@ from typing import Any
 
 from cxr.schema import PromptReport
 
+MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
+
 
 def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
     """Find the words that the model was never trained with, and the part beyond its token limit.
 
-    A word is known when it is one single token; the tokenizer was built so that every caption word is.
+    Of the embedded model's vocabulary, a word is known when it is one single token: it was built so that every caption
+    word is. The general vocabularies of larger models spell rare words in pieces, which says nothing.
 
     Args:
         prompt: the user's text.
-        tokenizer: the pipeline's CLIP tokenizer.
+        tokenizer: the pipeline's.
     Returns:
         A report whose ``num_tokens`` and ``max_tokens`` count the text's own tokens, without the start and end marks.
     """
@@ -24,10 +27,20 @@ def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
     tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
     max_tokens = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
     cut = min(max_tokens, len(tokens))
-    while 0 < cut < len(tokens) and not tokens[cut - 1].endswith("</w>"):
+    while 0 < cut < len(tokens) and not _ends_word(prompt, tokens, offsets, cut - 1):
         cut -= 1  # half a word is no word: tell all of it
     cut_text = prompt[offsets[cut][0] :].strip() if cut < len(tokens) else ""
-    return PromptReport(len(tokens), max_tokens, _unknown_words(prompt, tokens, offsets), cut_text)
+    knows_words = len(tokenizer) <= MAX_WORDS
+    return PromptReport(
+        len(tokens), max_tokens, _unknown_words(prompt, tokens, offsets) if knows_words else (), cut_text
+    )
+
+
+def _ends_word(prompt: str, tokens: list[str], offsets: list[tuple[int, int]], position: int) -> bool:
+    if any(token.endswith("</w>") for token in tokens):  # CLIP marks the last token of each word
+        return tokens[position].endswith("</w>")
+    start = offsets[position + 1][0]
+    return not (prompt[start : start + 1].isalnum() and prompt[start - 1 : start].isalnum())
 
 
 def _unknown_words(prompt: str, tokens: list[str], offsets: list[tuple[int, int]]) -> tuple[str, ...]:

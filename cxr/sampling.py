@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.families import TextCondition
 from cxr.models import LoadedModel
 from cxr.pixels import resize, to_grey, to_uint8
 from cxr.schema import GreyLevels
@@ -27,39 +28,33 @@ PREVIEW_UPSCALING = 4  # latents are 8 times smaller than the image
 
 
 @torch.inference_mode()
-def encode(model: LoadedModel, prompt: str, negative_prompt: str, guidance_scale: float) -> Tensor:
-    """Text embeddings [1, tokens, width], or [2, ...] with the negative prompt's first when guidance is on."""
+def encode(model: LoadedModel, prompt: str, negative_prompt: str, guidance_scale: float) -> TextCondition:
+    """What the networks get to know of one prompt: a batch of 1, or of 2 with the negative prompt first if guided."""
     torch.set_flush_denormal(True)
-    texts = [negative_prompt, prompt] if guidance_scale > 1 else [prompt]
+    if guidance_scale <= 1:
+        return _embed(model, prompt, is_negative=False)
     # One by one, as the pipeline's encode_prompt does: a batch of two may differ in the last bits.
-    return torch.cat([_embed(model, text) for text in texts])
+    both = [_embed(model, negative_prompt, is_negative=True), _embed(model, prompt, is_negative=False)]
+    return TextCondition.joined(both, torch.cat)
 
 
-def _embed(model: LoadedModel, text: str) -> Tensor:
-    """Embeddings [1, tokens, width] of a text, cut at the token limit; ``prompts.inspect_prompt`` tells the user."""
-    known = model.embeddings
-    if text not in known:
-        known[text] = _run_text_encoder(model, text)
+def _embed(model: LoadedModel, text: str, *, is_negative: bool) -> TextCondition:
+    """A text as the model reads it, cut at the token limit; ``prompts.inspect_prompt`` tells the user."""
+    known, key = model.embeddings, (text, is_negative)
+    if key not in known:
+        known[key] = model.family.embed(model.pipeline, text, model.device, is_negative=is_negative)
         if len(known) > MAX_KNOWN_TEXTS:
             known.pop(next(iter(known)))  # the one that was met first
-    return known[text]
-
-
-def _run_text_encoder(model: LoadedModel, text: str) -> Tensor:
-    tokenizer = model.pipeline.tokenizer
-    length = tokenizer.model_max_length
-    tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    embeddings: Tensor = model.pipeline.text_encoder(tokens.input_ids.to(model.device))[0]
-    return embeddings
+    return known[key]
 
 
 class Denoiser:
-    """One micro-batch on its way from noise to latents; gives what ``StableDiffusionPipeline.__call__`` gives.
+    """One micro-batch on its way from noise to latents; gives what the ``__call__`` of its diffusers pipeline gives.
 
     Args:
         model: what to denoise with; the caller holds its lock.
         embeddings: what ``encode`` returned, for each image of the micro-batch.
-        guidance: strength, used when there are two embeddings, and the share of the steps after which it ends.
+        guidance: strength, used when they hold a negative text, and the share of the steps after which it ends.
         seeds: one per image of the micro-batch.
         num_inference_steps: steps of the scheduler.
 
@@ -71,25 +66,26 @@ class Denoiser:
     def __init__(
         self,
         model: LoadedModel,
-        embeddings: Sequence[Tensor],
+        embeddings: Sequence[TextCondition],
         guidance: tuple[float, float],
         seeds: list[int],
         num_inference_steps: int,
     ) -> None:
         self.model, (self.guidance_scale, stop) = model, guidance
         # Once and not in each step: diffusers' own `unet.dtype` walks through all layers.
-        self.dtype = next(model.pipeline.unet.parameters()).dtype
+        self.dtype = next(model.network.parameters()).dtype
         # All negative prompts' before all prompts': [tokens, width] of each image in either half.
-        self.text = torch.stack(list(embeddings), dim=1).flatten(0, 1).to(self.dtype)
-        self.guided = embeddings[0].shape[0] == 2
+        text = TextCondition.joined(embeddings, lambda tensors: torch.stack(tensors, dim=1).flatten(0, 1))
+        self.text = text.to(self.dtype)
+        self.guided = embeddings[0].is_guided
         self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
         self.scheduler.set_timesteps(num_inference_steps, device=model.device)
         self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
         # Few steps are left to guide at the end: the picture is decided, only its texture is not (arXiv 2404.07724).
         self.unguided_from = int(np.ceil(stop * len(self.timesteps)))
         self.num_taken = 0
-        unet = model.pipeline.unet.config
-        shape = (unet.in_channels, unet.sample_size, unet.sample_size)
+        network = model.network.config
+        shape = (network.in_channels, network.sample_size, network.sample_size)
         self.latents = initial_latents(seeds, shape).to(model.device) * self.scheduler.init_noise_sigma
         self._step_options = self._noise_source(seeds, shape)
 
@@ -98,25 +94,32 @@ class Denoiser:
         """Take one step: ``latents`` becomes the next, less noisy state."""
         torch.set_flush_denormal(True)
         if self.guided and self.num_taken >= self.unguided_from:
-            self.guided, self.text = False, self.text.chunk(2)[1]
+            self.guided, self.text = False, self.text.second_half()
         self.num_taken += 1
-        unet_input = torch.cat([self.latents] * 2) if self.guided else self.latents
-        unet_input = self.scheduler.scale_model_input(unet_input, timestep).to(self.dtype)
-        output = self.model.pipeline.unet(unet_input, timestep, self.text, return_dict=False)[0].float()
+        sample = torch.cat([self.latents] * 2) if self.guided else self.latents
+        sample = self.scheduler.scale_model_input(sample, timestep)
+        output = self.model.family.predict(self.model.pipeline, sample.to(self.dtype), timestep, self.text)
         if self.guided:
             negative, positive = output.chunk(2)
             output = negative + self.guidance_scale * (positive - negative)
-        self._noisy, self._output, self._timestep = self.latents, output, timestep
+        self._noisy, self._output, self._timestep = sample, output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
 
     @torch.inference_mode()
     def preview(self) -> NDArray[np.uint8]:
         """What the first image is going to be, guessed after a step without the VAE: [4h, 4w] uint8."""
+        return project_to_grey(self.predicted(), self.model.preview_projection)
+
+    def predicted(self) -> Tensor:
+        """The latents [1, C, h, w] that the model expects at the end, seen from the last step."""
+        settings = self.scheduler.config
+        noisy, output = self._noisy[:1], self._output[:1]
+        if settings.get("prediction_type", "flow_prediction") == "flow_prediction":
+            expected: Tensor = noisy - self.scheduler.sigmas[self.num_taken - 1] * output
+            return expected
         # With 61 trailing steps diffusers' rounding adds a 62nd at timestep -1.
-        signal = self.scheduler.alphas_cumprod[max(int(self._timestep), 0)].to(self._noisy)
-        prediction_type = self.scheduler.config.prediction_type
-        expected = predicted_original(self._noisy[:1], self._output[:1], signal, prediction_type)
-        return project_to_grey(expected, self.model.preview_projection)
+        signal = self.scheduler.alphas_cumprod[max(int(self._timestep), 0)].to(noisy)
+        return predicted_original(noisy, output, signal, settings.prediction_type)
 
     def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, Any]:
         """Each image's own generator, for those schedulers that add noise on the way."""
@@ -133,7 +136,7 @@ def decode(latents: Tensor, model: LoadedModel, bit_depth: int = 8) -> list[Grey
     """Turn finished latents into pictures.
 
     Args:
-        latents: [B, C, h, w] float32, as the UNet gives them: multiplied by vae.config.scaling_factor.
+        latents: [B, C, h, w] float32, as the denoising network gives them: scaled by the VAE's scaling_factor.
         model: whose VAE to use.
         bit_depth: 8 or 16; for 16 the VAE runs in float32, as smaller formats know few more than 256 levels.
     Returns:
@@ -142,7 +145,7 @@ def decode(latents: Tensor, model: LoadedModel, bit_depth: int = 8) -> list[Grey
     torch.set_flush_denormal(True)
     with model.vae_in_float32() if bit_depth > 8 else contextlib.nullcontext():
         vae = model.pipeline.vae
-        unscaled = (latents / vae.config.scaling_factor).to(next(vae.parameters()).dtype)
+        unscaled = model.family.unscale(latents, vae.config).to(next(vae.parameters()).dtype)
         images = vae.decode(unscaled, return_dict=False)[0].float()
     return [to_grey(image[None], bit_depth)[0] if bool(torch.isfinite(image).all()) else None for image in images]
 

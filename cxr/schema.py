@@ -207,7 +207,11 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """One LoRA file, described without loading it into a model."""
+    """One LoRA file, described without loading it into a model.
+
+    ``rank`` is the largest and ``min_rank`` the smallest of its layers. Without an alpha in the file ``has_alpha`` is
+    False and ``lora_alpha`` is the rank. What the card says (base, licence, data) is plain text of somebody else's.
+    """
 
     name: str
     path: Path
@@ -219,6 +223,11 @@ class AdapterInfo:
     base_model: str = "unknown"
     license: str = "unknown"
     notes: tuple[str, ...] = ()
+    training_data: str = "unknown"
+    components: tuple[str, ...] = ()
+    num_layers: int = 0
+    min_rank: int = 0
+    has_alpha: bool = True
 
 
 @dataclass(frozen=True)

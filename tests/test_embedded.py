@@ -16,13 +16,13 @@ from cxr.data import read_grey
 from cxr.export import read_recipe
 from cxr.generate import generate
 from cxr.models import LoadedModel, load_model
-from cxr.presets import find_preset
+from cxr.presets import EMBEDDED_FOLDER
 from cxr.prompts import inspect_prompt
 from cxr.schema import GeneratedImage, GenerationRequest
 from cxr.ui.examples import find_examples
 from cxr.vocabulary import FINDING_PHRASES
 
-EMBEDDED = find_preset("embedded").folder
+EMBEDDED = EMBEDDED_FOLDER
 MAX_MEGABYTES = 75
 
 

@@ -98,13 +98,32 @@ def test_weights_of_another_size_are_refused(copied_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"_class_name": "StableDiffusionXLPipeline"}, {"unet": ["my_module", "Unet"]}, {"vae": None}],
+    ("change", "message"),
+    [
+        ({"_class_name": "StableDiffusionXLPipeline"}, "XLPipeline made of UNet2D.* text_encoder_2 is missing"),
+        ({"_class_name": "FluxPipeline"}, "is 'FluxPipeline'; this program runs StableDiffusionPipeline, "),
+        ({"_class_name": ["pipeline", "Mine"]}, "is 'a class of its own'; this program runs"),
+        ({"unet": ["my_module", "Unet"]}, "not a StableDiffusionPipeline made of UNet2D.*: its unet is 'Unet'"),
+        ({"unet": ["pipeline", "UNet2DConditionModel"]}, "its unet is 'UNet2DConditionModel'"),
+        ({"scheduler": ["scheduler", "Mine"]}, "its scheduler is 'Mine'"),
+        ({"controlnet": ["mine", "Net"]}, "'controlnet' is not part of it"),
+        ({"vae": None}, "vae is missing"),
+        ({"auto_map": {"a": "b"}}, "wants to run code of its own"),
+    ],
 )
-def test_another_kind_of_pipeline_is_refused(change: dict[str, object], copied_dir: Path) -> None:
+def test_another_kind_of_pipeline_is_refused(change: dict[str, object], message: str, copied_dir: Path) -> None:
     index = json.loads((copied_dir / "model_index.json").read_text())
     (copied_dir / "model_index.json").write_text(json.dumps(index | change))
-    with pytest.raises(ModelError, match="not a StableDiffusionPipeline made of UNet2D"):
+    with pytest.raises(ModelError, match=message):
+        load_model(str(copied_dir), "none")
+
+
+@pytest.mark.parametrize("file", ["text_encoder/config.json", "tokenizer/tokenizer_config.json", "unet/config.json"])
+@pytest.mark.parametrize("key", ["auto_map", "trust_remote_code"])
+def test_code_that_comes_with_the_weights_is_refused(file: str, key: str, copied_dir: Path) -> None:
+    settings = json.loads((copied_dir / file).read_text())
+    (copied_dir / file).write_text(json.dumps(settings | {key: {"AutoModel": "code.Mine"}}))
+    with pytest.raises(ModelError, match=f"'copied' wants to run code of its own .{key} in {file}"):
         load_model(str(copied_dir), "none")
 
 
@@ -116,7 +135,7 @@ def test_an_unknown_model_lists_the_table() -> None:
 def test_an_unknown_adapter_is_told_before_the_model_is_read(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.models, "read_pipeline", lambda preset: pytest.fail("read"))
+    monkeypatch.setattr(cxr.models, "read_pipeline", lambda *_: pytest.fail("read"))
     with pytest.raises(AdapterError, match="'zebra' is unknown; use none"):
         load_model(str(tiny_model_dir), "zebra")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -139,6 +140,8 @@ def test_the_lora_leaves_the_base_alone_and_has_learnt_something(trained: Path) 
     assert ups
     assert any(float(value.abs().max()) > 0 for value in ups)
     assert all(name.startswith("unet") for name in tensors)
+    told = json.loads((trained / "lora_run" / "adapter" / "config.json").read_text())["training_data"]
+    assert re.fullmatch(r"\d+ images of \d+ patients?", told)
 
 
 def test_a_killed_run_ends_with_the_same_weights(

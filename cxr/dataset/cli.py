@@ -9,6 +9,7 @@ from typing import Any
 
 from cxr.errors import RequestError
 from cxr.messages import say
+from cxr.presets import request_defaults
 
 DATASET = """\
 Make a labelled data set from a plan: a cohort table, a list of prompts, or a grid of settings.
@@ -54,7 +55,9 @@ def add_dataset_parsers(subparsers: Any) -> None:
     dataset.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
     dataset.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
     dataset.add_argument("--dry-run", action="store_true", help="only say what would be made, how long, how much disk")
-    dataset.add_argument("--model", default="embedded", help="model (default %(default)s)")
+    dataset.add_argument(
+        "--model", default="embedded", help='a name that "models" lists, a folder or ID (default %(default)s)'
+    )
     dataset.add_argument("--adapter", default="default", help="its LoRA (default: the model's own)")
     dataset.add_argument(
         "--gate",
@@ -87,7 +90,7 @@ def _dataset(arguments: argparse.Namespace) -> int:
     for name, most in (("max_attempts", MAX_ATTEMPTS), ("threads", 1_024)):
         if not 1 <= getattr(arguments, name) <= most:
             raise RequestError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; use 1 to {most:,}")
-    plan = read_plan(arguments.plan)
+    plan = read_plan(arguments.plan, defaults=request_defaults(arguments.model))
     if arguments.dry_run:
         return _dry_run(plan, arguments)
     if arguments.output is None:

@@ -80,18 +80,21 @@ class Plan:
         return dict(tally)
 
 
-def build_plan(given: Mapping[str, Any], name: str, most: int = MAX_TOTAL_IMAGES) -> Plan:
+def build_plan(
+    given: Mapping[str, Any], name: str, most: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None
+) -> Plan:
     """Make a plan from what its file holds.
 
     Args:
         given: the parts of `PARTS`.
         name: of the data set, where the plan does not say.
         most: images that it may ask for; more are refused before they are spelled out.
+        defaults: settings that the model is used with where the plan has none.
     Raises:
         RequestError: a part is missing or not allowed.
     """
     seed = _whole(given.get("seed", 0), "seed")
-    settings = _settings(given.get("settings") or {})
+    settings = {**(defaults or {}), **_settings(given.get("settings") or {})}
     if "grid" in given:
         if "cohort" in given or "prompts" in given:
             raise RequestError("a plan with a grid has neither cohort nor prompts; write two plans")

@@ -15,18 +15,21 @@ from cxr.jobs import MAX_TOTAL_IMAGES, parse_number, read_jobs
 from cxr.vocabulary import labels_of
 
 
-def read_plan(path: Path, most: int = MAX_TOTAL_IMAGES) -> Plan:
+def read_plan(path: Path, most: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:
     """Read a plan.
 
     Args:
         path: ``.yaml`` or ``.yml`` with the parts of `PARTS`, or a ``.csv`` with a column ``prompt`` (as
             ``python -m cxr generate --prompts`` takes it) or with the columns of a cohort.
         most: images that it may ask for.
+        defaults: settings that the model is used with where the plan has none.
     Raises:
         RequestError: the file cannot be read, or something in it is not allowed.
     """
     given = read_parts(path)
-    return _read_prompts(path, most) if given is None else build_plan(given, path.stem, most)
+    if given is None:
+        return _read_prompts(path, most, defaults or {})
+    return build_plan(given, path.stem, most, defaults)
 
 
 def read_parts(path: Path) -> Mapping[str, Any] | None:
@@ -47,8 +50,8 @@ def read_parts(path: Path) -> Mapping[str, Any] | None:
     return given
 
 
-def _read_prompts(path: Path, most: int) -> Plan:
-    jobs, _ = read_jobs(path, {"seed": 0})
+def _read_prompts(path: Path, most: int, defaults: Mapping[str, Any]) -> Plan:
+    jobs, _ = read_jobs(path, {"seed": 0, **defaults})
     check_total(sum(job.request.num_images for job in jobs), most)
     rows = [job.part(k, k + 1).request for job in jobs for k in range(job.request.num_images)]
     return finish_plan(path.stem, [(request, labels_of(request.prompt), False) for request in rows], SPLIT, 0, {})

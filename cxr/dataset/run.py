@@ -197,6 +197,8 @@ def _make(plan: Plan, folder: JobFolder, begun: _Begun, processes: Processes, st
     progress = Progress(folder.progress, processes.rank, len(plan.images), before=begun.before)
     worker = _worker(folder, begun.model, progress, stop.event)
     units = folder.units(plan)
+    for note in begun.model.notes if processes.rank == 0 else ():
+        say(sys.stderr, f"note: {note}")
     start = processes.rank * len(units) // processes.count  # so that processes meet late
     try:
         waited_s = worker.run(units[start:] + units[:start])

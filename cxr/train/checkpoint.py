@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -39,13 +39,14 @@ class Progress:
     elapsed_s: float = 0.0
 
 
-def save(progress: Progress, settings: Any, out_dir: Path) -> None:
+def save(progress: Progress, settings: Any, out_dir: Path, facts: dict[str, str] | None = None) -> None:
     """Write the checkpoint and a readable ``state.json``.
 
     Args:
         progress: what to keep.
         settings: a dataclass, for the reader of ``state.json`` only.
         out_dir: an existing folder.
+        facts: what else `read_facts` should tell of the checkpoint.
     """
     tensors = {}
     for index, (parameter, averaged) in enumerate(zip(progress.parameters, progress.ema, strict=True)):
@@ -57,7 +58,7 @@ def save(progress: Progress, settings: Any, out_dir: Path) -> None:
                 tensors[f"{name}.{index}"] = moments[name].contiguous()
     # Written beside and renamed: being killed here must not cost the last good checkpoint.
     told = {"step": str(progress.step), "samples": str(progress.samples), "elapsed_s": f"{progress.elapsed_s:.1f}"}
-    save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata=told)
+    save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata=told | (facts or {}))
     (out_dir / f"{CHECKPOINT}.tmp").replace(out_dir / CHECKPOINT)
     state = {
         "step": progress.step,
@@ -68,6 +69,21 @@ def save(progress: Progress, settings: Any, out_dir: Path) -> None:
     (out_dir / STATE).write_text(json.dumps(state, indent=2) + "\n")
 
 
+def read_facts(out_dir: Path) -> dict[str, str]:
+    """What the checkpoint of a folder tells of itself, without its weights; nothing where there is none.
+
+    Raises:
+        DataError: the checkpoint is damaged.
+    """
+    if not (out_dir / CHECKPOINT).exists():
+        return {}
+    try:
+        with safe_open(out_dir / CHECKPOINT, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"the checkpoint in {out_dir} is damaged; choose an empty --out folder") from error
+
+
 def resume(progress: Progress, out_dir: Path) -> None:
     """Take back what ``save`` wrote, if there is a checkpoint.
 
@@ -76,9 +92,7 @@ def resume(progress: Progress, out_dir: Path) -> None:
     """
     if not (out_dir / CHECKPOINT).exists():
         return
-    tensors = load_file(out_dir / CHECKPOINT)
-    with safe_open(out_dir / CHECKPOINT, framework="pt") as file:
-        told = file.metadata()
+    tensors, told = load_file(out_dir / CHECKPOINT), read_facts(out_dir)
     shapes = [tensors[name].shape for name in tensors if name.startswith("trained.")]
     if sorted(shapes) != sorted(parameter.shape for parameter in progress.parameters):
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")

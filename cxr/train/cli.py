@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cxr.split import JUDGING_SHARE, VALIDATION_SHARE
+from cxr.train.full_lora import options as full_lora
 
 if TYPE_CHECKING:
     from cxr.data import Radiograph
@@ -44,11 +45,14 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
     stages = parser.add_subparsers(dest="stage", required=True, metavar="|".join(STAGES))
     for name, defaults in STAGES.items():
         stage = stages.add_parser(name, help=defaults.text, description=defaults.text)
-        _add_loop_options(stage, defaults)
+        _add_loop_options(stage, defaults, full_lora.DEFAULTS if name == "lora" else {})
         if name != "text":
             _add_data_options(stage)
         if name in ("base", "lora"):
             _add_diffusion_options(stage, name)
+        if name == "lora":
+            stage.formatter_class, stage.description = _Paragraphs, full_lora.DESCRIPTION
+            full_lora.add_full_lora_options(stage)
         if name == "judge":
             _add_judge_options(stage)
         if name == "autoencoder":
@@ -67,6 +71,11 @@ def run_train(arguments: argparse.Namespace) -> int:
     from cxr.train.setup import Setup
 
     torch.set_flush_denormal(True)  # tiny numbers make a CPU many times slower
+    if arguments.stage == "lora" and full_lora.is_full_size(arguments):
+        full_lora.run_full_lora(arguments)
+        shared_state().destroy_process_group()
+        return 0
+    _fill_defaults(arguments)
     settings = loop.LoopSettings(
         steps=arguments.steps,
         batch_size=arguments.batch_size,
@@ -109,9 +118,13 @@ def _measure_result(arguments: argparse.Namespace, split: Split, unseen: list[Ra
         check_lora(arguments.out / "adapter", arguments.model / "model", split.training, split.held_out)
 
 
-def _add_loop_options(stage: argparse.ArgumentParser, defaults: _Stage) -> None:
-    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="goes on from a checkpoint found here")
-    for option, default, text in (
+class _Paragraphs(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description."""
+
+
+def _loop_options(defaults: _Stage) -> tuple[tuple[str, int | float, str], ...]:
+    """Option, default and meaning of what all stages have."""
+    return (
         ("--steps", defaults.steps, "optimizer steps in all"),
         ("--batch-size", defaults.batch_size, "samples a step"),
         ("--learning-rate", defaults.learning_rate, "peak rate"),
@@ -119,8 +132,27 @@ def _add_loop_options(stage: argparse.ArgumentParser, defaults: _Stage) -> None:
         ("--ema-decay", 0.999, "averaging of the weights"),
         ("--validate-every", 1_000, "steps between looks at held-out patients, which also save"),
         ("--seed", 0, "of weights, batches and noise"),
-    ):
-        stage.add_argument(option, type=type(default), default=default, help=f"{text} (default %(default)s)")
+    )
+
+
+def _fill_defaults(arguments: argparse.Namespace) -> None:
+    """Give a stage whose defaults depend on the model those of the small one."""
+    small = {option: default for option, default, _ in _loop_options(STAGES[arguments.stage])}
+    if arguments.stage in GUIDE_WEIGHTS:
+        small["--guide-weight"] = GUIDE_WEIGHTS[arguments.stage]
+    for option, default in small.items():
+        name = option.removeprefix("--").replace("-", "_")
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
+
+
+def _add_loop_options(stage: argparse.ArgumentParser, defaults: _Stage, full_size: dict[str, Any]) -> None:
+    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="goes on from a checkpoint found here")
+    for option, default, text in _loop_options(defaults):
+        other = full_size.get(option.removeprefix("--").replace("-", "_"))
+        told = f"{default}" if other in (None, default) else f"{default}, of a full-size model {other}"
+        kept = default if not full_size else None  # which it is depends on the model
+        stage.add_argument(option, type=type(default), default=kept, help=f"{text} (default {told})")
     stage.add_argument("--max-minutes", type=float, help="save and stop after this time")
 
 
@@ -160,7 +192,13 @@ def _add_autoencoder_options(stage: argparse.ArgumentParser) -> None:
 
 def _add_diffusion_options(stage: argparse.ArgumentParser, name: str) -> None:
     if name == "lora":
-        stage.add_argument("--model", type=Path, required=True, metavar="DIR", help="--out of the base stage")
+        stage.add_argument(
+            "--model",
+            type=Path,
+            required=True,
+            metavar="DIR",
+            help="the --out folder of the base stage, or a preset or folder of a full-size Stable Diffusion",
+        )
     else:
         stage.add_argument("--vae", type=Path, required=True, metavar="DIR", help="--out of the autoencoder stage")
         stage.add_argument("--text", type=Path, required=True, metavar="DIR", help="--out of the text stage")
@@ -169,8 +207,7 @@ def _add_diffusion_options(stage: argparse.ArgumentParser, name: str) -> None:
     stage.add_argument(
         "--guide-weight",
         type=float,
-        default=GUIDE_WEIGHTS[name],
-        help="how strongly labels are exaggerated (default %(default)s)",
+        help=f"how strongly labels are exaggerated (default {GUIDE_WEIGHTS[name]})",
     )
 
 

@@ -90,8 +90,8 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
     progress = Progress(parameters, [p.detach().clone() for p in parameters], optimizer)
     resume(progress, out_dir)
     started = time.monotonic() - progress.elapsed_s
-    log = _Log(out_dir / LOG if shared_state().is_main_process else None, settings, progress)
-    interrupted, saved_step = _Interrupt(), progress.step
+    log = Log(out_dir / LOG if shared_state().is_main_process else None, settings, progress)
+    interrupted, saved_step = Interrupt(), progress.step
     processes = shared_state()
     bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5, disable=log.path is None)
     end = math.inf if settings.max_minutes is None else time.monotonic() + settings.max_minutes * 60
@@ -100,7 +100,7 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
         progress.step += 1
         progress.samples += settings.batch_size * processes.num_processes
         progress.elapsed_s = time.monotonic() - started
-        _average(progress.ema, parameters, min(settings.ema_decay, (1 + progress.step) / (10 + progress.step)))
+        average(progress.ema, parameters, min(settings.ema_decay, (1 + progress.step) / (10 + progress.step)))
         bar.update()
         if progress.step % settings.log_every == 0:
             bar.set_postfix(loss=f"{log.write_means(progress):.4f}", refresh=False)
@@ -187,7 +187,8 @@ def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, obje
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
 
 
-def _average(ema: list[Tensor], parameters: list[nn.Parameter], decay: float) -> None:
+def average(ema: list[Tensor], parameters: list[nn.Parameter], decay: float) -> None:
+    """Move averages towards the weights, by 1 - decay."""
     with torch.no_grad():
         torch._foreach_lerp_(ema, [p.detach() for p in parameters], 1 - decay)
 
@@ -198,7 +199,7 @@ def _copy(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
             parameter.copy_(value)
 
 
-class _Interrupt:
+class Interrupt:
     """True once Ctrl-C or SIGTERM has come: the loop then saves and ends; a second Ctrl-C ends at once."""
 
     def __init__(self) -> None:
@@ -215,7 +216,7 @@ class _Interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class _Log:
+class Log:
     """Lines of JSON: means of the losses since the last line, and figures on held-out patients.
 
     Only the main process writes; the path of the others is None.
@@ -248,7 +249,7 @@ class _Log:
             lines.write(json.dumps({"step": progress.step, "samples": progress.samples} | rounded) + "\n")
 
 
-def _save_and_validate(task: Task, progress: Progress, settings: LoopSettings, out_dir: Path, log: _Log) -> None:
+def _save_and_validate(task: Task, progress: Progress, settings: LoopSettings, out_dir: Path, log: Log) -> None:
     processes = shared_state()
     if processes.is_main_process:
         save(progress, settings, out_dir)

@@ -8,7 +8,6 @@ what the guide says that the findings change. Both are known without noise, and 
 from __future__ import annotations
 
 import copy
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,12 +15,11 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
 from cxr.data import Radiograph
+from cxr.train.adapter_file import save_unet_lora, summary_of
 from cxr.train.base import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
 from cxr.train.captions import caption
 from cxr.train.loop import batch_generator
@@ -118,15 +116,6 @@ class LoraTask(DiffusionTask):
 
     def export(self, out_dir: Path) -> None:
         """Write the LoRA in diffusers' format, with rank and alpha in its metadata."""
-        folder = out_dir / "adapter"
-        folder.mkdir(parents=True, exist_ok=True)
-        unet_layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.unet))
-        StableDiffusionPipeline.save_lora_weights(
-            folder,
-            unet_lora_layers={name: value.half().cpu() for name, value in unet_layers.items()},
-            # Without this metadata a reader takes alpha = rank, which is another picture when it is not.
-            unet_lora_adapter_metadata=_plain(self.unet_config),
-        )
         facts = {
             "name": "clinical",
             "base_model": "embedded",
@@ -135,12 +124,9 @@ class LoraTask(DiffusionTask):
             "lora_alpha": LORA_ALPHA,
             "unet_target_modules": list(UNET_TARGETS),
             "findings": list(FINDINGS),
+            "training_data": summary_of(self.records),
         }
-        (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
-
-
-def _plain(config: LoraConfig) -> dict[str, object]:
-    return {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
+        save_unet_lora(out_dir / "adapter", self.unet, self.unet_config, StableDiffusionPipeline, facts)
 
 
 def _groups(records: Sequence[Radiograph]) -> dict[str, list[int]]:

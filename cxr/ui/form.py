@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -44,8 +45,12 @@ class Form:
         return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
 
 
-def build_form() -> Form:
-    """Make the widgets; to be called inside the column that holds them."""
+def build_form(defaults: Mapping[str, Any]) -> Form:
+    """Make the widgets; to be called inside the column that holds them.
+
+    Args:
+        defaults: values to start with where the model has its own.
+    """
     prompt = gr.Textbox(
         label="Prompt",
         placeholder=PLACEHOLDER,
@@ -59,10 +64,10 @@ def build_form() -> Form:
     randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
     with gr.Row():
         num_images = slider("num_images", "Images", 1, MAX_NUM_IMAGES, 1)
-        num_inference_steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1)
+        num_inference_steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1, start=defaults)
     with gr.Row():
-        guidance_scale = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1)
-        guidance_stop = slider("guidance_stop", "Guided", 0, 1, 0.05)
+        guidance_scale = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, start=defaults)
+        guidance_stop = slider("guidance_stop", "Guided", 0, 1, 0.05, start=defaults)
     adapter_weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
     return Form(
         prompt=prompt,
@@ -77,7 +82,15 @@ def build_form() -> Form:
     )
 
 
-def slider(name: str, label: str, minimum: float, maximum: float, step: float, elem_id: str | None = None) -> gr.Slider:
+def slider(
+    name: str,
+    label: str,
+    minimum: float,
+    maximum: float,
+    step: float,
+    elem_id: str | None = None,
+    start: Mapping[str, Any] | None = None,
+) -> gr.Slider:
     """A slider for one value of a request, which stands on its default.
 
     Args:
@@ -87,9 +100,11 @@ def slider(name: str, label: str, minimum: float, maximum: float, step: float, e
         maximum: highest value.
         step: between two values.
         elem_id: where the value has more than one slider on the page.
+        start: values to stand on in place of the program's own.
     """
+    value = (start or {}).get(name, DEFAULTS[name])
     widget = gr.Slider(
-        minimum, maximum, DEFAULTS[name], step=step, label=label, min_width=130, buttons=[], elem_id=elem_id or name
+        minimum, maximum, value, step=step, label=label, min_width=130, buttons=[], elem_id=elem_id or name
     )
     # The request checks what was sent, and its messages name the value and the range. Set on the widget, as gradio
     # would write a stub file beside a subclass.

@@ -13,9 +13,10 @@ import gradio as gr
 from cxr.errors import CxrError
 from cxr.schema import GenerationRequest, ModelInfo
 from cxr.ui import clients, status
+from cxr.ui.adapter_card import describe_adapters
 from cxr.ui.dataset_jobs import DatasetJob
 from cxr.ui.examples import Example
-from cxr.ui.jobs import Job, ModelChoice, load_model_for, run_job
+from cxr.ui.jobs import Job, ModelChoice, answering, load_model_for, run_job
 from cxr.ui.limits import Limits, find_resolution
 from cxr.ui.receipt import describe_receipts
 from cxr.ui.threads import iterate_in_thread, watch_client
@@ -84,7 +85,7 @@ class Handlers:
         """Say which model answers; waits for it if it is still being loaded."""
         yield status.describe_model(self.choice)
         try:
-            info = load_model_for(self.choice).info
+            info = load_model_for(answering(self.choice)).info
         except CxrError as error:
             yield status.describe_model(self.choice, problem=str(error))
         else:
@@ -93,9 +94,16 @@ class Handlers:
     def loaded_model(self) -> ModelInfo | None:
         """The model that answers, or None if there is none."""
         try:
-            return load_model_for(self.choice).info
+            return load_model_for(answering(self.choice)).info
         except CxrError:
             return None
+
+    def describe_adapters(self) -> str:
+        """The cards of the loaded LoRAs; waits for the model, whose own line tells if it cannot be loaded."""
+        try:
+            return describe_adapters(load_model_for(self.choice).adapters)
+        except CxrError:
+            return ""
 
     def start(
         self,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cxr.errors import GenerationError, OutputError
+from cxr.errors import GenerationError, HubUnreachableError, ModelError, OutputError
+from cxr.presets import PRESETS, find_preset, request_defaults
 from cxr.schema import (
     SYNTHETIC_NOTICE,
     ExportedFile,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from cxr.models import LoadedModel
 
 PREVIEW_EVERY = 2  # denoising steps
+RETRY_AFTER_S = 60.0
+STAND_IN = "The Hub cannot be reached; the embedded demo model answers."
 
 Stage = Literal["loading", "running", "stopped", "finished"]
 
@@ -40,6 +43,17 @@ class ModelChoice:
 
     model: str | None = None
     adapter: str | None = "default"
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Values that the model is used with; empty for the program's own, and for a model that is not there."""
+        try:
+            return request_defaults(self.model)
+        except ModelError:
+            return {}
+
+
+_resting_until_s: dict[ModelChoice, float] = {}
 
 
 @dataclass(frozen=True)
@@ -108,6 +122,29 @@ def load_model_for(choice: ModelChoice) -> LoadedModel:
     return get_model(choice.model, choice.adapter)
 
 
+def answering(choice: ModelChoice) -> ModelChoice:
+    """The choice itself, loaded, or that of the embedded model while the Hub cannot be reached.
+
+    The Hub is not asked again before `RETRY_AFTER_S` have passed, so that nobody waits for it at each image.
+
+    Raises:
+        CxrError: the model cannot be loaded for another reason.
+    """
+    if time.monotonic() < _resting_until_s.get(choice, 0.0):
+        return ModelChoice()
+    try:
+        load_model_for(choice)
+    except HubUnreachableError:
+        _resting_until_s[choice] = time.monotonic() + RETRY_AFTER_S
+        return ModelChoice()
+    return choice
+
+
+def is_stand_in(choice: ModelChoice, info: ModelInfo) -> bool:
+    """Whether the embedded model answers for one that the Hub would have to send."""
+    return info.model == PRESETS["embedded"].name and bool(find_preset(choice.model).hub_id)
+
+
 def run_job(
     request: GenerationRequest, choice: ModelChoice, stop: threading.Event | None = None, limit_s: float = 0
 ) -> Generator[JobState, None, None]:
@@ -125,11 +162,13 @@ def run_job(
     """
     state = JobState(request)
     yield state
-    model = load_model_for(choice)
+    answers = answering(choice)
+    model = load_model_for(answers)
+    notes = _notes(request, model) if answers == choice else (STAND_IN, *_notes(request, model))
     folder = new_run_folder()
-    state = replace(state, stage="running", info=model.info, notes=_notes(request, model), folder=folder)
+    state = replace(state, stage="running", info=model.info, notes=notes, folder=folder)
     stopped = False
-    with contextlib.closing(_make_images(state, choice, folder)) as states:
+    with contextlib.closing(_make_images(state, answers, folder)) as states:
         for state in states:
             yield state
             if stop is not None and stop.is_set():
@@ -217,7 +256,7 @@ def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
     from cxr.prompts import inspect_prompt
 
     tokenizer = model.pipeline.tokenizer
-    notes = inspect_prompt(request.prompt, tokenizer).notes
+    notes = (*model.notes, *inspect_prompt(request.prompt, tokenizer).notes)
     if request.negative_prompt.strip():
         negative_notes = inspect_prompt(request.negative_prompt, tokenizer).notes
         notes += tuple(f"Negative prompt: {note}" for note in negative_notes)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from cxr.errors import CxrError
 from cxr.ui.environment import ALLOW_FLAG, find_danger
-from cxr.ui.jobs import ModelChoice, load_model_for, temp_root
+from cxr.ui.jobs import ModelChoice, answering, temp_root
 from cxr.ui.limits import Limits, default_limits
 from cxr.ui.logs import keep_values_out_of_logs
 from cxr.ui.temporary import keep_sweeping, make_private_folder
@@ -74,13 +74,14 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     parser.add_argument(
         "--model",
         default=os.environ.get("CXR_MODEL") or None,
-        help="base model: “embedded” or a folder in diffusers format (default: CXR_MODEL, else embedded)",
+        help="base model: a name that “python -m cxr models” lists, a folder in diffusers format, or "
+        "owner/name[@revision] of the Hugging Face Hub (default: CXR_MODEL, else embedded)",
     )
     parser.add_argument(
         "--adapter",
         default=os.environ.get("CXR_ADAPTER") or "default",
-        help="LoRA: a name in lora_weights/, local:PATH, “none”, or “default” for the model's own (default: "
-        "CXR_ADAPTER, else default)",
+        help="LoRA: a name in lora_weights/, local:PATH, hub:owner/name/FILE, “none”, or “default” for the model's own "
+        "(default: CXR_ADAPTER, else default)",
     )
     parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
     _add_limits(parser, default_limits())
@@ -170,7 +171,7 @@ def serve(demo: Any, settings: ServerSettings) -> None:
 
 def _warm_up(choice: ModelChoice) -> None:
     try:
-        load_model_for(choice)
+        answering(choice)
     except CxrError as error:
         sys.stderr.write(f"{error}\n")  # the page stays up and says the same to whoever asks for an image
 

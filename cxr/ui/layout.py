@@ -47,6 +47,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
     ) as page:
         gr.HTML(status.HEADER)
         model_line = gr.HTML(status.describe_model(choice), elem_id="model-line")
+        adapter_cards = gr.HTML("", elem_id="adapter-cards")
         if limits.dataset_images:
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Images"):
@@ -62,6 +63,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
             concurrency_limit=None,
             **PRIVATE,
         )
+        page.load(handlers.describe_adapters, outputs=adapter_cards, concurrency_limit=None, **PRIVATE)
     page.queue(max_size=limits.queue)
     limit_jobs(page, limits.jobs_per_client, in_turns=datasets.run)
     return page
@@ -70,7 +72,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
 def _build_images_tab(handlers: Handlers, examples: tuple[Example, ...], model_line: gr.HTML) -> None:
     with gr.Row(elem_id="workspace", elem_classes="workspace"):
         with gr.Column(scale=5, min_width=300, elem_id="form"):
-            form = build_form()
+            form = build_form(handlers.choice.defaults)
             generate_button = gr.Button("Generate", variant="primary", elem_id="generate")
             build_restore(form, handlers.loaded_model, errors_for_users)
         with gr.Column(scale=8, min_width=300, elem_id="stage"):

@@ -7,7 +7,7 @@ from html import escape
 from typing import Literal
 
 from cxr.schema import ModelInfo
-from cxr.ui.jobs import JobState, ModelChoice
+from cxr.ui.jobs import STAND_IN, JobState, ModelChoice, is_stand_in
 
 Tone = Literal["idle", "quiet", "busy", "good", "bad"]
 
@@ -81,6 +81,8 @@ def describe_model(choice: ModelChoice, info: ModelInfo | None = None, problem: 
             f"Model <b>{escape(info.model)}</b> · {adapter} · {info.resolution} × {info.resolution} px · "
             f"{escape(info.scheduler.removesuffix('Scheduler'))} · {escape(info.weight_dtype)} on {escape(info.device)}"
         )
+        if is_stand_in(choice, info):
+            return f'<p class="cxr-model cxr-bad"><b>{STAND_IN}</b> {text}</p>'
     return f'<p class="cxr-model">{text}</p>'
 
 

@@ -1,0 +1,177 @@
+"""What all architectures have in common, and what each has to say for itself."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+# Sampling with any of these is a change of settings; their classes are named here and nowhere looked up by a file.
+SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+)
+SCHEDULER_SETTINGS = "scheduler/scheduler_config.json"
+
+
+@dataclass(frozen=True)
+class TextCondition:
+    """What the networks get to know of one or more texts.
+
+    Args:
+        embeddings: [B, tokens, width].
+        pooled: [B, width], one vector for the whole text, or None.
+        mask: [B, tokens], 1 where there is a token and 0 where there is only filling, or None.
+    """
+
+    embeddings: Tensor
+    pooled: Tensor | None = None
+    mask: Tensor | None = None
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether a negative text stands before the text itself."""
+        return self.embeddings.shape[0] == 2
+
+    @staticmethod
+    def joined(parts: Sequence[TextCondition], join: Callable[[list[Tensor]], Tensor]) -> TextCondition:
+        """Several as one, tensor by tensor.
+
+        Args:
+            parts: of the same architecture.
+            join: puts the same tensor of all parts together.
+        """
+        rows = [(part.embeddings, part.pooled, part.mask) for part in parts]
+        embeddings, pooled, mask = zip(*rows, strict=True)
+        return TextCondition(
+            join(list(embeddings)),
+            None if pooled[0] is None else join(list(pooled)),
+            None if mask[0] is None else join(list(mask)),
+        )
+
+    def to(self, dtype: torch.dtype) -> TextCondition:
+        """The same in another number format; a mask stays as it is."""
+        pooled = None if self.pooled is None else self.pooled.to(dtype)
+        return TextCondition(self.embeddings.to(dtype), pooled, self.mask)
+
+    def second_half(self) -> TextCondition:
+        """Without the negative texts, which are the first half."""
+        return TextCondition.joined([self], lambda tensors: tensors[0].chunk(2)[1])
+
+
+class Family(ABC):
+    """One architecture.
+
+    Attributes:
+        name: of the diffusers pipeline class, as model_index.json says it.
+        components: of model_index.json: folder, and the classes that may be in it.
+        network: which component denoises.
+        left_out: arguments that keep parts out which are not needed.
+        ignored: components of model_index.json that are such parts.
+        is_probed: whether ``devices.choose_unet_dtype`` can time its network; if not, the next one counts.
+        cuda_dtype: number format of the denoising network on a GPU.
+        cuda_text_dtype: number format of the text encoders on a GPU.
+        max_tokens: of a text, where the tokenizer itself knows no limit or a wrong one.
+    """
+
+    name: ClassVar[str]
+    components: ClassVar[Mapping[str, tuple[str, ...]]]
+    network: ClassVar[str]
+    left_out: ClassVar[Mapping[str, Any]] = {}
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    is_probed: ClassVar[bool] = False
+    cuda_dtype: ClassVar[torch.dtype] = torch.float16
+    cuda_text_dtype: ClassVar[torch.dtype] = torch.float32
+    max_tokens: ClassVar[int | None] = None
+
+    def pipeline_class(self) -> Any:
+        """The diffusers class; imported only now, as each takes its time."""
+        found = getattr(importlib.import_module("diffusers"), self.name)
+        # It would log the part of a prompt that is cut off, and prompts are private.
+        logging.getLogger(found.__module__).setLevel(logging.ERROR)
+        return found
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
+        """Components with a file of weights."""
+        return tuple(name for name in self.components if not name.startswith(("tokenizer", "scheduler")))
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """Components that read text."""
+        return tuple(name for name in self.components if name.startswith("text_encoder"))
+
+    @property
+    def required_files(self) -> tuple[tuple[str, ...], ...]:
+        """What must be in the folder besides weights; a row of several names needs one of them."""
+        tokenizers = [name for name in self.components if name.startswith("tokenizer")]
+        return (
+            ("model_index.json",),
+            (SCHEDULER_SETTINGS,),
+            *((f"{name}/config.json",) for name in self.weighted),
+            *(row for name in tokenizers for row in self.tokenizer_files(name)),
+        )
+
+    def tokenizer_files(self, folder: str) -> Iterable[tuple[str, ...]]:
+        """As ``required_files``, for one tokenizer."""
+        return (
+            (f"{folder}/vocab.json", f"{folder}/tokenizer.json"),
+            (f"{folder}/merges.txt", f"{folder}/tokenizer.json"),
+        )
+
+    @abstractmethod
+    def embed(self, pipeline: Any, text: str, device: torch.device, *, is_negative: bool) -> TextCondition:
+        """Read one text.
+
+        Args:
+            pipeline: of this family.
+            text: cut at the limit of the tokenizer.
+            device: where the pipeline runs.
+            is_negative: whether it is the negative prompt.
+        Returns:
+            With B = 1.
+        """
+
+    @abstractmethod
+    def predict(self, pipeline: Any, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        """Run the denoising network once.
+
+        Args:
+            pipeline: of this family.
+            sample: [B, C, h, w] in the network's number format, as the scheduler scaled it.
+            timestep: scalar, of the scheduler.
+            text: in the network's number format, for each row of the sample.
+        Returns:
+            [B, C, h, w] float32, what the scheduler takes.
+        """
+
+    def unscale(self, latents: Tensor, config: Any) -> Tensor:
+        """Latents as the autoencoder knows them.
+
+        Args:
+            latents: [B, C, h, w] float32, as the network knows them.
+            config: of the autoencoder.
+        """
+        unscaled: Tensor = latents / config.scaling_factor
+        return unscaled
+
+
+def without_learned_variance(output: Tensor, num_channels: int) -> Tensor:
+    """The first half of the channels where the other half predicts a variance, which samplers do not use."""
+    return output.chunk(2, dim=1)[0] if output.shape[1] == 2 * num_channels else output

@@ -1,0 +1,57 @@
+"""A trained LoRA -> the file that diffusers and this program read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from diffusers import UNet2DConditionModel
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+
+
+class Shown(Protocol):
+    """An image that tells whom it shows."""
+
+    @property
+    def patient_id(self) -> str: ...
+
+
+def save_unet_lora(
+    folder: Path, unet: UNet2DConditionModel, config: LoraConfig, pipeline_class: Any, facts: dict[str, object]
+) -> None:
+    """Write ``pytorch_lora_weights.safetensors`` (float16, rank and alpha in its metadata) and ``config.json``.
+
+    Args:
+        folder: made if it is missing.
+        unet: with the LoRA, whose weights are written as they are now.
+        config: what the LoRA was made with.
+        pipeline_class: of the model that it is for.
+        facts: what ``config.json`` tells.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    pipeline_class.save_lora_weights(
+        folder,
+        unet_lora_layers={name: value.half().cpu() for name, value in layers.items()},
+        # Without this metadata a reader takes alpha = rank, which is another picture when it is not.
+        unet_lora_adapter_metadata=_plain(config),
+    )
+    (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def summary_of(records: Sequence[Shown]) -> str:
+    """How many images of how many patients, in words."""
+    patients = len({record.patient_id for record in records})
+    return f"{_counted(len(records), 'image')} of {_counted(patients, 'patient')}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _plain(config: LoraConfig) -> dict[str, object]:
+    return {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}

@@ -1,0 +1,139 @@
+"""Cached images and captions -> what the UNet is given; each batch a function of the seed and its number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from cxr.train.full_lora.cache import Rows, cache_latents, cache_texts
+from cxr.train.full_lora.data import CaptionedImage, TrainingData
+from cxr.train.full_lora.folder import BaseModel
+from cxr.train.full_lora.settings import FullLoraSettings
+from cxr.train.loop import batch_generator
+
+NUM_VALIDATION = 64  # held-out images, at each of these shares of the noise schedule
+VALIDATION_SHARES = (0.125, 0.375, 0.625, 0.875)
+VALIDATION_SEED = 20_251
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch on the device.
+
+    Args:
+        latents: [B, C, h, w] float32.
+        noise: of the same shape.
+        timesteps: [B] int64.
+        text: embeddings of the captions, as `TextEncoders.encode` gives them.
+        resolution: side in pixels of the images behind the latents, which SDXL is told.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    text: Rows
+    resolution: int
+
+
+class Batches:
+    """The training set in latents, and a fixed part of the validation set.
+
+    Args:
+        base: whose VAE and text encoders to use; both are out of memory again when this is built.
+        data: images and captions.
+        settings: of the run.
+        folder: keeps the latents and embeddings.
+        device: where batches go.
+    """
+
+    def __init__(
+        self, base: BaseModel, data: TrainingData, settings: FullLoraSettings, folder: Path, device: torch.device
+    ) -> None:
+        self.base, self.settings, self.device = base, settings, device
+        self.resolution = settings.resolution or base.resolution
+        self.training, self.validation = data.training, _spread(data.validation, NUM_VALIDATION)
+        self.latents, self.validation_latents = (
+            cache_latents(folder / name, base, images, self.resolution, device, data.sha256)
+            for name, images in (("training", self.training), ("validation", self.validation))
+        )
+        shown = [text for image in (*self.training, *self.validation) for text in image.captions]
+        texts = list(dict.fromkeys(["", *settings.validation_prompts, *shown]))
+        self.texts, self.num_cut = cache_texts(folder / "texts", base, texts, device)
+        self.num_texts = len(texts)
+        self._places = {text: place for place, text in enumerate(texts)}
+
+    def draw(self, number: int, num_timesteps: int) -> Batch:
+        """A batch of the training set: every image once before any comes again, timesteps and noise at random."""
+        generator = batch_generator(self.settings.seed, number)
+        count = self.settings.batch_size
+        indices = [self._index(number * count + place) for place in range(count)]
+        timesteps = torch.randint(num_timesteps, (count,), generator=generator)
+        dropped = torch.rand(count, generator=generator) < self.settings.caption_dropout
+        captions = []
+        for index, drop in zip(indices, dropped, strict=True):
+            wordings = self.training[index].captions
+            chosen = wordings[int(torch.randint(len(wordings), (), generator=generator))]
+            captions.append("" if drop else chosen)
+        return self._batch(self.latents.rows(indices)["latents"], captions, timesteps, generator)
+
+    def validation_batch(self, index: int, num_timesteps: int) -> Batch:
+        """One held-out image at all `VALIDATION_SHARES` of the schedule, with the same noise at every call."""
+        timesteps = torch.tensor([int(share * num_timesteps) for share in VALIDATION_SHARES])
+        latents = self.validation_latents.rows([index] * len(timesteps))["latents"]
+        caption = self.validation[index].captions[0]
+        generator = batch_generator(VALIDATION_SEED, index)
+        return self._batch(latents, [caption] * len(timesteps), timesteps, generator)
+
+    def embed(self, texts: Sequence[str]) -> Rows:
+        """Cached embeddings of the empty text, validation prompts and captions, on the device in float32."""
+        rows = self.texts.rows([self._places[text] for text in texts])
+        return {name: value.float().to(self.device) for name, value in rows.items()}
+
+    def _batch(self, latents: Tensor, captions: list[str], timesteps: Tensor, generator: torch.Generator) -> Batch:
+        noise = torch.randn(latents.shape, generator=generator)
+        return Batch(
+            latents.float().to(self.device),
+            noise.to(self.device),
+            timesteps.to(self.device),
+            self.embed(captions),
+            self.resolution,
+        )
+
+    def _index(self, position: int) -> int:
+        """The image at a position of an endless row of shuffled passes through the training set."""
+        turn, place = divmod(position, len(self.training))
+        order = torch.randperm(len(self.training), generator=batch_generator(self.settings.seed + 1, turn))
+        return int(order[place])
+
+
+def predict(unet: UNet2DConditionModel, batch: Batch, schedule: DDPMScheduler, dtype: torch.dtype) -> Tensor:
+    """What the UNet says about a batch with its noise added.
+
+    Args:
+        unet: of any of the model kinds.
+        batch: on the UNet's device.
+        schedule: of noise.
+        dtype: of the UNet's frozen weights.
+    Returns:
+        [B, C, h, w] float32.
+    """
+    noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps).to(dtype)
+    extra: dict[str, Any] = {}
+    if "pooled" in batch.text:
+        # Height and width, the corner of the crop, height and width wanted: nothing is cropped.
+        size = batch.resolution
+        time_ids = torch.tensor([[size, size, 0, 0, size, size]] * len(noisy), device=noisy.device, dtype=torch.float32)
+        extra["added_cond_kwargs"] = {"text_embeds": batch.text["pooled"].to(dtype), "time_ids": time_ids}
+    output: Tensor = unet(noisy, batch.timesteps, batch.text["text"].to(dtype), return_dict=False, **extra)[0]
+    return output.float()
+
+
+def _spread(images: tuple[CaptionedImage, ...], count: int) -> tuple[CaptionedImage, ...]:
+    """At most so many images, from the whole row."""
+    return images[:: -(-len(images) // count) or 1][:count]
