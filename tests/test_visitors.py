@@ -258,11 +258,7 @@ def test_the_page_says_so_before_anything_changes(tiny_model_dir: Path) -> None:
         handlers.start("chest xray", "", 5, False, 100, 10, 1.0, 1.0, 1.0)
 
 
-def test_time_is_up_and_what_is_finished_is_packed(
-    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    choice, request = ModelChoice(str(tiny_model_dir), "none"), GenerationRequest("chest xray", num_images=64)
+def pause_after_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
     real = jobs._generate
 
     def slow(request: GenerationRequest, choice: ModelChoice) -> Iterator[Any]:
@@ -272,7 +268,16 @@ def test_time_is_up_and_what_is_finished_is_packed(
                 time.sleep(0.3)
 
     monkeypatch.setattr(jobs, "_generate", slow)
-    last = list(run_job(request, choice, limit_s=0.2))[-1]
+
+
+def test_time_is_up_and_what_is_finished_is_packed(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    choice = ModelChoice(str(tiny_model_dir), "none")
+    request = GenerationRequest("chest xray", num_images=64, num_inference_steps=1)
+    pause_after_each_image(monkeypatch)
+    last = list(run_job(request, choice, limit_s=1.0))[-1]
     assert last.stage == "stopped"
     assert 1 <= len(last.images) < 64
     assert "one request gets are over" in last.facts["notes"][-1]
@@ -286,10 +291,11 @@ def test_programs_get_what_is_finished_when_time_is_up(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    pause_after_each_image(monkeypatch)
     handlers = Handlers(ModelChoice(str(tiny_model_dir), "none"), (), Limits(job_s=1))
 
     async def last() -> Any:
-        return [result async for result in handlers.generate("chest xray", "", 0, 100, 64, 1.0, 1.0)][-1]
+        return [result async for result in handlers.generate("chest xray", "", 0, 1, 64, 1.0, 1.0)][-1]
 
     gallery, archive, facts = asyncio.run(last())
     assert 1 <= len(gallery) < 64
