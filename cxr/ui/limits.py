@@ -92,6 +92,8 @@ def find_resolution(model: str | None) -> int | None:
         preset = find_preset(model)
         if preset.resolution:
             return preset.resolution
+        if preset.folder is None:
+            return None
         unet = json.loads((preset.folder / "unet" / "config.json").read_text(encoding="utf-8"))
         vae = json.loads((preset.folder / "vae" / "config.json").read_text(encoding="utf-8"))
         return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
