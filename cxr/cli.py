@@ -26,6 +26,7 @@ from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
 from cxr.messages import say
 from cxr.presets import HUB_PREFIX, Defaults, find_preset, request_defaults
+from cxr.restore_command import add_restore_parser
 from cxr.schema import (
     MAX_ADAPTER_WEIGHT,
     MAX_GUIDANCE_SCALE,
@@ -126,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_train_parser(commands)
     add_dataset_parsers(commands)
     add_export_parser(commands)
+    add_restore_parser(commands, OPTIONS)
     add_evaluate_parsers(commands)
     add_deploy_parser(commands)
     return parser

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cxr.ui import launch
 from cxr.ui.jobs import ModelChoice
-from cxr.ui.launch import ServerSettings, launch_options, parse_arguments, prepare_environment, sweep_old_folders
-from cxr.ui.limits import Limits
+from cxr.ui.launch import ServerSettings, launch_options, parse_arguments, prepare_environment
+from cxr.ui.limits import SPACE_LIMITS, Limits
+from cxr.ui.temporary import sweep_old_folders
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,11 +46,15 @@ def test_limits_are_settings_and_smaller_on_a_space(monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name, raising=False)
     assert parse_arguments(["--max-dataset-images", "5", "--max-queue", "3"]).limits == Limits(5, 3)
     monkeypatch.setenv("SPACE_ID", "someone/space")
-    assert parse_arguments([]).limits == Limits(100, 32)
+    assert parse_arguments([]).limits == SPACE_LIMITS
     monkeypatch.setenv("CXR_MAX_DATASET_IMAGES", "250")
     monkeypatch.setenv("CXR_MAX_QUEUE", "8")
-    assert parse_arguments([]).limits == Limits(250, 8)
-    assert parse_arguments(["--max-dataset-images", "0"]).limits == Limits(0, 8)
+    assert parse_arguments([]).limits == replace(SPACE_LIMITS, dataset_images=250, queue=8)
+    assert parse_arguments(["--max-dataset-images", "0"]).limits.dataset_images == 0
+    monkeypatch.setenv("CXR_MAX_JOB_S", "30")
+    assert parse_arguments(["--max-pixel-steps", "7"]).limits == replace(
+        SPACE_LIMITS, dataset_images=250, queue=8, job_s=30, pixel_steps=7
+    )
     monkeypatch.delenv("CXR_MAX_DATASET_IMAGES")
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     assert parse_arguments([]).limits.dataset_images == 0
@@ -103,6 +110,9 @@ def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
         def launch(self, **_: object) -> None:
             raise OSError("Cannot find empty port in range: 7860-7860")
 
+    # What belongs to a process that serves, and not to this one.
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(launch, "keep_values_out_of_logs", lambda: None)
     with pytest.raises(SystemExit) as stopped:
         launch.serve(Taken(), ServerSettings())
     assert stopped.value.code == 2
@@ -111,7 +121,7 @@ def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
 
 def test_telemetry_is_off_and_temporary_files_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"):
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY", "FORWARDED_ALLOW_IPS"):
         monkeypatch.setenv(name, "")  # so that monkeypatch puts them back
     prepare_environment()
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
@@ -132,7 +142,7 @@ def test_sweep_removes_only_old_folders_of_this_program(tmp_path: Path, monkeypa
         for path in (tmp_path / name / "runs" / "a.png", tmp_path / name / "runs", tmp_path / name):
             os.utime(path, (long_ago, long_ago))
     os.utime(tmp_path / "cxr-studio-busy" / "runs")
-    sweep_old_folders()
+    sweep_old_folders(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"cxr-studio-new", "cxr-studio-busy", "cxr-studio-link", "other"}
     assert (tmp_path / "other" / "runs" / "a.png").exists()

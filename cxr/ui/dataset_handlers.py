@@ -15,7 +15,7 @@ import gradio as gr
 from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan
 from cxr.jobs import MAX_TOTAL_IMAGES
-from cxr.ui import dataset_status, status
+from cxr.ui import clients, dataset_status, status
 from cxr.ui.dataset_form import ROWS, SHARES, TABLE, TEXT
 from cxr.ui.dataset_jobs import MAX_ATTEMPTS, DatasetJob, DatasetState, new_job, run_turn
 from cxr.ui.dataset_text import FIELDS, NAME, SPLITS, fields_of_text, plan_of_fields, plan_of_text, text_of_file
@@ -24,6 +24,7 @@ from cxr.ui.events import MODEL_QUEUE
 from cxr.ui.form import DEFAULTS
 from cxr.ui.handlers import BUSY, CRASHED, FAILED, errors_for_users, tell_errors
 from cxr.ui.jobs import ModelChoice, load_model_for
+from cxr.ui.limits import Limits, find_resolution
 from cxr.ui.threads import iterate_in_thread, watch_client, watch_queue
 
 TURNS = 2**31
@@ -36,10 +37,11 @@ class DatasetHandlers:
     Args:
         choice: which model and LoRA answer.
         most: images of one data set.
+        limits: what else one visitor may ask for.
     """
 
-    def __init__(self, choice: ModelChoice, most: int) -> None:
-        self.choice, self.most = choice, most
+    def __init__(self, choice: ModelChoice, most: int, limits: Limits = Limits()) -> None:  # noqa: B008  it is frozen
+        self.choice, self.most, self.limits = choice, most, limits
         self.pace = Pace()
 
     def read_form(self, kind: str, rows: Any, text: str, name: str, seed: int, *numbers: Any) -> Plan:
@@ -47,6 +49,12 @@ class DatasetHandlers:
         if kind == TEXT:
             return plan_of_text(text, self.most)
         return plan_of_fields(rows, name, seed, numbers[: len(FIELDS)], numbers[len(FIELDS) :], self.most)
+
+    def check_limits(self, plan: Plan) -> Plan:
+        """The same plan, if it is not too much for this server."""
+        num_steps = sum(image.request.num_inference_steps for image in plan.images)
+        self.limits.check_dataset(num_steps, find_resolution(self.choice.model))
+        return plan
 
     def default_plan(self) -> Plan:
         """The plan that the form holds when the page opens."""
@@ -90,7 +98,8 @@ class DatasetHandlers:
         """
         *given, gate = form
         with errors_for_users():
-            plan = self.read_form(*given)
+            plan = self.check_limits(self.read_form(*given))
+            clients.refuse_if_busy(self.limits.jobs_per_client)
             if job is not None and job.is_for(plan, gate, MAX_ATTEMPTS):
                 job = DatasetJob(plan, gate, MAX_ATTEMPTS, job.folder, seconds=job.seconds)
             else:
@@ -138,7 +147,7 @@ class DatasetHandlers:
         job.end()
         if job.running:
             return status.panel("Stopping…", tone="busy"), gr.skip(), gr.Button(interactive=False)
-        # Its place in the queue remains, but does nothing when its turn comes.
+        clients.leave_queue(self.run)
         return (
             dataset_status.describe_stopped(job.last_state),
             gr.Button(interactive=True),
@@ -179,7 +188,7 @@ class DatasetHandlers:
             seconds, model, adapter.
         """
         with errors_for_users(on_page=False):
-            job = new_job(plan_of_text(plan, self.most), gate, max_attempts)
+            job = new_job(self.check_limits(plan_of_text(plan, self.most)), gate, max_attempts)
             states = iterate_in_thread(run_turn(job, self.choice), watch_client())
             try:
                 async with contextlib.aclosing(states):

@@ -11,12 +11,13 @@ from typing import Any
 import gradio as gr
 
 from cxr.errors import CxrError
-from cxr.schema import GenerationRequest
-from cxr.ui import status
+from cxr.schema import GenerationRequest, ModelInfo
+from cxr.ui import clients, status
 from cxr.ui.adapter_card import describe_adapters
 from cxr.ui.dataset_jobs import DatasetJob
 from cxr.ui.examples import Example
 from cxr.ui.jobs import Job, ModelChoice, answering, load_model_for, run_job
+from cxr.ui.limits import Limits, find_resolution
 from cxr.ui.receipt import describe_receipts
 from cxr.ui.threads import iterate_in_thread, watch_client
 from cxr.ui.view import JobView, gallery_items, grid_shape
@@ -72,11 +73,13 @@ class Handlers:
     Args:
         choice: which model and LoRA answer.
         examples: the shipped pictures, in the order in which they are shown.
+        limits: what one visitor may ask for.
     """
 
-    def __init__(self, choice: ModelChoice, examples: Sequence[Example]) -> None:
+    def __init__(self, choice: ModelChoice, examples: Sequence[Example], limits: Limits = Limits()) -> None:  # noqa: B008
         self.choice = choice
         self.examples = examples
+        self.limits = limits
 
     def describe_model(self) -> Generator[str, None, None]:
         """Say which model answers; waits for it if it is still being loaded."""
@@ -87,6 +90,13 @@ class Handlers:
             yield status.describe_model(self.choice, problem=str(error))
         else:
             yield status.describe_model(self.choice, info)
+
+    def loaded_model(self) -> ModelInfo | None:
+        """The model that answers, or None if there is none."""
+        try:
+            return load_model_for(answering(self.choice)).info
+        except CxrError:
+            return None
 
     def describe_adapters(self) -> str:
         """The cards of the loaded LoRAs; waits for the model, whose own line tells if it cannot be loaded."""
@@ -118,6 +128,8 @@ class Handlers:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
         with errors_for_users():
             request = GenerationRequest(prompt, negative_prompt, seed, *settings)
+            self.limits.check_request(request, find_resolution(self.choice.model))
+            clients.refuse_if_busy(self.limits.jobs_per_client)
         waiting = status.panel("Waiting for the model…", tone="busy")
         columns, rows = grid_shape(request.num_images)
         gallery = gr.Gallery(value=None, columns=columns, rows=rows, selected_index=None)
@@ -145,7 +157,7 @@ class Handlers:
             view.remove_previews()
 
     def _updates(self, job: Job, view: JobView) -> Generator[tuple[Any, ...], None, None]:
-        with contextlib.closing(run_job(job.request, self.choice, job.stop)) as states:
+        with contextlib.closing(run_job(job.request, self.choice, job.stop, self.limits.job_s)) as states:
             for state in states:
                 job.last_state = state
                 yield view.show(state)
@@ -157,7 +169,7 @@ class Handlers:
         job.stop.set()
         if job.started:
             return status.panel("Stopping…", tone="busy"), gr.skip(), gr.Button(interactive=False)
-        # Its place in the queue remains, but does nothing when its turn comes.
+        clients.leave_queue(self.run)
         return status.panel("Stopped before it began"), gr.Button(interactive=True), gr.Button(interactive=False)
 
     def settle(self, job: Job | None) -> tuple[Any, ...]:
@@ -232,13 +244,14 @@ class Handlers:
                 adapter_weight=adapter_weight,
                 guidance_stop=guidance_stop,
             )
+            self.limits.check_request(request, find_resolution(self.choice.model))
             num_shown = 0
-            states = iterate_in_thread(run_job(request, self.choice), watch_client())
+            states = iterate_in_thread(run_job(request, self.choice, limit_s=self.limits.job_s), watch_client())
             async with contextlib.aclosing(states):
                 async for state in states:
                     if state.progress is not None:
                         progress(state.progress.fraction, desc=f"image {state.progress.image_index + 1}")
-                    if state.stage == "finished":
+                    if state.stage in ("finished", "stopped"):
                         yield gallery_items(state), str(state.archive), state.facts
                     elif num_shown < len(state.images) < request.num_images:
                         # The last image comes together with the ZIP.

@@ -146,7 +146,7 @@ def is_stand_in(choice: ModelChoice, info: ModelInfo) -> bool:
 
 
 def run_job(
-    request: GenerationRequest, choice: ModelChoice, stop: threading.Event | None = None
+    request: GenerationRequest, choice: ModelChoice, stop: threading.Event | None = None, limit_s: float = 0
 ) -> Generator[JobState, None, None]:
     """Make the images of a request and pack them.
 
@@ -154,6 +154,7 @@ def run_job(
         request: what to make.
         choice: which model makes it.
         stop: once set, the job ends within one denoising step and packs the finished images.
+        limit_s: seconds with the model after which it ends in the same way and says so; 0 for no limit.
     Yields:
         The state after every denoising step and every image; the last one is "finished" or "stopped".
     Raises:
@@ -173,11 +174,23 @@ def run_job(
             if stop is not None and stop.is_set():
                 stopped = state.num_settled < request.num_images
                 break
+            if 0 < limit_s < state.elapsed_s and state.num_settled < request.num_images:
+                state, stopped = _out_of_time(state, limit_s), True
+                break
     if state.failures and not state.images and not stopped:
         raise GenerationError(f"not one image came out: {state.failures[0].reason}")
     archive = _pack(state, folder)
     stage: Stage = "stopped" if stopped else "finished"
     yield replace(state, stage=stage, progress=None, archive=archive, receipts=_read_receipts(state))
+
+
+def _out_of_time(state: JobState, limit_s: float) -> JobState:
+    if not state.images:
+        raise GenerationError(
+            f"no image was finished in {limit_s:g} s, the most that one request gets; use fewer steps"
+        )
+    note = f"The {limit_s:g} s that one request gets are over; ask for the other images in another request."
+    return replace(state, notes=(*state.notes, note))
 
 
 def new_run_folder(kind: str = "runs") -> Path:

@@ -6,28 +6,32 @@ Nothing here imports gradio or torch before the arguments are checked, so that a
 from __future__ import annotations
 
 import argparse
-import atexit
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 from cxr.errors import CxrError
-from cxr.ui.jobs import ModelChoice, answering
-from cxr.ui.limits import MAX_QUEUE, Limits, default_dataset_images
+from cxr.ui.environment import ALLOW_FLAG, find_danger
+from cxr.ui.jobs import ModelChoice, answering, temp_root
+from cxr.ui.limits import Limits, default_limits
+from cxr.ui.logs import keep_values_out_of_logs
+from cxr.ui.temporary import keep_sweeping, make_private_folder
 
 DEFAULT_PORT = 7860
-TEMP_PREFIX = "cxr-studio-"
-TEMP_LIFETIME_S = 24 * 3600  # folders that a killed server left behind are removed after a day
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+LIMIT_HELP = {
+    "dataset_images": "images of one data set; 0 leaves data sets out",
+    "queue": "requests that may wait for the model",
+    "pixel_steps": "millions of pixel-steps (images × steps × width × height) of one request; 0 for no limit",
+    "dataset_pixel_steps": "millions of pixel-steps of one data set; 0 for no limit",
+    "jobs_per_client": "requests of one visitor that wait or run; 0 for no limit",
+    "job_s": "seconds that one request may take, what is finished is kept; 0 for no limit",
+}
 
 
 @dataclass(frozen=True)
@@ -79,24 +83,28 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
         help="LoRA: a name in lora_weights/, local:PATH, hub:owner/name/FILE, “none”, or “default” for the model's own "
         "(default: CXR_ADAPTER, else default)",
     )
-    parser.add_argument(
-        "--max-dataset-images",
-        type=_count,
-        # argparse checks a default that is text as if it had been given.
-        default=os.environ.get("CXR_MAX_DATASET_IMAGES") or default_dataset_images(),
-        metavar="N",
-        help="images of one data set; 0 leaves data sets out (default: CXR_MAX_DATASET_IMAGES, else %(default)s)",
-    )
-    parser.add_argument(
-        "--max-queue",
-        type=partial(_count, low=1),
-        default=os.environ.get("CXR_MAX_QUEUE") or MAX_QUEUE,
-        metavar="N",
-        help="requests that may wait for the model (default: CXR_MAX_QUEUE, else %(default)s)",
-    )
+    parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
+    _add_limits(parser, default_limits())
     given = parser.parse_args(arguments)
-    choice, limits = ModelChoice(given.model, given.adapter), Limits(given.max_dataset_images, given.max_queue)
+    if (danger := find_danger(os.environ)) and not given.allow_gradio_variables:
+        parser.error(danger)
+    choice = ModelChoice(given.model, given.adapter)
+    limits = Limits(**{name: getattr(given, f"max_{name}") for name in LIMIT_HELP})
     return ServerSettings(given.host, given.port, given.share, given.auth, choice, limits)
+
+
+def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:
+    """One flag and one environment variable for each limit."""
+    for name, text in LIMIT_HELP.items():
+        variable = f"CXR_MAX_{name.upper()}"
+        parser.add_argument(
+            f"--max-{name.replace('_', '-')}",
+            type=partial(_count, low=1 if name == "queue" else 0),
+            # argparse checks a default that is text as if it had been given.
+            default=os.environ.get(variable) or getattr(defaults, name),
+            metavar="N",
+            help=f"{text} (default: {variable}, else %(default)s)",
+        )
 
 
 def prepare_environment() -> None:
@@ -104,30 +112,19 @@ def prepare_environment() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported; spinning threads slow all down
-    sweep_old_folders()
-    if not os.environ.get("GRADIO_TEMP_DIR"):
-        folder = tempfile.mkdtemp(prefix=TEMP_PREFIX)  # readable by this user only
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-
-
-def sweep_old_folders() -> None:
-    """Remove the temporary folders of servers that were killed and could not clean up."""
-    oldest_s = time.time() - TEMP_LIFETIME_S
-    for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*"):
-        try:
-            if folder.is_symlink() or not folder.is_dir():
-                continue
-            # A server at work keeps making folders inside, so a recent one within means that it is in use.
-            if max(path.lstat().st_mtime for path in (folder, *folder.rglob("*"))) < oldest_s:
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue  # another user's, or gone in the meantime
+    if not os.environ.get("SPACE_ID"):
+        # A visitor's address is the one that connects, not one that stands in a header; who has a proxy names it here.
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    make_private_folder()
 
 
 def launch_options(settings: ServerSettings) -> dict[str, Any]:
     """Everything that ``Blocks.launch`` is told, with the choices that keep clinical text private."""
+    from starlette.middleware import Middleware
+
+    from cxr.ui.headers import SecurityHeaders
     from cxr.ui.theme import CSS, FAVICON, HEAD, build_theme
+    from cxr.ui.uploads import UploadGate
 
     return {
         "server_name": settings.host,
@@ -144,7 +141,8 @@ def launch_options(settings: ServerSettings) -> dict[str, Any]:
         "strict_cors": True,
         "ssr_mode": False,
         "mcp_server": False,
-        "max_file_size": "1mb",  # the page takes plans only; the upload route is open for more
+        "max_file_size": "5mb",
+        "app_kwargs": {"middleware": [Middleware(SecurityHeaders), Middleware(UploadGate)]},
         "state_session_capacity": 500,
     }
 
@@ -153,6 +151,9 @@ def serve(demo: Any, settings: ServerSettings) -> None:
     """Launch the page, load the model beside it, and stay until interrupted."""
     if settings.is_public and settings.auth is None and not os.environ.get("SPACE_ID"):
         sys.stderr.write("Anyone who reaches this address can use the page; --auth USER:PASSWORD makes them sign in.\n")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))  # by default the second would leave the temporary files behind
+    keep_values_out_of_logs()
     try:
         _, url, _ = demo.launch(**launch_options(settings), prevent_thread_lock=True, quiet=True)
     except OSError as error:
@@ -163,7 +164,7 @@ def serve(demo: Any, settings: ServerSettings) -> None:
         raise SystemExit(2) from error
     sys.stdout.write(f"CXR Studio is at {url}\n")
     sys.stdout.flush()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by default it would leave the temporary files behind
+    keep_sweeping(temp_root())
     threading.Thread(target=_warm_up, args=(settings.choice,), daemon=True, name="model-warm-up").start()
     demo.block_thread()
 

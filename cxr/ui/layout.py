@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import gradio as gr
 
 from cxr.ui import status
+from cxr.ui.clients import limit_jobs
 from cxr.ui.dataset_handlers import DatasetHandlers
 from cxr.ui.dataset_layout import build_dataset_tab
 from cxr.ui.events import AT_ONCE, MODEL_JOBS, PRIVATE
 from cxr.ui.examples import Example, find_examples
 from cxr.ui.form import Form, build_form
-from cxr.ui.handlers import Handlers
+from cxr.ui.handlers import Handlers, errors_for_users
 from cxr.ui.jobs import ModelChoice
 from cxr.ui.limits import Limits
+from cxr.ui.restore import build_restore
+from cxr.ui.temporary import LIFETIME_S, SWEEP_EVERY_S
 from cxr.ui.theme import SHOW_FORM, SHOW_RESULTS
-
-CACHE_CHECK_S, CACHE_LIFETIME_S = 600, 3600
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
         limits: what visitors may ask of it.
     """
     examples = find_examples()
-    handlers = Handlers(choice, examples)
+    handlers, datasets = Handlers(choice, examples, limits), DatasetHandlers(choice, limits.dataset_images, limits)
     with gr.Blocks(
-        title="CXR Studio", analytics_enabled=False, delete_cache=(CACHE_CHECK_S, CACHE_LIFETIME_S), fill_width=True
+        title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
     ) as page:
         gr.HTML(status.HEADER)
         model_line = gr.HTML(status.describe_model(choice), elem_id="model-line")
@@ -52,7 +53,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
                 with gr.Tab("Images"):
                     _build_images_tab(handlers, examples, model_line)
                 with gr.Tab("Data set"):
-                    build_dataset_tab(DatasetHandlers(choice, limits.dataset_images), page)
+                    build_dataset_tab(datasets, page)
         else:
             _build_images_tab(handlers, examples, model_line)
         gr.HTML(status.FOOTER)
@@ -64,6 +65,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
         )
         page.load(handlers.describe_adapters, outputs=adapter_cards, concurrency_limit=None, **PRIVATE)
     page.queue(max_size=limits.queue)
+    limit_jobs(page, limits.jobs_per_client, in_turns=datasets.run)
     return page
 
 
@@ -72,6 +74,7 @@ def _build_images_tab(handlers: Handlers, examples: tuple[Example, ...], model_l
         with gr.Column(scale=5, min_width=300, elem_id="form"):
             form = build_form(handlers.choice)
             generate_button = gr.Button("Generate", variant="primary", elem_id="generate")
+            build_restore(form, handlers.loaded_model, errors_for_users)
         with gr.Column(scale=8, min_width=300, elem_id="stage"):
             results = _build_results()
     _build_examples(examples, handlers, form)

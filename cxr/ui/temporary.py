@@ -1,0 +1,91 @@
+"""Temporary files: one private folder for everything that the page writes, swept by age and gone at the end."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+TEMP_PREFIX = "cxr-studio-"
+ABANDONED_S = 24 * 3600  # folders that a killed server left behind are removed after a day
+LIFETIME_S = 3600  # of what visitors uploaded and were given
+SWEEP_EVERY_S = 600
+KINDS = ("runs", "datasets")  # folders of folders: each job has its own
+
+
+def make_private_folder() -> Path:
+    """Make the folder that this process keeps its temporary files in, and let everything write there.
+
+    It lies in GRADIO_TEMP_DIR, if that is set, and is removed when the process ends.
+    """
+    given = os.environ.get("GRADIO_TEMP_DIR")
+    if given and Path(given).name.startswith(TEMP_PREFIX) and Path(given).is_dir():
+        return Path(given)  # that of the process which started this one
+    parent = Path(given or tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep_old_folders(parent)
+    folder = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=parent))  # readable by this user only
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    tempfile.tempdir = str(folder)  # what libraries write for a moment lies there too, should the process be killed
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def sweep_old_folders(parent: Path) -> None:
+    """Remove the temporary folders of servers that were killed and could not clean up."""
+    for folder in parent.glob(f"{TEMP_PREFIX}*"):
+        if folder.is_dir() and not folder.is_symlink():
+            # A server at work keeps making folders inside, so a recent one within means that it is in use.
+            _remove_if_older(folder, ABANDONED_S)
+
+
+def sweep(folder: Path, lifetime_s: float = LIFETIME_S) -> None:
+    """Remove what nothing has happened to for a while: uploads, results and empty folders.
+
+    Args:
+        folder: the private folder.
+        lifetime_s: age in seconds. A job's folder goes as a whole, when its newest file is older.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            for entry in path.iterdir() if path.name in KINDS and path.is_dir() else (path,):
+                _remove_if_older(entry, lifetime_s)
+
+
+def keep_sweeping(folder: Path, every_s: float = SWEEP_EVERY_S, lifetime_s: float = LIFETIME_S) -> threading.Event:
+    """Sweep now and then, in a thread of its own, until the event that is returned is set."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(every_s):
+            sweep(folder, lifetime_s)
+
+    threading.Thread(target=work, daemon=True, name="sweep").start()
+    return stop
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder, as far as they can be seen."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size
+    return total
+
+
+def _remove_if_older(path: Path, lifetime_s: float) -> None:
+    try:
+        inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+        if max(entry.lstat().st_mtime for entry in (path, *inside)) > time.time() - lifetime_s:
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    except OSError:
+        pass  # another user's, or gone in the meantime

@@ -1,0 +1,198 @@
+"""Settings out of a picture and into the form, also when the picture was made to do harm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import sample_images
+from hostile_pictures import GOOD_JPEG, GOOD_PNG, with_recipe
+
+from cxr.cli import OPTIONS, build_parser, main
+from cxr.errors import CxrError
+from cxr.export.png import encode_png
+from cxr.recipe_file import find_differences, read_recipe_file, request_of
+from cxr.restore_command import command_line
+from cxr.schema import ModelInfo
+from cxr.ui.form import build_form
+from cxr.ui.jobs import ModelChoice
+from cxr.ui.layout import build_page
+from cxr.ui.restore import build_restore, describe
+
+RECIPE = replace(sample_images.RECIPE, negative_prompt="mass", guidance_stop=0.6, library_versions={})
+INFO = ModelInfo("embedded", "sha256:00", "clinical", "11", 32, RECIPE.scheduler, "float32", "cpu")
+OWN = asdict(RECIPE)
+
+
+def written(folder: Path, data: bytes) -> Path:
+    path = folder / "upload.png"
+    path.write_bytes(data)
+    return path
+
+
+def test_own_picture_gives_its_recipe(tmp_path: Path) -> None:
+    image = replace(sample_images.make_image(0), recipe=RECIPE)
+    assert read_recipe_file(written(tmp_path, encode_png(image)), tmp_path) == RECIPE
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "examples").glob("0*.png")), ids=lambda p: p.name)
+def test_shipped_examples_can_be_restored(path: Path) -> None:
+    assert read_recipe_file(path, path.parent).prompt
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("{", "cannot read"),
+        ("[]", "cannot read"),
+        ("null", "cannot read"),
+        ("[" * 30_000, "cannot read"),
+        ("1" * 30_000, "cannot read"),
+        ("x" * 64_001, "more than 64,000 characters"),
+        ("{}", "values are missing"),
+        (OWN | {"<script>": 1}, "it has “<script>”"),
+        (OWN | {"x" * 5_000: 1}, "it has “x{40}”"),
+        (OWN | {"prompt": ""}, "prompt is empty"),
+        (OWN | {"prompt": "a\x07"}, r"U\+0007"),
+        (OWN | {"prompt": ["a"]}, "prompt is list"),
+        (OWN | {"negative_prompt": "x" * 2_001}, "2,001 characters"),
+        (OWN | {"seed": -1}, "seed is -1"),
+        (OWN | {"seed": 10**400}, "seed is too large"),
+        (OWN | {"num_inference_steps": 1_000_000}, "num_inference_steps is 1000000"),
+        (OWN | {"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        (OWN | {"adapter_weight": "1"}, "adapter_weight is '1'"),
+        (OWN | {"guidance_stop": True}, "guidance_stop is True"),
+        (OWN | {"bit_depth": 12}, "bit_depth is 12"),
+        (OWN | {"bit_depth": [8]}, "bit_depth"),
+        (OWN | {"model": {"a": 1}}, "its model is no name"),
+        (OWN | {"adapter": "x" * 201}, "its adapter is no name"),
+        (OWN | {"width": 1e300}, "its width is no size"),
+        (OWN | {"library_versions": {"torch": 2}}, "library_versions"),
+        (OWN | {"library_versions": "torch"}, "library_versions"),
+    ],
+)
+def test_recipes_that_are_not_allowed(recipe: Any, message: str, tmp_path: Path) -> None:
+    text = recipe if isinstance(recipe, str) else json.dumps(recipe)
+    with pytest.raises(CxrError, match=message):
+        read_recipe_file(written(tmp_path, with_recipe(text)), tmp_path)
+
+
+@pytest.mark.parametrize("data", [GOOD_PNG, GOOD_JPEG], ids=["png", "jpeg"])
+def test_pictures_without_a_recipe(data: bytes, tmp_path: Path) -> None:
+    with pytest.raises(CxrError, match="holds no recipe"):
+        read_recipe_file(written(tmp_path, data), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"model_revision": "sha256:99"}, ["another version of the model embedded"]),
+        ({"model": "own", "model_revision": "sha256:99"}, ["the model own"]),
+        ({"adapter_sha256": "99"}, ["another version of the LoRA clinical"]),
+        ({"adapter": "none", "adapter_sha256": ""}, ["the LoRA none"]),
+        ({"width": 64}, ["64 × 32 pixels"]),
+        ({"weight_dtype": "bfloat16", "device": "cuda"}, ["bfloat16", "cuda"]),
+        ({"library_versions": {"torch": "1.0", "unknown": "3"}}, [r"torch 1.0 (here "]),
+    ],
+)
+def test_differences_are_said(changes: dict[str, Any], words: list[str]) -> None:
+    recipe = replace(RECIPE, **changes)
+    differences = find_differences(recipe, INFO)
+    assert len(differences) == len(words)
+    said = describe(recipe, INFO)
+    assert ("may come out differently" in said) == bool(words)
+    assert all(word in said for word in words)
+
+
+def test_what_is_said_is_text() -> None:
+    said = describe(replace(RECIPE, model="<img src=x>", model_revision="", bit_depth=16), INFO)
+    assert "<img" not in said
+    assert "It has 16 bits" in said
+    assert "could not be compared" in describe(RECIPE, None)
+
+
+def restoring(told: Any = contextlib.nullcontext) -> tuple[Any, Any]:
+    """The form and the function of the event."""
+    with gr.Blocks() as page:
+        form = build_form({})
+        build_restore(form, lambda: INFO, told)
+    (function,) = [fn for fn in page.fns.values() if fn.name == "restore"]
+    return form, function
+
+
+def test_every_field_is_filled_and_the_upload_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    form, event = restoring()
+    path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=RECIPE)))
+    values = dict(zip(event.outputs, event.fn(str(path)), strict=True))
+    assert not path.exists()
+    assert values.pop(form.randomise) is False
+    assert values.pop(form.num_images) == 1
+    for name in ("prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "guidance_stop"):
+        assert values.pop(getattr(form, name)) == getattr(RECIPE, name)
+    assert values.pop(form.adapter_weight) == RECIPE.adapter_weight
+    said, file = values.values()
+    assert "seed 7" in said
+    assert file is None
+    assert event.api_visibility == "private"
+
+
+def test_a_refused_upload_is_gone_too_and_another_file_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = tmp_path / "temp"
+    inside.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(inside))
+    _, event = restoring()
+    for folder, remains in ((inside, False), (tmp_path, True)):
+        path = written(folder, GOOD_PNG)
+        with pytest.raises(CxrError):
+            event.fn(str(path))
+        assert path.exists() == remains
+
+
+def test_the_page_has_it_folded_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    page = build_page(ModelChoice("embedded"))
+    (accordion,) = [block for block in page.blocks.values() if getattr(block, "elem_id", "") == "restore"]
+    assert isinstance(accordion, gr.Accordion)
+    assert accordion.open is False
+
+
+def test_no_event_lets_pillow_read_what_visitors_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    inputs = {type(widget) for fn in build_page(ModelChoice("embedded")).fns.values() for widget in fn.inputs}
+    assert {gr.File, gr.UploadButton} <= inputs
+    assert not inputs & {gr.Image, gr.Gallery, gr.ImageEditor, gr.ImageSlider, gr.AnnotatedImage, gr.MultimodalTextbox}
+
+
+def test_command_line_that_makes_an_example_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = replace(RECIPE, prompt="it's a `man` with $HOME; rm -rf", seed=12)
+    path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=recipe)))
+    assert main(["restore", str(path)]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[:5] == ["python", "-m", "cxr", "generate", recipe.prompt]
+    given = dict(zip(words[5::2], words[6::2], strict=True))
+    assert given["--seed"] == "12"
+    assert given["--negative-prompt"] == "mass"
+    assert given["--guidance-stop"] == "0.6"
+    arguments = build_parser().parse_args(words[3:])
+    assert (arguments.model, arguments.adapter, arguments.seed) == ("embedded", "clinical", 12)
+    line = command_line(recipe, replace(request_of(recipe), prompt="--help"), OPTIONS)
+    assert build_parser().parse_args(shlex.split(line)[3:]).prompt == "--help"
+
+
+def test_command_line_refuses_other_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["restore", str(written(tmp_path, GOOD_PNG))]) == 2
+    assert "holds no recipe" in capsys.readouterr().err
+    own = replace(RECIPE, model="own")
+    path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=own)))
+    assert main(["restore", str(path)]) == 0
+    said = capsys.readouterr()
+    assert "--model MODEL_FOLDER" in said.out
+    assert "folder of the model own" in said.err

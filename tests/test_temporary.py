@@ -1,0 +1,77 @@
+"""Temporary files: in one private folder, gone by age while the server runs, and all of them at its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from server_process import ServerProcess, request, wait_until
+
+from cxr.ui.temporary import TEMP_PREFIX, folder_bytes, keep_sweeping, make_private_folder, sweep
+
+LONG_AGO = time.time() - 7 * 24 * 3600
+
+
+def make(folder: Path, *names: str, old: bool = True) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1234")
+    if old:
+        for path in (*folder.rglob("*"), folder):
+            os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+def test_everything_goes_into_one_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "given"))
+    make(tmp_path / "given", f"{TEMP_PREFIX}killed/runs/a/1.png", "somebody's/1.png")
+    folder = make_private_folder()
+    assert folder.parent == tmp_path / "given"
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, "somebody's"}
+    assert folder.stat().st_mode & 0o077 == 0
+    assert os.environ["GRADIO_TEMP_DIR"] == tempfile.gettempdir() == str(folder)
+    assert make_private_folder() == folder  # of a process that this one starts
+
+
+def test_uploads_results_and_empty_folders_go_by_age(tmp_path: Path) -> None:
+    make(tmp_path, "0123abcd/plan.yaml", "runs/over/images/1.png", "datasets/over/set/a.png", "tmp123", "runs/busy/1")
+    make(tmp_path, "new/plan.yaml", "runs/busy/2", "datasets/new/set/a.png", old=False)
+    (tmp_path / "empty").mkdir()
+    os.utime(tmp_path / "empty", (LONG_AGO, LONG_AGO))
+    outside = tmp_path.with_name(tmp_path.name + "-outside")
+    make(outside, "kept")
+    (tmp_path / "link").symlink_to(outside)
+    os.utime(tmp_path / "link", (LONG_AGO, LONG_AGO), follow_symlinks=False)
+    assert folder_bytes(tmp_path) > 0
+    sweep(tmp_path, 3600)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    # A job's folder goes as a whole: what is still made keeps what is finished.
+    assert left == ["datasets/new/set/a.png", "new/plan.yaml", "runs/busy/1", "runs/busy/2"]
+    assert not (tmp_path / "empty").exists()
+    assert not (tmp_path / "link").is_symlink()
+    assert (outside / "kept").exists()
+    sweep(tmp_path / "missing")
+
+
+def test_a_thread_sweeps_while_the_server_runs(tmp_path: Path) -> None:
+    make(tmp_path, "0123abcd/plan.yaml")
+    stop = keep_sweeping(tmp_path, every_s=0.01, lifetime_s=3600)
+    wait_until(lambda: not (tmp_path / "0123abcd").exists())
+    stop.set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_after_a_signal(number: int, tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path, tmp_path / "no-model")
+    body = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\nprompt\r\n--b--\r\n'
+    sent = request(f"{server.url}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=b"})
+    assert sent[0] == 200
+    assert any(name.endswith("a.csv") for name in server.names)
+    assert all(name.startswith(TEMP_PREFIX) for name in server.names)
+    assert server.end(number) == 0
+    assert server.names == []

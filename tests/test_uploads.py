@@ -1,0 +1,156 @@
+"""The way in for files, and the headers of every answer, on a live server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hostile_pictures import GOOD_PNG
+from server_process import free_port, request
+
+from cxr.ui import uploads
+from cxr.ui.headers import security_headers
+from cxr.ui.jobs import ModelChoice
+from cxr.ui.launch import ServerSettings, launch_options
+from cxr.ui.layout import build_page
+from cxr.ui.uploads import MAX_BODY_BYTES, Refusal, check_files
+
+KIND = "multipart/form-data; boundary=b"
+HEADERS = {"Content-Type": KIND}
+PLAN = b"prompts: [normal chest x-ray]\n"
+
+
+def form(*files: tuple[str, bytes]) -> bytes:
+    parts = [
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n' % (name.encode(), content)
+        for name, content in files
+    ]
+    return b"".join(parts) + b"--b--\r\n"
+
+
+@pytest.fixture(scope="module")
+def temp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gradio")
+
+
+@pytest.fixture(scope="module")
+def url(temp: Path) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(temp))
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        page, port = build_page(ModelChoice("nowhere")), free_port()
+        page.launch(**launch_options(ServerSettings(port=port)), prevent_thread_lock=True, quiet=True)
+        yield f"http://127.0.0.1:{port}/gradio_api/upload"
+        page.close(verbose=False)
+
+
+def test_known_kinds_come_in_unchanged(url: str) -> None:
+    status, answer = request(url, form(("plan.YAML", PLAN), ("a.png", GOOD_PNG)), HEADERS)
+    assert status == 200
+    assert [Path(path).read_bytes() for path in json.loads(answer)] == [PLAN, GOOD_PNG]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.exe", b"MZ"),
+        ("plan", PLAN),
+        ("a.html", b"<script>"),
+        ("a.svg", b"<svg/>"),
+        ("a.tiff", b"II*\0"),
+        ("a.png", b"II*\0"),
+        ("a.jpg", GOOD_PNG),
+        ("a.png", b""),
+        ("a.yaml", b"PK\3\4\0\0"),
+        ("a.csv", b"a,b\0"),
+        ("a.png/../../b.safetensors", b"\x89PNG\r\n\x1a\n"),
+    ],
+)
+def test_other_kinds_stay_outside(name: str, content: bytes, url: str, temp: Path) -> None:
+    before = sorted(temp.rglob("*"))
+    status, answer = request(url, form(("plan.yaml", PLAN), (name, content)), HEADERS)
+    assert (status, answer) == (415, "this page takes .yaml, .yml, .csv, .png, .jpg, .jpeg files only")
+    assert sorted(temp.rglob("*")) == before
+
+
+def test_names_in_other_spellings_are_seen() -> None:
+    for head in (b"filename=a.exe", b'filename="a.csv"; filename="a.exe"', b'FileName="a.exe"'):
+        body = b'--b\r\ncontent-disposition: form-data; name="files"; ' + head + b"\r\n\r\nMZ\r\n--b--\r\n"
+        with pytest.raises(Refusal, match="files only"):
+            check_files(body, KIND.encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [(b"nonsense", KIND), (b"--b\r\n", "multipart/form-data"), (form(("a.csv", b"a"))[:-9], KIND)]
+)
+def test_broken_forms_are_refused(body: bytes, kind: str, url: str) -> None:
+    assert request(url, body, {"Content-Type": kind})[0] == 400
+
+
+def test_one_request_is_bounded_over_all_its_files(url: str) -> None:
+    files = [(f"{number}.csv", b"a" * 2_000_000) for number in range(5)]
+    assert request(url, form(*files[:3]), HEADERS)[0] == 200
+    assert request(url, form(*[("a.csv", b"a")] * 9), HEADERS)[0] == 413
+    connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
+    connection.putrequest("POST", "/gradio_api/upload")
+    connection.putheader("Content-Type", KIND)
+    connection.putheader("Content-Length", str(len(form(*files))))
+    connection.endheaders()  # the answer comes before the body is sent
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+@pytest.mark.parametrize(("path", "kind"), [("upload", KIND), ("call/generate", "application/json")])
+def test_a_body_without_a_length_is_bounded_too(path: str, kind: str, url: str) -> None:
+    connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
+    pieces = (b"a" * 500_000 for _ in range(MAX_BODY_BYTES // 500_000 + 1))
+    connection.request("POST", f"/gradio_api/{path}", body=pieces, headers={"Content-Type": kind}, encode_chunked=True)
+    assert connection.getresponse().status in (400, 413)
+    connection.close()
+
+
+def test_a_file_is_bounded(url: str) -> None:
+    assert request(url, form(("a.csv", b"a" * 5_500_000)), HEADERS)[0] == 413
+
+
+def test_an_upload_that_never_ends_gives_its_place_back(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_UPLOAD_S", 0.05)
+    for _ in range(uploads.MAX_AT_ONCE + 1):
+        connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
+        connection.putrequest("POST", "/gradio_api/upload")
+        connection.putheader("Content-Type", KIND)
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"--b")
+        assert connection.getresponse().status == 408
+        connection.close()
+
+
+def test_a_full_folder_takes_no_more(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_UPLOADS_BYTES", 1_000)
+    status, answer = request(url, form(("a.csv", b"a" * 2_000)), HEADERS)
+    assert status == 507
+    assert "no room" in answer
+
+
+def test_every_answer_has_the_headers(url: str) -> None:
+    root = url.removesuffix("gradio_api/upload")
+    for path in ("", "config", "theme.css", "nowhere", "gradio_api/info"):
+        connection = http.client.HTTPConnection(root.split("/")[2], timeout=10)
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        answer.read()
+        assert {name: answer.headers[name] for name in security_headers({})} == security_headers({})
+        connection.close()
+
+
+def test_policy_names_the_hub_and_nobody_else() -> None:
+    policy = security_headers({})["Content-Security-Policy"]
+    assert "frame-ancestors 'self' https://huggingface.co https://*.hf.space" in policy
+    assert policy.count("https://") == 2
+    assert (
+        "connect-src 'self' data: blob: https://huggingface.co"
+        in (security_headers({"SPACE_ID": "someone/space"})["Content-Security-Policy"])
+    )
