@@ -17,8 +17,12 @@ from transformers.utils import logging as transformers_logging
 
 from cxr.errors import ModelError
 from cxr.families import Family
+<<<<<<< HEAD
 from cxr.families.files import INDEX, ModelFolder, check_index, check_settings, shards, weight_file
 from cxr.presets import Preset
+=======
+from cxr.families.files import INDEX, ModelFolder, check_index, check_settings, shards, weight_file, weight_names
+>>>>>>> hub
 
 HASHED_SUFFIXES = {".json", ".txt", ".safetensors", ".model"}
 # Levels that newer versions of the libraries renamed, and translate by themselves while reading.
@@ -143,7 +147,7 @@ def _weight_paths(model: ModelFolder, component: str) -> dict[Path, str]:
     names = {f"{component}/{path.name}" for path in (model.path / component).iterdir() if path.is_file()}
     file = weight_file(component, names, model.variant)
     if file is None:
-        wanted = weight_file(component, _Everything(), model.variant)
+        wanted, _ = weight_names(component, model.variant)
         raise ModelError(f"model {model.name!r} is incomplete: {wanted} is missing in its folder")
     files = [file]
     if file.endswith(".json"):
@@ -153,11 +157,6 @@ def _weight_paths(model: ModelFolder, component: str) -> dict[Path, str]:
     return {model.path / name: name for name in files}
 
 
-class _Everything:
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
 def _check_weights(model: ModelFolder, component: str, network: torch.nn.Module) -> None:
     """Raise when the files lack weights: the libraries would fill them with random numbers and only log it."""
     stored: set[str] = set()
@@ -165,6 +164,8 @@ def _check_weights(model: ModelFolder, component: str, network: torch.nn.Module)
     for path in paths:
         with safe_open(path, framework="pt") as file:
             stored |= {_current_name(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+    if prefix := getattr(network, "base_model_prefix", ""):  # a text encoder that was saved as a part of a larger model
+        stored |= {key.removeprefix(f"{prefix}.") for key in stored}
     needed = {_current_name(key) for key, _ in network.named_parameters()}
     if missing := sorted(needed - stored):
         name = next(iter(paths.values()))

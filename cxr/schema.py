@@ -191,7 +191,7 @@ class FailedImage:
 class ModelInfo:
     """Which base model and which LoRA answer, for the page, the API and the recipes.
 
-    ``model_revision`` is a 40-hex commit of the Hub or "sha256:<hex>" of a local model's weights.
+    ``model_revision`` is "hub:owner/name@commit" of the Hub or "sha256:<hex>" of a local model's weights.
     ``adapter`` is "none" and ``adapter_sha256`` is "" when no LoRA is loaded.
     """
 

@@ -158,6 +158,16 @@ def test_an_autoencoder_from_before_its_attention_was_renamed_is_complete(folder
     assert np.array_equal(pixels_of(load_model(str(saved)))[0], pixels_of(same)[0])
 
 
+def test_a_text_encoder_that_was_saved_as_a_part_of_a_larger_model_is_complete(
+    folder_of: object, tmp_path: Path
+) -> None:
+    saved = save_tiny("SanaPipeline", tmp_path)
+    file = saved / "text_encoder" / "model.safetensors"
+    save_file({f"model.{key}": value for key, value in load_file(file).items()}, file, {"format": "pt"})
+    same = load_model(str(folder_of("SanaPipeline")))  # type: ignore[operator]
+    assert np.array_equal(pixels_of(load_model(str(saved)))[0], pixels_of(same)[0])
+
+
 @pytest.fixture(name="with_spiece")
 def _with_spiece(tmp_path: Path) -> Path:
     """PixArt-Sigma as it lies on the Hub: with a SentencePiece tokenizer and no tokenizer.json."""

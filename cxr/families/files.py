@@ -72,18 +72,21 @@ def check_settings(settings: Mapping[str, Any], file: str, name: str) -> None:
         raise ModelError(f"model {name!r} wants to run code of its own ({min(found)} in {file}) and is refused")
 
 
-def weight_file(component: str, names: Container[str], variant: str | None) -> str | None:
-    """The file that holds a component's weights, or lists the files that do; None where there is neither.
+def weight_names(component: str, variant: str | None) -> tuple[str, str]:
+    """How the file of a component's weights is called, and how the one that lists several.
 
     Args:
         component: its folder.
-        names: of all files of the model.
         variant: "fp16" or None.
     """
     base = f"{component}/{'model' if component.startswith('text_encoder') else 'diffusion_pytorch_model'}"
     part = f".{variant}" if variant else ""
-    choices = (f"{base}{part}.safetensors", f"{base}.safetensors.index{part}.json")
-    return next((choice for choice in choices if choice in names), None)
+    return f"{base}{part}.safetensors", f"{base}.safetensors.index{part}.json"
+
+
+def weight_file(component: str, names: Container[str], variant: str | None) -> str | None:
+    """The one of ``weight_names`` that is there, or None."""
+    return next((name for name in weight_names(component, variant) if name in names), None)
 
 
 def has_variant(family: Family, names: Container[str], variant: str) -> bool:

@@ -37,7 +37,8 @@ class _Watch:
             def update(self, n: float | None = 1) -> bool | None:
                 if watch.is_given_up:
                     raise HubUnreachableError("nobody waits for this file any more")
-                watch.last_s = time.monotonic()
+                if n:
+                    watch.last_s = time.monotonic()
                 shown: bool | None = super().update(n)
                 return shown
 

@@ -9,10 +9,10 @@ import gradio as gr
 
 from cxr.compiler import Chip, CompiledPrompt, compile_prompt, find_form, parse_prompt
 from cxr.errors import CxrError
-from cxr.presets import PRESETS, find_preset
+from cxr.presets import find_preset
 from cxr.schema import MAX_PROMPT_CHARACTERS
 from cxr.ui.events import AT_ONCE
-from cxr.ui.jobs import ModelChoice
+from cxr.ui.jobs import ModelChoice, answering
 
 # Waits until typing pauses, then sends what stands in the box by that time.
 DEBOUNCE = """(text) => new Promise((send) => {
@@ -30,8 +30,7 @@ def form_of(choice: ModelChoice) -> str:
         preset = find_preset(choice.model)
     except CxrError:  # the model line says so
         return "plain"
-    own = "caption" if preset is PRESETS["embedded"] else "plain"
-    return find_form(getattr(preset, "prompt_form", None) or own).name
+    return find_form(preset.prompt_form).name
 
 
 def describe_chips(compiled: CompiledPrompt) -> str:
@@ -65,7 +64,7 @@ class PromptChips:
     """
 
     def __init__(self, choice: ModelChoice) -> None:
-        self.form = form_of(choice)
+        self.choice = choice
 
     def describe(self, prompt: str | None) -> tuple[str, Any]:
         """Read the prompt as it stands. Returns values for (chips, reword button)."""
@@ -79,7 +78,7 @@ class PromptChips:
 
     def _compile(self, prompt: str | None) -> tuple[CompiledPrompt, str]:
         text = (prompt or "")[:MAX_PROMPT_CHARACTERS]
-        return compile_prompt(text, self.form), " ".join(parse_prompt(text).text.split())
+        return compile_prompt(text, form_of(answering(self.choice))), " ".join(parse_prompt(text).text.split())
 
 
 def add_prompt_chips(prompt: gr.Textbox, choice: ModelChoice) -> None:
