@@ -17,12 +17,8 @@ from transformers.utils import logging as transformers_logging
 
 from cxr.errors import ModelError
 from cxr.families import Family
-<<<<<<< HEAD
-from cxr.families.files import INDEX, ModelFolder, check_index, check_settings, shards, weight_file
-from cxr.presets import Preset
-=======
 from cxr.families.files import INDEX, ModelFolder, check_index, check_settings, shards, weight_file, weight_names
->>>>>>> hub
+from cxr.presets import Preset
 
 HASHED_SUFFIXES = {".json", ".txt", ".safetensors", ".model"}
 # Levels that newer versions of the libraries renamed, and translate by themselves while reading.

@@ -121,7 +121,7 @@ def test_what_is_said_is_text() -> None:
 def restoring(told: Any = contextlib.nullcontext) -> tuple[Any, Any]:
     """The form and the function of the event."""
     with gr.Blocks() as page:
-        form = build_form({})
+        form = build_form(ModelChoice())
         build_restore(form, lambda: INFO, told)
     (function,) = [fn for fn in page.fns.values() if fn.name == "restore"]
     return form, function
