@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cxr import __version__
+from cxr.adapters.cli import add_adapter_parsers
 from cxr.bench.cli import add_gpu_bench_options, run_gpu_bench_command
-from cxr.cli_adapters import add_adapter_parsers
 from cxr.cli_models import add_models_parser
 from cxr.compiler.cli import add_prompt_parser
 from cxr.dataset.cli import add_dataset_parsers
@@ -26,7 +26,7 @@ from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
 from cxr.messages import say
 from cxr.presets import HUB_PREFIX, Defaults, find_preset, request_defaults
-from cxr.restore_command import add_restore_parser
+from cxr.restore.cli import add_restore_parser
 from cxr.schema import (
     MAX_ADAPTER_WEIGHT,
     MAX_GUIDANCE_SCALE,
@@ -153,7 +153,7 @@ def check_sources(model: str, adapter: str) -> None:
     """
     find_preset(model)
     if adapter not in {"default", "none"} and HUB_PREFIX not in adapter:
-        from cxr.adapters import describe_adapters
+        from cxr.adapters.find import describe_adapters
 
         describe_adapters(adapter)
 

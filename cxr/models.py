@@ -14,12 +14,12 @@ from typing import Any
 import diffusers
 import torch
 
-from cxr.adapters import describe_adapters, list_adapters
+from cxr.adapters.find import describe_adapters, list_adapters
+from cxr.adapters.loaded import LoadedAdapters
 from cxr.batch_size import choose_micro_batch_size, decode_zeros
 from cxr.devices import choose_device, choose_unet_dtype, vae_dtype
 from cxr.families import FAMILIES, Family, TextCondition
 from cxr.families.family import SCHEDULERS
-from cxr.loaded_adapters import LoadedAdapters
 from cxr.model_files import check_files, find_model_folder, folder_sha256, read_pipeline, read_preview_projection
 from cxr.presets import HUB_PREFIX, Preset, find_preset
 from cxr.schema import AdapterInfo, ModelInfo
@@ -129,7 +129,7 @@ class LoadedModel:
         """Put LoRAs into the pipeline in place of the present ones. Nothing is changed unless all of them fit.
 
         Args:
-            source: as for ``cxr.adapters.read_adapters``.
+            source: as for ``cxr.adapters.find.read_adapters``.
         Raises:
             AdapterError: unknown, unreadable, unsafe, or made for another model.
         """

@@ -3,8 +3,8 @@
 import pytest
 from huggingface_hub import constants
 
-from cxr.adapter_choice import MAX_ADAPTERS, AdapterChoice, format_adapters, parse_adapters
-from cxr.adapters import find_adapter
+from cxr.adapters.choice import MAX_ADAPTERS, AdapterChoice, format_adapters, parse_adapters
+from cxr.adapters.find import find_adapter
 from cxr.errors import AdapterError, HubUnreachableError
 
 

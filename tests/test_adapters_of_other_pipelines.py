@@ -18,9 +18,9 @@ from diffusers import (
 from hostile_adapters import pair, tensors
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from cxr.adapters.loaded import LoadedAdapters
+from cxr.adapters.merged import networks_of
 from cxr.errors import AdapterError
-from cxr.loaded_adapters import LoadedAdapters
-from cxr.merged_lora import networks_of
 
 
 def build_sdxl() -> StableDiffusionXLPipeline:

@@ -366,12 +366,12 @@ def test_wrong_command(arguments: list[str], message: str, capsys: pytest.Captur
 def test_adapters_are_listed(
     tiny_lora_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cxr.adapters.LORA_ROOT", tiny_lora_dir.parent)
+    monkeypatch.setattr("cxr.adapters.find.LORA_ROOT", tiny_lora_dir.parent)
     assert cli.main(["adapters"]) == 0
     assert re.fullmatch(
         r"tiny_lora: rank 4, alpha 12, [\d.]+ MB, for tiny, licence CC0-1\.0\n", capsys.readouterr().out
     )
-    monkeypatch.setattr("cxr.adapters.LORA_ROOT", tiny_lora_dir / "nothing")
+    monkeypatch.setattr("cxr.adapters.find.LORA_ROOT", tiny_lora_dir / "nothing")
     assert cli.main(["adapters"]) == 0
     assert "no LoRA in" in capsys.readouterr().err
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from cxr.adapters import describe_adapter
+from cxr.adapters.find import describe_adapter
 from cxr.data import read_grey
 from cxr.export import read_recipe
 from cxr.generate import generate

@@ -21,7 +21,7 @@ from test_data import make_folder
 from tiny_sd import FAST, ROWS, save_tiny, train
 from torch import Tensor
 
-from cxr.adapters import read_adapter
+from cxr.adapters.find import read_adapter
 from cxr.models import load_model
 from cxr.train.checkpoint import read_facts
 from cxr.train.full_lora.batches import Batches

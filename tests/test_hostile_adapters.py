@@ -13,7 +13,7 @@ import pytest
 import torch
 from hostile_adapters import GOOD, HOSTILE
 
-from cxr.adapters import describe_adapter
+from cxr.adapters.find import describe_adapter
 from cxr.errors import AdapterError
 from cxr.generate import generate
 from cxr.models import LoadedModel
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MEASURE = """
 import json, sys, time
 from pathlib import Path
-from cxr.adapters import describe_adapter
+from cxr.adapters.find import describe_adapter
 from cxr.errors import AdapterError
 
 def memory(name):

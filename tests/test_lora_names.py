@@ -11,10 +11,10 @@ from hostile_adapters import kohya, pair
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cxr.adapters import describe_adapter
+from cxr.adapters.find import describe_adapter
+from cxr.adapters.lora_file import read_lora_file
+from cxr.adapters.lora_names import ALPHA, LORA_A, LORA_B, parse_name
 from cxr.errors import AdapterError
-from cxr.lora_file import read_lora_file
-from cxr.lora_names import ALPHA, LORA_A, LORA_B, parse_name
 from cxr.models import LoadedModel, load_model
 
 WEIGHTS = "pytorch_lora_weights.safetensors"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cxr.errors import DataError
 from cxr.export.png import encode_png
-from cxr.picture_file import read_header, read_picture
+from cxr.restore.picture_file import read_header, read_picture
 from cxr.schema import GeneratedImage, Recipe
 
 

@@ -17,8 +17,8 @@ from hostile_pictures import GOOD_JPEG, GOOD_PNG, with_recipe
 from cxr.cli import OPTIONS, build_parser, main
 from cxr.errors import CxrError
 from cxr.export.png import encode_png
-from cxr.recipe_file import find_differences, read_recipe_file, request_of
-from cxr.restore_command import command_line
+from cxr.restore.cli import command_line
+from cxr.restore.recipe_file import find_differences, read_recipe_file, request_of
 from cxr.schema import ModelInfo
 from cxr.ui.form import build_form
 from cxr.ui.jobs import ModelChoice

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cxr.adapter_choice import LOCAL_PREFIX, parse_adapters
+from cxr.adapters.choice import LOCAL_PREFIX, parse_adapters
 from cxr.devices import choose_device
 from cxr.errors import DataError
 from cxr.generate import generate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from cxr.adapter_card import card_rows
+from cxr.adapters.card import card_rows
 from cxr.schema import AdapterInfo
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.recipe_file import find_differences, read_recipe_file, request_of
+from cxr.restore.recipe_file import find_differences, read_recipe_file, request_of
 from cxr.schema import GenerationRequest, ModelInfo, Recipe
 from cxr.ui.events import PRIVATE
 from cxr.ui.form import Form

@@ -57,7 +57,7 @@ def add_adapter_parsers(subparsers: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from cxr.adapters import LORA_ROOT, list_adapters
+    from cxr.adapters.find import LORA_ROOT, list_adapters
 
     adapters = list_adapters()
     if not adapters:
@@ -69,8 +69,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from cxr.adapter_card import card_rows
-    from cxr.adapters import describe_adapters
+    from cxr.adapters.card import card_rows
+    from cxr.adapters.find import describe_adapters
 
     for info in describe_adapters(arguments.adapter):
         say(sys.stdout, f"LoRA {info.name}")
@@ -80,7 +80,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from cxr.adapter_convert import convert_adapter
+    from cxr.adapters.convert import convert_adapter
 
     file = convert_adapter(arguments.file, arguments.output)
     silent = " and ".join(file.components_without_alpha)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxr import __version__
 from cxr.errors import DataError
-from cxr.picture_file import read_picture
+from cxr.restore.picture_file import read_picture
 from cxr.schema import GenerationRequest, ModelInfo, Recipe
 
 MAX_RECIPE_CHARACTERS = 64_000

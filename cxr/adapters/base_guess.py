@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cxr.lora_file import LoraLayer
+from cxr.adapters.lora_file import LoraLayer
 
 # Width of the text embeddings that a UNet attends to.
 CROSS_ATTENTION_BASES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxr.adapters.safetensors_file import damaged
 from cxr.errors import AdapterError
-from cxr.safetensors_file import damaged
 
 MAX_ALPHA = 10_000
 MAX_SETTINGS_BYTES = 256 * 2**10

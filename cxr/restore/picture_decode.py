@@ -1,4 +1,4 @@
-"""Decode a PNG or JPEG that may be hostile. Runs in a child process only; `cxr.picture_file` is the way in."""
+"""Decode a PNG or JPEG that may be hostile. Runs in a child process only; `cxr.restore.picture_file` is the way in."""
 
 from __future__ import annotations
 

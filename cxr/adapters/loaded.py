@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
-from cxr.adapters import AdapterFile, read_adapters, recipe_fields
-from cxr.attach import attach, check_fits
+from cxr.adapters.attach import attach, check_fits
+from cxr.adapters.find import AdapterFile, read_adapters, recipe_fields
+from cxr.adapters.merged import MergedLora, adapted_layers
 from cxr.errors import AdapterError
-from cxr.merged_lora import MergedLora, adapted_layers
 from cxr.schema import AdapterInfo
 
 ADAPTER_NAME = "cxr"  # peft's internal name of the first LoRA; those after it get a number
@@ -46,7 +46,7 @@ class LoadedAdapters:
         """Put LoRAs into the pipeline in place of the present ones; if one does not fit, the present ones stay.
 
         Args:
-            source: as for ``cxr.adapters.read_adapters``.
+            source: as for ``cxr.adapters.find.read_adapters``.
         Raises:
             AdapterError: one of them is unknown, unreadable, unsafe, or made for another model.
         """

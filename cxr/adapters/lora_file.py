@@ -14,9 +14,17 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.lora_alpha import check_alpha, component_alphas
-from cxr.lora_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
-from cxr.safetensors_file import DTYPE_BYTES, Header, TensorEntry, check_suffix, damaged, open_regular, read_header
+from cxr.adapters.lora_alpha import check_alpha, component_alphas
+from cxr.adapters.lora_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
+from cxr.adapters.safetensors_file import (
+    DTYPE_BYTES,
+    Header,
+    TensorEntry,
+    check_suffix,
+    damaged,
+    open_regular,
+    read_header,
+)
 
 MAX_RANK = 256
 CHUNK_BYTES = 4 * 2**20
@@ -92,7 +100,7 @@ def read_lora_file(path: Path) -> LoraFile:
     """Read and check one file; only its header and a few megabytes are in memory at a time.
 
     Args:
-        path: a .safetensors file in a naming that ``cxr.lora_names`` knows.
+        path: a .safetensors file in a naming that ``cxr.adapters.lora_names`` knows.
     Raises:
         AdapterError: it is unreadable, damaged, too large, not a plain LoRA, or holds NaN.
     """

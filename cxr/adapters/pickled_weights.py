@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from cxr.adapters.pickle_program import SavedTensor, Storage, follow
+from cxr.adapters.safetensors_file import DTYPE_BYTES, MAX_FILE_BYTES, MAX_TENSORS, open_regular
 from cxr.errors import AdapterError
-from cxr.pickle_program import SavedTensor, Storage, follow
-from cxr.safetensors_file import DTYPE_BYTES, MAX_FILE_BYTES, MAX_TENSORS, open_regular
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

@@ -11,10 +11,10 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from cxr.base_guess import describe_width, guess_base
+from cxr.adapters.base_guess import describe_width, guess_base
+from cxr.adapters.lora_file import LoraFile, LoraLayer, tensors_of
+from cxr.adapters.merged import networks_of
 from cxr.errors import AdapterError
-from cxr.lora_file import LoraFile, LoraLayer, tensors_of
-from cxr.merged_lora import networks_of
 from cxr.model_files import no_progress_bars
 
 TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from peft.tuners.lora import LoraLayer as PeftLoraLayer
 from torch import Tensor, nn
 
-from cxr.lora_names import COMPONENTS
+from cxr.adapters.lora_names import COMPONENTS
 
 
 def networks_of(pipeline: DiffusionPipeline) -> dict[str, nn.Module]:

@@ -48,7 +48,7 @@ def command_line(recipe: Recipe, request: GenerationRequest, options: Mapping[st
 
 
 def _restore(path: Path, options: Mapping[str, str]) -> int:
-    from cxr.recipe_file import read_recipe_file, request_of  # pillow and numpy take a moment to import
+    from cxr.restore.recipe_file import read_recipe_file, request_of  # pillow and numpy take a moment to import
 
     recipe = read_recipe_file(path, path.parent)
     say(sys.stdout, command_line(recipe, request_of(recipe), options))

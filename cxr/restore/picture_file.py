@@ -77,7 +77,7 @@ def read_picture(path: Path, folder: Path, *, pixels: bool = False) -> Picture:
     header = read_header(data)
     arguments = [header.kind, str(header.width), str(header.height), RECIPE_KEY, *(["pixels"] if pixels else [])]
     result = run_limited(
-        "cxr.picture_decode",
+        "cxr.restore.picture_decode",
         arguments,
         label="the picture",
         error=DataError,

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.adapter_card import read_card
-from cxr.adapter_choice import LOCAL_PREFIX, AdapterChoice, format_adapters, parse_adapters
+from cxr.adapters.card import read_card
+from cxr.adapters.choice import LOCAL_PREFIX, AdapterChoice, format_adapters, parse_adapters
+from cxr.adapters.lora_file import LoraFile, read_lora_file
+from cxr.adapters.safetensors_file import PICKLE_SUFFIXES
 from cxr.errors import AdapterError
-from cxr.lora_file import LoraFile, read_lora_file
 from cxr.presets import HUB_PREFIX
-from cxr.safetensors_file import PICKLE_SUFFIXES
 from cxr.schema import AdapterInfo
 
 LORA_ROOT = Path(__file__).resolve().parent.parent / "lora_weights"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from cxr.adapters.lora_file import LoraFile, read_lora_file
+from cxr.adapters.safetensors_file import MAX_FILE_BYTES, PICKLE_SUFFIXES, SUFFIX, open_regular
 from cxr.child import run_limited
 from cxr.errors import AdapterError
 from cxr.export.atomic import atomic_file
-from cxr.lora_file import LoraFile, read_lora_file
-from cxr.safetensors_file import MAX_FILE_BYTES, PICKLE_SUFFIXES, SUFFIX, open_regular
 
 MEMORY_BYTES = 2**30
 TIMEOUT_S = 60
@@ -35,7 +35,7 @@ def convert_adapter(path: Path, output: Path) -> LoraFile:
     with open_regular(path):
         pass  # said here in full sentences, before a process is started
     content = run_limited(
-        "cxr.pickled_weights",
+        "cxr.adapters.pickled_weights",
         [str(path.resolve())],
         label=f"LoRA file {path.name!r}",
         error=AdapterError,
