@@ -8,4 +8,4 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # transformers otherwise says in two lines at every start that torchvision, which nothing here needs, is absent.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
