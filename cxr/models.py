@@ -179,6 +179,13 @@ def load_model(
     source = _on_this_disk(_adapter_source(preset, adapter))
     if source is not None:
         describe_adapter(source)  # a bad LoRA is told before seconds are spent on the base model
+    loaded = _load_base(preset, weight_dtype)
+    if source is not None:
+        loaded.load_adapter(source)
+    return loaded
+
+
+def _load_base(preset: Preset, weight_dtype: str | None) -> LoadedModel:
     device = choose_device()
     files = _model_folder(preset, device)
     family = check_files(files, preset.family)
@@ -198,7 +205,7 @@ def load_model(
         weight_dtype=str(dtype).removeprefix("torch."),
         device=device.type,
     )
-    loaded = LoadedModel(
+    return LoadedModel(
         pipeline,
         info,
         micro_batch_size=CUDA_MICRO_BATCH_SIZE if device.type == "cuda" else 1,
@@ -206,9 +213,6 @@ def load_model(
         family=family,
         notes=files.notes,
     )
-    if source is not None:
-        loaded.load_adapter(source)
-    return loaded
 
 
 def _model_folder(preset: Preset, device: torch.device) -> ModelFolder:
