@@ -25,7 +25,7 @@ from cxr.errors import CxrError, RequestError
 from cxr.evaluate.cli import add_evaluate_parsers
 from cxr.jobs import Job, parse_number, read_jobs, renamed
 from cxr.messages import say
-from cxr.presets import HUB_PREFIX, Defaults, find_preset, request_defaults
+from cxr.presets import Defaults, find_preset, request_defaults
 from cxr.restore.cli import add_restore_parser
 from cxr.schema import (
     MAX_ADAPTER_WEIGHT,
@@ -152,7 +152,7 @@ def check_sources(model: str, adapter: str) -> None:
         CxrError: the model is unknown; the LoRA is unknown, unreadable or unsafe.
     """
     find_preset(model)
-    if adapter not in {"default", "none"} and HUB_PREFIX not in adapter:
+    if adapter not in {"default", "none"}:
         from cxr.adapters.find import describe_adapters
 
         describe_adapters(adapter)

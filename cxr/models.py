@@ -184,6 +184,13 @@ def load_model(
     source = _adapter_source(preset, adapter)
     if source is not None:
         describe_adapters(source)  # a bad LoRA is told before seconds are spent on the base model
+    loaded = _load_base(preset, weight_dtype, micro_batch_size)
+    if source is not None:
+        loaded.load_adapter(source)
+    return loaded
+
+
+def _load_base(preset: Preset, weight_dtype: str | None, micro_batch_size: int | None) -> LoadedModel:
     device = choose_device()
     files = find_model_folder(preset, variant="fp16" if device.type == "cuda" else None)
     family = check_files(files, preset.family)
@@ -203,7 +210,7 @@ def load_model(
         weight_dtype=str(dtype).removeprefix("torch."),
         device=device.type,
     )
-    loaded = LoadedModel(
+    return LoadedModel(
         pipeline,
         info,
         micro_batch_size=micro_batch_size or _micro_batch_size(pipeline, family, device),
@@ -211,9 +218,6 @@ def load_model(
         family=family,
         notes=files.notes,
     )
-    if source is not None:
-        loaded.load_adapter(source)
-    return loaded
 
 
 def _set_scheduler(pipeline: Any, name: str | None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -257,6 +260,18 @@ def test_a_lora_of_the_hub_is_fetched_and_kept(
     assert download_adapter("doc/loras/cxr/lora_weights.safetensors") == found
     with pytest.raises(HubUnreachableError, match=r"cxr/other.safetensors is not on this machine"):
         download_adapter("doc/loras/cxr/other.safetensors")
+
+
+def test_a_new_process_follows_the_variables_of_the_hub(hub: HubServer, lora: Repo, tmp_path: Path) -> None:
+    code = "from cxr.hub import download_adapter as d; d('doc/loras/cxr/lora_weights.safetensors')"
+    variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept | variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "home" / "hub").glob("models--doc--loras/snapshots/*/cxr/lora_weights.safetensors")
+    assert path.read_bytes() == lora.files["cxr/lora_weights.safetensors"]
 
 
 @pytest.mark.parametrize(
