@@ -14,7 +14,7 @@ from cxr.errors import AdapterError
 from cxr.presets import HUB_PREFIX
 from cxr.schema import AdapterInfo
 
-LORA_ROOT = Path(__file__).resolve().parent.parent / "lora_weights"
+LORA_ROOT = Path(__file__).resolve().parents[2] / "lora_weights"
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 
 
