@@ -39,6 +39,7 @@ from cxr.train.cli import add_train_parser
 
 WRONG_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+UNREAD = 141  # 128 + SIGPIPE: "| head" has seen enough
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(GenerationRequest)}
 # What the request calls its values, and what the user typed.
@@ -110,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say(sys.stderr, "stopped")
         return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -422,3 +422,14 @@ def test_the_program_as_a_user_starts_it(tiny_model_dir: Path, tmp_path: Path) -
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("1 of 1 images in")
     assert names(tmp_path / "out") == ["000000_0.png", "metadata.jsonl"]
+
+
+def test_a_reader_that_has_seen_enough_gets_no_trace() -> None:
+    command = [sys.executable, "-m", "cxr", "prompt", "pneumonia"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == cli.UNREAD

@@ -404,6 +404,7 @@ def command(plan_path: Path, folder: Path, model: Path) -> list[str]:
     return ["-m", "cxr", "dataset", str(plan_path), "--output", str(folder), "--model", str(model), "--adapter", "none"]
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_with_by_two_processes_it_is_the_same(
     whole: dict[str, bytes], tiny_model_dir: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from tiny_sd import ROWS, save_tiny, train
 from cxr.errors import RequestError
 from cxr.train.full_lora.cache import SHARD_ROWS, RowCache
 from cxr.train.full_lora.card import license_of
+from cxr.train.full_lora.data import in_form
 from cxr.train.full_lora.folder import BaseModel, read_base_model
 from cxr.train.full_lora.loss import choose_gamma, loss_weights
 from cxr.train.full_lora.networks import TextEncoders
@@ -188,3 +189,16 @@ def test_text_is_embedded_as_the_pipeline_does(kind: str, models: dict[str, Path
 def test_settings_are_checked(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         FullLoraSettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("form", "written"),
+    [
+        ("plain", "Chest X-ray, AP view, 61-year-old woman with effusion"),
+        ("caption", "Chest X-ray, AP view, 61-year-old woman with effusion"),
+        ("report", "61 year old female. Pleural effusion."),
+        ("key_value", "chest xray view=pa age=61 gender=female demonstrating pleural effusion"),
+    ],
+)
+def test_captions_are_written_in_the_form_of_the_models_prompts(form: str, written: str) -> None:
+    assert in_form("Chest X-ray, AP view, 61-year-old woman with effusion", form) == written

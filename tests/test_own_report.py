@@ -50,6 +50,7 @@ def run(command: str, real: Path, model: Path, work: Path, output: Path, *option
     return main([command, *given, "--model", str(model), "--adapter", "none", *options])
 
 
+@pytest.mark.slow
 def test_a_model_reports_on_itself_and_says_the_same_again(real: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
     sweep_file = tmp_path / "sweep.json"
     assert run("sweep", real, tiny_model_dir, tmp_path / "settings", sweep_file) == 0

@@ -218,6 +218,7 @@ def test_small_and_large_sources_give_the_encoder_the_same_kind_of_image() -> No
     assert torch.allclose(enlarge(large), enlarge(shrink(large)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_weights_on_different_batches(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cxr", "train", "text"]
     options = ["--steps", "2", "--batch-size", "2", "--out", str(tmp_path)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.compiler import compile_prompt
 from cxr.data import Radiograph, read_folders
 from cxr.errors import DataError
 from cxr.evaluate.extractors.cache import hash_files
@@ -18,6 +19,7 @@ from cxr.train.captions import caption
 
 CAPTION_COLUMNS = ("caption", "text", "prompt")  # the first that a table has
 KEY_COLUMNS = ("file_name", "patient_id")
+OWN_FORMS = ("caption", "plain")  # in which this program's captions are written anyway
 
 CaptionWriter = Callable[[Radiograph, random.Random], str]
 
@@ -56,6 +58,21 @@ class TrainingData:
 def label_caption(record: Radiograph, chance: random.Random) -> str:
     """A caption from the labels; never empty: captions are dropped while training."""
     return caption(record, chance, findings=True, empty_share=0.0)
+
+
+def in_form(text: str, form: str) -> str:
+    """A caption in the form that a model's prompts have; those without a form of their own get it as it is.
+
+    Args:
+        text: in the words of this program's captions.
+        form: a name of ``cxr.compiler.FORMS``.
+    """
+    return text if form in OWN_FORMS else compile_prompt(text, form).text or text
+
+
+def caption_writer(form: str) -> CaptionWriter:
+    """What writes captions from labels in a form, as ``in_form`` does."""
+    return lambda record, chance: in_form(label_caption(record, chance), form)
 
 
 def read_training_data(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.errors import RequestError
+from cxr.presets import find_preset
 from cxr.train.full_lora.settings import PRECISIONS, VALIDATION_PROMPTS, FullLoraSettings
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(FullLoraSettings)}
@@ -109,17 +110,22 @@ def settings_of(arguments: argparse.Namespace) -> FullLoraSettings:
 
 def run_full_lora(arguments: argparse.Namespace) -> None:
     """Check everything, then train."""
-    from cxr.train.full_lora.data import read_training_data
+    from cxr.train.full_lora.data import caption_writer, in_form, read_training_data
     from cxr.train.full_lora.folder import read_base_model
     from cxr.train.full_lora.run import train_full_lora
 
-    settings, base = settings_of(arguments), read_base_model(arguments.model.as_posix())
+    settings, model = settings_of(arguments), arguments.model.as_posix()
+    base, form = read_base_model(model), find_preset(model).prompt_form
+    if arguments.validation_prompts is None:
+        prompts = tuple(in_form(prompt, form) for prompt in settings.validation_prompts)
+        settings = dataclasses.replace(settings, validation_prompts=prompts)
     data = read_training_data(
         arguments.data,
         validation_share=arguments.validation_share,
         judging_share=arguments.judging_share,
         captions_per_image=settings.captions_per_image,
         seed=settings.seed,
+        write_caption=caption_writer(form),
     )
     train_full_lora(base, data, settings, arguments.out)
 
