@@ -13,7 +13,7 @@ from cxr.ui.dataset_layout import build_dataset_tab
 from cxr.ui.events import AT_ONCE, MODEL_JOBS, PRIVATE
 from cxr.ui.examples import Example, find_examples
 from cxr.ui.form import Form, build_form
-from cxr.ui.handlers import Handlers, errors_for_users
+from cxr.ui.handlers import Handlers
 from cxr.ui.jobs import ModelChoice
 from cxr.ui.limits import Limits
 from cxr.ui.restore import build_restore
@@ -74,7 +74,7 @@ def _build_images_tab(handlers: Handlers, examples: tuple[Example, ...], model_l
         with gr.Column(scale=5, min_width=300, elem_id="form"):
             form = build_form(handlers.choice)
             generate_button = gr.Button("Generate", variant="primary", elem_id="generate")
-            build_restore(form, handlers.loaded_model, errors_for_users)
+            build_restore(form, handlers.loaded_model)
         with gr.Column(scale=8, min_width=300, elem_id="stage"):
             results = _build_results()
     _build_examples(examples, handlers, form)

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from cxr.errors import CxrError
 from cxr.restore.recipe_file import find_differences, read_recipe_file, request_of
 from cxr.schema import GenerationRequest, ModelInfo, Recipe
 from cxr.ui.events import PRIVATE
@@ -32,22 +33,31 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
 
 
-def build_restore(form: Form, find_info: Callable[[], ModelInfo | None], told: Callable[[], Any]) -> None:
+def refusal(error: CxrError) -> str:
+    """What the page says about a picture that gives no settings, as HTML."""
+    text = str(error)
+    return f'<p class="cxr-hint cxr-bad" role="alert">{escape(text[:1].upper() + text[1:])}. Nothing was changed.</p>'
+
+
+def build_restore(form: Form, find_info: Callable[[], ModelInfo | None]) -> None:
     """Make the accordion with the field for a picture, and its event.
 
     Args:
         form: what is filled.
         find_info: gives the loaded model, or None.
-        told: makes the context in which errors become messages for users.
     """
     with gr.Accordion(TITLE, open=False, elem_id="restore"):
         file = gr.File(file_types=list(SUFFIXES), label="PNG made by this program", height=140, elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
 
+    filled = [form.prompt, form.negative_prompt, form.seed, form.randomise, form.num_inference_steps, form.num_images]
+    filled += [form.guidance_scale, form.adapter_weight, form.guidance_stop]
+
     def restore(path: str) -> tuple[Any, ...]:
         try:
-            with told():
-                recipe = read_recipe_file(Path(path), temp_root())
+            recipe = read_recipe_file(Path(path), temp_root())
+        except CxrError as error:
+            return *(gr.skip() for _ in filled), refusal(error), None
         finally:
             # It may be a picture of somebody's; nobody needs it any longer.
             if Path(path).resolve().is_relative_to(temp_root().resolve()):
@@ -59,6 +69,4 @@ def build_restore(form: Form, find_info: Callable[[], ModelInfo | None], told: C
             None,
         )
 
-    filled = [form.prompt, form.negative_prompt, form.seed, form.randomise, form.num_inference_steps, form.num_images]
-    filled += [form.guidance_scale, form.adapter_weight, form.guidance_stop]
     file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)
