@@ -9,7 +9,7 @@ from typing import Any
 
 from cxr.errors import ModelError
 from cxr.messages import say
-from cxr.presets import PRESETS, Preset
+from cxr.presets import ALLOWED_SUFFIXES, PRESETS, Preset
 
 DESCRIPTION = """\
 List the base models that --model knows by name, or show one of them in full.
@@ -57,7 +57,8 @@ def describe(preset: Preset) -> Iterator[tuple[str, str]]:
 def _files(preset: Preset) -> str:
     if preset.folder is not None:
         return "checked by their hash"
-    return f"pinned to commit {preset.revision}" if preset.is_pinned else "unpinned: the newest are taken"
+    which = f"pinned to commit {preset.revision}" if preset.is_pinned else "unpinned: the newest are taken"
+    return f"{which}; only {', '.join(ALLOWED_SUFFIXES)} of the parts that its pipeline names"
 
 
 def _list(_: argparse.Namespace) -> int:

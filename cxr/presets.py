@@ -15,6 +15,7 @@ from cxr.errors import ModelError
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 HUB_PREFIX = "hub:"
+ALLOWED_SUFFIXES = (".json", ".safetensors", ".txt", ".model")  # of files of the Hub; never pickles or code
 NOT_VERIFIED = "not verified"
 MIMIC_TERMS = "MIMIC-CXR: credentialed access, its data use agreement bars sharing with third parties"
 

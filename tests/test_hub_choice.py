@@ -133,6 +133,15 @@ def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, m
     assert "<b>sd15</b>" in line
 
 
+def test_the_stand_in_gets_its_own_settings_and_card(sd15: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    unplug(monkeypatch)
+    handlers = Handlers(ModelChoice("sd15"), ())
+    own = tuple(DEFAULTS[name] for name in ("num_inference_steps", "guidance_scale", "guidance_stop"))
+    assert handlers.settings_of_stand_in() == own
+    assert "LoRA clinical" in handlers.describe_adapters()
+    assert Handlers(ModelChoice(), ()).settings_of_stand_in() == (gr.skip(),) * 3
+
+
 def test_other_faults_of_a_model_stay_faults_of_the_page(sd15: HubServer) -> None:
     sd15.repos[SD15.hub_id].failures["*"] = "gated"
     line = list(Handlers(ModelChoice("sd15"), ()).describe_model())[-1]

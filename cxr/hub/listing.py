@@ -12,10 +12,9 @@ from huggingface_hub.file_download import repo_folder_name
 
 from cxr.errors import HubError
 from cxr.hub.connection import CONNECT_S, api, watched
-from cxr.presets import COMMIT
+from cxr.presets import ALLOWED_SUFFIXES, COMMIT
 
 # Weights that can hold code (.bin, .pt, .ckpt) and code itself (.py) have no place here.
-ALLOWED_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 MAX_BYTES = {".safetensors": 12 * 10**9, ".json": 64 * 2**20, ".txt": 16 * 2**20, ".model": 16 * 2**20}
 MAX_TOTAL_BYTES = 40 * 10**9
 PLAIN_PATH = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)

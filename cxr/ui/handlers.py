@@ -101,9 +101,20 @@ class Handlers:
     def describe_adapters(self) -> str:
         """The cards of the loaded LoRAs; waits for the model, whose own line tells if it cannot be loaded."""
         try:
-            return describe_adapters(load_model_for(self.choice).adapters)
+            return describe_adapters(load_model_for(answering(self.choice)).adapters)
         except CxrError:
             return ""
+
+    def settings_of_stand_in(self) -> tuple[Any, ...]:
+        """Steps, guidance and its end for the model that answers in place of the chosen one; else nothing changes."""
+        with contextlib.suppress(CxrError):
+            if answering(self.choice) != self.choice:
+                return (
+                    GenerationRequest.num_inference_steps,
+                    GenerationRequest.guidance_scale,
+                    GenerationRequest.guidance_stop,
+                )
+        return (gr.skip(),) * 3
 
     def start(
         self,

@@ -51,11 +51,11 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
         if limits.dataset_images:
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Images"):
-                    _build_images_tab(handlers, examples, model_line)
+                    form = _build_images_tab(handlers, examples, model_line)
                 with gr.Tab("Data set"):
                     build_dataset_tab(datasets, page)
         else:
-            _build_images_tab(handlers, examples, model_line)
+            form = _build_images_tab(handlers, examples, model_line)
         gr.HTML(status.FOOTER)
         page.load(
             handlers.describe_model,
@@ -64,12 +64,14 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
             **PRIVATE,
         )
         page.load(handlers.describe_adapters, outputs=adapter_cards, concurrency_limit=None, **PRIVATE)
+        defaults = [form.num_inference_steps, form.guidance_scale, form.guidance_stop]
+        page.load(handlers.settings_of_stand_in, outputs=defaults, concurrency_limit=None, **PRIVATE)
     page.queue(max_size=limits.queue)
     limit_jobs(page, limits.jobs_per_client, in_turns=datasets.run)
     return page
 
 
-def _build_images_tab(handlers: Handlers, examples: tuple[Example, ...], model_line: gr.HTML) -> None:
+def _build_images_tab(handlers: Handlers, examples: tuple[Example, ...], model_line: gr.HTML) -> Form:
     with gr.Row(elem_id="workspace", elem_classes="workspace"):
         with gr.Column(scale=5, min_width=300, elem_id="form"):
             form = build_form(handlers.choice)
@@ -79,6 +81,7 @@ def _build_images_tab(handlers: Handlers, examples: tuple[Example, ...], model_l
             results = _build_results()
     _build_examples(examples, handlers, form)
     _connect(handlers, form, results, model_line, generate_button)
+    return form
 
 
 def _build_results() -> Results:
