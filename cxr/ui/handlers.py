@@ -91,6 +91,16 @@ class Handlers:
         else:
             yield status.describe_model(self.choice, info)
 
+    def open_page(self) -> Generator[tuple[Any, ...], None, None]:
+        """Say all that depends on the model that answers; one event, as each would wait for it in a thread of its own.
+
+        Yields:
+            Values for (model line, LoRA cards, steps, guidance, end of guidance).
+        """
+        for line in self.describe_model():
+            yield line, *(gr.skip(),) * 4
+        yield gr.skip(), self.describe_adapters(), *self.settings_of_stand_in()
+
     def loaded_model(self) -> ModelInfo | None:
         """The model that answers, or None if there is none."""
         try:

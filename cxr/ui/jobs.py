@@ -130,7 +130,7 @@ def answering(choice: ModelChoice) -> ModelChoice:
     Raises:
         CxrError: the model cannot be loaded for another reason.
     """
-    if time.monotonic() < _resting_until_s.get(choice, 0.0):
+    if known_to_answer(choice) != choice:
         return ModelChoice()
     try:
         load_model_for(choice)
@@ -138,6 +138,11 @@ def answering(choice: ModelChoice) -> ModelChoice:
         _resting_until_s[choice] = time.monotonic() + RETRY_AFTER_S
         return ModelChoice()
     return choice
+
+
+def known_to_answer(choice: ModelChoice) -> ModelChoice:
+    """As ``answering``, by what is known already: it waits for nothing."""
+    return ModelChoice() if time.monotonic() < _resting_until_s.get(choice, 0.0) else choice
 
 
 def is_stand_in(choice: ModelChoice, info: ModelInfo) -> bool:

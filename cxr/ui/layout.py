@@ -57,15 +57,8 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
         else:
             form = _build_images_tab(handlers, examples, model_line)
         gr.HTML(status.FOOTER)
-        page.load(
-            handlers.describe_model,
-            outputs=model_line,
-            concurrency_limit=None,
-            **PRIVATE,
-        )
-        page.load(handlers.describe_adapters, outputs=adapter_cards, concurrency_limit=None, **PRIVATE)
-        defaults = [form.num_inference_steps, form.guidance_scale, form.guidance_stop]
-        page.load(handlers.settings_of_stand_in, outputs=defaults, concurrency_limit=None, **PRIVATE)
+        settings = [form.num_inference_steps, form.guidance_scale, form.guidance_stop]
+        page.load(handlers.open_page, outputs=[model_line, adapter_cards, *settings], concurrency_limit=None, **PRIVATE)
     page.queue(max_size=limits.queue)
     limit_jobs(page, limits.jobs_per_client, in_turns=datasets.run)
     return page

@@ -12,7 +12,7 @@ from cxr.errors import CxrError
 from cxr.presets import find_preset
 from cxr.schema import MAX_PROMPT_CHARACTERS
 from cxr.ui.events import AT_ONCE
-from cxr.ui.jobs import ModelChoice, answering
+from cxr.ui.jobs import ModelChoice, known_to_answer
 
 # Waits until typing pauses, then sends what stands in the box by that time.
 DEBOUNCE = """(text) => new Promise((send) => {
@@ -78,7 +78,7 @@ class PromptChips:
 
     def _compile(self, prompt: str | None) -> tuple[CompiledPrompt, str]:
         text = (prompt or "")[:MAX_PROMPT_CHARACTERS]
-        return compile_prompt(text, form_of(answering(self.choice))), " ".join(parse_prompt(text).text.split())
+        return compile_prompt(text, form_of(known_to_answer(self.choice))), " ".join(parse_prompt(text).text.split())
 
 
 def add_prompt_chips(prompt: gr.Textbox, choice: ModelChoice) -> None:
