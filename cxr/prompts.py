@@ -5,13 +5,14 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from cxr.compiler import misread_findings
 from cxr.schema import PromptReport
 
 MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
 
 
 def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
-    """Find the words that the model was never trained with, and the part beyond its token limit.
+    """Find the words that the model was never trained with, what it will not read as denied, and what is cut off.
 
     Of the embedded model's vocabulary, a word is known when it is one single token: it was built so that every caption
     word is. The general vocabularies of larger models spell rare words in pieces, which says nothing.
@@ -31,9 +32,8 @@ def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
         cut -= 1  # half a word is no word: tell all of it
     cut_text = prompt[offsets[cut][0] :].strip() if cut < len(tokens) else ""
     knows_words = len(tokenizer) <= MAX_WORDS
-    return PromptReport(
-        len(tokens), max_tokens, _unknown_words(prompt, tokens, offsets) if knows_words else (), cut_text
-    )
+    unknown, denied = (_unknown_words(prompt, tokens, offsets), misread_findings(prompt)) if knows_words else ((), ())
+    return PromptReport(len(tokens), max_tokens, unknown, cut_text, denied)
 
 
 def _ends_word(prompt: str, tokens: list[str], offsets: list[tuple[int, int]], position: int) -> bool:

@@ -232,12 +232,13 @@ class AdapterInfo:
 
 @dataclass(frozen=True)
 class PromptReport:
-    """What the tokenizer makes of a prompt: words it never saw, and the part that it would cut off."""
+    """What the model makes of a prompt: words it never saw, what is cut off, denied findings that it may show."""
 
     num_tokens: int
     max_tokens: int
     unknown_words: tuple[str, ...] = ()
     cut_text: str = ""
+    denied: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -246,6 +247,9 @@ class PromptReport:
         if self.unknown_words:
             listed = ", ".join(f"“{word}”" for word in self.unknown_words)
             notes.append(f"This model was not trained with: {listed}. It may ignore them.")
+        if self.denied:
+            names = ", ".join(self.denied)
+            notes.append(f"This model reads no denials: it may show {names}. Leave out what should not be there.")
         if self.cut_text:
             limit = self.max_tokens
             notes.append(f"The prompt is longer than {limit} tokens; this part was left out: “{self.cut_text}”")

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from transformers import CLIPTokenizer
 
 from cxr.cli import main
-from cxr.compiler import FORMS, Chip, Finding, compile_prompt, estimate_tokens, parse_prompt
+from cxr.compiler import (
+    FORMS,
+    Chip,
+    Finding,
+    asked_labels,
+    compile_prompt,
+    estimate_tokens,
+    misread_findings,
+    parse_prompt,
+)
+from cxr.data import Radiograph
 from cxr.errors import RequestError
 from cxr.presets import EMBEDDED_FOLDER
-from cxr.vocabulary import labels_of
+from cxr.train.captions import caption
+from cxr.vocabulary import FINDINGS, PromptLabels, labels_of
 
 ISSUE = "72 yo F with large right effusion, no pneumothorax, AP portable"
 LONGEST_S = 0.05
@@ -270,3 +284,43 @@ def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     record = json.loads(capsys.readouterr().out)
     assert record["compiled"]["form"] == "caption"
     assert record["parsed"]["findings"][0]["side"] == "right"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "labels"),
+    [
+        ("72F large R effusion, no pneumothorax, AP portable", PromptLabels(("Effusion",), 72, "F", "AP")),
+        ("possible pneumonia, lateral view", PromptLabels(("Pneumonia",), None, None, None)),
+        ("no pneumothorax", PromptLabels(None, None, None, None)),
+        ("clear lungs, no effusion or pneumothorax, 30M PA", PromptLabels((), 30, "M", "PA")),
+        ("history of pneumonia, now a nodule", PromptLabels(("Nodule",), None, None, None)),
+        ("", PromptLabels(None, None, None, None)),
+    ],
+)
+def test_labels_are_what_is_asked_for(prompt: str, labels: PromptLabels) -> None:
+    assert asked_labels(prompt) == labels
+
+
+def test_labels_of_captions_are_those_that_they_were_written_from() -> None:
+    chance = random.Random(3)
+    for number in range(600):
+        findings = tuple(sorted(chance.sample(FINDINGS, number % 4)))
+        labels = findings, chance.randint(1, 95), chance.choice("FM"), chance.choice(["AP", "PA"])
+        text = caption(Radiograph(Path(), *labels, ""), chance, findings=True, empty_share=0.0)
+        asked, read = asked_labels(text), labels_of(text)
+        assert dataclasses.replace(asked, view=None) == dataclasses.replace(read, view=None), text
+        assert asked.view in (read.view, labels[3]), text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "misread"),
+    [
+        ("effusion, no pneumothorax", ("Pneumothorax",)),
+        ("effusion, no PTX", ()),
+        ("no findings", ()),
+        ("pneumothorax", ()),
+        ("previous pneumonia, no effusion", ("Effusion", "Pneumonia")),
+    ],
+)
+def test_denied_findings_are_named_that_a_reader_of_words_would_see(prompt: str, misread: tuple[str, ...]) -> None:
+    assert misread_findings(prompt) == misread

@@ -142,3 +142,19 @@ def test_typing_waits_for_no_queue_and_is_no_endpoint(client: TestClient) -> Non
         assert event["show_progress"] == "hidden"
         assert event["api_visibility"] == "private"
     assert _events(client)["describe"]["js"]
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt", "warned"),
+    [
+        (None, "effusion, no pneumothorax", True),
+        (None, "effusion, no PTX", False),
+        (None, "no findings", False),
+        ("roentgen-v2", "effusion, no pneumothorax", False),  # it was trained with reports, which deny
+    ],
+)
+def test_what_is_denied_is_warned_of_where_a_model_does_not_read_denials(
+    model: str | None, prompt: str, warned: bool
+) -> None:
+    html, _ = PromptChips(ModelChoice(model)).describe(prompt)
+    assert ("As typed, the model may show Pneumothorax." in html) == warned

@@ -13,12 +13,12 @@ def _tokenizer(tiny_model: LoadedModel) -> Any:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["A 55-year-old man with pneumonia", "CHEST X-RAY, PA view; Normal.", "(no effusion) — “mass”: man's", "5 + 6!"],
+    ["A 55-year-old man with pneumonia", "CHEST X-RAY, PA view; Normal.", "(an effusion) — “mass”: man's", "5 + 6!"],
 )
 def test_words_of_the_captions_are_known_in_any_case_and_punctuation(prompt: str, tokenizer: Any) -> None:
     report = inspect_prompt(prompt, tokenizer)
     assert report.unknown_words == ()
-    assert report.notes == ()
+    assert report.notes == report.denied == ()
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,8 @@ def test_a_word_that_is_cut_in_half_is_quoted_whole(tokenizer: Any) -> None:
 @pytest.mark.parametrize("prompt", ["x" * 2_000, "肺" * 2_000, "\n\t " * 600, "<|endoftext|> " * 100, "\u202e‮abc"])
 def test_extreme_texts_are_reported_without_failing(prompt: str, tokenizer: Any) -> None:
     assert inspect_prompt(prompt, tokenizer).num_tokens >= 0
+
+
+def test_what_a_prompt_denies_may_be_shown_by_a_model_of_few_words(tokenizer: Any) -> None:
+    (note,) = inspect_prompt("effusion, no mass", tokenizer).notes
+    assert note.startswith("This model reads no denials: it may show Mass.")

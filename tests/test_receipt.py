@@ -172,10 +172,20 @@ def test_a_prompt_of_unknown_words_gets_one_sentence(monkeypatch: pytest.MonkeyP
     assert one == Receipt((), (NOTHING_ASKED,))
 
 
-@pytest.mark.parametrize("prompt", ["A man without pleural effusion", "male, no pneumothorax", "no effusion"])
-def test_negations_are_not_taken_for_wishes(monkeypatch: pytest.MonkeyPatch, weights: Path, prompt: str) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "denied"),
+    [
+        ("A man without pleural effusion", "Effusion"),
+        ("male with mass, no pneumothorax", "Pneumothorax"),
+        ("no effusion", "Effusion"),
+    ],
+)
+def test_negations_are_not_taken_for_wishes(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, prompt: str, denied: str
+) -> None:
     one = read(monkeypatch, weights, prompt, {}, ())
-    assert one.notes == (NEGATED,)
+    assert one.notes == (NEGATED.format(denied),)
+    assert ("Mass" in prompt.title()) == any(row.label == "Mass" for row in one.rows)
     assert not {row.label for row in one.rows} & {"Effusion", "Pneumothorax"}
     assert read(monkeypatch, weights, "man with no findings", {}, ()).rows[3].label == "no findings"
 

@@ -2,6 +2,7 @@
 
 from cxr.compiler.compilation import compile_prompt, estimate_tokens
 from cxr.compiler.forms import FORMS, PromptForm, find_form
+from cxr.compiler.labels import asked_labels, misread_findings
 from cxr.compiler.read import parse_prompt
 from cxr.compiler.records import Chip, CompiledPrompt, Finding, ParsedPrompt
 
@@ -12,8 +13,10 @@ __all__ = [
     "Finding",
     "ParsedPrompt",
     "PromptForm",
+    "asked_labels",
     "compile_prompt",
     "estimate_tokens",
     "find_form",
+    "misread_findings",
     "parse_prompt",
 ]

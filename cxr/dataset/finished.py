@@ -13,13 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cxr.compiler import asked_labels
 from cxr.dataset.job import FORMAT
 from cxr.dataset.labels import labels_of_texts
 from cxr.errors import DataError
 from cxr.export.archive import MANIFEST_NAME
 from cxr.export.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
 from cxr.schema import BIT_DEPTHS, ExportedFile, Recipe
-from cxr.vocabulary import PromptLabels, labels_of
+from cxr.vocabulary import PromptLabels
 
 FLAT_SPLIT = "train"  # what a folder without splits is for
 
@@ -174,7 +175,7 @@ def _parse(row: dict[str, Any], directory: Path, split: str | None) -> FinishedI
         _demand(isinstance(getattr(recipe, field.name), _KINDS[str(field.type)]))
     _demand(recipe.bit_depth in BIT_DEPTHS and _SHA256.fullmatch(row["sha256"]))
     row |= {name: value for name, value in asdict(recipe).items() if name not in row}  # what older lines lack
-    labels = labels_of(recipe.prompt) if split is None else labels_of_texts(row)
+    labels = asked_labels(recipe.prompt) if split is None else labels_of_texts(row)
     if split is None:
         row["patient_id"] = f"SYN{image_index(path):07d}"
     row |= asdict(labels)

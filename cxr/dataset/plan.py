@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
+from cxr.compiler import asked_labels
 from cxr.dataset.cohort import KEYS, apportion, draw, read_entry
 from cxr.errors import RequestError
 from cxr.jobs import MAX_TOTAL_IMAGES
 from cxr.schema import GenerationRequest
-from cxr.vocabulary import FINDING_PHRASES, PromptLabels, labels_of
+from cxr.vocabulary import FINDING_PHRASES, PromptLabels
 
 SETTINGS = ("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")
 PARTS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
@@ -149,7 +150,7 @@ def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int
         changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
         for k in range(count):
             request = GenerationRequest(entry.get("prompt", ""), seed=first_seed + k, **{**settings, **changed})
-            yield request, labels_of(request.prompt), False
+            yield request, asked_labels(request.prompt), False
         number += count
 
 
@@ -166,7 +167,7 @@ def _grid(
     for values in product(*axes.values()):
         chosen: dict[str, Any] = {"seed": seed, **settings, **dict(zip(axes, values, strict=True))}
         request = GenerationRequest(**chosen)
-        wishes.append((request, labels_of(request.prompt), False))
+        wishes.append((request, asked_labels(request.prompt), False))
     return wishes, axes
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
+from cxr.compiler import asked_labels
 from cxr.dataset.plan import PARTS, SPLIT, Plan, build_plan, check_total, finish_plan
 from cxr.errors import RequestError
 from cxr.jobs import MAX_TOTAL_IMAGES, parse_number, read_jobs
-from cxr.vocabulary import labels_of
 
 
 def read_plan(path: Path, most: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:
@@ -54,7 +54,7 @@ def _read_prompts(path: Path, most: int, defaults: Mapping[str, Any]) -> Plan:
     jobs, _ = read_jobs(path, {"seed": 0, **defaults})
     check_total(sum(job.request.num_images for job in jobs), most)
     rows = [job.part(k, k + 1).request for job in jobs for k in range(job.request.num_images)]
-    return finish_plan(path.stem, [(request, labels_of(request.prompt), False) for request in rows], SPLIT, 0, {})
+    return finish_plan(path.stem, [(request, asked_labels(request.prompt), False) for request in rows], SPLIT, 0, {})
 
 
 def _read_csv(path: Path) -> Mapping[str, Any] | None:

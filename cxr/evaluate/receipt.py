@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +16,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.compiler import asked_labels, misread_findings
 from cxr.errors import DataError
 from cxr.evaluate.extractors.images import fit_square
 from cxr.evaluate.judges.judge import Judge, load_judge, read_labels
 from cxr.evaluate.judges.labels import LABELS, NEAR_YEARS
 from cxr.evaluate.judges.networks import SIZE
 from cxr.evaluate.judges.shipped import WEIGHTS
-from cxr.vocabulary import FINDINGS, NORMAL_PHRASES, PromptLabels, labels_of
+from cxr.vocabulary import FINDINGS, PromptLabels
 
 JUDGE_NAME, RELIABILITY_NAME = "dense.safetensors", "reliability.json"
 NOT_SAID = "not said"
 # Label of the judge -> name of the row, and what yes and no are called.
 CHOICES = {"PA": ("view", "PA", "AP"), "male": ("sex", "male", "female")}
-NEGATION = re.compile(r"\b(no|not|without|negative for|free of)\b")
 NOTHING_ASKED = "The prompt names no view, sex, age or finding that the judge could look for."
-NEGATED = "The prompt says what should not be there; findings are left out, as negations are not understood."
+NEGATED = "The prompt does not ask for {}; the model may not have understood that."
 
 
 @dataclass(frozen=True)
@@ -139,12 +138,8 @@ def read_receipt(pixels: NDArray[np.uint8], prompt: str, judge: Judge, reliabili
 
 
 def _understand(prompt: str) -> tuple[PromptLabels, tuple[str, ...]]:
-    asked, text = labels_of(prompt), prompt.lower()
-    for phrase in NORMAL_PHRASES:
-        text = re.sub(rf"\b{re.escape(phrase)}\b", "", text)
-    if asked.findings and NEGATION.search(text):
-        return PromptLabels(None, asked.age, asked.sex, asked.view), (NEGATED,)
-    return asked, ()
+    denied = misread_findings(prompt)
+    return asked_labels(prompt), (NEGATED.format(", ".join(denied)),) if denied else ()
 
 
 def _rows(

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.compiler import asked_labels
 from cxr.data import COLUMNS, Radiograph, read_folders
 from cxr.errors import DataError
 from cxr.evaluate.extractors.cache import hash_files
 from cxr.evaluate.extractors.images import find_images
 from cxr.evaluate.judges.labels import targets_of
-from cxr.vocabulary import PromptLabels, labels_of
+from cxr.vocabulary import PromptLabels
 
 UNKNOWN = PromptLabels(None, None, None, None)
 PROMPT_COLUMNS = ("prompt", "text")
@@ -101,7 +102,7 @@ def read_set(folder: Path) -> ImageSet:
     records, rows = _read_table(folder)
     prompts = [_prompt_of(rows.get(name, {})) for name in names]
     labels = [
-        records.get(name) or (labels_of(prompt) if prompt else UNKNOWN)
+        records.get(name) or (asked_labels(prompt) if prompt else UNKNOWN)
         for name, prompt in zip(names, prompts, strict=True)
     ]
     patients = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.compiler import Chip, CompiledPrompt, compile_prompt, find_form, parse_prompt
+from cxr.compiler import Chip, CompiledPrompt, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.errors import CxrError
 from cxr.presets import find_preset
 from cxr.schema import MAX_PROMPT_CHARACTERS
@@ -41,6 +41,12 @@ def describe_chips(compiled: CompiledPrompt) -> str:
     return "".join(_paragraph(kind, reasons) for kind, reasons in groups.items() if reasons)
 
 
+def describe_denials(prompt: str) -> str:
+    """HTML of a warning, as a model that reads words alone may show what a prompt denies; "" without any denial."""
+    names = ", ".join(misread_findings(prompt)).replace("_", " ")
+    return f'<p class="cxr-hint cxr-warning">As typed, the model may show {escape(names)}.</p>' if names else ""
+
+
 def _paragraph(kind: str, reasons: dict[str, list[Chip]]) -> str:
     mark, word = KINDS[kind]
     rows = "".join(_row(reason, chips) for reason, chips in reasons.items())
@@ -69,7 +75,9 @@ class PromptChips:
     def describe(self, prompt: str | None) -> tuple[str, Any]:
         """Read the prompt as it stands. Returns values for (chips, reword button)."""
         compiled, own = self._compile(prompt)
-        return _live(describe_chips(compiled)), gr.Button(visible=bool(compiled.text) and compiled.text != own)
+        warning = "" if "absent" in find_form(compiled.form).says else describe_denials(own)
+        can_reword = bool(compiled.text) and compiled.text != own
+        return _live(warning + describe_chips(compiled)), gr.Button(visible=can_reword)
 
     def reword(self, prompt: str | None) -> str:
         """The prompt in the model's own form."""
