@@ -14,7 +14,7 @@ from typing import Any
 import diffusers
 import torch
 
-from cxr.adapters.find import describe_adapters, list_adapters
+from cxr.adapters.find import AdapterFile, adapter_names, read_adapters
 from cxr.adapters.loaded import LoadedAdapters
 from cxr.batch_size import choose_micro_batch_size, decode_zeros
 from cxr.devices import choose_device, choose_unet_dtype, vae_dtype
@@ -125,16 +125,17 @@ class LoadedModel:
         if self._adapters.set_weight(weight):
             self.embeddings.clear()  # a LoRA may change the text encoder, too
 
-    def load_adapter(self, source: str | Path) -> None:
+    def load_adapter(self, source: str | Path | tuple[AdapterFile, ...]) -> None:
         """Put LoRAs into the pipeline in place of the present ones. Nothing is changed unless all of them fit.
 
         Args:
-            source: as for ``cxr.adapters.find.read_adapters``.
+            source: as for ``cxr.adapters.find.read_adapters``, or what that returned.
         Raises:
             AdapterError: unknown, unreadable, unsafe, or made for another model.
         """
+        files = source if isinstance(source, tuple) else read_adapters(source)
         try:
-            self._adapters.load(source)
+            self._adapters.load(files)
         finally:
             self._tell_adapters()
 
@@ -182,11 +183,10 @@ def load_model(
     """
     preset = find_preset(model)
     source = _adapter_source(preset, adapter)
-    if source is not None:
-        describe_adapters(source)  # a bad LoRA is told before seconds are spent on the base model
+    files = () if source is None else read_adapters(source)  # a bad one is told before seconds are spent on the base
     loaded = _load_base(preset, weight_dtype, micro_batch_size)
-    if source is not None:
-        loaded.load_adapter(source)
+    if files:
+        loaded.load_adapter(files)
     return loaded
 
 
@@ -263,6 +263,5 @@ def _adapter_source(preset: Preset, adapter: str | None) -> str | None:
     if adapter == "default" and preset.default_adapter.startswith(HUB_PREFIX):
         return preset.default_adapter
     if adapter == "default":
-        names = {info.name for info in list_adapters()}
-        return preset.default_adapter if preset.default_adapter in names else None
+        return preset.default_adapter if preset.default_adapter in adapter_names() else None
     return None if adapter in (None, "", "none") else adapter

@@ -136,6 +136,11 @@ class Recipe:
             raise RequestError("the recipe text is not the JSON that this program writes into its images") from error
 
     @property
+    def model_source(self) -> str:
+        """What finds the model again: its name, or of a Hub model without a name of ours the commit that was used."""
+        return self.model_revision if self.model_revision.startswith(f"hub:{self.model}@") else self.model
+
+    @property
     def sha256(self) -> str:
         """Fingerprint of the recipe text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()

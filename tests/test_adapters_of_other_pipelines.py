@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline
 from hostile_adapters import pair, tensors
 from tiny_families import pixart_sigma, sana, stable_diffusion_xl
 
+from cxr.adapters.find import read_adapters
 from cxr.adapters.loaded import LoadedAdapters
 from cxr.adapters.merged import networks_of
 from cxr.errors import AdapterError
@@ -33,7 +34,7 @@ def test_a_transformer_takes_a_lora(tmp_path: Path) -> None:
 def test_a_pipeline_that_takes_no_lora_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(to_q("transformer.transformer_blocks.0.attn1"))
     with pytest.raises(AdapterError, match="models of PixArtSigmaPipeline take none"):
-        LoadedAdapters(pixart_sigma(tmp_path)).load(tmp_path / "a.safetensors")
+        LoadedAdapters(pixart_sigma(tmp_path)).load(read_adapters(tmp_path / "a.safetensors"))
 
 
 def to_q(layer: str) -> bytes:
@@ -47,7 +48,7 @@ def check_load_and_unload(pipeline: DiffusionPipeline, content: bytes, folder: P
     (folder / "a.safetensors").write_bytes(content)
     before = {name: value.clone() for name, value in networks_of(pipeline)[component].state_dict().items()}
     adapters = LoadedAdapters(pipeline)
-    adapters.load(folder / "a.safetensors")
+    adapters.load(read_adapters(folder / "a.safetensors"))
     assert adapters.infos[0].components == (component,)
     adapters.set_weight(1.0)
     state = networks_of(pipeline)[component].state_dict()
@@ -67,4 +68,4 @@ def check_load_and_unload(pipeline: DiffusionPipeline, content: bytes, folder: P
 def test_a_lora_for_a_unet_is_foreign_to_a_transformer(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(pair([4, 768], [320, 4], "unet.mid_block.attn2.to_k"))
     with pytest.raises(AdapterError, match=r"made for Stable Diffusion 1 .* loaded model is a SanaPipeline"):
-        LoadedAdapters(sana(tmp_path)).load(tmp_path / "a.safetensors")
+        LoadedAdapters(sana(tmp_path)).load(read_adapters(tmp_path / "a.safetensors"))

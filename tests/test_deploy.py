@@ -164,3 +164,10 @@ def test_preloading_takes_each_weight_once() -> None:
     assert on_cpu == ["a/b", ",".join(sorted(whole + settings)), "c" * 40]
     names.remove(half[0])
     assert preload_line("a/b", None, names, half_precision=True).split() == on_cpu[:2]
+
+
+def test_preloading_takes_all_pieces_of_a_large_weight() -> None:
+    index = "transformer/diffusion_pytorch_model.safetensors.index.json"
+    pieces = [f"transformer/diffusion_pytorch_model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    names = ["model_index.json", index, *pieces, "transformer/other.safetensors"]
+    assert preload_line("a/b", None, names, half_precision=True) == f"a/b {','.join(sorted(names[:-1]))}"

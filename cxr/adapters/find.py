@@ -30,7 +30,7 @@ class AdapterFile:
 def list_adapters() -> tuple[AdapterInfo, ...]:
     """Describe every usable LoRA in ``lora_weights/``, by name; broken ones are left out."""
     found = []
-    for name in _names():
+    for name in adapter_names():
         try:
             found.append(describe_adapter(name))
         except AdapterError:
@@ -118,8 +118,8 @@ def find_adapter(source: str | Path) -> Path:
     if isinstance(source, str) and source.startswith(LOCAL_PREFIX):
         source = _local_path(source)
     if isinstance(source, str):
-        if source not in _names():
-            choices = ", ".join(["none", *_names()])
+        if source not in adapter_names():
+            choices = ", ".join(["none", *adapter_names()])
             raise AdapterError(f"adapter {source!r} is unknown; use {choices} or local:PATH")
         source = _entries()[source]
     if not source.is_dir():
@@ -136,7 +136,7 @@ def find_adapter(source: str | Path) -> Path:
 
 def _exists(source: str) -> bool:
     if not source.startswith(LOCAL_PREFIX):
-        return source in _names()
+        return source in adapter_names()
     try:
         return _local_path(source).exists()
     except (OSError, ValueError):
@@ -157,7 +157,8 @@ def _entries() -> dict[str, Path]:
     return folders | {path.stem: path for path in LORA_ROOT.glob("*.safetensors")}
 
 
-def _names() -> list[str]:
+def adapter_names() -> list[str]:
+    """The LoRAs in ``lora_weights/`` by name, whether they can be used or not; no file is opened."""
     return sorted(_entries())
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
 
 from cxr.adapters.attach import attach, check_fits
-from cxr.adapters.find import AdapterFile, read_adapters, recipe_fields
+from cxr.adapters.find import AdapterFile, recipe_fields
 from cxr.adapters.merged import MergedLora, adapted_layers
 from cxr.errors import AdapterError
 from cxr.schema import AdapterInfo
@@ -42,15 +41,14 @@ class LoadedAdapters:
         """``adapter`` and ``adapter_sha256`` of recipes."""
         return recipe_fields(self._files)
 
-    def load(self, source: str | Path) -> None:
+    def load(self, files: tuple[AdapterFile, ...]) -> None:
         """Put LoRAs into the pipeline in place of the present ones; if one does not fit, the present ones stay.
 
         Args:
-            source: as for ``cxr.adapters.find.read_adapters``.
+            files: as ``cxr.adapters.find.read_adapters`` gives them.
         Raises:
-            AdapterError: one of them is unknown, unreadable, unsafe, or made for another model.
+            AdapterError: one of them is made for another model, or its file has changed since.
         """
-        files = read_adapters(source)
         for file in files:
             check_fits(self.pipeline, file.lora, file.info.name)
         before = self._files

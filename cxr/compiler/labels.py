@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 from cxr.compiler.read import parse_prompt
 from cxr.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 
 
+@functools.lru_cache(maxsize=256)  # a data set has many images of one prompt
 def asked_labels(prompt: str) -> PromptLabels:
     """Read what a prompt asks for, denials understood; of captions that this program writes, what it wrote.
 

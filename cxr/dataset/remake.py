@@ -79,7 +79,7 @@ class Remaker:
             raise DataError("the image names its LoRA by a path; name the file with --adapter local:PATH")
         # On another device no bytes are gained by denoising as many images together as there.
         micro_batch_size = recipe.micro_batch_size if recipe.device == choose_device().type else None
-        key = (self.model or _model_of(recipe), adapter, recipe.weight_dtype, micro_batch_size)
+        key = (self.model or recipe.model_source, adapter, recipe.weight_dtype, micro_batch_size)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
             self._loaded[key] = load_model(
@@ -97,12 +97,6 @@ class Remaker:
                 f"sha256:{model.info.adapter_sha256}; name that file with --adapter local:PATH"
             )
         return model
-
-
-def _model_of(recipe: Recipe) -> str:
-    """The recipe's model; one of the Hub that has no name of ours, by the commit that made the image."""
-    named = recipe.model_revision.startswith(f"hub:{recipe.model}@")
-    return recipe.model_revision if named else recipe.model
 
 
 def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str, ...] = ()) -> Outcome:

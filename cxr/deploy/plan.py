@@ -13,7 +13,6 @@ from huggingface_hub.utils import validate_repo_id
 from cxr.deploy.card import check_card, read_card, with_model
 from cxr.deploy.files import SpaceFiles, collect_files
 from cxr.deploy.hub import hub_errors
-from cxr.deploy.preload import preload_line
 from cxr.errors import OutputError, RequestError
 from cxr.presets import PRESETS, Preset, find_preset
 
@@ -163,4 +162,6 @@ def _preload(preset: Preset, hub_id: str, api: HfApi, hardware: str) -> tuple[st
     except OutputError as error:
         notes.append(f"{hub_id} is not preloaded but downloaded when the Space first starts, because {error}")
         return "", notes
+    from cxr.deploy.preload import preload_line  # it brings torch, which takes seconds to import
+
     return preload_line(hub_id, revision, names, half_precision=not hardware.startswith("cpu-")), notes

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-SETTINGS_SUFFIXES = {".json", ".txt", ".model"}
-INDEX = "model_index.json"
-COMPONENTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "unet", "vae")
+from cxr.families import FAMILIES
+from cxr.families.files import INDEX, weight_file
+from cxr.presets import ALLOWED_SUFFIXES
+
+COMPONENTS = sorted({component for family in FAMILIES.values() for component in family.components})
+WEIGHTS_SUFFIX = ".safetensors"
+HALF = "fp16"
 
 
 def preload_line(hub_id: str, revision: str | None, names: Iterable[str], *, half_precision: bool) -> str:
@@ -21,15 +25,22 @@ def preload_line(hub_id: str, revision: str | None, names: Iterable[str], *, hal
         names: of all files in the repository.
         half_precision: take the float16 files, as on a GPU, if all components have them.
     """
-    inside = [name for name in names if name == INDEX or _is_component(name)]
-    weights = [name for name in inside if name.endswith(".safetensors")]
-    half = {name for name in weights if ".fp16." in name}
-    folders = {PurePosixPath(name).parent for name in weights}
-    use_half = half_precision and {PurePosixPath(name).parent for name in half} == folders
-    chosen = [name for name in weights if (name in half) == use_half and "non_ema" not in name]
-    settings = [name for name in inside if PurePosixPath(name).suffix in SETTINGS_SUFFIXES]
-    return " ".join([hub_id, ",".join(sorted([*settings, *chosen])), *([revision] if revision else [])])
+    inside = {name for name in names if name == INDEX or _is_component(name)}
+    weighted = [part for part in COMPONENTS if any(weight_file(part, inside, variant) for variant in (None, HALF))]
+    use_half = half_precision and all(weight_file(part, inside, HALF) for part in weighted)
+    chosen = {name for name in inside if name.endswith(ALLOWED_SUFFIXES) and WEIGHTS_SUFFIX not in name}
+    for part in weighted:
+        file = weight_file(part, inside, HALF if use_half else None)
+        chosen |= {file} if file else set()
+        if file and file.endswith(".json"):  # it lists several
+            chosen |= {name for name in inside if _is_shard(name, part) and (HALF in name) == use_half}
+    return " ".join([hub_id, ",".join(sorted(chosen)), *([revision] if revision else [])])
 
 
 def _is_component(name: str) -> bool:
     return name.count("/") == 1 and name.split("/")[0] in COMPONENTS
+
+
+def _is_shard(name: str, component: str) -> bool:
+    path = PurePosixPath(name)
+    return path.parent.name == component and path.suffix == WEIGHTS_SUFFIX and "-of-" in path.name

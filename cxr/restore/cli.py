@@ -12,6 +12,7 @@ from cxr.messages import say
 from cxr.presets import PRESETS
 from cxr.schema import GenerationRequest, Recipe
 
+FOLDER = "MODEL_FOLDER"
 DESCRIPTION = "Print the command that makes an image again. The image is a PNG that this program wrote."
 
 
@@ -40,11 +41,15 @@ def command_line(recipe: Recipe, request: GenerationRequest, options: Mapping[st
         words += ["--negative-prompt", request.negative_prompt]
     for name in ("seed", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight"):
         words += [options[name], str(getattr(request, name))]
-    words += ["--model", recipe.model if recipe.model in PRESETS else "MODEL_FOLDER", "--adapter", recipe.adapter]
+    words += ["--model", _model(recipe), "--adapter", recipe.adapter]
     words += ["--output", "restored"]
     # A prompt that begins with a dash is no option.
     words = [*words, "--", request.prompt] if request.prompt.startswith("-") else [request.prompt, *words]
     return shlex.join(["python", "-m", "cxr", "generate", *words])
+
+
+def _model(recipe: Recipe) -> str:
+    return recipe.model_source if recipe.model in PRESETS or recipe.model_source != recipe.model else FOLDER
 
 
 def _restore(path: Path, options: Mapping[str, str]) -> int:
@@ -52,6 +57,6 @@ def _restore(path: Path, options: Mapping[str, str]) -> int:
 
     recipe = read_recipe_file(path, path.parent)
     say(sys.stdout, command_line(recipe, request_of(recipe), options))
-    if recipe.model not in PRESETS:
-        say(sys.stderr, f"MODEL_FOLDER stands for the folder of the model {recipe.model}")
+    if _model(recipe) == FOLDER:
+        say(sys.stderr, f"{FOLDER} stands for the folder of the model {recipe.model}")
     return 0

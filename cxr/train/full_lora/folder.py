@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxr.errors import ModelError
-from cxr.model_files import find_model_folder, folder_sha256
+from cxr.families.family import SCHEDULER_SETTINGS
+from cxr.families.files import INDEX, ModelFolder
+from cxr.model_files import find_model_folder, folder_sha256, read_settings
 from cxr.presets import find_preset
 
 SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
@@ -76,11 +77,12 @@ def read_base_model(model: str) -> BaseModel:
         ModelError: unknown, incomplete, of another architecture, or with a noise schedule of another kind.
     """
     preset, folder = find_preset(model), resolve_model_folder(model)
-    pipeline = _settings(folder, "model_index.json").get("_class_name")
+    files = ModelFolder(preset.name, folder)
+    pipeline = read_settings(files, INDEX).get("_class_name")
     if pipeline not in (SD, SDXL):
         raise ModelError(f"model {preset.name!r} is a {pipeline}; LoRAs can be trained for {SD} and {SDXL}")
-    unet, vae = (_settings(folder, f"{part}/config.json") for part in ("unet", "vae"))
-    scheduler = _settings(folder, "scheduler/scheduler_config.json")
+    unet, vae = (read_settings(files, f"{part}/config.json") for part in ("unet", "vae"))
+    scheduler = read_settings(files, SCHEDULER_SETTINGS)
     _check_kind(preset.name, unet, vae, scheduler)
     prediction_type = scheduler.get("prediction_type", "epsilon")
     try:
@@ -111,13 +113,3 @@ def _check_kind(name: str, unet: dict[str, Any], vae: dict[str, Any], scheduler:
             f"model {name!r} has a {scheduler.get('_class_name')} with prediction_type {prediction_type!r}; "
             f"LoRAs can be trained for noise schedules with {' or '.join(PREDICTION_TYPES)}"
         )
-
-
-def _settings(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        settings = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"model folder {folder.name!r} is incomplete: {name} is missing or unreadable") from error
-    if not isinstance(settings, dict):
-        raise ModelError(f"model folder {folder.name!r} is incomplete: {name} is not a JSON object")
-    return settings
