@@ -188,6 +188,21 @@ def test_command_line_that_makes_an_example_again(tmp_path: Path, capsys: pytest
     assert build_parser().parse_args(shlex.split(line)[3:]).prompt == "--help"
 
 
+@pytest.mark.parametrize(
+    ("model", "revision", "told"),
+    [
+        ("embedded", "sha256:12", "embedded"),
+        ("sd15", f"hub:stable-diffusion-v1-5/stable-diffusion-v1-5@{'a' * 40}", "sd15"),
+        ("owner/name", f"hub:owner/name@{'a' * 40}", f"hub:owner/name@{'a' * 40}"),
+        ("my_folder", "sha256:12", "MODEL_FOLDER"),
+    ],
+)
+def test_the_command_line_names_a_model_that_can_be_found_again(model: str, revision: str, told: str) -> None:
+    recipe = replace(RECIPE, model=model, model_revision=revision)
+    words = shlex.split(command_line(recipe, request_of(recipe), OPTIONS))
+    assert words[words.index("--model") + 1] == told
+
+
 def test_command_line_refuses_other_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["restore", str(written(tmp_path, GOOD_PNG))]) == 2
     assert "holds no recipe" in capsys.readouterr().err

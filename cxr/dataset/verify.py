@@ -16,7 +16,6 @@ from cxr.export.dicom import read_dicom
 from cxr.export.metadata import file_sha256
 from cxr.export.png import read_recipe
 
-SAMPLE = 3  # images of a folder that are made again unless more are asked for
 NOT_THE_SAME = 1
 
 Say = Callable[[str], None]

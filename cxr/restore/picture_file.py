@@ -1,4 +1,4 @@
-"""A PNG or JPEG that somebody uploaded -> its recipe text and grey pixels. The one door for pictures of others.
+"""A PNG or JPEG that somebody uploaded -> its recipe text. The one door for pictures of others.
 
 The file is measured and its structure checked here, by a few lines that decode nothing. Only then a child process
 with little memory and time decodes it.
@@ -14,12 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from cxr.child import run_limited
 from cxr.errors import DataError
 from cxr.export.png import RECIPE_KEY
-from cxr.schema import GreyLevels
 
 MAX_FILE_BYTES = 5_000_000
 MAX_PIXELS = 16_000_000
@@ -27,6 +24,7 @@ MAX_CHUNKS = 4_096
 MAX_TEXT_CHUNK_BYTES = 256_000
 DECODE_MEMORY_BYTES = 300 * 2**20
 DECODE_TIME_S = 10.0
+MAX_TEXT_BYTES = 8_000_000  # what a text of a million characters may take as JSON
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -43,12 +41,11 @@ DAMAGED = "it is damaged, or more than a plain picture"
 
 @dataclass(frozen=True)
 class Picture:
-    """What was read: size in pixels, the recipe's text if there is one, and [H, W] uint8 or uint16 if asked for."""
+    """What was read: size in pixels, and the recipe's text if there is one."""
 
     width: int
     height: int
     recipe_text: str | None = None
-    pixels: GreyLevels | None = None
 
 
 @dataclass(frozen=True)
@@ -60,13 +57,12 @@ class Header:
     height: int
 
 
-def read_picture(path: Path, folder: Path, *, pixels: bool = False) -> Picture:
+def read_picture(path: Path, folder: Path) -> Picture:
     """Read an uploaded picture.
 
     Args:
         path: of the file.
         folder: that it has to lie in.
-        pixels: whether to return them as well.
     Returns:
         A picture whose text is as long as it likes up to 1 MB, and unchecked.
     Raises:
@@ -75,7 +71,7 @@ def read_picture(path: Path, folder: Path, *, pixels: bool = False) -> Picture:
     """
     data = _read_file(path, folder)
     header = read_header(data)
-    arguments = [header.kind, str(header.width), str(header.height), RECIPE_KEY, *(["pixels"] if pixels else [])]
+    arguments = [header.kind, str(header.width), str(header.height), RECIPE_KEY]
     result = run_limited(
         "cxr.restore.picture_decode",
         arguments,
@@ -83,17 +79,10 @@ def read_picture(path: Path, folder: Path, *, pixels: bool = False) -> Picture:
         error=DataError,
         memory_bytes=DECODE_MEMORY_BYTES,
         timeout_s=DECODE_TIME_S,
-        max_output_bytes=2 * MAX_PIXELS + 8 * 1_000_000,
+        max_output_bytes=MAX_TEXT_BYTES,
         stdin=data,
     )
-    line, _, raw = result.partition(b"\n")
-    facts = json.loads(line)
-    if not pixels:
-        return Picture(header.width, header.height, facts["text"])
-    dtype = np.dtype("<u2" if facts["bits"] == 16 else "u1")
-    return Picture(
-        header.width, header.height, facts["text"], np.frombuffer(raw, dtype).reshape(header.height, header.width)
-    )
+    return Picture(header.width, header.height, json.loads(result))
 
 
 def read_header(data: bytes) -> Header:
