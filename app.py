@@ -2,13 +2,13 @@
 
 import sys
 
-from cxr.ui.launch import parse_arguments, prepare_environment, serve
-from cxr.ui.spaces_gpu import place_model
+from cxr.web.launch import parse_arguments, prepare_environment, serve
+from cxr.web.spaces_gpu import place_model
 
 settings = parse_arguments(sys.argv[1:] if __name__ == "__main__" else [])
 prepare_environment()
 
-from cxr.ui.layout import build_page  # noqa: E402  gradio reads the environment when it is imported
+from cxr.web.layout import build_page  # noqa: E402  gradio reads the environment when it is imported
 
 place_model(settings.choice)
 demo = build_page(settings.choice, settings.limits)

@@ -1,8 +1,8 @@
-"""``python -m cxr``: see ``cxr/cli.py``."""
+"""``python -m cxr``: see ``cxr/commands/main.py``."""
 
 import sys
 
-from cxr.cli import main
+from cxr.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

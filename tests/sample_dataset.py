@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from sample_images import RECIPE
 
-from cxr.export import encode_png
-from cxr.export.metadata import image_name
-from cxr.schema import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE, GeneratedImage, GreyLevels, Recipe
+from cxr.folders.metadata import image_name
+from cxr.images.png import encode_png
+from cxr.request.events import GeneratedImage, GreyLevels
+from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE, Recipe
 
 # Split, findings, age, sex, view; not in the order of the splits, and with everything that may be unsaid.
 IMAGES: tuple[tuple[str, list[str] | None, int | None, str | None, str | None], ...] = (

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.export import ImageFolder
-from cxr.schema import GeneratedImage, Recipe
+from cxr.folders.image_folder import ImageFolder
+from cxr.request.events import GeneratedImage
+from cxr.request.recipe import Recipe
 
 RECIPE = Recipe(
     prompt="A 55-year-old man with pneumonia",

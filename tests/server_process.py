@@ -27,7 +27,7 @@ def note(event, arguments):
 
 sys.addaudithook(note)
 
-from cxr.ui import jobs
+from cxr.web import jobs
 generate = jobs._generate
 
 def break_or_generate(request, choice):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hostile_adapters import LAYER, pair
 
-from cxr import cli
-from cxr.adapters.find import describe_adapter
-from cxr.ui.adapter_card import describe_adapters as as_html
-from cxr.ui.handlers import Handlers
-from cxr.ui.jobs import ModelChoice
+from cxr.commands import main as cli
+from cxr.lora.find import describe_adapter
+from cxr.web.adapter_card import describe_adapters as as_html
+from cxr.web.handlers import Handlers
+from cxr.web.model_choice import ModelChoice
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 
@@ -28,7 +28,7 @@ def test_help_reads_well(action: list[str], capsys: pytest.CaptureFixture[str]) 
 def test_the_card_is_shown_in_the_terminal(
     tiny_lora_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cxr.adapters.find.LORA_ROOT", tiny_lora_dir.parent)
+    monkeypatch.setattr("cxr.lora.find.LORA_ROOT", tiny_lora_dir.parent)
     assert cli.main(["adapter", "show", "tiny_lora"]) == 0
     shown = capsys.readouterr().out
     for line in (

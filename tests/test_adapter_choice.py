@@ -3,9 +3,9 @@
 import pytest
 from huggingface_hub import constants
 
-from cxr.adapters.choice import MAX_ADAPTERS, AdapterChoice, format_adapters, parse_adapters
-from cxr.adapters.find import find_adapter
-from cxr.errors import AdapterError, HubUnreachableError
+from cxr.lora.choice import MAX_ADAPTERS, AdapterChoice, format_adapters, parse_adapters
+from cxr.lora.find import find_adapter
+from cxr.request.errors import AdapterError, HubUnreachableError
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cxr import cli
-from cxr.adapters import pickled_weights
-from cxr.adapters.convert import convert_adapter
-from cxr.adapters.find import describe_adapter
-from cxr.adapters.pickled_weights import main as read_checkpoint
-from cxr.errors import AdapterError
+from cxr.commands import main as cli
+from cxr.lora import pickled_weights
+from cxr.lora.convert import convert_adapter
+from cxr.lora.find import describe_adapter
+from cxr.lora.pickled_weights import main as read_checkpoint
+from cxr.request.errors import AdapterError
 
 NAME = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 

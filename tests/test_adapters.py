@@ -8,11 +8,11 @@ import torch
 from hostile_adapters import pair
 from safetensors.torch import load_file, save_file
 
-import cxr.adapters.find
-from cxr.adapters.find import describe_adapter, list_adapters
-from cxr.adapters.lora_file import read_lora_file
-from cxr.errors import AdapterError
-from cxr.models import LoadedModel, load_model
+import cxr.lora.find
+from cxr.generate.model import LoadedModel, load_model
+from cxr.lora.find import describe_adapter, list_adapters
+from cxr.lora.lora_file import read_lora_file
+from cxr.request.errors import AdapterError
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 
@@ -73,7 +73,7 @@ def test_a_missing_alpha_is_said(tmp_path: Path, tiny_lora_dir: Path) -> None:
 def test_adapters_are_found_by_name_and_broken_ones_are_left_out(
     tmp_path: Path, tiny_lora_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.adapters.find, "LORA_ROOT", tmp_path)
+    monkeypatch.setattr(cxr.lora.find, "LORA_ROOT", tmp_path)
     assert list_adapters() == ()
     (tmp_path / "clinical").symlink_to(tiny_lora_dir)
     (tmp_path / "single.safetensors").write_bytes((tiny_lora_dir / WEIGHTS).read_bytes())

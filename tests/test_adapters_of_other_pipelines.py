@@ -10,10 +10,10 @@ from diffusers import DiffusionPipeline
 from hostile_adapters import pair, tensors
 from tiny_families import pixart_sigma, sana, stable_diffusion_xl
 
-from cxr.adapters.find import read_adapters
-from cxr.adapters.loaded import LoadedAdapters
-from cxr.adapters.merged import networks_of
-from cxr.errors import AdapterError
+from cxr.lora.find import read_adapters
+from cxr.lora.loaded import LoadedAdapters
+from cxr.lora.merged_weights import networks_of
+from cxr.request.errors import AdapterError
 
 ENCODER = "text_model.encoder.layers.0.self_attn.q_proj"
 FLAT = ENCODER.replace(".", "_")

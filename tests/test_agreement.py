@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxr.evaluate.metrics.agreement import auroc, weighted_auroc, weighted_share, youden_threshold
+from cxr.metrics.agreement import auroc, weighted_auroc, weighted_share, youden_threshold
 
 
 @pytest.mark.parametrize(

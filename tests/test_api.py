@@ -24,15 +24,16 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from cxr.dataset import worker
-from cxr.export.png import read_recipe
-from cxr.generate import generate_each
-from cxr.models import get_model
-from cxr.schema import GenerationRequest, StepProgress
-from cxr.ui import jobs
-from cxr.ui.jobs import ModelChoice
-from cxr.ui.launch import ServerSettings, launch_options
-from cxr.ui.layout import build_page
-from cxr.ui.limits import MAX_QUEUE, Limits
+from cxr.generate.images import generate_each
+from cxr.generate.model import get_model
+from cxr.images.png import read_recipe
+from cxr.request.events import StepProgress
+from cxr.request.generation_request import GenerationRequest
+from cxr.web import jobs
+from cxr.web.launch import ServerSettings, launch_options
+from cxr.web.layout import build_page
+from cxr.web.limits import MAX_QUEUE, Limits
+from cxr.web.model_choice import ModelChoice
 
 ROOT = Path(__file__).parents[1]
 LOCAL_NAMES = {"127.0.0.1", "localhost", "None", "0.0.0.0", "::1"}
@@ -418,7 +419,7 @@ def note_and_look_up(host, *rest, **options):
     return look_up(host, *rest, **options)
 socket.getaddrinfo = note_and_look_up
 import app  # as Hugging Face Spaces may do; sys.argv is not read then
-from cxr.ui.launch import launch_options, parse_arguments
+from cxr.web.launch import launch_options, parse_arguments
 page = app.demo
 _, url, _ = page.launch(**launch_options(parse_arguments(sys.argv[1:])), prevent_thread_lock=True, quiet=True)
 html = urllib.request.urlopen(url, timeout=20).read().decode()

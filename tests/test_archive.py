@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from sample_images import content, failing, fill
 
-from cxr.errors import OutputError
-from cxr.export import ImageFolder, write_zip
-from cxr.schema import DIGITAL_SOURCE_TYPE, ExportedFile
+from cxr.folders.archive import write_zip
+from cxr.folders.image_folder import ImageFolder
+from cxr.request.errors import OutputError
+from cxr.request.events import ExportedFile
+from cxr.request.recipe import DIGITAL_SOURCE_TYPE
 
 
 def test_zip_holds_the_folder_byte_for_byte(tmp_path: Path) -> None:

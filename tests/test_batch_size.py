@@ -11,18 +11,26 @@ import numpy as np
 import pytest
 import torch
 
-import cxr.models
-from cxr import batch_size
-from cxr.batch_size import Trial, choose_micro_batch_size, decode_zeros, fastest_batch_size, is_out_of_memory, try_batch
+import cxr.generate.model
 from cxr.dataset import run
 from cxr.dataset.plan import Plan
 from cxr.dataset.remake import Remaker
 from cxr.dataset.run import Options
-from cxr.devices import run_step
-from cxr.errors import GenerationError, ModelError
-from cxr.generate import generate, recipe_for
-from cxr.models import LoadedModel, load_model
-from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, StepProgress
+from cxr.generate.images import generate, recipe_for
+from cxr.generate.model import LoadedModel, load_model
+from cxr.models import batch_size
+from cxr.models.batch_size import (
+    Trial,
+    choose_micro_batch_size,
+    decode_zeros,
+    fastest_batch_size,
+    is_out_of_memory,
+    try_batch,
+)
+from cxr.models.devices import run_step
+from cxr.request.errors import GenerationError, ModelError
+from cxr.request.events import FailedImage, GeneratedImage, StepProgress
+from cxr.request.generation_request import GenerationRequest
 
 REQUEST = GenerationRequest("A 55-year-old man with pneumonia", seed=7, num_inference_steps=3, num_images=6)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -150,7 +158,7 @@ def test_a_wrong_variable_is_one_sentence(value: str, tiny_model: LoadedModel, m
 def test_a_loaded_model_has_the_given_size_without_measuring(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.models, "choose_micro_batch_size", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(cxr.generate.model, "choose_micro_batch_size", lambda *_: pytest.fail("measured"))
     model = load_model(str(tiny_model_dir), "none", micro_batch_size=2)
     assert images_of(model)[0].recipe.micro_batch_size == 2
 
@@ -260,7 +268,9 @@ def test_tensors_of_a_failed_batch_are_gone_before_the_next_try(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(model.pipeline.unet, "forward", full)
-    monkeypatch.setattr("cxr.generate.free_memory", lambda: alive.append(sum(ref() is not None for ref in inputs)))
+    monkeypatch.setattr(
+        "cxr.generate.images.free_memory", lambda: alive.append(sum(ref() is not None for ref in inputs))
+    )
     with pytest.raises(GenerationError, match="too little free memory"):
         images_of(model)
     assert len(inputs) == 3

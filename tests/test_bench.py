@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cxr.bench.defaults import BenchResult, _start_fresh, format_bench, run_bench
-from cxr.errors import GenerationError, RequestError
+from cxr.request.errors import GenerationError, RequestError
 
 RESULT = BenchResult(
     model="embedded",

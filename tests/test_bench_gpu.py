@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from cxr import cli
 from cxr.bench import gpu
 from cxr.bench.gpu import PRODUCT, GpuBench, _plain_pipelines, format_gpu_bench, run_gpu_bench
 from cxr.bench.roofline import count_flops, peak_flops_per_s, seconds
-from cxr.errors import RequestError
-from cxr.generate import generate
-from cxr.models import LoadedModel, load_model
-from cxr.schema import GeneratedImage, GenerationRequest
+from cxr.commands import main as cli
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel, load_model
+from cxr.request.errors import RequestError
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 
 CPU = torch.device("cpu")
 RESULT = GpuBench(

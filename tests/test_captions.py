@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from transformers import CLIPTokenizer
 
-from cxr.data import Radiograph
-from cxr.prompts import inspect_prompt
+from cxr.labels.radiograph import Radiograph
+from cxr.prompts.inspection import inspect_prompt
 from cxr.train.captions import build_tokenizer, caption, known_words
 from cxr.vocabulary import FINDING_PHRASES, FINDINGS, PromptLabels, labels_of
 

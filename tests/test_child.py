@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from cxr import child
-from cxr.errors import DataError
+from cxr.request import limited_child as child
+from cxr.request.errors import DataError
 
 WORKERS = """
 import sys, time
-from cxr.errors import CxrError
+from cxr.request.errors import CxrError
 
 def main(arguments):
     what, *rest = arguments

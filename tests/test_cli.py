@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 import torch
 
-from cxr import cli
 from cxr.bench.defaults import BenchResult
-from cxr.errors import RequestError
-from cxr.export import ImageFolder, read_recipe
-from cxr.jobs import read_jobs
-from cxr.models import LoadedModel
-from cxr.schema import ExportedFile, GeneratedImage
+from cxr.commands import main as cli
+from cxr.folders.image_folder import ImageFolder
+from cxr.generate.model import LoadedModel
+from cxr.generate.prompt_table import read_jobs
+from cxr.images.png import read_recipe
+from cxr.request.errors import RequestError
+from cxr.request.events import ExportedFile, GeneratedImage
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--steps", "2", "--guidance-scale", "1")
@@ -36,7 +37,7 @@ def generate(
     tiny_model: LoadedModel, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., int]:
     """``python -m cxr generate`` with the tiny model, into ``tmp_path / "out"``."""
-    monkeypatch.setattr("cxr.models.get_model", lambda model, adapter: tiny_model)
+    monkeypatch.setattr("cxr.generate.model.get_model", lambda model, adapter: tiny_model)
 
     def run(*arguments: str) -> int:
         return cli.main(
@@ -145,7 +146,7 @@ def test_failed_images_are_told_and_the_rest_is_kept(
 ) -> None:
     asked = itertools.count()
     with monkeypatch.context() as patch:
-        patch.setattr("cxr.generate.is_flat", lambda pixels: next(asked) % 3 == 1)
+        patch.setattr("cxr.generate.images.is_flat", lambda pixels: next(asked) % 3 == 1)
         assert generate("normal", "--count", "4") == 1
     captured = capsys.readouterr()
     assert captured.err == "image 1 with seed 1 failed: the picture is empty (one even grey); " + (
@@ -366,12 +367,12 @@ def test_wrong_command(arguments: list[str], message: str, capsys: pytest.Captur
 def test_adapters_are_listed(
     tiny_lora_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cxr.adapters.find.LORA_ROOT", tiny_lora_dir.parent)
+    monkeypatch.setattr("cxr.lora.find.LORA_ROOT", tiny_lora_dir.parent)
     assert cli.main(["adapters"]) == 0
     assert re.fullmatch(
         r"tiny_lora: rank 4, alpha 12, [\d.]+ MB, for tiny, licence CC0-1\.0\n", capsys.readouterr().out
     )
-    monkeypatch.setattr("cxr.adapters.find.LORA_ROOT", tiny_lora_dir / "nothing")
+    monkeypatch.setattr("cxr.lora.find.LORA_ROOT", tiny_lora_dir / "nothing")
     assert cli.main(["adapters"]) == 0
     assert "no LoRA in" in capsys.readouterr().err
 
@@ -398,7 +399,7 @@ def test_help_reads_well(command: list[str], capsys: pytest.CaptureFixture[str])
 
 
 def test_help_and_mistakes_answer_at_once() -> None:
-    code = "import sys; from cxr.cli import main; main(['generate', '']); print(*sys.modules)"
+    code = "import sys; from cxr.commands.main import main; main(['generate', '']); print(*sys.modules)"
     began = time.perf_counter()
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
-from cxr.cli import main
+from cxr.commands.main import main
 from cxr.compiler import (
     FORMS,
     Chip,
@@ -23,9 +23,9 @@ from cxr.compiler import (
     misread_findings,
     parse_prompt,
 )
-from cxr.data import Radiograph
-from cxr.errors import RequestError
-from cxr.presets import EMBEDDED_FOLDER
+from cxr.labels.radiograph import Radiograph
+from cxr.models.presets import EMBEDDED_FOLDER
+from cxr.request.errors import RequestError
 from cxr.train.captions import caption
 from cxr.vocabulary import FINDINGS, PromptLabels, labels_of
 

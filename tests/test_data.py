@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.data import Radiograph, load_pixels, read_folders, read_grey
-from cxr.errors import DataError, RequestError
-from cxr.split import split_by_patient
+from cxr.folders.radiographs import load_pixels, read_folders
+from cxr.images.reading import read_grey
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.split import split_by_patient
+from cxr.request.errors import DataError, RequestError
 
 HEADER = ["file_name", "findings", "age", "sex", "view", "patient_id"]
 

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.cli import main
-from cxr.dataset import endurance, run, worker
-from cxr.dataset.bench import bench_dataset, format_dataset_bench
+from cxr.bench import endurance
+from cxr.bench.dataset import bench_dataset, format_dataset_bench
+from cxr.commands.main import main
+from cxr.dataset import run, worker
 from cxr.dataset.finish import finish
 from cxr.dataset.gate import Gate
 from cxr.dataset.job import JobFolder
@@ -30,10 +31,10 @@ from cxr.dataset.run import Options, iterate_dataset, run_dataset
 from cxr.dataset.units import claim, count_rows
 from cxr.dataset.worker import seed_of
 from cxr.dataset.writer import Writer
-from cxr.errors import GenerationError, OutputError
-from cxr.generate import generate_each
-from cxr.models import LoadedModel, load_model
-from cxr.schema import FailedImage, GeneratedImage
+from cxr.generate.images import generate_each
+from cxr.generate.model import LoadedModel, load_model
+from cxr.request.errors import GenerationError, OutputError
+from cxr.request.events import FailedImage, GeneratedImage
 
 GIVEN: dict[str, Any] = {
     "name": "Tést | <b>set</b>",

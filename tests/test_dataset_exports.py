@@ -23,17 +23,18 @@ from pyarrow import parquet
 from sample_dataset import IMAGES, make_dataset, pixels_of, tree, write_manifest
 from sample_images import fill
 
-from cxr.dataset.cli_export import add_export_parser
+from cxr.commands.export import add_export_parser
 from cxr.dataset.convert import FORMATS, convert
 from cxr.dataset.finished import read_dataset
 from cxr.dataset.labels import texts_of
-from cxr.errors import CxrError, DataError, OutputError, RequestError
-from cxr.export import ImageFolder, write_zip
-from cxr.export.dicom import read_dicom_recipe
-from cxr.export.parquet import plan_parquet, write_parquet
-from cxr.export.shards import cut
-from cxr.export.webdataset import plan_tars
-from cxr.schema import ExportedFile
+from cxr.folders.archive import write_zip
+from cxr.folders.dicom import read_dicom_recipe
+from cxr.folders.image_folder import ImageFolder
+from cxr.folders.parquet import plan_parquet, write_parquet
+from cxr.folders.shards import cut
+from cxr.folders.webdataset import plan_tars
+from cxr.request.errors import CxrError, DataError, OutputError, RequestError
+from cxr.request.events import ExportedFile
 
 NAMES = [f"{index:06d}_{123 + index}" for index in range(4)]
 OUTPUTS = {
@@ -405,7 +406,7 @@ def test_zip_refuses_any_file_that_is_not_what_the_manifest_says(name: str, data
 
 def test_zip_is_streamed_in_small_pieces(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = export(data, "zip", "whole.zip").read_bytes()
-    monkeypatch.setattr("cxr.export.unchanged.CHUNK_BYTES", 7)
+    monkeypatch.setattr("cxr.folders.unchanged.CHUNK_BYTES", 7)
     pieces: list[int] = []
     add = zipfile._ZipWriteFile.write  # type: ignore[attr-defined]
 

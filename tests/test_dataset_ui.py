@@ -18,17 +18,17 @@ import torch
 
 from cxr.dataset import worker
 from cxr.dataset.cohort import KEYS
-from cxr.errors import OutputError, RequestError
-from cxr.generate import generate_each
-from cxr.models import get_model
-from cxr.ui import dataset_jobs, dataset_status
-from cxr.ui.dataset_form import ROWS, TABLE, TEXT
-from cxr.ui.dataset_handlers import DatasetHandlers
-from cxr.ui.dataset_jobs import DatasetJob, DatasetState, new_job, remove_old_folders, run_turn
-from cxr.ui.dataset_text import fields_of_text, plan_of_text, text_of_file
-from cxr.ui.jobs import ModelChoice
-from cxr.ui.layout import build_page
-from cxr.ui.limits import Limits
+from cxr.generate.images import generate_each
+from cxr.generate.model import get_model
+from cxr.request.errors import OutputError, RequestError
+from cxr.web import dataset_jobs, dataset_status
+from cxr.web.dataset_form import ROWS, TABLE, TEXT
+from cxr.web.dataset_handlers import DatasetHandlers
+from cxr.web.dataset_jobs import DatasetJob, DatasetState, new_job, remove_old_folders, run_turn
+from cxr.web.dataset_text import fields_of_text, plan_of_text, text_of_file
+from cxr.web.layout import build_page
+from cxr.web.limits import Limits
+from cxr.web.model_choice import ModelChoice
 
 MOST = 60
 TABLE_OF_12 = [
@@ -250,7 +250,7 @@ def test_a_job_gives_way_to_those_who_wait_and_comes_back(
 ) -> None:
     slow(monkeypatch, 0.01)
     monkeypatch.setattr(dataset_jobs, "TURN_S", 0.1)
-    monkeypatch.setattr("cxr.ui.dataset_handlers.watch_queue", lambda concurrency_id: lambda: True)
+    monkeypatch.setattr("cxr.web.dataset_handlers.watch_queue", lambda concurrency_id: lambda: True)
     job, *_ = handlers.start(None, *FORM)
     turns, panels = 0, []
     while True:
@@ -295,7 +295,7 @@ def test_a_full_queue_and_a_fault_are_said(handlers: DatasetHandlers, monkeypatc
     assert "nothing was started" in handlers.give_up(job)[0]
     job.last_state = DatasetState("waiting", 12)
     assert "What is finished is kept" in handlers.give_up(job)[0]
-    monkeypatch.setattr("cxr.ui.dataset_handlers.run_turn", lambda *given: (1 / 0 for _ in [0]))
+    monkeypatch.setattr("cxr.web.dataset_handlers.run_turn", lambda *given: (1 / 0 for _ in [0]))
     with pytest.raises(ZeroDivisionError):
         list(handlers.run(job))
     assert "went wrong" in handlers.give_up(job)[0]

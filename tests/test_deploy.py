@@ -13,7 +13,7 @@ from sample_space import CARD, make_checkout
 from cxr.deploy.card import check_card, gradio_floor, read_card, with_model
 from cxr.deploy.files import collect_files
 from cxr.deploy.preload import preload_line
-from cxr.errors import OutputError
+from cxr.request.errors import OutputError
 
 ROOT = Path(__file__).parents[1]
 

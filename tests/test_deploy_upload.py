@@ -11,13 +11,13 @@ from huggingface_hub import HfApi, close_session, constants
 from local_space_hub import LocalHub, serve_hub
 from sample_space import CARD, make_checkout
 
-from cxr.cli import main
+from cxr.commands.main import main
 from cxr.deploy import plan as plan_module
 from cxr.deploy.files import SpaceFiles, collect_files
-from cxr.deploy.hub import upload
 from cxr.deploy.plan import describe_plan, plan_space, upload_mode
-from cxr.errors import CxrError, OutputError, RequestError
-from cxr.presets import PRESETS
+from cxr.deploy.upload import upload
+from cxr.models.presets import PRESETS
+from cxr.request.errors import CxrError, OutputError, RequestError
 
 # huggingface_hub's way of sending a file without Xet, which httpx2 wants written differently.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
@@ -171,7 +171,7 @@ def test_a_dry_run_sends_nothing(
     files: SpaceFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(plan_module, "collect_files", lambda: files)
-    monkeypatch.setattr("cxr.deploy.hub.upload", lambda *_: pytest.fail("sent"))
+    monkeypatch.setattr("cxr.deploy.upload.upload", lambda *_: pytest.fail("sent"))
     assert main(["deploy", "me/space", "--dry-run", "--hardware", "cpu-basic"]) == 0
     out = capsys.readouterr().out
     assert out.endswith("dry run: nothing was sent\n")

@@ -7,11 +7,11 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch.nn import functional as F
 
-from cxr.devices import DTYPES, choose_device, choose_unet_dtype, vae_dtype
-from cxr.errors import ModelError
-from cxr.generate import generate
-from cxr.models import LoadedModel
-from cxr.schema import GenerationRequest
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel
+from cxr.models.devices import DTYPES, choose_device, choose_unet_dtype, vae_dtype
+from cxr.request.errors import ModelError
+from cxr.request.generation_request import GenerationRequest
 
 UNUSED = torch.nn.Identity()  # only a CPU asks the network itself
 

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from cxr.errors import DataError
-from cxr.evaluate.metrics.degrade import DEGRADATIONS, add_noise, blur, degrade
-from cxr.evaluate.metrics.kernel import polynomial_mmd
-from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections import distances
+from cxr.metrics.degrade import DEGRADATIONS, add_noise, blur, degrade
+from cxr.metrics.kernel import polynomial_mmd
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
 
 WIDTH = 6
 

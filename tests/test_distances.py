@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from cxr.errors import DataError
-from cxr.evaluate.metrics.frechet import frechet_distance, frechet_infinity
-from cxr.evaluate.metrics.kernel import gaussian_mmd, kernel_distance, polynomial_mmd
-from cxr.evaluate.metrics.neighbours import NEAREST, measure_neighbourhoods
+from cxr.metrics.frechet import frechet_distance, frechet_infinity
+from cxr.metrics.kernel import gaussian_mmd, kernel_distance, polynomial_mmd
+from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
+from cxr.request.errors import DataError
 
 CASES = range(50)
 

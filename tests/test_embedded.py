@@ -11,16 +11,17 @@ import pytest
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from cxr.adapters.find import describe_adapter
-from cxr.data import read_grey
-from cxr.export import read_recipe
-from cxr.generate import generate
-from cxr.models import LoadedModel, load_model
-from cxr.presets import EMBEDDED_FOLDER
-from cxr.prompts import inspect_prompt
-from cxr.schema import GeneratedImage, GenerationRequest
-from cxr.ui.examples import find_examples
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel, load_model
+from cxr.images.png import read_recipe
+from cxr.images.reading import read_grey
+from cxr.lora.find import describe_adapter
+from cxr.models.presets import EMBEDDED_FOLDER
+from cxr.prompts.inspection import inspect_prompt
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 from cxr.vocabulary import FINDING_PHRASES
+from cxr.web.examples import find_examples
 
 EMBEDDED = EMBEDDED_FOLDER
 MAX_MEGABYTES = 75

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from server_process import ROOT, ServerProcess, request
 
-from cxr.ui.environment import ALLOW_FLAG, HARMLESS, OVERRIDDEN, REFUSED, find_danger
-from cxr.ui.launch import parse_arguments
+from cxr.web.environment import ALLOW_FLAG, HARMLESS, OVERRIDDEN, REFUSED, find_danger
+from cxr.web.launch import parse_arguments
 
 READ = re.compile(r"""(?:environ(?:\.get)?|getenv)\s*[(\[]\s*["'](GRADIO_[A-Z0-9_]+)""")
 # As a Space of a free account has them, besides what names its owner and its host.

@@ -18,24 +18,24 @@ from PIL import Image
 from sample_images import RECIPE
 from test_data import make_folder
 
-from cxr.cli import main
-from cxr.errors import DataError
+from cxr.commands.main import main
 from cxr.evaluate import parts
 from cxr.evaluate.comparison import Sets, check_sets
 from cxr.evaluate.extractors.extract import Extractor
-from cxr.evaluate.extractors.images import read_squares
-from cxr.evaluate.judges.judge import Judge
-from cxr.evaluate.judges.labels import ATTRIBUTES
-from cxr.evaluate.judges.networks import NETWORKS
 from cxr.evaluate.pages.write import write_report
 from cxr.evaluate.parts import Tools
 from cxr.evaluate.pictures import draw_closest_pairs, name_of
 from cxr.evaluate.run import Options, evaluate, rank_agreement
 from cxr.evaluate.sections import copy_set, diversity
 from cxr.evaluate.sets import read_set
-from cxr.export import ImageFolder
-from cxr.pixels import from_uint8
-from cxr.schema import GeneratedImage
+from cxr.folders.image_folder import ImageFolder
+from cxr.images.pixels import from_uint8
+from cxr.images.squares import read_squares
+from cxr.judges.judge import Judge
+from cxr.judges.networks import NETWORKS
+from cxr.labels.targets import ATTRIBUTES
+from cxr.request.errors import DataError
+from cxr.request.events import GeneratedImage
 
 SIDE = 32
 LABELS = [

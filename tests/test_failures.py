@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from cxr.errors import DataError
 from cxr.evaluate.sections.failures import is_flat, measure_failures
+from cxr.request.errors import DataError
 
 
 def noise(count: int) -> np.ndarray:

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tiny_families import BUILDERS, save_tiny
 
-from cxr.errors import AdapterError, ModelError
-from cxr.families.files import ModelFolder
-from cxr.generate import generate
-from cxr.model_files import check_files, read_pipeline
-from cxr.models import LoadedModel, load_model
-from cxr.sampling import Denoiser, encode
-from cxr.schema import GeneratedImage, GenerationRequest, StepProgress
-from cxr.seeds import initial_latents
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.noise import initial_latents
+from cxr.generate.sampling import Denoiser, encode
+from cxr.models.families.files import ModelFolder
+from cxr.models.model_folder import check_files, read_pipeline
+from cxr.request.errors import AdapterError, ModelError
+from cxr.request.events import GeneratedImage, StepProgress
+from cxr.request.generation_request import GenerationRequest
 
 PROMPT, STEPS = "A 55 year old man with pneumonia", 4
 

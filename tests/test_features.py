@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.errors import DataError
 from cxr.evaluate.extractors.cache import FeatureCache, hash_files
 from cxr.evaluate.extractors.extract import Extractor, extract
-from cxr.evaluate.extractors.images import find_images, fit_square, read_squares
-from cxr.evaluate.metrics.features import Features
+from cxr.images.squares import find_images, fit_square, read_squares
+from cxr.metrics.features import Features
+from cxr.request.errors import DataError
 
 
 @pytest.fixture

@@ -8,10 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.evaluate.judges.judge import Judge
-from cxr.evaluate.judges.labels import ATTRIBUTES, LABELS, targets_of
-from cxr.evaluate.judges.networks import LabelNetwork
-from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections.fidelity import (
     Agreement,
     Reading,
@@ -24,6 +20,10 @@ from cxr.evaluate.sections.fidelity import (
     shuffled,
 )
 from cxr.evaluate.sections.fidelity_report import Readings, headline, measure_fidelity
+from cxr.judges.judge import Judge
+from cxr.judges.networks import LabelNetwork
+from cxr.labels.targets import ATTRIBUTES, LABELS, targets_of
+from cxr.metrics.result import MetricResult
 from cxr.vocabulary import PromptLabels
 
 EFFUSION, MALE = ATTRIBUTES.index("Effusion"), ATTRIBUTES.index("male")

@@ -14,8 +14,8 @@ from sample_images import fill, make_image
 
 from cxr.dataset.finished import read_dataset
 from cxr.dataset.labels import texts_of
-from cxr.errors import DataError
-from cxr.export import ImageFolder
+from cxr.folders.image_folder import ImageFolder
+from cxr.request.errors import DataError
 from cxr.vocabulary import PromptLabels
 
 TABLE = "train/metadata.jsonl"

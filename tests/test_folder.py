@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from sample_images import RECIPE, content, failing, fill, make_image
 
-from cxr.errors import OutputError
-from cxr.export import ImageFolder, read_recipe
+from cxr.folders.image_folder import ImageFolder
+from cxr.images.png import read_recipe
+from cxr.request.errors import OutputError
 
 
 def test_folder_holds_images_and_one_row_each(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from test_data import make_folder
 from tiny_sd import FAST, ROWS, save_tiny, train
 from torch import Tensor
 
-from cxr.adapters.find import read_adapter
-from cxr.models import load_model
+from cxr.generate.model import load_model
+from cxr.lora.find import read_adapter
 from cxr.train.checkpoint import read_facts
 from cxr.train.full_lora.batches import Batches
 from cxr.train.full_lora.data import TrainingData

@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 from test_data import make_folder
 from tiny_sd import ROWS, save_tiny, train
 
-from cxr.errors import RequestError
+from cxr.request.errors import RequestError
 from cxr.train.full_lora.cache import SHARD_ROWS, RowCache
 from cxr.train.full_lora.card import license_of
 from cxr.train.full_lora.data import in_form

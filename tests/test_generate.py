@@ -11,14 +11,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import cxr.generate
-from cxr import sampling
-from cxr.errors import GenerationError
-from cxr.generate import generate, generate_each, recipe_for
-from cxr.models import LoadedModel, load_model
-from cxr.pixels import to_8_bits
-from cxr.sampling import Denoiser, predicted_original, project_to_grey
-from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, StepProgress
+import cxr.generate.images
+from cxr.generate import sampling
+from cxr.generate.images import generate, generate_each, recipe_for
+from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.sampling import Denoiser, predicted_original, project_to_grey
+from cxr.images.pixels import to_8_bits
+from cxr.request.errors import GenerationError
+from cxr.request.events import FailedImage, GeneratedImage, StepProgress
+from cxr.request.generation_request import GenerationRequest
 
 # Guided to the end, as the pipeline that it is compared with.
 REQUEST = GenerationRequest("A 55-year-old man with pneumonia", seed=7, num_inference_steps=3, guidance_stop=1.0)
@@ -218,7 +219,7 @@ def test_closing_the_iterator_frees_the_model(tiny_model: LoadedModel) -> None:
 
 
 def test_an_error_inside_frees_the_model(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cxr.generate, "decode", lambda *_: 1 / 0)
+    monkeypatch.setattr(cxr.generate.images, "decode", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(generate(REQUEST, tiny_model))
     assert not tiny_model.lock.locked()

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cxr.errors import DataError
-from cxr.evaluate.judges.labels import LABELS
+from cxr.labels.targets import LABELS
+from cxr.request.errors import DataError
 from cxr.train import guide, text
 from cxr.train.guide import LAST_TIMESTEP, LONGEST_SHIFT, GuideNetwork, load_guide, log_likelihood, velocity_shift
 from cxr.vocabulary import FINDINGS

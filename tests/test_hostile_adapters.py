@@ -13,11 +13,12 @@ import pytest
 import torch
 from hostile_adapters import GOOD, HOSTILE
 
-from cxr.adapters.find import describe_adapter
-from cxr.errors import AdapterError
-from cxr.generate import generate
-from cxr.models import LoadedModel
-from cxr.schema import GeneratedImage, GenerationRequest
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel
+from cxr.lora.find import describe_adapter
+from cxr.request.errors import AdapterError
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 
 MAX_S, MAX_GROWTH_BYTES = 1.0, 100 * 10**6
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -27,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MEASURE = """
 import json, sys, time
 from pathlib import Path
-from cxr.adapters.find import describe_adapter
-from cxr.errors import AdapterError
+from cxr.lora.find import describe_adapter
+from cxr.request.errors import AdapterError
 
 def memory(name):
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]

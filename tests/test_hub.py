@@ -13,16 +13,17 @@ from hub_fixtures import hub as hub
 from hub_server import HubServer, Repo
 from huggingface_hub import constants
 
-import cxr.hub.connection
-import cxr.hub.download
-import cxr.hub.listing
-from cxr.errors import AdapterError, HubError, HubUnreachableError, ModelError
-from cxr.generate import generate
-from cxr.hub import download_adapter
-from cxr.hub.models import download_model
-from cxr.models import load_model
-from cxr.presets import find_preset
-from cxr.schema import GeneratedImage, GenerationRequest
+import cxr.models.hub.connection
+import cxr.models.hub.download
+import cxr.models.hub.listing
+from cxr.generate.images import generate
+from cxr.generate.model import load_model
+from cxr.lora.hub_file import download_adapter
+from cxr.models.hub.models import download_model
+from cxr.models.presets import find_preset
+from cxr.request.errors import AdapterError, HubError, HubUnreachableError, ModelError
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 
 REPO = "someone/tiny"
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -36,8 +37,8 @@ def _repo(hub: HubServer, tiny_model_dir: Path) -> Repo:
 
 @pytest.fixture(name="impatient")
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cxr.hub.connection, "STALL_S", 0.4)
-    monkeypatch.setattr(cxr.hub.listing, "CONNECT_S", 0.3)
+    monkeypatch.setattr(cxr.models.hub.connection, "STALL_S", 0.4)
+    monkeypatch.setattr(cxr.models.hub.listing, "CONNECT_S", 0.3)
 
 
 def go_offline(monkeypatch: pytest.MonkeyPatch, *, unreachable: bool = False) -> None:
@@ -190,15 +191,15 @@ def test_a_repository_that_lacks_a_file_is_refused(name: str, hub: HubServer, re
 def test_sizes_and_room_on_the_disk_are_checked_before_anything_is_fetched(
     hub: HubServer, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.hub.download, "SPARE_BYTES", 10**18)
+    monkeypatch.setattr(cxr.models.hub.download, "SPARE_BYTES", 10**18)
     with pytest.raises(HubError, match=r"needs 0\.0 GB and .* GB are free; make room, or set HF_HOME"):
         download_model(find_preset(REPO))
-    monkeypatch.setitem(cxr.hub.listing.MAX_BYTES, ".safetensors", 1000)
-    monkeypatch.setattr(cxr.hub.download, "SPARE_BYTES", 0)
+    monkeypatch.setitem(cxr.models.hub.listing.MAX_BYTES, ".safetensors", 1000)
+    monkeypatch.setattr(cxr.models.hub.download, "SPARE_BYTES", 0)
     with pytest.raises(HubError, match=r"is refused: it is [\d,]+ bytes, at most 1,000 bytes are read"):
         download_model(find_preset(REPO))
-    monkeypatch.setattr(cxr.hub.listing, "MAX_TOTAL_BYTES", 10)
-    monkeypatch.setitem(cxr.hub.listing.MAX_BYTES, ".safetensors", 10**9)
+    monkeypatch.setattr(cxr.models.hub.listing, "MAX_TOTAL_BYTES", 10)
+    monkeypatch.setitem(cxr.models.hub.listing.MAX_BYTES, ".safetensors", 10**9)
     with pytest.raises(HubError, match=r"has [\d,]+ bytes, at most 10 are read"):
         download_model(find_preset(REPO))
     assert UNET not in hub.downloads()
@@ -263,7 +264,7 @@ def test_a_lora_of_the_hub_is_fetched_and_kept(
 
 
 def test_a_new_process_follows_the_variables_of_the_hub(hub: HubServer, lora: Repo, tmp_path: Path) -> None:
-    code = "from cxr.hub import download_adapter as d; d('doc/loras/cxr/lora_weights.safetensors')"
+    code = "from cxr.lora.hub_file import download_adapter as d; d('doc/loras/cxr/lora_weights.safetensors')"
     variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     done = subprocess.run(
@@ -293,7 +294,7 @@ def test_a_lora_that_cannot_be_had(source: str, error: type[Exception], message:
 def test_a_file_too_large_for_a_lora_is_not_fetched(
     hub: HubServer, lora: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr.hub.adapters.MAX_ADAPTER_BYTES", 100)
+    monkeypatch.setattr("cxr.lora.hub_file.MAX_ADAPTER_BYTES", 100)
     with pytest.raises(AdapterError, match="is no LoRA"):
         download_adapter("doc/loras/cxr/lora_weights.safetensors")
     assert not hub.downloads()

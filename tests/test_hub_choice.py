@@ -15,29 +15,30 @@ from hub_server import HubServer
 from huggingface_hub import constants
 from tiny_families import save_tiny
 
-import cxr.models
-import cxr.ui.jobs
-from cxr.cli import main
-from cxr.data import read_grey
+import cxr.generate.model
+import cxr.web.model_choice
+from cxr.commands.main import main
 from cxr.dataset.plan_file import read_plan
 from cxr.dataset.remake import IDENTICAL, Remaker
-from cxr.errors import HubUnreachableError
-from cxr.export import read_recipe
-from cxr.presets import PRESETS, request_defaults
-from cxr.schema import GenerationRequest
-from cxr.ui import status
-from cxr.ui.form import DEFAULTS
-from cxr.ui.handlers import Handlers
-from cxr.ui.jobs import STAND_IN, ModelChoice, answering, load_model_for, run_job
-from cxr.ui.layout import build_page
+from cxr.images.png import read_recipe
+from cxr.images.reading import read_grey
+from cxr.models.presets import PRESETS, request_defaults
+from cxr.request.errors import HubUnreachableError
+from cxr.request.generation_request import GenerationRequest
+from cxr.web import status
+from cxr.web.form import DEFAULTS
+from cxr.web.handlers import Handlers
+from cxr.web.jobs import run_job
+from cxr.web.layout import build_page
+from cxr.web.model_choice import STAND_IN, ModelChoice, answering, load_model_for
 
 SD15 = PRESETS["sd15"]
 
 
 @pytest.fixture(autouse=True)
 def _nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cxr.models, "_models", {})
-    monkeypatch.setattr(cxr.ui.jobs, "_resting_until_s", {})
+    monkeypatch.setattr(cxr.generate.model, "_models", {})
+    monkeypatch.setattr(cxr.web.model_choice, "_resting_until_s", {})
 
 
 @pytest.fixture(name="sd15")
@@ -126,7 +127,7 @@ def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, m
         load_model_for(choice)  # data sets never take another model than the one that was chosen
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     assert answering(choice) == ModelChoice(), "the Hub is left alone for a while"
-    monkeypatch.setattr(cxr.ui.jobs, "_resting_until_s", {})
+    monkeypatch.setattr(cxr.web.model_choice, "_resting_until_s", {})
     assert answering(choice) == choice
     line = list(Handlers(choice, ()).describe_model())[-1]
     assert STAND_IN not in line
@@ -174,7 +175,7 @@ def test_the_list_of_models_says_what_one_has_to_know(capsys: pytest.CaptureFixt
 
 
 def test_the_list_of_models_needs_no_torch() -> None:
-    code = "import sys; from cxr.cli import main; main(['models']); assert 'torch' not in sys.modules"
+    code = "import sys; from cxr.commands.main import main; main(['models']); assert 'torch' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | {"CXR_MODEL": ""}
     )

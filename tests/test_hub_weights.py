@@ -12,14 +12,15 @@ from hub_fixtures import hub as hub
 from hub_server import HubServer
 from tiny_families import BUILDERS, save_tiny
 
-from cxr.errors import HubError, ModelError
-from cxr.families import FAMILIES
-from cxr.generate import generate
-from cxr.hub.models import download_model
-from cxr.model_files import check_files, read_pipeline
-from cxr.models import load_model
-from cxr.presets import find_preset
-from cxr.schema import GeneratedImage, GenerationRequest
+from cxr.generate.images import generate
+from cxr.generate.model import load_model
+from cxr.models.families import FAMILIES
+from cxr.models.hub.models import download_model
+from cxr.models.model_folder import check_files, read_pipeline
+from cxr.models.presets import find_preset
+from cxr.request.errors import HubError, ModelError
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 
 REPO = "someone/tiny"
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cxr.evaluate.metrics.intervals import bootstrap, cluster_weights, holm, two_sided, wilson
+from cxr.metrics.intervals import bootstrap, cluster_weights, holm, two_sided, wilson
 
 
 def mean_of(values: np.ndarray, rows: np.ndarray) -> float:

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 from test_data import make_folder
 
-from cxr.cli import main
-from cxr.data import read_folders
-from cxr.errors import DataError
-from cxr.evaluate.judges.judge import load_judge, measure_labels, read_labels
-from cxr.evaluate.judges.labels import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
-from cxr.evaluate.judges.networks import NETWORKS, SIZE
-from cxr.split import split_by_patient
+from cxr.commands.main import main
+from cxr.folders.radiographs import read_folders
+from cxr.judges.judge import load_judge, measure_labels, read_labels
+from cxr.judges.networks import NETWORKS, SIZE
+from cxr.labels.split import split_by_patient
+from cxr.labels.targets import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
+from cxr.request.errors import DataError
 from cxr.train import cli as train_cli
 from cxr.vocabulary import labels_of
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from cxr.ui import launch
-from cxr.ui.jobs import ModelChoice
-from cxr.ui.launch import ServerSettings, launch_options, parse_arguments, prepare_environment
-from cxr.ui.limits import SPACE_LIMITS, Limits
-from cxr.ui.temporary import sweep_old_folders
+from cxr.web import launch
+from cxr.web.launch import ServerSettings, launch_options, parse_arguments, prepare_environment
+from cxr.web.limits import SPACE_LIMITS, Limits
+from cxr.web.model_choice import ModelChoice
+from cxr.web.temporary import sweep_old_folders
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,11 +11,11 @@ from hostile_adapters import kohya, pair
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cxr.adapters.find import describe_adapter
-from cxr.adapters.lora_file import read_lora_file
-from cxr.adapters.lora_names import ALPHA, LORA_A, LORA_B, parse_name
-from cxr.errors import AdapterError
-from cxr.models import LoadedModel, load_model
+from cxr.generate.model import LoadedModel, load_model
+from cxr.lora.find import describe_adapter
+from cxr.lora.lora_file import read_lora_file
+from cxr.lora.tensor_names import ALPHA, LORA_A, LORA_B, parse_name
+from cxr.request.errors import AdapterError
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 BLOCK = "down_blocks.1.attentions.0.transformer_blocks.0"

@@ -11,16 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cxr.errors import DataError
 from cxr.evaluate.sections import alignment, memorisation
 from cxr.evaluate.sections.alignment import align, aligned_nearest, warped
 from cxr.evaluate.sections.copy_set import CopySet, remake
-from cxr.evaluate.sections.memorisation import (
-    CopyReport,
-    calibration_half,
-    check_copies,
-    nearest_features,
-)
+from cxr.evaluate.sections.memorisation import CopyReport, calibration_half, check_copies, nearest_features
+from cxr.request.errors import DataError
 
 SIDE = 64
 Pixels = NDArray[np.uint8]

@@ -10,10 +10,10 @@ from conftest import SaveLora
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-import cxr.devices
-import cxr.models
-from cxr.errors import AdapterError, ModelError
-from cxr.models import LoadedModel, get_model, load_model
+import cxr.generate.model
+import cxr.models.devices
+from cxr.generate.model import LoadedModel, get_model, load_model
+from cxr.request.errors import AdapterError, ModelError
 
 
 @pytest.fixture(name="copied_dir")
@@ -135,7 +135,7 @@ def test_an_unknown_model_lists_the_table() -> None:
 def test_an_unknown_adapter_is_told_before_the_model_is_read(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.models, "read_pipeline", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(cxr.generate.model, "read_pipeline", lambda *_: pytest.fail("read"))
     with pytest.raises(AdapterError, match="'zebra' is unknown; use none"):
         load_model(str(tiny_model_dir), "zebra")
 
@@ -238,14 +238,14 @@ def test_the_dtype_probe_decides_once_per_process(
     tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CXR_DTYPE")
-    monkeypatch.setattr(cxr.devices, "_decisions", {})
+    monkeypatch.setattr(cxr.models.devices, "_decisions", {})
     unet, cpu = tiny_base_model.pipeline.unet, torch.device("cpu")
-    monkeypatch.setattr(cxr.devices, "has_native_bfloat16", lambda: False)
-    assert cxr.devices.choose_unet_dtype(unet, cpu) == torch.float32
-    monkeypatch.setattr(cxr.devices, "has_native_bfloat16", lambda: True)
-    measured = cxr.devices.choose_unet_dtype(unet, cpu)
-    monkeypatch.setattr(cxr.devices, "_speedup", lambda *_: pytest.fail("measured again"))
-    assert cxr.devices.choose_unet_dtype(unet, cpu) == measured
+    monkeypatch.setattr(cxr.models.devices, "has_native_bfloat16", lambda: False)
+    assert cxr.models.devices.choose_unet_dtype(unet, cpu) == torch.float32
+    monkeypatch.setattr(cxr.models.devices, "has_native_bfloat16", lambda: True)
+    measured = cxr.models.devices.choose_unet_dtype(unet, cpu)
+    monkeypatch.setattr(cxr.models.devices, "_speedup", lambda *_: pytest.fail("measured again"))
+    assert cxr.models.devices.choose_unet_dtype(unet, cpu) == measured
     assert unet.dtype == torch.float32
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from test_evaluate import real_folder
 
-from cxr.cli import main
-from cxr.data import read_folders
+from cxr.commands.main import main
 from cxr.evaluate import shipped, sweep
 from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs, matched_jobs
 from cxr.evaluate.sections import copy_set, diversity
-from cxr.jobs import Job
-from cxr.split import split_by_patient
+from cxr.folders.radiographs import read_folders
+from cxr.generate.prompt_table import Job
+from cxr.labels.split import split_by_patient
 
 SHARES = ["--validation-share", "0.45", "--judging-share", "0.1"]
 

@@ -12,10 +12,11 @@ import sample_images
 from hostile_pictures import GOOD_JPEG, HOSTILE, LYING_JPEG, PIXELS, chunk, compressed_text, png, saved, with_recipe
 from PIL import Image
 
-from cxr.errors import DataError
-from cxr.export.png import encode_png
-from cxr.restore.picture_file import Picture, read_header, read_picture
-from cxr.schema import GeneratedImage, Recipe
+from cxr.images.picture_file import Picture, read_header, read_picture
+from cxr.images.png import encode_png
+from cxr.request.errors import DataError
+from cxr.request.events import GeneratedImage
+from cxr.request.recipe import Recipe
 
 
 def written(folder: Path, data: bytes) -> Path:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.pixels import from_uint8, is_flat, resize, to_uint8
+from cxr.images.pixels import from_uint8, is_flat, resize, to_uint8
 
 
 def test_every_grey_level_survives_the_way_there_and_back() -> None:

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from sample_images import RECIPE, make_image
 
-from cxr.data import read_grey, read_levels
-from cxr.errors import DataError
-from cxr.export import encode_png, read_recipe
-from cxr.schema import DIGITAL_SOURCE_TYPE, GeneratedImage
+from cxr.images.png import encode_png, read_recipe
+from cxr.images.reading import read_grey, read_levels
+from cxr.request.errors import DataError
+from cxr.request.events import GeneratedImage
+from cxr.request.recipe import DIGITAL_SOURCE_TYPE
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,16 @@ from hub_fixtures import hub as hub
 from hub_server import HubServer, Repo
 from tiny_families import save_tiny
 
-import cxr.models
-from cxr.errors import ModelError
-from cxr.families import FAMILIES
-from cxr.families.family import SCHEDULERS
-from cxr.generate import generate
-from cxr.models import get_model, load_model
-from cxr.presets import EMBEDDED_FOLDER, MOVED, PRESETS, Defaults, Preset, find_preset
-from cxr.prompts import inspect_prompt
-from cxr.schema import MAX_GUIDANCE_SCALE, MAX_NUM_INFERENCE_STEPS, GeneratedImage, GenerationRequest
+import cxr.generate.model
+from cxr.generate.images import generate
+from cxr.generate.model import get_model, load_model
+from cxr.models.families import FAMILIES
+from cxr.models.families.family import SCHEDULERS
+from cxr.models.presets import EMBEDDED_FOLDER, MOVED, PRESETS, Defaults, Preset, find_preset
+from cxr.prompts.inspection import inspect_prompt
+from cxr.request.errors import ModelError
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import MAX_GUIDANCE_SCALE, MAX_NUM_INFERENCE_STEPS, GenerationRequest
 
 ON_HUB = [preset for preset in PRESETS.values() if preset.hub_id and not preset.unusable]
 
@@ -52,7 +53,7 @@ def test_a_row_is_complete(preset: Preset) -> None:
 def test_a_row_loads_from_the_hub_and_makes_an_image(
     preset: Preset, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.models, "_models", {})
+    monkeypatch.setattr(cxr.generate.model, "_models", {})
     folder = save_tiny(preset.family or "", tmp_path)
     hub.add_folder(preset.hub_id, folder, commit=preset.revision)
     if preset.default_adapter.startswith("hub:"):

@@ -13,10 +13,10 @@ from fastapi.testclient import TestClient
 from gradio.routes import App
 
 from cxr.compiler import compile_prompt
-from cxr.ui.jobs import ModelChoice
-from cxr.ui.layout import build_page
-from cxr.ui.prompt_chips import MAX_CHIPS, PromptChips, describe_chips, form_of
-from cxr.ui.theme import CSS
+from cxr.web.layout import build_page
+from cxr.web.model_choice import ModelChoice
+from cxr.web.prompt_chips import MAX_CHIPS, PromptChips, describe_chips, form_of
+from cxr.web.theme import CSS
 
 ISSUE = "72 yo F with large right effusion, no pneumothorax, AP portable"
 
@@ -89,7 +89,7 @@ def test_the_form_comes_from_the_model(tiny_model_dir: Path, monkeypatch: pytest
     class Report:
         prompt_form = "report"
 
-    monkeypatch.setattr("cxr.ui.prompt_chips.find_preset", lambda model: Report())
+    monkeypatch.setattr("cxr.web.prompt_chips.find_preset", lambda model: Report())
     assert PromptChips(ModelChoice()).reword("72F CHF") == "72 year old female. Pulmonary edema."
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from cxr.data import Radiograph
 from cxr.evaluate.prompt_sets import (
     COUNTS,
     IMAGES_OF_ONE_PROMPT,
@@ -19,6 +18,7 @@ from cxr.evaluate.prompt_sets import (
     matched_jobs,
     prompt_for,
 )
+from cxr.labels.radiograph import Radiograph
 from cxr.train.captions import caption, known_words
 from cxr.vocabulary import labels_of
 

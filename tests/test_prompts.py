@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from cxr.models import LoadedModel
-from cxr.prompts import inspect_prompt
+from cxr.generate.model import LoadedModel
+from cxr.prompts.inspection import inspect_prompt
 
 
 @pytest.fixture(name="tokenizer")

@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model
 
-from cxr.errors import DataError, RequestError
 from cxr.evaluate.extractors import registry
 from cxr.evaluate.extractors.densenet import DenseNetFeatures
 from cxr.evaluate.extractors.extract import Extractor, embed
 from cxr.evaluate.extractors.inception import InceptionFeatures
 from cxr.evaluate.extractors.published import PUBLISHED, load_published
+from cxr.request.errors import DataError, RequestError
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cxr.export.metadata import file_sha256
-from cxr.model_files import folder_sha256
-from cxr.presets import EMBEDDED_FOLDER
+from cxr.folders.metadata import file_sha256
+from cxr.models.model_folder import folder_sha256
+from cxr.models.presets import EMBEDDED_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 LORA = ROOT / "lora_weights" / "clinical"

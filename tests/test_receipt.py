@@ -15,10 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cxr.evaluate import receipt as receipts
-from cxr.evaluate.judges.labels import LABELS
-from cxr.evaluate.judges.networks import NETWORKS, SIZE
-from cxr.evaluate.receipt import (
+from cxr.judges import receipt as receipts
+from cxr.judges.networks import NETWORKS, SIZE
+from cxr.judges.receipt import (
     NEGATED,
     NOTHING_ASKED,
     LabelReliability,
@@ -28,10 +27,13 @@ from cxr.evaluate.receipt import (
     read_receipt,
     shipped_judge,
 )
-from cxr.schema import ExportedFile, GenerationRequest
-from cxr.ui.handlers import Handlers
-from cxr.ui.jobs import JobState, ModelChoice, run_job
-from cxr.ui.receipt import FOOTNOTE, describe_receipts
+from cxr.labels.targets import LABELS
+from cxr.request.events import ExportedFile
+from cxr.request.generation_request import GenerationRequest
+from cxr.web.handlers import Handlers
+from cxr.web.jobs import JobState, run_job
+from cxr.web.model_choice import ModelChoice
+from cxr.web.receipt import FOOTNOTE, describe_receipts
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
 FACTS = {"label", "asked", "seen", "ceiling", "judgeable"}

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.errors import OutputError, RequestError
-from cxr.evaluate.metrics.intervals import Interval
-from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.pages.render import escape_markdown, figure, number, reason
 from cxr.evaluate.pages.write import to_plain, write_json, write_report
 from cxr.evaluate.sections.failures import measure_failures
 from cxr.evaluate.sections.memorisation import CopyPair
+from cxr.metrics.intervals import Interval
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import OutputError, RequestError
 
 SHA256 = "0123456789abcdef" * 4
 NOTHING_MEASURED = ("training", "sensitivity", "diversity", "fidelity", "copies", "utility", "failures", "sweep")

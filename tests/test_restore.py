@@ -13,16 +13,16 @@ import pytest
 import sample_images
 from hostile_pictures import GOOD_JPEG, GOOD_PNG, with_recipe
 
-from cxr.cli import OPTIONS, build_parser, main
-from cxr.errors import CxrError
-from cxr.export.png import encode_png
-from cxr.restore.cli import command_line
-from cxr.restore.recipe_file import find_differences, read_recipe_file, request_of
-from cxr.schema import ModelInfo
-from cxr.ui.form import build_form
-from cxr.ui.jobs import ModelChoice
-from cxr.ui.layout import build_page
-from cxr.ui.restore import build_restore, describe
+from cxr.commands.main import OPTIONS, build_parser, main
+from cxr.commands.restore import command_line
+from cxr.images.png import encode_png
+from cxr.images.recipe_file import find_differences, read_recipe_file, request_of
+from cxr.request.errors import CxrError
+from cxr.request.model_info import ModelInfo
+from cxr.web.form import build_form
+from cxr.web.layout import build_page
+from cxr.web.model_choice import ModelChoice
+from cxr.web.restore import build_restore, describe
 
 RECIPE = replace(sample_images.RECIPE, negative_prompt="mass", guidance_stop=0.6, library_versions={})
 INFO = ModelInfo("embedded", "sha256:00", "clinical", "11", 32, RECIPE.scheduler, "float32", "cpu")

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import sample_images
 
-from cxr.errors import RequestError
-from cxr.schema import MAX_SEED, GenerationRequest, PromptReport, Recipe, StepProgress
+from cxr.request.errors import RequestError
+from cxr.request.events import StepProgress
+from cxr.request.generation_request import MAX_SEED, GenerationRequest
+from cxr.request.prompt_report import PromptReport
+from cxr.request.recipe import Recipe
 
 RECIPE = dataclasses.replace(sample_images.RECIPE, prompt="normal chest x-ray, “ok” 肺", seed=MAX_SEED)
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cxr.schema import MAX_SEED
-from cxr.seeds import generator_for, initial_latents
+from cxr.generate.noise import generator_for, initial_latents
+from cxr.request.generation_request import MAX_SEED
 
 SHAPE = (4, 8, 8)
 

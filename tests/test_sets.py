@@ -11,8 +11,8 @@ from PIL import Image
 from sample_images import fill
 from test_data import make_folder
 
-from cxr.errors import DataError
 from cxr.evaluate.sets import read_set, shared_hashes
+from cxr.request.errors import DataError
 
 
 def images(folder: Path, count: int = 3) -> Path:

@@ -13,17 +13,18 @@ from hostile_adapters import pair
 from safetensors.torch import load_file, save_file
 from test_hostile_adapters import state_sha256
 
-import cxr.adapters.find
-import cxr.adapters.loaded
-import cxr.adapters.merged
-from cxr.adapters.attach import attach
-from cxr.adapters.find import describe_adapter, describe_adapters
-from cxr.adapters.lora_file import LoraFile
+import cxr.lora.find
+import cxr.lora.loaded
+import cxr.lora.merged_weights
 from cxr.dataset.remake import IDENTICAL, Remaker
-from cxr.errors import AdapterError, DataError
-from cxr.generate import generate
-from cxr.models import LoadedModel, load_model
-from cxr.schema import GeneratedImage, GenerationRequest
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel, load_model
+from cxr.lora.attach import attach
+from cxr.lora.find import describe_adapter, describe_adapters
+from cxr.lora.lora_file import LoraFile
+from cxr.request.errors import AdapterError, DataError
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 REQUEST = GenerationRequest("effusion", seed=3, num_inference_steps=1)
@@ -55,7 +56,7 @@ def _root(tmp_path: Path, loras: dict[str, bytes], monkeypatch: pytest.MonkeyPat
     root.mkdir()
     for name, content in loras.items():
         (root / f"{name}.safetensors").write_bytes(content)
-    monkeypatch.setattr(cxr.adapters.find, "LORA_ROOT", root)
+    monkeypatch.setattr(cxr.lora.find, "LORA_ROOT", root)
     return root
 
 
@@ -168,7 +169,7 @@ def fail_at_attach(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         if len(calls) == number:
             raise AdapterError("no more memory")
 
-    monkeypatch.setattr(cxr.adapters.loaded, "attach", failing)
+    monkeypatch.setattr(cxr.lora.loaded, "attach", failing)
 
 
 @pytest.mark.parametrize("dtype", base_dtypes())
@@ -183,7 +184,7 @@ def test_a_failing_load_keeps_the_base_and_the_present_loras(
         model.load_adapter("first,third")
     assert state_sha256(model) == before
     monkeypatch.undo()
-    monkeypatch.setattr(cxr.adapters.find, "LORA_ROOT", root)
+    monkeypatch.setattr(cxr.lora.find, "LORA_ROOT", root)
     model.load_adapter("second")
     image, info = image_of(model), model.info
     fail_at_attach(monkeypatch, number)
@@ -201,7 +202,7 @@ def test_a_merge_that_fails_half_way_is_undone(
     model = load_model(str(tiny_model_dir), "none")
     before = state_sha256(model)
     model.load_adapter("first,second")
-    merge: Callable[..., None] = cxr.adapters.merged.MergedLora._add
+    merge: Callable[..., None] = cxr.lora.merged_weights.MergedLora._add
     count = 0
 
     def failing(*arguments: object) -> None:
@@ -211,7 +212,7 @@ def test_a_merge_that_fails_half_way_is_undone(
             raise torch.OutOfMemoryError
         merge(*arguments)
 
-    monkeypatch.setattr(cxr.adapters.merged.MergedLora, "_add", failing)
+    monkeypatch.setattr(cxr.lora.merged_weights.MergedLora, "_add", failing)
     with pytest.raises(torch.OutOfMemoryError):
         model.set_adapter_weight(1.0)
     model.unload_adapter()
@@ -229,7 +230,7 @@ def test_one_misfit_among_several_changes_nothing(root: Path, tiny_model_dir: Pa
 
 
 def test_a_file_that_changed_after_its_check_is_refused(root: Path, tiny_base_model: LoadedModel) -> None:
-    file = cxr.adapters.find.read_adapter(root / "second.safetensors").lora
+    file = cxr.lora.find.read_adapter(root / "second.safetensors").lora
     tensors = load_file(file.path)
     save_file({name: value + 1 for name, value in tensors.items()}, file.path)
     with pytest.raises(AdapterError, match="changed while it was being read"):

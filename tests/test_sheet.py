@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from sample_images import make_image
 
-from cxr.errors import DataError
-from cxr.export import ImageFolder
+from cxr.folders.image_folder import ImageFolder
+from cxr.request.errors import DataError
 
 
 def test_a_contact_sheet_sets_equal_prompts_of_several_folders_together(tmp_path: Path) -> None:
-    from cxr.export.sheet import contact_sheet, rows_of_folders
+    from cxr.folders.sheet import contact_sheet, rows_of_folders
 
     for number, name in enumerate(("with", "without")):
         with ImageFolder(tmp_path / name) as folder:

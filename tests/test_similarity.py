@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cxr.errors import DataError
-from cxr.evaluate.metrics.similarity import measure_similarity
+from cxr.metrics.similarity import measure_similarity
+from cxr.request.errors import DataError
 
 
 def noisy_copies(strength: float, count: int = 3, side: int = 176) -> np.ndarray:

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from cxr.batch_size import ZERO_GPU_BATCH_SIZE
-from cxr.presets import PRESETS
-from cxr.schema import GeneratedImage, GenerationRequest
-from cxr.ui import jobs, spaces_gpu
-from cxr.ui.jobs import ModelChoice, run_job
-from cxr.ui.spaces_gpu import MAX_SECONDS, START_S, STEP_S, gpu_seconds, on_gpu, place_model
+from cxr.models.batch_size import ZERO_GPU_BATCH_SIZE
+from cxr.models.presets import PRESETS
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
+from cxr.web import jobs, spaces_gpu
+from cxr.web.jobs import run_job
+from cxr.web.model_choice import ModelChoice
+from cxr.web.spaces_gpu import MAX_SECONDS, START_S, STEP_S, gpu_seconds, on_gpu, place_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,8 +139,8 @@ def test_without_the_package_the_function_runs_here(
 
 def test_app_places_the_model_on_zero_gpu_only(spaces: FakeSpaces, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[Any] = []
-    monkeypatch.setattr("cxr.models.get_model", lambda *given: loaded.append(given))
-    monkeypatch.setattr("cxr.ui.launch.prepare_environment", lambda: spaces.log.append("environment"))
+    monkeypatch.setattr("cxr.generate.model.get_model", lambda *given: loaded.append(given))
+    monkeypatch.setattr("cxr.web.launch.prepare_environment", lambda: spaces.log.append("environment"))
     monkeypatch.setenv("CXR_ADAPTER", "none")
     on_gpu(lambda request, choice: iter(()))
     runpy.run_path(str(ROOT / "app.py"), run_name="app")

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from test_data import make_folder
 from torch import Tensor
 
-from cxr.cli import main
-from cxr.data import read_folders
-from cxr.models import load_model
+from cxr.commands.main import main
+from cxr.folders.radiographs import read_folders
+from cxr.generate.model import load_model
 from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.base import MACHINE_SETTINGS

@@ -15,26 +15,22 @@ import numpy as np
 import pytest
 import sample_images
 
-from cxr.errors import GenerationError
-from cxr.export.png import encode_png
-from cxr.models import LoadedModel, get_model
-from cxr.schema import (
-    ExportedFile,
-    FailedImage,
-    GeneratedImage,
-    GenerationRequest,
-    ModelInfo,
-    StepProgress,
-)
-from cxr.ui import jobs, status
-from cxr.ui.examples import find_examples
-from cxr.ui.form import Form
-from cxr.ui.handlers import Handlers
-from cxr.ui.jobs import Job, JobState, ModelChoice, run_job
-from cxr.ui.layout import build_page
-from cxr.ui.spaces_gpu import gpu_seconds, on_gpu
-from cxr.ui.theme import CSS, build_theme
-from cxr.ui.view import JobView, grid_shape
+from cxr.generate.model import LoadedModel, get_model
+from cxr.images.png import encode_png
+from cxr.request.errors import GenerationError
+from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.model_info import ModelInfo
+from cxr.web import jobs, status
+from cxr.web.examples import find_examples
+from cxr.web.form import Form
+from cxr.web.handlers import Handlers
+from cxr.web.jobs import Job, JobState, run_job
+from cxr.web.layout import build_page
+from cxr.web.model_choice import ModelChoice
+from cxr.web.spaces_gpu import gpu_seconds, on_gpu
+from cxr.web.theme import CSS, build_theme
+from cxr.web.view import JobView, grid_shape
 
 ROOT = Path(__file__).parents[1]
 RECIPE = dataclasses.replace(

@@ -11,12 +11,12 @@ import pytest
 from hostile_pictures import GOOD_PNG
 from server_process import free_port, request
 
-from cxr.ui import uploads
-from cxr.ui.headers import security_headers
-from cxr.ui.jobs import ModelChoice
-from cxr.ui.launch import ServerSettings, launch_options
-from cxr.ui.layout import build_page
-from cxr.ui.uploads import MAX_BODY_BYTES, Refusal, check_files
+from cxr.web import uploads
+from cxr.web.headers import security_headers
+from cxr.web.launch import ServerSettings, launch_options
+from cxr.web.layout import build_page
+from cxr.web.model_choice import ModelChoice
+from cxr.web.uploads import MAX_BODY_BYTES, Refusal, check_files
 
 KIND = "multipart/form-data; boundary=b"
 HEADERS = {"Content-Type": KIND}

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.errors import DataError
-from cxr.evaluate.judges.labels import LABELS
-from cxr.evaluate.metrics.agreement import auroc
-from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections.classifier import augment, classify, train_classifier
 from cxr.evaluate.sections.utility import LabelledImages, UtilityReport, measure_utility
+from cxr.labels.targets import LABELS
+from cxr.metrics.agreement import auroc
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
 from cxr.vocabulary import FINDINGS
 
 ARMS = ["TRTR", "TSTR", "real + synthetic", "synthetic, then real", "10 % real", "synthetic, then 10 % real"]

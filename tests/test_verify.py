@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.cli import main
+from cxr.commands.main import main
 from cxr.dataset import remake, run
 from cxr.dataset.convert import convert
 from cxr.dataset.plan import build_plan
 from cxr.dataset.remake import DIFFERENT, IDENTICAL, WITHIN, Remaker, compare
 from cxr.dataset.run import Options, run_dataset
 from cxr.dataset.verify import verify_file, verify_folder
-from cxr.errors import CxrError, DataError
-from cxr.export.png import encode_png, read_recipe
-from cxr.models import load_model
-from cxr.schema import GeneratedImage
+from cxr.generate.model import load_model
+from cxr.images.png import encode_png, read_recipe
+from cxr.request.errors import CxrError, DataError
+from cxr.request.events import GeneratedImage
 
 GIVEN: dict[str, Any] = {
     "settings": {"num_inference_steps": 2, "bit_depth": 16},

@@ -21,15 +21,17 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError, ValidationError
 from server_process import free_port, wait_until
 
-from cxr.errors import GenerationError, RequestError
-from cxr.schema import GenerationRequest, StepProgress
-from cxr.ui import jobs
-from cxr.ui.clients import address_of, count_jobs, limit_jobs, too_many
-from cxr.ui.handlers import Handlers
-from cxr.ui.jobs import ModelChoice, run_job
-from cxr.ui.launch import ServerSettings, launch_options
-from cxr.ui.layout import build_page
-from cxr.ui.limits import SPACE_LIMITS, Limits, find_resolution
+from cxr.request.errors import GenerationError, RequestError
+from cxr.request.events import StepProgress
+from cxr.request.generation_request import GenerationRequest
+from cxr.web import jobs
+from cxr.web.clients import address_of, count_jobs, limit_jobs, too_many
+from cxr.web.handlers import Handlers
+from cxr.web.jobs import run_job
+from cxr.web.launch import ServerSettings, launch_options
+from cxr.web.layout import build_page
+from cxr.web.limits import SPACE_LIMITS, Limits, find_resolution
+from cxr.web.model_choice import ModelChoice
 
 SLOW = "mass"  # prompts that begin so take long
 MOST = 2

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from tiny_families import stable_diffusion, stable_diffusion_xl
 
-from cxr.cli import main
+from cxr.commands.main import main
 
 # At a share of 0.4 one of these five patients is held out.
 ROWS = [("Effusion", "54", "M", "PA", str(number)) for number in range(5)]

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
 
-from cxr.errors import GenerationError, RequestError
-from cxr.generate import generate
-from cxr.models import LoadedModel, load_model
-from cxr.sampling import Denoiser, encode
-from cxr.schema import FailedImage, GenerationRequest
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.sampling import Denoiser, encode
+from cxr.request.errors import GenerationError, RequestError
+from cxr.request.events import FailedImage
+from cxr.request.generation_request import GenerationRequest
 
 BENCH_PROMPT = "A 55-year-old man with pneumonia"
 PREVIEW_EVERY = 2  # as often as the page asks for one
@@ -198,7 +199,7 @@ def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
 
 def _start_fresh(model: str | None, adapter: str | None) -> None:
     code = (
-        "import sys; from cxr.bench.defaults import _make_image; from cxr.models import load_model; "
+        "import sys; from cxr.bench.defaults import _make_image; from cxr.generate.model import load_model; "
         "_make_image(load_model(*[value or None for value in sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", code, model or "", adapter or "none"]

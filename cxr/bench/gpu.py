@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from cxr.bench.roofline import count_flops, peak_flops_per_s, seconds
-from cxr.devices import choose_device, run_step
-from cxr.errors import GenerationError, RequestError
-from cxr.generate import generate
-from cxr.models import LoadedModel, load_model
-from cxr.schema import FailedImage, GenerationRequest
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel, load_model
+from cxr.models.devices import choose_device, run_step
+from cxr.request.errors import GenerationError, RequestError
+from cxr.request.events import FailedImage
+from cxr.request.generation_request import GenerationRequest
 
 PROMPT = "A 55-year-old man with pneumonia"
 DEFAULT_RUNS, MAX_RUNS = 5, 100

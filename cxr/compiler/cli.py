@@ -11,7 +11,7 @@ from typing import Any
 from cxr.compiler.compilation import compile_prompt
 from cxr.compiler.forms import FORMS
 from cxr.compiler.read import parse_prompt
-from cxr.messages import say
+from cxr.request.messages import say
 
 DESCRIPTION = """\
 Read a clinical prompt and write it in the form that a model was trained with.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cxr.compiler.lexicon import OTHER_FINDINGS
 from cxr.compiler.records import Finding, ParsedPrompt
-from cxr.errors import RequestError
+from cxr.request.errors import RequestError
 from cxr.vocabulary import CHILDREN, FINDING_PHRASES, FINDINGS, MODALITIES, NORMAL_PHRASES, SUBJECTS, VAGUE_AGES
 
 GROWN_AGE = 16  # from here on the captions say man and woman

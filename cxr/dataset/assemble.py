@@ -14,17 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cxr.data import NO_FINDING
 from cxr.dataset.card import card_files
 from cxr.dataset.job import FORMAT, WORK_NAME, Beginning
 from cxr.dataset.labels import LABEL_COLUMNS, label_row, texts_of
 from cxr.dataset.plan import Plan, PlannedImage
 from cxr.dataset.units import Unit, finished_rows
-from cxr.errors import OutputError
-from cxr.export.archive import MANIFEST_NAME
-from cxr.export.atomic import atomic_file, cannot_write
-from cxr.export.metadata import METADATA_NAME, file_sha256
-from cxr.schema import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.folders.archive import MANIFEST_NAME
+from cxr.folders.metadata import METADATA_NAME, file_sha256
+from cxr.images.atomic import atomic_file, cannot_write
+from cxr.labels.radiograph import NO_FINDING
+from cxr.request.errors import OutputError
+from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
 DUPLICATE = "the same picture as an earlier image"
 LABELS_NAME, REJECTED_NAME = "labels.csv", "rejected.csv"

@@ -15,10 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cxr.data import NO_FINDING, read_grey
 from cxr.dataset.plan import SETTINGS, Plan, PlannedImage
-from cxr.export.sheet import SheetRow, draw_sheet
-from cxr.schema import SYNTHETIC_NOTICE
+from cxr.folders.sheet import SheetRow, draw_sheet
+from cxr.images.reading import read_grey
+from cxr.labels.radiograph import NO_FINDING
+from cxr.request.recipe import SYNTHETIC_NOTICE
 
 NOT_SAID = "not said"
 AGE_STEP = 10  # years of a bar

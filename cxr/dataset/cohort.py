@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from cxr.errors import RequestError
+from cxr.request.errors import RequestError
 from cxr.vocabulary import FINDINGS, PromptLabels
 
 NO_FINDING = "No Finding"

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from cxr.dataset.finished import FinishedImage, is_flat, read_dataset, read_manifest
-from cxr.errors import OutputError, RequestError
-from cxr.export.archive import MANIFEST_NAME, write_folder_zip, write_zip
-from cxr.export.atomic import cannot_write
-from cxr.export.metadata import describe_image
-from cxr.schema import ExportedFile
+from cxr.folders.archive import MANIFEST_NAME, write_folder_zip, write_zip
+from cxr.folders.metadata import describe_image
+from cxr.images.atomic import cannot_write
+from cxr.request.errors import OutputError, RequestError
+from cxr.request.events import ExportedFile
 
 FORMATS = ("dicom", "webdataset", "parquet", "zip")
 PROGRESS_LINES = 20  # at most, however many files there are
@@ -78,10 +78,10 @@ def _shard_writers(images: Sequence[FinishedImage], kind: str) -> Writers:
     for image in images:
         splits.setdefault(image.split, []).append(image.file)
     if kind == "webdataset":
-        from cxr.export.webdataset import plan_tars, write_tar
+        from cxr.folders.webdataset import plan_tars, write_tar
 
         return {name: partial(write_tar, files=files) for name, files in plan_tars(splits).items()}
-    from cxr.export.parquet import plan_parquet, write_parquet
+    from cxr.folders.parquet import plan_parquet, write_parquet
 
     return {name: partial(write_parquet, files=files) for name, files in plan_parquet(splits).items()}
 

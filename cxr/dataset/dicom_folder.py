@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 
 from cxr.dataset.finished import FinishedImage
-from cxr.errors import DataError, RequestError
-from cxr.export.atomic import atomic_file
-from cxr.export.dicom import BITS, SyntheticPatient, encode_dicom
-from cxr.export.unchanged import unchanged_content
-from cxr.pixels import to_bits
-from cxr.schema import GreyLevels
+from cxr.folders.dicom import BITS, SyntheticPatient, encode_dicom
+from cxr.folders.unchanged import unchanged_content
+from cxr.images.atomic import atomic_file
+from cxr.images.pixels import to_bits
+from cxr.request.errors import DataError, RequestError
+from cxr.request.events import GreyLevels
 
 
 def plan_dicom(images: Sequence[FinishedImage], bits: int | None) -> dict[str, FinishedImage]:

@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from accelerate.utils import broadcast
 
-from cxr.devices import shared_state
-from cxr.errors import CxrError
+from cxr.models.devices import shared_state
+from cxr.request.errors import CxrError
 
 T = TypeVar("T")
 

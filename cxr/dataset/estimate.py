@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from cxr.dataset.plan import Plan
-from cxr.errors import GenerationError
-from cxr.export.png import encode_png
-from cxr.generate import generate_each, shared_settings
-from cxr.models import LoadedModel
-from cxr.schema import GeneratedImage
+from cxr.generate.images import generate_each, shared_settings
+from cxr.generate.model import LoadedModel
+from cxr.images.png import encode_png
+from cxr.request.errors import GenerationError
+from cxr.request.events import GeneratedImage
 
 PROBE_IMAGES = 2  # of each kind of settings; the first is not counted
 MAX_KINDS = 4

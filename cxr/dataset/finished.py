@@ -16,10 +16,12 @@ from typing import Any
 from cxr.compiler import asked_labels
 from cxr.dataset.job import FORMAT
 from cxr.dataset.labels import labels_of_texts
-from cxr.errors import DataError
-from cxr.export.archive import MANIFEST_NAME
-from cxr.export.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
-from cxr.schema import BIT_DEPTHS, ExportedFile, Recipe
+from cxr.folders.archive import MANIFEST_NAME
+from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
+from cxr.request.errors import DataError
+from cxr.request.events import ExportedFile
+from cxr.request.generation_request import BIT_DEPTHS
+from cxr.request.recipe import Recipe
 from cxr.vocabulary import PromptLabels
 
 FLAT_SPLIT = "train"  # what a folder without splits is for

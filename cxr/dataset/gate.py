@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cxr.data import NO_FINDING
-from cxr.evaluate.extractors.images import fit_square
-from cxr.evaluate.judges.judge import read_labels
-from cxr.evaluate.judges.labels import LABELS
-from cxr.evaluate.judges.networks import SIZE
-from cxr.evaluate.judges.shipped import SMALL, load_shipped
-from cxr.pixels import to_8_bits
-from cxr.schema import GreyLevels
+from cxr.images.pixels import to_8_bits
+from cxr.images.squares import fit_square
+from cxr.judges.judge import read_labels
+from cxr.judges.networks import SIZE
+from cxr.judges.shipped import SMALL, load_shipped
+from cxr.labels.radiograph import NO_FINDING
+from cxr.labels.targets import LABELS
+from cxr.request.events import GreyLevels
 from cxr.vocabulary import FINDINGS, PromptLabels
 
 ABNORMAL = "abnormal"

@@ -12,9 +12,9 @@ from typing import Any
 
 from cxr.dataset.plan import Plan
 from cxr.dataset.units import Unit, claim, units_of
-from cxr.errors import OutputError
-from cxr.export.archive import MANIFEST_NAME
-from cxr.export.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
+from cxr.folders.archive import MANIFEST_NAME
+from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
+from cxr.request.errors import OutputError
 
 WORK_NAME = ".cxr-dataset"
 FORMAT = 1

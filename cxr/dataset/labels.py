@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cxr.data import NO_FINDING
 from cxr.dataset.cohort import OLDEST, SEXES, VIEWS
+from cxr.labels.radiograph import NO_FINDING
 from cxr.vocabulary import FINDINGS, PromptLabels
 
 NIH_COLUMNS = (NO_FINDING, *FINDINGS)

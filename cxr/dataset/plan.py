@@ -15,9 +15,9 @@ from typing import Any
 
 from cxr.compiler import asked_labels
 from cxr.dataset.cohort import KEYS, apportion, draw, read_entry
-from cxr.errors import RequestError
-from cxr.jobs import MAX_TOTAL_IMAGES
-from cxr.schema import GenerationRequest
+from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
+from cxr.request.errors import RequestError
+from cxr.request.generation_request import GenerationRequest
 from cxr.vocabulary import FINDING_PHRASES, PromptLabels
 
 SETTINGS = ("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")

@@ -11,8 +11,8 @@ import yaml
 
 from cxr.compiler import asked_labels
 from cxr.dataset.plan import PARTS, SPLIT, Plan, build_plan, check_total, finish_plan
-from cxr.errors import RequestError
-from cxr.jobs import MAX_TOTAL_IMAGES, parse_number, read_jobs
+from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, parse_number, read_jobs
+from cxr.request.errors import RequestError
 
 
 def read_plan(path: Path, most: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from cxr.dataset.units import add_counts
-from cxr.export.atomic import atomic_file
+from cxr.images.atomic import atomic_file
 
 EVERY_S = 1.0
 FILE_NAME = "progress.json"

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cxr.adapters.choice import LOCAL_PREFIX, parse_adapters
-from cxr.devices import choose_device
-from cxr.errors import DataError
-from cxr.generate import generate
-from cxr.models import LoadedModel, load_model
-from cxr.pixels import to_bits
-from cxr.schema import FailedImage, GeneratedImage, GenerationRequest, GreyLevels, Recipe
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel, load_model
+from cxr.images.pixels import to_bits
+from cxr.lora.choice import LOCAL_PREFIX, parse_adapters
+from cxr.models.devices import choose_device
+from cxr.request.errors import DataError
+from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.recipe import Recipe
 
 # What other threads, libraries or devices may change: last bits, no structure.
 MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from cxr import __version__
-from cxr.batch import SOME_FAILED, StopSignal, stop_on_signals
 from cxr.dataset.engine import OtherProcessFailed, Processes
 from cxr.dataset.finish import finish
 from cxr.dataset.gate import GATE_NAME, Gate
@@ -25,9 +24,10 @@ from cxr.dataset.plan import Plan
 from cxr.dataset.progress import JobProgress, Progress
 from cxr.dataset.units import count_rows
 from cxr.dataset.worker import Worker
-from cxr.errors import OutputError
-from cxr.messages import say
-from cxr.models import LoadedModel, load_model
+from cxr.generate.batch import SOME_FAILED, StopSignal, stop_on_signals
+from cxr.generate.model import LoadedModel, load_model
+from cxr.request.errors import OutputError
+from cxr.request.messages import say
 
 MAX_ATTEMPTS = 4
 FAILED_ELSEWHERE = 2

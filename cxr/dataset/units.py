@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from cxr.dataset.plan import PlannedImage
-from cxr.errors import OutputError
-from cxr.export.atomic import cannot_write
-from cxr.export.metadata import file_sha256
-from cxr.export.rows import append_line, complete_lines
+from cxr.folders.metadata import file_sha256
+from cxr.folders.rows import append_line, complete_lines
+from cxr.images.atomic import cannot_write
+from cxr.request.errors import OutputError
 
 if sys.platform != "win32":
     import fcntl

@@ -6,15 +6,15 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cxr.data import read_levels
 from cxr.dataset.assemble import LABELS_NAME
 from cxr.dataset.finished import FinishedImage, is_flat, read_dataset, read_manifest
 from cxr.dataset.labels import label_row
 from cxr.dataset.remake import DIFFERENT, IDENTICAL, Outcome, Remaker
-from cxr.errors import DataError
-from cxr.export.dicom import read_dicom
-from cxr.export.metadata import file_sha256
-from cxr.export.png import read_recipe
+from cxr.folders.dicom import read_dicom
+from cxr.folders.metadata import file_sha256
+from cxr.images.png import read_recipe
+from cxr.images.reading import read_levels
+from cxr.request.errors import DataError
 
 NOT_THE_SAME = 1
 

@@ -17,12 +17,13 @@ from cxr.dataset.plan import PlannedImage
 from cxr.dataset.progress import Progress
 from cxr.dataset.units import Unit, add_row, claim, finished_rows
 from cxr.dataset.writer import Writer
-from cxr.export.atomic import atomic_file
-from cxr.export.metadata import image_name
-from cxr.export.png import encode_png
-from cxr.generate import generate_each, shared_settings
-from cxr.models import LoadedModel
-from cxr.schema import FailedImage, GeneratedImage, GenerationRequest
+from cxr.folders.metadata import image_name
+from cxr.generate.images import generate_each, shared_settings
+from cxr.generate.model import LoadedModel
+from cxr.images.atomic import atomic_file
+from cxr.images.png import encode_png
+from cxr.request.events import FailedImage, GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 
 RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
 

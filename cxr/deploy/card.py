@@ -12,7 +12,7 @@ from huggingface_hub import SpaceCard, SpaceHardware
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
-from cxr.errors import OutputError
+from cxr.request.errors import OutputError
 
 PYTHON_VERSION = "3.12.12"  # the newest that ZeroGPU lists; diffusers needs 3.11
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.errors import OutputError
+from cxr.request.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED_FILES = ("app.py", "requirements.txt", "README.md")

@@ -12,9 +12,9 @@ from huggingface_hub.utils import validate_repo_id
 
 from cxr.deploy.card import check_card, read_card, with_model
 from cxr.deploy.files import SpaceFiles, collect_files
-from cxr.deploy.hub import hub_errors
-from cxr.errors import OutputError, RequestError
-from cxr.presets import PRESETS, Preset, find_preset
+from cxr.deploy.hub_errors import hub_errors
+from cxr.models.presets import PRESETS, Preset, find_preset
+from cxr.request.errors import OutputError, RequestError
 
 MAX_REGULAR_BYTES = 10_000_000
 # The Hub writes these into the .gitattributes of each new repository, among others.

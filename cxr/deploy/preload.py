@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from cxr.families import FAMILIES
-from cxr.families.files import INDEX, weight_file
-from cxr.presets import ALLOWED_SUFFIXES
+from cxr.models.families import FAMILIES
+from cxr.models.families.files import INDEX, weight_file
+from cxr.models.presets import ALLOWED_SUFFIXES
 
 COMPONENTS = sorted({component for family in FAMILIES.values() for component in family.components})
 WEIGHTS_SUFFIX = ".safetensors"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from cxr.errors import DataError
 from cxr.evaluate.sections import distances
 from cxr.evaluate.sets import ImageSet, shared_hashes
+from cxr.request.errors import DataError
 
 
 @dataclass(frozen=True)

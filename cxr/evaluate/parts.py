@@ -18,13 +18,7 @@ from cxr import __version__
 from cxr.evaluate.comparison import Sets
 from cxr.evaluate.extractors.cache import FeatureCache
 from cxr.evaluate.extractors.extract import Extractor, embed, extract
-from cxr.evaluate.extractors.images import read_squares
 from cxr.evaluate.extractors.own import extractor_of
-from cxr.evaluate.judges.judge import Judge, scores_of
-from cxr.evaluate.judges.labels import LABELS
-from cxr.evaluate.judges.networks import SIZE
-from cxr.evaluate.metrics.degrade import degrade
-from cxr.evaluate.metrics.features import Features
 from cxr.evaluate.pictures import name_of
 from cxr.evaluate.results import ResultCache
 from cxr.evaluate.sections import distances
@@ -38,6 +32,12 @@ from cxr.evaluate.sections.sensitivity import measure_degradations, measure_loss
 from cxr.evaluate.sections.utility import SIZE as UTILITY_SIZE
 from cxr.evaluate.sections.utility import LabelledImages, measure_utility
 from cxr.evaluate.sets import ImageSet
+from cxr.images.squares import read_squares
+from cxr.judges.judge import Judge, scores_of
+from cxr.judges.networks import SIZE
+from cxr.labels.targets import LABELS
+from cxr.metrics.degrade import degrade
+from cxr.metrics.features import Features
 
 SENSITIVITY_IMAGES = 500
 SEED = 0

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.extractors.images import read_squares
-from cxr.evaluate.judges.networks import SIZE
 from cxr.evaluate.sets import ImageSet
-from cxr.export.sheet import SheetRow, draw_sheet
+from cxr.folders.sheet import SheetRow, draw_sheet
+from cxr.images.squares import read_squares
+from cxr.judges.networks import SIZE
 
 SHOWN, PER_ROW = 24, 8  # images of each kind on the sheet of examples
 PAIRS_PER_ROW = 4

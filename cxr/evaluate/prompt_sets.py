@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from cxr.data import Radiograph
-from cxr.jobs import Job
-from cxr.schema import GenerationRequest
+from cxr.generate.prompt_table import Job
+from cxr.labels.radiograph import Radiograph
+from cxr.request.generation_request import GenerationRequest
 from cxr.vocabulary import FINDING_PHRASES, VAGUE_AGES, PromptLabels
 
 VERSION = 1

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from cxr.data import Radiograph
-from cxr.evaluate.extractors.images import read_squares
-from cxr.evaluate.judges.judge import Judge, read_labels
-from cxr.evaluate.judges.labels import LABELS, targets_of
-from cxr.evaluate.judges.networks import SIZE
-from cxr.evaluate.metrics.agreement import JUDGEABLE_AUROC
-from cxr.evaluate.metrics.intervals import middle
 from cxr.evaluate.sections.fidelity import make_reading, measure_agreement
+from cxr.images.squares import read_squares
+from cxr.judges.judge import Judge, read_labels
+from cxr.judges.networks import SIZE
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.targets import LABELS, targets_of
+from cxr.metrics.agreement import JUDGEABLE_AUROC
+from cxr.metrics.intervals import middle
 
 
 def measure_reliability(judge: Judge, records: Sequence[Radiograph]) -> dict[str, Any]:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from cxr.errors import DataError
 from cxr.evaluate.comparison import Sets, check_sets
 from cxr.evaluate.pages.write import to_plain
 from cxr.evaluate.parts import SEED, Parts, Tools, library_versions
 from cxr.evaluate.pictures import draw_closest_pairs, draw_examples
 from cxr.evaluate.sections import distances
 from cxr.evaluate.sections.goals import check_goals
+from cxr.request.errors import DataError
 
 FORMAT = 1
 

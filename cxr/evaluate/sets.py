@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.compiler import asked_labels
-from cxr.data import COLUMNS, Radiograph, read_folders
-from cxr.errors import DataError
 from cxr.evaluate.extractors.cache import hash_files
-from cxr.evaluate.extractors.images import find_images
-from cxr.evaluate.judges.labels import targets_of
+from cxr.folders.radiographs import read_folders
+from cxr.images.squares import find_images
+from cxr.labels.radiograph import COLUMNS, Radiograph
+from cxr.labels.targets import targets_of
+from cxr.request.errors import DataError
 from cxr.vocabulary import PromptLabels
 
 UNKNOWN = PromptLabels(None, None, None, None)

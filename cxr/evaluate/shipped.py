@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxr.batch import run_batch
-from cxr.data import Radiograph
-from cxr.errors import CxrError, DataError
 from cxr.evaluate.comparison import Sets
 from cxr.evaluate.extractors.cache import hash_files
 from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs, matched_jobs
 from cxr.evaluate.sets import ImageSet, read_set
-from cxr.jobs import Job
-from cxr.split import Split
+from cxr.generate.batch import run_batch
+from cxr.generate.prompt_table import Job
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.split import Split
+from cxr.request.errors import CxrError, DataError
 
 # Of the prompts, those that the base without LoRA answers too: enough for a row to compare with.
 BASELINE_SHARE = 3

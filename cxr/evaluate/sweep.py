@@ -13,25 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from cxr.batch import run_batch
-from cxr.data import Radiograph
-from cxr.errors import CxrError
 from cxr.evaluate.extractors.cache import FeatureCache
 from cxr.evaluate.extractors.extract import extract
 from cxr.evaluate.extractors.own import extractor_of
-from cxr.evaluate.judges.judge import scores_of
-from cxr.evaluate.judges.labels import ATTRIBUTES
-from cxr.evaluate.judges.shipped import SMALL, load_shipped
-from cxr.evaluate.metrics.features import Features
-from cxr.evaluate.metrics.kernel import kernel_distance
-from cxr.evaluate.metrics.neighbours import measure_neighbourhoods
 from cxr.evaluate.prompt_sets import diversity_jobs, matched_jobs
 from cxr.evaluate.sections.diversity import measure_diversity
 from cxr.evaluate.sections.fidelity import make_reading, measure_agreement
 from cxr.evaluate.sets import ImageSet, read_set
 from cxr.evaluate.shipped import Model, set_of
-from cxr.jobs import Job
-from cxr.schema import GenerationRequest
+from cxr.generate.batch import run_batch
+from cxr.generate.prompt_table import Job
+from cxr.judges.judge import scores_of
+from cxr.judges.shipped import SMALL, load_shipped
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.targets import ATTRIBUTES
+from cxr.metrics.features import Features
+from cxr.metrics.kernel import kernel_distance
+from cxr.metrics.neighbours import measure_neighbourhoods
+from cxr.request.errors import CxrError
+from cxr.request.generation_request import GenerationRequest
 from cxr.vocabulary import FINDINGS
 
 SEED_OFFSET = 5_000_000  # no image of a sweep is an image of a report

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.data import Radiograph, load_pixels
-from cxr.errors import DataError, RequestError
-from cxr.pixels import from_uint8
+from cxr.folders.radiographs import load_pixels
+from cxr.images.pixels import from_uint8
+from cxr.labels.radiograph import Radiograph
+from cxr.request.errors import DataError, RequestError
 from cxr.train.architecture import RESOLUTION, build_autoencoder
 from cxr.train.latents import BLOCK, block_cosines
 from cxr.train.loop import batch_generator

@@ -18,9 +18,9 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from cxr.data import Radiograph
-from cxr.errors import DataError
-from cxr.evaluate.judges.labels import LABELS, scaled_targets
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.targets import LABELS, scaled_targets
+from cxr.request.errors import DataError
 from cxr.train.architecture import build_scheduler, build_unet
 from cxr.train.captions import caption
 from cxr.train.guide import load_guide, signal_and_noise, velocity_shift

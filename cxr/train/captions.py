@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
-from cxr.data import Radiograph
+from cxr.labels.radiograph import Radiograph
 from cxr.train.architecture import TEXT_TOKENS
 from cxr.vocabulary import (
     AGE_FORMS,

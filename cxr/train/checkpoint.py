@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cxr.errors import DataError
+from cxr.request.errors import DataError
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.json"

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cxr.split import JUDGING_SHARE, VALIDATION_SHARE
+from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
 from cxr.train.full_lora import options as full_lora
 
 if TYPE_CHECKING:
-    from cxr.data import Radiograph
-    from cxr.split import Split
+    from cxr.labels.radiograph import Radiograph
+    from cxr.labels.split import Split
     from cxr.train.loop import Task
     from cxr.train.setup import Setup
 
@@ -64,9 +64,9 @@ def run_train(arguments: argparse.Namespace) -> int:
     """Run one stage; torch is imported only now."""
     import torch
 
-    from cxr.data import read_folders
-    from cxr.devices import shared_state
-    from cxr.split import Split, split_by_patient
+    from cxr.folders.radiographs import read_folders
+    from cxr.labels.split import Split, split_by_patient
+    from cxr.models.devices import shared_state
     from cxr.train import loop
     from cxr.train.setup import Setup
 
@@ -106,9 +106,9 @@ def run_train(arguments: argparse.Namespace) -> int:
 def _measure_result(arguments: argparse.Namespace, split: Split, unseen: list[Radiograph]) -> None:
     """What is to be known of a trained network before anyone uses it."""
     if arguments.stage == "judge" and unseen is not split.held_out:
-        from cxr.evaluate.judges.judge import load_judge
         from cxr.evaluate.pages.write import write_json
         from cxr.evaluate.reliability import measure_reliability
+        from cxr.judges.judge import load_judge
 
         figures = measure_reliability(load_judge(arguments.out / "judge.safetensors"), unseen)
         write_json(figures, arguments.out / "reliability.json")

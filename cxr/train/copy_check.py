@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cxr.data import Radiograph
-from cxr.errors import DataError
 from cxr.evaluate.extractors.cache import hash_files
 from cxr.evaluate.extractors.extract import embed
-from cxr.evaluate.extractors.images import fit_square, read_squares
 from cxr.evaluate.extractors.registry import load_own
-from cxr.evaluate.judges.networks import SIZE
-from cxr.evaluate.judges.shipped import SMALL
 from cxr.evaluate.pages.write import to_plain
 from cxr.evaluate.pictures import name_of
 from cxr.evaluate.prompt_sets import matched_jobs
 from cxr.evaluate.sections.copy_set import CopySet, Embed
 from cxr.evaluate.sections.memorisation import check_copies
-from cxr.generate import generate
-from cxr.models import load_model
-from cxr.pixels import to_8_bits
-from cxr.schema import GeneratedImage, GreyLevels
+from cxr.generate.images import generate
+from cxr.generate.model import load_model
+from cxr.images.pixels import to_8_bits
+from cxr.images.squares import fit_square, read_squares
+from cxr.judges.networks import SIZE
+from cxr.judges.shipped import SMALL
+from cxr.labels.radiograph import Radiograph
+from cxr.request.errors import DataError
+from cxr.request.events import GeneratedImage, GreyLevels
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "copy_check"

@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.errors import DataError
-from cxr.evaluate.extractors.images import read_squares
-from cxr.evaluate.judges.labels import AGE_SCALE, LABELS, scaled_targets
-from cxr.evaluate.judges.networks import SIZE
-from cxr.evaluate.metrics.agreement import auroc
-from cxr.pixels import from_uint8
+from cxr.images.pixels import from_uint8
+from cxr.images.squares import read_squares
+from cxr.judges.networks import SIZE
+from cxr.labels.targets import AGE_SCALE, LABELS, scaled_targets
+from cxr.metrics.agreement import auroc
+from cxr.request.errors import DataError
 from cxr.train.architecture import LATENT_CHANNELS, build_scheduler
 from cxr.train.judge import jitter
 from cxr.train.latents import COARSE_SIZE, block_cosines
@@ -139,7 +139,7 @@ def log_likelihood(read: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         read: [B, 19], from `GuideNetwork`.
-        targets: [B, 18], as `cxr.evaluate.judges.labels.scaled_targets` gives them; NaN is unknown.
+        targets: [B, 18], as `cxr.labels.targets.scaled_targets` gives them; NaN is unknown.
     Returns:
         [B] float32, a sum over the known labels and the age.
     """

@@ -14,19 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.evaluate.extractors.images import read_squares
-from cxr.evaluate.judges.judge import measure_labels, read_labels
-from cxr.evaluate.judges.labels import (
-    AGE_SCALE,
-    ATTRIBUTES,
-    attribute_scores,
-    attribute_targets,
-    scaled_targets,
-    targets_of,
-)
-from cxr.evaluate.judges.networks import NETWORKS, SIZE
-from cxr.evaluate.metrics.agreement import youden_threshold
-from cxr.pixels import from_uint8
+from cxr.images.pixels import from_uint8
+from cxr.images.squares import read_squares
+from cxr.judges.judge import measure_labels, read_labels
+from cxr.judges.networks import NETWORKS, SIZE
+from cxr.labels.targets import AGE_SCALE, ATTRIBUTES, attribute_scores, attribute_targets, scaled_targets, targets_of
+from cxr.metrics.agreement import youden_threshold
 from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
 

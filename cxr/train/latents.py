@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cxr.data import Radiograph, load_pixels
-from cxr.pixels import from_uint8
+from cxr.folders.radiographs import load_pixels
+from cxr.images.pixels import from_uint8
+from cxr.labels.radiograph import Radiograph
 
 BLOCK = 4
 COARSE_SIZE = 64

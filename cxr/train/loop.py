@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cxr.devices import shared_state
-from cxr.errors import RequestError
+from cxr.models.devices import shared_state
+from cxr.request.errors import RequestError
 from cxr.train.checkpoint import Progress, resume, save
 from cxr.train.processes import any_process, average_gradients
 

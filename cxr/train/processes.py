@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import reduce
 from torch import Tensor, nn
 
-from cxr.devices import shared_state
+from cxr.models.devices import shared_state
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:

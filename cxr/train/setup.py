@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cxr.data import Radiograph
+from cxr.labels.radiograph import Radiograph
 from cxr.train.loop import LoopSettings
 
 

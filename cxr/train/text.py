@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.data import Radiograph
+from cxr.labels.radiograph import Radiograph
 from cxr.train.architecture import TEXT_WIDTH, build_text_encoder
 from cxr.train.captions import build_tokenizer, caption
 from cxr.train.loop import autocast

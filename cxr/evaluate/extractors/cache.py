@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from cxr.errors import CxrError, DataError
-from cxr.export.atomic import atomic_file
-from cxr.export.metadata import file_sha256
+from cxr.folders.metadata import file_sha256
+from cxr.images.atomic import atomic_file
+from cxr.request.errors import CxrError, DataError
 
 HASH_BYTES = 32
 

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.errors import DataError
 from cxr.evaluate.extractors.cache import FeatureCache
-from cxr.evaluate.extractors.images import read_squares
-from cxr.evaluate.metrics.features import Features
+from cxr.images.squares import read_squares
+from cxr.metrics.features import Features
+from cxr.request.errors import DataError
 
 BATCH = 32
 CHUNK = 512  # images read at once

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cxr.errors import DataError
 from cxr.evaluate.extractors import densenet, inception
 from cxr.evaluate.extractors.extract import Extractor
-from cxr.export.metadata import file_sha256
-from cxr.pixels import from_uint8
+from cxr.folders.metadata import file_sha256
+from cxr.images.pixels import from_uint8
+from cxr.request.errors import DataError
 
 FOLDER_VARIABLE = "CXR_EXTRACTORS"
 WEIGHTS = "model.safetensors"

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import entry_points
 
-from cxr.errors import RequestError
 from cxr.evaluate.extractors.extract import Extractor
 from cxr.evaluate.extractors.own import extractor_of
 from cxr.evaluate.extractors.published import PUBLISHED, load_published
-from cxr.evaluate.judges import shipped
+from cxr.judges import shipped
+from cxr.request.errors import RequestError
 
 NAMES = (*shipped.NAMES, *PUBLISHED)
 PLUGINS = "cxr_studio.extractors"  # entry points of other packages: functions without arguments that give an Extractor

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from cxr.evaluate.pages.plots import Metric, settings_of, spoken, value_of, worst_first
-from cxr.schema import SYNTHETIC_NOTICE
+from cxr.request.recipe import SYNTHETIC_NOTICE
 
 Metrics = Mapping[str, Metric] | Sequence[dict[str, Any]]  # by name, or a list of those that know their names
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.errors import RequestError
 from cxr.evaluate.pages.plots import draw_plots
 from cxr.evaluate.pages.render import render
-from cxr.export.atomic import atomic_file, cannot_write
+from cxr.images.atomic import atomic_file, cannot_write
+from cxr.request.errors import RequestError
 
 SIGNIFICANT_DIGITS = 6
 PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

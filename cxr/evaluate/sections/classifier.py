@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr.evaluate.judges.labels import LABELS
-from cxr.pixels import from_uint8
+from cxr.images.pixels import from_uint8
+from cxr.labels.targets import LABELS
 
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 1.5e-3, 0.05, 0.1  # the warm-up is a share of the steps
 TEST_BATCH = 256

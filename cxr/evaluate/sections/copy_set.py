@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cxr.errors import DataError
-from cxr.evaluate.metrics.features import Features
 from cxr.evaluate.sections.alignment import warped
+from cxr.metrics.features import Features
+from cxr.request.errors import DataError
 
 NUM_REMADE = 100
 REMADE_SHIFT, REMADE_ANGLE = 0.02, 2.0  # share of the side; degrees

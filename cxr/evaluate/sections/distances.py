@@ -10,20 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.errors import DataError
-from cxr.evaluate.metrics.features import Features
-from cxr.evaluate.metrics.frechet import frechet_distance, frechet_infinity
-from cxr.evaluate.metrics.intervals import Interval, bootstrap, cluster_weights, middle
-from cxr.evaluate.metrics.kernel import (
-    SUBSET_SIZE,
-    SUBSETS,
-    gaussian_mmd,
-    kernel_distance,
-    kernel_tables,
-    median_distance,
-)
-from cxr.evaluate.metrics.neighbours import NEAREST, measure_neighbourhoods
-from cxr.evaluate.metrics.result import MetricResult
+from cxr.metrics.features import Features
+from cxr.metrics.frechet import frechet_distance, frechet_infinity
+from cxr.metrics.intervals import Interval, bootstrap, cluster_weights, middle
+from cxr.metrics.kernel import SUBSET_SIZE, SUBSETS, gaussian_mmd, kernel_distance, kernel_tables, median_distance
+from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
 
 FEWEST = 20  # images of a set; fewer say nothing
 FEWEST_FOR_FD = 2_000

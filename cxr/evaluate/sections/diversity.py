@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.extractors.images import read_squares
-from cxr.evaluate.metrics.result import MetricResult
-from cxr.evaluate.metrics.similarity import Similarity, measure_similarity
 from cxr.evaluate.sets import ImageSet
+from cxr.images.squares import read_squares
+from cxr.metrics.result import MetricResult
+from cxr.metrics.similarity import Similarity, measure_similarity
 
 SIZE = 176  # pixels; MS-SSIM needs more than 160, and takes twice as long at 256
 MOST_GROUPS = 40

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.errors import DataError
-from cxr.evaluate.metrics.intervals import wilson
-from cxr.evaluate.metrics.result import MetricResult
+from cxr.metrics.intervals import wilson
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
 
 PER = 1000  # images
 FLAT_DEVIATION = 5.0  # grey levels of 255; the flattest of 6,415 radiographs of NIH ChestX-ray14 (128 px) has 10.8

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.judges.labels import ATTRIBUTES, LABELS, NEAR_YEARS, attribute_scores, attribute_targets
-from cxr.evaluate.metrics.agreement import weighted_auroc, weighted_share
-from cxr.evaluate.metrics.intervals import cluster_weights
+from cxr.labels.targets import ATTRIBUTES, LABELS, NEAR_YEARS, attribute_scores, attribute_targets
+from cxr.metrics.agreement import weighted_auroc, weighted_share
+from cxr.metrics.intervals import cluster_weights
 from cxr.vocabulary import FINDINGS
 
 ABNORMAL = LABELS.index("abnormal")
@@ -59,7 +59,7 @@ class Reading:
 
 
 def make_reading(scores: Array, targets: NDArray[np.floating], clusters: Sequence[str]) -> Reading:
-    """Put together what `cxr.evaluate.judges.judge.scores_of` and `targets_of` gave for the same images."""
+    """Put together what `cxr.judges.judge.scores_of` and `targets_of` gave for the same images."""
     return Reading(
         attribute_scores(scores),
         attribute_targets(targets),

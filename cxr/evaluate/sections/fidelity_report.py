@@ -10,11 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.judges.judge import Judge
-from cxr.evaluate.judges.labels import ATTRIBUTES
-from cxr.evaluate.metrics.agreement import JUDGEABLE_AUROC
-from cxr.evaluate.metrics.intervals import holm, middle, two_sided
-from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections.fidelity import (
     Agreement,
     Reading,
@@ -26,6 +21,11 @@ from cxr.evaluate.sections.fidelity import (
     partly_shuffled,
     shuffled,
 )
+from cxr.judges.judge import Judge
+from cxr.labels.targets import ATTRIBUTES
+from cxr.metrics.agreement import JUDGEABLE_AUROC
+from cxr.metrics.intervals import holm, middle, two_sided
+from cxr.metrics.result import MetricResult
 from cxr.vocabulary import FINDINGS
 
 # The fixed list that the headline is the mean of; age is told in years instead, having no yes and no.

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.errors import DataError
-from cxr.evaluate.metrics.features import Features, check_features, distance_strips
-from cxr.evaluate.metrics.intervals import wilson
-from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections.alignment import MAX_ANGLE, MAX_SCALE, MAX_SHIFT, SIDE, TABLE_BYTES, aligned_nearest
 from cxr.evaluate.sections.copy_set import CopySet, Embed, remake
+from cxr.metrics.features import Features, check_features, distance_strips
+from cxr.metrics.intervals import wilson
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
 
 QUANTILE = 0.001  # of real distances; what is nearer is flagged
 MOST_REAL = 0.002  # real images of other patients that may be flagged

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.evaluate.extractors.extract import Extractor, embed
-from cxr.evaluate.metrics.degrade import DEGRADATIONS
-from cxr.evaluate.metrics.features import Features
-from cxr.evaluate.metrics.kernel import kernel_distance
 from cxr.evaluate.sections.distances import FEWEST
+from cxr.metrics.degrade import DEGRADATIONS
+from cxr.metrics.features import Features
+from cxr.metrics.kernel import kernel_distance
 
 DROPPED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 

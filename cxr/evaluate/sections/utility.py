@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.errors import DataError
-from cxr.evaluate.judges.labels import LABELS
-from cxr.evaluate.metrics.agreement import weighted_auroc
-from cxr.evaluate.metrics.intervals import cluster_weights, middle
-from cxr.evaluate.metrics.result import MetricResult
 from cxr.evaluate.sections.classifier import LabelledImages, classify, train_classifier
+from cxr.labels.targets import LABELS
+from cxr.metrics.agreement import weighted_auroc
+from cxr.metrics.intervals import cluster_weights, middle
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
 from cxr.vocabulary import FINDINGS
 
 __all__ = ["SIZE", "LabelledImages", "UtilityReport", "UtilityRow", "measure_utility"]

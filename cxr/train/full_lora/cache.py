@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cxr.devices import shared_state
-from cxr.evaluate.extractors.images import read_squares
-from cxr.export.atomic import atomic_file
-from cxr.pixels import from_uint8
+from cxr.images.atomic import atomic_file
+from cxr.images.pixels import from_uint8
+from cxr.images.squares import read_squares
+from cxr.models.devices import shared_state
 from cxr.train.full_lora.data import CaptionedImage
 from cxr.train.full_lora.folder import BaseModel
 from cxr.train.full_lora.networks import TextEncoders, load_vae

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from cxr.schema import SYNTHETIC_NOTICE
+from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.train.checkpoint import Progress
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.folder import BaseModel

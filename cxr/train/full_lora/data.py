@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.compiler import compile_prompt
-from cxr.data import Radiograph, read_folders
-from cxr.errors import DataError
 from cxr.evaluate.extractors.cache import hash_files
-from cxr.split import split_by_patient
+from cxr.folders.radiographs import read_folders
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.split import split_by_patient
+from cxr.request.errors import DataError
 from cxr.train.adapter_file import summary_of
 from cxr.train.captions import caption
 
@@ -87,7 +88,7 @@ def read_training_data(
     """Read folders of images and a ``metadata.csv``, and split them by patient.
 
     A table with a column ``caption``, ``text`` or ``prompt`` needs ``file_name`` and ``patient_id`` beside it and no
-    labels; without one it needs all columns of `cxr.data`.
+    labels; without one it needs all columns of `cxr.folders.radiographs`.
 
     Args:
         folders: one or more.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr.errors import ModelError
-from cxr.families.family import SCHEDULER_SETTINGS
-from cxr.families.files import INDEX, ModelFolder
-from cxr.model_files import find_model_folder, folder_sha256, read_settings
-from cxr.presets import find_preset
+from cxr.models.families.family import SCHEDULER_SETTINGS
+from cxr.models.families.files import INDEX, ModelFolder
+from cxr.models.model_folder import find_model_folder, folder_sha256, read_settings
+from cxr.models.presets import find_preset
+from cxr.request.errors import ModelError
 
 SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
 PREDICTION_TYPES = ("epsilon", "v_prediction")
@@ -61,7 +61,7 @@ def resolve_model_folder(model: str) -> Path:
     """Where the files of a model are; those of the Hub are downloaded first if need be.
 
     Args:
-        model: as for `cxr.presets.find_preset`.
+        model: as for `cxr.models.presets.find_preset`.
     Raises:
         ModelError: unknown; HubError where the Hub is the reason.
     """
@@ -72,7 +72,7 @@ def read_base_model(model: str) -> BaseModel:
     """Read what kind of model it is, and refuse those that this package cannot train for.
 
     Args:
-        model: as for `cxr.presets.find_preset`.
+        model: as for `cxr.models.presets.find_preset`.
     Raises:
         ModelError: unknown, incomplete, of another architecture, or with a noise schedule of another kind.
     """

@@ -7,7 +7,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
-from cxr.errors import RequestError
+from cxr.request.errors import RequestError
 from cxr.train.full_lora.networks import ends_in_pure_noise
 
 MIN_SNR_GAMMA = 5.0  # Hang et al., ICCV 2023

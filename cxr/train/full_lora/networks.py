@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from cxr.errors import ModelError
-from cxr.model_files import no_progress_bars
+from cxr.models.model_folder import no_progress_bars
+from cxr.request.errors import ModelError
 from cxr.train.full_lora.folder import BaseModel
 from cxr.train.full_lora.settings import FullLoraSettings
 

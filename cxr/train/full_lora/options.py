@@ -11,8 +11,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from cxr.errors import RequestError
-from cxr.presets import find_preset
+from cxr.models.presets import find_preset
+from cxr.request.errors import RequestError
 from cxr.train.full_lora.settings import PRECISIONS, VALIDATION_PROMPTS, FullLoraSettings
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(FullLoraSettings)}

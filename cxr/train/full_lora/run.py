@@ -10,9 +10,9 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from tqdm import tqdm
 
-from cxr.devices import shared_state
-from cxr.errors import GenerationError, RequestError
-from cxr.export.sheet import contact_sheet
+from cxr.folders.sheet import contact_sheet
+from cxr.models.devices import shared_state
+from cxr.request.errors import GenerationError, RequestError
 from cxr.train.adapter_file import save_unet_lora
 from cxr.train.full_lora.batches import Batches
 from cxr.train.full_lora.card import config_facts, write_card

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxr.errors import RequestError
+from cxr.request.errors import RequestError
 
 MAX_RANK = 256  # what this program reads back
 PRECISIONS = ("auto", "no", "fp16", "bf16")

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from cxr.errors import DataError, RequestError
+from cxr.request.errors import DataError, RequestError
 from cxr.train.checkpoint import CHECKPOINT, Progress, read_facts, resume, save
 from cxr.train.full_lora.batches import Batches, predict
 from cxr.train.full_lora.data import TrainingData

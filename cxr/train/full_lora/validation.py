@@ -10,10 +10,10 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.errors import GenerationError
-from cxr.export.sheet import SheetRow
-from cxr.pixels import to_uint8
-from cxr.seeds import initial_latents
+from cxr.folders.sheet import SheetRow
+from cxr.generate.noise import initial_latents
+from cxr.images.pixels import to_uint8
+from cxr.request.errors import GenerationError
 from cxr.train.full_lora.batches import VALIDATION_SHARES, Batches, predict
 from cxr.train.full_lora.cache import free_memory
 from cxr.train.full_lora.folder import BaseModel

@@ -1,0 +1,89 @@
+"""The ``adapter`` command: list LoRAs, show a card, convert a pickle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from cxr.request.messages import say
+
+DESCRIPTION = """\
+List the LoRAs that can be used, show what one says about itself, or convert one to safetensors.
+
+NAME is one that "adapter list" prints, or local:PATH of a file or folder.
+"""
+CONVERT = """\
+Convert a LoRA that torch.save wrote (.bin, .pt, .pth, .ckpt) to safetensors.
+
+The file is read without running anything of it, in a process with 1 GB of memory and 60 seconds.
+Only dictionaries of floating-point tensors are accepted; the result is checked like any LoRA.
+"""
+EPILOG = """\
+examples:
+  python -m cxr adapter list
+  python -m cxr adapter show clinical
+  python -m cxr adapter convert lora.bin --output lora.safetensors
+  python -m cxr generate "normal chest x-ray" --output out \\
+      --adapter clinical:0.8,local:lora.safetensors:0.5
+"""
+
+
+def add_adapter_parsers(subparsers: Any) -> None:
+    """Add ``adapter`` and its alias ``adapters``; the parsed arguments carry ``run``, called with them."""
+    raw = argparse.RawDescriptionHelpFormatter
+    adapter = subparsers.add_parser(
+        "adapter",
+        help="list, show or convert LoRAs",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=raw,
+    )
+    adapter.set_defaults(run=_list)
+    actions = adapter.add_subparsers(title="actions", metavar="ACTION")
+    actions.add_parser("list", help="list the LoRAs that can be used").set_defaults(run=_list)
+    show = actions.add_parser("show", help="show the card of a LoRA")
+    show.add_argument("adapter", metavar="NAME", help='a name that "adapter list" prints, or local:PATH')
+    show.set_defaults(run=_show)
+    convert = actions.add_parser(
+        "convert", help="convert a pickle to safetensors", description=CONVERT, formatter_class=raw
+    )
+    convert.add_argument("file", metavar="FILE", type=Path, help="what torch.save wrote")
+    convert.add_argument("--output", metavar="FILE.safetensors", type=Path, required=True, help="the file to write")
+    convert.set_defaults(run=_convert)
+    old = subparsers.add_parser("adapters", help='same as "adapter list"', description="List the usable LoRAs.")
+    old.set_defaults(run=_list)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from cxr.lora.find import LORA_ROOT, list_adapters
+
+    adapters = list_adapters()
+    if not adapters:
+        say(sys.stderr, f"no LoRA in {LORA_ROOT}")
+    for info in adapters:
+        facts = f"{info.name}: rank {info.rank}, alpha {info.lora_alpha:g}, {info.size_bytes / 1e6:.1f} MB"
+        say(sys.stdout, "; ".join([f"{facts}, for {info.base_model}, licence {info.license}", *info.notes]))
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from cxr.lora.card import card_rows
+    from cxr.lora.find import describe_adapters
+
+    for info in describe_adapters(arguments.adapter):
+        say(sys.stdout, f"LoRA {info.name}")
+        for what, fact in card_rows(info):
+            say(sys.stdout, f"{what}: {fact}")
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from cxr.lora.convert import convert_adapter
+
+    file = convert_adapter(arguments.file, arguments.output)
+    silent = " and ".join(file.components_without_alpha)
+    note = f"; no alpha in the file for {silent}: the rank is used" if silent else ""
+    say(sys.stdout, f"{arguments.output}: {file.num_tensors:,} tensors, sha256:{file.sha256}{note}")
+    return 0

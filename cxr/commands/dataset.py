@@ -1,0 +1,150 @@
+"""The ``dataset`` and ``verify`` commands: which options there are and what they start."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from cxr.models.presets import request_defaults
+from cxr.request.errors import RequestError
+from cxr.request.messages import say
+
+DATASET = """\
+Make a labelled data set from a plan: a cohort table, a list of prompts, or a grid of settings.
+
+Killed at any moment, the same command goes on; at most the image in hand is lost. The same
+job runs in many processes, on one machine or many that share a folder, and gives the same bytes:
+
+  accelerate launch -m cxr dataset plan.yaml --output DIR              a process for each GPU
+  torchrun --nproc-per-node 8 -m cxr dataset plan.yaml --output DIR    8 processes without a GPU
+"""
+EPILOG = """\
+a plan (YAML; `examples/plan.yaml` shows every part):
+  cohort:                          each entry: findings, sex, age, view, count
+    - findings: [Effusion, Edema]  a list: each of them gets the whole count
+      sex: {F: 50, M: 50}          a table of shares: divides the count
+      age: NIH                     years, a range such as 40-60, or ages as in NIH ChestX-ray14
+      view: PA
+      count: 250
+  prompts: [...]                   texts, or {prompt, count, seed}
+  grid: {prompt: [...], guidance_scale: [1, 2, 4], seed: [1, 2]}
+  settings: {num_inference_steps: 8, bit_depth: 16}
+  split: {train: 0.8, test: 0.2}   by synthetic patient
+  seed: 0
+  A CSV file with the columns of a cohort, or with a column prompt, is a plan, too.
+
+exit codes:
+  0 all images are there, 1 some could not be made with any of their seeds, 2 wrong input or nowhere to
+  write, 130 and 143 stopped by Ctrl-C and SIGTERM
+"""
+VERIFY = """\
+Check images of this program: a PNG or DICOM file is made again from its own recipe and compared; a data
+set is checked against its manifest and its labels, and some of its images are made again.
+"""
+MAX_ATTEMPTS = 100
+
+
+def add_dataset_parsers(subparsers: Any) -> None:
+    """Add ``dataset`` and ``verify``; the parsed arguments carry ``run``, called with them."""
+    raw = argparse.RawDescriptionHelpFormatter
+    dataset = subparsers.add_parser(
+        "dataset", help="make a labelled data set from a plan", description=DATASET, epilog=EPILOG, formatter_class=raw
+    )
+    dataset.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
+    dataset.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
+    dataset.add_argument("--dry-run", action="store_true", help="only say what would be made, how long, how much disk")
+    dataset.add_argument(
+        "--model", default="embedded", help='a name that "models" lists, a folder or ID (default %(default)s)'
+    )
+    dataset.add_argument("--adapter", default="default", help="its LoRA (default: the model's own)")
+    dataset.add_argument(
+        "--gate",
+        action="store_true",
+        help="make images again in which a small network does not see what was asked",
+    )
+    dataset.add_argument(
+        "--max-attempts", type=int, default=4, metavar="N", help="seeds that an image may take (default %(default)s)"
+    )
+    dataset.add_argument(
+        "--threads", type=int, default=1, metavar="N",
+        help="CPU threads of each process (default %(default)s); another number gives other last bits",
+    )  # fmt: skip
+    dataset.set_defaults(run=_dataset)
+    verify = subparsers.add_parser(
+        "verify", help="check images and data sets of this program", description=VERIFY, formatter_class=raw
+    )
+    verify.add_argument("path", type=Path, metavar="PATH", help="a .png or .dcm file, or a folder")
+    verify.add_argument(
+        "--sample", type=int, default=3, metavar="N", help="images of a folder to make again (default %(default)s)"
+    )
+    verify.add_argument("--model", help="instead of the model that the recipe names")
+    verify.add_argument("--adapter", help="instead of its LoRA")
+    verify.set_defaults(run=_verify)
+
+
+def _dataset(arguments: argparse.Namespace) -> int:
+    from cxr.dataset.plan_file import read_plan
+
+    for name, most in (("max_attempts", MAX_ATTEMPTS), ("threads", 1_024)):
+        if not 1 <= getattr(arguments, name) <= most:
+            raise RequestError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; use 1 to {most:,}")
+    plan = read_plan(arguments.plan, defaults=request_defaults(arguments.model))
+    if arguments.dry_run:
+        return _dry_run(plan, arguments)
+    if arguments.output is None:
+        raise RequestError("--output is missing; name the folder of the data set, or use --dry-run")
+    from cxr.dataset.run import Options, run_dataset
+
+    options = Options(
+        model=arguments.model,
+        adapter=arguments.adapter,
+        gate=arguments.gate,
+        max_attempts=arguments.max_attempts,
+        num_threads=arguments.threads,
+    )
+    return run_dataset(plan, arguments.output, options)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    path = arguments.path
+    if not path.exists():
+        raise RequestError(f"{path} does not exist; name a PNG or DICOM file of this program, or a folder")
+    if arguments.sample < 0:
+        raise RequestError(f"--sample is {arguments.sample}; use 0 or more")
+    from cxr.dataset.remake import Remaker
+    from cxr.dataset.verify import verify_file, verify_folder
+
+    remaker = Remaker(arguments.model, arguments.adapter)
+    if path.is_dir():
+        return verify_folder(path, remaker, arguments.sample, _say)
+    return verify_file(path, remaker, _say)
+
+
+def _say(text: str) -> None:
+    say(sys.stdout, text)
+
+
+def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:
+    import torch
+
+    from cxr.dataset.estimate import describe_plan, estimate
+    from cxr.generate.model import load_model
+
+    for line in describe_plan(plan):
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    torch.set_num_threads(arguments.threads)
+    taken = estimate(plan, load_model(arguments.model, arguments.adapter))
+    each_s = taken.seconds / taken.num_images
+    say(sys.stdout, f"about {_duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")
+    say(sys.stdout, f"about {taken.size_bytes / 1e6:,.0f} MB on disk")
+    return 0
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,67 @@
+"""The ``export`` command: which options there are and what they start."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from cxr.request.messages import say
+
+EXPORT = """\
+Write a finished data set in another format. No image is made again, and none is changed.
+
+DIR is a folder that `dataset` or `generate` wrote. The same data set always gives the same bytes. A run
+that was stopped leaves whole files only; run it again to finish.
+"""
+EXPORT_EPILOG = """\
+formats:
+  dicom       OUTPUT/<split>/<index>_<seed>.dcm, one object per image, marked as synthetic data
+  webdataset  OUTPUT/<split>-000000.tar and so on: PNG, JSON and prompt of each image
+  parquet     OUTPUT/data/<split>-00000-of-00001.parquet and so on, with the images inside;
+              read it with datasets.load_dataset("OUTPUT")
+  zip         OUTPUT is one ZIP of the whole folder
+
+examples:
+  python -m cxr export dataset --format zip --output dataset.zip
+  python -m cxr export dataset --format dicom --bits 12 --output dicom
+"""
+
+
+def add_export_parser(subparsers: Any) -> None:
+    """Add ``export``; the parsed arguments carry ``run``, called with them."""
+    raw = argparse.RawDescriptionHelpFormatter
+    export = subparsers.add_parser(
+        "export",
+        help="write a data set as DICOM, WebDataset, Parquet or ZIP",
+        description=EXPORT,
+        epilog=EXPORT_EPILOG,
+        formatter_class=raw,
+    )
+    export.add_argument("directory", type=Path, metavar="DIR", help="finished data set")
+    # The names are those of cxr.dataset.convert, which is too heavy to import for a help text.
+    export.add_argument("--format", required=True, metavar="FORMAT", help="dicom, webdataset, parquet or zip")
+    export.add_argument(
+        "--output", type=Path, required=True, metavar="OUTPUT", help="new or empty folder, or the ZIP to write"
+    )
+    export.add_argument(
+        "--bits",
+        type=int,
+        metavar="N",
+        help="bits of DICOM: 8, 12 or 16; the last two need images of 16 bits (default: those of the images)",
+    )
+    export.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from cxr.dataset.convert import convert
+
+    paths = convert(arguments.directory, arguments.output, arguments.format, arguments.bits, _say)
+    count = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
+    say(sys.stdout, f"{count} in {arguments.output}" if arguments.format != "zip" else str(arguments.output))
+    return 0
+
+
+def _say(line: str) -> None:
+    say(sys.stderr, line)

@@ -1,0 +1,82 @@
+"""The command ``models``: the table of base models, with what one has to know before using one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from cxr.models.presets import ALLOWED_SUFFIXES, PRESETS, Preset
+from cxr.request.errors import ModelError
+from cxr.request.messages import say
+
+DESCRIPTION = """\
+List the base models that --model knows by name, or show one of them in full.
+
+Besides these, --model takes a folder in diffusers format and owner/name[@revision] of the Hugging Face Hub.
+"""
+
+
+def add_models_parser(commands: Any) -> None:
+    """Add the command to the others."""
+    parser = commands.add_parser(
+        "models",
+        help="list the base models that can be chosen by name",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_list)
+    ways: Any = parser.add_subparsers(metavar="show", title="one model")
+    show = ways.add_parser("show", help="everything that is known about one model")
+    show.add_argument("name", metavar="NAME", help="a name of the list")
+    show.set_defaults(run=_show)
+
+
+def describe(preset: Preset) -> Iterator[tuple[str, str]]:
+    """What is known about a model, as (name, value) in the order of importance."""
+    yield "base", preset.hub_id or "shipped with the program"
+    yield "files", _files(preset)
+    yield "licence", preset.license
+    yield "data terms", preset.data_terms
+    yield "gated", preset.gated
+    yield "image size", f"{preset.resolution} x {preset.resolution} px" if preset.resolution else "unknown"
+    yield "prompt form", preset.prompt_form
+    yield "LoRA", preset.default_adapter
+    yield "pipeline", preset.family or "unknown"
+    yield "scheduler", preset.scheduler or "the model's own"
+    if preset.defaults is not None:
+        yield "steps", str(preset.defaults.num_inference_steps)
+        yield "guidance", f"{preset.defaults.guidance_scale:g}"
+    for note in preset.notes:
+        yield "note", note
+    if preset.unusable:
+        yield "not usable", preset.unusable
+
+
+def _files(preset: Preset) -> str:
+    if preset.folder is not None:
+        return "checked by their hash"
+    which = f"pinned to commit {preset.revision}" if preset.is_pinned else "unpinned: the newest are taken"
+    return f"{which}; only {', '.join(ALLOWED_SUFFIXES)} of the parts that its pipeline names"
+
+
+def _list(_: argparse.Namespace) -> int:
+    for preset in PRESETS.values():
+        facts = dict(describe(preset))
+        pinned = "pinned" if preset.is_pinned else "unpinned"
+        text = (
+            f"{preset.name}: {facts['base']}, {pinned}, {facts['image size']}, licence {facts['licence']}; "
+            f"data: {facts['data terms']}; gated: {preset.gated}; prompt form: {preset.prompt_form}"
+        )
+        say(sys.stdout, f"{text}; NOT USABLE: {preset.unusable}" if preset.unusable else text)
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    if arguments.name not in PRESETS:
+        raise ModelError(f"model {arguments.name!r} is not in the table; it has {', '.join(PRESETS)}")
+    say(sys.stdout, arguments.name)
+    for name, value in describe(PRESETS[arguments.name]):
+        say(sys.stdout, f"{name}: {value}")
+    return 0

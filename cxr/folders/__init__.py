@@ -1,0 +1,1 @@
+"""Folders and files of image sets: written, continued, read again, packed."""

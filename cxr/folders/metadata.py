@@ -1,0 +1,79 @@
+"""Names of images and lines of ``metadata.jsonl``: how an image and its recipe are found again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image
+
+from cxr.images.png import read_recipe
+from cxr.request.errors import DataError
+from cxr.request.events import ExportedFile
+from cxr.request.recipe import Recipe
+
+METADATA_NAME = "metadata.jsonl"
+IMAGE_NAME = re.compile(r"(?P<index>\d{6,})_(?P<seed>\d+)\.png")
+
+
+def image_name(index: int, seed: int) -> str:
+    """File name of one image; made of numbers alone, never of a prompt."""
+    return f"{index:06d}_{seed}.png"
+
+
+def metadata_line(file: ExportedFile) -> bytes:
+    """One line of ``metadata.jsonl``."""
+    return json.dumps(file.metadata, ensure_ascii=False).encode() + b"\n"
+
+
+def metadata_lines(files: Iterable[ExportedFile]) -> bytes:
+    """Content of ``metadata.jsonl`` for these images."""
+    return b"".join(metadata_line(file) for file in files)
+
+
+def describe_image(path: Path, recipe: Recipe, sha256: str) -> ExportedFile:
+    """The record of a written image: its metadata names the file first, then the recipe, then the file's SHA-256."""
+    return ExportedFile(path, sha256, {"file_name": path.name, **asdict(recipe), "sha256": sha256})
+
+
+def parse_line(line: bytes, directory: Path) -> ExportedFile | None:
+    """Read one metadata line; None if it is not one of this program."""
+    try:
+        row = json.loads(line)
+        name, sha256 = row.pop("file_name"), row.pop("sha256")
+        if not IMAGE_NAME.fullmatch(name):
+            return None
+        return describe_image(directory / name, Recipe(**row), sha256)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def adopt_image(path: Path) -> ExportedFile | None:
+    """Describe an image that has no metadata line; None if it is damaged or not what its name says."""
+    try:
+        data = path.read_bytes()
+        recipe = read_recipe(data)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.load()  # also checks that nothing is cut off
+    except (DataError, OSError, SyntaxError, ValueError):
+        return None
+    # Compared as text, so that a number with other leading zeros is not taken for ours.
+    if path.name != image_name(image_index(path), recipe.seed):
+        return None
+    return describe_image(path, recipe, hashlib.sha256(data).hexdigest())
+
+
+def image_index(path: Path) -> int:
+    """Number of an image in its folder, from its name."""
+    return int(path.name.partition("_")[0])
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

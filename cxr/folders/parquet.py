@@ -1,0 +1,97 @@
+"""Images -> Parquet as Hugging Face ``datasets`` reads it: the PNGs inside the table, beside what is known of them.
+
+Source: https://huggingface.co/docs/hub/datasets-image ("Parquet format") and the Features of ``datasets``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from cxr.folders.shards import SHARD_BYTES, SHARD_IMAGES, cut
+from cxr.folders.unchanged import unchanged_content
+from cxr.images.atomic import atomic_file
+from cxr.request.events import ExportedFile
+from cxr.request.recipe import Recipe
+
+# A row group is held in memory as a whole, some times over, here and by whoever reads it.
+GROUP_IMAGES = 100
+GROUP_BYTES = 16_000_000
+
+_DTYPES = {"str": "string", "int": "int64", "float": "float64"}
+# The row without library_versions, which is a table of its own; it is in each PNG's recipe.
+COLUMNS: dict[str, str] = {
+    "file_name": "string",
+    **{field.name: _DTYPES[str(field.type)] for field in fields(Recipe) if field.type in _DTYPES},
+    "patient_id": "string",
+    "age": "int64",
+    "sex": "string",
+    "view": "string",
+    "sha256": "string",
+}
+
+
+def plan_parquet(
+    splits: Mapping[str, Sequence[ExportedFile]], most_images: int = SHARD_IMAGES, most_bytes: int = SHARD_BYTES
+) -> dict[str, tuple[ExportedFile, ...]]:
+    """Share images out among Parquet files.
+
+    Args:
+        splits: the images of each split, in order.
+        most_images: of one file.
+        most_bytes: of the PNGs in one file.
+    Returns:
+        The images of each file, by its name, "data/train-00000-of-00002.parquet" and so on: of these names the Hub and
+        ``datasets.load_dataset`` know the splits.
+    Raises:
+        OutputError: an image is gone.
+    """
+    planned = {}
+    for split, files in splits.items():
+        shards = list(cut(files, most_images, most_bytes))
+        for number, shard in enumerate(shards):
+            planned[f"data/{split}-{number:05d}-of-{len(shards):05d}.parquet"] = shard
+    return planned
+
+
+def write_parquet(
+    path: Path, files: Sequence[ExportedFile], group_images: int = GROUP_IMAGES, group_bytes: int = GROUP_BYTES
+) -> None:
+    """Write one Parquet file; with one version of pyarrow the same images give the same bytes.
+
+    Args:
+        path: appears only once it is complete.
+        files: images with their metadata rows.
+        group_images: most images of one row group.
+        group_bytes: most bytes of the PNGs of one row group.
+    Raises:
+        OutputError: an image has changed since it was written, or the disk refused the file.
+    """
+    schema = table_schema()
+    # Not compressed: PNGs are already, and the rest is small once equal values are stored once.
+    settings = {"compression": "none", "use_dictionary": [*COLUMNS], "write_statistics": [*COLUMNS]}
+    with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
+        for group in cut(files, group_images, group_bytes):
+            columns: dict[str, Any] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
+            columns["findings"] = [image.metadata["findings"] for image in group]
+            columns["image"] = [{"bytes": unchanged_content(image), "path": image.path.name} for image in group]
+            writer.write_table(pa.table(columns, schema=schema))  # each call begins a row group
+
+
+def table_schema() -> Any:
+    """The columns as Arrow types, and for ``datasets`` as its own features."""
+    types = {name: pa.type_for_alias(dtype) for name, dtype in COLUMNS.items()}
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features: dict[str, Any] = {name: {"dtype": dtype, "_type": "Value"} for name, dtype in COLUMNS.items()}
+    # A list in brackets is what every version of datasets reads; the classes for it have changed their names.
+    features = {"image": {"_type": "Image"}, "findings": [{"dtype": "string", "_type": "Value"}], **features}
+    return pa.schema(
+        [("image", image), ("findings", pa.list_(pa.string())), *types.items()],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )

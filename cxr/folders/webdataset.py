@@ -1,0 +1,64 @@
+"""Images -> WebDataset: tar files that are read from front to back, one image after the other.
+
+Each image is three entries of one name: KEY.png, KEY.json (its metadata row) and KEY.txt (its prompt).
+Source: the WebDataset format (Aizman et al., "High Performance I/O For Large Scale Deep Learning", 2019).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cxr.folders.shards import SHARD_BYTES, SHARD_IMAGES, cut
+from cxr.folders.unchanged import unchanged_content
+from cxr.images.atomic import atomic_file
+from cxr.request.events import ExportedFile
+
+
+def plan_tars(
+    splits: Mapping[str, Sequence[ExportedFile]], most_images: int = SHARD_IMAGES, most_bytes: int = SHARD_BYTES
+) -> dict[str, tuple[ExportedFile, ...]]:
+    """Share images out among tar files.
+
+    Args:
+        splits: the images of each split, in order.
+        most_images: of one file.
+        most_bytes: of the PNGs in one file.
+    Returns:
+        The images of each file, by its name, "train-000000.tar" and so on.
+    Raises:
+        OutputError: an image is gone.
+    """
+    return {
+        f"{split}-{number:06d}.tar": shard
+        for split, files in splits.items()
+        for number, shard in enumerate(cut(files, most_images, most_bytes))
+    }
+
+
+def write_tar(path: Path, files: Sequence[ExportedFile]) -> None:
+    """Write one tar file; the same images give the same bytes.
+
+    Args:
+        path: appears only once it is complete.
+        files: images with their metadata rows.
+    Raises:
+        OutputError: an image has changed since it was written, or the disk refused the file.
+    """
+    with atomic_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for image in files:
+            row = json.dumps(image.metadata, ensure_ascii=False, sort_keys=True)
+            key = image.path.stem
+            _add(archive, f"{key}.png", unchanged_content(image))
+            _add(archive, f"{key}.json", row.encode())
+            _add(archive, f"{key}.txt", str(image.metadata["prompt"]).encode())
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    # A fresh TarInfo has time 0, user 0, no user's name and mode 0644: nothing of this machine.
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))

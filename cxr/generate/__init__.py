@@ -1,0 +1,1 @@
+"""Request and model -> an iterator of progress and images."""

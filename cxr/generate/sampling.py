@@ -1,0 +1,190 @@
+"""The sampler in short steps: text and noise in, latents, previews and pictures out.
+
+Each function that runs a network sets the flushing of denormal numbers itself: it is a property of the calling thread,
+a page may call every step from another thread, and without it the last bits of an image could differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cxr.generate.model import LoadedModel
+from cxr.generate.noise import generator_for, initial_latents
+from cxr.images.pixels import resize, to_grey, to_uint8
+from cxr.models.families import TextCondition
+from cxr.request.events import GreyLevels
+
+MAX_KNOWN_TEXTS = 64  # of 0.1 to 0.6 MB each
+PREVIEW_UPSCALING = 4  # latents are 8 times smaller than the image
+
+
+@torch.inference_mode()
+def encode(model: LoadedModel, prompt: str, negative_prompt: str, guidance_scale: float) -> TextCondition:
+    """What the networks get to know of one prompt: a batch of 1, or of 2 with the negative prompt first if guided."""
+    torch.set_flush_denormal(True)
+    if guidance_scale <= 1:
+        return _embed(model, prompt, is_negative=False)
+    # One by one, as the pipeline's encode_prompt does: a batch of two may differ in the last bits.
+    both = [_embed(model, negative_prompt, is_negative=True), _embed(model, prompt, is_negative=False)]
+    return TextCondition.joined(both, torch.cat)
+
+
+def _embed(model: LoadedModel, text: str, *, is_negative: bool) -> TextCondition:
+    """A text as the model reads it, cut at the token limit; ``prompts.inspect_prompt`` tells the user."""
+    known, key = model.embeddings, (text, is_negative)
+    if key not in known:
+        known[key] = model.family.embed(model.pipeline, text, model.device, is_negative=is_negative)
+        if len(known) > MAX_KNOWN_TEXTS:
+            known.pop(next(iter(known)))  # the one that was met first
+    return known[key]
+
+
+class Denoiser:
+    """One micro-batch on its way from noise to latents; gives what the ``__call__`` of its diffusers pipeline gives.
+
+    Args:
+        model: what to denoise with; the caller holds its lock.
+        embeddings: what ``encode`` returned, for each image of the micro-batch.
+        guidance: strength, used when they hold a negative text, and the share of the steps after which it ends.
+        seeds: one per image of the micro-batch.
+        num_inference_steps: steps of the scheduler.
+
+    Attributes:
+        timesteps: what to give to ``step``, in order.
+        latents: [B, C, h, w] float32, the present state.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        embeddings: Sequence[TextCondition],
+        guidance: tuple[float, float],
+        seeds: list[int],
+        num_inference_steps: int,
+    ) -> None:
+        self.model, (self.guidance_scale, stop) = model, guidance
+        # Once and not in each step: diffusers' own `unet.dtype` walks through all layers.
+        self.dtype = next(model.network.parameters()).dtype
+        # All negative prompts' before all prompts': [tokens, width] of each image in either half.
+        text = TextCondition.joined(embeddings, lambda tensors: torch.stack(tensors, dim=1).flatten(0, 1))
+        self.text = text.to(self.dtype)
+        self.guided = embeddings[0].is_guided
+        self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
+        self.scheduler.set_timesteps(num_inference_steps, device=model.device)
+        self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
+        # Few steps are left to guide at the end: the picture is decided, only its texture is not (arXiv 2404.07724).
+        self.unguided_from = int(np.ceil(stop * len(self.timesteps)))
+        self.num_taken = 0
+        network = model.network.config
+        shape = (network.in_channels, network.sample_size, network.sample_size)
+        self.latents = initial_latents(seeds, shape).to(model.device) * self.scheduler.init_noise_sigma
+        self._step_options = self._noise_source(seeds, shape)
+
+    @torch.inference_mode()
+    def step(self, timestep: Tensor) -> None:
+        """Take one step: ``latents`` becomes the next, less noisy state."""
+        torch.set_flush_denormal(True)
+        if self.guided and self.num_taken >= self.unguided_from:
+            self.guided, self.text = False, self.text.second_half()
+        self.num_taken += 1
+        sample = torch.cat([self.latents] * 2) if self.guided else self.latents
+        sample = self.scheduler.scale_model_input(sample, timestep)
+        output = self.model.family.predict(self.model.pipeline, sample.to(self.dtype), timestep, self.text)
+        if self.guided:
+            negative, positive = output.chunk(2)
+            output = negative + self.guidance_scale * (positive - negative)
+        self._noisy, self._output, self._timestep = sample, output, timestep
+        self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
+
+    @torch.inference_mode()
+    def preview(self) -> NDArray[np.uint8]:
+        """What the first image is going to be, guessed after a step without the VAE: [4h, 4w] uint8."""
+        return project_to_grey(self.predicted(), self.model.preview_projection)
+
+    def predicted(self) -> Tensor:
+        """The latents [1, C, h, w] that the model expects at the end, seen from the last step."""
+        settings = self.scheduler.config
+        noisy, output = self._noisy[:1], self._output[:1]
+        if settings.get("prediction_type", "flow_prediction") == "flow_prediction":
+            expected: Tensor = noisy - self.scheduler.sigmas[self.num_taken - 1] * output
+            return expected
+        # With 61 trailing steps diffusers' rounding adds a 62nd at timestep -1.
+        signal = self.scheduler.alphas_cumprod[max(int(self._timestep), 0)].to(noisy)
+        return predicted_original(noisy, output, signal, settings.prediction_type)
+
+    def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, Any]:
+        """Each image's own generator, for those schedulers that add noise on the way."""
+        if "generator" not in inspect.signature(self.scheduler.step).parameters:
+            return {}
+        generators = [generator_for(seed) for seed in seeds]
+        for generator in generators:
+            torch.randn(shape, generator=generator)  # go on behind the starting noise, do not repeat it
+        return {"generator": generators}
+
+
+@torch.inference_mode()
+def decode(latents: Tensor, model: LoadedModel, bit_depth: int = 8) -> list[GreyLevels | None]:
+    """Turn finished latents into pictures.
+
+    Args:
+        latents: [B, C, h, w] float32, as the denoising network gives them: scaled by the VAE's scaling_factor.
+        model: whose VAE to use.
+        bit_depth: 8 or 16; for 16 the VAE runs in float32, as smaller formats know few more than 256 levels.
+    Returns:
+        For each row [H, W] uint8 or uint16, or None where the result holds NaN or infinite values.
+    """
+    torch.set_flush_denormal(True)
+    with model.vae_in_float32() if bit_depth > 8 else contextlib.nullcontext():
+        vae = model.pipeline.vae
+        unscaled = model.family.unscale(latents, vae.config).to(next(vae.parameters()).dtype)
+        images = vae.decode(unscaled, return_dict=False)[0].float()
+    return [to_grey(image[None], bit_depth)[0] if bool(torch.isfinite(image).all()) else None for image in images]
+
+
+def predicted_original(sample: Tensor, model_output: Tensor, alpha_cumprod: Tensor, prediction_type: str) -> Tensor:
+    """The clean latents that the model expects at the end, seen from one step.
+
+    Args:
+        sample: [B, C, h, w], the noisy latents that went into the step.
+        model_output: [B, C, h, w], what the UNet said about them.
+        alpha_cumprod: scalar in [0, 1], share of signal at this timestep.
+        prediction_type: the scheduler's: "v_prediction", "epsilon" or "sample".
+    Source:
+        Salimans and Ho, Progressive Distillation (2022), appendix D.
+    """
+    signal, noise = alpha_cumprod.sqrt(), (1 - alpha_cumprod).sqrt()
+    if prediction_type == "v_prediction":
+        return signal * sample - noise * model_output
+    if prediction_type == "epsilon":
+        return (sample - noise * model_output) / signal.clamp(min=1e-3)
+    return model_output
+
+
+def project_to_grey(latents: Tensor, projection: tuple[tuple[float, ...], float] | None) -> NDArray[np.uint8]:
+    """A small grey picture of latents: one weighted sum of their channels, enlarged.
+
+    Args:
+        latents: [1, C, h, w] float32.
+        projection: weight of each channel and a bias, giving grey in [-1, 1]; None shows the channels' mean with its
+            contrast stretched.
+    Returns:
+        [4h, 4w] uint8.
+    """
+    if projection is None:
+        grey = latents.mean(dim=1, keepdim=True)
+        grey = (grey - grey.mean()) / (2.5 * grey.std()).clamp(min=1e-6)
+    else:
+        weights, bias = projection
+        grey = (latents * latents.new_tensor(weights).view(1, -1, 1, 1)).sum(dim=1, keepdim=True) + bias
+    height, width = grey.shape[-2:]
+    enlarged = resize(torch.nan_to_num(grey), (height * PREVIEW_UPSCALING, width * PREVIEW_UPSCALING))
+    return to_uint8(enlarged)[0]

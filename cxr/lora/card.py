@@ -1,0 +1,126 @@
+"""What a LoRA says about itself, for people: facts from its card, never settings.
+
+They come from config.json beside the file, else from the YAML head of its README.md, else from the file's own metadata.
+All of it is text of somebody else's: short, one line, and to be escaped wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr.request.model_info import AdapterInfo
+
+MAX_CARD_BYTES = 256 * 2**10
+MAX_FRONT_MATTER_CHARACTERS = 8 * 2**10
+MAX_DEPTH = 10  # of nested lists and mappings
+MAX_FACT_CHARACTERS = 200
+MAX_LISTED = 8
+UNKNOWN = "unknown"
+# What the fact is called in config.json and Hub model cards, and in kohya's and Stability's metadata.
+BASE_KEYS = (
+    *("base_model", "base_model_name_or_path"),
+    *("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture"),
+)
+LICENSE_KEYS = ("license", "licence", "modelspec.license")
+DATA_KEYS = ("training_data", "datasets", "dataset", "ss_dataset", "modelspec.training_data")
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """The three facts that decide whether one may use a LoRA; "unknown" where nothing says so."""
+
+    base_model: str = UNKNOWN
+    license: str = UNKNOWN
+    training_data: str = UNKNOWN
+
+
+def read_card(path: Path, metadata: Mapping[str, str]) -> CardFacts:
+    """Gather the facts about a LoRA file; an unreadable card counts as none, as it only describes.
+
+    Args:
+        path: of the LoRA file; cards lie in its folder.
+        metadata: of the safetensors header.
+    """
+    sources = (_read_json(path.with_name("config.json")), _read_front_matter(path.with_name("README.md")), metadata)
+    found = [_first(sources, keys) for keys in (BASE_KEYS, LICENSE_KEYS, DATA_KEYS)]
+    return CardFacts(*found)
+
+
+def card_rows(info: AdapterInfo) -> tuple[tuple[str, str], ...]:
+    """The card as (what, fact) rows; facts are plain text, not escaped."""
+    rank = str(info.rank) if info.min_rank in (0, info.rank) else f"{info.min_rank} to {info.rank}"
+    alpha = f"{info.lora_alpha:g}" if info.has_alpha else "not in the file; the rank is used"
+    return (
+        ("Rank", rank),
+        ("Alpha", alpha),
+        ("Changes", ", ".join(info.components) or UNKNOWN),
+        ("Layers", f"{info.num_layers:,}"),
+        ("Base model", info.base_model),
+        ("Training data", info.training_data),
+        ("Licence", info.license),
+        ("Size", f"{info.size_bytes / 1e6:.1f} MB in {info.num_tensors:,} tensors"),
+        ("SHA-256", info.sha256),
+        *(("Note", note) for note in info.notes),
+    )
+
+
+def _first(sources: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
+    for source in sources:
+        for key in keys:
+            if fact := _fact(source.get(key)):
+                return fact
+    return UNKNOWN
+
+
+def _fact(value: object) -> str:
+    """A text, or a list of texts, as one short line; empty for anything else."""
+    if isinstance(value, list):
+        texts = [text for text in value[:MAX_LISTED] if isinstance(text, str)]
+        value = ", ".join(text[:MAX_FACT_CHARACTERS] for text in texts)
+    if not isinstance(value, str):
+        return ""
+    line = " ".join(value[: 2 * MAX_FACT_CHARACTERS].split())
+    line = "".join(character for character in line if character.isprintable())
+    return line if len(line) <= MAX_FACT_CHARACTERS else line[: MAX_FACT_CHARACTERS - 1] + "…"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_CARD_BYTES:
+            return ""
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(_read_text(path) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return card if isinstance(card, dict) else {}
+
+
+def _read_front_matter(path: Path) -> dict[str, Any]:
+    """The YAML between the first two lines of dashes."""
+    text = _read_text(path)
+    head, fence, _ = text.removeprefix("---\n").partition("\n---")
+    if not text.startswith("---\n") or not fence or len(head) > MAX_FRONT_MATTER_CHARACTERS:
+        return {}
+    import yaml  # cards in YAML are rare, and the command line's help should come at once
+
+    try:
+        depth = 0
+        for event in yaml.parse(head, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            # A few aliases can stand for gigabytes, and deep nesting takes the parser seconds.
+            if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+                return {}
+        card = yaml.safe_load(head)
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError):
+        return {}
+    return card if isinstance(card, dict) else {}

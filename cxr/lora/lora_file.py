@@ -1,0 +1,206 @@
+"""Read a LoRA file that may come from anywhere: checked completely, before anything of it reaches a model.
+
+Only numbers are taken from its settings, because peft's can name modules to import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.lora.alpha import check_alpha, component_alphas
+from cxr.lora.safetensors_header import (
+    DTYPE_BYTES,
+    Header,
+    TensorEntry,
+    check_suffix,
+    damaged,
+    open_regular,
+    read_header,
+)
+from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
+
+MAX_RANK = 256
+CHUNK_BYTES = 4 * 2**20
+# Other ways to change a layer, by what their tensors are called.
+OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "hada_w": "LoHa", "lokr_w": "LoKr", "oft_": "OFT"}
+OTHER_KINDS |= {"lora_mid": "LoCon with a third matrix", ".diff": "full differences", "lora_embedding": "an embedding"}
+
+
+@dataclass(frozen=True)
+class LoraLayer:
+    """One adapted layer: lora_A is [rank, in, ...], lora_B is [out, rank, ...]; ``alpha`` is None when not told."""
+
+    component: str
+    module: str
+    shape_a: tuple[int, ...]
+    shape_b: tuple[int, ...]
+    alpha: float | None = None
+
+    @property
+    def rank(self) -> int:
+        """Width of the bottleneck between the two matrices."""
+        return self.shape_a[0]
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA file that passed every check.
+
+    Args:
+        path: where it lies.
+        sha256: of its content.
+        num_bytes: its size.
+        num_tensors: in the file, alphas included.
+        layers: that it adapts; a layer without an alpha uses its rank.
+        tensors: the matrices, by (component, module, "lora_A.weight" or "lora_B.weight").
+        metadata: texts of the file about itself; for display only.
+    """
+
+    path: Path
+    sha256: str
+    num_bytes: int
+    num_tensors: int
+    layers: tuple[LoraLayer, ...]
+    tensors: dict[LoraName, TensorEntry]
+    metadata: dict[str, str]
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The networks that it changes."""
+        present = {layer.component for layer in self.layers}
+        return tuple(name for name in COMPONENTS if name in present)
+
+    @property
+    def components_without_alpha(self) -> tuple[str, ...]:
+        """Networks with layers whose strength is not told."""
+        silent = {layer.component for layer in self.layers if layer.alpha is None}
+        return tuple(name for name in COMPONENTS if name in silent)
+
+    def read_content(self) -> bytes:
+        """The whole file once more, for a model.
+
+        Raises:
+            AdapterError: it cannot be read, or is not the file that was checked.
+        """
+        with open_regular(self.path) as (file, _):
+            content = file.read(self.num_bytes + 1)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise damaged(self.path, "it changed while it was being read; try again")
+        return content
+
+
+def read_lora_file(path: Path) -> LoraFile:
+    """Read and check one file; only its header and a few megabytes are in memory at a time.
+
+    Args:
+        path: a .safetensors file in a naming that ``cxr.lora.tensor_names`` knows.
+    Raises:
+        AdapterError: it is unreadable, damaged, too large, not a plain LoRA, or holds NaN.
+    """
+    check_suffix(path)
+    with open_regular(path) as (file, size):
+        header = read_header(path, file, size)
+        names = _parse_names(path, header)
+        pairs = _pair_layers(path, names, header)
+        settings = component_alphas(path, header.metadata, pairs)
+        sha256, alphas = _read_numbers(path, file, header, names)
+    layers = tuple(
+        LoraLayer(component, module, *shapes, alphas.get((component, module), settings.get(component)))
+        for (component, module), shapes in pairs.items()
+    )
+    tensors = {name: header.tensors[key] for key, name in names.items() if name.part != ALPHA}
+    return LoraFile(path, sha256, size, len(names), layers, tensors, header.metadata)
+
+
+def _parse_names(path: Path, header: Header) -> dict[str, LoraName]:
+    """What each tensor is, by its name in the file."""
+    names = {}
+    for key in header.tensors:
+        name = parse_name(key)
+        if name is None:
+            kind = next((kind for mark, kind in OTHER_KINDS.items() if mark in key), None)
+            if kind:
+                raise damaged(path, f"it holds {kind}, which this program cannot apply; use a plain LoRA")
+            raise damaged(path, f"tensor {key[:80]!r} is not a LoRA matrix in a known naming")
+        names[key] = name
+    if len(set(names.values())) != len(names):
+        raise damaged(path, "it names the same matrix in two ways")
+    return names
+
+
+def _pair_layers(
+    path: Path, names: dict[str, LoraName], header: Header
+) -> dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The shapes of lora_A and lora_B of each (component, module)."""
+    shapes: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
+    for key, name in names.items():
+        shapes.setdefault((name.component, name.module), {})[name.part] = header.tensors[key].shape
+    pairs = {}
+    for layer, parts in shapes.items():
+        module = layer[1]
+        if LORA_A not in parts or LORA_B not in parts:
+            raise damaged(path, f"layer {module!r} has only one of its two matrices")
+        shape_a, shape_b = parts[LORA_A], parts[LORA_B]
+        if len(shape_a) not in (2, 4) or len(shape_b) != len(shape_a):
+            raise damaged(path, f"layer {module!r} has matrices of shape {shape_a} and {shape_b}")
+        if shape_a[0] != shape_b[1] or not 1 <= shape_a[0] <= MAX_RANK or 0 in shape_a + shape_b:
+            raise damaged(path, f"layer {module!r} has no rank from 1 to {MAX_RANK}")
+        if parts.get(ALPHA, ()) not in ((), (1,)):
+            raise damaged(path, f"layer {module!r} has an alpha of shape {parts[ALPHA]}; it is one number")
+        pairs[layer] = (shape_a, shape_b)
+    return pairs
+
+
+def _read_numbers(
+    path: Path, file: BinaryIO, header: Header, names: dict[str, LoraName]
+) -> tuple[str, dict[tuple[str, str], float]]:
+    """Read the file to its end; gives its SHA-256 and the alphas of layers that have one of their own."""
+    file.seek(0)
+    digest, alphas = hashlib.sha256(file.read(header.num_bytes)), {}
+    for key, tensor in header.tensors.items():
+        for values, raw in _chunks(path, file, tensor):
+            digest.update(raw)
+            if not np.isfinite(values).all():
+                raise damaged(path, f"tensor {key[:80]!r} holds NaN or infinite values")
+            name = names[key]
+            if name.part == ALPHA:
+                alphas[(name.component, name.module)] = check_alpha(path, float(values[0]))
+    return digest.hexdigest(), alphas
+
+
+def _chunks(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tuple[NDArray[np.floating], bytes]]:
+    left = tensor.end - tensor.start
+    while left:
+        raw = file.read(min(left, CHUNK_BYTES))
+        if not raw or len(raw) % DTYPE_BYTES[tensor.dtype]:
+            raise damaged(path, "it changed while it was being read; try again")
+        left -= len(raw)
+        yield _as_floats(raw, tensor.dtype), raw
+
+
+def _as_floats(raw: bytes, dtype: str) -> NDArray[np.floating]:
+    if dtype == "BF16":  # numpy has none: these are the upper halves of float32
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    values: NDArray[np.floating] = np.frombuffer(raw, f"<f{DTYPE_BYTES[dtype]}")
+    if dtype == "F64":  # a network in float32 would turn what is beyond its range into infinity
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+    return values
+
+
+def tensors_of(file: LoraFile) -> Iterator[tuple[LoraName, str, tuple[int, ...], bytes]]:
+    """The matrices as (name, dtype, shape, little-endian bytes), from the very bytes that were checked.
+
+    Raises:
+        AdapterError: as for ``LoraFile.read_content``.
+    """
+    content = memoryview(file.read_content())
+    for name, tensor in file.tensors.items():
+        yield name, tensor.dtype, tensor.shape, bytes(content[tensor.start : tensor.end])

@@ -1,0 +1,169 @@
+"""Read the header of a safetensors file that may come from anywhere, within hard limits.
+
+The format is parsed here and nowhere else: what was checked is what is loaded later. No other format is opened at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cxr.request.errors import AdapterError
+
+SUFFIX = ".safetensors"
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+MAX_FILE_BYTES = 512 * 2**20
+MAX_HEADER_BYTES = 2 * 2**20
+MAX_TENSORS = 20_000
+MAX_MARKS = 8 * MAX_TENSORS  # a tensor needs 7 of "[", "{" and ":"; a million lists would take a second to build
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where one tensor lies: ``start`` and ``end`` count bytes from the beginning of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says about itself; the tensors fill the rest of the file without gaps, in file order."""
+
+    tensors: dict[str, TensorEntry]
+    metadata: dict[str, str]
+    num_bytes: int
+
+
+def damaged(path: Path, reason: str) -> AdapterError:
+    """The refusal of one file, which is named without its folder."""
+    return AdapterError(f"LoRA file {path.name!r} cannot be used: {reason}")
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file of at most `MAX_FILE_BYTES`; anything but a regular file stays closed.
+
+    Yields:
+        The file, and its size in bytes.
+    Raises:
+        AdapterError: it is a device, a pipe or a folder, too large, or cannot be read.
+    """
+    label = f"LoRA file {path.name!r}"
+    try:
+        _check_status(label, path.stat())  # stat follows links: opening a device could already act
+        # It may have been replaced by a pipe since; opening that must not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a NUL in the path
+        raise AdapterError(f"{label} cannot be read: {error}") from error
+    except OSError as error:
+        raise AdapterError(f"{label} cannot be read: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            yield file, _check_status(label, os.fstat(descriptor))
+        except OSError as error:
+            raise AdapterError(f"{label} cannot be read: {error.strerror}") from error
+
+
+def _check_status(label: str, status: os.stat_result) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        raise AdapterError(f"{label} is not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise AdapterError(f"{label} has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are allowed")
+    return status.st_size
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse other formats by name.
+
+    Raises:
+        AdapterError: not .safetensors; for a pickle the message holds the command that converts it.
+    """
+    if path.suffix == SUFFIX:
+        return
+    reason = "is not .safetensors; other formats can run code when opened and are refused"
+    if path.suffix in PICKLE_SUFFIXES:
+        names = f"{shlex.quote(str(path))} --output {shlex.quote(str(path.with_suffix(SUFFIX)))}"
+        reason += f". To convert it: python -m cxr adapter convert {names}"
+    raise AdapterError(f"LoRA file {path.name!r} {reason}")
+
+
+def read_header(path: Path, file: BinaryIO, size: int) -> Header:
+    """Read 8 bytes of length and the JSON that they announce; check that the numbers follow without gaps.
+
+    Args:
+        path: for messages.
+        file: open at its beginning.
+        size: of the whole file in bytes.
+    Raises:
+        AdapterError: damaged, or beyond the limits.
+    """
+    start = file.read(8)
+    header_bytes = int.from_bytes(start, "little")
+    if len(start) < 8 or header_bytes > size - 8:
+        raise damaged(path, "it is cut off or is not a safetensors file")
+    if header_bytes > MAX_HEADER_BYTES:
+        raise damaged(path, f"its header has {header_bytes:,} bytes; at most {MAX_HEADER_BYTES:,} are allowed")
+    text = file.read(header_bytes)
+    if sum(map(text.count, (b"[", b"{", b":"))) > MAX_MARKS:
+        raise damaged(path, "its header has more entries than a file of the allowed tensors")
+    try:
+        entries = json.loads(text, object_pairs_hook=_unique)
+        metadata = _check_metadata(entries.pop("__metadata__", {}))
+        if len(entries) > MAX_TENSORS:
+            raise damaged(path, f"it holds {len(entries):,} tensors; at most {MAX_TENSORS:,} are allowed")
+        tensors = {name: _parse_tensor(entry, 8 + header_bytes) for name, entry in entries.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise damaged(path, "its header is not that of a safetensors file with floating-point weights") from error
+    return Header(_in_file_order(path, tensors, 8 + header_bytes, size), metadata, 8 + header_bytes)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
+def _check_metadata(metadata: object) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("metadata maps text to text")
+    return metadata
+
+
+def _parse_tensor(entry: dict[str, Any], data_start: int) -> TensorEntry:
+    shape = tuple(entry["shape"])
+    start, end = entry["data_offsets"]
+    if not all(type(number) is int and 0 <= number <= MAX_FILE_BYTES for number in (*shape, start, end)):
+        raise ValueError("shape or offset is not a whole number of this file's size")
+    if len(entry) != 3 or len(shape) > 8:
+        raise ValueError("an entry has a dtype, a shape of few dimensions and offsets, nothing else")
+    expected = DTYPE_BYTES[entry["dtype"]]
+    for length in shape:
+        expected *= length
+    if end - start != expected:
+        raise ValueError("length does not follow from the shape")
+    return TensorEntry(entry["dtype"], shape, data_start + start, data_start + end)
+
+
+def _in_file_order(path: Path, tensors: dict[str, TensorEntry], position: int, size: int) -> dict[str, TensorEntry]:
+    if not tensors:
+        raise damaged(path, "it holds no tensors")
+    ordered = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)))
+    for tensor in ordered.values():
+        if tensor.start != position:
+            raise damaged(path, "its tensors overlap or leave gaps")
+        position = tensor.end
+    if position != size:
+        raise damaged(path, f"it has {size:,} bytes, but its header describes {position:,}; download it again")
+    return ordered

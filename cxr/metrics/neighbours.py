@@ -1,0 +1,84 @@
+"""Precision, recall, density and coverage: is each set where the other is?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.metrics.features import Features, check_features, distance_strips
+from cxr.request.errors import DataError
+
+NEAREST = 5
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Shares in [0, 1]; density may exceed 1.
+
+    Args:
+        precision: generated images inside the neighbourhood of some reference image; outliers inflate it.
+        recall: reference images inside the neighbourhood of some generated image; outliers inflate it.
+        density: reference neighbourhoods that a generated image lies in, on average, over `NEAREST`.
+        coverage: reference images whose neighbourhood holds some generated image.
+        count: images of each set.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    count: int
+
+
+def measure_neighbourhoods(reference: Features, generated: Features, seed: int = 0) -> Neighbourhoods:
+    """Compare two sets by k-nearest-neighbour balls (k = `NEAREST`), equally many images of each.
+
+    Args:
+        reference: [N, D].
+        generated: [M, D]; of the larger set a random part is used, since the figures depend on the counts.
+        seed: of that part.
+    Raises:
+        DataError: a set has too few images for its neighbours.
+    Source:
+        Kynkaanniemi et al., NeurIPS 2019 (precision, recall); Naeem et al., ICML 2020 (density, coverage).
+    """
+    count = min(len(reference), len(generated))
+    if count <= NEAREST:
+        raise DataError(f"{count} images are too few for {NEAREST} nearest neighbours; use {NEAREST + 1} or more")
+    chance = np.random.default_rng(seed)
+    real, fake = (_some(check_features(side), count, chance) for side in (reference, generated))
+    real_radii, fake_radii = neighbour_radii(real), neighbour_radii(fake)
+    hits = np.zeros(count, np.int64)  # reference balls around each generated image
+    recalled = np.empty(count, bool)
+    covered = np.empty(count, bool)
+    for rows, distances in _strips(real, fake):
+        hits += (distances < real_radii[rows, None]).sum(axis=0)
+        recalled[rows] = (distances < fake_radii).any(axis=1)
+        covered[rows] = distances.min(axis=1) < real_radii[rows]
+    density = hits.mean() / NEAREST
+    return Neighbourhoods(
+        float((hits > 0).mean()), float(recalled.mean()), float(density), float(covered.mean()), count
+    )
+
+
+def neighbour_radii(features: NDArray[np.float64], nearest: int = NEAREST) -> NDArray[np.float64]:
+    """Distance of each row to its ``nearest``-th other row: [N]."""
+    radii = np.empty(len(features))
+    for rows, distances in _strips(features, features):
+        radii[rows] = np.partition(distances, nearest, axis=1)[:, nearest]  # place 0 is the row itself
+    return radii
+
+
+def _strips(x: NDArray[np.float64], y: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Euclidean distances of a few rows of x at a time to all of y."""
+    for rows, squared in distance_strips(x, y):
+        if x is y:
+            squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = 0.0  # not almost 0
+        yield rows, np.sqrt(squared)
+
+
+def _some(features: NDArray[np.float64], count: int, chance: np.random.Generator) -> NDArray[np.float64]:
+    return features if len(features) == count else features[np.sort(chance.choice(len(features), count, replace=False))]

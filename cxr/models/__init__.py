@@ -1,0 +1,1 @@
+"""Base models: the table of presets, architectures, the Hub, files, devices."""

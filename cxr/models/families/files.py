@@ -1,0 +1,127 @@
+"""What a model folder must hold, checked by name before any class is looked up or any weight is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr.models.families import FAMILIES, Family
+from cxr.request.errors import ModelError
+
+INDEX = "model_index.json"
+# Settings that make the libraries import code that comes with the weights.
+CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline", "custom_pipelines", "custom_code"})
+SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors", re.ASCII)
+LIBRARIES = frozenset({"diffusers", "transformers"})
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on this disk.
+
+    Args:
+        name: what messages and recipes call it.
+        path: its folder in diffusers format.
+        revision: "hub:ID@commit", or "" where the content's hash is to say it.
+        variant: "fp16" to read the files of that name, or None.
+        notes: what the user should know about where it came from.
+    """
+
+    name: str
+    path: Path
+    revision: str = ""
+    variant: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def check_index(index: Mapping[str, Any], name: str, expected: str | None = None) -> Family:
+    """The family that a model_index.json stands for.
+
+    Args:
+        index: its content.
+        name: of the model, for messages.
+        expected: the only pipeline class that is allowed, or None for all known ones.
+    Raises:
+        ModelError: it names another pipeline, another component class, or code of its own.
+    """
+    check_settings(index, INDEX, name)
+    found = index.get("_class_name")
+    choices = [expected] if expected else list(FAMILIES)
+    if not isinstance(found, str) or found not in choices:
+        shown = found if isinstance(found, str) else "a class of its own"
+        raise ModelError(f"model {name!r} is {str(shown)[:60]!r}; this program runs {', '.join(choices)}")
+    family = FAMILIES[found]
+    for component, value in index.items():
+        if not component.startswith("_") and isinstance(value, list) and component not in family.ignored:
+            _check_component(family, component, value, name)
+    if missing := [component for component in family.components if not isinstance(index.get(component), list)]:
+        raise ModelError(f"model {name!r} {_not_made_of(family)}: {missing[0]} is missing")
+    return family
+
+
+def check_settings(settings: Mapping[str, Any], file: str, name: str) -> None:
+    """Refuse settings that would run code which comes with the weights.
+
+    Raises:
+        ModelError: there is such a setting.
+    """
+    if found := CODE_KEYS & settings.keys():
+        raise ModelError(f"model {name!r} wants to run code of its own ({min(found)} in {file}) and is refused")
+
+
+def weight_names(component: str, variant: str | None) -> tuple[str, str]:
+    """How the file of a component's weights is called, and how the one that lists several.
+
+    Args:
+        component: its folder.
+        variant: "fp16" or None.
+    """
+    base = f"{component}/{'model' if component.startswith('text_encoder') else 'diffusion_pytorch_model'}"
+    part = f".{variant}" if variant else ""
+    return f"{base}{part}.safetensors", f"{base}.safetensors.index{part}.json"
+
+
+def weight_file(component: str, names: Container[str], variant: str | None) -> str | None:
+    """The one of ``weight_names`` that is there, or None."""
+    return next((name for name in weight_names(component, variant) if name in names), None)
+
+
+def has_variant(family: Family, names: Container[str], variant: str) -> bool:
+    """Whether all components are there in that variant."""
+    return all(weight_file(component, names, variant) for component in family.weighted)
+
+
+def shards(index: Mapping[str, Any], file: str, name: str) -> dict[str, str]:
+    """Weight -> file in the folder of the index that lists them.
+
+    Args:
+        index: content of a ``*.safetensors.index.json``.
+        file: its path in the model.
+        name: of the model, for messages.
+    Raises:
+        ModelError: it names no files, or files elsewhere.
+    """
+    listed = index.get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise ModelError(f"model {name!r} has an unreadable {file}: it lists no files")
+    folder = file.rpartition("/")[0]
+    for value in listed.values():
+        # accelerate once opened whatever path stood here (CVE-2026-69112)
+        if not isinstance(value, str) or not SHARD.fullmatch(value):
+            raise ModelError(f"model {name!r} is refused: {file} names a file that is no plain .safetensors name")
+    return {str(key): f"{folder}/{value}" for key, value in listed.items()}
+
+
+def _check_component(family: Family, component: str, value: list[Any], name: str) -> None:
+    allowed = family.components.get(component)
+    if allowed is None and any(value):
+        raise ModelError(f"model {name!r} {_not_made_of(family)}: {component[:60]!r} is not part of it")
+    if allowed is not None and (len(value) != 2 or value[0] not in LIBRARIES or value[1] not in allowed):
+        raise ModelError(f"model {name!r} {_not_made_of(family)}: its {component} is {str(value[-1:])[1:-1][:60]}")
+
+
+def _not_made_of(family: Family) -> str:
+    return f"is not a {family.name} made of {', '.join(family.components[part][0] for part in family.weighted)}"

@@ -1,0 +1,121 @@
+"""How this program talks to the Hub: never longer than it takes to notice that nothing comes, and in its own words."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpx2
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub import errors as hub_errors
+from huggingface_hub.utils import tqdm
+
+from cxr.request.errors import HubError, HubUnreachableError
+
+CONNECT_S = 5.0
+STALL_S = 10.0  # without one more piece of a file
+PIECE_BYTES = 2**18  # progress is counted in pieces; the library's own 10 MB take a slow line longer than STALL_S
+POLL_S = 0.02
+
+T = TypeVar("T")
+
+
+class _Watch:
+    """When the last piece arrived, and whether anybody still waits for the next."""
+
+    def __init__(self) -> None:
+        self.last_s, self.is_given_up = time.monotonic(), False
+
+    def progress_class(self) -> type[Any]:
+        """A progress bar of the library that tells this watch of every piece."""
+        watch = self
+
+        class Bar(tqdm):
+            def update(self, n: float | None = 1) -> bool | None:
+                if watch.is_given_up:
+                    raise HubUnreachableError("nobody waits for this file any more")
+                if n:
+                    watch.last_s = time.monotonic()
+                shown: bool | None = super().update(n)
+                return shown
+
+        return Bar
+
+
+def watched(work: Callable[[type[Any]], T], what: str) -> T:
+    """Run something that fetches, and give up when nothing has come for STALL_S.
+
+    The library itself tries again for minutes; it then does so alone, and stops at its next piece.
+
+    Args:
+        work: gets a progress bar class, and calls its ``update`` for each piece.
+        what: is fetched, for messages.
+    Raises:
+        HubError: the Hub refused.
+        HubUnreachableError: it does not answer, or stopped to.
+    """
+    constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
+    watch = _Watch()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work(watch.progress_class()))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="hub")
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_S)
+        if time.monotonic() - watch.last_s > STALL_S and thread.is_alive():
+            watch.is_given_up = True
+            raise HubUnreachableError(f"{what} stopped to arrive: nothing came for {STALL_S:g} s; try again later")
+    if errors:
+        raise in_our_words(errors[0], what) from errors[0]
+    return results[0]
+
+
+def api() -> huggingface_hub.HfApi:
+    """The library's client for the Hub that HF_ENDPOINT names; it finds tokens by itself."""
+    return huggingface_hub.HfApi(endpoint=constants.ENDPOINT, library_name="cxr-studio")
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask."""
+    return bool(constants.is_offline_mode())
+
+
+def in_our_words(error: BaseException, what: str) -> BaseException:
+    """A library's error as a sentence for users; anything that is not about the Hub stays what it is.
+
+    Args:
+        error: raised by huggingface_hub or by its HTTP client.
+        what: "owner/name" or "owner/name/file", for the message.
+    """
+    repo_id = "/".join(what.split("/")[:2]).partition("@")[0]
+    page = f"{constants.ENDPOINT}/{repo_id}"
+    status = error.response.status_code if isinstance(error, hub_errors.HfHubHTTPError) else 0
+    if isinstance(error, hub_errors.GatedRepoError):
+        return HubError(f"{repo_id} is gated: accept its terms on {page}, then log in with “hf auth login”")
+    if isinstance(error, hub_errors.RevisionNotFoundError):
+        return HubError(f"{what} has no such revision on the Hub; see {page} for those that there are")
+    if isinstance(error, hub_errors.EntryNotFoundError) and status == 404:
+        return HubError(f"{what} is not on the Hub; see {page} for the files that there are")
+    if isinstance(error, hub_errors.RepositoryNotFoundError):
+        return HubError(f"{repo_id} is not on the Hub, or private; check the name, or log in with “hf auth login”")
+    if status in {401, 403}:
+        return HubError(f"the Hub does not let you read {repo_id}; log in with “hf auth login”, see {page}")
+    if isinstance(
+        error, (hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled, hub_errors.LocalEntryNotFoundError)
+    ):
+        return HubUnreachableError(
+            f"the Hub cannot be reached for {repo_id}{f' (it answered {status})' * bool(status)}"
+        )
+    if isinstance(error, httpx2.TransportError):
+        return HubUnreachableError(f"the Hub cannot be reached for {repo_id} ({type(error).__name__})")
+    return error

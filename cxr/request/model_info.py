@@ -1,0 +1,49 @@
+"""Which base model and which LoRA answer, described without loading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which base model and which LoRA answer, for the page, the API and the recipes.
+
+    ``model_revision`` is "hub:owner/name@commit" of the Hub or "sha256:<hex>" of a local model's weights.
+    ``adapter`` is "none" and ``adapter_sha256`` is "" when no LoRA is loaded.
+    """
+
+    model: str
+    model_revision: str
+    adapter: str
+    adapter_sha256: str
+    resolution: int
+    scheduler: str
+    weight_dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """One LoRA file, described without loading it into a model.
+
+    ``rank`` is the largest and ``min_rank`` the smallest of its layers. Without an alpha in the file ``has_alpha`` is
+    False and ``lora_alpha`` is the rank. What the card says (base, licence, data) is plain text of somebody else's.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    rank: int
+    lora_alpha: float
+    num_tensors: int
+    size_bytes: int
+    base_model: str = "unknown"
+    license: str = "unknown"
+    notes: tuple[str, ...] = ()
+    training_data: str = "unknown"
+    components: tuple[str, ...] = ()
+    num_layers: int = 0
+    min_rank: int = 0
+    has_alpha: bool = True

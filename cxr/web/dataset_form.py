@@ -1,0 +1,145 @@
+"""The form of a data set: a table of who is in it and a few fields, or the whole plan as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+
+from cxr.dataset.cohort import KEYS
+from cxr.request.generation_request import BIT_DEPTHS, MAX_ADAPTER_WEIGHT, MAX_GUIDANCE_SCALE, MAX_NUM_INFERENCE_STEPS
+from cxr.web.dataset_text import NAME, SPLITS, SUFFIXES, Rows
+from cxr.web.events import AT_ONCE
+from cxr.web.form import DEFAULTS, slider
+
+TABLE, TEXT = "Table", "Text"
+ROWS: Rows = [
+    ["Effusion", "", "NIH", "", "4"],
+    ["Cardiomegaly", "F", "40-80", "PA", "4"],
+    ["Edema + Effusion", "M", "60-85", "AP", "2"],
+    ["No Finding", "", "NIH", "", "4"],
+]
+SHARES = (0.8, 0.1, 0.1)
+TABLE_HINT = (
+    "One row for each group: findings of NIH ChestX-ray14, several joined by +, or No Finding; F, M or shares such as "
+    "{F: 70, M: 30}; an age, 40-60, or NIH for ages as there; PA or AP. Empty: half and half. Each split has its share."
+)
+TEXT_PLACEHOLDER = """\
+cohort:
+  - {findings: Effusion, sex: {F: 50, M: 50}, age: 40-60, view: PA, count: 4}
+prompts:
+  - A 55-year-old man with pneumonia
+settings: {num_inference_steps: 8}
+split: {train: 0.8, test: 0.2}"""
+
+
+@dataclass(frozen=True)
+class DatasetForm:
+    """The widgets of a plan, in the order in which `cxr.web.dataset_handlers.read_form` takes their values."""
+
+    kind: gr.Radio
+    rows: gr.Dataframe
+    text: gr.Textbox
+    name: gr.Textbox
+    seed: gr.Number
+    num_inference_steps: gr.Slider
+    guidance_scale: gr.Slider
+    guidance_stop: gr.Slider
+    adapter_weight: gr.Slider
+    bit_depth: gr.Radio
+    train: gr.Number
+    validation: gr.Number
+    test: gr.Number
+    gate: gr.Checkbox
+
+    @property
+    def plan(self) -> list[Any]:
+        """All of them: what makes a plan, and how it is made."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+    @property
+    def filled(self) -> list[Any]:
+        """Those that an uploaded plan fills."""
+        return self.plan[:-1]
+
+
+def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
+    """Make the widgets; to be called inside the column that holds them."""
+    with gr.Row(elem_id="dataset-source"):
+        kind = gr.Radio([TABLE, TEXT], value=TABLE, label="Plan as", show_label=False, container=False, min_width=150)
+        # The plain button: a field for files changes its height with every file.
+        upload = gr.UploadButton("Upload .yaml or .csv", file_types=list(SUFFIXES), size="sm", min_width=150)
+    with gr.Column(elem_id="dataset-table") as table:
+        rows = _build_cohort()
+        with gr.Accordion("Settings and split", open=False):
+            settings = _build_settings()
+    text = gr.Textbox(
+        label="Plan in YAML or CSV",
+        placeholder=TEXT_PLACEHOLDER,
+        lines=16,
+        max_lines=16,
+        visible=False,
+        elem_id="dataset-text",
+    )
+    gate = gr.Checkbox(
+        False, label="Make images again in which a small network does not see what was asked", elem_id="gate"
+    )
+    kind.change(
+        lambda chosen: (gr.Column(visible=chosen == TABLE), gr.Textbox(visible=chosen == TEXT)),
+        kind,
+        [table, text],
+        **AT_ONCE,
+    )
+    return DatasetForm(kind=kind, rows=rows, text=text, gate=gate, **settings), upload
+
+
+def _build_cohort() -> gr.Dataframe:
+    rows = gr.Dataframe(
+        ROWS,
+        headers=[name.capitalize() for name in KEYS],
+        datatype="str",
+        max_height=260,
+        interactive=True,
+        buttons=[],
+        label="Cohort",
+        show_label=False,
+        elem_id="cohort",
+    )
+    # With its headers: whoever edits the table may add columns, and those are refused by name.
+    rows.preprocess = lambda payload: [dict(zip(payload.headers or KEYS, row, strict=False)) for row in payload.data]
+    with gr.Row(elem_id="cohort-row"):
+        gr.HTML(f'<p class="cxr-hint">{TABLE_HINT}</p>')
+        add = gr.Button("Add a row", size="sm", scale=0, min_width=88)
+    add.click(lambda table: [*([*row.values()] for row in table), [""] * len(KEYS)], rows, rows, **AT_ONCE)
+    return rows
+
+
+def _build_settings() -> dict[str, Any]:
+    """The widgets between the text of a plan and the gate, by their name in the form."""
+    with gr.Row():
+        name = gr.Textbox(NAME, label="Name", max_lines=1, max_length=200, min_width=130)
+        seed = gr.Number(0, label="First seed", min_width=130)
+    with gr.Row():
+        steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1, "dataset-steps")
+        weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05, "dataset-weight")
+    with gr.Row():
+        guidance = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, "dataset-guidance")
+        guided = slider("guidance_stop", "Guided", 0, 1, 0.05, "dataset-guided")
+    depths = [(f"{depth} bit", depth) for depth in BIT_DEPTHS]
+    bit_depth = gr.Radio(depths, value=DEFAULTS["bit_depth"], label="Grey levels")
+    with gr.Row(elem_id="dataset-split"):
+        shares = {
+            split: gr.Number(share, label=split.capitalize(), min_width=80)
+            for split, share in zip(SPLITS, SHARES, strict=True)
+        }
+    return {
+        "name": name,
+        "seed": seed,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "guidance_stop": guided,
+        "adapter_weight": weight,
+        "bit_depth": bit_depth,
+        **shares,
+    }

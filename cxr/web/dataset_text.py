@@ -1,0 +1,151 @@
+"""Plans as users give them - a table with a few fields, or text in YAML or CSV - -> checked plans, and back."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr.dataset.cohort import KEYS
+from cxr.dataset.plan import Plan, build_plan
+from cxr.dataset.plan_file import read_cells, read_parts, read_plan
+from cxr.request.errors import RequestError
+from cxr.request.generation_request import GenerationRequest
+
+MAX_TEXT_BYTES = 1_000_000
+SPLITS = ("train", "validation", "test")
+SUFFIXES = (".yaml", ".yml", ".csv")
+NAME = "dataset"  # of a data set that has no other
+# The settings that the page has fields for.
+FIELDS = ("num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")
+
+Rows = list[list[str]]
+
+
+def plan_of_fields(
+    rows: Sequence[Mapping[str, Any]],
+    name: str,
+    seed: int,
+    settings: Sequence[float],
+    shares: Sequence[float],
+    most: int,
+) -> Plan:
+    """Make a plan from the table and the fields of the page.
+
+    Args:
+        rows: of the table, the cells by their column, one of `KEYS`; empty rows are passed over.
+        name: of the data set; may be empty.
+        seed: of the first image.
+        settings: one for each of `FIELDS`.
+        shares: one for each of `SPLITS`.
+        most: images that the plan may ask for.
+    Raises:
+        RequestError: something in it is not allowed.
+    """
+    cells = [read_cells({str(key): "" if cell is None else str(cell) for key, cell in row.items()}) for row in rows]
+    parts = {
+        "name": str(name or "").strip() or NAME,
+        "seed": seed,
+        "settings": dict(zip(FIELDS, settings, strict=True)),
+        "cohort": [entry for entry in cells if entry],
+        "split": dict(zip(SPLITS, shares, strict=True)),
+    }
+    return build_plan(parts, NAME, most)
+
+
+def plan_of_text(text: object, most: int) -> Plan:
+    """Make a plan from text in YAML or CSV; which of them it is, is seen by its first line.
+
+    Raises:
+        RequestError: it is neither, or something in it is not allowed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plan = read_plan(_saved(_checked(text), Path(folder)), most)
+    for image in plan.images:
+        if image.split not in SPLITS:  # they name folders, and no text of users gets into names
+            raise RequestError(f"the plan has a split {image.split!r}; use {', '.join(SPLITS)}")
+    return plan
+
+
+def text_of_file(path: Path) -> str:
+    """The text of an uploaded plan.
+
+    Raises:
+        RequestError: it is no plan, too large or not text.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise RequestError(f"this file is no plan; use {', '.join(SUFFIXES)}")
+    with path.open("rb") as file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    _check_size(len(content))
+    try:
+        return _checked(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise RequestError("this file is not UTF-8 text; save it as UTF-8") from error
+
+
+def fields_of_text(text: str, most: int) -> tuple[Rows, str, int, list[Any], list[float]] | None:
+    """What the table and the fields have to hold to be the same plan, as `plan_of_fields` takes it.
+
+    Returns:
+        None for a plan that has more than they can hold, such as prompts or a grid.
+    Raises:
+        RequestError: the text is no plan, or something in it is not allowed.
+    """
+    plan = plan_of_text(text, most)
+    with tempfile.TemporaryDirectory() as folder:
+        parts = read_parts(_saved(text, Path(folder)))
+    if parts is None:
+        return None
+    settings, split = parts.get("settings") or {}, parts.get("split") or {SPLITS[0]: 1.0}
+    defaults = GenerationRequest("any")
+    fields = (
+        [[_cell(entry.get(key)) for key in KEYS] for entry in parts.get("cohort") or []],
+        plan.name,
+        parts.get("seed", 0),
+        [settings.get(name, getattr(defaults, name)) for name in FIELDS],
+        [split.get(name, 0) for name in SPLITS],
+    )
+    table = [dict(zip(KEYS, row, strict=True)) for row in fields[0]]
+    try:
+        same = plan_of_fields(table, *fields[1:], most).sha256 == plan.sha256
+    except RequestError:
+        return None
+    return fields if same else None
+
+
+def _checked(text: object) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise RequestError("the plan is empty; give it as YAML or CSV")
+    try:
+        _check_size(len(text.encode()))
+    except UnicodeEncodeError as error:
+        raise RequestError("the plan holds half a character; save it as UTF-8") from error
+    return text
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_TEXT_BYTES:
+        raise RequestError(f"the plan has more than {MAX_TEXT_BYTES // 1_000_000} MB; write several")
+
+
+def _saved(text: str, folder: Path) -> Path:
+    text = text.removeprefix("\ufeff").lstrip("\r\n")
+    try:
+        header = {cell.strip().lower() for cell in next(csv.reader([text.partition("\n")[0]]), [])}
+    except csv.Error:
+        header = set()
+    path = folder / (f"{NAME}.csv" if header & {"prompt", "findings"} else f"{NAME}.yaml")
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def _cell(value: Any) -> str:
+    """A value of a cohort as the text of a cell, lists and shares as in YAML."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {share}" for key, share in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_cell, value)) + "]"
+    return "" if value is None else str(value)

@@ -1,0 +1,112 @@
+"""What one visitor may ask of this server; set when it is started."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cxr.models.presets import find_preset
+from cxr.request.errors import ModelError, RequestError
+from cxr.request.generation_request import GenerationRequest
+
+MAX_QUEUE = 32
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server allows; 0 is no limit, except for data sets. The defaults are for a machine of one's own.
+
+    Args:
+        dataset_images: of one data set; 0 leaves data sets out of the page.
+        queue: requests that may wait; more are told that the model is busy.
+        pixel_steps: of one request, in millions: images × steps × width × height.
+        dataset_pixel_steps: of one data set, in millions.
+        jobs_per_client: requests of one visitor that wait or run; a visitor is a session and a network address.
+        job_s: seconds of the model that one request may take; what is finished then is kept.
+    """
+
+    dataset_images: int = 1_000
+    queue: int = MAX_QUEUE
+    pixel_steps: int = 0
+    dataset_pixel_steps: int = 0
+    jobs_per_client: int = 0
+    job_s: int = 0
+
+    def check_request(self, request: GenerationRequest, resolution: int | None) -> None:
+        """Refuse a request that would take the model for too long.
+
+        Args:
+            request: what is asked.
+            resolution: height and width of the model's images in pixels, or None when that is not known yet.
+        Raises:
+            RequestError: it has more pixel-steps than one request may have.
+        """
+        steps = request.num_inference_steps
+        most = _most_images(self.pixel_steps, steps, resolution)
+        if most is None or request.num_images <= most:
+            return
+        small = f"at most {_plural(most, 'image')} of {_plural(steps, 'step')}" if most else "fewer steps"
+        raise RequestError(
+            f"{_plural(request.num_images, 'image')} of {_plural(steps, 'step')} are more than this server makes for "
+            f"one request ({self.pixel_steps:,} million pixel-steps); ask for {small}"
+        )
+
+    def check_dataset(self, num_steps: int, resolution: int | None) -> None:
+        """Refuse a data set that would take the model for too long.
+
+        Args:
+            num_steps: denoising steps of all its images together.
+            resolution: as for ``check_request``.
+        Raises:
+            RequestError: it has more pixel-steps than one data set may have.
+        """
+        if self.dataset_pixel_steps and _most_images(self.dataset_pixel_steps, num_steps, resolution) == 0:
+            raise RequestError(
+                f"the data set has {num_steps:,} steps in all, more than this server makes for one data set "
+                f"({self.dataset_pixel_steps:,} million pixel-steps); use fewer images or steps"
+            )
+
+
+# For a machine with two cores that is shared with everyone: one request takes about half a minute of it.
+SPACE_LIMITS = Limits(
+    dataset_images=100, queue=MAX_QUEUE, pixel_steps=20, dataset_pixel_steps=100, jobs_per_client=2, job_s=120
+)
+
+
+def default_limits(environment: Mapping[str, str] = os.environ) -> Limits:
+    """The limits where nothing else is said."""
+    if not environment.get("SPACE_ID"):
+        return Limits()
+    if environment.get("SPACES_ZERO_GPU"):
+        # There a GPU is lent for seconds, and to another process.
+        return Limits(**{**vars(SPACE_LIMITS), "dataset_images": 0})
+    return SPACE_LIMITS
+
+
+def find_resolution(model: str | None) -> int | None:
+    """Height and width of a model's images in pixels, without loading it; None when its files do not tell."""
+    try:
+        preset = find_preset(model)
+        if preset.resolution:
+            return preset.resolution
+        if preset.folder is None:
+            return None
+        unet = json.loads((preset.folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        vae = json.loads((preset.folder / "vae" / "config.json").read_text(encoding="utf-8"))
+        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+    except (ModelError, OSError, ValueError, KeyError, TypeError):
+        return None  # loading the model will say what is wrong with it
+
+
+def _most_images(millions: int, num_inference_steps: int, resolution: int | None) -> int | None:
+    """How many images of so many steps the budget pays for; None if there is no limit."""
+    if not millions or not resolution:
+        return None
+    return millions * MILLION // (num_inference_steps * resolution * resolution)
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -1,0 +1,71 @@
+"""Which base model and LoRA the page was started with, and which ones answer while the Hub cannot be reached."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cxr.models.presets import PRESETS, find_preset, request_defaults
+from cxr.request.errors import HubUnreachableError, ModelError
+from cxr.request.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    from cxr.generate.model import LoadedModel
+
+RETRY_AFTER_S = 60.0
+STAND_IN = "The Hub cannot be reached; the embedded demo model answers."
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which base model and LoRA the page was started with, as ``load_model`` takes them."""
+
+    model: str | None = None
+    adapter: str | None = "default"
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Values that the model is used with; empty for the program's own, and for a model that is not there."""
+        try:
+            return request_defaults(self.model)
+        except ModelError:
+            return {}
+
+
+_resting_until_s: dict[ModelChoice, float] = {}
+
+
+def load_model_for(choice: ModelChoice) -> LoadedModel:
+    """Load the model, or return the one that is loaded already."""
+    from cxr.generate.model import get_model  # torch takes seconds to import, and the page should be up before that
+
+    return get_model(choice.model, choice.adapter)
+
+
+def answering(choice: ModelChoice) -> ModelChoice:
+    """The choice itself, loaded, or that of the embedded model while the Hub cannot be reached.
+
+    The Hub is not asked again before `RETRY_AFTER_S` have passed, so that nobody waits for it at each image.
+
+    Raises:
+        CxrError: the model cannot be loaded for another reason.
+    """
+    if known_to_answer(choice) != choice:
+        return ModelChoice()
+    try:
+        load_model_for(choice)
+    except HubUnreachableError:
+        _resting_until_s[choice] = time.monotonic() + RETRY_AFTER_S
+        return ModelChoice()
+    return choice
+
+
+def known_to_answer(choice: ModelChoice) -> ModelChoice:
+    """As ``answering``, by what is known already: it waits for nothing."""
+    return ModelChoice() if time.monotonic() < _resting_until_s.get(choice, 0.0) else choice
+
+
+def is_stand_in(choice: ModelChoice, info: ModelInfo) -> bool:
+    """Whether the embedded model answers for one that the Hub would have to send."""
+    return info.model == PRESETS["embedded"].name and bool(find_preset(choice.model).hub_id)
