@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.evaluate.extractors.cache import FeatureCache, hash_files
-from cxr.evaluate.extractors.extract import Extractor, extract
+from cxr.evaluate.extractors.extractor import Extractor, extract
+from cxr.evaluate.extractors.feature_cache import FeatureCache
+from cxr.folders.metadata import hash_files
 from cxr.images.squares import find_images, fit_square, read_squares
 from cxr.metrics.features import Features
 from cxr.request.errors import DataError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr.evaluate.prompt_sets import (
+from cxr.evaluate.fixed_prompts import (
     COUNTS,
     IMAGES_OF_ONE_PROMPT,
     NUM_NORMAL,

@@ -18,12 +18,12 @@ from test_data import make_folder
 from torch import Tensor
 
 from cxr.commands.main import main
+from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
 from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.base import MACHINE_SETTINGS
-from cxr.train.copy_check import check_lora
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 from cxr.train.setup import Setup

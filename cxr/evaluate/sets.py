@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.compiler import asked_labels
-from cxr.evaluate.extractors.cache import hash_files
+from cxr.folders.metadata import hash_files
 from cxr.folders.radiographs import read_folders
 from cxr.images.squares import find_images
 from cxr.labels.radiograph import COLUMNS, Radiograph

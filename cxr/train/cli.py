@@ -106,14 +106,14 @@ def run_train(arguments: argparse.Namespace) -> int:
 def _measure_result(arguments: argparse.Namespace, split: Split, unseen: list[Radiograph]) -> None:
     """What is to be known of a trained network before anyone uses it."""
     if arguments.stage == "judge" and unseen is not split.held_out:
-        from cxr.evaluate.pages.write import write_json
-        from cxr.evaluate.reliability import measure_reliability
         from cxr.judges.judge import load_judge
+        from cxr.judges.reliability import measure_reliability
+        from cxr.metrics.result import to_json, write_file
 
         figures = measure_reliability(load_judge(arguments.out / "judge.safetensors"), unseen)
-        write_json(figures, arguments.out / "reliability.json")
+        write_file(arguments.out / "reliability.json", to_json(figures))
     if arguments.stage == "lora":
-        from cxr.train.copy_check import check_lora
+        from cxr.evaluate.lora_copies import check_lora
 
         check_lora(arguments.out / "adapter", arguments.model / "model", split.training, split.held_out)
 

@@ -212,10 +212,10 @@ def _read_receipts(state: JobState) -> tuple[Receipt, ...]:
     import numpy as np
 
     from cxr.images.reading import read_grey
-    from cxr.judges.receipt import read_receipt, shipped_judge  # torch takes seconds to import
+    from cxr.judges.receipt import embedded_judge, read_receipt  # torch takes seconds to import
 
-    shipped = shipped_judge()
-    if shipped is None or not state.images:
+    judge = embedded_judge()
+    if judge is None or not state.images:
         return ()
     pixels = np.stack([read_grey(file.path) for file in state.images])
-    return tuple(read_receipt(pixels, state.request.prompt, *shipped))
+    return tuple(read_receipt(pixels, state.request.prompt, *judge))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.compiler import compile_prompt
-from cxr.evaluate.extractors.cache import hash_files
+from cxr.folders.metadata import hash_files
 from cxr.folders.radiographs import read_folders
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import split_by_patient

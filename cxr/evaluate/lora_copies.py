@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cxr.evaluate.extractors.cache import hash_files
-from cxr.evaluate.extractors.extract import embed
+from cxr.evaluate.example_sheets import name_of
+from cxr.evaluate.extractors.extractor import embed
 from cxr.evaluate.extractors.registry import load_own
-from cxr.evaluate.pages.write import to_plain
-from cxr.evaluate.pictures import name_of
-from cxr.evaluate.prompt_sets import matched_jobs
-from cxr.evaluate.sections.copy_set import CopySet, Embed
-from cxr.evaluate.sections.memorisation import check_copies
+from cxr.evaluate.fixed_prompts import matched_jobs
+from cxr.evaluate.measures.copies import check_copies
+from cxr.evaluate.measures.copy_set import CopySet, Embed
+from cxr.folders.metadata import hash_files
 from cxr.generate.images import generate
 from cxr.generate.model import load_model
 from cxr.images.pixels import to_8_bits
 from cxr.images.squares import fit_square, read_squares
+from cxr.judges.judge import SMALL
 from cxr.judges.networks import SIZE
-from cxr.judges.shipped import SMALL
 from cxr.labels.radiograph import Radiograph
+from cxr.metrics.result import to_plain
 from cxr.request.errors import DataError
 from cxr.request.events import GeneratedImage, GreyLevels
 
@@ -77,14 +77,14 @@ def _search(
         embed={SMALL: features_of},
     )
     spaces = {
-        space.name: {
-            "flagged": space.flagged.value,
-            "flagged_upper": space.flagged.high,
-            "planted_copies_flagged": space.flagged_control.value,
+        space["name"]: {
+            "flagged": space["flagged"].value,
+            "flagged_upper": space["flagged"].high,
+            "planted_copies_flagged": space["flagged_control"].value,
         }
-        for space in report.spaces
+        for space in report["spaces"]
     }
-    facts = {"num_images": len(drawn), "num_training": len(training), "near_exact": report.near_exact}
+    facts = {"num_images": len(drawn), "num_training": len(training), "near_exact": report["near_exact"]}
     plain: dict[str, Any] = to_plain(facts | {"spaces": spaces})
     return plain
 

@@ -16,6 +16,8 @@ from cxr.request.errors import DataError
 PER = 1000  # images
 FLAT_DEVIATION = 5.0  # grey levels of 255; the flattest of 6,415 radiographs of NIH ChestX-ray14 (128 px) has 10.8
 FLAT_SHARE = 0.99  # of the pixels in one grey level; among the same radiographs 0.57 is the most
+NEVER_COUNTED = "a folder does not tell how many images were asked for and never written"
+NAN_IS_FLAT = "a file cannot hold NaN: such an image arrives flat, usually all black, and is counted there"
 
 
 def measure_failures(
@@ -33,34 +35,29 @@ def measure_failures(
     Raises:
         DataError: there is nothing to count, or the arguments do not belong together.
     """
-    if pixels.ndim != 3 or len(pixels) != len(hashes) or (num_failed or 0) < 0:
+    count, failed = len(pixels), num_failed or 0
+    if pixels.ndim != 3 or count != len(hashes) or failed < 0:
         raise DataError(
             f"there are pixels {list(pixels.shape)}, {len(hashes)} hashes and {num_failed} failed images; "
             "give [N, S, S], N hashes and 0 or more"
         )
-    count = len(pixels)
-    if count + (num_failed or 0) == 0:
+    if count + failed == 0:
         raise DataError("no image was asked for, so there is no failure rate; generate some first")
-    note = "a file cannot hold NaN: such an image arrives flat, usually all black, and is counted there"
+    limits = {"deviation_below": FLAT_DEVIATION, "share_above": FLAT_SHARE}
     return {
-        "failed": _failed(num_failed, count),
-        "flat": _rate("flat", sum(is_flat(image) for image in pixels), count),
-        "nan": MetricResult("nan", math.nan, num_generated=count, note=note),
+        "failed": _rate("failed", failed, count + failed)
+        if num_failed is not None
+        else MetricResult("failed", math.nan, num_generated=count, note=NEVER_COUNTED),
+        "flat": _rate("flat", sum(is_flat(image) for image in pixels), count, limits),
+        "nan": MetricResult("nan", math.nan, num_generated=count, note=NAN_IS_FLAT),
         "duplicates": _rate("duplicates", _num_duplicates(pixels, hashes), count),
     }
 
 
-def _failed(num_failed: int | None, count: int) -> MetricResult:
-    if num_failed is None:
-        note = "a folder does not tell how many images were asked for and never written"
-        return MetricResult("failed", math.nan, num_generated=count, note=note)
-    return _rate("failed", num_failed, count + num_failed)
-
-
 def is_flat(image: NDArray[np.uint8]) -> bool:
     """Whether an image [H, W] uint8 is one grey all over, or nearly."""
-    most = np.bincount(image.ravel(), minlength=256).max()
-    return bool(image.std() < FLAT_DEVIATION or most > FLAT_SHARE * image.size)
+    commonest = np.bincount(image.ravel(), minlength=256).max()
+    return bool(image.std() < FLAT_DEVIATION or commonest > FLAT_SHARE * image.size)
 
 
 def _num_duplicates(pixels: NDArray[np.uint8], hashes: Sequence[str]) -> int:
@@ -74,13 +71,10 @@ def _num_duplicates(pixels: NDArray[np.uint8], hashes: Sequence[str]) -> int:
     return duplicates
 
 
-def _rate(name: str, number: int, count: int) -> MetricResult:
+def _rate(name: str, number: int, count: int, limits: dict[str, float] | None = None) -> MetricResult:
     """So many of ``count``, per 1,000, with Wilson's interval."""
-    low, high = wilson(number, count)
-    settings: dict[str, float] = {"number": number, "per": PER}
-    if name == "flat":
-        settings |= {"deviation_below": FLAT_DEVIATION, "share_above": FLAT_SHARE}
-    value = PER * number / count if count else math.nan
+    low, high = (PER * end for end in wilson(number, count))
+    value, note = (PER * number / count, "") if count else (math.nan, "no image was finished")
     return MetricResult(
-        name, value, PER * low, PER * high, count, settings=settings, note="" if count else "no image was finished"
+        name, value, low, high, count, settings={"number": number, "per": PER, **(limits or {})}, note=note
     )

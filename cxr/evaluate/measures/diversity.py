@@ -7,23 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr.evaluate.sets import ImageSet
 from cxr.images.squares import read_squares
-from cxr.metrics.result import MetricResult
-from cxr.metrics.similarity import Similarity, measure_similarity
+from cxr.metrics.similarity import measure_similarity
 
 SIZE = 176  # pixels; MS-SSIM needs more than 160, and takes twice as long at 256
-MOST_GROUPS = 40
-MOST_IMAGES = 10  # of a group
-MOST_PAIRS = 240  # of all groups together
+MAX_GROUPS = 40
+MAX_IMAGES = 10  # of a group
+MAX_PAIRS = 240  # of all groups together
 AGE_SPAN = 10  # years; real images of one group are of one decade
 
 
-def measure_diversity(
-    generated: ImageSet, reference: ImageSet, seed: int = 0
-) -> tuple[dict[str, Any] | None, list[str]]:
+def measure_diversity(generated: ImageSet, reference: ImageSet, seed: int = 0) -> dict[str, Any]:
     """SSIM and MS-SSIM within prompts, and within real images of equal labels from different patients.
 
     Args:
@@ -31,19 +27,13 @@ def measure_diversity(
         reference: real images with labels.
         seed: of the choice of groups and pairs.
     Returns:
-        The part "diversity" of a report, None if no prompt has two images; and notes.
+        The part "diversity" of a report: rows "generated" and "real", without those that have no two images to compare.
     """
-    groups = _group(generated, generated.prompts)
-    if not groups:
-        return None, ["Diversity was not measured: no prompt has two images."]
-    rows = [_row("generated", groups, seed)]
-    real = _group(reference, _descriptions(reference), apart=True)
-    notes = []
-    if real:
-        rows.append(_row("real", real, seed))
-    else:
-        notes.append("Diversity of real images was not measured: no two of different patients have equal labels.")
-    return {"rows": rows}, notes
+    sides = {
+        "generated": _group(generated, generated.prompts),
+        "real": _group(reference, _descriptions(reference), apart=True),
+    }
+    return {"rows": [_row(name, groups, seed) for name, groups in sides.items() if groups]}
 
 
 def _descriptions(images: ImageSet) -> list[str]:
@@ -66,17 +56,8 @@ def _group(images: ImageSet, keys: Iterable[str], *, apart: bool = False) -> lis
 
 
 def _row(name: str, groups: list[list[Path]], seed: int) -> dict[str, Any]:
-    chance = np.random.default_rng(seed)
-    if len(groups) > MOST_GROUPS:
-        groups = [groups[k] for k in np.sort(chance.choice(len(groups), MOST_GROUPS, replace=False))]
-    pixels: list[NDArray[np.uint8]] = [read_squares(paths[:MOST_IMAGES], SIZE) for paths in groups]
-    similar = measure_similarity(pixels, max(1, MOST_PAIRS // len(groups)), seed)
-    return {
-        "name": name,
-        "metrics": [_metric("SSIM", similar, similar.ssim), _metric("MS-SSIM", similar, similar.ms_ssim)],
-    }
-
-
-def _metric(name: str, similar: Similarity, value: float) -> MetricResult:
-    settings = {"num_groups": similar.num_groups, "num_pairs": similar.num_pairs, "data_range": 255, "size": SIZE}
-    return MetricResult(name, value, settings=settings)
+    if len(groups) > MAX_GROUPS:
+        chosen = np.random.default_rng(seed).choice(len(groups), MAX_GROUPS, replace=False)
+        groups = [groups[k] for k in np.sort(chosen)]
+    pixels = [read_squares(paths[:MAX_IMAGES], SIZE) for paths in groups]
+    return {"name": name, "metrics": measure_similarity(pixels, max(1, MAX_PAIRS // len(groups)), seed)}

@@ -6,14 +6,13 @@ trains on real images, TSTR on synthetic ones (Esteban et al., 2017); all are te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.sections.classifier import LabelledImages, classify, train_classifier
+from cxr.evaluate.measures.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.labels.targets import LABELS
 from cxr.metrics.agreement import weighted_auroc
 from cxr.metrics.intervals import cluster_weights, middle
@@ -21,44 +20,15 @@ from cxr.metrics.result import MetricResult
 from cxr.request.errors import DataError
 from cxr.vocabulary import FINDINGS
 
-__all__ = ["SIZE", "LabelledImages", "UtilityReport", "UtilityRow", "measure_utility"]
-
 SIZE = 64  # pixels; of the images of a report
 FEW = 0.1  # of the real images
 FEWEST_IMAGES = 10  # of each kind, so that one in ten is one
 FEWEST_PATIENTS = 10  # with a label; fewer get a note, as resamples hardly vary
 REAL, SYNTHETIC, FEW_REAL, FIRST_SYNTHETIC = "TRTR", "TSTR", "10 % real", "synthetic, then 10 % real"
+MACRO = "macro AUROC"
+GUESSING = "real training images do no better than guessing; the ratio says nothing"
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class UtilityRow:
-    """One arm: AUROC of each label that the test images have both kinds of, and their mean over the findings."""
-
-    arm: str
-    metrics: tuple[MetricResult, ...]
-
-
-@dataclass(frozen=True)
-class UtilityReport:
-    """All arms, and what follows from them.
-
-    Args:
-        rows: one for each arm.
-        ratios: TSTR / TRTR of each label; an AUROC of 0.5 is guessing, so a ratio says little where TRTR is near it.
-        difference: macro AUROC of "synthetic, then 10 % real" minus that of "10 % real", on the same test images.
-        num_seeds: trainings of each arm.
-        num_images: real, and as many synthetic, training images.
-        steps: of each training.
-    """
-
-    rows: tuple[UtilityRow, ...]
-    ratios: tuple[MetricResult, ...]
-    difference: MetricResult
-    num_seeds: int
-    num_images: int
-    steps: int
 
 
 def measure_utility(
@@ -69,8 +39,8 @@ def measure_utility(
     steps: int = 400,
     batch_size: int = 32,
     num_seeds: int = 3,
-    say: Callable[[str], None] | None = None,
-) -> UtilityReport:
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
     """Train every arm with every seed and test it on real images.
 
     Of the larger training set as many images are drawn as the smaller one has, anew for each seed. "real + synthetic"
@@ -86,8 +56,11 @@ def measure_utility(
         num_seeds: trainings of each arm; figures are means over them.
         say: called with one line after each arm.
     Returns:
-        Figures whose 95 % intervals draw whole patients of the test; they do not tell how training runs differ, the
-        setting "seeds" of each figure does.
+        rows: for each arm its AUROC of each label that the test images have both kinds of, and their mean over the
+        findings; ratios: TSTR / TRTR of each label (an AUROC of 0.5 is guessing, so a ratio says little where TRTR is
+        near it); difference: mean AUROC of "synthetic, then 10 % real" minus that of "10 % real", on the same test
+        images; num_seeds; num_images: real, and as many synthetic, training images; steps. The 95 % intervals draw
+        whole patients of the test; they do not tell how training runs differ, the setting "seeds" of a figure does.
     Raises:
         DataError: the sets do not fit together, share images, or are too small.
     """
@@ -99,86 +72,84 @@ def measure_utility(
         for arm, (stages, sizes[arm]) in _arms(real, synthetic, count, seed).items():
             network = train_classifier(stages, steps, batch_size, seed)
             scores.setdefault(arm, []).append(classify(network, test.pixels))
-            if say:
-                say(f"utility: seed {seed + 1} of {num_seeds}, {arm}")
-    tables = {arm: _Table(test, patients, values) for arm, values in scores.items()}
+            say(f"utility: seed {seed + 1} of {num_seeds}, {arm}")
+    tested = _TestSet(test, patients)
+    areas = {arm: tested.areas(values) for arm, values in scores.items()}
     shared = {"steps": steps, "batch_size": batch_size}
-    rows = tuple(UtilityRow(arm, table.metrics(shared | sizes[arm])) for arm, table in tables.items())
-    ratios = tables[SYNTHETIC].ratios(tables[REAL])
-    difference = tables[FIRST_SYNTHETIC].minus(tables[FEW_REAL], f"{FIRST_SYNTHETIC} - {FEW_REAL}, macro AUROC")
-    return UtilityReport(rows, ratios, difference, num_seeds, count, steps)
+    gained = tested.macro(areas[FIRST_SYNTHETIC]) - tested.macro(areas[FEW_REAL])
+    return {
+        "rows": [{"arm": arm, "metrics": tested.metrics(areas[arm], shared | sizes[arm])} for arm in areas],
+        "ratios": tested.ratios(areas[SYNTHETIC], areas[REAL]),
+        "difference": tested.metric(f"{FIRST_SYNTHETIC} - {FEW_REAL}, {MACRO}", gained, {}),
+        "num_seeds": num_seeds,
+        "num_images": count,
+        "steps": steps,
+    }
 
 
-class _Table:
-    """AUROCs [num_seeds, 1 + B, len(LABELS)] of one arm: as measured, then on B resamples of patients."""
+class _TestSet:
+    """What arms are tested on: labels with how many images have them, and B resamples of its patients."""
 
-    def __init__(self, test: LabelledImages, patients: Sequence[str], scores: Sequence[Array]) -> None:
-        targets = test.targets[:, : len(LABELS)]
-        known = ~np.isnan(targets)
-        self.num_test = len(test)
-        self.positive, self.negative = (targets == 1).sum(axis=0), (targets == 0).sum(axis=0)
-        self.patients = [len(set(np.asarray(patients)[targets[:, k] == 1])) for k in range(len(LABELS))]
-        self.columns = [k for k in range(len(LABELS)) if self.positive[k] and self.negative[k]]
-        weights = np.vstack([np.ones(len(test)), cluster_weights(np.asarray(patients))])
-        self.areas = np.full((len(scores), len(weights), len(LABELS)), np.nan)
+    def __init__(self, test: LabelledImages, patients: Sequence[str]) -> None:
+        self.targets, whose = test.targets[:, : len(LABELS)], np.asarray(patients)
+        self.weights = np.vstack([np.ones(len(test)), cluster_weights(whose)])
+        positive, negative = self.targets == 1, self.targets == 0
+        self.counts = {
+            k: {
+                "num_positive": int(positive[:, k].sum()),
+                "num_negative": int(negative[:, k].sum()),
+                "num_positive_patients": len(set(whose[positive[:, k]])),
+            }
+            for k in range(len(LABELS))
+            if positive[:, k].any() and negative[:, k].any()
+        }
+
+    def areas(self, scores: Sequence[Array]) -> Array:
+        """AUROCs [num_seeds, 1 + B, len(LABELS)] of one arm: as measured, then on the resamples."""
+        areas = np.full((len(scores), len(self.weights), len(LABELS)), np.nan)
         for seed, values in enumerate(scores):
-            for k in self.columns:
-                some = known[:, k]
-                self.areas[seed, :, k] = weighted_auroc(values[some, k], targets[some, k] == 1, weights[:, some])
+            for k in self.counts:
+                some = ~np.isnan(self.targets[:, k])
+                areas[seed, :, k] = weighted_auroc(values[some, k], self.targets[some, k] == 1, self.weights[:, some])
+        return areas
 
-    @property
-    def macro(self) -> Array:
+    def macro(self, areas: Array) -> Array:
         """Mean over the findings that the test has both kinds of, [num_seeds, 1 + B]."""
-        columns = [k for k in self.columns if LABELS[k] in FINDINGS]
-        areas = self.areas[:, :, columns]
+        areas = areas[:, :, [k for k in self.counts if LABELS[k] in FINDINGS]]
         present = np.isfinite(areas)  # a resample may lose the few patients of a rare finding
         with np.errstate(invalid="ignore"):
             return np.asarray(np.where(present, areas, 0).sum(axis=2) / present.sum(axis=2))
 
-    def metrics(self, settings: dict[str, Any]) -> tuple[MetricResult, ...]:
+    def metrics(self, areas: Array, settings: Mapping[str, Any]) -> list[MetricResult]:
         rows = []
-        for k in self.columns:
-            metric = self._metric(LABELS[k], self.areas[:, :, k], settings | self._counts(k))
-            few = metric.settings["num_positive_patients"]
+        for k, counts in self.counts.items():
+            few = counts["num_positive_patients"]
             note = f"of {few} patients only; too few for an interval" if few < FEWEST_PATIENTS else ""
-            rows.append(replace(metric, note=note))
-        return (*rows, self._metric("macro AUROC", self.macro, settings))
+            rows.append(self.metric(LABELS[k], areas[:, :, k], {**settings, **counts}, note))
+        return [*rows, self.metric(MACRO, self.macro(areas), settings)]
 
-    def ratios(self, reference: _Table) -> tuple[MetricResult, ...]:
+    def ratios(self, areas: Array, reference: Array) -> list[MetricResult]:
         rows = []
-        for k in self.columns:
-            mine, real = self.areas[:, :, k].mean(axis=0), reference.areas[:, :, k].mean(axis=0)
+        for k, counts in self.counts.items():
+            mine, real = areas[:, :, k].mean(axis=0), reference[:, :, k].mean(axis=0)
             ratio = np.divide(mine, real, out=np.full_like(real, np.nan), where=real > 0)
-            metric = self._metric(LABELS[k], ratio[None], self._counts(k))
-            if middle(real[1:]).low <= 0.5:
-                metric = replace(metric, note="real training images do no better than guessing; the ratio says nothing")
-            rows.append(metric)
-        return tuple(rows)
+            rows.append(self.metric(LABELS[k], ratio[None], counts, GUESSING if middle(real[1:]).low <= 0.5 else ""))
+        return rows
 
-    def minus(self, other: _Table, name: str) -> MetricResult:
-        return self._metric(name, self.macro - other.macro, {})
-
-    def _metric(self, name: str, values: Array, settings: dict[str, Any]) -> MetricResult:
-        mean = values.mean(axis=0)
-        settings = settings | {"seeds": [float(value) for value in values[:, 0]]}
-        made = settings.get("num_synthetic", 0)
-        return MetricResult(name, float(mean[0]), *middle(mean[1:]), made, self.num_test, settings)
-
-    def _counts(self, column: int) -> dict[str, int]:
-        return {
-            "num_positive": int(self.positive[column]),
-            "num_negative": int(self.negative[column]),
-            "num_positive_patients": self.patients[column],
-        }
+    def metric(self, name: str, values: Array, settings: Mapping[str, Any], note: str = "") -> MetricResult:
+        """A figure [num_seeds, 1 + B]: its mean over the seeds, with its interval."""
+        mean, made = values.mean(axis=0), settings.get("num_synthetic", 0)
+        facts = {**settings, "seeds": values[:, 0].tolist()}
+        return MetricResult(name, float(mean[0]), *middle(mean[1:]), made, len(self.targets), facts, note)
 
 
 def _arms(
     real: LabelledImages, synthetic: LabelledImages, count: int, seed: int
 ) -> dict[str, tuple[tuple[LabelledImages, ...], dict[str, int]]]:
     """Name -> (what is seen in each share of the steps, how many images of each kind that is)."""
-    chance = np.random.default_rng(seed)
-    some, made = (images.some(chance.permutation(len(images))[:count]) for images in (real, synthetic))
-    few = some.some(np.arange(round(FEW * count)))
+    rng = np.random.default_rng(seed)
+    some, made = (images.take(rng.permutation(len(images))[:count]) for images in (real, synthetic))
+    few = some.take(np.arange(round(FEW * count)))
     both = LabelledImages(np.concatenate([some.pixels, made.pixels]), np.concatenate([some.targets, made.targets]))
     arms = {
         REAL: ((some,), count, 0),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cxr.evaluate.pages.plots import Metric, settings_of, spoken, value_of, worst_first
+from cxr.evaluate.report.plots import Metric, settings_of, spoken, value_of, worst_first
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
 Metrics = Mapping[str, Metric] | Sequence[dict[str, Any]]  # by name, or a list of those that know their names
@@ -30,7 +30,6 @@ DECIMALS: dict[str, int | None] = {
 MISSING = "–"
 HASH_CHARACTERS = 12
 ON_REQUEST = {"sensitivity": "--sensitivity", "utility": "--utility", "sweep": "--sweep"}  # parts that take minutes
-TOPICS = {"fidelity": "prompt fidelity"}  # how notes call a part, where it is not by its key
 
 
 class Cell(NamedTuple):
@@ -60,7 +59,7 @@ def render(kind: str, report: dict[str, Any], plots: Mapping[str, bytes], pictur
 @cache
 def _environment(kind: str) -> Environment:
     environment = Environment(
-        loader=PackageLoader("cxr.evaluate.pages"),
+        loader=PackageLoader("cxr.evaluate.report"),
         autoescape=kind == "html",  # noqa: S701  Markdown is escaped by its own filter
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -247,11 +246,9 @@ def per_cent(metric: Metric) -> str:
 
 
 def reason(report: dict[str, Any], part: str) -> str:
-    """Why a part was not measured: the rest of the note that starts with its name, or a plain sentence."""
-    for note in report.get("notes") or []:
-        topic, _, text = note.partition(":")
-        if text and topic.casefold().startswith((part, TOPICS.get(part, part))):
-            return str(text.strip())
+    """Why a part was not measured."""
+    if found := (report.get("reasons") or {}).get(part):
+        return str(found)
     if part in ON_REQUEST:
         return f"it is on request only ({ON_REQUEST[part]})."
     return "what it needs was not given."
@@ -278,7 +275,7 @@ def inline_svg(svg: bytes, name: str, alt: str) -> Markup:
     """A plot for the inside of a page.
 
     Args:
-        svg: from `cxr.evaluate.pages.plots`.
+        svg: from `cxr.evaluate.report.plots`.
         name: goes before its ids, which would otherwise meet those of other plots.
         alt: what a screen reader says.
     """

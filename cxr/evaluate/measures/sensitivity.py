@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.extractors.extract import Extractor, embed
-from cxr.evaluate.sections.distances import FEWEST
+from cxr.evaluate.extractors.extractor import Extractor, embed
+from cxr.evaluate.measures.distances import FEWEST
 from cxr.metrics.degrade import DEGRADATIONS
 from cxr.metrics.features import Features
 from cxr.metrics.kernel import kernel_distance
@@ -25,27 +25,33 @@ def measure_degradations(
     Returns:
         For each kind of damage its levels, the distances, and whether they rise throughout.
     """
-    rows = []
-    for kind, (worsen, levels) in DEGRADATIONS.items():
-        worse = (embed(worsen(pixels, level), extractor) for level in levels)
-        rows.append(_row(kind, levels, [kernel_distance(reference, features, seed).value for features in worse]))
-    return rows
+    return [
+        _row(kind, levels, reference, (embed(worsen(pixels, level), extractor) for level in levels), seed)
+        for kind, (worsen, levels) in DEGRADATIONS.items()
+    ]
 
 
 def measure_loss(reference: Features, features: Features, rarer: NDArray[np.bool_], seed: int) -> list[dict[str, Any]]:
-    """The same for real images of which one kind, flagged in ``rarer``, becomes rare and is gone at last.
+    """Kernel distance of real images' features to other real images', one kind becoming rare and at last gone.
 
+    Args:
+        reference: [M, D].
+        features: [N, D].
+        rarer: [N], which images are of that kind.
+        seed: of the order in which they go.
     Returns:
-        One row; none if the kind is missing or almost everything.
+        One row as of `measure_degradations`; none if the kind is missing or almost everything.
     """
     kind = np.flatnonzero(rarer)
     if not 0 < len(kind) < len(features) - FEWEST:
         return []
     order = np.random.default_rng(seed).permutation(kind)
-    left = [np.delete(features, order[: round(share * len(order))], axis=0) for share in DROPPED_SHARES]
-    values = [kernel_distance(reference, some, seed).value for some in left]
-    return [_row("loss of AP views", DROPPED_SHARES, values)]
+    left = (np.delete(features, order[: round(share * len(order))], axis=0) for share in DROPPED_SHARES)
+    return [_row("loss of AP views", DROPPED_SHARES, reference, left, seed)]
 
 
-def _row(kind: str, levels: Sequence[float], values: list[float]) -> dict[str, Any]:
+def _row(
+    kind: str, levels: Sequence[float], reference: Features, sets: Iterable[Features], seed: int
+) -> dict[str, Any]:
+    values = [kernel_distance(reference, features, seed).value for features in sets]
     return {"kind": kind, "levels": levels, "kd": values, "monotone": bool(np.all(np.diff(values) > 0))}

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from cxr.folders.metadata import file_sha256
-from cxr.images.atomic import atomic_file
-from cxr.request.errors import CxrError, DataError
+from cxr.metrics.result import write_file
+from cxr.request.errors import CxrError
 
 HASH_BYTES = 32
 
@@ -24,19 +22,6 @@ HASH_BYTES = 32
 def default_folder() -> Path:
     """Where features are kept unless the user says otherwise."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-studio" / "features"
-
-
-def hash_files(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file, in hex.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(file_sha256, paths))
-    except OSError as error:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 class FeatureCache:
@@ -72,10 +57,8 @@ class FeatureCache:
             return
         names = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, HASH_BYTES)
         data = save({"sha256": names.copy(), "features": np.ascontiguousarray(features, np.float32)})
-        with contextlib.suppress(OSError, CxrError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_file(self.folder / f"{hashlib.sha256(data).hexdigest()[:24]}.safetensors") as file:
-                file.write(data)
+        with contextlib.suppress(CxrError):
+            write_file(self.folder / f"{hashlib.sha256(data).hexdigest()[:24]}.safetensors", data)
 
     def get(self, hashes: Sequence[str]) -> NDArray[np.float32]:
         """Features [N, D] of files that are all known."""

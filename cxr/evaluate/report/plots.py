@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -75,30 +75,46 @@ def draw_plots(report: dict[str, Any]) -> dict[str, bytes]:
 
 
 def _fidelity(part: dict[str, Any]) -> Figure | None:
-    attributes = worst_first(part["attributes"])
-    if not attributes:
-        return None
-    figure, axes = _attribute_rows(attributes)
-    _dots(axes, _column(attributes, "C"), GREEN, "D", "ceiling C (real images)", hollow=True)
-    _dots(axes, _column(attributes, "F"), ORANGE, "|", "floor F (prompts shuffled)")
-    _dots(axes, _column(attributes, "PF"), _colours(attributes), "o", "PF, 95 % interval (grey: not judgeable)")
-    axes.set_xlabel("balanced accuracy (0.5 = guessing)")
-    _finish_shares(axes)
-    figure.legend(loc="outside upper left", ncols=1)
-    return figure
+    hollow = {"C": (GREEN, "D", "ceiling C (real images)"), "F": (ORANGE, "|", "floor F (prompts shuffled)")}
+    filled = "PF", "PF, 95 % interval (grey: not judgeable)"
+    return _attribute_rows(part, hollow, filled, "balanced accuracy (0.5 = guessing)", ncols=1)
 
 
 def _auroc(part: dict[str, Any]) -> Figure | None:
+    hollow = {"C_AUROC": (GREEN, "D", "real images"), "AUROC_baseline": (ORANGE, "s", "without LoRA")}
+    filled = "AUROC", "generated, 95 % interval"
+    return _attribute_rows(part, hollow, filled, "AUROC of the judge (0.5 = guessing)", ncols=2)
+
+
+def _attribute_rows(
+    part: dict[str, Any], hollow: Mapping[str, tuple[str, str, str]], filled: tuple[str, str], label: str, ncols: int
+) -> Figure | None:
+    """One row for each attribute, the worst at the top, with one mark for each figure.
+
+    Args:
+        part: of the report.
+        hollow: figure -> colour, marker and words of what the filled marks are compared with.
+        filled: the figure in question, and its words.
+        label: of the axis.
+        ncols: columns of the legend.
+    """
     attributes = worst_first(part["attributes"])
     if not attributes:
         return None
-    figure, axes = _attribute_rows(attributes)
-    _dots(axes, _column(attributes, "C_AUROC"), GREEN, "D", "real images", hollow=True)
-    _dots(axes, _column(attributes, "AUROC_baseline"), ORANGE, "s", "without LoRA", hollow=True)
-    _dots(axes, _column(attributes, "AUROC"), _colours(attributes), "o", "generated, 95 % interval")
-    axes.set_xlabel("AUROC of the judge (0.5 = guessing)")
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.25 * len(attributes)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_yticks(range(len(attributes)), [spoken(attribute["name"]) for attribute in attributes])
+    axes.set_ylim(len(attributes) - 0.4, -0.6)
+    for tick, attribute in zip(axes.get_yticklabels(), attributes, strict=True):
+        tick.set_color(BLACK if attribute["judgeable"] else "#767676")
+    columns = {name: [attribute["metrics"].get(name) for attribute in attributes] for name in (*hollow, filled[0])}
+    for name, (colour, marker, words) in hollow.items():
+        _dots(axes, columns[name], colour, marker, words, hollow=True)
+    colours = [BLUE if attribute["judgeable"] else GREY for attribute in attributes]
+    _dots(axes, columns[filled[0]], colours, "o", filled[1])
+    axes.set_xlabel(label)
     _finish_shares(axes)
-    figure.legend(loc="outside upper left", ncols=2)
+    figure.legend(loc="outside upper left", ncols=ncols)
     return figure
 
 
@@ -107,16 +123,15 @@ def _kernel_distances(part: Sequence[dict[str, Any]]) -> Figure | None:
     shown = [(name, rows) for name, rows in shown if rows]
     if not shown:
         return None
-    figure = Figure(figsize=(WIDTH, sum(0.75 + 0.28 * len(rows) for _, rows in shown)), layout="constrained")
     heights = [1 + len(rows) for _, rows in shown]
+    figure = Figure(figsize=(WIDTH, sum(0.47 + 0.28 * height for height in heights)), layout="constrained")
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (name, rows) in zip(panels, shown, strict=True):
         colours = [SERIES[index % len(SERIES)][0] for index in range(len(rows))]
         _dots(axes, [metric for _, metric in rows], colours, "o", "")
         axes.set_yticks(range(len(rows)), [row for row, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        values = [value_of(metric) for _, metric in rows]
-        _stretch(axes, "x", values)
+        _stretch(axes, "x", [value_of(metric) for _, metric in rows])
         axes.set_xlabel(f"KD, extractor “{name}” (no unit; lower is nearer)")
         axes.grid(axis="x")
     return figure
@@ -193,17 +208,6 @@ def _utility(part: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def _attribute_rows(attributes: Sequence[dict[str, Any]]) -> tuple[Figure, Axes]:
-    """An empty plot with one row for each attribute, the first at the top."""
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.25 * len(attributes)), layout="constrained")
-    axes = figure.subplots()
-    axes.set_yticks(range(len(attributes)), [spoken(attribute["name"]) for attribute in attributes])
-    axes.set_ylim(len(attributes) - 0.4, -0.6)
-    for label, attribute in zip(axes.get_yticklabels(), attributes, strict=True):
-        label.set_color(BLACK if attribute["judgeable"] else "#767676")
-    return figure, axes
-
-
 def _dots(
     axes: Axes, metrics: Sequence[Metric], colours: str | list[str], marker: str, label: str, *, hollow: bool = False
 ) -> None:
@@ -237,14 +241,6 @@ def _finish_shares(axes: Axes) -> None:
     axes.axvline(0.5, color=BLACK, linewidth=0.8, linestyle=":")
     axes.set_xlim(min(axes.get_xlim()[0], 0.45), 1.01)
     axes.grid(axis="x")
-
-
-def _column(attributes: Sequence[dict[str, Any]], name: str) -> list[Metric]:
-    return [attribute["metrics"].get(name) for attribute in attributes]
-
-
-def _colours(attributes: Sequence[dict[str, Any]]) -> list[str]:
-    return [BLUE if attribute["judgeable"] else GREY for attribute in attributes]
 
 
 def _kd_rows(entry: dict[str, Any]) -> list[tuple[str, Metric]]:

@@ -17,6 +17,7 @@ from cxr.labels.targets import LABELS
 
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 1.5e-3, 0.05, 0.1  # the warm-up is a share of the steps
 TEST_BATCH = 256
+WIDTHS = (16, 32, 96, 128)
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,25 @@ class LabelledImages:
         """Number of images."""
         return len(self.pixels)
 
-    def some(self, indices: NDArray[np.intp]) -> LabelledImages:
+    def take(self, indices: NDArray[np.intp]) -> LabelledImages:
         """The images at these places."""
         return LabelledImages(self.pixels[indices], self.targets[indices])
 
 
-def classifier() -> nn.Module:
+def build_classifier() -> nn.Module:
     """[B, 1, S, S] in [-1, 1] -> [B, len(LABELS)] logits; 0.4 million parameters, group norms."""
-    widths = (16, 32, 96, 128)
-    layers: list[nn.Module] = [nn.Conv2d(1, widths[0], 5, 2, 2), nn.GroupNorm(8, widths[0]), nn.SiLU()]
-    for before, after in pairwise(widths):
+    layers: list[nn.Module] = [nn.Conv2d(1, WIDTHS[0], 5, 2, 2), nn.GroupNorm(8, WIDTHS[0]), nn.SiLU()]
+    for before, after in pairwise(WIDTHS):
         for channels, stride in ((before, 2), (after, 1)):
             layers += [nn.Conv2d(channels, after, 3, stride, 1), nn.GroupNorm(8, after), nn.SiLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], len(LABELS)))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], len(LABELS)))
 
 
 def train_classifier(stages: Sequence[LabelledImages], steps: int, batch_size: int, seed: int) -> nn.Module:
     """Train one classifier, an equal share of the steps on each stage; same arguments, same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # initial weights only
-        network = classifier().train()
+        network = build_classifier().train()
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -62,10 +62,10 @@ def train_classifier(stages: Sequence[LabelledImages], steps: int, batch_size: i
     )
     for step in range(steps):
         stage = stages[step * len(stages) // steps]
-        indices = torch.randint(len(stage), (batch_size,), generator=generator).numpy()
-        targets = torch.from_numpy(stage.targets[indices, : len(LABELS)])
+        batch = stage.take(torch.randint(len(stage), (batch_size,), generator=generator).numpy())
+        targets = torch.from_numpy(batch.targets[:, : len(LABELS)])
         known = ~targets.isnan()
-        logits = network(augment(from_uint8(stage.pixels[indices]), generator))
+        logits = network(augment(from_uint8(batch.pixels), generator))
         # Summed over what is known and divided by what there is: also right where nothing is known.
         errors = functional.binary_cross_entropy_with_logits(logits[known], targets[known], reduction="sum")
         optimizer.zero_grad()
@@ -88,6 +88,6 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def classify(network: nn.Module, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Logits of images: [N, S, S] uint8 -> [N, len(LABELS)]."""
-    parts = [pixels[start : start + TEST_BATCH] for start in range(0, len(pixels), TEST_BATCH)]
     with torch.inference_mode():
-        return np.concatenate([network(from_uint8(part)).double().numpy() for part in parts])
+        rows = [network(from_uint8(pixels[k : k + TEST_BATCH])) for k in range(0, len(pixels), TEST_BATCH)]
+    return torch.cat(rows).double().numpy()

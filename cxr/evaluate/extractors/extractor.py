@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.evaluate.extractors.cache import FeatureCache
+from cxr.evaluate.extractors.feature_cache import FeatureCache
 from cxr.images.squares import read_squares
 from cxr.metrics.features import Features
 from cxr.request.errors import DataError

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cxr.evaluate.sections.alignment import warped
+from cxr.evaluate.measures.alignment import warped
 from cxr.metrics.features import Features
 from cxr.request.errors import DataError
 
-NUM_REMADE = 100
-REMADE_SHIFT, REMADE_ANGLE = 0.02, 2.0  # share of the side; degrees
-REMADE_CONTRAST, REMADE_NOISE = 0.1, 2.0  # share; grey levels
+NUM_PLANTED = 100
+PLANTED_SHIFT, PLANTED_ANGLE = 0.02, 2.0  # share of the side; degrees
+PLANTED_CONTRAST, PLANTED_NOISE = 0.1, 2.0  # share; grey levels
 
 Embed = Callable[[NDArray[np.uint8]], Features]
 
@@ -50,16 +50,20 @@ class CopySet:
         if len(set(self.names)) < len(self.names):
             raise DataError("two images have the same name; put the names of their folders in front")
 
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.pixels)
+
     def take(self, indices: NDArray[np.generic]) -> CopySet:
         """Some of the images, by indices [n] or flags [N]."""
-        chosen = np.arange(len(self.names))[indices]
+        chosen = np.arange(len(self))[indices]
         features = {name: rows[chosen] for name, rows in self.features.items()}
         names, hashes = (tuple(part[index] for index in chosen) for part in (self.names, self.hashes))
         return CopySet(self.pixels[chosen], features, names, hashes)
 
 
-def remake(training: CopySet, seed: int = 0, embed: Mapping[str, Embed] | None = None) -> CopySet:
-    """Plant copies: up to `NUM_REMADE` training images as a model that knows them by heart might draw them.
+def plant_copies(training: CopySet, seed: int = 0, embed: Mapping[str, Embed] | None = None) -> CopySet:
+    """Plant copies: up to `NUM_PLANTED` training images as a model that knows them by heart might draw them.
 
     Each is shifted by 2 % in some direction, turned by 2 degrees, blurred, given 10 % more or less contrast and noise,
     all at once.
@@ -69,18 +73,17 @@ def remake(training: CopySet, seed: int = 0, embed: Mapping[str, Embed] | None =
         seed: of the choice, the directions and the noise.
         embed: the extractors; without one the result lacks its features.
     """
-    chance = np.random.default_rng(seed)
-    count = min(NUM_REMADE, len(training.names))
-    chosen = training.take(np.sort(chance.choice(len(training.names), count, replace=False)))
-    direction, sign = chance.uniform(0, 2 * np.pi, count), chance.choice([-1.0, 1.0], (2, count))
-    shift = REMADE_SHIFT * np.cos(direction), REMADE_SHIFT * np.sin(direction)
-    transform = np.stack([*shift, REMADE_ANGLE * sign[0], np.zeros(count)], axis=1)
+    rng = np.random.default_rng(seed)
+    count = min(NUM_PLANTED, len(training))
+    chosen = training.take(np.sort(rng.choice(len(training), count, replace=False)))
+    direction, sign = rng.uniform(0, 2 * np.pi, count), rng.choice([-1.0, 1.0], (2, count))
+    shift = PLANTED_SHIFT * np.cos(direction), PLANTED_SHIFT * np.sin(direction)
+    transform = np.stack([*shift, PLANTED_ANGLE * sign[0], np.zeros(count)], axis=1)
     shifted, _ = warped(torch.from_numpy(chosen.pixels).float(), torch.from_numpy(transform).float())
-    blurred = functional.avg_pool2d(shifted, 3, stride=1, padding=1, count_include_pad=False)
-    moved = blurred.double().numpy()
+    moved = functional.avg_pool2d(shifted, 3, stride=1, padding=1, count_include_pad=False).double().numpy()
     means = moved.mean(axis=(1, 2), keepdims=True)
-    changed = means + (moved - means) * (1 + REMADE_CONTRAST * sign[1])[:, None, None]
-    changed += chance.normal(0, REMADE_NOISE, changed.shape)
+    changed = means + (moved - means) * (1 + PLANTED_CONTRAST * sign[1])[:, None, None]
+    changed += rng.normal(0, PLANTED_NOISE, changed.shape)
     pixels = changed.round().clip(0, 255).astype(np.uint8)
     features = {name: make(pixels) for name, make in (embed or {}).items() if name in training.features}
     hashes = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in pixels)

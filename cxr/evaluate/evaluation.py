@@ -1,25 +1,23 @@
-"""Folders -> one report."""
+"""Sets of images -> one report."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from cxr.evaluate.comparison import Sets, check_sets
-from cxr.evaluate.pages.write import to_plain
-from cxr.evaluate.parts import SEED, Parts, Tools, library_versions
-from cxr.evaluate.pictures import draw_closest_pairs, draw_examples
-from cxr.evaluate.sections import distances
-from cxr.evaluate.sections.goals import check_goals
+from cxr.evaluate.example_sheets import draw_closest_pairs, draw_examples
+from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
+from cxr.evaluate.measures.distances import EXPLORATORY, rank_agreement
+from cxr.evaluate.measures.goals import check_goals
+from cxr.metrics.result import to_plain
 from cxr.request.errors import DataError
 
 FORMAT = 1
@@ -55,9 +53,9 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
         DataError: as `check_sets`, or an image cannot be read.
     """
     check_sets(sets)
-    parts = Parts(sets, tools)
-    rows = [parts.measure("distances", functools.partial(parts.distances, one), one.id) for one in tools.extractors]
-    copies = parts.measure("copies", parts.copies)
+    made = Measurements(sets, tools)
+    rows = [made.measure("distances", functools.partial(made.distances, one), one.id) for one in tools.extractors]
+    copies = made.measure("copies", made.copies)
     report: dict[str, Any] = {
         "format": FORMAT,
         "title": f"Evaluation of {_subject(sets)}",
@@ -66,43 +64,23 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
         "training": sets.training.describe() if sets.training is not None else None,
         "distances": rows,
         "rank_agreement": rank_agreement(rows),
-        "sensitivity": parts.measure("sensitivity", parts.sensitivity) if options.sensitivity else [],
-        "diversity": parts.measure("diversity", parts.diversity),
-        "fidelity": parts.measure("fidelity", parts.fidelity),
+        "sensitivity": made.measure("sensitivity", made.sensitivity) if options.sensitivity else [],
+        "diversity": made.measure("diversity", made.diversity),
+        "fidelity": made.measure("fidelity", made.fidelity),
         "copies": copies,
-        "utility": parts.measure("utility", parts.utility) if options.utility else None,
-        "failures": parts.measure("failures", parts.failures),
+        "utility": made.measure("utility", made.utility) if options.utility else None,
+        "failures": made.measure("failures", made.failures),
         "sweep": options.sweep,
         "versions": library_versions(),
     }
-    if len(sets.generated) < distances.EXPLORATORY or len(sets.reference) < distances.EXPLORATORY:
-        parts.notes.insert(0, f"Exploratory: fewer than {distances.EXPLORATORY:,} images of each kind.")
+    if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
+        made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
     report["goals"] = to_plain(check_goals(to_plain(report)))
-    report["notes"] = parts.notes
+    report |= {"notes": made.notes, "reasons": made.reasons}
     pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
     if copies is not None and sets.training is not None:
         pictures["closest_pairs"] = draw_closest_pairs(copies["pairs"], sets.generated, sets.training)
     return Outcome(report, pictures)
-
-
-def _subject(sets: Sets) -> str:
-    """Who made the images, or where that is unknown or mixed the name of their folder."""
-    model, adapter = (sets.generated.recipe.get(name) for name in ("model", "adapter"))
-    if not isinstance(model, str):
-        return sets.generated.folder.resolve().name
-    return f"{model} with the LoRA {adapter}" if isinstance(adapter, str) and adapter != "none" else model
-
-
-def rank_agreement(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Do two extractors put the sets in the same order by KD? The mean rank correlation of all pairs of extractors.
-
-    Source:
-        Spearman (1904). None with one extractor, or with fewer than three rows.
-    """
-    orders = [[row["metrics"][0]["value"] for row in entry["rows"]] for entry in rows]
-    if len(orders) < 2 or len(orders[0]) < 3:
-        return None
-    return float(np.mean([spearmanr(first, second).statistic for first, second in combinations(orders, 2)]))
 
 
 def read_sweep(path: Path) -> Any:
@@ -118,3 +96,11 @@ def read_sweep(path: Path) -> Any:
         return found
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not what python -m cxr sweep wrote: {error}") from error
+
+
+def _subject(sets: Sets) -> str:
+    """Who made the images, or where that is unknown or mixed the name of their folder."""
+    model, adapter = (sets.generated.recipe.get(name) for name in ("model", "adapter"))
+    if not isinstance(model, str):
+        return sets.generated.folder.resolve().name
+    return f"{model} with the LoRA {adapter}" if isinstance(adapter, str) and adapter != "none" else model

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxr.evaluate.comparison import Sets
-from cxr.evaluate.extractors.cache import hash_files
-from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs, matched_jobs
+from cxr.evaluate.fixed_prompts import diversity_jobs, fidelity_jobs, matched_jobs
 from cxr.evaluate.sets import ImageSet, read_set
+from cxr.folders.metadata import hash_files
 from cxr.generate.batch import run_batch
 from cxr.generate.prompt_table import Job
 from cxr.labels.radiograph import Radiograph
@@ -33,15 +33,8 @@ def set_of(records: Sequence[Radiograph], folder: Path) -> ImageSet:
     if not records:
         raise DataError(f"no patient is in the part {folder.name}; name more data or other shares")
     paths = tuple(record.path for record in records)
-    return ImageSet(
-        folder,
-        paths,
-        tuple(hash_files(paths)),
-        tuple(records),
-        ("",) * len(records),
-        tuple(record.patient_id for record in records),
-        {},
-    )
+    patients = tuple(record.patient_id for record in records)
+    return ImageSet(folder, paths, tuple(hash_files(paths)), tuple(records), ("",) * len(records), patients, {})
 
 
 def make_sets(model: Model, split: Split, work: Path, control: Path | None, say: Callable[[str], None]) -> Sets:
@@ -56,39 +49,42 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
     Raises:
         CxrError: the model cannot be loaded, the folder cannot be written, or images failed.
     """
-    plan = _plan(split)
-    for name, (jobs, adapter_weight) in plan.items():
+    made = {}
+    for name, jobs in _plan(split).items():
         say(f"images: {name}")
-        wanted = [_with_weight(job, adapter_weight) for job in jobs]
-        if run_batch(wanted, work / name, model.name, model.adapter):
-            raise CxrError(f"images are missing in {work / name}; the same command continues")
-    made = {name: read_set(work / name) for name in plan}
+        made[name] = make_images(jobs, work / name, model)
     return Sets(
-        generated=made["generated"],
+        **made,
         reference=set_of(split.held_out, Path("held_out")),
-        baseline=made["baseline"],
-        prompted=made["prompted"],
-        prompted_baseline=made["prompted_baseline"],
-        diversity=made["diversity"],
         training=set_of(split.training, Path("training")),
         control=read_set(control) if control is not None else None,
-        num_failed=0,  # else there were no sets: above, one missing image ends the run
+        num_failed=0,  # else there were no sets: one missing image ends the run
     )
 
 
-def _plan(split: Split) -> dict[str, tuple[list[Job], float | None]]:
-    """Folder -> its jobs and the weight of the LoRA, None for the default."""
+def make_images(jobs: Sequence[Job], folder: Path, model: Model) -> ImageSet:
+    """Make what is missing of the images, and read them all.
+
+    Raises:
+        CxrError: as `make_sets`.
+    """
+    if run_batch(list(jobs), folder, model.name, model.adapter):
+        raise CxrError(f"images are missing in {folder}; the same command continues")
+    return read_set(folder)
+
+
+def _plan(split: Split) -> dict[str, list[Job]]:
+    """Set -> its jobs."""
     matched, fidelity = matched_jobs(split.held_out), fidelity_jobs()
     return {
-        "generated": (matched, None),
-        "prompted": (fidelity, None),
-        "diversity": (diversity_jobs(), None),
-        "baseline": (matched[: len(matched) // BASELINE_SHARE], 0.0),
-        "prompted_baseline": (fidelity[: len(fidelity) // BASELINE_SHARE], 0.0),
+        "generated": matched,
+        "prompted": fidelity,
+        "diversity": diversity_jobs(),
+        "baseline": _without_adapter(matched),
+        "prompted_baseline": _without_adapter(fidelity),
     }
 
 
-def _with_weight(job: Job, adapter_weight: float | None) -> Job:
-    if adapter_weight is None:
-        return job
-    return replace(job, request=replace(job.request, adapter_weight=adapter_weight))
+def _without_adapter(jobs: list[Job]) -> list[Job]:
+    some = jobs[: len(jobs) // BASELINE_SHARE]
+    return [replace(job, request=replace(job.request, adapter_weight=0.0)) for job in some]

@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cxr.evaluate.pages.write import to_plain
-from cxr.images.atomic import atomic_file
+from cxr.metrics.result import to_plain, write_file
 from cxr.request.errors import CxrError
 
 PACKAGE = Path(__file__).parents[1]
@@ -38,17 +37,15 @@ class ResultCache:
             inputs: identities of the images and networks, and settings.
             compute: called if nothing is found; a full or read-only disk only makes the next run slower.
         """
+        if self.folder is None:
+            return to_plain(compute())
         key = hashlib.sha256(json.dumps([part, *self.circumstances, *inputs]).encode()).hexdigest()
-        path = self.folder and self.folder / f"{key[:32]}.json"
-        if path is not None:
-            with contextlib.suppress(OSError, ValueError):
-                return json.loads(path.read_text(encoding="utf-8"))
+        path = self.folder / f"{key[:32]}.json"
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(path.read_text(encoding="utf-8"))
         result = to_plain(compute())
-        if path is not None:
-            with contextlib.suppress(OSError, CxrError):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_file(path) as file:
-                    file.write(json.dumps(result).encode())
+        with contextlib.suppress(CxrError):
+            write_file(path, json.dumps(result).encode())
         return result
 
 

@@ -22,7 +22,7 @@ def check_goals(report: Mapping[str, Any]) -> list[Row]:
     """Set figures beside goals.
 
     Args:
-        report: plain values, as `cxr.evaluate.pages.write.to_plain` gives them; parts that are None have no goals.
+        report: plain values, as `cxr.evaluate.report.write.to_plain` gives them; parts that are None have no goals.
     Returns:
         For each goal that its parts allow: name, value, limit, at_least (whether the limit is a least or a most), met,
         missed_by (0 if met) and note: where the limit comes from and, where it is missed, what is known beside it.
