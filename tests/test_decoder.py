@@ -51,15 +51,15 @@ def test_a_killed_run_ends_with_the_same_decoder_and_discriminator(
 ) -> None:
     straight, cut = (folder_with_latents(tmp_path / name) for name in ("straight", "cut"))
     assert run("decoder", data, straight, *OPTIONS) == 0
-    optimise = loop._optimise
+    loss = decoder.DecoderTask.loss
 
-    def killed_at_the_fourth_step(task: loop.Task, progress: Progress, *rest: object) -> dict[str, float]:
-        if progress.step == 3:
+    def killed_at_the_fourth_step(task: decoder.DecoderTask, step: int, share_done: float) -> dict[str, torch.Tensor]:
+        if step == 3:
             raise ZeroDivisionError
-        return optimise(task, progress, *rest)
+        return loss(task, step, share_done)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_optimise", killed_at_the_fourth_step)
+        patch.setattr(decoder.DecoderTask, "loss", killed_at_the_fourth_step)
         with pytest.raises(ZeroDivisionError):
             run("decoder", data, cut, *OPTIONS)
     assert json.loads((cut / "state.json").read_text())["step"] == 2

@@ -14,10 +14,20 @@ from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.folder import BaseModel
 from cxr.train.full_lora.networks import UNET_TARGETS
 from cxr.train.full_lora.settings import FullLoraSettings
-from cxr.train.loop import LOG
+from cxr.train.log import LOG
 
 CARD = "README.md"
 LICENSE_ID = re.compile(r"[a-z0-9.+-]+", re.ASCII)
+ERRORS = (
+    "Mean squared error on held-out patients, at fixed noise and noise levels; step 0 is the base "
+    "alone. It tells whether the LoRA fits such images, not whether they are right."
+)
+LIMITS = (
+    "## What it is not for\n\nNot for diagnosis, and not for data sets that are passed off as real. Whether its "
+    "images show what a prompt asks for has not been measured, and it has not been searched for copies of its "
+    "training images: do both before you publish it or train on its images. Fine-tuned on few patients, such "
+    "models are known to reproduce them (arXiv 2402.01054)."
+)
 TAGS = ["text-to-image", "diffusers", "lora", "template:sd-lora", "chest-xray", "synthetic"]
 
 
@@ -60,6 +70,7 @@ def write_card(
         settings: of the run.
         progress: how far it has come.
     """
+    images = settings.validation_prompts if settings.validation_images else ()
     front = ModelCardData(
         base_model=base.name,
         library_name="diffusers",
@@ -67,33 +78,26 @@ def write_card(
         pipeline_tag="text-to-image",
         tags=TAGS,
         instance_prompt=next(iter(settings.validation_prompts), None),
-        widget=_widget(settings) or None,
+        widget=[{"text": text, "output": {"url": f"images/{k}.png"}} for k, text in enumerate(images)] or None,
     )
     parts = [
         f"---\n{front.to_yaml()}\n---",
         f"# {out_dir.resolve().name}: a LoRA for {base.name}",
         f"Trained on chest radiographs with CXR Studio. {SYNTHETIC_NOTICE}",
-        *(["<Gallery />"] if settings.validation_images else []),
-        _training(data, settings, base, progress),
-        _figures(out_dir / LOG, progress.step),
-        _limits(),
+        *(["<Gallery />"] if images else []),
+        "## Training",
+        _table(("", ""), _training(data, settings, base, progress)),
+        "## Validation",
+        *_figures(out_dir / LOG, progress.step),
+        LIMITS,
     ]
     (out_dir / "adapter" / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _widget(settings: FullLoraSettings) -> list[dict[str, object]]:
-    if not settings.validation_images:
-        return []
-    return [
-        {"text": prompt, "output": {"url": f"images/{number}.png"}}
-        for number, prompt in enumerate(settings.validation_prompts)
-    ]
-
-
-def _training(data: TrainingData, settings: FullLoraSettings, base: BaseModel, progress: Progress) -> str:
+def _training(data: TrainingData, settings: FullLoraSettings, base: BaseModel, progress: Progress) -> dict[str, str]:
     captions = "the data's own" if data.own_captions else "written from the labels"
     batch = progress.samples // max(1, progress.step)
-    rows = {
+    return {
         "training data": training_data_of(data, settings),
         "captions": f"{captions}; {settings.caption_dropout:.0%} of them left empty",
         "base model": f"{base.name}, {base.pipeline}, prediction of {base.prediction_type.removesuffix('_prediction')}",
@@ -103,31 +107,14 @@ def _training(data: TrainingData, settings: FullLoraSettings, base: BaseModel, p
         "learning rate": f"{settings.learning_rate:g}, {settings.warmup_steps} steps of warm-up, AdamW",
         "seed": str(settings.seed),
     }
-    return "## Training\n\n" + _table(("", ""), rows)
 
 
-def _figures(log: Path, last_step: int) -> str:
-    rows = {}
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
-        row = json.loads(line)
-        if "validation_loss" in row and row["step"] <= last_step:
-            rows[f"{row['step']:,}"] = f"{row['validation_loss']:.4f}"
-    if not rows:
-        return "## Validation\n\nNo patient was held out, so nothing was measured."
-    text = (
-        "## Validation\n\nMean squared error on held-out patients, at fixed noise and noise levels; step 0 is the base "
-        "alone. It tells whether the LoRA fits such images, not whether they are right.\n\n"
-    )
-    return text + _table(("step", "error"), rows)
-
-
-def _limits() -> str:
-    return (
-        "## What it is not for\n\nNot for diagnosis, and not for data sets that are passed off as real. Whether its "
-        "images show what a prompt asks for has not been measured, and it has not been searched for copies of its "
-        "training images: do both before you publish it or train on its images. Fine-tuned on few patients, such "
-        "models are known to reproduce them (arXiv 2402.01054)."
-    )
+def _figures(log: Path, last_step: int) -> list[str]:
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else ()
+    found = [row for row in map(json.loads, lines) if "validation_loss" in row and row["step"] <= last_step]
+    if not found:
+        return ["No patient was held out, so nothing was measured."]
+    return [ERRORS, _table(("step", "error"), {f"{row['step']:,}": f"{row['validation_loss']:.4f}" for row in found})]
 
 
 def _table(head: tuple[str, str], rows: dict[str, str]) -> str:

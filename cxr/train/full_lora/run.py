@@ -1,32 +1,27 @@
-"""One run from folders to a LoRA with its card: caches, steps, looks at held-out patients, checkpoints."""
+"""One run from images with captions to a LoRA with its card."""
 
 from __future__ import annotations
 
-import math
-import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-from tqdm import tqdm
 
-from cxr.folders.sheet import contact_sheet
 from cxr.models.devices import shared_state
 from cxr.request.errors import GenerationError, RequestError
-from cxr.train.adapter_file import save_unet_lora
-from cxr.train.full_lora.batches import Batches
-from cxr.train.full_lora.card import config_facts, write_card
+from cxr.train import loop
+from cxr.train.checkpoint import check_same_run
 from cxr.train.full_lora.data import TrainingData
+from cxr.train.full_lora.denoising import choose_gamma
 from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.loss import choose_gamma
 from cxr.train.full_lora.networks import training_schedule
-from cxr.train.full_lora.settings import FullLoraSettings
-from cxr.train.full_lora.trainer import Trainer, build_accelerator, check_same_run, facts_of_run
-from cxr.train.full_lora.validation import validation_images, validation_loss
-from cxr.train.loop import LOG, Interrupt, Log, averaged_weights
-from cxr.train.processes import any_process
+from cxr.train.full_lora.settings import NOT_OF_THE_WEIGHTS, FullLoraSettings
+from cxr.train.full_lora.task import FORMATS, FullLoraTask, choose_format
+from cxr.train.precision import Precision
 
-ADAPTER, CACHE, IMAGES = "adapter", "cache", "validation"
+CLIP_NORM, WEIGHT_DECAY, BETAS = 1.0, 0.01, (0.9, 0.999)
+LOG_EVERY = 10
+MODEL, DATA = "another base model", "other images or captions"  # as messages name what a run depends on
 
 
 def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSettings, out_dir: Path) -> None:
@@ -46,95 +41,51 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
         GenerationError: the memory does not suffice.
     """
     _check(base, settings)
+    precision = choose_format(settings)
+    facts = _facts_of_run(base, data, settings, precision)
+    check_same_run(out_dir, facts, unspoken=(MODEL, DATA))
+    out_dir.mkdir(parents=True, exist_ok=True)
     try:
-        _Run(base, data, settings, out_dir).train()
-    except torch.OutOfMemoryError as error:
-        raise GenerationError(_too_little_memory(base, settings)) from error
+        task = FullLoraTask(base, data, settings, out_dir, precision)
+        first = {"texts": float(task.batches.texts.num_rows), "texts_cut": float(task.batches.num_cut)}
+        run = loop.Run(precision, facts, first, task.report, validate_first=True)  # the base alone, to compare with
+        loop.train(task, _loop_settings(settings), out_dir, precision.device, run)
     except RuntimeError as error:
-        if "allocate memory" not in str(error):  # what torch says on a CPU
+        # The latter is what torch says on a CPU.
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise GenerationError(_too_little_memory(base, settings)) from error
 
 
-class _Run:
-    def __init__(self, base: BaseModel, data: TrainingData, settings: FullLoraSettings, out_dir: Path) -> None:
-        self.base, self.data, self.settings, self.out_dir = base, data, settings, out_dir
-        accelerator = build_accelerator(settings)
-        self.facts = facts_of_run(base, data, settings, accelerator)
-        check_same_run(out_dir, self.facts)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        self.batches = Batches(base, data, settings, out_dir / CACHE, accelerator.device)
-        self.trainer = Trainer(base, self.batches, settings, accelerator)
-        self.trainer.resume(out_dir)
-        self.progress = self.trainer.progress
-        self.saved_step = self.progress.step
-        self.log = Log(out_dir / LOG if accelerator.is_main_process else None, self.trainer.loop, self.progress)
+def _loop_settings(settings: FullLoraSettings) -> loop.LoopSettings:
+    same = ("steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "warmup_steps", "decay_share")
+    same += ("ema_decay", "seed", "validate_every", "checkpoint_every", "max_minutes")
+    return loop.LoopSettings(
+        **{name: getattr(settings, name) for name in same},
+        betas=BETAS,
+        clip_norm=CLIP_NORM,
+        weight_decay=WEIGHT_DECAY,
+        log_every=LOG_EVERY,
+    )
 
-    def train(self) -> None:
-        """Take the steps that are left."""
-        progress, settings, interrupted = self.progress, self.settings, Interrupt()
-        if progress.step == 0:
-            facts = {"texts": float(self.batches.num_texts), "texts_cut": float(self.batches.num_cut)}
-            self.log.write(facts)
-            self._validate()  # the base alone, to compare with
-        started = time.monotonic() - progress.elapsed_s
-        end = math.inf if settings.max_minutes is None else time.monotonic() + settings.max_minutes * 60
-        quiet = self.log.path is None
-        bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5, disable=quiet)
-        while progress.step < settings.steps and not any_process(bool(interrupted) or time.monotonic() > end):
-            self.log.add(self.trainer.step())
-            progress.elapsed_s = time.monotonic() - started
-            bar.update()
-            if progress.step % self.trainer.loop.log_every == 0:
-                bar.set_postfix(loss=f"{self.log.write_means():.4f}", refresh=False)
-            if progress.step % settings.checkpoint_every == 0:
-                self._save()
-            if progress.step % settings.validate_every == 0 and progress.step < settings.steps:
-                self._validate()
-        bar.close()
-        if self.log.values:
-            self.log.write_means()
-        if self.saved_step < progress.step:
-            self._save()  # first: torchrun gives its processes half a minute when it is told to stop
-        # Also where nothing was left to do: the last run may have been killed before it wrote the result.
-        self._validate()
 
-    def _save(self) -> None:
-        if shared_state().is_main_process:
-            self.trainer.save(self.out_dir, self.facts)
-        shared_state().wait_for_everyone()
-        self.saved_step = self.progress.step
-
-    def _validate(self) -> None:
-        """Write the LoRA, measure it and draw with it; the card last, as it tells what was found."""
-        progress, adapter = self.progress, self.out_dir / ADAPTER
-        if shared_state().is_main_process:
-            with averaged_weights(progress.parameters, progress.ema):
-                kind = StableDiffusionXLPipeline if self.base.is_xl else StableDiffusionPipeline
-                facts = config_facts(self.out_dir, self.base, self.data, self.settings)
-                save_unet_lora(adapter, self.trainer.unet, self.trainer.config, kind, facts)
-                losses = validation_loss(self.trainer.denoiser, self.batches)
-                if losses:
-                    self.log.write({f"validation_{name}": value for name, value in losses.items()})
-                self._draw(adapter)
-            write_card(self.out_dir, self.base, self.data, self.settings, progress)
-        shared_state().wait_for_everyone()
-
-    def _draw(self, adapter: Path) -> None:
-        if not self.settings.validation_images:
-            return
-        rows = validation_images(self.trainer.denoiser, self.base, self.batches)
-        contact_sheet(rows, self.out_dir / IMAGES / f"step_{self.progress.step:06}.png")
-        for number, row in enumerate(rows):
-            contact_sheet([row], adapter / "images" / f"{number}.png")
+def _facts_of_run(
+    base: BaseModel, data: TrainingData, settings: FullLoraSettings, precision: Precision
+) -> dict[str, object]:
+    """All that the weights of a run depend on; a run goes on only where they are the same."""
+    facts = {name: value for name, value in asdict(settings).items() if name not in NOT_OF_THE_WEIGHTS}
+    facts["lora_alpha"] = settings.alpha
+    facts["mixed_precision"] = next(name for name, dtype in FORMATS.items() if dtype == precision.dtype)
+    facts["number of processes"] = shared_state().num_processes
+    return facts | {MODEL: base.hashes, DATA: data.sha256}
 
 
 def _check(base: BaseModel, settings: FullLoraSettings) -> None:
     """Raise what would else be found only after hours of caching."""
     choose_gamma(settings.min_snr_gamma, training_schedule(base))
-    wanted, step = settings.resolution, 8 * base.scale_factor  # the UNet halves latents three times at most
-    if wanted is not None and (wanted <= 0 or wanted % step):
-        raise RequestError(f"resolution is {wanted}; use a multiple of {step}, {base.resolution} for example")
+    side, step = settings.resolution, 8 * base.scale_factor  # the UNet halves latents three times at most
+    if side is not None and (side <= 0 or side % step):
+        raise RequestError(f"resolution is {side}; use a multiple of {step}, {base.resolution} for example")
 
 
 def _too_little_memory(base: BaseModel, settings: FullLoraSettings) -> str:
