@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.evaluate.extractors.extractor import Extractor, extract
-from cxr.evaluate.extractors.feature_cache import FeatureCache
+from cxr.evaluate.extractors.extractor import Extractor, FeatureCache, extract
 from cxr.folders.metadata import hash_files
 from cxr.images.squares import find_images, fit_square, read_squares
 from cxr.metrics.features import Features

@@ -156,13 +156,13 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 def _measure(sets: Sets, options: Options, arguments: argparse.Namespace) -> int:
     from cxr.evaluate.evaluation import evaluate
-    from cxr.evaluate.extractors.feature_cache import default_folder
+    from cxr.evaluate.extractors.extractor import default_cache
     from cxr.evaluate.extractors.registry import load_extractors
     from cxr.evaluate.measurements import Tools
     from cxr.evaluate.report.write import write_report
     from cxr.judges.judge import JUDGES, load_embedded
 
-    cache = None if arguments.no_cache else arguments.cache or default_folder()
+    cache = None if arguments.no_cache else arguments.cache or default_cache()
     judges = {name: load_embedded(name) for name in JUDGES}
     tools = Tools(load_extractors(arguments.extractor or DEFAULT_EXTRACTORS), judges, cache, _say)
     outcome = evaluate(sets, tools, options)

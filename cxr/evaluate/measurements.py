@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from cxr import __version__
 from cxr.evaluate.comparison import Sets
 from cxr.evaluate.example_sheets import name_of
-from cxr.evaluate.extractors.extractor import Extractor, embed, extract
-from cxr.evaluate.extractors.feature_cache import FeatureCache
+from cxr.evaluate.extractors.extractor import Extractor, FeatureCache, embed, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.measures.copies import check_copies
 from cxr.evaluate.measures.copy_set import CopySet

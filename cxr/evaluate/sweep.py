@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr.evaluate.extractors.extractor import extract
-from cxr.evaluate.extractors.feature_cache import FeatureCache
+from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.fixed_prompts import diversity_jobs, matched_jobs
 from cxr.evaluate.measures.diversity import measure_diversity

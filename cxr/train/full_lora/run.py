@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.denoising import choose_gamma
 from cxr.train.full_lora.folder import BaseModel
 from cxr.train.full_lora.networks import training_schedule
-from cxr.train.full_lora.settings import NOT_OF_THE_WEIGHTS, FullLoraSettings
+from cxr.train.full_lora.settings import OF_THE_WEIGHTS, FullLoraSettings
 from cxr.train.full_lora.task import FORMATS, FullLoraTask, choose_format
 from cxr.train.precision import Precision
 
@@ -73,8 +72,7 @@ def _facts_of_run(
     base: BaseModel, data: TrainingData, settings: FullLoraSettings, precision: Precision
 ) -> dict[str, object]:
     """All that the weights of a run depend on; a run goes on only where they are the same."""
-    facts = {name: value for name, value in asdict(settings).items() if name not in NOT_OF_THE_WEIGHTS}
-    facts["lora_alpha"] = settings.alpha
+    facts = {name: getattr(settings, name) for name in OF_THE_WEIGHTS} | {"lora_alpha": settings.alpha}
     facts["mixed_precision"] = next(name for name, dtype in FORMATS.items() if dtype == precision.dtype)
     facts["number of processes"] = shared_state().num_processes
     return facts | {MODEL: base.hashes, DATA: data.sha256}

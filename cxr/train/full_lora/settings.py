@@ -1,8 +1,10 @@
-"""What a user may set when a LoRA for a full-size model is trained; no torch, so that help comes at once."""
+"""The table of settings for a LoRA of a full-size model, with their limits; no torch, so that help comes at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 from cxr.request.errors import RequestError
 
@@ -13,91 +15,98 @@ VALIDATION_PROMPTS = (
     "Chest X-ray, PA view, 60-year-old woman, pleural effusion",
     "Chest X-ray, AP view, 70-year-old man, pneumonia",
 )
-# When to stop, what to look at and what to write: no weight depends on these, so that a resumed run may change them.
-NOT_OF_THE_WEIGHTS = frozenset(
-    {
-        *("checkpoint_every", "license", "max_minutes", "training_data"),
-        *("validate_every", "validation_images", "validation_prompts"),
-    }
-)
+
+
+class Limit(NamedTuple):
+    """What a setting may be, as a test and in words."""
+
+    allows: Callable[[Any], bool]
+    words: str
+
+
+ABOVE_ZERO = Limit(lambda value: value > 0, "a number above 0")
+ZERO_OR_MORE = Limit(lambda value: value >= 0, "0 or more")
+SHARE = Limit(lambda value: 0 <= value <= 1, "0 to 1")
+RANKS = Limit(lambda value: 1 <= value <= MAX_RANK, f"1 to {MAX_RANK}")
+ALPHAS = Limit(lambda value: 0 < value <= 10_000, "a number above 0, at most 10000")
+GAMMAS = Limit(lambda value: value >= 0, "0 (equal weights) or more")
+FORMATS = Limit(lambda value: value in PRECISIONS, ", ".join(PRECISIONS))
+
+
+def _setting(
+    default: Any, words: str, limit: Limit | None = None, *, option: type | None = None, weights: bool = True
+) -> Any:
+    """One row of the table.
+
+    Args:
+        default: where the user says nothing; None where it depends on the model or the device.
+        words: what it is; also the help of its option.
+        limit: of what is allowed; None is always.
+        option: type of the option that only full-size models have; all stages have the others.
+        weights: whether the trained weights depend on it; a resumed run may change what they do not depend on.
+    """
+    return field(default=default, metadata={"words": words, "limit": limit, "option": option, "weights": weights})
 
 
 @dataclass(frozen=True)
 class FullLoraSettings:
-    """How a LoRA is trained; checked on creation.
+    """How a LoRA is trained; checked on creation. What each setting means stands beside it."""
 
-    Args:
-        steps: optimizer steps in all.
-        batch_size: images at a time in each process.
-        gradient_accumulation_steps: batches whose gradients make one step.
-        learning_rate: peak of the schedule.
-        warmup_steps: linear rise at the start.
-        decay_share: last share of the steps in which the rate falls along a half cosine.
-        ema_decay: averaging of the LoRA's weights; 0 keeps no average.
-        rank: width of the LoRA.
-        lora_alpha: strength of the LoRA is lora_alpha / rank; None for the rank.
-        resolution: side of the images in pixels; None for what the model was made for.
-        min_snr_gamma: weights of the noise levels (Hang et al., ICCV 2023); 0 for equal ones, None for 5 where the
-            model's noise schedule allows it.
-        caption_dropout: share of the captions left empty, which classifier-free guidance needs.
-        captions_per_image: wordings of the labels of one image; 1 is used where the data have captions.
-        gradient_checkpointing: less memory for more time; None for yes on CUDA.
-        mixed_precision: "no", "fp16", "bf16", or "auto" for what the device computes well.
-        checkpoint_every: steps between checkpoints.
-        validate_every: steps between looks at held-out patients and validation images.
-        validation_prompts: what the validation images ask for.
-        validation_images: images of each prompt; 0 for none.
-        seed: of weights, batches, captions and noise.
-        max_minutes: save and stop after this time; None for no limit.
-        license: id of the LoRA's licence; "" for that of the base model.
-        training_data: where the images come from, for the card.
-    """
-
-    steps: int = 2_000
-    batch_size: int = 1
-    gradient_accumulation_steps: int = 4
-    learning_rate: float = 1e-4
-    warmup_steps: int = 100
-    decay_share: float = 0.2
-    ema_decay: float = 0.0
-    rank: int = 16
-    lora_alpha: float | None = None
-    resolution: int | None = None
-    min_snr_gamma: float | None = None
-    caption_dropout: float = 0.1
-    captions_per_image: int = 4
-    gradient_checkpointing: bool | None = None
-    mixed_precision: str = "auto"
-    checkpoint_every: int = 250
-    validate_every: int = 500
-    validation_prompts: tuple[str, ...] = VALIDATION_PROMPTS
-    validation_images: int = 2
-    seed: int = 0
-    max_minutes: float | None = None
-    license: str = ""
-    training_data: str = ""
+    steps: int = _setting(2_000, "optimizer steps in all", ABOVE_ZERO)
+    batch_size: int = _setting(1, "images at a time in each process", ABOVE_ZERO)
+    gradient_accumulation_steps: int = _setting(4, "batches of one optimizer step", ABOVE_ZERO, option=int)
+    learning_rate: float = _setting(1e-4, "peak of the schedule", ABOVE_ZERO)
+    warmup_steps: int = _setting(100, "steps in which the rate rises", ZERO_OR_MORE, option=int)
+    decay_share: float = _setting(0.2, "last share of the steps, in which the rate falls along a half cosine", SHARE)
+    ema_decay: float = _setting(0.0, "averaging of the LoRA's weights, 0 for no average", SHARE)
+    rank: int = _setting(16, "width of the LoRA", RANKS, option=int)
+    lora_alpha: float | None = _setting(
+        None, "strength of the LoRA, times 1 / rank (default: the rank)", ALPHAS, option=float
+    )
+    resolution: int | None = _setting(
+        None, "side of the images in pixels (default: what the model was made for)", option=int
+    )
+    # Hang et al., ICCV 2023.
+    min_snr_gamma: float | None = _setting(
+        None, "weights of the noise levels, 0 for none (default: 5 where the schedule allows it)", GAMMAS, option=float
+    )
+    # Classifier-free guidance needs empty captions.
+    caption_dropout: float = _setting(0.1, "share of empty captions", SHARE, option=float)
+    captions_per_image: int = _setting(4, "wordings of an image's labels", ABOVE_ZERO, option=int)
+    gradient_checkpointing: bool | None = _setting(None, "less memory for more time (default: on a GPU)")
+    mixed_precision: str = _setting(
+        "auto", f"{FORMATS.words}; the frozen weights take it too on a GPU", FORMATS, option=str
+    )
+    checkpoint_every: int = _setting(250, "steps between checkpoints", ABOVE_ZERO, option=int, weights=False)
+    validate_every: int = _setting(
+        500, "steps between looks at held-out patients and validation images", ABOVE_ZERO, weights=False
+    )
+    validation_prompts: tuple[str, ...] = _setting(
+        VALIDATION_PROMPTS, "what validation images ask for; may be repeated", weights=False
+    )
+    validation_images: int = _setting(
+        2, "images of each validation prompt, 0 for none", ZERO_OR_MORE, option=int, weights=False
+    )
+    seed: int = _setting(0, "of weights, batches, captions and noise", ZERO_OR_MORE)
+    max_minutes: float | None = _setting(None, "save and stop after this time", weights=False)
+    license: str = _setting(
+        "", "id of the LoRA's licence for its card (default: that of the base model)", option=str, weights=False
+    )
+    training_data: str = _setting("", "where the images come from, for the card", option=str, weights=False)
 
     def __post_init__(self) -> None:
-        above_zero = ("steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "captions_per_image")
-        for name in (*above_zero, "checkpoint_every", "validate_every"):
-            if not getattr(self, name) > 0:
-                raise RequestError(f"{name} is {getattr(self, name)}; use a number above 0")
-        for name in ("warmup_steps", "validation_images", "seed"):
-            if getattr(self, name) < 0:
-                raise RequestError(f"{name} is {getattr(self, name)}; use 0 or more")
-        for name in ("decay_share", "ema_decay", "caption_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise RequestError(f"{name} is {getattr(self, name)}; use 0 to 1")
-        if not 1 <= self.rank <= MAX_RANK:
-            raise RequestError(f"rank is {self.rank}; use 1 to {MAX_RANK}")
-        if self.lora_alpha is not None and not 0 < self.lora_alpha <= 10_000:
-            raise RequestError(f"lora_alpha is {self.lora_alpha:g}; use a number above 0, at most 10000")
-        if self.min_snr_gamma is not None and not self.min_snr_gamma >= 0:
-            raise RequestError(f"min_snr_gamma is {self.min_snr_gamma:g}; use 0 (equal weights) or more")
-        if self.mixed_precision not in PRECISIONS:
-            raise RequestError(f"mixed_precision is {self.mixed_precision!r}; use {', '.join(PRECISIONS)}")
+        for row in fields(self):
+            value, limit = getattr(self, row.name), row.metadata["limit"]
+            if limit is not None and value is not None and not limit.allows(value):
+                shown = repr(value) if isinstance(value, str) else f"{value:g}"
+                raise RequestError(f"{row.name} is {shown}; use {limit.words}")
 
     @property
     def alpha(self) -> float:
         """lora_alpha as the LoRA has it."""
         return float(self.rank) if self.lora_alpha is None else float(self.lora_alpha)
+
+
+ROWS = {row.name: row for row in fields(FullLoraSettings)}
+EXTRA = tuple(name for name, row in ROWS.items() if row.metadata["option"])  # options of full-size models alone
+OF_THE_WEIGHTS = tuple(name for name, row in ROWS.items() if row.metadata["weights"])
