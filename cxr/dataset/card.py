@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cxr.dataset.plan import SETTINGS, Plan, PlannedImage
+from cxr.dataset.plan import PLAN_SETTINGS, Plan, PlannedImage
 from cxr.folders.sheet import SheetRow, draw_sheet
 from cxr.images.reading import read_grey
 from cxr.labels.radiograph import NO_FINDING
@@ -96,7 +96,7 @@ def _values(image: PlannedImage, of: str) -> tuple[str, ...]:
 
 def _settings(images: Sequence[PlannedImage]) -> list[tuple[str, str]]:
     rows = []
-    for name in SETTINGS:
+    for name in PLAN_SETTINGS:
         values = sorted({getattr(image.request, name) for image in images})
         if name == "negative_prompt":
             used = sum(bool(value) for value in values)
