@@ -9,7 +9,7 @@ from cxr.commands.options import RAW, add_model_options, add_settings, check_sou
 from cxr.generate.prompt_table import Job, read_jobs
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import SETTINGS
+from cxr.request.settings import FLAGS, SETTINGS
 
 DESCRIPTION = """\
 Make images from a prompt, or from each row of a CSV file.
@@ -28,11 +28,7 @@ exit codes:
   0 all images are there, 1 the model failed to make some, 2 wrong input or nowhere to write,
   130 and 143 stopped by Ctrl-C and SIGTERM; finished images are kept
 """
-# In the order of the help.
-OPTIONS = (
-    *("num_images", "seed", "num_inference_steps", "guidance_scale", "adapter_weight", "guidance_stop"),
-    "negative_prompt",
-)
+OPTIONS = tuple(name for name in FLAGS if name != "prompt")
 
 
 def add_generate_parser(commands: Any) -> None:
