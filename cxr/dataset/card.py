@@ -15,11 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cxr.dataset.plan import PLAN_SETTINGS, Plan, PlannedImage
+from cxr.dataset.plan import Plan, PlannedImage
 from cxr.folders.sheet import SheetRow, draw_sheet
 from cxr.images.reading import read_grey
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.settings import PLAN_SETTINGS
 
 NOT_SAID = "not said"
 AGE_STEP = 10  # years of a bar

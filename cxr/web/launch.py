@@ -65,7 +65,7 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     parser = _OneLineParser(
         prog="app.py",
         description="Serve CXR Studio: clinical text in, synthetic chest radiographs out.",
-        epilog=f"The page is reachable from this machine only, unless --host, ${HOST_VARIABLE} or --share says otherwise.",
+        epilog="The page is reachable from this machine only, unless its address or --share says otherwise.",
         allow_abbrev=False,
     )
     # A Space is reached through its host's proxy, never through the loopback address.
