@@ -177,7 +177,7 @@ def test_each_face_says_its_own_name_of_a_value() -> None:
     error = refusal.value
     assert str(error) == "num_images is 0; use a whole number from 1 to 64"
     assert error.described(FLAGS) == "--count is 0; use a whole number from 1 to 64"
-    assert error.described(LABELS) == "Images is 0; use a whole number from 1 to 64"
+    assert error.described(LABELS) == "“Images” is 0; use a whole number from 1 to 64"
     assert pickle.loads(pickle.dumps(error)).field == "num_images"  # it crosses processes
     with pytest.raises(RequestError, match=r"^row 3: count is 0; use") as refusal, naming_fields(COLUMNS, "row 3: "):
         raise error

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk, with its checksum
 MAX_CHUNKS = 4_096
 MAX_TEXT_BYTES = 256_000  # as it stands in the file, and once it is unpacked
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
@@ -31,8 +32,8 @@ def read_text(file: BinaryIO, keyword: str) -> str | None:
     Returns:
         None if the PNG has no such text.
     Raises:
-        ValueError: it is no PNG, damaged, holds that text twice or one that is too long, or something stands behind
-            its end; the message goes on after "the picture cannot be read: ".
+        ValueError: it is no PNG, damaged, or holds that text twice or one that is too long; the message goes on after
+            "the picture cannot be read: ".
         OSError: the file cannot be read.
     """
     found = []
@@ -57,7 +58,7 @@ def _text_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         end = file.tell() + length + 4
         if len(head) < 8 or not kind.isalpha() or end > size or (kind == b"IHDR") != (number == 0):
             raise ValueError(DAMAGED)
-        if kind in ANIMATION_CHUNKS or (kind == b"IEND" and end != size):
+        if kind in ANIMATION_CHUNKS:
             raise ValueError(DAMAGED)
         if kind in TEXT_CHUNKS:
             if length > MAX_TEXT_BYTES:

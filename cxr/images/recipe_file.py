@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cxr import __version__
 from cxr.images.png import RECIPE_KEY
-from cxr.images.png_text import PNG_SIGNATURE, read_text
+from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE, read_text
 from cxr.request.errors import DataError, RequestError
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import Recipe
@@ -35,6 +35,8 @@ def read_recipe_file(path: Path, folder: Path) -> Recipe:
         raise DataError(NO_RECIPE)
     if not data.startswith(PNG_SIGNATURE):
         raise DataError("the file is no picture that can be read here; use a PNG")
+    if not data.endswith(PNG_END):  # nothing may stand behind the picture
+        raise DataError(f"the picture cannot be read: {DAMAGED}")
     try:
         text = read_text(io.BytesIO(data), RECIPE_KEY)
     except ValueError as error:

@@ -257,7 +257,7 @@ SETTINGS: Mapping[str, Setting] = {
 }
 # What the faces call a field in their messages.
 FLAGS = {name: setting.flag for name, setting in SETTINGS.items() if setting.flag}
-LABELS = {name: setting.label for name, setting in SETTINGS.items()}
+LABELS = {name: f"“{setting.label}”" for name, setting in SETTINGS.items()}
 COLUMNS = {name: setting.column for name, setting in SETTINGS.items() if setting.column}
 # What all images have in common that are made together; settings of a plan are these and the negative prompt.
 SHARED = tuple(name for name, setting in SETTINGS.items() if not setting.varies)
