@@ -184,11 +184,19 @@ def _optimise(task: Task, progress: Progress, settings: LoopSettings, precision:
     losses = _losses(task, batch, step / settings.steps, settings, precision)
     losses["loss"].backward()
     average_gradients(progress.parameters)
-    norm = nn.utils.clip_grad_norm_(progress.parameters, settings.clip_norm)
-    if torch.isfinite(norm):  # one bad batch must not destroy the averaged weights
+    norm = _clip_gradients(optimizer, settings.clip_norm)
+    if math.isfinite(norm):  # one bad batch must not destroy the averaged weights
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": float(norm)}
+    return {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": norm}
+
+
+def _clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float) -> float:
+    """Clip the weights of each learning rate by themselves: they may be two networks. Returns the whole norm."""
+    sides: dict[float, list[nn.Parameter]] = {}
+    for group in optimizer.param_groups:
+        sides.setdefault(group["rate"], []).extend(group["params"])
+    return math.hypot(*(float(nn.utils.clip_grad_norm_(side, clip_norm)) for side in sides.values()))
 
 
 def _groups(module: nn.Module, settings: LoopSettings) -> list[dict[str, object]]:
