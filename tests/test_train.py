@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from test_data import make_folder
 from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.cli import main
 from cxr.data import read_folders
@@ -23,6 +24,7 @@ from cxr.models import load_model
 from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.base import MACHINE_SETTINGS
+from cxr.train.captions import build_tokenizer
 from cxr.train.copy_check import check_lora
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
@@ -167,6 +169,33 @@ def test_a_checkpoint_of_another_network_is_refused(
     code = run("judge", data, trained / "vae_run", "--steps", "4")
     assert code == 2
     assert "checkpoint of another network" in capsys.readouterr().err
+
+
+def test_a_text_encoder_that_learns_more_words_says_the_same_in_the_earlier_ones(tmp_path: Path) -> None:
+    words = ("chest", "x", "ray", "a", "man", "with", "pneumonia")
+    small = build_tokenizer(words)
+    earlier = architecture.build_text_encoder(small).eval()
+    tokenizer = build_tokenizer((*words, "left"))
+    encoder = architecture.build_text_encoder(tokenizer).eval()
+    text.take_over(encoder, tokenizer, earlier, small)
+
+    def encode(model: CLIPTextModel, tokens: CLIPTokenizer, prompt: str) -> Tensor:
+        ids = tokens(prompt, padding="max_length", return_tensors="pt").input_ids
+        with torch.no_grad():
+            return model(ids)[0]
+
+    known = "chest x-ray, a man with pneumonia"
+    torch.testing.assert_close(encode(encoder, tokenizer, known), encode(earlier, small, known))
+    assert len(tokenizer.tokenize("left")) == 1 < len(small.tokenize("left"))
+
+
+def test_the_text_stage_begins_with_an_earlier_encoder_and_tells_how_far_it_moved(
+    trained: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "NUM_VALIDATION", 8)
+        assert run("text", [], tmp_path, "--steps", "1", "--start-from", str(trained / "text_run")) == 0
+    assert 0 < rows_of(tmp_path)[-1]["validation_moved"] < 0.1
 
 
 def test_block_cosines_keep_all_that_a_coarse_image_holds() -> None:

@@ -27,6 +27,7 @@ from cxr.train.guide import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
+from cxr.train.text import read_text
 from cxr.vocabulary import FINDING_PHRASES, labels_of
 
 NUM_VALIDATION = 256
@@ -206,11 +207,9 @@ def read_parts(vae_dir: Path, text_dir: Path) -> FrozenParts:
     """
     try:
         vae = AutoencoderKL.from_pretrained(vae_dir / "vae", dtype=torch.float32)
-        text_encoder = CLIPTextModel.from_pretrained(text_dir / "text_encoder", dtype=torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(text_dir / "tokenizer")
     except (OSError, ValueError) as error:
-        raise DataError(f"the vae in {vae_dir} or the text encoder in {text_dir} cannot be read: {error}") from error
-    return FrozenParts(vae.requires_grad_(False), text_encoder.requires_grad_(False).eval(), tokenizer)
+        raise DataError(f"the vae in {vae_dir} cannot be read: {error}") from error
+    return FrozenParts(vae.requires_grad_(False), *read_text(text_dir))
 
 
 def opposites(records: Sequence[Radiograph], *, findings: bool) -> dict[str, list[tuple[Radiograph, str, str]]]:

@@ -60,6 +60,9 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
             full_lora.add_full_lora_options(stage)
         if name == "judge":
             _add_judge_options(stage)
+        if name == "text":
+            help_text = "earlier text encoder to begin with, whose output for its own captions is kept"
+            stage.add_argument("--start-from", type=Path, metavar="DIR", help=help_text)
         if name == "autoencoder":
             _add_autoencoder_options(stage)
         if name == "decoder":
@@ -253,7 +256,7 @@ def _build_task(arguments: argparse.Namespace, setup: Setup) -> Task:
     if arguments.stage == "text":
         from cxr.train.text import TextTask
 
-        return TextTask(setup)
+        return TextTask(setup, start_from=arguments.start_from)
     if arguments.stage == "guide":
         from cxr.train.guide import GuideTask
 
