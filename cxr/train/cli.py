@@ -95,6 +95,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         validate_every=arguments.validate_every,
         max_minutes=arguments.max_minutes,
         seed=arguments.seed,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps if arguments.stage == "base" else 1,
         **LOOP_SETTINGS.get(arguments.stage, {}),
     )
     device = loop.choose_device()
@@ -137,7 +138,7 @@ def _loop_options(defaults: _Stage) -> tuple[tuple[str, int | float, str], ...]:
     """Option, default and meaning of what all stages have."""
     return (
         ("--steps", defaults.steps, "optimizer steps in all"),
-        ("--batch-size", defaults.batch_size, "samples a step"),
+        ("--batch-size", defaults.batch_size, "samples a batch"),
         ("--learning-rate", defaults.learning_rate, "peak rate"),
         ("--decay-share", 0.2, "last share of the steps that slows down"),
         ("--ema-decay", 0.999, "averaging of the weights"),
@@ -235,6 +236,9 @@ def _add_diffusion_options(stage: argparse.ArgumentParser, name: str) -> None:
         stage.add_argument("--vae", type=Path, required=True, metavar="DIR", help="--out of the autoencoder stage")
         stage.add_argument("--text", type=Path, required=True, metavar="DIR", help="--out of the text stage")
         stage.add_argument("--start-from", type=Path, metavar="MODEL_DIR", help="exported weights to begin with")
+        stage.add_argument(
+            "--gradient-accumulation-steps", type=int, default=1, help="batches of one optimizer step (default 1)"
+        )
     stage.add_argument("--guide", type=Path, metavar="FILE", help="guide.safetensors of the guide stage")
     stage.add_argument(
         "--guide-weight",
