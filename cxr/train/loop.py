@@ -240,7 +240,8 @@ class _Loop:
                 self.task.export(self.out_dir)
                 with self.precision.autocast():
                     figures = self.task.validate()
-                self.log.write({f"validation_{name}": value for name, value in figures.items()})
+                if figures:
+                    self.log.write({f"validation_{name}": value for name, value in figures.items()})
                 self.run.report(self.progress)
         shared_state().wait_for_everyone()
         self.validated_step = self.progress.step
