@@ -26,11 +26,11 @@ from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.augment import augment
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.base import MACHINE_SETTINGS
-from cxr.train.captions import build_tokenizer
 from cxr.train.judge import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 from cxr.train.setup import Setup
+from cxr.train.tokenizer import build_tokenizer
 from cxr.vocabulary import FINDINGS, labels_of
 
 ROWS = [

@@ -12,11 +12,11 @@ from pathlib import Path
 from cxr.compiler import compile_prompt
 from cxr.folders.metadata import hash_files
 from cxr.folders.radiographs import read_folders
+from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import split_by_patient
 from cxr.request.errors import DataError
 from cxr.train.adapter_file import summary_of
-from cxr.train.captions import caption
 
 CAPTION_COLUMNS = ("caption", "text", "prompt")  # the first that a table has
 KEY_COLUMNS = ("file_name", "patient_id")
