@@ -21,10 +21,10 @@ Picture = NDArray[np.uint8]  # [H, W]
 
 def draw_examples(generated: ImageSet, reference: ImageSet, seed: int) -> Picture:
     """Some images of both sets, drawn at random."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     rows = []
     for name, images in (("generated", generated), ("real", reference)):
-        chosen = np.sort(chance.choice(len(images), min(len(images), SHOWN), replace=False))
+        chosen = np.sort(rng.choice(len(images), min(len(images), SHOWN), replace=False))
         pixels = read_squares([images.paths[index] for index in chosen], SIZE)
         rows += [SheetRow(name, tuple(pixels[start : start + PER_ROW])) for start in range(0, len(pixels), PER_ROW)]
     return draw_sheet(rows, notice="Drawn at random. The rows marked generated are synthetic. Not for diagnosis.")

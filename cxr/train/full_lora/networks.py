@@ -18,7 +18,7 @@ from diffusers import (
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from cxr.models.model_folder import no_progress_bars
@@ -78,13 +78,12 @@ class TextEncoders:
 
     def __init__(self, base: BaseModel, device: torch.device) -> None:
         self.base, self.device = base, device
-        names: list[tuple[str, type[Any]]] = [("", CLIPTextModel)]
-        if base.is_xl:
-            names.append(("_2", CLIPTextModelWithProjection))
-        self.tokenizers = [_tokenizer(base, f"tokenizer{suffix}") for suffix, _ in names]
-        self.encoders = [_load(kind, base, f"text_encoder{suffix}", torch.float32) for suffix, kind in names]
-        for encoder in self.encoders:
-            encoder.to(device).eval()
+        kinds = {"": CLIPTextModel} | ({"_2": CLIPTextModelWithProjection} if base.is_xl else {})
+        self.tokenizers = [_load_part(CLIPTokenizer, base, f"tokenizer{suffix}") for suffix in kinds]
+        self.encoders = [
+            _load(kind, base, f"text_encoder{suffix}", torch.float32).to(device).eval()
+            for suffix, kind in kinds.items()
+        ]
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -93,17 +92,19 @@ class TextEncoders:
         Returns:
             "text" [B, tokens, width], and for SDXL "pooled" [B, width]; float32 on the CPU.
         """
-        outputs = [
-            encoder(self._tokens(tokenizer, texts), output_hidden_states=self.base.is_xl)
-            for tokenizer, encoder in zip(self.tokenizers, self.encoders, strict=True)
-        ]
+        outputs = []
+        for tokenizer, encoder in zip(self.tokenizers, self.encoders, strict=True):
+            how = {"padding": "max_length", "max_length": tokenizer.model_max_length, "truncation": True}
+            tokens = tokenizer(list(texts), return_tensors="pt", **how).input_ids.to(self.device)
+            outputs.append(encoder(tokens, output_hidden_states=self.base.is_xl))
         if not self.base.is_xl:
             return {"text": outputs[0][0].cpu()}
         text = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
         pooled = outputs[1].text_embeds
-        if self._empty_is_zero():
-            told = torch.tensor([bool(words) for words in texts], device=text.device)
-            text, pooled = text * told[:, None, None], pooled * told[:, None]
+        index = json.loads((self.base.folder / "model_index.json").read_text(encoding="utf-8"))
+        if index.get("force_zeros_for_empty_prompt", True):
+            filled = torch.tensor([bool(words) for words in texts], device=text.device)
+            text, pooled = text * filled[:, None, None], pooled * filled[:, None]
         return {"text": text.cpu(), "pooled": pooled.cpu()}
 
     def count_cut(self, texts: Sequence[str]) -> int:
@@ -112,37 +113,22 @@ class TextEncoders:
         limit = tokenizer.model_max_length
         return sum(len(tokenizer(text, verbose=False).input_ids) > limit for text in texts)
 
-    def _tokens(self, tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
-        length = tokenizer.model_max_length
-        tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        ids: Tensor = tokens.input_ids.to(self.device)
-        return ids
-
-    def _empty_is_zero(self) -> bool:
-        index = json.loads((self.base.folder / "model_index.json").read_text(encoding="utf-8"))
-        return bool(index.get("force_zeros_for_empty_prompt", True))
-
-
-def _tokenizer(base: BaseModel, name: str) -> CLIPTokenizer:
-    try:
-        return CLIPTokenizer.from_pretrained(base.folder / name, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"model {base.name!r} cannot be read: its {name} is missing or damaged") from error
-
 
 def _load(kind: type[Any], base: BaseModel, part: str, dtype: torch.dtype) -> Any:
+    """A network with its weights frozen."""
     folder = base.folder / part
     # Many models on the Hub keep a float16 copy beside the full weights; some keep nothing else.
     halves_only = not _weights(folder, "") and _weights(folder, "fp16.")
     options = {"variant": "fp16"} if halves_only else {}
+    return _load_part(kind, base, part, dtype=dtype, use_safetensors=True, **options).requires_grad_(False)
+
+
+def _load_part(kind: type[Any], base: BaseModel, part: str, **options: Any) -> Any:
     try:
         with no_progress_bars():
-            network: nn.Module = kind.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, local_files_only=True, **options
-            )
+            return kind.from_pretrained(base.folder / part, local_files_only=True, **options)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {base.name!r} cannot be read: its {part} is missing or damaged") from error
-    return network.requires_grad_(False)
 
 
 def _weights(folder: Path, variant: str) -> bool:

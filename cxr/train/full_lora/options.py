@@ -80,15 +80,15 @@ def settings_of(arguments: argparse.Namespace) -> FullLoraSettings:
     Raises:
         RequestError: a value is outside what is allowed.
     """
-    given = {name: getattr(arguments, name) for name in DEFAULTS if getattr(arguments, name, None) is not None}
-    if "validation_prompts" in given:
-        given["validation_prompts"] = tuple(dict.fromkeys(given["validation_prompts"]))
-    return FullLoraSettings(**given)
+    values = {name: getattr(arguments, name) for name in DEFAULTS if getattr(arguments, name, None) is not None}
+    if "validation_prompts" in values:
+        values["validation_prompts"] = tuple(dict.fromkeys(values["validation_prompts"]))
+    return FullLoraSettings(**values)
 
 
 def run_full_lora(arguments: argparse.Namespace) -> None:
     """Check everything, then train."""
-    from cxr.train.full_lora.data import caption_writer, in_form, read_training_data
+    from cxr.train.full_lora.data import in_form, read_training_data
     from cxr.train.full_lora.folder import read_base_model
     from cxr.train.full_lora.run import train_full_lora
 
@@ -103,7 +103,7 @@ def run_full_lora(arguments: argparse.Namespace) -> None:
         judging_share=arguments.judging_share,
         captions_per_image=settings.captions_per_image,
         seed=settings.seed,
-        write_caption=caption_writer(form),
+        form=form,
     )
     train_full_lora(base, data, settings, arguments.out)
 
