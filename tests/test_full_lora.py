@@ -22,9 +22,9 @@ from torch import Tensor
 from cxr.generate.model import load_model
 from cxr.lora.find import read_adapter
 from cxr.train.checkpoint import read_facts
+from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import Batches
 from cxr.train.full_lora.data import TrainingData
-from cxr.train.full_lora.folder import BaseModel
 from cxr.train.full_lora.task import FullLoraTask
 
 KINDS: dict[str, dict[str, Any]] = {"sd": {}, "sd_v": {"prediction_type": "v_prediction"}, "sdxl": {"xl": True}}

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.cache import Rows, cache_latents, cache_texts
 from cxr.train.full_lora.data import CaptionedImage, TrainingData
-from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.settings import FullLoraSettings
+from cxr.train.full_lora.training_settings import FullLoraSettings
 from cxr.train.loop import batch_generator
 
 NUM_VALIDATION = 64  # held-out images, at each of these shares of the noise schedule

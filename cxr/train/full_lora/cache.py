@@ -17,9 +17,9 @@ from cxr.images.atomic import atomic_file
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
 from cxr.models.devices import shared_state
+from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.data import CaptionedImage
-from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.networks import TextEncoders, load_vae
+from cxr.train.full_lora.model_parts import TextEncoders, load_vae
 
 SHARD_ROWS = 256
 IMAGES_AT_ONCE, TEXTS_AT_ONCE = 1, 16

@@ -13,7 +13,7 @@ from typing import Any
 
 from cxr.models.presets import find_preset
 from cxr.request.errors import RequestError
-from cxr.train.full_lora.settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
+from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
 
 DEFAULTS: dict[str, Any] = {name: row.default for name, row in ROWS.items()}
 GUIDES = ("guide", "guide_weight")
@@ -88,9 +88,9 @@ def settings_of(arguments: argparse.Namespace) -> FullLoraSettings:
 
 def run_full_lora(arguments: argparse.Namespace) -> None:
     """Check everything, then train."""
+    from cxr.train.full_lora.base_model import read_base_model
     from cxr.train.full_lora.data import in_form, read_training_data
-    from cxr.train.full_lora.folder import read_base_model
-    from cxr.train.full_lora.run import train_full_lora
+    from cxr.train.full_lora.training_run import train_full_lora
 
     settings, model = settings_of(arguments), arguments.model.as_posix()
     base, form = read_base_model(model), find_preset(model).prompt_form

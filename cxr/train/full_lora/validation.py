@@ -12,11 +12,11 @@ from cxr.folders.sheet import SheetRow
 from cxr.generate.noise import initial_latents
 from cxr.images.pixels import to_uint8
 from cxr.request.errors import GenerationError
+from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import VALIDATION_SHARES, Batches
 from cxr.train.full_lora.cache import free_memory
 from cxr.train.full_lora.denoising import Denoiser
-from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.networks import load_vae, sampling_scheduler
+from cxr.train.full_lora.model_parts import load_vae, sampling_scheduler
 
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE = 20, 5.0
 

@@ -23,8 +23,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import ModelError
-from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.settings import FullLoraSettings
+from cxr.train.full_lora.base_model import BaseModel
+from cxr.train.full_lora.training_settings import FullLoraSettings
 
 UNET_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")  # the attention layers, as diffusers' own scripts have it
 NEVER_SHOWN = 1e-6  # share of signal below which an image cannot be seen in the noise

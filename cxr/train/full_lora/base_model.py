@@ -57,26 +57,19 @@ class BaseModel:
         return {part: folder_sha256(self.folder / part) for part in parts}
 
 
-def resolve_model_folder(model: str) -> Path:
-    """Where the files of a model are; those of the Hub are downloaded first if need be.
-
-    Args:
-        model: as for `cxr.models.presets.find_preset`.
-    Raises:
-        ModelError: unknown; HubError where the Hub is the reason.
-    """
-    return find_model_folder(find_preset(model)).path
-
-
 def read_base_model(model: str) -> BaseModel:
     """Read what kind of model it is, and refuse those that this package cannot train for.
 
+    The files of a model of the Hub are downloaded first if need be.
+
     Args:
         model: as for `cxr.models.presets.find_preset`.
     Raises:
-        ModelError: unknown, incomplete, of another architecture, or with a noise schedule of another kind.
+        ModelError: unknown, incomplete, of another architecture, or with a noise schedule of another kind;
+            HubError where the Hub is the reason.
     """
-    preset, folder = find_preset(model), resolve_model_folder(model)
+    preset = find_preset(model)
+    folder = find_model_folder(preset).path
     files = ModelFolder(preset.name, folder)
     pipeline = read_settings(files, INDEX).get("_class_name")
     if pipeline not in (SD, SDXL):
