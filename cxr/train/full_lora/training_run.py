@@ -57,8 +57,10 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
 
 
 def _loop_settings(settings: FullLoraSettings) -> loop.LoopSettings:
-    same = ("steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "warmup_steps", "decay_share")
-    same += ("ema_decay", "seed", "validate_every", "checkpoint_every", "max_minutes")
+    same = (
+        *("steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "warmup_steps", "decay_share"),
+        *("ema_decay", "seed", "validate_every", "checkpoint_every", "max_minutes"),
+    )
     return loop.LoopSettings(
         **{name: getattr(settings, name) for name in same},
         betas=BETAS,
