@@ -25,14 +25,14 @@ from sample_images import fill
 
 from cxr.commands.export import add_export_parser
 from cxr.dataset.convert import FORMATS, convert
-from cxr.dataset.finished import read_dataset
-from cxr.dataset.labels import texts_of
 from cxr.folders.archive import write_zip
+from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.dicom import read_dicom_recipe
 from cxr.folders.image_folder import ImageFolder
 from cxr.folders.parquet import plan_parquet, write_parquet
 from cxr.folders.shards import cut
 from cxr.folders.webdataset import plan_tars
+from cxr.labels.cells import label_cells
 from cxr.request.errors import CxrError, DataError, OutputError, RequestError
 from cxr.request.events import ExportedFile
 
@@ -86,7 +86,7 @@ def check_rows(
     assert len(rows) == len(wanted)
     for row, image in zip(rows, wanted, strict=True):
         assert np.array_equal(np.asarray(row["image"]), pixels_of(image.index, bit_depth))
-        known = dict(image.row) | (texts_of(image.labels) if as_text else {})
+        known = dict(image.row) | (label_cells(image.labels) if as_text else {})
         for name in ("prompt", "seed", "guidance_scale", "patient_id", "findings", "age", "sex", "view", "sha256"):
             assert row[name] == known[name], name
 

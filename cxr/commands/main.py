@@ -23,7 +23,7 @@ from cxr.commands.export import add_export_parser
 from cxr.commands.models import add_models_parser
 from cxr.commands.restore import add_restore_parser
 from cxr.compiler.cli import add_prompt_parser
-from cxr.generate.prompt_table import Job, parse_number, read_jobs, renamed
+from cxr.generate.prompt_table import PromptTable, parse_number, read_prompt_table, renamed
 from cxr.models.presets import Defaults, find_preset, request_defaults
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.generation_request import (
@@ -245,14 +245,13 @@ def _generate(arguments: argparse.Namespace) -> int:
     values = _given_values(arguments)
     if (arguments.prompt is None) == (arguments.prompts is None):
         raise RequestError("give either a PROMPT or --prompts FILE.csv; see python -m cxr generate --help")
-    jobs, unused = _read_jobs(arguments, values)
-    if unused:
-        say(sys.stderr, f"note: columns that are not used: {', '.join(unused)}")
-
+    table = _read_requests(arguments, values)
+    if table.unused_columns:
+        say(sys.stderr, f"note: columns that are not used: {', '.join(table.unused_columns)}")
     check_sources(arguments.model, arguments.adapter)
-    from cxr.generate.batch import run_batch
+    from cxr.generate.into_folder import generate_into_folder
 
-    return run_batch(jobs, arguments.output, arguments.model, arguments.adapter)
+    return generate_into_folder(table.requests, arguments.output, arguments.model, arguments.adapter, table.sources)
 
 
 def _given_values(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -262,12 +261,12 @@ def _given_values(arguments: argparse.Namespace) -> dict[str, Any]:
     return {field: defaults[field] if value is None else value for field, value in given.items()}
 
 
-def _read_jobs(arguments: argparse.Namespace, values: dict[str, Any]) -> tuple[list[Job], tuple[str, ...]]:
-    """The jobs that the arguments ask for, and the names of columns that are not used."""
+def _read_requests(arguments: argparse.Namespace, values: dict[str, Any]) -> PromptTable:
+    """The requests that the arguments ask for: one, or those of a table."""
     if arguments.prompts is None:
-        return [Job(0, checked_request(values | {"prompt": arguments.prompt}))], ()
+        return PromptTable((checked_request(values | {"prompt": arguments.prompt}),), ("",), ())
     checked_request(values | {"prompt": "any"})  # else a wrong option would be blamed on the first row
-    return read_jobs(arguments.prompts, values)
+    return read_prompt_table(arguments.prompts, values)
 
 
 def _sheet(arguments: argparse.Namespace) -> int:

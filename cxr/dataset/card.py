@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cxr.dataset.plan import SETTINGS, Plan, PlannedImage
+from cxr.dataset.plan import SETTINGS, Plan
 from cxr.folders.sheet import SheetRow, draw_sheet
+from cxr.generate.planned_image import PlannedImage
 from cxr.images.reading import read_grey
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.recipe import SYNTHETIC_NOTICE

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from cxr.labels.cells import OLDEST, VIEWS
+from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import RequestError
 from cxr.vocabulary import FINDINGS, PromptLabels
 
-NO_FINDING = "No Finding"
 ALL = "all"
 NIH = "NIH"
-SEXES, VIEWS = ("F", "M"), ("PA", "AP")
-OLDEST = 120
 MAX_COUNT = 1_000_000
 KEYS = ("findings", "sex", "age", "view", "count")
 # Shares of ages among 9,629 frontal images of NIH ChestX-ray14, by five years of life from the first named on, in

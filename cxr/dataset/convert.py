@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from cxr.dataset.finished import FinishedImage, is_flat, read_dataset, read_manifest
 from cxr.folders.archive import MANIFEST_NAME, write_folder_zip, write_zip
+from cxr.folders.dataset_reader import FinishedImage, is_flat, read_dataset, read_manifest
 from cxr.folders.metadata import describe_image
 from cxr.images.atomic import cannot_write
 from cxr.request.errors import OutputError, RequestError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxr.dataset.finished import FinishedImage
+from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.dicom import BITS, SyntheticPatient, encode_dicom
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file

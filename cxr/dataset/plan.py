@@ -15,6 +15,7 @@ from typing import Any
 
 from cxr.compiler import asked_labels
 from cxr.dataset.cohort import KEYS, apportion, draw, read_entry
+from cxr.generate.planned_image import PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
@@ -27,28 +28,6 @@ TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
 SPLIT = {"train": 1.0}
 SEX_WORDS = {"M": ("man", "boy"), "F": ("woman", "girl"), None: ("patient", "child")}
 ADULT = 16  # years; as in the captions that the embedded model knows
-
-
-@dataclass(frozen=True)
-class PlannedImage:
-    """One image of a data set.
-
-    Args:
-        index: number in the data set, from 0.
-        request: for this image alone; its seed is the image's.
-        labels: what the prompt asks for.
-        patient_id: synthetic; images of one id are in one split.
-        split: "train" or another name from the plan.
-        complete: whether findings that are not asked for shall not be there, as in a cohort; a prompt in free words is
-            silent on them.
-    """
-
-    index: int
-    request: GenerationRequest
-    labels: PromptLabels
-    patient_id: str
-    split: str
-    complete: bool
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import yaml
 
 from cxr.compiler import asked_labels
 from cxr.dataset.plan import PARTS, SPLIT, Plan, build_plan, check_total, finish_plan
-from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, parse_number, read_jobs
+from cxr.generate.planned_image import single_images
+from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, parse_number, read_prompt_table
 from cxr.request.errors import RequestError
 
 
@@ -51,10 +52,10 @@ def read_parts(path: Path) -> Mapping[str, Any] | None:
 
 
 def _read_prompts(path: Path, most: int, defaults: Mapping[str, Any]) -> Plan:
-    jobs, _ = read_jobs(path, {"seed": 0, **defaults})
-    check_total(sum(job.request.num_images for job in jobs), most)
-    rows = [job.part(k, k + 1).request for job in jobs for k in range(job.request.num_images)]
-    return finish_plan(path.stem, [(request, asked_labels(request.prompt), False) for request in rows], SPLIT, 0, {})
+    requests = read_prompt_table(path, {"seed": 0, **defaults}).requests
+    check_total(sum(request.num_images for request in requests), most)
+    wishes = [(request, asked_labels(request.prompt), False) for request in single_images(requests)]
+    return finish_plan(path.stem, wishes, SPLIT, 0, {})
 
 
 def _read_csv(path: Path) -> Mapping[str, Any] | None:

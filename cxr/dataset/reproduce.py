@@ -41,7 +41,7 @@ class Outcome:
     changed: tuple[str, ...]
 
 
-class Remaker:
+class Reproducer:
     """Makes images again; a model is loaded once for all images of the same recipe's model.
 
     Args:
