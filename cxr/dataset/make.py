@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,6 @@ class Options:
     num_threads: int = 1
 
 
-@dataclass(frozen=True)
-class _Begun:
-    """The model of a process, and what an earlier run has left, for the first process to count."""
-
-    model: LoadedModel
-    before: Mapping[str, int] = field(default_factory=dict)
-
-
 def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
     """Make a data set, or what is missing of it.
 
@@ -83,7 +75,8 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
             if processes.rank == 0:
                 say(sys.stdout, f"{directory} is complete: {manifest['num_images']} images")
             return SOME_FAILED if manifest["num_failed"] else 0
-        return _make(plan, folder, begun or _Begun(_load(options, folder.begun)), processes, stop)
+        model, before = begun or (_load(options, folder.begun), {})
+        return _make(plan, folder, model, before, processes, stop)
 
 
 def iterate_dataset(
@@ -111,7 +104,8 @@ def iterate_dataset(
         if begun is None:
             yield _last(0.0, len(plan.images), folder.manifest() or {})
             return
-        progress = held.enter_context(Progress(len(plan.images), begun.before, folder=folder.progress, quiet=True))
+        _, before = begun
+        progress = held.enter_context(Progress(len(plan.images), before, folder=folder.progress, quiet=True))
         worker, units = _worker(folder, model, progress, stop), folder.units(plan)
 
         def make() -> dict[str, Any] | None:
@@ -141,11 +135,12 @@ def _begin(
     options: Options,
     held: contextlib.ExitStack,
     load: Callable[[Beginning | None], LoadedModel],
-) -> _Begun | None:
+) -> tuple[LoadedModel, dict[str, int]] | None:
     """What the first process does before the others: lock the folder, choose the number format, fix both.
 
     Returns:
-        The model is what ``load`` gives for the job as it was begun; None if the data set is finished.
+        What ``load`` gives for the job as it was begun, and the counts of what an earlier run has left; None if the
+        data set is finished.
     """
     if (manifest := folder.manifest()) is not None:
         if manifest["plan_sha256"] != plan.sha256:
@@ -155,7 +150,7 @@ def _begin(
     held.enter_context(folder.locked())
     model = load(folder.read_beginning())
     folder.begin(_beginning(plan, options, model))
-    return _Begun(model, folder.count(plan))
+    return model, folder.count(plan)
 
 
 def _load(options: Options, before: Beginning | None) -> LoadedModel:
@@ -186,14 +181,21 @@ def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
     )
 
 
-def _make(plan: Plan, folder: DatasetFolder, begun: _Begun, processes: Processes, stop: StopSignal) -> int:
+def _make(
+    plan: Plan,
+    folder: DatasetFolder,
+    model: LoadedModel,
+    before: Mapping[str, int],
+    processes: Processes,
+    stop: StopSignal,
+) -> int:
     began, is_first = time.monotonic(), processes.rank == 0
-    for note in begun.model.notes if is_first else ():
+    for note in model.notes if is_first else ():
         say(sys.stderr, f"note: {note}")
     units = folder.units(plan)
     start = processes.rank * len(units) // processes.count  # so that processes meet late
-    with Progress(len(plan.images), begun.before, folder=folder.progress, rank=processes.rank) as progress:
-        worker = _worker(folder, begun.model, progress, stop.event)
+    with Progress(len(plan.images), before, folder=folder.progress, rank=processes.rank) as progress:
+        worker = _worker(folder, model, progress, stop.event)
         try:
             worker.run(units[start:] + units[:start])
             progress.write()

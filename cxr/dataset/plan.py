@@ -14,9 +14,10 @@ from itertools import product
 from typing import Any
 
 from cxr.compiler import asked_labels
-from cxr.dataset.cohort import KEYS, apportion, draw, read_entry
+from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry, share_out
 from cxr.generate.planned_image import PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
+from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.vocabulary import FINDING_PHRASES, PromptLabels
@@ -28,6 +29,8 @@ TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
 SPLIT = {"train": 1.0}
 SEX_WORDS = {"M": ("man", "boy"), "F": ("woman", "girl"), None: ("patient", "child")}
 ADULT = 16  # years; as in the captions that the embedded model knows
+NOT_SAID = "not said"
+AGE_STEP = 10  # years
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Plan:
         """Images by "findings", "sex", "view" or "split", in the order of their first appearance."""
         tally: Counter[str] = Counter()
         for image in self.images:
-            tally.update(_values(image, of))
+            tally.update(values_of(image, of))
         return dict(tally)
 
 
@@ -73,7 +76,7 @@ def build_plan(
     Raises:
         RequestError: a part is missing or not allowed.
     """
-    seed = _whole(given.get("seed", 0), "seed")
+    seed = check_whole(given.get("seed", 0), "seed")
     settings = {**(defaults or {}), **_settings(given.get("settings") or {})}
     if "grid" in given:
         if "cohort" in given or "prompts" in given:
@@ -107,9 +110,9 @@ def _from_cohort(given: Mapping[str, Any], settings: Mapping[str, Any], seed: in
     read = [read_entry(entry, f"cohort entry {number}") for number, entry in enumerate(entries, start=1)]
     check_total(sum(entry.total for entry in read), most)
     templates = _templates(given.get("templates") or list(TEMPLATES))
-    chance = random.Random(f"wording {seed}")
+    rng = random.Random(f"wording {seed}")
     for number, labels in enumerate(draw(read, seed)):
-        prompt = _fill(chance.choice(templates), labels, chance)
+        prompt = _fill(rng.choice(templates), labels, rng)
         yield GenerationRequest(prompt, seed=seed + number, **settings), labels, True
 
 
@@ -122,8 +125,8 @@ def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int
         unknown = [str(key) for key in entry if key not in {"prompt", "count", "seed", "negative_prompt"}]
         if unknown:
             raise RequestError(f"prompt {place} has {', '.join(unknown)}; use prompt, count, seed, negative_prompt")
-        count = _whole(entry.get("count", 1), f"prompt {place}: count", low=1)
-        first_seed = _whole(entry.get("seed", seed + number), f"prompt {place}: seed")
+        count = check_whole(entry.get("count", 1), f"prompt {place}: count", low=1)
+        first_seed = check_whole(entry.get("seed", seed + number), f"prompt {place}: seed")
         if number + count > most:
             raise RequestError(f"the plan asks for more than {most:,} images by prompt {place}; ask for fewer")
         changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
@@ -142,12 +145,9 @@ def _grid(
         raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
     axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in given.items()}
     check_total(math.prod(len(values) for values in axes.values()), most)
-    wishes = []
-    for values in product(*axes.values()):
-        chosen: dict[str, Any] = {"seed": seed, **settings, **dict(zip(axes, values, strict=True))}
-        request = GenerationRequest(**chosen)
-        wishes.append((request, asked_labels(request.prompt), False))
-    return wishes, axes
+    cells = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+    requests = [GenerationRequest(**{"seed": seed, **settings, **cell}) for cell in cells]
+    return [(request, asked_labels(request.prompt), False) for request in requests], axes
 
 
 def _settings(given: Any) -> dict[str, Any]:
@@ -173,16 +173,11 @@ def _templates(given: Any) -> list[str]:
     return given
 
 
-def _fill(template: str, labels: PromptLabels, chance: random.Random) -> str:
+def _fill(template: str, labels: PromptLabels, rng: random.Random) -> str:
     shown = " and ".join(FINDING_PHRASES[name][0] for name in labels.findings or ()) or "no findings"
     grown, child = SEX_WORDS[labels.sex]
-    words = {
-        "age": labels.age,
-        "sex": grown if labels.age is None or labels.age >= ADULT else child,
-        "view": labels.view,
-        "findings": shown,
-    }
-    return template.format(**words)
+    sex = grown if labels.age is None or labels.age >= ADULT else child
+    return template.format(age=labels.age, sex=sex, view=labels.view, findings=shown)
 
 
 def finish_plan(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:
@@ -205,28 +200,20 @@ def _split_names(split: Any, count: int, seed: int) -> list[str]:
     for name, share in split.items():
         if not isinstance(name, str) or not name.isidentifier():
             raise RequestError(f"the split {name!r} has no usable name; use letters, digits and _")
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < float("inf"):
-            raise RequestError(f"the share of the split {name} is {share!r}; use a number of 0 or more")
+        check_share(share, f"the share of the split {name}")
     if not sum(split.values()) > 0:
         raise RequestError("all splits have the share 0; give one of them more")
-    names = [
-        name for name, number in zip(split, apportion(list(split.values()), count), strict=True) for _ in range(number)
-    ]
-    random.Random(f"split {seed}").shuffle(names)
-    return names
+    return share_out(split, count, random.Random(f"split {seed}"))
 
 
-def _values(image: PlannedImage, of: str) -> tuple[str, ...]:
+def values_of(image: PlannedImage, of: str) -> tuple[str, ...]:
+    """What a table counts an image under, by "findings", "sex", "view", "split", or "age" in steps of `AGE_STEP`."""
     if of == "split":
         return (image.split,)
-    if of == "findings":
-        found = image.labels.findings
-        return ("not said",) if found is None else found or ("No Finding",)
     value = getattr(image.labels, of)
-    return ("not said" if value is None else str(value),)
-
-
-def _whole(value: Any, name: str, low: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise RequestError(f"{name} is {value!r}; use a whole number of {low} or more")
-    return value
+    if value is None:
+        return (NOT_SAID,)
+    if of == "age":
+        low = value // AGE_STEP * AGE_STEP
+        return (f"{low:02d} to {low + AGE_STEP - 1}",)
+    return value or (NO_FINDING,) if of == "findings" else (value,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,23 +60,17 @@ def _read_prompts(path: Path, most: int, defaults: Mapping[str, Any]) -> Plan:
 
 
 def _read_csv(path: Path) -> Mapping[str, Any] | None:
-    header = _header(path)
-    if "prompt" in header:
-        return None
-    if "findings" not in header:
-        raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            entries = [read_cells(row) for row in csv.DictReader(file)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path.name} is not UTF-8 CSV; save it as “CSV UTF-8”") from error
-    return {"cohort": entries}
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [name.strip().lower() for name in next(csv.reader(file), [])]
+            rows = csv.DictReader(file)
+            header = [name.strip().lower() for name in rows.fieldnames or ()]
+            if "prompt" in header:
+                return None
+            if "findings" not in header:
+                raise RequestError(
+                    f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help"
+                )
+            return {"cohort": [read_cells(row) for row in rows]}
     except OSError as error:
         raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -93,20 +88,13 @@ def read_cells(row: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in row.items()
         if name and isinstance(value, str) and value.strip()
     }
-    if "count" in entry:
-        entry["count"] = _count(entry["count"])
+    with contextlib.suppress(ValueError):  # the entry's own check says what is wrong with the count
+        count = parse_number(entry.get("count", ""))
+        entry["count"] = count if isinstance(count, int) else entry["count"]
     return {
         name: _parse_yaml(value, f"the cell {value}") if str(value)[:1] in "[{" else value
         for name, value in entry.items()
     }
-
-
-def _count(text: str) -> int | str:
-    try:
-        value = parse_number(text)
-    except ValueError:
-        return text  # the entry's own check says what is wrong with it
-    return value if isinstance(value, int) else text
 
 
 def _load_yaml(path: Path) -> Mapping[str, Any]:

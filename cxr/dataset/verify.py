@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cxr.dataset.label_columns import label_row
-from cxr.dataset.reproduce import DIFFERENT, IDENTICAL, Outcome, Reproducer
+from cxr.dataset.reproduce import DIFFERENT, IDENTICAL, Comparison, Reproducer
 from cxr.folders.dataset_reader import LABELS_NAME, FinishedImage, is_flat, read_dataset, read_manifest
 from cxr.folders.dicom import read_dicom
 from cxr.folders.metadata import file_sha256
@@ -68,7 +68,7 @@ def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say
     return code
 
 
-def describe(outcome: Outcome) -> str:
+def describe(outcome: Comparison) -> str:
     """One line for a reader."""
     text = outcome.verdict
     if outcome.verdict != IDENTICAL:
