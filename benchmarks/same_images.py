@@ -174,7 +174,7 @@ def run_here(jobs: list[dict[str, Any]]) -> None:
     for job in jobs:
         calls = iter(range(job["fsyncs"])) if job["fsyncs"] else None
 
-        def fsync(descriptor: int, calls: Any = calls) -> None:
+        def fsync(descriptor: Any, calls: Any = calls) -> None:
             if calls is not None and next(calls, None) is None:
                 raise Ended
             real(descriptor)

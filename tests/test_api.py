@@ -335,7 +335,7 @@ def slow_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
             yield event
 
     monkeypatch.setattr(worker, "generate_each", events)
-    monkeypatch.setattr("cxr.dataset.make.TOLD_EVERY_S", 0.05)
+    monkeypatch.setattr("cxr.dataset.make.PROGRESS_EVERY_S", 0.05)
 
 
 def lock_of(server: Server) -> Any:

@@ -207,7 +207,7 @@ def test_inside_a_program_it_is_the_same_and_a_stop_keeps_what_is_finished(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(make, "TOLD_EVERY_S", 0.001)
+    monkeypatch.setattr(make, "PROGRESS_EVERY_S", 0.001)
     counts: dict[str, int] = {}
 
     def finish_and_note(*given: Any) -> Any:
@@ -236,7 +236,7 @@ def test_inside_a_program_it_is_the_same_and_a_stop_keeps_what_is_finished(
 def test_two_jobs_of_a_program_do_not_share_a_folder(
     plan: Plan, options: Options, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(make, "TOLD_EVERY_S", 0.001)
+    monkeypatch.setattr(make, "PROGRESS_EVERY_S", 0.001)
     folder = tmp_path / "set"
     first = iterate_dataset(plan, folder, model, options, threading.Event())
     next(first)

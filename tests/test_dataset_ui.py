@@ -70,7 +70,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
             yield event
 
     monkeypatch.setattr(worker, "generate_each", events)
-    monkeypatch.setattr("cxr.dataset.make.TOLD_EVERY_S", 0.01)
+    monkeypatch.setattr("cxr.dataset.make.PROGRESS_EVERY_S", 0.01)
 
 
 # -- plans as users give them

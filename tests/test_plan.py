@@ -211,14 +211,14 @@ def test_a_file_that_is_no_plan(name: str, content: bytes, message: str, tmp_pat
 )
 def test_a_plan_beyond_its_limit_is_refused_before_it_is_spelled_out(given: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match=r"the plan asks for .*10"):
-        build_plan(given, "test", most=10)
+        build_plan(given, "test", max_images=10)
 
 
 def test_a_csv_of_prompts_has_a_limit(tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text("prompt,count\nnormal,6\nnormal,6\n")
     with pytest.raises(RequestError, match="asks for 12 images; use at most 10"):
-        read_plan(path, most=10)
+        read_plan(path, max_images=10)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from cxr.generate.planned_image import PlannedImage
 from cxr.images.reading import read_grey
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
-COLUMNS, MOST_ROWS, MOST_CHARACTERS = 6, 15, 200
+COLUMNS, MAX_ROWS, MAX_CHARACTERS = 6, 15, 200
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#B4B4B4"  # Okabe and Ito's, told apart by colour-blind readers
 SEXES = {"F": ("women", ORANGE), "M": ("men", BLUE), None: (NOT_SAID, GREY)}
@@ -68,7 +68,7 @@ def card_files(
 def plain(text: str) -> str:
     """A text of the user's as one line that Markdown, HTML and YAML take for text."""
     kept = "".join(character if character.isalnum() or character in " .,-_()" else " " for character in text)
-    return " ".join(kept.split())[:MOST_CHARACTERS]
+    return " ".join(kept.split())[:MAX_CHARACTERS]
 
 
 def _table(images: Sequence[PlannedImage], of: str) -> list[tuple[str, dict[str, int]]]:
@@ -125,7 +125,7 @@ def _samples(images: Sequence[PlannedImage], paths: Mapping[int, Path]) -> bytes
         files = rows.setdefault(" + ".join(values_of(image, "findings")).replace("_", " "), [])
         if len(files) < COLUMNS:
             files.append(paths[image.index])
-    return _sheet(list(rows.items())[:MOST_ROWS])
+    return _sheet(list(rows.items())[:MAX_ROWS])
 
 
 def _grid(plan: Plan, images: Sequence[PlannedImage], paths: Mapping[int, Path]) -> bytes:

@@ -68,26 +68,26 @@ class CohortEntry:
         return self.count * len(self.findings) * len(self.sex) * len(self.age) * len(self.view)
 
 
-def read_entry(given: Mapping[str, Any], where: str) -> CohortEntry:
+def read_entry(entry: Mapping[str, Any], where: str) -> CohortEntry:
     """Check one entry as it stands in a plan.
 
     Args:
-        given: `KEYS`, of which all but ``findings`` and ``count`` may be missing.
+        entry: `KEYS`, of which all but ``findings`` and ``count`` may be missing.
         where: how messages call the entry.
     Raises:
         RequestError: a key is unknown or a value is not allowed.
     """
-    unknown = [str(key) for key in given if key not in KEYS]
+    unknown = [str(key) for key in entry if key not in KEYS]
     if unknown:
         raise RequestError(f"{where} has {', '.join(unknown)}; an entry holds {', '.join(KEYS)}")
-    if "findings" not in given:
+    if "findings" not in entry:
         raise RequestError(f"{where} has no findings; name some of {', '.join(FINDINGS)}, {NO_FINDING}, or {ALL}")
     readers = {"findings": read_findings, "sex": _read_sex, "age": read_age, "view": _read_view}
     defaults = {"sex": {"F": 1, "M": 1}, "age": NIH, "view": {"PA": 1, "AP": 1}}
     values: dict[str, Any] = {
-        name: _choices(given.get(name, defaults.get(name)), read, f"{where}: {name}") for name, read in readers.items()
+        name: _choices(entry.get(name, defaults.get(name)), read, f"{where}: {name}") for name, read in readers.items()
     }
-    return CohortEntry(**values, count=check_whole(given.get("count", 1), f"{where}: count", 1, MAX_COUNT))
+    return CohortEntry(**values, count=check_whole(entry.get("count", 1), f"{where}: count", 1, MAX_COUNT))
 
 
 def read_findings(value: Any, where: str) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from cxr.request.messages import say
 MAX_ATTEMPTS = 4
 SOME_FAILED = 1
 FAILED_ELSEWHERE = 2
-TOLD_EVERY_S = 0.5
+PROGRESS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def iterate_dataset(
         stop: once set, work ends within one denoising step and all finished images are kept. Closing the generator
             sets it and waits for that.
     Yields:
-        How far it is, about every `TOLD_EVERY_S`; the last one is "stopped", or "finished" and has the manifest.
+        How far it is, about every `PROGRESS_EVERY_S`; the last one is "stopped", or "finished" and has the manifest.
     Raises:
         CxrError: the folder, the disk or the model's memory cannot be used.
     """
@@ -115,7 +115,7 @@ def iterate_dataset(
         pool = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="dataset"))
         making = pool.submit(make)
         try:
-            while not wait([making], TOLD_EVERY_S).done:
+            while not wait([making], PROGRESS_EVERY_S).done:
                 yield progress.now()
         finally:
             if not making.done():

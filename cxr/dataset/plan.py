@@ -23,7 +23,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.vocabulary import FINDING_PHRASES, PromptLabels
 
 SETTINGS = ("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")
-PARTS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
+SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
 SPLIT = {"train": 1.0}
@@ -64,59 +64,59 @@ class Plan:
 
 
 def build_plan(
-    given: Mapping[str, Any], name: str, most: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None
+    content: Mapping[str, Any], name: str, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None
 ) -> Plan:
     """Make a plan from what its file holds.
 
     Args:
-        given: the parts of `PARTS`.
+        content: of the file, by the names of `SECTIONS`.
         name: of the data set, where the plan does not say.
-        most: images that it may ask for; more are refused before they are spelled out.
+        max_images: images that it may ask for; more are refused before they are spelled out.
         defaults: settings that the model is used with where the plan has none.
     Raises:
         RequestError: a part is missing or not allowed.
     """
-    seed = check_whole(given.get("seed", 0), "seed")
-    settings = {**(defaults or {}), **_settings(given.get("settings") or {})}
-    if "grid" in given:
-        if "cohort" in given or "prompts" in given:
+    seed = check_whole(content.get("seed", 0), "seed")
+    settings = {**(defaults or {}), **_settings(content.get("settings") or {})}
+    if "grid" in content:
+        if "cohort" in content or "prompts" in content:
             raise RequestError("a plan with a grid has neither cohort nor prompts; write two plans")
-        requests, grid = _grid(given["grid"], settings, seed, most)
+        requests, grid = _grid(content["grid"], settings, seed, max_images)
     else:
-        requests, grid = [*_from_cohort(given, settings, seed, most)], {}
-        requests += _from_prompts(given.get("prompts") or [], settings, seed, len(requests), most)
+        requests, grid = [*_from_cohort(content, settings, seed, max_images)], {}
+        requests += _from_prompts(content.get("prompts") or [], settings, seed, len(requests), max_images)
     if not requests:
         raise RequestError("the plan asks for no image; give it a cohort, prompts or a grid")
-    return finish_plan(str(given.get("name") or name), requests, given.get("split") or SPLIT, seed, grid)
+    return plan_of(str(content.get("name") or name), requests, content.get("split") or SPLIT, seed, grid)
 
 
 Wish = tuple[GenerationRequest, PromptLabels, bool]  # the last: whether the labels are complete
 
 
-def check_total(total: int, most: int) -> None:
+def check_total(total: int, max_images: int) -> None:
     """Refuse a plan of more images than are allowed.
 
     Raises:
         RequestError: it asks for more.
     """
-    if total > most:
-        raise RequestError(f"the plan asks for {total:,} images; use at most {most:,}")
+    if total > max_images:
+        raise RequestError(f"the plan asks for {total:,} images; use at most {max_images:,}")
 
 
-def _from_cohort(given: Mapping[str, Any], settings: Mapping[str, Any], seed: int, most: int) -> Iterator[Wish]:
-    entries = given.get("cohort") or []
+def _from_cohort(content: Mapping[str, Any], settings: Mapping[str, Any], seed: int, max_images: int) -> Iterator[Wish]:
+    entries = content.get("cohort") or []
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RequestError(f"cohort is a list of entries, each with {', '.join(KEYS)}")
     read = [read_entry(entry, f"cohort entry {number}") for number, entry in enumerate(entries, start=1)]
-    check_total(sum(entry.total for entry in read), most)
-    templates = _templates(given.get("templates") or list(TEMPLATES))
+    check_total(sum(entry.total for entry in read), max_images)
+    templates = _templates(content.get("templates") or list(TEMPLATES))
     rng = random.Random(f"wording {seed}")
     for number, labels in enumerate(draw(read, seed)):
         prompt = _fill(rng.choice(templates), labels, rng)
         yield GenerationRequest(prompt, seed=seed + number, **settings), labels, True
 
 
-def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int, most: int) -> Iterator[Wish]:
+def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int, max_images: int) -> Iterator[Wish]:
     if not isinstance(rows, list):
         raise RequestError("prompts is a list of texts, or of {prompt: TEXT, count: N, seed: N}")
     number = before
@@ -127,8 +127,8 @@ def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int
             raise RequestError(f"prompt {place} has {', '.join(unknown)}; use prompt, count, seed, negative_prompt")
         count = check_whole(entry.get("count", 1), f"prompt {place}: count", low=1)
         first_seed = check_whole(entry.get("seed", seed + number), f"prompt {place}: seed")
-        if number + count > most:
-            raise RequestError(f"the plan asks for more than {most:,} images by prompt {place}; ask for fewer")
+        if number + count > max_images:
+            raise RequestError(f"the plan asks for more than {max_images:,} images by prompt {place}; ask for fewer")
         changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
         for k in range(count):
             request = GenerationRequest(entry.get("prompt", ""), seed=first_seed + k, **{**settings, **changed})
@@ -137,30 +137,30 @@ def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int
 
 
 def _grid(
-    given: Any, settings: Mapping[str, Any], seed: int, most: int
+    content: Any, settings: Mapping[str, Any], seed: int, max_images: int
 ) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
     """Every combination of the listed values, the last named changing fastest."""
     allowed = ("prompt", "seed", *SETTINGS)
-    if not isinstance(given, Mapping) or "prompt" not in given or any(name not in allowed for name in given):
+    if not isinstance(content, Mapping) or "prompt" not in content or any(name not in allowed for name in content):
         raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
-    axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in given.items()}
-    check_total(math.prod(len(values) for values in axes.values()), most)
+    axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in content.items()}
+    check_total(math.prod(len(values) for values in axes.values()), max_images)
     cells = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     requests = [GenerationRequest(**{"seed": seed, **settings, **cell}) for cell in cells]
     return [(request, asked_labels(request.prompt), False) for request in requests], axes
 
 
-def _settings(given: Any) -> dict[str, Any]:
-    if not isinstance(given, Mapping) or any(name not in SETTINGS for name in given):
+def _settings(content: Any) -> dict[str, Any]:
+    if not isinstance(content, Mapping) or any(name not in SETTINGS for name in content):
         raise RequestError(f"settings is a table of {', '.join(SETTINGS)}")
-    GenerationRequest("any", **given)  # a wrong value is blamed on the settings, not on an image
-    return dict(given)
+    GenerationRequest("any", **content)  # a wrong value is blamed on the settings, not on an image
+    return dict(content)
 
 
-def _templates(given: Any) -> list[str]:
-    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+def _templates(content: Any) -> list[str]:
+    if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
         raise RequestError("templates is a list of texts")
-    for text in given:
+    for text in content:
         try:
             parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
@@ -170,7 +170,7 @@ def _templates(given: Any) -> list[str]:
             raise RequestError(f"a template names {', '.join(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")
         if any(width or conversion for _, _, width, conversion in parts):
             raise RequestError("a template has a format behind a name; write {age}, not {age:3} or {age!r}")
-    return given
+    return content
 
 
 def _fill(template: str, labels: PromptLabels, rng: random.Random) -> str:
@@ -180,7 +180,7 @@ def _fill(template: str, labels: PromptLabels, rng: random.Random) -> str:
     return template.format(age=labels.age, sex=sex, view=labels.view, findings=shown)
 
 
-def finish_plan(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:
+def plan_of(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:
     """Number the images, and give each its synthetic patient and its split.
 
     Raises:

@@ -15,12 +15,11 @@ from typing import Any
 
 from cxr.folders.archive import MANIFEST_NAME
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
-from cxr.folders.reader import Row, from_labels_and_recipe, from_prompt, read_rows
+from cxr.folders.reader import ImageRecord, Row, from_labels_and_recipe, from_prompt, read_rows
 from cxr.request.errors import DataError
 from cxr.request.events import ExportedFile
 from cxr.request.generation_request import BIT_DEPTHS
 from cxr.request.recipe import Recipe
-from cxr.vocabulary import PromptLabels
 
 FORMAT = 1  # of data sets
 FLAT_SPLIT = "train"  # what a folder without splits is for
@@ -34,27 +33,17 @@ _PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "dict[str, str]": dict}
 
 
-@dataclass(frozen=True)
-class FinishedImage:
-    """One image of a finished data set, or of a folder of ``generate``.
+@dataclass(frozen=True, kw_only=True)
+class FinishedImage(ImageRecord):
+    """One image of a finished data set, or of a folder of ``generate``, whose row has the labels as they are here.
 
     Args:
-        path: the PNG.
-        split: "train" or another name of the plan.
         recipe: what it was made from.
-        labels: what was asked for.
-        patient_id: synthetic.
         sha256: of the PNG, in hex.
-        row: its line of ``metadata.jsonl``, with the labels as they are here.
     """
 
-    path: Path
-    split: str
     recipe: Recipe
-    labels: PromptLabels
-    patient_id: str
     sha256: str
-    row: Row
 
     @property
     def index(self) -> int:
@@ -176,12 +165,11 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     record = (from_labels_and_recipe if split else from_prompt)(path, split, row)
     patient_id = record.patient_id if split else f"SYN{image_index(path):07d}"
     _demand(_PATIENT_ID.fullmatch(patient_id))
-    labels = asdict(record.labels)
-    if record.labels.findings is not None:
-        labels["findings"] = list(record.labels.findings)
+    findings = None if record.labels.findings is None else list(record.labels.findings)
     # A line of an older version lacks what recipes had no word for then.
-    row = asdict(recipe) | row | {"patient_id": patient_id} | labels
-    return FinishedImage(path, split or FLAT_SPLIT, recipe, record.labels, patient_id, row["sha256"], row)
+    row = asdict(recipe) | row | {"patient_id": patient_id} | asdict(record.labels) | {"findings": findings}
+    changes = {"split": split or FLAT_SPLIT, "patient_id": patient_id, "row": row}
+    return FinishedImage(**vars(record) | changes, recipe=recipe, sha256=row["sha256"])
 
 
 def _demand(allowed: object) -> None:

@@ -47,8 +47,8 @@ def write_parquet(
     Args:
         path: appears only once it is complete.
         files: images with their metadata rows.
-        group_images: most images of one row group.
-        group_bytes: most bytes of the PNGs of one row group.
+        group_images: largest number of images in a row group.
+        group_bytes: largest number of bytes of its PNGs.
     Raises:
         OutputError: an image has changed since it was written, or the disk refused the file.
     """

@@ -33,7 +33,7 @@ def rows_of_folders(folders: Sequence[Path], columns: int) -> list[SheetRow]:
 
     Args:
         folders: at least one.
-        columns: most images of a row; further ones are left out.
+        columns: largest number of images in a row; further ones are left out.
     Raises:
         DataError: a folder holds no images, or images differ in size.
     """

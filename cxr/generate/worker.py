@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
@@ -126,15 +127,12 @@ class Worker:
             num_settled += 1
             one = attempts[event.index]
             rejection = self._rejection(event, one.image)
-            if rejection is None:
-                assert isinstance(event, GeneratedImage)
-                writer.submit(self._keeping(event, one, store))
-                continue
-            one.rejected += (rejection,)
-            if len(one.rejected) < self.max_attempts:
-                yield one
+            if rejection is not None:
+                one.rejected += (rejection,)
+            if rejection is None or len(one.rejected) >= self.max_attempts:
+                writer.submit(self._settling(one, store, None if rejection else event))
             else:
-                writer.submit(self._giving_up(one, store))
+                yield one
 
     def _rejection(self, event: GeneratedImage | FailedImage, image: PlannedImage) -> Rejection | None:
         if isinstance(event, FailedImage):
@@ -142,21 +140,17 @@ class Worker:
         missing = self.gate.missing(event.pixels, image.labels) if self.gate else ()
         return Rejection(event.seed, f"the gate does not see: {', '.join(missing)}", "gate") if missing else None
 
-    def _keeping(self, event: GeneratedImage, one: _Attempt, store: ImageStore) -> Callable[[], None]:
-        made = dataclasses.replace(event, index=one.image.index)
+    def _settling(
+        self, one: _Attempt, store: ImageStore, event: GeneratedImage | FailedImage | None
+    ) -> Callable[[], None]:
+        def settle() -> None:
+            if isinstance(event, GeneratedImage):
+                store.write(one.image, dataclasses.replace(event, index=one.image.index), one.rejected)
+            else:
+                store.give_up(one.image, one.rejected)
+            self.progress.add(finished=event is not None, rejected=len(one.rejected))
 
-        def keep() -> None:
-            store.write(one.image, made, one.rejected)
-            self.progress.add(finished=True, rejected=len(one.rejected))
-
-        return keep
-
-    def _giving_up(self, one: _Attempt, store: ImageStore) -> Callable[[], None]:
-        def give_up() -> None:
-            store.give_up(one.image, one.rejected)
-            self.progress.add(finished=False, rejected=len(one.rejected))
-
-        return give_up
+        return settle
 
 
 class BackgroundWriter:
@@ -170,9 +164,9 @@ class BackgroundWriter:
 
     def __init__(self) -> None:
         self.waited_s = 0.0
-        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_WAITING)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._waiting: deque[Future[None]] = deque()
+        self._failed = False
 
     def submit(self, task: Callable[[], None]) -> None:
         """Have something done after all that was submitted before.
@@ -180,32 +174,26 @@ class BackgroundWriter:
         Raises:
             BaseException: what an earlier task has raised.
         """
-        self._raise()
+        self._waiting.append(self._thread.submit(self._do, task))
         began = time.perf_counter()
-        self._tasks.put(task)
+        while self._waiting and (self._waiting[0].done() or len(self._waiting) > MAX_WAITING):
+            self._waiting.popleft().result()
         self.waited_s += time.perf_counter() - began
 
     def __enter__(self) -> BackgroundWriter:
-        """Start the thread."""
-        self._thread.start()
+        """Return itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
         """Wait until everything is done."""
-        self._tasks.put(None)
-        self._thread.join()
+        self._thread.shutdown()
         if error[0] is None:
-            self._raise()
+            for task in self._waiting:
+                task.result()
 
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            if self._error is not None:
-                continue  # what follows may rely on what failed
-            try:
-                task()
-            except BaseException as error:  # it is the submitter's, whatever it is
-                self._error = error
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
+    def _do(self, task: Callable[[], None]) -> None:
+        if self._failed:
+            return  # what follows may rely on what failed
+        self._failed = True
+        task()
+        self._failed = False
