@@ -349,7 +349,7 @@ def test_wrong_row_is_told_before_anything_is_made(
         ([], "the following arguments are required: COMMAND; see python -m cxr --help"),
         (["paint"], "invalid choice: 'paint'"),
         (["generate", "normal"], "the following arguments are required: --output"),
-        (["bench", "--dataset", "0"], "--dataset is 0; use 1 or more images"),
+        (["bench", "--dataset", "0"], "--dataset is 0; use 1 or more"),
         (["bench", "--dataset", "5", "--processes", "2", "0"], "--processes is 0; use 1 or more"),
         (["bench", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
         (["bench", "--runs", "x"], "argument --runs: invalid int value: 'x'"),

@@ -15,11 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cxr.dataset.plan import NOT_SAID, SETTINGS, Plan, values_of
+from cxr.dataset.plan import NOT_SAID, Plan, values_of
 from cxr.folders.sheet import SheetRow, draw_sheet
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.reading import read_grey
 from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.settings import PLAN_SETTINGS
 
 COLUMNS, MAX_ROWS, MAX_CHARACTERS = 6, 15, 200
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -82,7 +83,7 @@ def _table(images: Sequence[PlannedImage], of: str) -> list[tuple[str, dict[str,
 
 def _settings(images: Sequence[PlannedImage]) -> list[tuple[str, str]]:
     rows = []
-    for name in SETTINGS:
+    for name in PLAN_SETTINGS:
         values = sorted({getattr(image.request, name) for image in images})
         if name == "negative_prompt":
             used = sum(bool(value) for value in values)

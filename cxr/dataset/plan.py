@@ -18,11 +18,11 @@ from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry,
 from cxr.generate.planned_image import PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.radiograph import NO_FINDING
-from cxr.request.errors import RequestError
+from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import PLAN_SETTINGS
 from cxr.vocabulary import FINDING_PHRASES, PromptLabels
 
-SETTINGS = ("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
@@ -63,6 +63,7 @@ class Plan:
         return dict(tally)
 
 
+@naming_fields({})  # whose names are a plan's keys, too
 def build_plan(
     content: Mapping[str, Any], name: str, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None
 ) -> Plan:
@@ -140,7 +141,7 @@ def _grid(
     content: Any, settings: Mapping[str, Any], seed: int, max_images: int
 ) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
     """Every combination of the listed values, the last named changing fastest."""
-    allowed = ("prompt", "seed", *SETTINGS)
+    allowed = ("prompt", "seed", *PLAN_SETTINGS)
     if not isinstance(content, Mapping) or "prompt" not in content or any(name not in allowed for name in content):
         raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
     axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in content.items()}
@@ -151,8 +152,8 @@ def _grid(
 
 
 def _settings(content: Any) -> dict[str, Any]:
-    if not isinstance(content, Mapping) or any(name not in SETTINGS for name in content):
-        raise RequestError(f"settings is a table of {', '.join(SETTINGS)}")
+    if not isinstance(content, Mapping) or any(name not in PLAN_SETTINGS for name in content):
+        raise RequestError(f"settings is a table of {', '.join(PLAN_SETTINGS)}")
     GenerationRequest("any", **content)  # a wrong value is blamed on the settings, not on an image
     return dict(content)
 

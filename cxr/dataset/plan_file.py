@@ -13,8 +13,9 @@ import yaml
 from cxr.compiler import asked_labels
 from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, check_total, plan_of
 from cxr.generate.planned_image import single_images
-from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, parse_number, read_prompt_table
+from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, read_prompt_table
 from cxr.request.errors import RequestError
+from cxr.request.settings import parse_number
 
 
 def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:

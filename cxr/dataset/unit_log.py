@@ -79,7 +79,7 @@ class Unit:
         path = self.directory / name
         path.parent.mkdir(exist_ok=True)
         pixel_sha256 = hashlib.sha256(made.pixels.tobytes()).hexdigest()
-        self._add(Outcome(image.index, name, rejected, asdict(made.recipe), pixel_sha256, write_image(path, made)))
+        self._add(Outcome(image.index, name, rejected, made.recipe.values, pixel_sha256, write_image(path, made)))
 
     def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
         """Take note that none of the seeds has given the image.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ from typing import Any
 from cxr.folders.archive import MANIFEST_NAME
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
 from cxr.folders.reader import ImageRecord, Row, from_labels_and_recipe, from_prompt, read_rows
-from cxr.request.errors import DataError
+from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile
-from cxr.request.generation_request import BIT_DEPTHS
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import RECIPE_FIELDS, Recipe
 
 FORMAT = 1  # of data sets
 FLAT_SPLIT = "train"  # what a folder without splits is for
@@ -30,7 +29,6 @@ _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a ro
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "dict[str, str]": dict}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +144,7 @@ def _read_finished(table: Path, split: str) -> Iterator[FinishedImage]:
     for number, row in read_rows(table, DAMAGED):
         try:
             image = _checked(row, table.parent, split)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError, RequestError) as error:
             raise DataError(DAMAGED.format(table=table, number=number)) from error
         if not image.path.is_file():
             raise DataError(f"{image.path} is missing; repeat the command that made the folder, it makes it")
@@ -155,19 +153,17 @@ def _read_finished(table: Path, split: str) -> Iterator[FinishedImage]:
 
 def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     """Turn a line into an image; any error means that the line is not one of this program."""
-    recipe = Recipe(**{field.name: row[field.name] for field in fields(Recipe) if field.name in row})
-    for field_ in fields(Recipe):
-        _demand(isinstance(getattr(recipe, field_.name), _KINDS[str(field_.type)]))
-    _demand(recipe.bit_depth in BIT_DEPTHS and _SHA256.fullmatch(row["sha256"]))
+    recipe = Recipe.from_values({name: row[name] for name in RECIPE_FIELDS if name in row})
     _demand(IMAGE_NAME.fullmatch(row["file_name"]))  # before anything is done with it: it must not lead elsewhere
     path = directory / row["file_name"]
     _demand(path.name == image_name(image_index(path), recipe.seed))
+    _demand(_SHA256.fullmatch(row["sha256"]))
     record = (from_labels_and_recipe if split else from_prompt)(path, split, row)
     patient_id = record.patient_id if split else f"SYN{image_index(path):07d}"
     _demand(_PATIENT_ID.fullmatch(patient_id))
     findings = None if record.labels.findings is None else list(record.labels.findings)
     # A line of an older version lacks what recipes had no word for then.
-    row = asdict(recipe) | row | {"patient_id": patient_id} | asdict(record.labels) | {"findings": findings}
+    row = recipe.values | row | {"patient_id": patient_id} | asdict(record.labels) | {"findings": findings}
     changes = {"split": split or FLAT_SPLIT, "patient_id": patient_id, "row": row}
     return FinishedImage(**vars(record) | changes, recipe=recipe, sha256=row["sha256"])
 

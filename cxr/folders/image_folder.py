@@ -7,7 +7,6 @@ one keeps every finished image, and ends with the same bytes as a run that nobod
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -82,7 +81,7 @@ class ImageFolder:
         found = self._files.get(index)
         if found is None:
             return None
-        for name, value in asdict(recipe).items():
+        for name, value in recipe.values.items():
             if name not in CIRCUMSTANCES and found.metadata[name] != value:
                 # Prompts stay out of messages: they end up in logs.
                 raise OutputError(
