@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.gate import Gate
 from cxr.dataset.make import Options, iterate_dataset, run_dataset
 from cxr.dataset.plan import Plan, build_plan
+from cxr.dataset.unit_log import Unit
 from cxr.folders.lock import locked
 from cxr.generate import worker
 from cxr.generate.images import generate_each
@@ -193,6 +195,21 @@ def test_folders_of_others_are_left_alone(plan: Plan, options: Options, tmp_path
     (tmp_path / "other" / "manifest.json").write_text("[]")
     with pytest.raises(OutputError, match="not that of a data set"):
         run_dataset(plan, tmp_path / "other", options)
+
+
+def test_lines_of_an_older_version_tell_the_kind_of_a_rejection_by_its_reason(tmp_path: Path) -> None:
+    reasons = {
+        "gate": "the gate does not see: Mass",
+        "duplicate": "the same picture as an earlier image",
+        "failed": "x",
+    }
+    rejected = [{"seed": seed, "reason": reason} for seed, reason in enumerate(reasons.values())]
+    row = {"index": 3, "file_name": None, "rejected": rejected}
+    check = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
+    (tmp_path / "log").write_text(json.dumps({"check": check, "row": row}) + "\n")
+    outcome = Unit((), tmp_path, tmp_path / "log").outcomes()[3]
+    assert [rejection.kind for rejection in outcome.rejected] == [*reasons]
+    assert [rejection.reason for rejection in outcome.rejected] == [*reasons.values()]
 
 
 # -- inside another program
