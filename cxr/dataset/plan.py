@@ -52,7 +52,9 @@ class Plan:
         """One hash of everything that decides what is made."""
         digest = hashlib.sha256(self.name.encode())
         for image in self.images:
-            digest.update(json.dumps(asdict(image), sort_keys=True).encode())
+            facts = asdict(image)
+            del facts["labels"]["sides"]  # follow from the prompt, and older versions did not read them
+            digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()
 
     def counts(self, of: str) -> dict[str, int]:

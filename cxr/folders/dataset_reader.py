@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,11 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     record = (from_labels_and_recipe if split else from_prompt)(path, split, row)
     patient_id = record.patient_id if split else f"SYN{image_index(path):07d}"
     _demand(_PATIENT_ID.fullmatch(patient_id))
-    findings = None if record.labels.findings is None else list(record.labels.findings)
+    labels = {name: getattr(record.labels, name) for name in ("findings", "age", "sex", "view")}
+    if record.labels.findings is not None:
+        labels["findings"] = list(record.labels.findings)
     # A line of an older version lacks what recipes had no word for then.
-    row = recipe.values | row | {"patient_id": patient_id} | asdict(record.labels) | {"findings": findings}
+    row = recipe.values | row | {"patient_id": patient_id} | labels
     changes = {"split": split or FLAT_SPLIT, "patient_id": patient_id, "row": row}
     return FinishedImage(**vars(record) | changes, recipe=recipe, sha256=row["sha256"])
 

@@ -1,13 +1,13 @@
 """Folders of labelled radiographs -> records and pixels.
 
 A folder holds images and one ``metadata.csv`` with the columns ``file_name, findings, age, sex, view, patient_id``.
-``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown.
+``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown. A further column ``sides`` may tell
+where some of them are: "Effusion:left|Mass:right", the sides being left, right and bilateral, as the patient has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
             for record in read_records(table, split, COLUMNS):
                 if missing := [name for name in COLUMNS if name not in record.row]:
                     raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-                radiographs.append(Radiograph(record.path, **asdict(record.labels), patient_id=record.patient_id))
+                radiographs.append(Radiograph(record.path, **vars(record.labels), patient_id=record.patient_id))
     if not radiographs:
         raise DataError("the data folders list no image")
     return radiographs

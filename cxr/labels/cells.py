@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cxr.labels.radiograph import NO_FINDING
-from cxr.vocabulary import FINDINGS, PromptLabels
+from cxr.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, PromptLabels
 
 SEXES, VIEWS = ("F", "M"), ("PA", "AP")
 OLDEST = 120  # years
@@ -24,23 +24,38 @@ def label_cells(labels: PromptLabels) -> dict[str, str]:
 def read_label_cells(row: Mapping[str, object]) -> PromptLabels:
     """Read what `label_cells` wrote; the findings come in the order of `FINDINGS`.
 
+    A further column ``sides`` may tell where some of them are: "Effusion:left|Mass:right".
+
     Raises:
         KeyError: a column is missing.
         ValueError: a cell is not of its kind; the message names it.
     """
     findings, age = _text(row, "findings"), _text(row, "age")
-    names = findings.split("|") if findings not in ("", NO_FINDING) else []
+    names = sorted(findings.split("|")) if findings not in ("", NO_FINDING) else []
     for name in names:
         if name not in FINDINGS:
             raise ValueError(f"finding {name!r} is not one of {', '.join(FINDINGS)}")
     if age and not (age.isascii() and age.isdigit() and len(age) <= 3 and int(age) <= OLDEST):
         raise ValueError(f"age {age!r} is not a whole number from 0 to {OLDEST}")
     return PromptLabels(
-        findings=tuple(sorted(names)) if findings else None,
+        findings=tuple(names) if findings else None,
         age=int(age) if age else None,
         sex=_choice(row, "sex", SEXES),
         view=_choice(row, "view", VIEWS),
+        sides=_sides(_text({"sides": ""} | dict(row), "sides"), names),
     )
+
+
+def _sides(cell: str, findings: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    parts = [part.partition(":") for part in cell.split("|") if part]
+    pairs = tuple(sorted((name, side) for name, _, side in parts))
+    for name, side in pairs:
+        if name not in findings or name not in SIDED_FINDINGS or side not in SIDES:
+            raise ValueError(
+                f"side {name}:{side} is not one of the row's findings, a colon and {', '.join(SIDES)}; "
+                f"{', '.join(SIDED_FINDINGS)} can have one"
+            )
+    return pairs
 
 
 def _choice(row: Mapping[str, object], name: str, allowed: Sequence[str]) -> str | None:
