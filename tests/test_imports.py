@@ -12,6 +12,7 @@ PACKAGE = ROOT / "cxr"
 LAYERS = [
     "messages",
     "errors",
+    "libraries",
     "child",
     "schema",
     "vocabulary",
