@@ -13,8 +13,6 @@ import re
 import sys
 from collections.abc import Callable, Collection
 
-from cxr.errors import CxrError
-
 INSTALL = "pip install -r requirements.txt"
 MIN_PYTHON = (3, 11)
 # The libraries whose other versions break images or the page: the first version that works, and the first that does
@@ -41,8 +39,8 @@ KNOWN_REMARKS = (
 )
 
 
-class LibraryError(CxrError):
-    """A library is missing, or of a version that this program cannot work with."""
+class LibraryError(RuntimeError):
+    """A library is missing, or of a version that this program cannot work with; the message is for the user."""
 
 
 def check_libraries() -> None:

@@ -10,9 +10,9 @@ PACKAGE = ROOT / "cxr"
 
 # Bottom first: a part may import parts named before it, never after. Folders count as one part.
 LAYERS = [
+    "libraries",
     "messages",
     "errors",
-    "libraries",
     "child",
     "schema",
     "vocabulary",

@@ -14,8 +14,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Declared, but used by other libraries only: tokenizers of T5 and Gemma, plugins of pytest, a decoder of pydicom.
-NOT_IMPORTED = {"sentencepiece", "protobuf", "pytest-cov", "pytest-xdist", "python-gdcm"}
+# Declared, but used by other libraries only: tokenizers of T5 and Gemma, a plugin of pytest, a decoder of pydicom.
+NOT_IMPORTED = {"sentencepiece", "protobuf", "pytest-xdist", "python-gdcm"}
 
 
 def ranges(*extras: str) -> dict[str, Requirement]:
