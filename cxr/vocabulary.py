@@ -23,6 +23,8 @@ FINDING_PHRASES: dict[str, tuple[str, ...]] = {
     "Pneumothorax": ("pneumothorax", "pneumothorax", "a collapsed lung", "collapsed lung"),
 }
 FINDINGS = tuple(FINDING_PHRASES)
+# Findings whose side the captions tell ("left pleural effusion"); the prompt compiler goes by it.
+SIDED_FINDINGS: tuple[str, ...] = ()
 NORMAL_PHRASES = ("no findings", "no finding", "normal lungs", "clear lungs", "no acute abnormality", "no abnormality")
 NORMAL_WORDS = ("normal", "normal", "healthy", "unremarkable")
 MODALITIES = ("chest x-ray", "chest x-ray", "chest radiograph", "cxr", "frontal chest x-ray", "x-ray of the chest")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from cxr.compiler.forms import PromptForm, find_form
-from cxr.compiler.read import parse_prompt
+from cxr.compiler.parsing import parse_prompt
 from cxr.compiler.records import Chip, CompiledPrompt, Finding, ParsedPrompt
 from cxr.compiler.selection import SEXES, describe_age, select
 from cxr.vocabulary import MODALITIES

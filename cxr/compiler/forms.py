@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cxr.compiler.lexicon import OTHER_FINDINGS
+from cxr.compiler.lexicon import FINDING_WORDS
 from cxr.compiler.records import Finding, ParsedPrompt
 from cxr.errors import RequestError
-from cxr.vocabulary import CHILDREN, FINDING_PHRASES, FINDINGS, MODALITIES, NORMAL_PHRASES, SUBJECTS, VAGUE_AGES
+from cxr.vocabulary import CHILDREN, FINDING_PHRASES, FINDINGS, MODALITIES, NORMAL_PHRASES, SIDED_FINDINGS, SUBJECTS, VAGUE_AGES
 
 GROWN_AGE = 16  # from here on the captions say man and woman
 CAPTION_GROUPS = {word for _, _, word in VAGUE_AGES} | {"child", "infant", "neonate"}
@@ -29,20 +29,6 @@ CHEXPERT_NAMES: dict[str, str] = {
     "Nodule": "Lung Lesion",
     "Pleural_Thickening": "Pleural Other",
 }
-REPORT_NAMES: dict[str, str] = {
-    **{name: name.lower().replace("_", " ") for name in (*FINDINGS, *OTHER_FINDINGS)},
-    "Effusion": "pleural effusion",
-    "Edema": "pulmonary edema",
-    "Mass": "lung mass",
-    "Nodule": "pulmonary nodule",
-    "Fibrosis": "pulmonary fibrosis",
-    "Hernia": "hiatal hernia",
-    "Infiltration": "infiltrate",
-    "COPD": "COPD",
-    "COVID-19": "COVID-19",
-    "ARDS": "ARDS",
-    "Pleural Other": "pleural abnormality",
-}
 KEY_VALUE_NAMES = {name: name.lower().replace("_", " ") for name in FINDINGS} | {"Effusion": "pleural effusion"}
 REPORT_PLACES = {"upper": "upper lobe", "middle": "mid lung", "lower": "lower lobe", "lingula": "lingular"}
 
@@ -58,6 +44,7 @@ class PromptForm:
         names: the findings that it can say, and how they are called.
         says: what else it can say: "age", "age group", "sex", "side", "severity", "location", "absent", "possible".
         views: the views that it can say.
+        sided: the findings whose side it can say, where it cannot say that of all.
     """
 
     name: str
@@ -66,6 +53,11 @@ class PromptForm:
     names: Mapping[str, str]
     says: frozenset[str] = frozenset()
     views: tuple[str, ...] = ()
+    sided: frozenset[str] = frozenset()
+
+    def can_say(self, attribute: str, finding: str) -> bool:
+        """Whether it has words for the "side", "severity" or "location" of a finding."""
+        return attribute in self.says or (attribute == "side" and finding in self.sided)
 
 
 def find_form(name: str) -> PromptForm:
@@ -93,7 +85,7 @@ def join(items: Sequence[str], link: str = "and") -> str:
 
 def _caption(prompt: ParsedPrompt) -> str:
     """As ``cxr.train.captions`` writes them: a sentence if there is a patient to speak of, else a list."""
-    shown = list(dict.fromkeys(FINDING_PHRASES[finding.name][1] for finding in prompt.findings))
+    shown = list(dict.fromkeys(_caption_words(finding) for finding in prompt.findings))
     view = f"{'portable ' * (prompt.portable and prompt.view == 'AP')}{prompt.view} view" if prompt.view else ""
     subject = _caption_subject(prompt)
     if subject:
@@ -103,6 +95,13 @@ def _caption(prompt: ParsedPrompt) -> str:
         return f"{text}, {view}" if view else text
     modality = f"normal {MODALITIES[0]}" if prompt.normal and not shown else MODALITIES[0]
     return ", ".join(part for part in (modality, view, *shown) if part)
+
+
+def _caption_words(finding: Finding) -> str:
+    """Its phrase of the captions, with the side that ``_select_finding`` left: "a left lung mass"."""
+    phrase = FINDING_PHRASES[finding.name][1]
+    article = "a " * phrase.startswith("a ")
+    return f"{article}{finding.side} {phrase.removeprefix(article)}" if finding.side else phrase
 
 
 def _caption_subject(prompt: ParsedPrompt) -> str:
@@ -167,7 +166,7 @@ def _report_words(finding: Finding) -> str:
         place = " and ".join(REPORT_PLACES.get(place, place) for place in places)
     side = f"{finding.side}-sided" if finding.side in ("left", "right") and not place else finding.side or ""
     words = (side, grade) if grade == "tension" else (grade, side)
-    return " ".join(word for word in (*words, place, REPORT_NAMES[finding.name]) if word)
+    return " ".join(word for word in (*words, place, FINDING_WORDS[finding.name]) if word)
 
 
 def _plain(prompt: ParsedPrompt) -> str:
@@ -186,12 +185,13 @@ FORMS: dict[str, PromptForm] = {
             _CAPTION_NAMES,
             frozenset({"age", "age group", "sex"}),
             ("AP", "PA"),
+            frozenset(SIDED_FINDINGS),
         ),
         PromptForm(
             "key_value", "words and key=value pairs", _key_value, KEY_VALUE_NAMES, frozenset({"age", "sex"}), ("PA",)
         ),
         PromptForm("chexpert", "CheXpert's labels, separated by commas", _chexpert, CHEXPERT_NAMES),
-        PromptForm("report", "the impression of a radiology report", _report, REPORT_NAMES, _REPORT_SAYS),
+        PromptForm("report", "the impression of a radiology report", _report, FINDING_WORDS, _REPORT_SAYS),
         PromptForm("plain", "your own words, tidied", _plain, {}),
     )
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-Certainty = Literal["present", "absent", "possible", "past"]
+from cxr.compiler.lexicon import COUNTABLE, FINDING_WORDS
+
+Certainty = Literal["present", "absent", "possible", "past", "supposed"]
 ChipKind = Literal["understood", "ignored", "conflicting"]
+SHOWN = ("present", "possible")  # certainties of findings that are asked for
 
 
 @dataclass(frozen=True)
@@ -15,12 +18,16 @@ class Finding:
 
     Args:
         name: NIH's spelling for its 14 findings, else that in ``findings.txt``.
-        certainty: "past" is history ("h/o pneumonia"), which this image need not show.
+        certainty: "past" is history ("h/o pneumonia"), which this image need not show; "supposed" is spoken of without
+            saying that it is there ("at risk of pneumonia", "CT to look for a nodule").
         side: "left", "right", "bilateral", or None where the prompt does not say.
         severity: "mild", "moderate", "severe" or None.
         severity_word: the user's own word for it: "trace", "large", "tension"; "" where none is given.
         location: "upper", "middle", "lower", "apical", "basal", "perihilar", "peripheral", "retrocardiac" or "lingula";
             several are joined by "+".
+        descriptors: what else is said of it: "spiculated", "3 cm", "left greater than right".
+        read_from: the user's own words for it where they are others than the finding's name: "CHF", "pnuemonia".
+        phrase: what these words are in ``findings.txt``.
     """
 
     name: str
@@ -29,14 +36,38 @@ class Finding:
     severity: str | None = None
     severity_word: str = ""
     location: str | None = None
+    descriptors: tuple[str, ...] = field(default=(), compare=False)
+    read_from: str = field(default="", compare=False)
+    phrase: str = field(default="", compare=False)
 
     @property
     def label(self) -> str:
         """The finding in a few words, as a chip shows it."""
-        name = self.name.replace("_", " ")
-        lead = {"absent": "no", "possible": "possible", "past": "history of"}.get(self.certainty, "")
-        place = f"{self.location.replace('+', ' and ')} {name}" if self.location else name
-        return " ".join(word for word in (lead, self.severity_word, self.side or "", place) if word)
+        name = FINDING_WORDS.get(self.name, self.name)
+        lead, end = {
+            "absent": ("no", ""),
+            "possible": ("possible", ""),
+            "past": ("", "in the past"),
+        }.get(self.certainty, ("", ""))
+        if self.certainty == "past" and self.name in COUNTABLE and not (self.severity_word or self.side):
+            lead = "a"
+        place = (self.location or "").replace("+", " and ")
+        said = (lead, self.severity_word, self.side or "", place, *self.descriptors, name, end)
+        words = " ".join(word for word in said if word)
+        return f"“{self.read_from}”, read as {words}" if self.read_from else words
+
+
+@dataclass(frozen=True)
+class Note:
+    """Words of a prompt that no picture is made of, and why.
+
+    Args:
+        words: the user's own.
+        reason: in a few words.
+    """
+
+    words: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +89,7 @@ class ParsedPrompt:
         unread: words that mean nothing to the compiler.
         conflicts: what is told twice and differently: "age", "sex", "view", "position", whose attributes are None then,
             "normal", or a finding's name.
+        notes: what was read and belongs into no picture, or was read in another way than it is written.
     """
 
     text: str
@@ -72,6 +104,7 @@ class ParsedPrompt:
     symptoms: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from cxr.compiler.forms import CAPTION_GROUPS, PromptForm
+from cxr.compiler.lexicon import FINDING_WORDS, reading_reasons
 from cxr.compiler.records import Chip, Finding, ParsedPrompt
+from cxr.compiler.remarks import NO_WORDS
 
-ATTRIBUTES = ("severity", "side", "location")
-NO_WORDS = "this model has no words for it"
+NOT_UNDERSTOOD = "not understood; only English is read"
+READING_REASONS = reading_reasons()
 CONFLICTS = {
     "normal": "normal and not normal in one prompt; the findings are told",
     "age": "told twice and differently; left out",
     "sex": "told twice and differently; left out",
     "view": "one image has one view; left out",
     "position": "told twice and differently; left out",
+}
+ATTRIBUTES = ("severity", "side", "location")
+NOT_ASKED = {
+    "past": "history, which this image need not show",
+    "supposed": "spoken of, but not said to be there",
 }
 BOTH = "both present and absent; taken as present"
 SEXES = {"F": "female", "M": "male"}
@@ -47,12 +54,15 @@ def select(prompt: ParsedPrompt, form: PromptForm) -> Selection:
     _select_view(selection, form)
     _select_findings(selection, form)
     selection.conflicting = [
-        Chip(name.replace("_", " "), "conflicting", CONFLICTS.get(name, BOTH)) for name in prompt.conflicts
+        Chip(FINDING_WORDS.get(name, name), "conflicting", CONFLICTS.get(name, BOTH)) for name in prompt.conflicts
     ]
     if form.name != "plain":
         reason = "a symptom or circumstance, not visible in a radiograph"
         selection.ignored += [Chip(symptom, "ignored", reason) for symptom in prompt.symptoms]
-        selection.ignored += [Chip(f"“{word}”", "ignored", "not understood") for word in prompt.unread]
+        selection.ignored += [Chip(f"“{note.words}”", "ignored", note.reason) for note in prompt.notes]
+        selection.ignored += [Chip(f"“{word}”", "ignored", NOT_UNDERSTOOD) for word in prompt.unread]
+    selection.understood = list(dict.fromkeys(selection.understood))
+    selection.ignored = list(dict.fromkeys(selection.ignored))
     return selection
 
 
@@ -124,8 +134,8 @@ def _select_findings(selection: Selection, form: PromptForm) -> None:
 
 def _select_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding | None:
     """The finding without what the form cannot say of it, or None."""
-    if finding.certainty == "past":
-        _tell(selection, finding.label, False, "history, which this image need not show")
+    if finding.certainty in NOT_ASKED:
+        _tell(selection, finding.label, False, NOT_ASKED[finding.certainty])
     elif finding.certainty == "absent" and "absent" not in form.says:
         _tell(selection, finding.label, False, "this model has no words for what is absent")
     elif finding.name not in form.names:
@@ -136,19 +146,18 @@ def _select_finding(selection: Selection, finding: Finding, form: PromptForm) ->
 
 
 def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding:
-    lost = [name for name in ATTRIBUTES if getattr(finding, name) and name not in form.says]
-    words = [
-        finding.severity_word if name == "severity" else str(getattr(finding, name)).replace("+", " and ")
-        for name in lost
-    ]
+    lost = [name for name in ATTRIBUTES if getattr(finding, name) and not form.can_say(name, finding.name)]
+    values = {"severity": finding.severity_word, "side": finding.side, "location": finding.location}
+    words = [str(values[name]).replace("+", " and ") for name in lost] + list(finding.descriptors)
     kept = replace(
         finding,
         side=None if "side" in lost else finding.side,
         severity=None if "severity" in lost else finding.severity,
         severity_word="" if "severity" in lost else finding.severity_word,
         location=None if "location" in lost else finding.location,
+        descriptors=(),
     )
-    reasons = []
+    reasons = [READING_REASONS[finding.phrase]] if finding.phrase in READING_REASONS else []
     if finding.certainty == "possible" and "possible" not in form.says:
         kept = replace(kept, certainty="present")
         reasons.append("possible, told as present")
@@ -156,7 +165,11 @@ def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> F
     if form.name == "chexpert" and shown not in (finding.name, f"Pleural {finding.name}"):
         reasons.append(f'written as "{shown}"')
     _tell(selection, kept.label, True, "; ".join(reasons))
-    if lost:
-        label = f"{' '.join(words)} ({finding.name.replace('_', ' ')})"
-        _tell(selection, label, False, f"this model has no words for {' and '.join(lost)}")
+    if words:
+        label = f"{' '.join(words)} ({FINDING_WORDS[finding.name]})"
+        _tell(selection, label, False, f"this model has no words for {_listed(lost, finding.descriptors)}")
     return kept
+
+
+def _listed(lost: list[str], descriptors: tuple[str, ...]) -> str:
+    return " and ".join([*lost, *(["this description"] if descriptors else [])])

@@ -1,14 +1,17 @@
-"""To which finding each side, severity and location belongs."""
+"""To which finding each side, severity, location and description belongs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cxr.compiler.lexicon import SHADOWS, SIDELESS
+from cxr.compiler.negation import REACH
 from cxr.compiler.phrases import Tag
-from cxr.compiler.scope import REACH
+from cxr.compiler.records import SHOWN, Certainty
+from cxr.compiler.sentences import MODIFIERS
 
-MODIFIERS = {"side", "severity", "location"}
+DESCRIPTIVE = {"descriptor", "status", "acute"}
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
 FORMERLY = {"previously", "formerly", "initially"}
 SEVERITY_ORDER = ("mild", "moderate", "severe")
@@ -21,13 +24,16 @@ class Attributes:
     sides: list[str] = field(default_factory=list)
     severities: list[Tag] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
+    descriptors: list[str] = field(default_factory=list)
     items: dict[int, Attributes] = field(default_factory=dict)  # by the item of the list that told them
 
     def add(self, tag: Tag, item: int | None = None) -> None:
         """Take one modifier in, which a numbered item of the sentence told."""
         if item is not None:
             self.items.setdefault(item, Attributes()).add(tag)
-        if tag.kind == "severity":
+        if tag.kind in DESCRIPTIVE:
+            self.descriptors.append(tag.words.lower())
+        elif tag.kind == "severity":
             self.severities.append(tag)
         elif tag.kind == "side":
             self.sides.append(str(tag.value))
@@ -59,23 +65,25 @@ class Attributes:
         return "+".join(self.locations) or None
 
 
-def attach(tags: Sequence[Tag]) -> dict[int, Attributes]:
+def attach(tags: Sequence[Tag]) -> tuple[dict[int, Attributes], set[int]]:
     """Give each modifier of a sentence to a finding.
 
     Args:
         tags: of one sentence.
     Returns:
-        The attributes of each finding, by its index.
+        The attributes of each finding, by its index, and the indices of the words that belong to one.
     """
     owned = {index: Attributes() for index, tag in enumerate(tags) if tag.kind == "finding"}
-    segments = _segments(tags)
+    segments, taken = _segments(tags), set(owned)
     for number, segment in enumerate(segments):
         for index in segment:
             # "Previously large, now small"
-            if tags[index].kind in MODIFIERS and not (index and tags[index - 1].words in FORMERLY):
-                for owner in _owners(tags, segments, number, index, owned):
+            if tags[index].kind in MODIFIERS | DESCRIPTIVE and not (index and tags[index - 1].phrase in FORMERLY):
+                owners = _owners(tags, segments, number, index, owned)
+                taken |= {index} if owners else set()
+                for owner in owners:
                     owned[owner].add(tags[index], number)
-    return owned
+    return owned, taken
 
 
 def _segments(tags: Sequence[Tag]) -> list[list[int]]:
@@ -110,7 +118,7 @@ def _elsewhere(
     """The owner of a modifier in a segment without findings: the item that a list goes on to, else the last finding."""
     if any(_is_about_something_else(tags[place]) for place in segments[number]):
         return []
-    both = any(tags[place].words == "both" for place in segments[number])
+    both = any(tags[place].phrase == "both" for place in segments[number])
     if both and any(
         tags[place].kind == "severity" for place in segments[number]
     ):  # "left and right effusion, both small"
@@ -132,7 +140,7 @@ def _follows_place_word(tags: Sequence[Tag], index: int) -> bool:
     for tag in reversed(tags[:index]):
         if tag.kind == "place":
             return True
-        if tag.kind not in (*MODIFIERS, "filler", "structure", "article"):
+        if tag.kind not in (*MODIFIERS, *DESCRIPTIVE, "filler", "structure", "article"):
             return False
     return False
 
@@ -151,3 +159,47 @@ def _with_partners(
             break
         owners += partners
     return owners
+
+
+def share(tags: Sequence[Tag], certainties: Sequence[Certainty], owned: dict[int, Attributes]) -> None:
+    """Let a bare finding have the side of the one that it is joined to, and by "/" and "versus" the grade too.
+
+    "Left atelectasis and effusion", "small left atelectasis/effusion", "left opacity, probably pneumonia".
+    """
+    places = sorted(owned)
+    for first, second in zip(places, places[1:], strict=False):
+        one, other = owned[first], owned[second]
+        link = _link(tags, first, second)
+        names = {str(name) for place in (first, second) for name in tags[place].value}
+        told_before = bool(one.sides) and _stands_before(tags, first)
+        if not link or not told_before or other.sides or other.locations or other.severities or names & SIDELESS:
+            continue
+        if certainties[first] in SHOWN and certainties[second] in SHOWN:
+            other.sides = list(one.sides)
+            other.severities = list(one.severities) if link == "same" else []
+            other.locations = list(one.locations) if link != "and" else []
+
+
+def _stands_before(tags: Sequence[Tag], first: int) -> bool:
+    """Whether a side or place stands right before a finding."""
+    for tag in reversed(tags[:first]):
+        if tag.kind in ("side", "location"):
+            return True
+        if tag.kind not in (*MODIFIERS, *DESCRIPTIVE, "filler"):
+            return False
+    return False
+
+
+def _link(tags: Sequence[Tag], first: int, second: int) -> str:
+    """How two findings are joined: "and", "same" (two readings of one thing), "cause"; "" if by nothing."""
+    between = [tag for tag in tags[first + 1 : second] if tag.kind not in ("filler", *DESCRIPTIVE)]
+    kinds = [tag.kind for tag in between]
+    if kinds == ["versus"] or (kinds == ["or"] and between[0].phrase == "/"):
+        return "same"
+    if kinds in (["and"], ["or"]):
+        return "and"
+    explained = bool(set(tags[first].value) & SHADOWS)
+    causes = [kind for kind in kinds if kind != "comma"]
+    if causes in (["means"], ["doubt"], ["doubt either way"]) and (explained or len(causes) == len(kinds)):
+        return "cause"
+    return ""
