@@ -54,9 +54,14 @@ def _joined(one: Finding, other: Finding) -> Finding:
         severity=one.severity or other.severity,
         severity_word=one.severity_word or other.severity_word,
         location=one.location or other.location,
-        descriptors=tuple(dict.fromkeys((*one.descriptors, *other.descriptors))),
-        read_from=one.read_from or other.read_from,
+        descriptors=_both(one.descriptors, other.descriptors),
+        read_from=_both(one.read_from, other.read_from),
+        reasons=_both(one.reasons, other.reasons),
     )
+
+
+def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*one, *other)))
 
 
 def _denies(absent: Finding, present: Finding) -> bool:

@@ -28,6 +28,8 @@ HEADS = {"finding", "abnormality", "normal", "symptom"}  # what a cue before it 
 NAMING = {*HEADS, "unknown", "elsewhere", "structure", "circumstance"}  # what an item of a list names
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
+VERBS_INSIDE = {"is", "are"}  # "heart is enlarged" is one phrase
+PLAINLY_NORMAL = {"normal", "unremarkable"}
 OTHER_TOPICS = {"PA", "AP", "lateral", "view", "portable", "erect", "semi-erect", "supine", "decubitus", "number"}
 
 
@@ -41,10 +43,10 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
         kind = _kind(tags, index)
         recommended |= kind == "recommendation"
         if kind == "foreign negation" and not any(tag.kind == "finding" for tag in tags[index:]):
-            _apply_backwards(tags, index, result, "absent", whole=True)
+            _apply_backwards(tags, index, result, "absent")
         elif kind in MEANINGS and (kind in ("history", "supposition") or _speaks_of_what_follows(tags, index)):
             # "No opacity suspicious for pneumonia" doubts nothing.
-            if not (kind in ("doubt", "supposition") and current == "absent"):
+            if not (kind in ("doubt", "supposition") and current in ("absent", "supposed")):
                 current = "supposed" if kind == "doubt" and recommended else MEANINGS[kind]
             heading = index + 1 < len(tags) and tags[index + 1].kind == "is"
             foreign |= kind == "foreign negation"
@@ -59,6 +61,7 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
             current, heading = "present", False
         result[index] = current
     _read_procedures(tags, result)
+    _read_normal_predicates(tags, result)
     return result
 
 
@@ -89,13 +92,13 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
 def _list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: bool) -> bool:
     """Whether what a cue says holds for the item behind a comma."""
     item = _item(tags, comma + 1)
-    kinds = {tag.kind for tag in item}
+    kinds = {tag.kind for tag in item} | {"verb" for tag in item if VERBS_INSIDE & set(tag.words.lower().split())}
     if not item:  # ", or", ", and"
         return True
     if heading and tags[comma].phrase in ",-":
         return "is" not in kinds and not kinds & {"verb", "affirmation"}
-    if not _names_something(tags, comma):
-        return bool(tags[comma - 1 : comma]) and tags[comma - 1].kind not in CUES  # "no large, loculated effusion"
+    if not _names_something(tags, comma) and tags[comma - 1].kind not in CUES:
+        return True  # "no large, loculated effusion"
     if kinds & (STATING if current == "absent" else {"verb", "affirmation", "is"}) or _is_other_topic(item):
         return _is_predicate_of_list(tags, comma) and current == "absent"
     ahead = _list_ahead(tags, comma)
@@ -184,21 +187,21 @@ def _apply_backwards(
     meaning: Certainty,
     *,
     last_only: bool = False,
-    whole: bool = False,
 ) -> None:
     """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
     in_list = tags[index].value == "list" or (index > 0 and tags[index].phrase.startswith(("are ", "were ", "have ")))
     last_only |= tags[index].value == "item"
+    foreign = tags[index].kind == "foreign negation" and bool(_item(tags, index + 1))  # "..., kein Erguss" denies that
     for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
-        stops = kind in ("break", "exception", "means", *CUES) or (
-            kind == "comma" and place < index - 1 and not (in_list and _is_bare(tags, place))
-        )
-        if stops and not whole:
+        if kind in ("break", "exception", "means", *CUES) or (
+            kind == "comma" and (foreign or place < index - 1) and not (in_list and _is_bare(tags, place))
+        ):
             return
         in_list = in_list or kind in ("and", "or")
         if kind == "finding":
-            result[place] = meaning
+            if not (meaning == "possible" and result[place] == "supposed"):  # "if pneumonia is suspected"
+                result[place] = meaning
             if last_only:
                 return
 
@@ -210,7 +213,7 @@ def _is_bare(tags: Sequence[Tag], comma: int) -> bool:
         if tag.kind in CLAUSE_ENDS:
             break
         kinds.append(tag.kind)
-    return "finding" in kinds and not MODIFIERS & set(kinds)
+    return "finding" in kinds and not {*MODIFIERS, "affirmation", "negated before"} & set(kinds)
 
 
 def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:
@@ -218,11 +221,24 @@ def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:
     for index, tag in enumerate(tags):
         if tag.kind != "procedure":
             continue
-        if index and tags[index - 1].kind == "finding":
-            result[index - 1] = "past"
+        before = index - 1 - (index > 1 and tags[index - 1].kind == "verb")  # "the mass was resected"
+        if before >= 0 and tags[before].kind == "finding":
+            result[before] = "past"
         elif index + 1 < len(tags) and tags[index + 1].phrase in ("of", "for"):
             for place, other in enumerate(tags[index + 2 : index + REACH], index + 2):
                 if other.kind in CLAUSE_ENDS:
                     break
                 if other.kind == "finding":
                     result[place] = "past"
+
+
+def _read_normal_predicates(tags: Sequence[Tag], result: list[Certainty]) -> None:
+    """A finding that is called normal is denied: "vascular engorgement appears within limits of normal"."""
+    for index, tag in enumerate(tags):
+        if tag.kind == "normal" and PLAINLY_NORMAL & set(tag.phrase.split()):
+            place = index - 1
+            while place > 0 and tags[place].kind in ("filler", "verb", "status", "descriptor"):
+                place -= 1
+            verb_between = any(other.kind == "verb" for other in tags[place + 1 : index])
+            if verb_between and tags[place].kind == "finding":
+                result[place] = "absent"

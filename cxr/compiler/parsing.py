@@ -10,7 +10,7 @@ from typing import TypeVar
 from cxr.compiler.acquisition import Acquisition, is_lateral_view, read_acquisition
 from cxr.compiler.attributes import Attributes, attach, share
 from cxr.compiler.elsewhere import without_other_parts
-from cxr.compiler.lexicon import ENLARGED_MEANS, FINDING_WORDS
+from cxr.compiler.lexicon import ENLARGED_MEANS, FINDING_WORDS, reading_reasons
 from cxr.compiler.merging import find_conflicts, merge
 from cxr.compiler.negation import CLAUSE_ENDS, read_certainties
 from cxr.compiler.normality import NormalStatements, read_normal
@@ -25,6 +25,7 @@ from cxr.compiler.wording import plain_letters, tidy, written_out
 
 SIZES = {"borderline", "big", "huge", "large", "massive", "very large", "very big"}  # of a heart
 NO_GRADES = {"big", "large"}  # these only say that a heart is enlarged
+READING_REASONS = reading_reasons()
 MIDDLE = "taken as the middle of these years"
 Value = TypeVar("Value")
 
@@ -59,6 +60,7 @@ def parse_prompt(text: str) -> ParsedPrompt:
     ]
     findings = merge(reading.findings)
     patient, acquisition = read_patient(plain_letters(written)), read_acquisition(tags)
+    reading.notes += [Note(patient.age_range, MIDDLE, understood=True)] if patient.age_range else []
     shown = [finding for finding in findings if finding.certainty in SHOWN]
     return ParsedPrompt(
         text=tidied,
@@ -73,7 +75,7 @@ def parse_prompt(text: str) -> ParsedPrompt:
         symptoms=tuple(dict.fromkeys(str(word.value) for word in tags if word.kind == "symptom")),
         unread=unread_words(sentences, patient),
         conflicts=(*_told_twice(patient, acquisition), *find_conflicts(findings, reading.normal)),
-        notes=tuple(dict.fromkeys((*reading.notes, *([Note(patient.age_range, MIDDLE)] if patient.age_range else [])))),
+        notes=tuple(dict.fromkeys(reading.notes)),
     )
 
 
@@ -144,8 +146,8 @@ def _finding(name: str, certainty: Certainty, attributes: Attributes, word: Tag)
         severity_word=severity.phrase if severity else "",
         location=attributes.location,
         descriptors=tuple(dict.fromkeys(attributes.descriptors)),
-        read_from="" if known else word.words,
-        phrase=word.phrase,
+        read_from=() if known else (word.words,),
+        reasons=(READING_REASONS[word.phrase],) if word.phrase in READING_REASONS else (),
     )
 
 

@@ -52,7 +52,8 @@ _YEARS = (
     re.compile(r"\b(?:male|female|man|woman|m|f) ?/ ?(\d{1,3})\b"),
     re.compile(r"\b(?:male|female|man|woman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,.;|\n]|$|with|normal|years?))"),
     re.compile(r"\b(?:m|f) ?(\d{2,3})\b"),
-    re.compile(r"\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),
+    re.compile(rf"\b{_SEX_WORD} of (\d{{1,3}})\b"),
+    re.compile(r"(?<!since )(?<!for )(?<!after )\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),
     re.compile(r"\b(?:she|he|patient|pt) is (\d{1,3})\b"),
 )
 _SEXES = (re.compile(r"\b\d{1,3} ?(?:y|yo|y/o)?[ /]?([mf])\b"), re.compile(r"\b([mf])\d{2,3}\b"))

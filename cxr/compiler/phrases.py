@@ -35,6 +35,8 @@ class Tag:
 
 def singular(word: str, known: set[str]) -> str:
     """The singular, if it is a known word."""
+    if word.endswith("ss"):  # "mass"
+        return word
     for ending, other in (("ies", "y"), ("es", ""), ("s", ""), ("es", "is"), ("omata", "oma")):
         if len(word) >= SHORTEST_PLURAL and word.endswith(ending) and word[: -len(ending)] + other in known:
             return word[: -len(ending)] + other

@@ -27,7 +27,7 @@ class Finding:
             several are joined by "+".
         descriptors: what else is said of it: "spiculated", "3 cm", "left greater than right".
         read_from: the user's own words for it where they are others than the finding's name: "CHF", "pnuemonia".
-        phrase: what these words are in ``findings.txt``.
+        reasons: why these words were read so, where that is a decision of this program.
     """
 
     name: str
@@ -37,37 +37,36 @@ class Finding:
     severity_word: str = ""
     location: str | None = None
     descriptors: tuple[str, ...] = field(default=(), compare=False)
-    read_from: str = field(default="", compare=False)
-    phrase: str = field(default="", compare=False)
+    read_from: tuple[str, ...] = field(default=(), compare=False)
+    reasons: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def label(self) -> str:
-        """The finding in a few words, as a chip shows it."""
+        """The finding in a few words, as a chip shows it: "large right pleural effusion", "no “CHF”, read as ..."."""
         name = FINDING_WORDS.get(self.name, self.name)
-        lead, end = {
-            "absent": ("no", ""),
-            "possible": ("possible", ""),
-            "past": ("", "in the past"),
-        }.get(self.certainty, ("", ""))
-        if self.certainty == "past" and self.name in COUNTABLE and not (self.severity_word or self.side):
+        own = ", ".join(f"“{words}”" for words in self.read_from) or name
+        lead = {"absent": "no", "possible": "possible"}.get(self.certainty, "")
+        end = "in the past" if self.certainty == "past" else ""
+        if end and self.name in COUNTABLE and not (self.severity_word or self.side or self.read_from):
             lead = "a"
         place = (self.location or "").replace("+", " and ")
-        said = (lead, self.severity_word, self.side or "", place, *self.descriptors, name, end)
-        words = " ".join(word for word in said if word)
-        return f"“{self.read_from}”, read as {words}" if self.read_from else words
+        said = (lead, self.severity_word, self.side or "", place, *self.descriptors, own, end)
+        return " ".join(word for word in said if word) + (f", read as {name}" if self.read_from else "")
 
 
 @dataclass(frozen=True)
 class Note:
-    """Words of a prompt that no picture is made of, and why.
+    """Words of a prompt that need a remark: most often that no picture is made of them.
 
     Args:
         words: the user's own.
-        reason: in a few words.
+        reason: why no picture is made of them, or how they were read.
+        understood: they were read, though not as they are written.
     """
 
     words: str
     reason: str
+    understood: bool = False
 
 
 @dataclass(frozen=True)

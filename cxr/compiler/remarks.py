@@ -10,7 +10,7 @@ from cxr.compiler.records import Note
 
 NO_WORDS = "this model has no words for it"
 ENGLISH_ONLY = "read as a denial in another language; only English is read"
-CORRECTED = "a slip of the keyboard, read as “{}”"
+CORRECTED = "read as “{}”"
 # Said of no finding: kinds whose words would else be dropped without a sign.
 UNTOLD = {"circumstance", "procedure", "recommendation", "enlarged", "status", "descriptor", "severity", "side"}
 UNTOLD_PARTS = {"bones", "other"}
@@ -28,7 +28,7 @@ def remarks_on(sentence: Sequence[Tag], owned: set[int]) -> Iterator[Note]:
         if tag.kind == "foreign negation":
             yield Note(tag.words, ENGLISH_ONLY)
         if tag.corrected and tag.kind in ("side", "severity"):
-            yield Note(tag.words, CORRECTED.format(tag.phrase))
+            yield Note(tag.words, CORRECTED.format(tag.phrase), understood=True)
         untold = tag.kind in UNTOLD or (tag.kind == "structure" and tag.value in UNTOLD_PARTS)
         if untold and index not in owned and tag.words:
             run.append(tag.words)

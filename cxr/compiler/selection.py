@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from cxr.compiler.forms import CAPTION_GROUPS, PromptForm
-from cxr.compiler.lexicon import FINDING_WORDS, reading_reasons
+from cxr.compiler.forms import CAPTION_GROUPS, PromptForm, join
+from cxr.compiler.lexicon import FINDING_WORDS
 from cxr.compiler.records import Chip, Finding, ParsedPrompt
 from cxr.compiler.remarks import NO_WORDS
 
 NOT_UNDERSTOOD = "not understood; only English is read"
-READING_REASONS = reading_reasons()
 CONFLICTS = {
     "normal": "normal and not normal in one prompt; the findings are told",
     "age": "told twice and differently; left out",
@@ -59,7 +58,8 @@ def select(prompt: ParsedPrompt, form: PromptForm) -> Selection:
     if form.name != "plain":
         reason = "a symptom or circumstance, not visible in a radiograph"
         selection.ignored += [Chip(symptom, "ignored", reason) for symptom in prompt.symptoms]
-        selection.ignored += [Chip(f"“{note.words}”", "ignored", note.reason) for note in prompt.notes]
+        for note in prompt.notes:
+            _tell(selection, f"“{note.words}”", note.understood, note.reason)
         selection.ignored += [Chip(f"“{word}”", "ignored", NOT_UNDERSTOOD) for word in prompt.unread]
     selection.understood = list(dict.fromkeys(selection.understood))
     selection.ignored = list(dict.fromkeys(selection.ignored))
@@ -135,13 +135,14 @@ def _select_findings(selection: Selection, form: PromptForm) -> None:
 def _select_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding | None:
     """The finding without what the form cannot say of it, or None."""
     if finding.certainty in NOT_ASKED:
-        _tell(selection, finding.label, False, NOT_ASKED[finding.certainty])
+        reason = NOT_ASKED[finding.certainty]
     elif finding.certainty == "absent" and "absent" not in form.says:
-        _tell(selection, finding.label, False, "this model has no words for what is absent")
+        reason = "this model has no words for what is absent"
     elif finding.name not in form.names:
-        _tell(selection, finding.label, False, "not in this model's vocabulary")
+        reason = "not in this model's vocabulary"
     else:
         return _tell_finding(selection, finding, form)
+    _tell(selection, finding.label, False, "; ".join((*finding.reasons, reason)))
     return None
 
 
@@ -157,7 +158,7 @@ def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> F
         location=None if "location" in lost else finding.location,
         descriptors=(),
     )
-    reasons = [READING_REASONS[finding.phrase]] if finding.phrase in READING_REASONS else []
+    reasons = list(finding.reasons)
     if finding.certainty == "possible" and "possible" not in form.says:
         kept = replace(kept, certainty="present")
         reasons.append("possible, told as present")
@@ -167,9 +168,6 @@ def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> F
     _tell(selection, kept.label, True, "; ".join(reasons))
     if words:
         label = f"{' '.join(words)} ({FINDING_WORDS[finding.name]})"
-        _tell(selection, label, False, f"this model has no words for {_listed(lost, finding.descriptors)}")
+        what = join([*lost, *(["this description"] if finding.descriptors else [])])
+        _tell(selection, label, False, f"this model has no words for {what}")
     return kept
-
-
-def _listed(lost: list[str], descriptors: tuple[str, ...]) -> str:
-    return " and ".join([*lost, *(["this description"] if descriptors else [])])

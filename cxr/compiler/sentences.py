@@ -68,17 +68,19 @@ def _with_values(tags: Sequence[Tag]) -> list[Tag]:
     """The tags with the cells of tables ("effusion 0", "edema - no", "mass: yes") turned into what they mean."""
     result: list[Tag] = []
     for index, tag in enumerate(tags):
-        ends = index + 1 == len(tags) or tags[index + 1].kind in VALUE_ENDS
+        follows = tags[index + 1].kind if index + 1 < len(tags) else "sentence"
+        ends = follows in VALUE_ENDS or (tag.kind == "number" and follows == "finding")
         if ends and (tag.phrase in DENYING or tag.phrase in AFFIRMING):
             separators = _separators_before(result)
             before = result[-1 - separators] if separators < len(result) else Tag("sentence")
             if before.kind in NEGATABLE and (separators or tag.kind not in ("negated before", "negation either way")):
-                is_list = separators == 1 and result[-1].kind == "is"
+                is_list = separators == 1 and result[-1].kind in ("is", "comma")
                 del result[len(result) - separators :]
                 if before.kind == "abnormality" and result[-2:-1] and result[-2].kind == "negation":
                     del result[-2:]  # "No Finding: 0" says nothing
-                elif tag.phrase in DENYING:
-                    result.append(replace(tag, kind="negated before", value="list" if is_list else "item"))
+                else:
+                    kind = "negated before" if tag.phrase in DENYING else "affirmation"
+                    result.append(replace(tag, kind=kind, value="list" if is_list else "item"))
                 continue
         result.append(tag)
     return result
@@ -98,6 +100,8 @@ def _with_changes(tags: list[Tag]) -> list[Tag]:
     """The sentence with "no significant increase in" as one status: it denies nothing that is there."""
     result: list[Tag] = []
     for index, tag in enumerate(tags):
+        if tag.phrase == "old" and index + 1 < len(tags) and tags[index + 1].kind in ("finding", *MODIFIERS, "descriptor"):
+            tag = replace(tag, kind="status")  # not that of a patient
         result.append(tag)
         before_place = index + 1 < len(tags) and tags[index + 1].kind == "place"
         if tag.phrase.split(" ")[0] in CHANGES and (before_place or tag.phrase.endswith((" in", " of"))):

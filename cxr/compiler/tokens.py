@@ -17,8 +17,8 @@ _TOKEN = re.compile(
     rf"{_MEASURE.pattern}|\d+(?:[./]\d+)*%?[a-z]{{0,4}}|[{_LATIN}]+\d*|[^\W\d_{_LATIN}][^\x00-\x7f\s]*|[^\w\s]|\n"
 )
 _BOUNDARIES = {
-    **dict.fromkeys(".!•*", "sentence"),
-    **dict.fromkeys(";\n|", "part"),
+    **dict.fromkeys(".!", "sentence"),
+    **dict.fromkeys(";\n|•*", "part"),
     **dict.fromkeys(",()[]-", "comma"),
     "/": "or",
     "+": "break",
