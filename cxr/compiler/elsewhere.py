@@ -10,7 +10,7 @@ from cxr.compiler.sentences import MODIFIERS
 
 ELSEWHERE = "in another part of the body, which a chest radiograph does not show"
 BETWEEN = {*MODIFIERS, "descriptor", "acute", "unknown", "elsewhere", "structure"}  # may stand between part and finding
-BEHIND = {"place", "article", "filler", "side"}  # "edema of the left leg"
+BEHIND = {"place", "article", "filler", *MODIFIERS}  # "edema of the left leg"
 
 
 def without_other_parts(sentence: Sequence[Tag]) -> tuple[list[Tag], list[Note]]:

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from cxr.compiler.lexicon import FINDING_WORDS
 from cxr.compiler.records import Finding, ParsedPrompt
 from cxr.errors import RequestError
-from cxr.vocabulary import CHILDREN, FINDING_PHRASES, FINDINGS, MODALITIES, NORMAL_PHRASES, SIDED_FINDINGS, SUBJECTS, VAGUE_AGES
+from cxr.vocabulary import (
+    CHILDREN,
+    FINDING_PHRASES,
+    FINDINGS,
+    MODALITIES,
+    NORMAL_PHRASES,
+    SIDED_FINDINGS,
+    SUBJECTS,
+    VAGUE_AGES,
+)
 
 GROWN_AGE = 16  # from here on the captions say man and woman
 CAPTION_GROUPS = {word for _, _, word in VAGUE_AGES} | {"child", "infant", "neonate"}

@@ -49,7 +49,17 @@ FINDING_WORDS: dict[str, str] = {
 COUNTABLE = {"Mass", "Nodule", "Hernia", "Fracture", "Cavity", "Granuloma", "Lung Lesion", "Infiltration"}
 # Findings that have no side of their own: "left effusion and cardiomegaly" tells no side of the heart.
 SIDELESS = frozenset(
-    {"Cardiomegaly", "Enlarged Cardiomediastinum", "Edema", "Emphysema", "Hernia", "COPD", "COVID-19", "ARDS", "Scoliosis"}
+    {
+        "Cardiomegaly",
+        "Enlarged Cardiomediastinum",
+        "Edema",
+        "Emphysema",
+        "Hernia",
+        "COPD",
+        "COVID-19",
+        "ARDS",
+        "Scoliosis",
+    }
     | {"Interstitial Lung Disease", "Osteopenia", "Tortuous Aorta", "Aortic Calcification", "Pulmonary Hypertension"}
     | {"Support Devices", "Degenerative Change", "Pericardial Effusion", "Pneumomediastinum", "Mediastinal Shift"}
     | {"Aortic Aneurysm", "Sarcoidosis", "Cystic Fibrosis", "Metastases", "Pneumoperitoneum", "Tuberculosis"}
@@ -82,8 +92,7 @@ NUMBER_WORDS = {
     )
 }
 TENS = {
-    word: 10 * number
-    for number, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+    word: 10 * number for number, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Certainty
-from cxr.compiler.sentences import MODIFIERS
+from cxr.compiler.sentences import MODIFIERS, is_heading
 
 CLAUSE_ENDS = {"comma", "break", "exception", "means"}
 MEANINGS: dict[str, Certainty] = {
@@ -26,6 +26,7 @@ SEPARATORS = CLAUSE_ENDS | {"and", "or", "versus"}
 REACH = 40  # tags; no cue reaches farther, so that the time grows with the length of the text only
 HEADS = {"finding", "abnormality", "normal", "symptom"}  # what a cue before it speaks of
 NAMING = {*HEADS, "unknown", "elsewhere", "structure", "circumstance"}  # what an item of a list names
+ADJECTIVES = {*MODIFIERS, "acute", "descriptor", "status", "filler", "article"}
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
 VERBS_INSIDE = {"is", "are"}  # "heart is enlarged" is one phrase
@@ -48,7 +49,7 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
             # "No opacity suspicious for pneumonia" doubts nothing.
             if not (kind in ("doubt", "supposition") and current in ("absent", "supposed")):
                 current = "supposed" if kind == "doubt" and recommended else MEANINGS[kind]
-            heading = index + 1 < len(tags) and tags[index + 1].kind == "is"
+            heading = is_heading(tags, index)
             foreign |= kind == "foreign negation"
         elif kind in MEANINGS or kind in ("negated before", "doubted before", "history before"):
             meaning: Certainty = "absent" if kind.startswith("negat") else "past" if "history" in kind else "possible"
@@ -97,8 +98,8 @@ def _list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: 
         return True
     if heading and tags[comma].phrase in ",-":
         return "is" not in kinds and not kinds & {"verb", "affirmation"}
-    if not _names_something(tags, comma) and tags[comma - 1].kind not in CUES:
-        return True  # "no large, loculated effusion"
+    if _is_adjective(tags, comma):
+        return True
     if kinds & (STATING if current == "absent" else {"verb", "affirmation", "is"}) or _is_other_topic(item):
         return _is_predicate_of_list(tags, comma) and current == "absent"
     ahead = _list_ahead(tags, comma)
@@ -131,13 +132,13 @@ def _list_ahead(tags: Sequence[Tag], comma: int) -> list[str]:
     return ahead
 
 
-def _names_something(tags: Sequence[Tag], comma: int) -> bool:
-    """Whether the item before a comma names a thing, rather than being an adjective of what follows."""
-    for tag in reversed(tags[max(0, comma - REACH) : comma]):
-        if tag.kind in SEPARATORS or tag.kind in CUES:
+def _is_adjective(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether the item before a comma is an adjective of what follows: "no large, loculated effusion"."""
+    for index in range(comma - 1, max(-1, comma - REACH), -1):
+        if tags[index].kind in SEPARATORS or tags[index].kind in CUES:
+            return index < comma - 1
+        if tags[index].kind not in ADJECTIVES:
             return False
-        if tag.kind in NAMING:
-            return True
     return False
 
 

@@ -21,7 +21,18 @@ WHOLE_IMAGE = {
     "within normal limit",
     "wnl",
 }
-WHOLE_IMAGE |= {"without abnormality", "without evidence of disease", "free of disease", "normal for age", "grossly normal", "normally", "grossly unremarkable", "disease free", "within limit", "normal looking"}
+WHOLE_IMAGE |= {
+    "without abnormality",
+    "without evidence of disease",
+    "free of disease",
+    "normal for age",
+    "grossly normal",
+    "normally",
+    "grossly unremarkable",
+    "disease free",
+    "within limit",
+    "normal looking",
+}
 PREDICATES = {"normal", "negation", "finding"}
 RESERVATIONS = {"but", "however", "although", "though", "yet"}
 
@@ -110,7 +121,14 @@ def _clause(tags: Sequence[Tag], index: int) -> list[Tag]:
         start = first - 1
         while start and tags[start - 1].kind not in CLAUSE_ENDS:
             start -= 1
-        if {tag.kind for tag in tags[start : first - 1]} - {"structure", "filler", "verb", "is", "status", "descriptor"} or start == first - 1:
+        if {tag.kind for tag in tags[start : first - 1]} - {
+            "structure",
+            "filler",
+            "verb",
+            "is",
+            "status",
+            "descriptor",
+        } or start == first - 1:
             break
         first = start
     return list(tags[first : last + 1])

@@ -99,7 +99,9 @@ def _enlarged_parts(sentence: Sequence[Tag]) -> list[Tag]:
             clause = list(_clause(sentence, index))
             parts = [str(other.value) for other in clause if other.kind == "structure"]
             names = tuple(dict.fromkeys(ENLARGED_MEANS[part] for part in parts if part in ENLARGED_MEANS))
-            if not names or (word.kind != "enlarged" and any(other.kind in ("enlarged", "finding") for other in clause)):
+            if not names or (
+                word.kind != "enlarged" and any(other.kind in ("enlarged", "finding") for other in clause)
+            ):
                 continue
             if word.kind == "enlarged" or word.phrase in NO_GRADES:
                 result.pop()  # "borderline heart size" and "massive heart" have their grade in the same word

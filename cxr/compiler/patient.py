@@ -23,7 +23,7 @@ def _young(unit: str, ending: str) -> re.Pattern[str]:
     """A number of months, weeks or days that is an age: "3 months old", "aged 3 months", "baby, 3 months"."""
     number = rf"(\d{{1,3}}){_GAP}{unit}"
     return re.compile(
-        rf"\b{number}{_GAP}(?:{ending}|{_PERSON})|{_AGED}{number}\b{_NOT_AGE}|\b{_PERSON},? {number}\b{_NOT_AGE}"
+        rf"\b{number}{_GAP}(?:{ending}|{_PERSON})|{_AGED}{number}\b{_NOT_AGE}|\b{_PERSON},?(?: of)? {number}\b{_NOT_AGE}"
     )
 
 
@@ -50,7 +50,7 @@ _YEARS = (
     ),
     re.compile(r"\b(?:age|aged|ages)(?: is| of)?[ :=]{1,3}0{0,2}(\d{1,3})(?=y?\b)"),
     re.compile(r"\b(?:male|female|man|woman|m|f) ?/ ?(\d{1,3})\b"),
-    re.compile(r"\b(?:male|female|man|woman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,.;|\n]|$|with|normal|years?))"),
+    re.compile(r"\b(?:male|female|man|woman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,;|\n]|\.(?!\d)|$|with|normal|years?))"),
     re.compile(r"\b(?:m|f) ?(\d{2,3})\b"),
     re.compile(rf"\b{_SEX_WORD} of (\d{{1,3}})\b"),
     re.compile(r"(?<!since )(?<!for )(?<!after )\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),

@@ -129,7 +129,7 @@ def _select_findings(selection: Selection, form: PromptForm) -> None:
         if not (finding.certainty == "absent" and finding.name in prompt.conflicts)
     ]
     told = [kept for finding in findings if (kept := _select_finding(selection, finding, form))]
-    selection.prompt = replace(prompt, findings=tuple(told), normal=normal)
+    selection.prompt = replace(prompt, findings=tuple(dict.fromkeys(told)), normal=normal)
 
 
 def _select_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding | None:

@@ -15,10 +15,21 @@ DENYING = {"no", "n", "none", "negative", "neg", "absent", "false", "nil", "0", 
 AFFIRMING = {"yes", "y", "positive", "pos", "present", "true", "1"}
 VALUE_ENDS = {"comma", "sentence", "part", "question", "and"}
 CHANGES = {
-    *("change", "increase", "decrease", "worsening", "improvement", "progression", "reduction", "enlargement", "growth"),
-    *("development", "resolution", "difference"),
+    *(
+        "change",
+        "increase",
+        "decrease",
+        "worsening",
+        "improvement",
+        "progression",
+        "reduction",
+        "enlargement",
+        "growth",
+    ),
+    *("resolution", "difference"),
 }
 BEFORE_CHANGE = {"acute", "filler", "status", "descriptor", "abnormality", "severity", "unknown", "enlarged"}
+BEHIND_OLD = {"finding", "descriptor", *MODIFIERS}  # "old granuloma", not "old woman"
 NEGATABLE = {"finding", "abnormality", *MODIFIERS}
 
 
@@ -54,22 +65,27 @@ def _goes_on(current: Sequence[Tag], ahead: Sequence[Tag]) -> bool:
 
 def _heads_list(sentence: Sequence[Tag]) -> bool:
     """Whether a list of denials, doubts or past diseases was begun by a heading."""
-    places = [
-        index
-        for index, tag in enumerate(sentence[:-1])
-        if tag.kind in HEADING_CUES and sentence[index + 1].kind == "is"
-    ]
-    later_heading = any(tag.kind == "is" for tag in sentence[places[-1] + 2 :]) if places else False
+    places = [index for index, tag in enumerate(sentence) if tag.kind in HEADING_CUES and is_heading(sentence, index)]
+    later_heading = sum(tag.kind == "is" for tag in sentence[places[-1] :]) > 1 if places else False
     denied_behind = bool(places) and any(tag.kind == "finding" for tag in sentence[: places[-1]])
     return bool(places) and not later_heading and not denied_behind
+
+
+def is_heading(sentence: Sequence[Tag], index: int) -> bool:
+    """Whether a colon follows a cue: "Negative for:", "No evidence of:"."""
+    for tag in sentence[index + 1 :]:
+        if tag.kind not in ("filler", "place"):
+            return tag.kind == "is"
+    return False
 
 
 def _with_values(tags: Sequence[Tag]) -> list[Tag]:
     """The tags with the cells of tables ("effusion 0", "edema - no", "mass: yes") turned into what they mean."""
     result: list[Tag] = []
+    answers = any(tag.phrase == "yes" for tag in tags)
     for index, tag in enumerate(tags):
         follows = tags[index + 1].kind if index + 1 < len(tags) else "sentence"
-        ends = follows in VALUE_ENDS or (tag.kind == "number" and follows == "finding")
+        ends = follows in VALUE_ENDS or (follows == "finding" and (answers or tag.kind == "number"))
         if ends and (tag.phrase in DENYING or tag.phrase in AFFIRMING):
             separators = _separators_before(result)
             before = result[-1 - separators] if separators < len(result) else Tag("sentence")
@@ -100,9 +116,8 @@ def _with_changes(tags: list[Tag]) -> list[Tag]:
     """The sentence with "no significant increase in" as one status: it denies nothing that is there."""
     result: list[Tag] = []
     for index, tag in enumerate(tags):
-        if tag.phrase == "old" and index + 1 < len(tags) and tags[index + 1].kind in ("finding", *MODIFIERS, "descriptor"):
-            tag = replace(tag, kind="status")  # not that of a patient
-        result.append(tag)
+        is_status = tag.phrase == "old" and index + 1 < len(tags) and tags[index + 1].kind in BEHIND_OLD
+        result.append(replace(tag, kind="status") if is_status else tag)
         before_place = index + 1 < len(tags) and tags[index + 1].kind == "place"
         if tag.phrase.split(" ")[0] in CHANGES and (before_place or tag.phrase.endswith((" in", " of"))):
             first = len(result) - 1

@@ -99,5 +99,6 @@ _SHORT_SLIPS = {
     for place in range(len(word) - 1)
 }
 for _word in (*WORDS, *FILLERS, "angel"):
-    _TYPOS.pop(_word, None)
+    if _TYPOS.get(_word) != _word:  # a letter too much leads to the word itself
+        _TYPOS.pop(_word, None)
     _SHORT_SLIPS.pop(_word, None)
