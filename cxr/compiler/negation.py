@@ -21,6 +21,12 @@ MEANINGS: dict[str, Certainty] = {
     "history": "past",
     "supposition": "supposed",
 }
+MEANINGS_BEFORE: dict[str, Certainty] = {
+    "negated before": "absent",
+    "doubted before": "possible",
+    "history before": "past",
+    "supposed before": "supposed",
+}
 CUES = {*MEANINGS, "negation either way", "doubt either way"}
 SEPARATORS = CLAUSE_ENDS | {"and", "or", "versus"}
 REACH = 40  # tags; no cue reaches farther, so that the time grows with the length of the text only
@@ -51,9 +57,8 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
                 current = "supposed" if kind == "doubt" and recommended else MEANINGS[kind]
             heading = is_heading(tags, index)
             foreign |= kind == "foreign negation"
-        elif kind in MEANINGS or kind in ("negated before", "doubted before", "history before"):
-            meaning: Certainty = "absent" if kind.startswith("negat") else "past" if "history" in kind else "possible"
-            _apply_backwards(tags, index, result, meaning)
+        elif kind in MEANINGS or kind in MEANINGS_BEFORE:
+            _apply_backwards(tags, index, result, MEANINGS.get(kind) or MEANINGS_BEFORE[kind])
             current = "present"
         elif kind == "versus":
             _apply_backwards(tags, index, result, "possible", last_only=True)
@@ -70,7 +75,8 @@ def _kind(tags: Sequence[Tag], index: int) -> str:
     kind = tags[index].kind.removesuffix(" either way")
     follows = tags[index + 1].kind if index + 1 < len(tags) else ""
     if kind == "history just before":
-        return "history" if follows == "finding" else kind
+        named = next((tag.kind for tag in tags[index + 1 :] if tag.kind not in (*MODIFIERS, "descriptor")), "")
+        return "history" if named == "finding" else kind
     if kind == "negated before" and follows == "is" and not tags[index].value:
         return "negation"  # "Negative: effusion, edema"
     return kind
@@ -105,6 +111,8 @@ def _list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: 
     ahead = _list_ahead(tags, comma)
     if current == "supposed":
         return False
+    if "or all" in ahead:
+        return True
     if "or" in ahead and (current != "possible" or "finding" in ahead[ahead.index("or") :]):
         return not {"side", "severity"} <= kinds or current != "absent"
     for link in ("and", "versus"):
@@ -193,12 +201,14 @@ def _apply_backwards(
     in_list = tags[index].value == "list" or (index > 0 and tags[index].phrase.startswith(("are ", "were ", "have ")))
     last_only |= tags[index].value == "item"
     foreign = tags[index].kind == "foreign negation" and bool(_item(tags, index + 1))  # "..., kein Erguss" denies that
+    named = foreign  # "described on CT, but not seen here": no thing is named since the comma
     for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
-        if kind in ("break", "exception", "means", *CUES) or (
-            kind == "comma" and (foreign or place < index - 1) and not (in_list and _is_bare(tags, place))
-        ):
+        if kind in ("exception", "means", *CUES) or (kind == "break" and named):
             return
+        if kind == "comma" and named and not (in_list and _is_bare(tags, place)):
+            return
+        named = named or kind in NAMING
         in_list = in_list or kind in ("and", "or")
         if kind == "finding":
             if not (meaning == "possible" and result[place] == "supposed"):  # "if pneumonia is suspected"

@@ -10,6 +10,7 @@ from cxr.compiler.phrases import Tag
 REQUESTS = {"can", "could", "would", "will", "please"}
 MODIFIERS = {"side", "severity", "location"}
 HEADING_CUES = {"negation", "negation either way", "doubt", "doubt either way", "history", "negated before"}
+LISTING = ("include", "includes", "significant for", "notable for")  # "PMH is significant for", "differential includes"
 LINKS = {"comma", "or", "and", "negation", "article", "place", "severity", "side", "versus", "means", "doubt"}
 DENYING = {"no", "n", "none", "negative", "neg", "absent", "false", "nil", "0", "not present", "not seen"}
 AFFIRMING = {"yes", "y", "positive", "pos", "present", "true", "1"}
@@ -29,6 +30,8 @@ CHANGES = {
     *("resolution", "difference"),
 }
 BEFORE_CHANGE = {"acute", "filler", "status", "descriptor", "abnormality", "severity", "unknown", "enlarged"}
+CHANCES = {"probability", "likelihood", "chance", "suspicion", "possibility", "risk"}
+LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", "slim", "reduced", "decreased"}
 BEHIND_OLD = {"finding", "descriptor", *MODIFIERS}  # "old granuloma", not "old woman"
 NEGATABLE = {"finding", "abnormality", *MODIFIERS}
 
@@ -53,7 +56,7 @@ def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
             sentences.append([])
         else:
             current.append(tag)
-    return [_with_comparisons(_with_changes(sentence)) for sentence in sentences if sentence]
+    return [_with_comparisons(_with_changes(_with_chances(sentence))) for sentence in sentences if sentence]
 
 
 def _goes_on(current: Sequence[Tag], ahead: Sequence[Tag]) -> bool:
@@ -66,16 +69,16 @@ def _goes_on(current: Sequence[Tag], ahead: Sequence[Tag]) -> bool:
 def _heads_list(sentence: Sequence[Tag]) -> bool:
     """Whether a list of denials, doubts or past diseases was begun by a heading."""
     places = [index for index, tag in enumerate(sentence) if tag.kind in HEADING_CUES and is_heading(sentence, index)]
-    later_heading = sum(tag.kind == "is" for tag in sentence[places[-1] :]) > 1 if places else False
+    later_heading = bool(places) and sum(tag.kind == "is" for tag in sentence[places[-1] :]) > 1
     denied_behind = bool(places) and any(tag.kind == "finding" for tag in sentence[: places[-1]])
     return bool(places) and not later_heading and not denied_behind
 
 
 def is_heading(sentence: Sequence[Tag], index: int) -> bool:
-    """Whether a colon follows a cue: "Negative for:", "No evidence of:"."""
+    """Whether a cue heads a list: "Negative for:", "No evidence of:", "PMH is significant for"."""
     for tag in sentence[index + 1 :]:
         if tag.kind not in ("filler", "place"):
-            return tag.kind == "is"
+            return tag.kind == "is" or tag.phrase == "-" or sentence[index].phrase.endswith(LISTING)
     return False
 
 
@@ -110,6 +113,22 @@ def _separators_before(tags: Sequence[Tag]) -> int:
             break
         count += 1
     return count
+
+
+def _with_chances(tags: list[Tag]) -> list[Tag]:
+    """The sentence with "low pretest probability of", also as "the likelihood of ... is low", as one denial."""
+    result = list(tags)
+    for index, tag in enumerate(result):
+        if tag.phrase.split(" ")[0] in CHANCES:
+            low = [place for place in range(max(0, index - 3), index) if result[place].phrase in LOW]
+            ends_low = result[-1].phrase in LOW
+            if low or ends_low:
+                first = low[-1] if low else index
+                words = " ".join(part.words for part in result[first : index + 1])
+                denial = Tag("negation", "", tag.phrase, words, start=result[first].start)
+                rest = result[index + 1 : -1] if ends_low and not low else result[index + 1 :]
+                return [*result[:first], denial, *rest]
+    return result
 
 
 def _with_changes(tags: list[Tag]) -> list[Tag]:

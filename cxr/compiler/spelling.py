@@ -8,6 +8,8 @@ from typing import NamedTuple
 from cxr.compiler.phrases import FILLERS, TABLE, WORDS, singular
 
 TYPO_MIN_LETTERS, TYPO_TWO_MIN_LETTERS, TYPO_MAX_LETTERS = 7, 11, 19
+SIDES = ("left", "right")  # a side is never lost for a slip
+NO_SLIPS = ("angel", "let")
 TRANSPOSED_MIN_LETTERS = 5
 
 # British spellings, and Latin ae and oe.
@@ -90,15 +92,15 @@ _TYPOS = {
 _SHORT_SLIPS = {
     word[:place] + word[place + 1 :]: word
     for word in _CHECKED
-    if len(word) == TYPO_MIN_LETTERS - 1 or word == "right"
+    if len(word) == TYPO_MIN_LETTERS - 1 or word in SIDES
     for place in range(1, len(word))
-} | {
+} | {word[:place] + word[place - 1 :]: word for word in SIDES for place in range(1, len(word) + 1)} | {
     word[:place] + word[place + 1] + word[place] + word[place + 2 :]: word
     for word in _CHECKED
-    if TRANSPOSED_MIN_LETTERS <= len(word) < TYPO_MIN_LETTERS or word == "left"
+    if TRANSPOSED_MIN_LETTERS <= len(word) < TYPO_MIN_LETTERS or word in SIDES
     for place in range(len(word) - 1)
 }
-for _word in (*WORDS, *FILLERS, "angel"):
+for _word in (*WORDS, *FILLERS, *NO_SLIPS):
     if _TYPOS.get(_word) != _word:  # a letter too much leads to the word itself
         _TYPOS.pop(_word, None)
     _SHORT_SLIPS.pop(_word, None)
