@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cxr.compiler.lexicon import SHADOWS, SIDELESS
-from cxr.compiler.negation import REACH
+from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS, REACH
 from cxr.compiler.phrases import Tag
-from cxr.compiler.records import SHOWN, Certainty
-from cxr.compiler.sentences import MODIFIERS
 
-DESCRIPTIVE = {"descriptor", "status", "acute"}
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
 FORMERLY = {"previously", "formerly", "initially"}
 SEVERITY_ORDER = ("mild", "moderate", "severe")
@@ -24,6 +20,7 @@ class Attributes:
     sides: list[str] = field(default_factory=list)
     severities: list[Tag] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
+    location_words: list[str] = field(default_factory=list)  # as the prompt has them
     descriptors: list[str] = field(default_factory=list)
     items: dict[int, Attributes] = field(default_factory=dict)  # by the item of the list that told them
 
@@ -38,7 +35,9 @@ class Attributes:
         elif tag.kind == "side":
             self.sides.append(str(tag.value))
         else:
-            self.locations += [] if tag.value in self.locations else [str(tag.value)]
+            if tag.value not in self.locations:
+                self.locations.append(str(tag.value))
+                self.location_words.append(str(tag.value) if tag.side or tag.corrected else tag.words.lower())
             self.sides += [tag.side] if tag.side else []
 
     def apart(self) -> list[Attributes]:
@@ -159,47 +158,3 @@ def _with_partners(
             break
         owners += partners
     return owners
-
-
-def share(tags: Sequence[Tag], certainties: Sequence[Certainty], owned: dict[int, Attributes]) -> None:
-    """Let a bare finding have the side of the one that it is joined to, and by "/" and "versus" the grade too.
-
-    "Left atelectasis and effusion", "small left atelectasis/effusion", "left opacity, probably pneumonia".
-    """
-    places = sorted(owned)
-    for first, second in zip(places, places[1:], strict=False):
-        one, other = owned[first], owned[second]
-        link = _link(tags, first, second)
-        names = {str(name) for place in (first, second) for name in tags[place].value}
-        told_before = bool(one.sides) and _stands_before(tags, first)
-        if not link or not told_before or other.sides or other.locations or other.severities or names & SIDELESS:
-            continue
-        if certainties[first] in SHOWN and certainties[second] in SHOWN:
-            other.sides = list(one.sides)
-            other.severities = list(one.severities) if link == "same" else []
-            other.locations = list(one.locations) if link != "and" else []
-
-
-def _stands_before(tags: Sequence[Tag], first: int) -> bool:
-    """Whether a side or place stands right before a finding."""
-    for tag in reversed(tags[:first]):
-        if tag.kind in ("side", "location"):
-            return True
-        if tag.kind not in (*MODIFIERS, *DESCRIPTIVE, "filler"):
-            return False
-    return False
-
-
-def _link(tags: Sequence[Tag], first: int, second: int) -> str:
-    """How two findings are joined: "and", "same" (two readings of one thing), "cause"; "" if by nothing."""
-    between = [tag for tag in tags[first + 1 : second] if tag.kind not in ("filler", *DESCRIPTIVE)]
-    kinds = [tag.kind for tag in between]
-    if kinds == ["versus"] or (kinds == ["or"] and between[0].phrase == "/"):
-        return "same"
-    if kinds in (["and"], ["or"]):
-        return "and"
-    explained = bool(set(tags[first].value) & SHADOWS)
-    causes = [kind for kind in kinds if kind != "comma"]
-    if causes in (["means"], ["doubt"], ["doubt either way"]) and (explained or len(causes) == len(kinds)):
-        return "cause"
-    return ""

@@ -54,6 +54,7 @@ def _joined(one: Finding, other: Finding) -> Finding:
         severity=one.severity or other.severity,
         severity_word=one.severity_word or other.severity_word,
         location=one.location or other.location,
+        location_words=one.location_words or other.location_words,
         descriptors=_both(one.descriptors, other.descriptors),
         read_from=_both(one.read_from, other.read_from),
         reasons=_both(one.reasons, other.reasons),

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cxr.compiler.kinds import CLAUSE_ENDS, CUES, HEADS, MODIFIERS, NAMING, REACH
+from cxr.compiler.lists import begins_something_new, is_bare, item_at, list_goes_on
 from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Certainty
-from cxr.compiler.sentences import MODIFIERS, is_heading
+from cxr.compiler.sentences import is_heading
 
-CLAUSE_ENDS = {"comma", "break", "exception", "means"}
 MEANINGS: dict[str, Certainty] = {
     "negation": "absent",
     "foreign negation": "absent",
@@ -27,17 +28,8 @@ MEANINGS_BEFORE: dict[str, Certainty] = {
     "history before": "past",
     "supposed before": "supposed",
 }
-CUES = {*MEANINGS, "negation either way", "doubt either way"}
-SEPARATORS = CLAUSE_ENDS | {"and", "or", "versus"}
-REACH = 40  # tags; no cue reaches farther, so that the time grows with the length of the text only
-HEADS = {"finding", "abnormality", "normal", "symptom"}  # what a cue before it speaks of
-NAMING = {*HEADS, "unknown", "elsewhere", "structure", "circumstance"}  # what an item of a list names
-ADJECTIVES = {*MODIFIERS, "acute", "descriptor", "status", "filler", "article"}
-# What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
-STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
-VERBS_INSIDE = {"is", "are"}  # "heart is enlarged" is one phrase
+NOUN_DENIALS = {"no", "without"}  # a noun follows these, known or not
 PLAINLY_NORMAL = {"normal", "unremarkable"}
-OTHER_TOPICS = {"PA", "AP", "lateral", "view", "portable", "erect", "semi-erect", "supine", "decubitus", "number"}
 
 
 def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
@@ -91,100 +83,19 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
         return bool(ahead) and ahead[0].kind in ("finding", "is", *MODIFIERS)
     if current == "present":
         return False
+    if kind == "is":
+        return not heading  # "not normal: effusion"
     if kind == "comma":
-        return not _list_goes_on(tags, index, current, heading)
-    return kind == "and" and (_begins_something_new(ahead))
-
-
-def _list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: bool) -> bool:
-    """Whether what a cue says holds for the item behind a comma."""
-    item = _item(tags, comma + 1)
-    kinds = {tag.kind for tag in item} | {"verb" for tag in item if VERBS_INSIDE & set(tag.words.lower().split())}
-    if not item:  # ", or", ", and"
-        return True
-    if heading and tags[comma].phrase in ",-":
-        return "is" not in kinds and not kinds & {"verb", "affirmation"}
-    if _is_adjective(tags, comma):
-        return True
-    if kinds & (STATING if current == "absent" else {"verb", "affirmation", "is"}) or _is_other_topic(item):
-        return _is_predicate_of_list(tags, comma) and current == "absent"
-    ahead = _list_ahead(tags, comma)
-    if current == "supposed":
-        return False
-    if "or all" in ahead:
-        return True
-    if "or" in ahead and (current != "possible" or "finding" in ahead[ahead.index("or") :]):
-        return not {"side", "severity"} <= kinds or current != "absent"
-    for link in ("and", "versus"):
-        if link in ahead and NAMING & set(ahead[ahead.index(link) :]) and not MODIFIERS & set(ahead):
-            return current != "possible" or "finding" in ahead[ahead.index(link) :]
-    return current == "absent" and not kinds & {"side", "severity"} and not _has_place_behind(item)
-
-
-def _item(tags: Sequence[Tag], start: int) -> list[Tag]:
-    """The tags up to the next comma, "and" or the like."""
-    item = []
-    for tag in tags[start : start + REACH]:
-        if tag.kind in SEPARATORS:
-            break
-        item.append(tag)
-    return item
-
-
-def _list_ahead(tags: Sequence[Tag], comma: int) -> list[str]:
-    ahead = []
-    for tag in tags[comma + 1 : comma + REACH]:
-        if tag.kind in ("break", "exception", "normal", *CUES, "negated before", "doubted before"):
-            break
-        ahead.append(tag.kind)
-    return ahead
-
-
-def _is_adjective(tags: Sequence[Tag], comma: int) -> bool:
-    """Whether the item before a comma is an adjective of what follows: "no large, loculated effusion"."""
-    for index in range(comma - 1, max(-1, comma - REACH), -1):
-        if tags[index].kind in SEPARATORS or tags[index].kind in CUES:
-            return index < comma - 1
-        if tags[index].kind not in ADJECTIVES:
-            return False
-    return False
-
-
-def _is_other_topic(item: Sequence[Tag]) -> bool:
-    """Whether an item speaks of the patient or the image: the list of findings has ended."""
-    kinds = {tag.kind for tag in item}
-    return "finding" not in kinds and (bool(kinds & OTHER_TOPICS) or kinds <= {"filler"} or kinds == {"circumstance"})
-
-
-def _is_predicate_of_list(tags: Sequence[Tag], comma: int) -> bool:
-    """Whether the verb of the last item ("edema are seen", "or edema is seen") is that of the whole list."""
-    item = _item(tags, comma + 1)
-    verbs = [tag.phrase for tag in item if tag.kind == "verb"]
-    others = {tag.kind for tag in item} & (STATING - {"verb"}) - {"negated before"}
-    return not others and verbs in (["are"], ["were"]) and item[0].kind == "finding"
-
-
-def _has_place_behind(item: Sequence[Tag]) -> bool:
-    """Whether an item says where its finding is: "consolidation at the base"."""
-    kinds = [tag.kind for tag in item]
-    return "place" in kinds and "location" in kinds[kinds.index("place") :]
-
-
-def _begins_something_new(ahead: Sequence[Tag]) -> bool:
-    """After "and": whether the next finding has a side, severity or article of its own, or is a normal part."""
-    for tag in ahead:
-        if tag.kind in ("side", "severity", "article", "normal", "structure", "status"):
-            return True
-        if tag.kind in ("finding", "abnormality", "comma", "break"):
-            return False
-    return False
+        return not list_goes_on(tags, index, current, heading)
+    return kind == "and" and begins_something_new(ahead)
 
 
 def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
     for tag in tags[index + 1 : index + REACH]:
         if tag.kind in CLAUSE_ENDS:
             break
-        if tag.kind in HEADS:
+        # "Nodule without calcification", but "effusion not discernible"
+        if tag.kind in HEADS or (tag.kind == "unknown" and tags[index].phrase in NOUN_DENIALS):
             return True
     return not any(tag.kind == "finding" for tag in tags[max(0, index - REACH) : index])
 
@@ -200,13 +111,15 @@ def _apply_backwards(
     """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
     in_list = tags[index].value == "list" or (index > 0 and tags[index].phrase.startswith(("are ", "were ", "have ")))
     last_only |= tags[index].value == "item"
-    foreign = tags[index].kind == "foreign negation" and bool(_item(tags, index + 1))  # "..., kein Erguss" denies that
+    foreign = tags[index].kind == "foreign negation" and bool(
+        item_at(tags, index + 1)
+    )  # "..., kein Erguss" denies that
     named = foreign  # "described on CT, but not seen here": no thing is named since the comma
     for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
         if kind in ("exception", "means", *CUES) or (kind == "break" and named):
             return
-        if kind == "comma" and named and not (in_list and _is_bare(tags, place)):
+        if kind == "comma" and named and not (in_list and is_bare(tags, place)):
             return
         named = named or kind in NAMING
         in_list = in_list or kind in ("and", "or")
@@ -215,16 +128,6 @@ def _apply_backwards(
                 result[place] = meaning
             if last_only:
                 return
-
-
-def _is_bare(tags: Sequence[Tag], comma: int) -> bool:
-    """Whether between this comma and the one before it a finding stands without side, severity and place."""
-    kinds = []
-    for tag in reversed(tags[max(0, comma - REACH) : comma]):
-        if tag.kind in CLAUSE_ENDS:
-            break
-        kinds.append(tag.kind)
-    return "finding" in kinds and not {*MODIFIERS, "affirmation", "negated before"} & set(kinds)
 
 
 def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:

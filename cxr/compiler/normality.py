@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from cxr.compiler.kinds import CLAUSE_ENDS
 from cxr.compiler.lexicon import NORMAL_DENIES
-from cxr.compiler.negation import CLAUSE_ENDS
 from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Certainty
 

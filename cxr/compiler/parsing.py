@@ -8,11 +8,12 @@ from itertools import takewhile
 from typing import TypeVar
 
 from cxr.compiler.acquisition import Acquisition, is_lateral_view, read_acquisition
-from cxr.compiler.attributes import Attributes, attach, share
+from cxr.compiler.attributes import Attributes, attach
 from cxr.compiler.elsewhere import without_other_parts
+from cxr.compiler.kinds import CLAUSE_ENDS
 from cxr.compiler.lexicon import ENLARGED_MEANS, FINDING_WORDS, reading_reasons
 from cxr.compiler.merging import find_conflicts, merge
-from cxr.compiler.negation import CLAUSE_ENDS, read_certainties
+from cxr.compiler.negation import read_certainties
 from cxr.compiler.normality import NormalStatements, read_normal
 from cxr.compiler.other_programs import split_off
 from cxr.compiler.patient import Patient, read_patient
@@ -20,6 +21,7 @@ from cxr.compiler.phrases import Tag
 from cxr.compiler.records import SHOWN, Certainty, Finding, Note, ParsedPrompt
 from cxr.compiler.remarks import remarks_on, unread_words
 from cxr.compiler.sentences import split_sentences
+from cxr.compiler.sharing import share
 from cxr.compiler.tokens import tag
 from cxr.compiler.wording import plain_letters, tidy, written_out
 
@@ -147,6 +149,7 @@ def _finding(name: str, certainty: Certainty, attributes: Attributes, word: Tag)
         severity=str(severity.value) if severity else None,
         severity_word=severity.phrase if severity else "",
         location=attributes.location,
+        location_words=" and ".join(attributes.location_words),
         descriptors=tuple(dict.fromkeys(attributes.descriptors)),
         read_from=() if known else (word.words,),
         reasons=(READING_REASONS[word.phrase],) if word.phrase in READING_REASONS else (),

@@ -25,6 +25,7 @@ class Finding:
         severity_word: the user's own word for it: "trace", "large", "tension"; "" where none is given.
         location: "upper", "middle", "lower", "apical", "basal", "perihilar", "peripheral", "retrocardiac" or "lingula";
             several are joined by "+".
+        location_words: the user's own words for it.
         descriptors: what else is said of it: "spiculated", "3 cm", "left greater than right".
         read_from: the user's own words for it where they are others than the finding's name: "CHF", "pnuemonia".
         reasons: why these words were read so, where that is a decision of this program.
@@ -36,9 +37,15 @@ class Finding:
     severity: str | None = None
     severity_word: str = ""
     location: str | None = None
+    location_words: str = field(default="", compare=False)
     descriptors: tuple[str, ...] = field(default=(), compare=False)
     read_from: tuple[str, ...] = field(default=(), compare=False)
     reasons: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def place(self) -> str:
+        """The location in words."""
+        return self.location_words or (self.location or "").replace("+", " and ")
 
     @property
     def label(self) -> str:
@@ -49,8 +56,7 @@ class Finding:
         end = "in the past" if self.certainty == "past" else ""
         if end and self.name in COUNTABLE and not (self.severity_word or self.side or self.read_from):
             lead = "a"
-        place = (self.location or "").replace("+", " and ")
-        said = (lead, self.severity_word, self.side or "", place, *self.descriptors, own, end)
+        said = (lead, self.severity_word, self.side or "", self.place, *self.descriptors, own, end)
         return " ".join(word for word in said if word) + (f", read as {name}" if self.read_from else "")
 
 

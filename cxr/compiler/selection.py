@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from cxr.compiler.forms import CAPTION_GROUPS, PromptForm, join
+from cxr.compiler.forms import CAPTION_GROUPS, PromptForm
 from cxr.compiler.lexicon import FINDING_WORDS
 from cxr.compiler.records import Chip, Finding, ParsedPrompt
 from cxr.compiler.remarks import NO_WORDS
+from cxr.compiler.writers import join
 
 NOT_UNDERSTOOD = "not understood; only English is read"
 CONFLICTS = {
@@ -148,14 +149,15 @@ def _select_finding(selection: Selection, finding: Finding, form: PromptForm) ->
 
 def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding:
     lost = [name for name in ATTRIBUTES if getattr(finding, name) and not form.can_say(name, finding.name)]
-    values = {"severity": finding.severity_word, "side": finding.side, "location": finding.location}
-    words = [str(values[name]).replace("+", " and ") for name in lost] + list(finding.descriptors)
+    values = {"severity": finding.severity_word, "side": finding.side, "location": finding.place}
+    words = [str(values[name]) for name in lost] + list(finding.descriptors)
     kept = replace(
         finding,
         side=None if "side" in lost else finding.side,
         severity=None if "severity" in lost else finding.severity,
         severity_word="" if "severity" in lost else finding.severity_word,
         location=None if "location" in lost else finding.location,
+        location_words="" if "location" in lost else finding.location_words,
         descriptors=(),
     )
     reasons = list(finding.reasons)

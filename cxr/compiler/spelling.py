@@ -89,17 +89,21 @@ _TYPOS = {
     if len(variant) >= TYPO_MIN_LETTERS - 1
 }
 # Shorter words: other words are too near for more than a letter left out of six, or two letters that changed places.
-_SHORT_SLIPS = {
-    word[:place] + word[place + 1 :]: word
-    for word in _CHECKED
-    if len(word) == TYPO_MIN_LETTERS - 1 or word in SIDES
-    for place in range(1, len(word))
-} | {word[:place] + word[place - 1 :]: word for word in SIDES for place in range(1, len(word) + 1)} | {
-    word[:place] + word[place + 1] + word[place] + word[place + 2 :]: word
-    for word in _CHECKED
-    if TRANSPOSED_MIN_LETTERS <= len(word) < TYPO_MIN_LETTERS or word in SIDES
-    for place in range(len(word) - 1)
-}
+_SHORT_SLIPS = (
+    {
+        word[:place] + word[place + 1 :]: word
+        for word in _CHECKED
+        if len(word) == TYPO_MIN_LETTERS - 1 or word in SIDES
+        for place in range(1, len(word))
+    }
+    | {word[:place] + word[place - 1 :]: word for word in SIDES for place in range(1, len(word) + 1)}
+    | {
+        word[:place] + word[place + 1] + word[place] + word[place + 2 :]: word
+        for word in _CHECKED
+        if TRANSPOSED_MIN_LETTERS <= len(word) < TYPO_MIN_LETTERS or word in SIDES
+        for place in range(len(word) - 1)
+    }
+)
 for _word in (*WORDS, *FILLERS, *NO_SLIPS):
     if _TYPOS.get(_word) != _word:  # a letter too much leads to the word itself
         _TYPOS.pop(_word, None)

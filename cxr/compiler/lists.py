@@ -1,0 +1,109 @@
+"""Lists of findings: whether what a cue says of one item holds for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxr.compiler.kinds import CLAUSE_ENDS, CUES, CUES_BEHIND, DESCRIPTIVE, MODIFIERS, NAMING, REACH, SEPARATORS
+from cxr.compiler.phrases import Tag
+from cxr.compiler.records import Certainty
+
+# What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
+STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
+ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
+VERBS_INSIDE = {"is", "are"}  # "heart is enlarged" is one phrase
+OTHER_TOPICS = {"PA", "AP", "lateral", "view", "portable", "erect", "semi-erect", "supine", "decubitus", "number"}
+
+
+def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: bool) -> bool:
+    """Whether what a cue says holds for the item behind a comma."""
+    item = item_at(tags, comma + 1)
+    kinds = {tag.kind for tag in item} | {"verb" for tag in item if VERBS_INSIDE & set(tag.words.lower().split())}
+    if not item:  # ", or", ", and"
+        return True
+    if heading and tags[comma].phrase in ",-":
+        return "is" not in kinds and not kinds & {"verb", "affirmation"}
+    if _is_adjective(tags, comma):
+        return True
+    if kinds & (STATING if current == "absent" else {"verb", "affirmation", "is"}) or _is_other_topic(item):
+        return _is_predicate_of_list(tags, comma) and current == "absent"
+    ahead = _list_ahead(tags, comma)
+    if current == "supposed":
+        return False
+    if "or all" in ahead:
+        return True
+    if "or" in ahead and (current != "possible" or "finding" in ahead[ahead.index("or") :]):
+        return not {"side", "severity"} <= kinds or current != "absent"
+    for link in ("and", "versus"):
+        if link in ahead and NAMING & set(ahead[ahead.index(link) :]) and not MODIFIERS & set(ahead):
+            return current != "possible" or "finding" in ahead[ahead.index(link) :]
+    return current == "absent" and not kinds & {"side", "severity"} and not _has_place_behind(item)
+
+
+def item_at(tags: Sequence[Tag], start: int) -> list[Tag]:
+    """The tags up to the next comma, "and" or the like."""
+    item = []
+    for tag in tags[start : start + REACH]:
+        if tag.kind in SEPARATORS:
+            break
+        item.append(tag)
+    return item
+
+
+def _list_ahead(tags: Sequence[Tag], comma: int) -> list[str]:
+    ahead = []
+    for tag in tags[comma + 1 : comma + REACH]:
+        if tag.kind in ("break", "exception", "normal", *CUES, *CUES_BEHIND):
+            break
+        ahead.append(tag.kind)
+    return ahead
+
+
+def _is_adjective(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether the item before a comma is an adjective of what follows: "no large, loculated effusion"."""
+    for index in range(comma - 1, max(-1, comma - REACH), -1):
+        if tags[index].kind in SEPARATORS or tags[index].kind in CUES:
+            return index < comma - 1
+        if tags[index].kind not in ADJECTIVES:
+            return False
+    return False
+
+
+def _is_other_topic(item: Sequence[Tag]) -> bool:
+    """Whether an item speaks of the patient or the image: the list of findings has ended."""
+    kinds = {tag.kind for tag in item}
+    return "finding" not in kinds and (bool(kinds & OTHER_TOPICS) or kinds <= {"filler"} or kinds == {"circumstance"})
+
+
+def _is_predicate_of_list(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether the verb of the last item ("edema are seen", "or edema is seen") is that of the whole list."""
+    item = item_at(tags, comma + 1)
+    verbs = [tag.phrase for tag in item if tag.kind == "verb"]
+    others = {tag.kind for tag in item} & (STATING - {"verb"}) - {"negated before"}
+    return not others and verbs in (["are"], ["were"]) and item[0].kind == "finding"
+
+
+def _has_place_behind(item: Sequence[Tag]) -> bool:
+    """Whether an item says where its finding is: "consolidation at the base"."""
+    kinds = [tag.kind for tag in item]
+    return "place" in kinds and "location" in kinds[kinds.index("place") :]
+
+
+def begins_something_new(ahead: Sequence[Tag]) -> bool:
+    """After "and": whether the next finding has a side, severity or article of its own, or is a normal part."""
+    for tag in ahead:
+        if tag.kind in ("side", "severity", "article", "normal", "structure", "status"):
+            return True
+        if tag.kind in ("finding", "abnormality", "comma", "break"):
+            return False
+    return False
+
+
+def is_bare(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether between this comma and the one before it a finding stands without side, severity and place."""
+    kinds = []
+    for tag in reversed(tags[max(0, comma - REACH) : comma]):
+        if tag.kind in CLAUSE_ENDS:
+            break
+        kinds.append(tag.kind)
+    return "finding" in kinds and not {*MODIFIERS, "affirmation", "negated before"} & set(kinds)
