@@ -151,7 +151,7 @@ def _with_partners(
     owners = [owner]
     if any(tags[place].kind in (*MODIFIERS, "article") for place in segments[number] if place < owner):
         return owners  # "emphysema and a small nodule in the apex"
-    while number and tags[segments[number][0]].kind in ("and", "or"):
+    while number and tags[segments[number][0]].kind in ("and", "or", "versus"):
         number -= 1
         partners = [place for place in segments[number] if place in owned]
         if len(partners) != 1 or any(tags[place].kind in MODIFIERS for place in segments[number]):

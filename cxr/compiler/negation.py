@@ -29,6 +29,7 @@ MEANINGS_BEFORE: dict[str, Certainty] = {
     "supposed before": "supposed",
 }
 NOUN_DENIALS = {"no", "without"}  # a noun follows these, known or not
+PLURAL_VERBS = {"are", "were", "have"}
 PLAINLY_NORMAL = {"normal", "unremarkable"}
 
 
@@ -78,7 +79,7 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
     kind = tags[index].kind
     ahead = tags[index + 1 : index + REACH]
     if kind in ("break", "exception"):
-        return True
+        return not (index and tags[index - 1].kind in CUES and kind == "break")  # "never shows"
     if kind == "affirmation":
         return bool(ahead) and ahead[0].kind in ("finding", "is", *MODIFIERS)
     if current == "present":
@@ -109,7 +110,7 @@ def _apply_backwards(
     last_only: bool = False,
 ) -> None:
     """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
-    in_list = tags[index].value == "list" or (index > 0 and tags[index].phrase.startswith(("are ", "were ", "have ")))
+    in_list = tags[index].value == "list" or (index > 0 and tags[index - 1].phrase in PLURAL_VERBS)
     last_only |= tags[index].value == "item"
     foreign = tags[index].kind == "foreign negation" and bool(
         item_at(tags, index + 1)
@@ -117,7 +118,8 @@ def _apply_backwards(
     named = foreign  # "described on CT, but not seen here": no thing is named since the comma
     for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
-        if kind in ("exception", "means", *CUES) or (kind == "break" and named):
+        stops = CUES - {"doubt either way"} if meaning == "absent" else CUES  # "possible but unlikely"
+        if kind in ("exception", "means", *stops) or (kind == "break" and named):
             return
         if kind == "comma" and named and not (in_list and is_bare(tags, place)):
             return

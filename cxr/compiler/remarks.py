@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from cxr.compiler.kinds import MODIFIERS
 from cxr.compiler.patient import Patient
 from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Note
@@ -27,7 +28,7 @@ def remarks_on(sentence: Sequence[Tag], owned: set[int]) -> Iterator[Note]:
     for index, tag in enumerate(sentence):
         if tag.kind == "foreign negation":
             yield Note(tag.words, ENGLISH_ONLY)
-        if tag.corrected and tag.kind in ("side", "severity"):
+        if tag.corrected and tag.kind in MODIFIERS:
             yield Note(tag.words, CORRECTED.format(tag.phrase), understood=True)
         untold = tag.kind in UNTOLD or (tag.kind == "structure" and tag.value in UNTOLD_PARTS)
         if untold and index not in owned and tag.words:

@@ -55,7 +55,8 @@ def _heads_list(sentence: Sequence[Tag]) -> bool:
 
 def is_heading(sentence: Sequence[Tag], index: int) -> bool:
     """Whether a cue heads a list: "Negative for:", "No evidence of:", "PMH is significant for"."""
-    for tag in sentence[index + 1 :]:
-        if tag.kind not in ("filler", "place"):
+    between = {"filler", "place"} | ({"abnormality"} if sentence[index].kind != "negation" else set())
+    for tag in sentence[index + 1 :]:  # "absent findings:", but "no findings: ..."
+        if tag.kind not in between:
             return tag.kind == "is" or tag.phrase == "-" or sentence[index].phrase.endswith(LISTING)
     return False

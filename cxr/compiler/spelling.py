@@ -10,7 +10,7 @@ from cxr.compiler.phrases import FILLERS, TABLE, WORDS, singular
 TYPO_MIN_LETTERS, TYPO_TWO_MIN_LETTERS, TYPO_MAX_LETTERS = 7, 11, 19
 SIDES = ("left", "right")  # a side is never lost for a slip
 NO_SLIPS = ("angel", "let")
-TRANSPOSED_MIN_LETTERS = 5
+SLIP_MIN_LETTERS = 5
 
 # British spellings, and Latin ae and oe.
 _BRITISH = (
@@ -88,7 +88,8 @@ _TYPOS = {
     for variant in reversed(_shortened(word))
     if len(variant) >= TYPO_MIN_LETTERS - 1
 }
-# Shorter words: other words are too near for more than a letter left out of six, or two letters that changed places.
+# Shorter words: other words are too near for more than a letter left out of six, a doubled one,
+# or two that changed places.
 _SHORT_SLIPS = (
     {
         word[:place] + word[place + 1 :]: word
@@ -96,11 +97,16 @@ _SHORT_SLIPS = (
         if len(word) == TYPO_MIN_LETTERS - 1 or word in SIDES
         for place in range(1, len(word))
     }
-    | {word[:place] + word[place - 1 :]: word for word in SIDES for place in range(1, len(word) + 1)}
+    | {
+        word[:place] + word[place - 1 :]: word
+        for word in _CHECKED
+        if SLIP_MIN_LETTERS <= len(word) < TYPO_MIN_LETTERS or word in SIDES
+        for place in range(1, len(word) + 1)
+    }
     | {
         word[:place] + word[place + 1] + word[place] + word[place + 2 :]: word
         for word in _CHECKED
-        if TRANSPOSED_MIN_LETTERS <= len(word) < TYPO_MIN_LETTERS or word in SIDES
+        if SLIP_MIN_LETTERS <= len(word) < TYPO_MIN_LETTERS or word in SIDES
         for place in range(len(word) - 1)
     }
 )

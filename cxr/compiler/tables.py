@@ -28,7 +28,8 @@ def with_cells(tags: Sequence[Tag]) -> list[Tag]:
                 is_list = separators == 1 and result[-1].kind in ("is", "comma")
                 del result[len(result) - separators :]
                 if before.kind == "abnormality" and result[-2:-1] and result[-2].kind == "negation":
-                    del result[-2:]  # "No Finding: 0" says nothing
+                    if tag.phrase in DENYING:
+                        del result[-2:]  # "No Finding: 0" says nothing
                 else:
                     kind = "negated before" if tag.phrase in DENYING else "affirmation"
                     result.append(replace(tag, kind=kind, value="list" if is_list else "item"))

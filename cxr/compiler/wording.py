@@ -16,7 +16,7 @@ MAX_CHARACTERS = 8_000  # four times what a request may hold; what follows is no
 _MARKS = re.compile(r"_{2,}|\[\*\*[^\]\n]{0,60}\*\*\]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _PUNCTUATION = str.maketrans(
-    {"’": "'", "_": " ", '"': " ", "“": " ", "”": " ", "{": " ", "}": " ", "−": "-", "–": "-", "—": "-", "‐": "-"}
+    {"’": "'", "_": " ", '"': " ", "“": " ", "”": " ", "{": "(", "}": ")", "−": "-", "–": "-", "—": "-", "‐": "-"}
     | {"‑": "-", "。": ".", "、": ",", "،": ",", "；": ";"}
 )
 _SPACE = re.compile(r"[^\S\n]+")
