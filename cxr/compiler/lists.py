@@ -10,34 +10,47 @@ from cxr.compiler.records import Certainty
 
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
+STATING_ALWAYS = {"article", "verb", "affirmation", "is"}
 ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
+PLURAL_VERBS = {"are", "were", "have"}
 VERBS_INSIDE = {"is", "are"}  # "heart is enlarged" is one phrase
 OTHER_TOPICS = {"PA", "AP", "lateral", "view", "portable", "erect", "semi-erect", "supine", "decubitus", "number"}
 
 
 def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: bool) -> bool:
-    """Whether what a cue says holds for the item behind a comma."""
+    """Whether what a cue says holds for the item behind a comma.
+
+    Args:
+        tags: of the sentence.
+        comma: its place.
+        current: what the cue says.
+        heading: the cue heads the list with a colon.
+    """
     item = item_at(tags, comma + 1)
     kinds = {tag.kind for tag in item} | {"verb" for tag in item if VERBS_INSIDE & set(tag.words.lower().split())}
-    if not item:  # ", or", ", and"
+    if not item or is_adjective(tags, comma):  # ", or"; "no large, loculated effusion"
         return True
-    if heading and tags[comma].phrase in ",-":
-        return "is" not in kinds and not kinds & {"verb", "affirmation"}
-    if _is_adjective(tags, comma):
-        return True
-    if kinds & (STATING if current == "absent" else {"verb", "affirmation", "is"}) or _is_other_topic(item):
-        return _is_predicate_of_list(tags, comma) and current == "absent"
-    ahead = _list_ahead(tags, comma)
-    if current == "supposed":
+    heading = heading and tags[comma].phrase in (",", "-")
+    stating = STATING if current == "absent" and not heading else STATING_ALWAYS
+    if kinds & stating or (_is_other_topic(item) and not heading):
+        return current == "absent" and _is_predicate_of_list(tags, comma)
+    if {"side", "severity"} <= kinds:  # "no pneumothorax, small left effusion or atelectasis"
         return False
+    if heading:
+        return True
+    return current != "supposed" and _goes_on_to_link(tags, comma, current, kinds)
+
+
+def _goes_on_to_link(tags: Sequence[Tag], comma: int, current: Certainty, kinds: set[str]) -> bool:
+    """Whether "or" or "and" ends the list, or, of a denial, whether the next item is bare."""
+    ahead = _list_ahead(tags, comma)
     if "or all" in ahead:
         return True
-    if "or" in ahead and (current != "possible" or "finding" in ahead[ahead.index("or") :]):
-        return not {"side", "severity"} <= kinds or current != "absent"
-    for link in ("and", "versus"):
-        if link in ahead and NAMING & set(ahead[ahead.index(link) :]) and not MODIFIERS & set(ahead):
-            return current != "possible" or "finding" in ahead[ahead.index(link) :]
-    return current == "absent" and not kinds & {"side", "severity"} and not _has_place_behind(item)
+    for link in ("or", "and", "versus"):
+        rest = ahead[ahead.index(link) :] if link in ahead else []
+        if NAMING & set(rest) and (link == "or" or not MODIFIERS & set(ahead)):
+            return current != "possible" or "finding" in rest
+    return current == "absent" and not kinds & {"side", "severity"} and not _has_place_behind(item_at(tags, comma + 1))
 
 
 def item_at(tags: Sequence[Tag], start: int) -> list[Tag]:
@@ -59,8 +72,8 @@ def _list_ahead(tags: Sequence[Tag], comma: int) -> list[str]:
     return ahead
 
 
-def _is_adjective(tags: Sequence[Tag], comma: int) -> bool:
-    """Whether the item before a comma is an adjective of what follows: "no large, loculated effusion"."""
+def is_adjective(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether the item before a comma, from its cue on, is an adjective of what follows."""
     for index in range(comma - 1, max(-1, comma - REACH), -1):
         if tags[index].kind in SEPARATORS or tags[index].kind in CUES:
             return index < comma - 1
@@ -76,11 +89,12 @@ def _is_other_topic(item: Sequence[Tag]) -> bool:
 
 
 def _is_predicate_of_list(tags: Sequence[Tag], comma: int) -> bool:
-    """Whether the verb of the last item ("edema are seen", "or edema is seen") is that of the whole list."""
+    """Whether the verb of the last item is that of the list: "no effusion, edema are seen", "no A, B, C is seen"."""
     item = item_at(tags, comma + 1)
-    verbs = [tag.phrase for tag in item if tag.kind == "verb"]
-    others = {tag.kind for tag in item} & (STATING - {"verb"}) - {"negated before"}
-    return not others and verbs in (["are"], ["were"]) and item[0].kind == "finding"
+    kinds = [tag.kind for tag in item if tag.kind != "filler"]
+    plural = any(tag.phrase in PLURAL_VERBS for tag in item)
+    long = sum(tag.kind in ("comma", "or", "and") for tag in tags[max(0, comma - REACH) : comma]) > 0
+    return kinds in (["finding", "verb"], ["finding", "verb", "affirmation"]) and (plural or long)
 
 
 def _has_place_behind(item: Sequence[Tag]) -> bool:

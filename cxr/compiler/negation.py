@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cxr.compiler.kinds import CLAUSE_ENDS, CUES, HEADS, MODIFIERS, NAMING, REACH
-from cxr.compiler.lists import begins_something_new, is_bare, item_at, list_goes_on
+from cxr.compiler.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
 from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Certainty
 from cxr.compiler.sentences import is_heading
@@ -29,7 +29,6 @@ MEANINGS_BEFORE: dict[str, Certainty] = {
     "supposed before": "supposed",
 }
 NOUN_DENIALS = {"no", "without"}  # a noun follows these, known or not
-PLURAL_VERBS = {"are", "were", "have"}
 PLAINLY_NORMAL = {"normal", "unremarkable"}
 
 
@@ -92,11 +91,11 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
 
 
 def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
-    for tag in tags[index + 1 : index + REACH]:
-        if tag.kind in CLAUSE_ENDS:
+    forward = tags[index].phrase in NOUN_DENIALS  # "nodule without calcification", but "effusion not discernible"
+    for place, tag in enumerate(tags[index + 1 : index + REACH], index + 1):
+        if tag.kind in CLAUSE_ENDS and not (forward and tag.kind == "comma" and is_adjective(tags, place)):
             break
-        # "Nodule without calcification", but "effusion not discernible"
-        if tag.kind in HEADS or (tag.kind == "unknown" and tags[index].phrase in NOUN_DENIALS):
+        if tag.kind in HEADS or (tag.kind == "unknown" and forward):
             return True
     return not any(tag.kind == "finding" for tag in tags[max(0, index - REACH) : index])
 
@@ -112,10 +111,8 @@ def _apply_backwards(
     """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
     in_list = tags[index].value == "list" or (index > 0 and tags[index - 1].phrase in PLURAL_VERBS)
     last_only |= tags[index].value == "item"
-    foreign = tags[index].kind == "foreign negation" and bool(
-        item_at(tags, index + 1)
-    )  # "..., kein Erguss" denies that
-    named = foreign  # "described on CT, but not seen here": no thing is named since the comma
+    # "Described on CT, but not seen here" names nothing since the comma; "..., kein Erguss" does.
+    named = tags[index].kind == "foreign negation" and bool(item_at(tags, index + 1))
     for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
         stops = CUES - {"doubt either way"} if meaning == "absent" else CUES  # "possible but unlikely"
