@@ -8,20 +8,8 @@ from dataclasses import replace
 from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS
 from cxr.compiler.phrases import Tag
 
-CHANGES = {
-    *(
-        "change",
-        "increase",
-        "decrease",
-        "worsening",
-        "improvement",
-        "progression",
-        "reduction",
-        "enlargement",
-        "growth",
-    ),
-    *("resolution", "difference"),
-}
+CHANGES = {"change", "difference", "growth", "increase", "decrease", "reduction", "enlargement", "resolution"}
+CHANGES |= {"improvement", "worsening", "progression"}
 BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
 CHANCES = {"probability", "likelihood", "chance", "suspicion", "possibility", "risk"}
 LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", "slim", "reduced", "decreased"}

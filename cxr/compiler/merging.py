@@ -20,14 +20,15 @@ def merge(findings: Sequence[Finding]) -> list[Finding]:
                 break
         else:
             merged.append(finding)
-    # "A mass, suspicious for malignancy" is one thing, and there.
-    sure = [finding for finding in merged if finding.certainty == "present"]
-    return [
-        finding
-        for finding in merged
-        if finding.certainty != "possible"
-        or not any(_same_thing(replace(finding, certainty="present"), one) for one in sure)
-    ]
+    for finding in [finding for finding in merged if finding.certainty == "possible"]:
+        for index, other in enumerate(merged):
+            # "A mass, suspicious for malignancy" is one thing, and there.
+            if other.certainty == "present" and _same_thing(replace(finding, certainty="present"), other):
+                words = tuple(f"possible {words}" for words in finding.read_from)
+                merged[index] = replace(other, descriptors=_both(other.descriptors, words))
+                merged.remove(finding)
+                break
+    return merged
 
 
 def find_conflicts(findings: Sequence[Finding], normal: NormalStatements) -> list[str]:

@@ -12,7 +12,8 @@ from cxr.compiler.tables import with_cells
 REQUESTS = {"can", "could", "would", "will", "please"}
 HEADING_CUES = {"negation", "negation either way", "doubt", "doubt either way", "history", "negated before"}
 LISTING = ("include", "includes", "significant for", "notable for")  # "PMH is significant for", "differential includes"
-LINKS = {"comma", "or", "and", "negation", "article", "place", "severity", "side", "versus", "means", "doubt"}
+BEFORE_COLON = {"filler", "place", "abnormality"}  # may stand between a cue and its colon
+LINKS = {"or", "and", "negation", "article", "place", "versus", "means"}  # no sentence ends with these
 
 
 def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
@@ -23,40 +24,47 @@ def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
     """
     sentences: list[list[Tag]] = [[]]
     tags = with_cells(tags)
+    headed = False
     for index, tag in enumerate(tags):
         current = sentences[-1]
-        if tag.kind == "part" and _goes_on(current, tags[index + 1 :]):
-            if tag.phrase != "\n" or _heads_list(current):
+        if tag.kind == "part" and (headed or _goes_on(current, tags[index + 1 : index + 2])):
+            if tag.phrase != "\n" or headed:
                 current.append(replace(tag, kind="comma"))
             continue
         if tag.kind == "question" and not (current and current[0].phrase in REQUESTS):
             current.append(Tag("doubted before"))
         if tag.kind in ("sentence", "part", "question"):
             sentences.append([])
-        else:
-            current.append(tag)
+            headed = False
+            continue
+        current.append(tag)
+        if tag.kind == "is":  # a second colon is that of a new heading
+            headed = _is_headed(current)
+        headed |= tag.kind in HEADING_CUES and tag.phrase.endswith(LISTING)
     return [rewrite(sentence) for sentence in sentences if sentence]
 
 
 def _goes_on(current: Sequence[Tag], ahead: Sequence[Tag]) -> bool:
+    """Whether a line end or semicolon is none of the sense."""
     if not current or not ahead:
         return False
-    last = current[-1].kind
-    return _heads_list(current) or last in LINKS or ahead[0].kind in ("or", "versus")
+    return current[-1].kind in LINKS or current[-1].phrase == "," or ahead[0].kind in ("or", "versus")
 
 
-def _heads_list(sentence: Sequence[Tag]) -> bool:
-    """Whether a list of denials, doubts or past diseases was begun by a heading."""
-    places = [index for index, tag in enumerate(sentence) if tag.kind in HEADING_CUES and is_heading(sentence, index)]
-    later_heading = bool(places) and sum(tag.kind == "is" for tag in sentence[places[-1] :]) > 1
-    denied_behind = bool(places) and any(tag.kind == "finding" for tag in sentence[: places[-1]])
-    return bool(places) and not later_heading and not denied_behind
+def _is_headed(sentence: Sequence[Tag]) -> bool:
+    """Whether a sentence that ends with a colon so far is a heading of denials, doubts or past diseases."""
+    for index in range(len(sentence) - 2, -1, -1):
+        if sentence[index].kind in HEADING_CUES:
+            return is_heading(sentence, index) and not any(tag.kind == "finding" for tag in sentence[:index])
+        if sentence[index].kind not in BEFORE_COLON:
+            return False
+    return False
 
 
 def is_heading(sentence: Sequence[Tag], index: int) -> bool:
     """Whether a cue heads a list: "Negative for:", "No evidence of:", "PMH is significant for"."""
-    between = {"filler", "place"} | ({"abnormality"} if sentence[index].kind != "negation" else set())
-    for tag in sentence[index + 1 :]:  # "absent findings:", but "no findings: ..."
-        if tag.kind not in between:
+    for tag in sentence[index + 1 :]:
+        if tag.kind not in BEFORE_COLON or (tag.kind == "abnormality" and sentence[index].kind == "negation"):
+            # "Absent findings:", but "no findings: ..."
             return tag.kind == "is" or tag.phrase == "-" or sentence[index].phrase.endswith(LISTING)
     return False
