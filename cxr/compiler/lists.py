@@ -28,6 +28,8 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
     """
     item = item_at(tags, comma + 1)
     kinds = {tag.kind for tag in item} | {"verb" for tag in item if VERBS_INSIDE & set(tag.words.lower().split())}
+    if _closes_bracket(tags, comma):
+        return False
     if not item or is_adjective(tags, comma):  # ", or"; "no large, loculated effusion"
         return True
     heading = heading and tags[comma].phrase in (",", "-")
@@ -51,6 +53,18 @@ def _goes_on_to_link(tags: Sequence[Tag], comma: int, current: Certainty, kinds:
         if NAMING & set(rest) and (link == "or" or not MODIFIERS & set(ahead)):
             return current != "possible" or "finding" in rest
     return current == "absent" and not kinds & {"side", "severity"} and not _has_place_behind(item_at(tags, comma + 1))
+
+
+def _closes_bracket(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether a bracket closes that opened before the cue: "(no pneumothorax), edema"."""
+    if tags[comma].phrase not in (")", "]"):
+        return False
+    for tag in reversed(tags[max(0, comma - REACH) : comma]):
+        if tag.phrase in ("(", "["):
+            return False
+        if tag.kind in CUES:
+            return True
+    return False
 
 
 def item_at(tags: Sequence[Tag], start: int) -> list[Tag]:

@@ -11,6 +11,8 @@ from cxr.compiler.lexicon import SHADOWS, SIDELESS
 from cxr.compiler.phrases import Tag
 from cxr.compiler.records import SHOWN, Certainty
 
+PLACES = MODIFIERS | {"place", "structure"}  # "opacity at the right base, probably pneumonia"
+
 
 def share(tags: Sequence[Tag], certainties: Sequence[Certainty], owned: dict[int, Attributes]) -> None:
     """Let a bare finding have the side of the one that it is joined to, and by "/" and "versus" the grade too.
@@ -22,8 +24,8 @@ def share(tags: Sequence[Tag], certainties: Sequence[Certainty], owned: dict[int
         one, other = owned[first], owned[second]
         link = _link(tags, first, second)
         names = {str(name) for place in (first, second) for name in tags[place].value}
-        told_before = bool(one.sides) and _stands_before(tags, first)
-        if not link or not told_before or other.sides or other.locations or other.severities or names & SIDELESS:
+        shared = bool(one.sides) and (link == "cause" or _stands_before(tags, first))
+        if not link or not shared or other.sides or other.locations or other.severities or names & SIDELESS:
             continue
         if certainties[first] in SHOWN and certainties[second] in SHOWN:
             other.sides = list(one.sides)
@@ -51,7 +53,7 @@ def _link(tags: Sequence[Tag], first: int, second: int) -> str:
     if kinds in (["and"], ["or"]):
         return "and"
     explained = bool(set(tags[first].value) & SHADOWS)
-    causes = [kind for kind in kinds if kind != "comma"]
+    causes = [kind for kind in kinds if kind not in PLACES | {"comma"}]
     if causes in (["means"], ["doubt"], ["doubt either way"]) and (explained or len(causes) == len(kinds)):
         return "cause"
     return ""
