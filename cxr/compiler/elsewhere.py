@@ -24,14 +24,22 @@ def without_other_parts(sentence: Sequence[Tag]) -> tuple[list[Tag], list[Note]]
         if tag.kind == "finding" and tag.value != ("Support Devices",):
             first = _part_before(sentence, index)
             last = index if first is not None else _part_behind(sentence, index)
-            if last is None:
-                continue
-            start = index if first is None else first
-            notes.append(Note(" ".join(part.words for part in sentence[start : last + 1] if part.words), ELSEWHERE))
-            for place in range(start, last + 1):
-                result[place] = Tag("circumstance", "told", "", "", start=sentence[place].start)
-    notes += [Note(tag.words, ELSEWHERE) for tag in result if tag.kind == "elsewhere"]
+            if last is not None:
+                notes.append(_take(result, index if first is None else first, last))
+    for index, tag in enumerate(result):
+        if tag.kind == "elsewhere":
+            notes.append(_take(result, index, index))
     return result, notes
+
+
+def _take(sentence: list[Tag], first: int, last: int) -> Note:
+    """Leave circumstances that are told already in the place of some tags, and of a side before them."""
+    if first and sentence[first - 1].kind == "side":
+        first -= 1
+    words = " ".join(tag.words for tag in sentence[first : last + 1] if tag.words)
+    for place in range(first, last + 1):
+        sentence[place] = Tag("circumstance", "told", start=sentence[place].start)
+    return Note(words, ELSEWHERE)
 
 
 def _part_before(sentence: Sequence[Tag], index: int) -> int | None:
@@ -41,8 +49,6 @@ def _part_before(sentence: Sequence[Tag], index: int) -> int | None:
             break
         if sentence[place].kind == "elsewhere":
             part = place
-    if part is not None and part and sentence[part - 1].kind == "side":
-        part -= 1
     return part
 
 

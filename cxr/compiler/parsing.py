@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -39,6 +40,7 @@ class _Reading:
     notes: list[Note] = field(default_factory=list)
 
 
+@functools.lru_cache(maxsize=256)  # the page asks several times about what stands in its box
 def parse_prompt(text: str) -> ParsedPrompt:
     """Read findings, age, sex, view and position out of a prompt.
 
@@ -141,7 +143,9 @@ def _finding(name: str, certainty: Certainty, attributes: Attributes, word: Tag)
     severity = attributes.severity
     if name == "Support Devices" and certainty == "past":
         certainty = "present"  # "status post pacemaker placement": it is still there
-    known = not word.corrected and set(word.phrase.split()) <= set(FINDING_WORDS[name].split())
+    known = not word.corrected and set(word.phrase.split()) <= set(
+        FINDING_WORDS[name].lower().replace("-", " ").split()
+    )
     return Finding(
         name,
         certainty,

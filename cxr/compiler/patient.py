@@ -23,7 +23,8 @@ def _young(unit: str, ending: str) -> re.Pattern[str]:
     """A number of months, weeks or days that is an age: "3 months old", "aged 3 months", "baby, 3 months"."""
     number = rf"(\d{{1,3}}){_GAP}{unit}"
     return re.compile(
-        rf"\b{number}{_GAP}(?:{ending}|{_PERSON})|{_AGED}{number}\b{_NOT_AGE}|\b{_PERSON},?(?: of)? {number}\b{_NOT_AGE}"
+        rf"\b{number}{_GAP}(?:{ending}|{_PERSON})"
+        rf"|(?:{_AGED}|\b{_PERSON},?(?: of)? ){number}\b{_NOT_AGE}"
     )
 
 
