@@ -46,6 +46,7 @@ FINDING_WORDS: dict[str, str] = {
     "ARDS": "ARDS",
     "Pleural Other": "pleural abnormality",
 }
+NAME_PARTS = {name: frozenset(words.lower().replace("-", " ").split()) for name, words in FINDING_WORDS.items()}
 COUNTABLE = {"Mass", "Nodule", "Hernia", "Fracture", "Cavity", "Granuloma", "Lung Lesion", "Infiltration"}
 # Findings that have no side of their own: "left effusion and cardiomegaly" tells no side of the heart.
 SIDELESS = frozenset(

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cxr.compiler.kinds import CLAUSE_ENDS, CUES, CUES_BEHIND, DESCRIPTIVE, MODIFIERS, NAMING, REACH, SEPARATORS
-from cxr.compiler.phrases import Tag
+from cxr.compiler.phrases import STATEMENTS, Tag
 from cxr.compiler.records import Certainty
 
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
+DOUBTING = {"doubt", "doubt either way", "history", "supposition"}  # an item that begins so is no longer denied
 STATING_ALWAYS = {"article", "verb", "affirmation", "is"}
 ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
 PLURAL_VERBS = {"are", "were", "have"}
-VERBS_INSIDE = {"is", "are"}  # "heart is enlarged" is one phrase
+VERBS_INSIDE = {"is", "are"}
 OTHER_TOPICS = {"PA", "AP", "lateral", "view", "portable", "erect", "semi-erect", "supine", "decubitus", "number"}
 
 
@@ -27,20 +28,29 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
         heading: the cue heads the list with a colon.
     """
     item = item_at(tags, comma + 1)
-    kinds = {tag.kind for tag in item} | {"verb" for tag in item if VERBS_INSIDE & set(tag.words.lower().split())}
+    kinds = _kinds_of(item)
     if _closes_bracket(tags, comma):
         return False
     if not item or is_adjective(tags, comma):  # ", or"; "no large, loculated effusion"
         return True
     heading = heading and tags[comma].phrase in (",", "-")
     stating = STATING if current == "absent" and not heading else STATING_ALWAYS
-    if kinds & stating or (_is_other_topic(item) and not heading):
+    begun = next((tag.kind for tag in item if tag.kind != "filler"), "")
+    if kinds & stating or begun in DOUBTING or (_is_other_topic(item) and not heading):
         return current == "absent" and _is_predicate_of_list(tags, comma)
     if {"side", "severity"} <= kinds:  # "no pneumothorax, small left effusion or atelectasis"
         return False
     if heading:
         return True
     return current != "supposed" and _goes_on_to_link(tags, comma, current, kinds)
+
+
+def _kinds_of(item: Sequence[Tag]) -> set[str]:
+    """The kinds of an item's tags, and what phrases hold inside: the verb of "heart is enlarged", the side of "RLL"."""
+    inside = {"side" for tag in item if tag.side}
+    if any(tag.phrase in STATEMENTS or VERBS_INSIDE & set(tag.words.lower().split()) for tag in item):
+        inside.add("verb")
+    return inside | {tag.kind for tag in item}
 
 
 def _goes_on_to_link(tags: Sequence[Tag], comma: int, current: Certainty, kinds: set[str]) -> bool:
@@ -107,7 +117,7 @@ def _is_predicate_of_list(tags: Sequence[Tag], comma: int) -> bool:
     item = item_at(tags, comma + 1)
     kinds = [tag.kind for tag in item if tag.kind != "filler"]
     plural = any(tag.phrase in PLURAL_VERBS for tag in item)
-    long = sum(tag.kind in ("comma", "or", "and") for tag in tags[max(0, comma - REACH) : comma]) > 0
+    long = any(tag.kind in ("comma", "or", "and") for tag in tags[max(0, comma - REACH) : comma])
     return kinds in (["finding", "verb"], ["finding", "verb", "affirmation"]) and (plural or long)
 
 

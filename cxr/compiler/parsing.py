@@ -12,7 +12,7 @@ from cxr.compiler.acquisition import Acquisition, is_lateral_view, read_acquisit
 from cxr.compiler.attributes import Attributes, attach
 from cxr.compiler.elsewhere import without_other_parts
 from cxr.compiler.kinds import CLAUSE_ENDS
-from cxr.compiler.lexicon import ENLARGED_MEANS, FINDING_WORDS, reading_reasons
+from cxr.compiler.lexicon import ENLARGED_MEANS, NAME_PARTS, reading_reasons
 from cxr.compiler.merging import find_conflicts, merge
 from cxr.compiler.negation import read_certainties
 from cxr.compiler.normality import NormalStatements, read_normal
@@ -143,9 +143,7 @@ def _finding(name: str, certainty: Certainty, attributes: Attributes, word: Tag)
     severity = attributes.severity
     if name == "Support Devices" and certainty == "past":
         certainty = "present"  # "status post pacemaker placement": it is still there
-    known = not word.corrected and set(word.phrase.split()) <= set(
-        FINDING_WORDS[name].lower().replace("-", " ").split()
-    )
+    known = not word.corrected and NAME_PARTS[name].issuperset(word.phrase.split())
     return Finding(
         name,
         certainty,

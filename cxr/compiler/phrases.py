@@ -72,6 +72,14 @@ def _tables() -> dict[str, Tag]:
     return turned | table | findings
 
 
+def _is_statement(phrase: str, tag: Tag) -> bool:
+    """Whether a finding's phrase says something of a part of the chest: "heart enlarged", "lungs hyperinflated"."""
+    first, _, second = phrase.partition(" ")
+    return tag.kind == "finding" and first in PARTS and (second.endswith(("ed", "ous", "ic")) or second in SAID)
+
+
+PARTS = {word for phrases in CUES["structures"].values() for word in phrases}
+SAID = {"big", "large", "larger", "wide", "broad", "flat", "wet", "white", "broken"}
 PLURALS = {"bases", "apices"}  # of both lungs
 _RAW_TABLE = _tables()
 WORDS = {word for phrase in _RAW_TABLE for word in phrase.split()}
@@ -81,6 +89,7 @@ TABLE = {
     for phrase, entry in _RAW_TABLE.items()
     for key in [" ".join(word if word in PLURALS else singular(word, WORDS) for word in phrase.split())]
 }
+STATEMENTS = {phrase for phrase, tag in _RAW_TABLE.items() if _is_statement(phrase, tag)}
 SIDE_WORDS = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both"}
 INSIDE = SIDE_WORDS | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
 PHRASES: dict[str, list[tuple[list[str], Tag]]] = {}

@@ -27,7 +27,7 @@ _BRITISH = (
 
 
 # A slip never turns a word into its opposite: "hypoinflated" is no "hyperinflated" lung.
-_OPPOSITES = (("hypo", "hyper"), ("hyper", "hypo"))
+_OPPOSITES = {"hypo": "hyper", "hyper": "hypo"}
 
 
 class BaseForm(NamedTuple):
@@ -60,7 +60,7 @@ def _without_typo(token: str) -> str:
     for form in (token, token.removesuffix("s")):
         for variant in _shortened(form):
             word = _TYPOS.get(variant)
-            if word and not any(token.startswith(one) and word.startswith(other) for one, other in _OPPOSITES):
+            if word and not any(token.startswith(one) and word.startswith(other) for one, other in _OPPOSITES.items()):
                 return word
     return token
 

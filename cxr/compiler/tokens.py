@@ -86,7 +86,7 @@ def _single(text: str, match: re.Match[str], word: str) -> Tag:
     if word in _BOUNDARIES:
         return Tag(_BOUNDARIES[word], phrase=word)
     if word[0].isdigit():
-        return Tag("descriptor" if _MEASURE.fullmatch(word) else "number", word, word)
+        return Tag("status" if _MEASURE.fullmatch(word) else "number", word, word)
     if any(denial in word for denial in _UNSPACED_DENIALS):
         return Tag("foreign negation", phrase=word)
     return Tag("filler" if word in FILLERS or not word[0].isalpha() else "unknown", phrase=word)
