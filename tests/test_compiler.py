@@ -113,12 +113,12 @@ def test_unknown_form_is_refused_with_the_list() -> None:
 def test_chips_say_what_the_model_is_told_and_what_not() -> None:
     ignored = chips_of(f"{ISSUE}, COPD, SOB, zebra, h/o pneumonia, erect", "caption", "ignored")
     assert ignored.keys() == {
-        *("large right (pleural effusion)", "no pneumothorax", "COPD", "dyspnea", "“zebra”", "pneumonia in the past"),
+        *("large right (pleural effusion)", "no pneumothorax", "COPD", "“SOB”", "“zebra”", "pneumonia in the past"),
         "erect",
     }
     assert "severity and side" in ignored["large right (pleural effusion)"]
     assert "vocabulary" in ignored["COPD"]
-    assert "symptom" in ignored["dyspnea"]
+    assert "symptom" in ignored["“SOB”"]
     understood = chips_of(ISSUE, "caption", "understood")
     assert list(understood) == ["72 years", "female", "AP view", "portable", "pleural effusion"]
     assert not chips_of(ISSUE, "plain", "ignored")

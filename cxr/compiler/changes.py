@@ -13,7 +13,9 @@ CHANGES |= {"improvement", "worsening", "progression"}
 BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
 CHANCES = {"probability", "likelihood", "chance", "suspicion", "possibility", "risk"}
 LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", "slim", "reduced", "decreased"}
-BEHIND_OLD = MODIFIERS | {"finding", "descriptor"}  # "old granuloma", not "old woman"
+BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
+# "Old granuloma", not "old woman"; "has not effusion", not "has not changed".
+OTHERWISE_BEFORE_FINDING = {"old": "status", "has not": "negation", "have not": "negation"}
 
 
 def rewrite(sentence: list[Tag]) -> list[Tag]:
@@ -41,8 +43,10 @@ def _with_changes(tags: list[Tag]) -> list[Tag]:
     """The sentence with "no significant increase in" as one status: it denies nothing that is there."""
     result: list[Tag] = []
     for index, tag in enumerate(tags):
-        is_status = tag.phrase == "old" and index + 1 < len(tags) and tags[index + 1].kind in BEHIND_OLD
-        result.append(replace(tag, kind="status") if is_status else tag)
+        before_finding = index + 1 < len(tags) and tags[index + 1].kind in BEFORE_FINDING
+        if before_finding and tag.phrase in OTHERWISE_BEFORE_FINDING:
+            tag = replace(tag, kind=OTHERWISE_BEFORE_FINDING[tag.phrase])
+        result.append(tag)
         if len(result) > 1 and result[-2].phrase in ("not", "no longer") and _describes(tags, index):
             words = f"{result[-2].words} {tag.words}"  # "effusion, not loculated"
             result[-2:] = [Tag("descriptor", "", tag.phrase, words, start=result[-2].start)]

@@ -10,7 +10,6 @@ from cxr.compiler.lexicon import CUES
 
 MAX_AGE = 120
 
-
 _SEX_WORD = r"(?:male|female|man|woman|boy|girl|lady|gentleman|gent|guy|m|f)\b"
 _PERSON = r"(?:baby|infant|boy|girl|child|neonate|newborn|toddler|male|female|m\b|f\b)"
 _GAP = r"[ ,.-]{0,3}"
@@ -58,6 +57,8 @@ _YEARS = (
     re.compile(r"\b(?:she|he|patient|pt) is (\d{1,3})\b"),
 )
 _SEXES = (re.compile(r"\b\d{1,3} ?(?:y|yo|y/o)?[ /]?([mf])\b"), re.compile(r"\b([mf])\d{2,3}\b"))
+# No name follows: multiple sclerosis, mitral regurgitation.
+_NO_TITLE = re.compile(r"\bm[rs]\b(?!\.? (?!(?:and|or|with)\b)[a-z])")
 _YEAR_OLD = re.compile(r"\b(?:years?|yrs?)[ -]old\b")
 _BARE = re.compile(r"(?:^|[,;|\n\[(])[ ]?(\d{1,3})(?=[ ]?(?:[,;|\n\])]|$))")
 _DECADE = re.compile(
@@ -110,7 +111,7 @@ def read_patient(text: str) -> Patient:
         spans.extend(Span(*match.span()) for match in matches)
         return matches
 
-    words = set(re.findall(r"[a-z]+", text))
+    words = set(re.findall(r"[a-z]+", _NO_TITLE.sub(" ", text)))
     sexes = {sex for sex, names in CUES["sexes"].items() if words & set(names)}
     sexes |= {match.group(1).upper() for pattern in _SEXES for match in found(pattern)}
     told = tuple(sorted(sexes))

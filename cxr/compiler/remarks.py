@@ -10,6 +10,7 @@ from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Note
 
 NO_WORDS = "this model has no words for it"
+NOT_VISIBLE = "a symptom or circumstance, not visible in a radiograph"
 ENGLISH_ONLY = "read as a denial in another language; only English is read"
 CORRECTED = "read as “{}”"
 # Said of no finding: kinds whose words would else be dropped without a sign.
@@ -28,6 +29,8 @@ def remarks_on(sentence: Sequence[Tag], owned: set[int]) -> Iterator[Note]:
     for index, tag in enumerate(sentence):
         if tag.kind == "foreign negation":
             yield Note(tag.words, ENGLISH_ONLY)
+        if tag.kind == "symptom":
+            yield Note(tag.words, NOT_VISIBLE)
         if tag.corrected and tag.kind in MODIFIERS:
             yield Note(tag.words, CORRECTED.format(tag.phrase), understood=True)
         untold = tag.kind in UNTOLD or (tag.kind == "structure" and tag.value in UNTOLD_PARTS)

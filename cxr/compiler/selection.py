@@ -57,8 +57,6 @@ def select(prompt: ParsedPrompt, form: PromptForm) -> Selection:
         Chip(FINDING_WORDS.get(name, name), "conflicting", CONFLICTS.get(name, BOTH)) for name in prompt.conflicts
     ]
     if form.name != "plain":
-        reason = "a symptom or circumstance, not visible in a radiograph"
-        selection.ignored += [Chip(symptom, "ignored", reason) for symptom in prompt.symptoms]
         for note in prompt.notes:
             _tell(selection, f"“{note.words}”", note.understood, note.reason)
         selection.ignored += [Chip(f"“{word}”", "ignored", NOT_UNDERSTOOD) for word in prompt.unread]

@@ -26,7 +26,8 @@ _SHORT_FORMS = tuple(
     for pattern, words in (
         (r"([^\w\s])\1+", r"\1"),  # "???"
         (r"\br ?/ ?o\b(?! ?')", "rule out"),
-        (r"\bw ?/ ?o\b", "without"),
+        (r"\bw ?/ ?o(?:ut)?\b", "without"),
+        (r"(?<!\w)[ø∅](?!\w)", "no"),
         (r"\bb ?/ ?l\b", "bilateral"),
         (r"\bh ?/ ?o\b", "history of"),
         (r"\bs ?/ ?p\b", "status post"),
@@ -38,6 +39,8 @@ _SHORT_FORMS = tuple(
         (rf"#(?= ?(?:{_BONES})\b)", "fractured "),
         # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax (-)".
         (r"(?<!age)[=:] ?0(?![\w.])", ": none"),
+        (r"(^|[,;.\n]) ?\( ?- ?\) ?(?=[a-z])", r"\1 no "),
+        (r"(^|[,;.\n]) ?\( ?\+ ?\) ?(?=[a-z])", r"\1 present "),
         (r"\( ?- ?\)", " none "),
         (r"\( ?\+ ?\)", " "),
         (r"(?<=[a-z]) ?\+(?= ?(?:[,;\n]|$))", " "),
@@ -84,7 +87,7 @@ def tidy(text: str) -> str:
     text = _INVISIBLE.sub("", text[:MAX_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n"))
     text = "".join(
         character if unicodedata.category(character) not in ("Cc", "Cs") or character == "\n" else " "
-        for character in unicodedata.normalize("NFKC", text)
+        for character in unicodedata.normalize("NFKC", text)[:MAX_CHARACTERS]
     )
     lines = (_SPACE.sub(" ", _MARKS.sub(" ", line)).strip() for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
