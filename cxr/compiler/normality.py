@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from cxr.compiler.kinds import CLAUSE_ENDS
 from cxr.compiler.lexicon import NORMAL_DENIES
 from cxr.compiler.phrases import Tag
 from cxr.compiler.records import Certainty
-from cxr.compiler.scope import CLAUSE_ENDS
 
 # Without the part that they speak of, other words for normal say nothing about the image.
 WHOLE_IMAGE = {
@@ -18,10 +18,21 @@ WHOLE_IMAGE = {
     "healthy",
     "normal appearance",
     "perfectly normal",
-    "within normal limits",
+    "within normal limit",
     "wnl",
 }
-WHOLE_IMAGE |= {"grossly normal", "normally", "grossly unremarkable", "disease free", "within limits", "normal looking"}
+WHOLE_IMAGE |= {
+    "without abnormality",
+    "without evidence of disease",
+    "free of disease",
+    "normal for age",
+    "grossly normal",
+    "normally",
+    "grossly unremarkable",
+    "disease free",
+    "within limit",
+    "normal looking",
+}
 PREDICATES = {"normal", "negation", "finding"}
 RESERVATIONS = {"but", "however", "although", "though", "yet"}
 
@@ -51,7 +62,7 @@ def read_normal(tags: Sequence[Tag], certainties: Sequence[Certainty], statement
         The findings that normal parts deny.
     """
     excepted = any(tag.kind in ("exception", "otherwise") for tag in tags) or (
-        any(tag.words in RESERVATIONS for tag in tags) and any(tag.kind == "finding" for tag in tags)
+        any(tag.phrase in RESERVATIONS for tag in tags) and any(tag.kind == "finding" for tag in tags)
     )
     denied: list[str] = []
     for index, tag in enumerate(tags):
@@ -74,7 +85,7 @@ def _read_normal_word(tags: Sequence[Tag], index: int, statements: NormalStateme
         return [name for part in parts for name in NORMAL_DENIES.get(part, ())]
     if excepted or any(tag.kind in ("side", "location") for tag in clause):
         return []
-    words = tags[index].words
+    words = tags[index].phrase
     statements.whole |= words in WHOLE_IMAGE
     statements.lungs |= words in ("clear", "grossly clear")
     return []
@@ -87,7 +98,7 @@ def _read_denied_abnormality(tags: Sequence[Tag], index: int, statements: Normal
             break
         item.append(tag)
     for tag in tags[index + 1 :]:  # "no abnormality of the bones"
-        if tag.kind not in ("place", "filler", "structure", "article"):
+        if tag.kind not in ("place", "filler", "verb", "structure", "article"):
             break
         item.append(tag)
     parts = {str(tag.value) for tag in item if tag.kind == "structure"}
@@ -110,7 +121,14 @@ def _clause(tags: Sequence[Tag], index: int) -> list[Tag]:
         start = first - 1
         while start and tags[start - 1].kind not in CLAUSE_ENDS:
             start -= 1
-        if {tag.kind for tag in tags[start : first - 1]} - {"structure", "filler", "is"} or start == first - 1:
+        if {tag.kind for tag in tags[start : first - 1]} - {
+            "structure",
+            "filler",
+            "verb",
+            "is",
+            "status",
+            "descriptor",
+        } or start == first - 1:
             break
         first = start
     return list(tags[first : last + 1])

@@ -1,14 +1,13 @@
-"""To which finding each side, severity and location belongs."""
+"""To which finding each side, severity, location and description belongs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS, REACH
 from cxr.compiler.phrases import Tag
-from cxr.compiler.scope import REACH
 
-MODIFIERS = {"side", "severity", "location"}
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
 FORMERLY = {"previously", "formerly", "initially"}
 SEVERITY_ORDER = ("mild", "moderate", "severe")
@@ -21,18 +20,24 @@ class Attributes:
     sides: list[str] = field(default_factory=list)
     severities: list[Tag] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
+    location_words: list[str] = field(default_factory=list)  # as the prompt has them
+    descriptors: list[str] = field(default_factory=list)
     items: dict[int, Attributes] = field(default_factory=dict)  # by the item of the list that told them
 
     def add(self, tag: Tag, item: int | None = None) -> None:
         """Take one modifier in, which a numbered item of the sentence told."""
         if item is not None:
             self.items.setdefault(item, Attributes()).add(tag)
-        if tag.kind == "severity":
+        if tag.kind in DESCRIPTIVE:
+            self.descriptors.append(tag.words.lower())
+        elif tag.kind == "severity":
             self.severities.append(tag)
         elif tag.kind == "side":
             self.sides.append(str(tag.value))
         else:
-            self.locations += [] if tag.value in self.locations else [str(tag.value)]
+            if tag.value not in self.locations:
+                self.locations.append(str(tag.value))
+                self.location_words.append(str(tag.value) if tag.side or tag.corrected else tag.words.lower())
             self.sides += [tag.side] if tag.side else []
 
     def apart(self) -> list[Attributes]:
@@ -59,23 +64,25 @@ class Attributes:
         return "+".join(self.locations) or None
 
 
-def attach(tags: Sequence[Tag]) -> dict[int, Attributes]:
+def attach(tags: Sequence[Tag]) -> tuple[dict[int, Attributes], set[int]]:
     """Give each modifier of a sentence to a finding.
 
     Args:
         tags: of one sentence.
     Returns:
-        The attributes of each finding, by its index.
+        The attributes of each finding, by its index, and the indices of the words that belong to one.
     """
     owned = {index: Attributes() for index, tag in enumerate(tags) if tag.kind == "finding"}
-    segments = _segments(tags)
+    segments, taken = _segments(tags), set(owned)
     for number, segment in enumerate(segments):
         for index in segment:
             # "Previously large, now small"
-            if tags[index].kind in MODIFIERS and not (index and tags[index - 1].words in FORMERLY):
-                for owner in _owners(tags, segments, number, index, owned):
+            if tags[index].kind in MODIFIERS | DESCRIPTIVE and not (index and tags[index - 1].phrase in FORMERLY):
+                owners = _owners(tags, segments, number, index, owned)
+                taken |= {index} if owners else set()
+                for owner in owners:
                     owned[owner].add(tags[index], number)
-    return owned
+    return owned, taken
 
 
 def _segments(tags: Sequence[Tag]) -> list[list[int]]:
@@ -110,7 +117,7 @@ def _elsewhere(
     """The owner of a modifier in a segment without findings: the item that a list goes on to, else the last finding."""
     if any(_is_about_something_else(tags[place]) for place in segments[number]):
         return []
-    both = any(tags[place].words == "both" for place in segments[number])
+    both = any(tags[place].phrase == "both" for place in segments[number])
     if both and any(
         tags[place].kind == "severity" for place in segments[number]
     ):  # "left and right effusion, both small"
@@ -132,7 +139,7 @@ def _follows_place_word(tags: Sequence[Tag], index: int) -> bool:
     for tag in reversed(tags[:index]):
         if tag.kind == "place":
             return True
-        if tag.kind not in (*MODIFIERS, "filler", "structure", "article"):
+        if tag.kind not in (*MODIFIERS, *DESCRIPTIVE, "filler", "structure", "article"):
             return False
     return False
 
@@ -144,7 +151,7 @@ def _with_partners(
     owners = [owner]
     if any(tags[place].kind in (*MODIFIERS, "article") for place in segments[number] if place < owner):
         return owners  # "emphysema and a small nodule in the apex"
-    while number and tags[segments[number][0]].kind in ("and", "or"):
+    while number and tags[segments[number][0]].kind in ("and", "or", "versus"):
         number -= 1
         partners = [place for place in segments[number] if place in owned]
         if len(partners) != 1 or any(tags[place].kind in MODIFIERS for place in segments[number]):
