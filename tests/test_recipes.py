@@ -38,14 +38,16 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 # As 0.1.0, 0.3.0 and 0.4.1 have written them; what later versions added is not in them.
 OLD = {
-    "0.1.0": '{"adapter": "clinical", "adapter_sha256": "5cf676c4741087658bc991fc6dcf7bd4f48429867f9907f76ca4ba9ed87933b6",'
+    "0.1.0": '{"adapter": "clinical", '
+    '"adapter_sha256": "5cf676c4741087658bc991fc6dcf7bd4f48429867f9907f76ca4ba9ed87933b6",'
     ' "adapter_weight": 1.0, "device": "cpu", "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/'
     'trainedAlgorithmicMedia", "guidance_scale": 3.0, "height": 256, "library_versions": {"cxr": "0.1.0", "diffusers": '
     '"0.42.1", "peft": "0.21.2", "torch": "2.13.0+cpu", "transformers": "5.23.0"}, "micro_batch_size": 1, "model": '
     '"embedded", "model_revision": "sha256:a076dd1eaf283471df909c398fbd9b55de64dad15080975c1fc7e2ce83795640", '
     '"negative_prompt": "", "num_inference_steps": 8, "prompt": "A 55-year-old man with pneumonia", "scheduler": '
     '"UniPCMultistepScheduler", "seed": 101, "weight_dtype": "bfloat16", "width": 256}',
-    "0.4.1": '{"adapter": "clinical", "adapter_sha256": "6b5df76520d76c076d6d8fb8bad1c29e46df446e137afa99f071cd890c3fc8b3",'
+    "0.4.1": '{"adapter": "clinical", '
+    '"adapter_sha256": "6b5df76520d76c076d6d8fb8bad1c29e46df446e137afa99f071cd890c3fc8b3",'
     ' "adapter_weight": 1.0, "device": "cpu", "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/'
     'trainedAlgorithmicMedia", "guidance_scale": 1.5, "guidance_stop": 0.7, "height": 256, "library_versions": {"cxr": '
     '"0.4.1", "diffusers": "0.42.1", "peft": "0.21.2", "torch": "2.13.0+cpu", "transformers": "5.23.0"}, '

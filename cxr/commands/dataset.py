@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cxr.commands.options import RAW, add_model_options, check_numbers, say_result
+from cxr.commands.options import Commands, add_command, add_model_options, check_numbers, say_result
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
 from cxr.request.recipe import MAX_THREADS
@@ -47,11 +47,9 @@ set is checked against its manifest and its labels, and some of its images are m
 MAX_ATTEMPTS = 100
 
 
-def add_dataset_parsers(subparsers: Any) -> None:
-    """Add ``dataset`` and ``verify``; the parsed arguments carry ``run``, called with them."""
-    dataset = subparsers.add_parser(
-        "dataset", help="make a labelled data set from a plan", description=DATASET, epilog=EPILOG, formatter_class=RAW
-    )
+def add_dataset_parsers(commands: Commands) -> None:
+    """Add ``dataset`` and ``verify`` to the other commands."""
+    dataset = add_command(commands, "dataset", _dataset, "make a labelled data set from a plan", DATASET, EPILOG)
     dataset.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
     dataset.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
     dataset.add_argument("--dry-run", action="store_true", help="only say what would be made, how long, how much disk")
@@ -68,17 +66,13 @@ def add_dataset_parsers(subparsers: Any) -> None:
         "--threads", type=int, default=1, metavar="N",
         help="CPU threads of each process (default %(default)s); another number gives other last bits",
     )  # fmt: skip
-    dataset.set_defaults(run=_dataset)
-    verify = subparsers.add_parser(
-        "verify", help="check images and data sets of this program", description=VERIFY, formatter_class=RAW
-    )
+    verify = add_command(commands, "verify", _verify, "check images and data sets of this program", VERIFY)
     verify.add_argument("path", type=Path, metavar="PATH", help="a .png or .dcm file, or a folder")
     verify.add_argument(
         "--sample", type=int, default=3, metavar="N", help="images of a folder to make again (default %(default)s)"
     )
     verify.add_argument("--model", help="instead of the model that the recipe names")
     verify.add_argument("--adapter", help="instead of its LoRA")
-    verify.set_defaults(run=_verify)
 
 
 def _dataset(arguments: argparse.Namespace) -> int:

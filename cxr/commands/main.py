@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from cxr import __version__
 from cxr.commands.adapter import add_adapter_parsers
@@ -20,7 +20,7 @@ from cxr.commands.evaluate import add_evaluate_parsers
 from cxr.commands.export import add_export_parser
 from cxr.commands.generate import add_generate_parser
 from cxr.commands.models import add_models_parser
-from cxr.commands.options import RAW, described
+from cxr.commands.options import Commands, described
 from cxr.commands.restore import add_restore_parser
 from cxr.commands.sheet import add_sheet_parser
 from cxr.compiler.cli import add_prompt_parser
@@ -79,9 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and options."""
-    parser = _Parser(prog="python -m cxr", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
+    parser = _Parser(
+        prog="python -m cxr",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"CXR Studio {__version__}")
-    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands: Commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_generate_parser(commands)
     add_prompt_parser(commands)
     add_adapter_parsers(commands)
