@@ -1,7 +1,7 @@
 """What several commands share: the options that the table of settings describes, checks, and lines for the user.
 
 ``CXR_MODEL`` and ``CXR_ADAPTER`` are the defaults of every command that makes images. They are not those of ``verify``,
-whose images name their own model, of ``deploy``, which sets a Space up, and of ``train``, which needs a base to train.
+whose images name their own model, of ``deploy``, which sets a Space up, and of ``train lora``, which trains for a base.
 """
 
 from __future__ import annotations
