@@ -8,7 +8,7 @@ else has to know of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal
 
@@ -192,6 +192,11 @@ SHARED = tuple(name for name, setting in SETTINGS.items() if not setting.varies)
 API_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.in_api)
 BY_MODEL = tuple(name for name, setting in SETTINGS.items() if setting.by_model)
 PLAN_SETTINGS = ("negative_prompt", *(name for name in SHARED if name != "num_images"))
+
+
+def describe_settings(names: Iterable[str]) -> list[str]:
+    """Lines for a docstring: each setting with what it is and what is allowed."""
+    return [f"{name}: {SETTINGS[name].help}; {SETTINGS[name].range}." for name in names]
 
 
 @dataclass(frozen=True)
