@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and options."""
-    parser = _Parser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="python -m cxr",
         description=DESCRIPTION,
         epilog=EPILOG,
