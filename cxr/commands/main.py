@@ -14,7 +14,7 @@ from typing import NoReturn
 from cxr import __version__
 from cxr.commands.adapter import add_adapter_parsers
 from cxr.commands.bench import add_bench_parser
-from cxr.commands.dataset import add_dataset_parsers
+from cxr.commands.dataset import add_dataset_parser
 from cxr.commands.deploy import add_deploy_parser
 from cxr.commands.evaluate import add_evaluate_parsers
 from cxr.commands.export import add_export_parser
@@ -24,6 +24,7 @@ from cxr.commands.options import Commands, described
 from cxr.commands.restore import add_restore_parser
 from cxr.commands.sheet import add_sheet_parser
 from cxr.commands.train import add_train_parser
+from cxr.commands.verify import add_verify_parser
 from cxr.compiler.cli import add_prompt_parser
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say
@@ -94,7 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_sheet_parser(commands)
     add_bench_parser(commands)
     add_train_parser(commands)
-    add_dataset_parsers(commands)
+    add_dataset_parser(commands)
+    add_verify_parser(commands)
     add_export_parser(commands)
     add_restore_parser(commands)
     add_evaluate_parsers(commands)
