@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
-from cxr.commands.options import add_model_options, add_settings, check_numbers, check_sources, say_result, settings_of
+from cxr.commands.options import (
+    Commands,
+    add_command,
+    add_model_options,
+    add_settings,
+    check_numbers,
+    check_sources,
+    say_result,
+    settings_of,
+)
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 
@@ -15,9 +23,9 @@ GPU = "instead time a CUDA device against plain diffusers, 5 times, and the shar
 DATASET = "instead make a data set of N images with each number of processes"
 
 
-def add_bench_parser(commands: Any) -> None:
+def add_bench_parser(commands: Commands) -> None:
     """Add the command to the others."""
-    parser = commands.add_parser("bench", help="measure the speed on this machine", description=DESCRIPTION)
+    parser = add_command(commands, "bench", _bench, "measure the speed on this machine", DESCRIPTION)
     parser.add_argument("--runs", type=int, metavar="N", help="timed images of each kind (default 3)")
     parser.add_argument("--gpu", action="store_true", help=GPU)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)  # for the tests
@@ -27,7 +35,6 @@ def add_bench_parser(commands: Any) -> None:
     )
     add_settings(parser, "num_inference_steps", context="with --dataset: ")
     add_model_options(parser)
-    parser.set_defaults(run=_bench)
 
 
 def _bench(arguments: argparse.Namespace) -> int:

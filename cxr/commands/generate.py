@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cxr.commands.options import RAW, add_model_options, add_settings, check_sources, say_progress, settings_of
+from cxr.commands.options import (
+    Commands,
+    add_command,
+    add_model_options,
+    add_settings,
+    check_sources,
+    say_progress,
+    settings_of,
+)
 from cxr.generate.prompt_table import PromptTable, read_prompt_table
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
@@ -31,22 +39,16 @@ exit codes:
 OPTIONS = tuple(name for name in FLAGS if name != "prompt")
 
 
-def add_generate_parser(commands: Any) -> None:
+def add_generate_parser(commands: Commands) -> None:
     """Add the command to the others."""
-    parser = commands.add_parser(
-        "generate",
-        usage='python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]',
-        help="make images from a prompt or from a CSV of prompts",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=RAW,
-    )
+    summary = "make images from a prompt or from a CSV of prompts"
+    parser = add_command(commands, "generate", _generate, summary, DESCRIPTION, EPILOG)
+    parser.usage = 'python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]'
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"{SETTINGS['prompt'].help}, in quotes")
     parser.add_argument("--prompts", metavar="FILE.csv", help="a list of prompts instead of one")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to, or to continue")
     add_settings(parser, *OPTIONS)
     add_model_options(parser)
-    parser.set_defaults(run=_generate)
 
 
 def _generate(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The ``train`` subcommand: which options there are and what they start."""
+"""The ``train`` command: which stages and options there are and what they start."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cxr.commands import train_lora as full_lora
+from cxr.commands.options import Commands, add_command, add_model_options
 from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
-from cxr.train.full_lora import options as full_lora
 
 if TYPE_CHECKING:
     from cxr.labels.radiograph import Radiograph
@@ -42,21 +43,20 @@ NETWORKS = ("residual", "dense")  # named here as well, so that help comes witho
 GUIDE_WEIGHTS = {"base": 0.5, "lora": 6.0}  # what the shipped weights were finished with
 
 
-def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``train STAGE``; the parsed arguments carry ``run``, called with them."""
-    parser = subparsers.add_parser(
-        "train", help="train the autoencoder, the base model or a LoRA on a folder of images"
-    )
+def add_train_parser(commands: Commands) -> None:
+    """Add ``train STAGE`` to the other commands."""
+    summary = "train the autoencoder, the base model or a LoRA on a folder of images"
+    parser = add_command(commands, "train", run_train, summary)
     stages = parser.add_subparsers(dest="stage", required=True, metavar="|".join(STAGES))
     for name, defaults in STAGES.items():
-        stage = stages.add_parser(name, help=defaults.text, description=defaults.text)
+        description = full_lora.DESCRIPTION if name == "lora" else defaults.text
+        stage = add_command(stages, name, run_train, defaults.text, description)
         _add_loop_options(stage, defaults, full_lora.DEFAULTS if name == "lora" else {})
         if name != "text":
             _add_data_options(stage)
         if name in ("base", "lora"):
             _add_diffusion_options(stage, name)
         if name == "lora":
-            stage.formatter_class, stage.description = _Paragraphs, full_lora.DESCRIPTION
             full_lora.add_full_lora_options(stage)
         if name == "judge":
             _add_judge_options(stage)
@@ -67,7 +67,6 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
             _add_autoencoder_options(stage)
         if name == "decoder":
             _add_decoder_options(stage)
-        stage.set_defaults(run=run_train)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -128,10 +127,6 @@ def _measure_result(arguments: argparse.Namespace, split: Split, unseen: list[Ra
         from cxr.train.copy_check import check_lora
 
         check_lora(arguments.out / "adapter", arguments.model / "model", split.training, split.held_out)
-
-
-class _Paragraphs(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description."""
 
 
 def _loop_options(defaults: _Stage) -> tuple[tuple[str, int | float, str], ...]:
@@ -197,12 +192,7 @@ def _add_autoencoder_options(stage: argparse.ArgumentParser) -> None:
 
 
 def _add_decoder_options(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument(
-        "--model",
-        default="embedded",
-        help="whose decoder: a name or a folder in diffusers format (default %(default)s)",
-    )
-    stage.add_argument("--adapter", default="default", help="its LoRA when it samples (default: the model's own)")
+    add_model_options(stage)  # whose decoder, and what it samples with
     stage.add_argument(
         "--num-sampled",
         type=int,
