@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,11 +10,12 @@ from cxr.dataset.reproduce import DIFFERENT, IDENTICAL, Comparison, Reproducer
 from cxr.folders.dataset_reader import LABELS_NAME, FinishedImage, is_flat, read_dataset, read_manifest
 from cxr.folders.dicom import read_dicom
 from cxr.folders.metadata import file_sha256
+from cxr.folders.reader import read_rows
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_levels
-from cxr.request.errors import DataError
 
 NOT_THE_SAME = 1
+NO_TABLE = "{table} cannot be read as a table: {error}"
 
 Say = Callable[[str], None]
 
@@ -93,12 +93,7 @@ def _wrong_recipes(images: Sequence[FinishedImage]) -> list[str]:
 
 def _wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> list[str]:
     """Rows of the label table that do not follow from the metadata."""
-    path = directory / LABELS_NAME
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = {row.get("file_name", ""): row for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
+    rows = {row.get("file_name", ""): row for _, row in read_rows(directory / LABELS_NAME, NO_TABLE)}
     faults = []
     for image in images:
         name = image.path.relative_to(directory).as_posix()

@@ -109,7 +109,7 @@ class Progress:
         say(sys.stderr, text)
 
     def write(self) -> None:
-        """Write this process's counts and, from the first process, the sum of all."""
+        """Write this process's counts and, from the first process, how far all are."""
         if self.folder is None:
             return
         with atomic_file(self.folder / f"{self.rank}.json") as file:
@@ -117,17 +117,17 @@ class Progress:
         if self.rank == 0:
             counts = self.summed()
             with atomic_file(self.folder.parent / FILE_NAME) as file:
-                file.write(json.dumps(self._facts(counts)).encode() + b"\n")
+                file.write(json.dumps(self._facts(self.now(counts))).encode() + b"\n")
             self._show(counts)
 
-    def now(self) -> JobProgress:
-        """How far this process is, which is the whole run if there is no other."""
+    def now(self, counts: Mapping[str, int] | None = None) -> JobProgress:
+        """How far this process is, which is the whole run if there is no other; or how far the counts of all are."""
+        counts = counts or self.counts
         elapsed_s = time.monotonic() - self.began
-        finished, failed = min(self.counts["finished"], self.total), self.counts["failed"]
-        left = max(self.total - finished - failed, 0)
-        made = self.counts["finished"] + self.counts["failed"] - self._begun_with
+        finished, failed = min(counts["finished"], self.total), counts["failed"]
+        made, left = counts["finished"] + failed - self._begun_with, max(self.total - finished - failed, 0)
         remaining_s = elapsed_s / made * left if made else None
-        return JobProgress(finished, failed, self.counts["rejected"], self.total, elapsed_s, remaining_s)
+        return JobProgress(finished, failed, counts["rejected"], self.total, elapsed_s, remaining_s)
 
     def summed(self) -> dict[str, int]:
         """Counts of all processes."""
@@ -145,16 +145,13 @@ class Progress:
         """Leave the terminal as it was."""
         self._bar.close()
 
-    def _facts(self, counts: Mapping[str, int]) -> dict[str, Any]:
-        done = counts["finished"] + counts["failed"]
-        elapsed_s = time.monotonic() - self.began
-        speed = (done - self._begun_with) / elapsed_s if elapsed_s > 0 else 0.0
+    def _facts(self, now: JobProgress) -> dict[str, Any]:
+        made = now.finished + now.failed - self._begun_with
         return {
-            **counts,
-            "total": self.total,
-            "elapsed_s": round(elapsed_s, 1),
-            "images_per_second": round(speed, 3),
-            "remaining_s": round((self.total - done) / speed, 1) if speed > 0 else None,
+            **{name: getattr(now, name) for name in (*COUNTS, "total")},
+            "elapsed_s": round(now.elapsed_s, 1),
+            "images_per_second": round(made / max(now.elapsed_s, 1e-6), 3),
+            "remaining_s": None if now.remaining_s is None else round(now.remaining_s, 1),
             "waited_s": round(self.waited_s, 1),
             "rss_mb": resident_mb(),
         }
