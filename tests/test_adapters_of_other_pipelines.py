@@ -11,8 +11,8 @@ from hostile_adapters import pair, tensors
 from tiny_families import pixart_sigma, sana, stable_diffusion_xl
 
 from cxr.lora.find import read_adapters
+from cxr.lora.fit import networks_of
 from cxr.lora.loaded import LoadedAdapters
-from cxr.lora.merged_weights import networks_of
 from cxr.request.errors import AdapterError
 
 ENCODER = "text_model.encoder.layers.0.self_attn.q_proj"

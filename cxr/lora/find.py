@@ -174,4 +174,6 @@ def _notes(lora: LoraFile, alphas: Sequence[float]) -> tuple[str, ...]:
         notes.append(f"no alpha in the file for {missing}: the rank is used")
     if alphas and min(alphas) != max(alphas):
         notes.append(f"alpha differs between layers, from {min(alphas):g} to {max(alphas):g}")
+    if any(layer.use_rslora and layer.alpha is not None for layer in lora.layers):
+        notes.append("rank-stabilised: alpha is divided by the square root of the rank")
     return tuple(notes)
