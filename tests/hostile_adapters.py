@@ -128,7 +128,7 @@ def _late_nan(path: Path) -> None:
 
 GOOD = pair([4, 32], [32, 4])
 HEADER_END = 8 + int.from_bytes(GOOD[:8], "little")
-ABSENT = LAYER.replace("mid_block", "mid_blook")
+ABSENT = LAYER.replace("attentions.0", "attentions.7")
 FOREIGN = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 PICKLE = b"\x80\x02cos\nsystem\nX\x08\x00\x00\x00touch itq\x00\x85R."
 
@@ -263,6 +263,10 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     "control characters": (pair([4, 32], [32, 4], "unet.\x1b[2J\x00"), "not a LoRA matrix"),
     "name of 100,000 characters": (pair([4, 32], [32, 4], "unet." + "a" * 100_000), "not a LoRA matrix"),
     "unknown component": (pair([4, 32], [32, 4], "vae.decoder.to_q"), "not a LoRA matrix"),
+    "layer of no model": (pair([4, 32], [32, 4], "unet.mid_blook.attn1.to_q"), "no model of this program has a layer"),
+    "layer that takes none": (pair([4, 32], [32, 4], "unet.conv_norm_out"), "that takes a LoRA"),
+    "dunder of a network": (pair([4, 32], [32, 4], "unet.__class__"), "that takes a LoRA"),
+    "whole block": (pair([4, 32], [32, 4], "unet.mid_block"), "that takes a LoRA"),
     "kohya name that cannot be split": (kohya(layer="lora_unet_down__blocks"), "not a LoRA matrix"),
 }
 # A model has to be looked at, and stays as it is.
@@ -270,9 +274,6 @@ _FOREIGN: dict[str, tuple[bytes, str]] = {
     "layer that is not there": (pair([4, 32], [32, 4], ABSENT), "this one has no layer"),
     "other sizes": (pair([4, 64], [64, 4]), "64 x 64 values there and 32 x 32 here"),
     "convolution for a linear layer": (pair([4, 32, 1, 1], [32, 4, 1, 1]), "for another model"),
-    "layer that takes none": (pair([4, 32], [32, 4], "unet.conv_norm_out"), "cannot take a LoRA"),
-    "dunder of a network": (pair([4, 32], [32, 4], "unet.__class__"), "for another model"),
-    "whole block": (pair([4, 32], [32, 4], "unet.mid_block"), "cannot take a LoRA"),
     "Stable Diffusion 1": (pair([4, 768], [320, 4], FOREIGN), r"Stable Diffusion 1 \(.*768\), and the loaded .* 32"),
     "Stable Diffusion 2": (pair([4, 1024], [320, 4], FOREIGN), r"Stable Diffusion 2 \(.*1024\)"),
     "Stable Diffusion XL": (pair([4, 2048], [640, 4], FOREIGN), r"Stable Diffusion XL \(.*2048\)"),

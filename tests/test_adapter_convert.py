@@ -83,7 +83,7 @@ def test_the_weights_of_a_module_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", [4, 5])
 def test_a_protocol_that_torch_does_not_write_by_itself_is_refused(protocol: int, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(in_memory(lora(), pickle_protocol=protocol))
-    with pytest.raises(AdapterError, match="uses the pickle instruction 1.., which saved tensors do not need"):
+    with pytest.raises(AdapterError, match=r"uses the pickle instruction 1\d\d, which saved tensors do not need"):
         read_checkpoint([str(tmp_path / "a.bin")])
 
 

@@ -1,4 +1,4 @@
-"""What share of a device's arithmetic the denoising network uses."""
+"""Times of some work on a device, and what share of its arithmetic the denoising network uses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel
+from cxr.request.errors import GenerationError, RequestError
+from cxr.request.events import FailedImage
+from cxr.request.generation_request import GenerationRequest
+
+PROMPT = "A 55-year-old man with pneumonia"
+MAX_RUNS = 100
 GEMM_SIDES = {"cuda": (4096, 8192), "cpu": (256, 512)}
 GEMM_ROUNDS = 10
 
@@ -38,13 +46,33 @@ def peak_flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """Time of some work, until the device has finished it."""
-    _wait(device)
+    wait = torch.cuda.synchronize if device.type == "cuda" else torch.cpu.synchronize
+    wait(device)
     began = time.perf_counter()
     work()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - began
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def check_runs(runs: int) -> None:
+    """Refuse a number of rounds that is none.
+
+    Raises:
+        RequestError: it is outside 1 to `MAX_RUNS`.
+    """
+    if not 1 <= runs <= MAX_RUNS:
+        raise RequestError(f"runs is {runs}; use a whole number from 1 to {MAX_RUNS}")
+
+
+def make_images(loaded: LoadedModel, **settings: float) -> None:
+    """Make images of the bench's prompt.
+
+    Args:
+        loaded: by which model.
+        settings: fields of the request that are not the defaults.
+    Raises:
+        GenerationError: the model makes none of it.
+    """
+    for event in generate(GenerationRequest(PROMPT, **settings), loaded):  # type: ignore[arg-type]
+        if isinstance(event, FailedImage):
+            raise GenerationError(f"the bench's prompt gives no image: {event.reason}")

@@ -1,4 +1,4 @@
-"""The LoRAs of one pipeline: loaded by peft, added to the weights, switched and taken out, so that the base keeps its bits.
+"""The LoRAs of one pipeline: loaded, added to the weights, switched and taken out, so that the base keeps its bits.
 
 Extra layers cost a small model a fifth of its speed; their product added to the weights costs nothing.
 """

@@ -27,7 +27,7 @@ from cxr.lora.safetensors_header import (
     read_header,
 )
 from cxr.lora.settings import check_alpha, read_settings
-from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
+from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, is_layer, parse_name
 
 MAX_RANK = 256
 CHUNK_BYTES = 4 * 2**20
@@ -179,6 +179,8 @@ def _pair_layers(
     pairs = {}
     for layer, parts in shapes.items():
         module = layer[1]
+        if not is_layer(*layer):
+            raise damaged(path, f"no model of this program has a layer {'.'.join(layer)[:80]!r} that takes a LoRA")
         if LORA_A not in parts or LORA_B not in parts:
             raise damaged(path, f"layer {module!r} has only one of its two matrices")
         shape_a, shape_b = parts[LORA_A], parts[LORA_B]

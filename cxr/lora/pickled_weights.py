@@ -1,7 +1,7 @@
-"""PyTorch checkpoint -> safetensors, by PyTorch's own loader of plain tensors; runs in a limited process of its own only.
+"""PyTorch checkpoint -> safetensors, by PyTorch's own loader of plain tensors; only in a limited child process.
 
-``torch.load(weights_only=True)`` knows a short list of harmless names and calls nothing else; whether the ZIP is whole is
-checked here, as it does not. It stands in this module alone; the server and all other code read no pickle at all.
+``torch.load(weights_only=True)`` knows a short list of harmless names and calls nothing else. That the ZIP is whole is
+checked here, as PyTorch does not. The server and all other code read no pickle at all.
 """
 
 from __future__ import annotations

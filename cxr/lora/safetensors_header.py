@@ -1,7 +1,7 @@
 """Read the header of a safetensors file that may come from anywhere, within hard limits. No other format is opened.
 
-``safetensors.safe_open`` does not serve here: it maps the file, so that one which is cut meanwhile ends the process, sets
-no limits, and takes a header with a name twice. What was checked here is what it reads later, for a model.
+``safetensors.safe_open`` does not serve here: it maps the file, so that one which is cut meanwhile ends the process,
+sets no limits, and takes a header with a name twice. What was checked here is what safetensors reads for a model.
 """
 
 from __future__ import annotations

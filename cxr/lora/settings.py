@@ -118,8 +118,8 @@ def _check(path: Path, settings: Mapping[str, Any], prefix: str) -> LoraSettings
     start = settings.get(f"{prefix}init_lora_weights")
     if not isinstance(start, (str, bool, type(None))) or start not in PLAIN_STARTS:
         raise AdapterError(
-            f"{label} was trained from init_lora_weights {str(start)[:20]!r}, which changes the base model too; convert it "
-            "to a plain LoRA: save_pretrained with path_initial_model_for_weight_conversion, of peft"
+            f"{label} was trained from init_lora_weights {str(start)[:20]!r}, which changes the base model too; "
+            "convert it to a plain LoRA: save_pretrained with path_initial_model_for_weight_conversion, of peft"
         )
     alpha, pattern = settings.get(f"{prefix}lora_alpha"), settings.get(f"{prefix}alpha_pattern") or {}
     _check_pattern(label, pattern)

@@ -16,7 +16,16 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from cxr.models.families import Family
-from cxr.models.families.files import INDEX, ModelFolder, check_index, check_settings, shards, weight_file, weight_names
+from cxr.models.families.files import (
+    INDEX,
+    ModelFolder,
+    check_index,
+    check_settings,
+    read_settings,
+    shards,
+    weight_file,
+    weight_names,
+)
 from cxr.models.presets import Preset
 from cxr.request.errors import ModelError
 
@@ -63,6 +72,11 @@ def check_files(model: ModelFolder, expected: str | None = None) -> Family:
     for choices in family.required_files:
         if not any((model.path / name).is_file() for name in choices):
             raise ModelError(f"model {model.name!r} is incomplete: {choices[0]} is missing in its folder")
+    for folder in (model.path, *(model.path / component for component in family.components)):
+        for path in folder.iterdir():
+            if path.exists() and not path.is_file() and not path.is_dir():  # a pipe: reading it would never end
+                name = path.relative_to(model.path).as_posix()
+                raise ModelError(f"model {model.name!r} is refused: {name} is not a regular file")
     for component in family.components:
         for path in sorted((model.path / component).glob("*.json")):
             file = f"{component}/{path.name}"
@@ -76,21 +90,6 @@ def check_files(model: ModelFolder, expected: str | None = None) -> Family:
     for component in family.weighted:
         _weight_paths(model, component)
     return family
-
-
-def read_settings(model: ModelFolder, name: str) -> dict[str, Any]:
-    """One of the model's JSON files.
-
-    Raises:
-        ModelError: it is not a JSON object.
-    """
-    try:
-        settings = json.loads((model.path / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"model {model.name!r} has an unreadable {name}: {error}") from error
-    if not isinstance(settings, dict):
-        raise ModelError(f"model {model.name!r} has an unreadable {name}: it is not a JSON object")
-    return settings
 
 
 def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> Any:

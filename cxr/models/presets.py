@@ -7,6 +7,7 @@ newest files are taken, which ``models`` and a note while loading say aloud. Wha
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -220,6 +221,20 @@ def request_defaults(model: str | None) -> dict[str, Any]:
     """
     preset = find_preset(model)
     return {} if preset.defaults is None else asdict(preset.defaults)
+
+
+def image_size(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> tuple[int, int]:
+    """Side of a model's images in pixels, and how many times smaller its latents are.
+
+    Args:
+        unet: its config.json.
+        vae: the same of its autoencoder.
+    Raises:
+        KeyError: they do not say.
+        TypeError: what they say is no size.
+    """
+    scale_factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    return int(unet["sample_size"]) * scale_factor, scale_factor
 
 
 def find_preset(model: str | None) -> Preset:

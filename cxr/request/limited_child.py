@@ -1,7 +1,7 @@
 """A child process with little memory and time, for input that may be hostile: what happens there stays there.
 
-``run_limited`` starts ``python -m cxr.request.limited_child``, which imports a module of this program, limits itself, and
-lets that module's ``main(arguments) -> bytes`` read standard input and return what the parent gets.
+``run_limited`` starts ``python -m cxr.request.limited_child``, which imports a module of this program, limits itself,
+and lets that module's ``main(arguments) -> bytes`` read standard input and return what the parent gets.
 """
 
 from __future__ import annotations

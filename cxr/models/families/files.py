@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from cxr.models.families import FAMILIES, Family
 from cxr.request.errors import ModelError
 
 INDEX = "model_index.json"
-# Settings that make the libraries import code that comes with the weights.
+# Settings that make the libraries import code that comes with the weights, or ask the Hub for kernels.
 CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline", "custom_pipelines", "custom_code"})
+CODE_KEYS |= {"use_kernels", "kernel_config", "quantization_config"}
+IMPLEMENTATION = re.compile(r"_?\w+_implementation(_internal)?", re.ASCII)  # of attention, of experts
+OWN_IMPLEMENTATIONS = (None, "eager", "sdpa", "flex_attention")  # anything else may come from the Hub as a kernel
 SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors", re.ASCII)
 LIBRARIES = frozenset({"diffusers", "transformers"})
 
@@ -62,14 +66,47 @@ def check_index(index: Mapping[str, Any], name: str, expected: str | None = None
     return family
 
 
+def read_settings(model: ModelFolder, name: str) -> dict[str, Any]:
+    """One of the model's JSON files.
+
+    Raises:
+        ModelError: it is not a JSON object.
+    """
+    path, label = model.path / name, f"model {model.name!r} has an unreadable {name}"
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for somebody who writes into it
+            raise ModelError(f"{label}: it is not a regular file")
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{label}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ModelError(f"{label}: it is not a JSON object")
+    return settings
+
+
 def check_settings(settings: Mapping[str, Any], file: str, name: str) -> None:
-    """Refuse settings that would run code which comes with the weights.
+    """Refuse settings, nested ones too, that would run code which comes with the weights or from the Hub.
 
     Raises:
         ModelError: there is such a setting.
     """
-    if found := CODE_KEYS & settings.keys():
-        raise ModelError(f"model {name!r} wants to run code of its own ({min(found)} in {file}) and is refused")
+    for key, value in _nested(settings):
+        is_foreign = IMPLEMENTATION.fullmatch(key) and not isinstance(value, dict) and value not in OWN_IMPLEMENTATIONS
+        if is_foreign or (key in CODE_KEYS and value is not None):
+            raise ModelError(f"model {name!r} wants to run code of its own ({key[:60]} in {file}) and is refused")
+
+
+def _nested(settings: Any) -> Iterator[tuple[str, Any]]:
+    """All settings; the parts of an implementation for each sub-model count as its own."""
+    left: list[tuple[str, Any]] = [("", settings)]
+    while left:
+        above, value = left.pop()
+        if isinstance(value, dict):
+            inside = [(above if IMPLEMENTATION.fullmatch(above) else key, entry) for key, entry in value.items()]
+            yield from inside
+            left += inside
+        elif isinstance(value, list):
+            left += [(above, entry) for entry in value]
 
 
 def weight_names(component: str, variant: str | None) -> tuple[str, str]:
