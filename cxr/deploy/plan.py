@@ -12,9 +12,9 @@ from huggingface_hub.utils import validate_repo_id
 
 from cxr.deploy.card import check_card, read_card, with_model
 from cxr.deploy.files import SpaceFiles, collect_files
-from cxr.deploy.hub_errors import hub_errors
+from cxr.models.hub.connection import watched
 from cxr.models.presets import PRESETS, Preset, find_preset
-from cxr.request.errors import OutputError, RequestError
+from cxr.request.errors import HubError, OutputError, RequestError
 
 MAX_REGULAR_BYTES = 10_000_000
 # The Hub writes these into the .gitattributes of each new repository, among others.
@@ -157,9 +157,8 @@ def _preload(preset: Preset, hub_id: str, api: HfApi, hardware: str) -> tuple[st
     if preset.gated == "yes":
         notes.append(f"{hub_id} is gated: accept its terms, and give the Space a secret HF_TOKEN that may read it")
     try:
-        with hub_errors():
-            names = api.list_repo_files(hub_id, revision=revision)
-    except OutputError as error:
+        names = watched(lambda _: api.list_repo_files(hub_id, revision=revision), hub_id)
+    except HubError as error:
         notes.append(f"{hub_id} is not preloaded but downloaded when the Space first starts, because {error}")
         return "", notes
     from cxr.deploy.preload import preload_line  # it brings torch, which takes seconds to import
