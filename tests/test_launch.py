@@ -23,10 +23,15 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_bound_to_this_machine_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SPACE_ID", "CXR_MODEL", "CXR_ADAPTER", "CXR_MAX_DATASET_IMAGES", "CXR_MAX_QUEUE"):
+    for name in (
+        *("SPACE_ID", "CXR_MODEL", "CXR_ADAPTER", "CXR_MAX_DATASET_IMAGES", "CXR_MAX_QUEUE"),
+        *("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"),
+    ):
         monkeypatch.delenv(name, raising=False)
     settings = parse_arguments([])
-    assert settings == ServerSettings("127.0.0.1", 7860, False, None, ModelChoice(None, "default"), Limits(1_000, 32))
+    assert settings == ServerSettings(
+        "127.0.0.1", 7860, False, None, ModelChoice("embedded", "default"), Limits(1_000, 32)
+    )
     assert not settings.is_public
     assert parse_arguments(["--host", "0.0.0.0"]).is_public
     assert parse_arguments(["--share"]).is_public
@@ -39,6 +44,24 @@ def test_environment_gives_the_defaults_of_model_and_adapter(monkeypatch: pytest
     monkeypatch.setenv("CXR_ADAPTER", "none")
     assert parse_arguments([]).choice == ModelChoice("models/own", "none")
     assert parse_arguments(["--adapter", "clinical"]).choice == ModelChoice("models/own", "clinical")
+
+
+def test_address_and_port_of_the_environment_are_obeyed_or_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "7990")
+    settings = parse_arguments([])
+    assert (settings.host, settings.port, settings.is_public) == ("0.0.0.0", 7990, True)
+    settings = parse_arguments(["--host", "127.0.0.1", "--port", "8000"])
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "many")
+    with pytest.raises(SystemExit) as refused:
+        parse_arguments([])
+    assert refused.value.code == 2
+    message = capsys.readouterr().err
+    assert "--port: 'many' is" in message
+    assert message.count("\n") == 1
 
 
 def test_limits_are_settings_and_smaller_on_a_space(monkeypatch: pytest.MonkeyPatch) -> None:

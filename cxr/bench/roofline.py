@@ -61,7 +61,7 @@ def check_runs(runs: int) -> None:
         RequestError: it is outside 1 to `MAX_RUNS`.
     """
     if not 1 <= runs <= MAX_RUNS:
-        raise RequestError(f"runs is {runs}; use a whole number from 1 to {MAX_RUNS}")
+        raise RequestError(f"is {runs}; use a whole number from 1 to {MAX_RUNS}", field="runs")
 
 
 def make_images(loaded: LoadedModel, **settings: float) -> None:

@@ -13,10 +13,12 @@ import gradio as gr
 from cxr.request.errors import CxrError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
+from cxr.request.settings import API_SETTINGS, BY_MODEL, LABELS, SETTINGS
 from cxr.web import clients, status
 from cxr.web.adapter_card import describe_adapters
 from cxr.web.dataset_jobs import DatasetJob
 from cxr.web.examples import Example
+from cxr.web.form import values_of
 from cxr.web.jobs import Job, run_job
 from cxr.web.limits import Limits, find_resolution
 from cxr.web.model_choice import ModelChoice, answering, load_model_for
@@ -42,7 +44,8 @@ def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
     try:
         yield
     except CxrError as error:
-        message = str(error)
+        # Programs know the parameters, people the labels.
+        message = error.described(LABELS if on_page else {})
         if len(message) > MAX_MESSAGE_CHARACTERS:  # it repeats what was given
             message = message[:MAX_MESSAGE_CHARACTERS] + " …"
         message = escape(message, quote=False) if on_page else message
@@ -61,7 +64,7 @@ def tell_errors(
     try:
         yield from updates
     except CxrError as error:
-        yield status.panel(FAILED, tone="bad", notes=[str(error)]), *(gr.skip(),) * 4
+        yield status.panel(FAILED, tone="bad", notes=[error.described(LABELS)]), *(gr.skip(),) * 4
         with errors_for_users():
             raise
     except Exception:
@@ -97,10 +100,10 @@ class Handlers:
         """Say all that depends on the model that answers; one event, as each would wait for it in a thread of its own.
 
         Yields:
-            Values for (model line, LoRA cards, steps, guidance, end of guidance).
+            Values for (model line, LoRA cards, the settings that depend on the model).
         """
         for line in self.describe_model():
-            yield line, *(gr.skip(),) * 4
+            yield line, gr.skip(), *(gr.skip(),) * len(BY_MODEL)
         yield gr.skip(), self.describe_adapters(), *self.settings_of_stand_in()
 
     def loaded_model(self) -> ModelInfo | None:
@@ -118,15 +121,11 @@ class Handlers:
             return ""
 
     def settings_of_stand_in(self) -> tuple[Any, ...]:
-        """Steps, guidance and its end for the model that answers in place of the chosen one; else nothing changes."""
+        """The settings `BY_MODEL` for the model that answers in place of the chosen one; else nothing changes."""
         with contextlib.suppress(CxrError):
             if answering(self.choice) != self.choice:
-                return (
-                    GenerationRequest.num_inference_steps,
-                    GenerationRequest.guidance_scale,
-                    GenerationRequest.guidance_stop,
-                )
-        return (gr.skip(),) * 3
+                return tuple(SETTINGS[name].default for name in BY_MODEL)
+        return (gr.skip(),) * len(BY_MODEL)
 
     def start(
         self,
@@ -139,18 +138,19 @@ class Handlers:
         """Check what was typed and get the page ready; a mistake is said before anything on the page changes.
 
         Args:
-            prompt: of the request, as the next two.
+            prompt: what the images should show.
             negative_prompt: may be empty.
             seed: of the first image.
             randomise: take another seed instead.
-            settings: the request's other values, in the order of its fields, which is that of the form.
+            settings: the request's other values, in the order of the form.
         Returns:
             Values for (job, seed, status, gallery, ZIP button, facts, generate button, stop button, receipt).
         """
         if randomise:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
         with errors_for_users():
-            request = GenerationRequest(prompt, negative_prompt, seed, *settings)
+            values = (prompt, negative_prompt, seed, *settings)
+            request = GenerationRequest(**dict(zip(API_SETTINGS, values, strict=True)))
             self.limits.check_request(request, find_resolution(self.choice.model))
             clients.refuse_if_busy(self.limits.jobs_per_client)
         waiting = status.panel("Waiting for the model…", tone="busy")
@@ -212,18 +212,7 @@ class Handlers:
 
     def fill_from_example(self, event: gr.SelectData) -> tuple[Any, ...]:
         """Fill the whole form with the recipe of the picture that was clicked."""
-        recipe = self.examples[event.index].recipe
-        return (
-            recipe.prompt,
-            recipe.negative_prompt,
-            recipe.seed,
-            False,
-            recipe.num_inference_steps,
-            1,
-            recipe.guidance_scale,
-            recipe.adapter_weight,
-            recipe.guidance_stop,
-        )
+        return values_of(self.examples[event.index].recipe)
 
     async def generate(
         self,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
+from cxr.commands.options import add_model_options
 from cxr.request.errors import CxrError
 from cxr.web.environment import ALLOW_FLAG, find_danger
 from cxr.web.jobs import temp_root
@@ -24,6 +25,7 @@ from cxr.web.model_choice import ModelChoice, answering
 from cxr.web.temporary import keep_sweeping, make_private_folder
 
 DEFAULT_PORT = 7860
+HOST_VARIABLE, PORT_VARIABLE = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 LIMIT_HELP = {
     "dataset_images": "images of one data set; 0 leaves data sets out",
@@ -63,27 +65,26 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     parser = _OneLineParser(
         prog="app.py",
         description="Serve CXR Studio: clinical text in, synthetic chest radiographs out.",
-        epilog="The page is reachable from this machine only, unless --host or --share says otherwise.",
+        epilog="The page is reachable from this machine only, unless its address or --share says otherwise.",
         allow_abbrev=False,
     )
     # A Space is reached through its host's proxy, never through the loopback address.
-    default_host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"  # noqa: S104
-    parser.add_argument("--host", default=default_host, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)")
+    usual_host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"  # noqa: S104
+    # argparse checks a default that is text as if it had been given.
+    parser.add_argument(
+        "--host",
+        default=os.environ.get(HOST_VARIABLE) or usual_host,
+        help=f"address to listen on (default: ${HOST_VARIABLE}, else {usual_host})",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=os.environ.get(PORT_VARIABLE) or DEFAULT_PORT,
+        help=f"port to listen on (default: ${PORT_VARIABLE}, else {DEFAULT_PORT})",
+    )
     parser.add_argument("--share", action="store_true", help="also open a public gradio.live link")
     parser.add_argument("--auth", type=_credentials, metavar="USER:PASSWORD", help="ask visitors to sign in")
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("CXR_MODEL") or None,
-        help="base model: a name that “python -m cxr models” lists, a folder in diffusers format, or "
-        "owner/name[@revision] of the Hugging Face Hub (default: CXR_MODEL, else embedded)",
-    )
-    parser.add_argument(
-        "--adapter",
-        default=os.environ.get("CXR_ADAPTER") or "default",
-        help="LoRA: a name in lora_weights/, local:PATH, hub:owner/name/FILE, “none”, or “default” for the model's own "
-        "(default: CXR_ADAPTER, else default)",
-    )
+    add_model_options(parser)
     parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
     _add_limits(parser, default_limits())
     given = parser.parse_args(arguments)
@@ -101,7 +102,6 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:
         parser.add_argument(
             f"--max-{name.replace('_', '-')}",
             type=partial(_count, low=1 if name == "queue" else 0),
-            # argparse checks a default that is text as if it had been given.
             default=os.environ.get(variable) or getattr(defaults, name),
             metavar="N",
             help=f"{text} (default: {variable}, else %(default)s)",

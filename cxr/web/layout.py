@@ -57,8 +57,9 @@ def build_page(choice: ModelChoice, limits: Limits = Limits()) -> gr.Blocks:  # 
         else:
             form = _build_images_tab(handlers, examples, model_line)
         gr.HTML(status.FOOTER)
-        settings = [form.num_inference_steps, form.guidance_scale, form.guidance_stop]
-        page.load(handlers.open_page, outputs=[model_line, adapter_cards, *settings], concurrency_limit=None, **PRIVATE)
+        page.load(
+            handlers.open_page, outputs=[model_line, adapter_cards, *form.by_model], concurrency_limit=None, **PRIVATE
+        )
     page.queue(max_size=limits.queue)
     limit_jobs(page, limits.jobs_per_client, in_turns=datasets.run)
     return page
@@ -129,10 +130,10 @@ def _connect(
     shown = [results.status, results.gallery, results.zip_button, results.facts]
     buttons = [generate_button, results.stop_button]
     started = gr.on(
-        [generate_button.click, form.prompt.submit],
+        [generate_button.click, form.settings["prompt"].submit],
         handlers.start,
         inputs=form.everything,
-        outputs=[job, form.seed, *shown, *buttons, results.receipt],
+        outputs=[job, form.settings["seed"], *shown, *buttons, results.receipt],
         concurrency_limit=None,
         **PRIVATE,
     )

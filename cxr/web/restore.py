@@ -9,13 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.images.recipe_file import find_differences, read_recipe_file, request_of
+from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError
-from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import Recipe
+from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.events import PRIVATE
-from cxr.web.form import Form
+from cxr.web.form import Form, values_of
 from cxr.web.jobs import temp_root
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -30,8 +30,10 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
         lines.append("Which model answers here is not known yet, so they could not be compared.")
     elif differences := find_differences(recipe, info):
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
-    if recipe.bit_depth != GenerationRequest.bit_depth:
-        lines.append(f"It has {recipe.bit_depth} bits; the page makes images of {GenerationRequest.bit_depth}.")
+    for name, value in recipe.image_settings.items():
+        usual = SETTINGS[name].default
+        if name not in API_SETTINGS and value != usual:
+            lines.append(f"Its {SETTINGS[name].label.lower()}: {value}; the page makes images with {usual}.")
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
 
 
@@ -52,23 +54,15 @@ def build_restore(form: Form, find_info: Callable[[], ModelInfo | None]) -> None
         file = gr.File(file_types=list(SUFFIXES), label="PNG made by this program", height=140, elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
 
-    filled = [form.prompt, form.negative_prompt, form.seed, form.randomise, form.num_inference_steps, form.num_images]
-    filled += [form.guidance_scale, form.adapter_weight, form.guidance_stop]
-
     def restore(path: str) -> tuple[Any, ...]:
         try:
             recipe = read_recipe_file(Path(path), temp_root())
         except CxrError as error:
-            return *(gr.skip() for _ in filled), refusal(error), None
+            return *(gr.skip() for _ in form.everything), refusal(error), None
         finally:
             # It may be a picture of somebody's; nobody needs it any longer.
             if Path(path).resolve().is_relative_to(temp_root().resolve()):
                 Path(path).unlink(missing_ok=True)
-        request = request_of(recipe)
-        return (
-            *(request.prompt, request.negative_prompt, request.seed, False, request.num_inference_steps, 1),
-            *(request.guidance_scale, request.adapter_weight, request.guidance_stop, describe(recipe, find_info())),
-            None,
-        )
+        return *values_of(recipe), describe(recipe, find_info()), None
 
-    file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)
+    file.upload(restore, inputs=file, outputs=[*form.everything, said, file], concurrency_limit=2, **PRIVATE)
