@@ -11,10 +11,11 @@ import torch
 
 from cxr.bench import gpu
 from cxr.bench.gpu import PRODUCT, GpuBench, _plain_pipelines, format_gpu_bench, run_gpu_bench
-from cxr.bench.roofline import count_flops, peak_flops_per_s, seconds
+from cxr.bench.roofline import count_flops, peak_flops_per_s
 from cxr.commands import main as cli
 from cxr.generate.images import generate
 from cxr.generate.model import LoadedModel, load_model
+from cxr.models.devices import seconds
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest

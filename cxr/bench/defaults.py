@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
 
-from cxr.bench.roofline import PROMPT, check_runs, make_images, seconds
+from cxr.bench.roofline import PROMPT, check_runs, make_images
 from cxr.generate.model import LoadedModel, load_model
 from cxr.generate.sampling import Denoiser, encode
+from cxr.models.devices import seconds
 from cxr.request.errors import GenerationError
 from cxr.request.generation_request import GenerationRequest
 

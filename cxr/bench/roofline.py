@@ -1,8 +1,7 @@
-"""Times of some work on a device, and what share of its arithmetic the denoising network uses."""
+"""What both benches share: the prompt, the runs, and the share of a device's arithmetic that is used."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
@@ -10,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cxr.generate.images import generate
 from cxr.generate.model import LoadedModel
+from cxr.models.devices import seconds
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import FailedImage
 from cxr.request.generation_request import GenerationRequest
@@ -42,16 +42,6 @@ def peak_flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
             taken_s = seconds(lambda left=left, right=right: left @ right, device)  # type: ignore[misc]
             best = max(best, 2 * side**3 / taken_s)
     return best
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Time of some work, until the device has finished it."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else torch.cpu.synchronize
-    wait(device)
-    began = time.perf_counter()
-    work()
-    wait(device)
-    return time.perf_counter() - began
 
 
 def check_runs(runs: int) -> None:

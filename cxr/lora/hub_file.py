@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.models.hub.files import Listing, fetch, from_hub_or_cache
@@ -14,23 +13,8 @@ MAX_ADAPTER_BYTES = 512 * 2**20
 SOURCE = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?/(?P<file>.+\.safetensors)")
 
 
-@dataclass(frozen=True)
-class HubAdapter:
-    """A LoRA file in the Hub's cache, checked against the Hub's hash and against nothing else.
-
-    Args:
-        path: of the file.
-        revision: "hub:owner/name@commit".
-        repo_id: "owner/name".
-    """
-
-    path: Path
-    revision: str
-    repo_id: str
-
-
-def download_adapter(source: str) -> HubAdapter:
-    """Find a LoRA file of the Hub, in its cache or on it.
+def download_adapter(source: str) -> Path:
+    """Find a LoRA file of the Hub, in its cache or on it; it is checked against the Hub's hash and nothing else.
 
     Args:
         source: "owner/name/file.safetensors" or "owner/name@revision/folder/file.safetensors".
@@ -45,11 +29,11 @@ def download_adapter(source: str) -> HubAdapter:
         raise AdapterError(f"adapter 'hub:{source}' is unknown; use hub:owner/name[@revision]/file.safetensors")
     file = parts["file"]
 
-    def take(listing: Listing) -> HubAdapter:
+    def take(listing: Listing) -> Path:
         size = listing.file(file).size
         if size is None or size > MAX_ADAPTER_BYTES:
             limit = f"it has more than {MAX_ADAPTER_BYTES // 2**20} MB"
             raise AdapterError(f"{listing.repo_id}/{file} is no LoRA: {limit}")
-        return HubAdapter(fetch(listing, [file]) / file, f"hub:{listing.repo_id}@{listing.commit}", listing.repo_id)
+        return fetch(listing, [file]) / file
 
     return from_hub_or_cache(MOVED.get(repo_id, repo_id), revision, take, f"{file} is not on this machine")[0]

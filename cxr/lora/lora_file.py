@@ -52,7 +52,7 @@ class LoraLayer:
         module: its name there.
         shape_a: of lora_A, [rank, in, ...].
         shape_b: of lora_B, [out, rank, ...].
-        alpha: None when not told.
+        alpha: None where nothing says it.
         use_rslora: whether alpha is divided by the square root of the rank.
     """
 
@@ -106,7 +106,7 @@ class LoraFile:
 
     @property
     def components_without_alpha(self) -> tuple[str, ...]:
-        """Networks with layers whose strength is not told."""
+        """Networks with layers whose strength nothing says."""
         silent = {layer.component for layer in self.layers if layer.alpha is None}
         return tuple(name for name in COMPONENTS if name in silent)
 
@@ -140,8 +140,7 @@ def read_lora_file(path: Path) -> LoraFile:
         sha256, alphas = _read_numbers(path, file, header, names)
     layers = []
     for (component, module), shapes in pairs.items():
-        told = settings[component]
-        strength = (told.alpha(module), told.use_rslora)
+        strength = (settings[component].alpha(module), settings[component].use_rslora)
         if (component, module) in alphas:
             strength = (alphas[component, module], False)
         layers.append(LoraLayer(component, module, *shapes, *strength))

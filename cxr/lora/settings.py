@@ -41,7 +41,7 @@ class LoraSettings:
     """What settings say of one network's layers.
 
     Args:
-        lora_alpha: of all layers, or None when not told.
+        lora_alpha: of all layers, or None where nothing says it.
         alpha_pattern: peft's pattern -> alpha of the layers whose name ends so.
         use_rslora: whether layers are rank-stabilised.
     """
@@ -84,8 +84,8 @@ def read_settings(
     """
     components = dict.fromkeys(component for component, _ in ranks)
     try:
-        told = json.loads(metadata.get(METADATA_KEY, "{}"))
-        settings = {name: _check(path, told, f"{name}.") for name in components}
+        inside = json.loads(metadata.get(METADATA_KEY, "{}"))
+        settings = {name: _check(path, inside, f"{name}.") for name in components}
         beside = _settings_beside(path)
         described = {beside.get("r"), *(beside.get("rank_pattern") or {}).values()}
         if len(components) == 1 and described & set(ranks.values()):

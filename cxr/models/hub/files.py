@@ -185,8 +185,9 @@ def fetch(listing: Listing, paths: Iterable[str]) -> Path:
                 _fetch_one(listing, file)
             except _DamagedError as error:
                 _forget(listing.folder / file.path)
-                told = f"{listing.repo_id}/{file.path} {error}, twice; it was removed again; try again later"
-                raise HubError(told) from error
+                raise HubError(
+                    f"{listing.repo_id}/{file.path} {error}, twice; it was removed again; try again later"
+                ) from error
     return listing.folder
 
 
