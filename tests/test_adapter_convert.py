@@ -264,6 +264,18 @@ def test_a_checkpoint_that_is_no_lora_is_refused_and_nothing_is_written(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_the_settings_beside_a_pickle_come_along(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 16, "use_rslora": true}')
+    torch.save(lora(), tmp_path / "from" / "adapter_model.bin")
+    file = convert_adapter(tmp_path / "from" / "adapter_model.bin", tmp_path / "out.safetensors")
+    assert [(layer.alpha, layer.use_rslora) for layer in file.layers] == [(16.0, True)]
+    (tmp_path / "from" / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 16, "init_lora_weights": "pissa"}')
+    with pytest.raises(AdapterError, match="was trained from init_lora_weights 'pissa'"):
+        convert_adapter(tmp_path / "from" / "adapter_model.bin", tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "output", "message"),
     [

@@ -262,6 +262,13 @@ def test_a_lora_of_the_hub_is_fetched_and_kept(
         download_adapter("doc/loras/cxr/other.safetensors")
 
 
+def test_the_settings_beside_a_lora_of_the_hub_come_along(hub: HubServer, lora: Repo) -> None:
+    lora.files |= {"adapter_config.json": b"{}", "cxr/adapter_config.json": b'{"r": 4, "init_lora_weights": "pissa"}'}
+    found = download_adapter("doc/loras/cxr/lora_weights.safetensors")
+    assert sorted(hub.downloads()) == ["cxr/adapter_config.json", "cxr/lora_weights.safetensors"]
+    assert b"pissa" in (found.parent / "adapter_config.json").read_bytes()
+
+
 def test_a_new_process_follows_the_variables_of_the_hub(hub: HubServer, lora: Repo, tmp_path: Path) -> None:
     code = "from cxr.lora.hub_file import download_adapter as d; d('doc/loras/cxr/lora_weights.safetensors')"
     variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cxr.lora.settings import SETTINGS_NAME
 from cxr.models.hub.files import Listing, fetch, from_hub_or_cache
 from cxr.models.presets import HUB_ID, MOVED, REVISION
 from cxr.request.errors import AdapterError
@@ -14,7 +15,9 @@ SOURCE = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?/(?P<file>.+
 
 
 def download_adapter(source: str) -> Path:
-    """Find a LoRA file of the Hub, in its cache or on it; it is checked against the Hub's hash and nothing else.
+    """Find a LoRA file of the Hub, in its cache or on it, and peft's settings beside it.
+
+    They are checked against the Hub's hash and against nothing else.
 
     Args:
         source: "owner/name/file.safetensors" or "owner/name@revision/folder/file.safetensors".
@@ -34,6 +37,7 @@ def download_adapter(source: str) -> Path:
         if size is None or size > MAX_ADAPTER_BYTES:
             limit = f"it has more than {MAX_ADAPTER_BYTES // 2**20} MB"
             raise AdapterError(f"{listing.repo_id}/{file} is no LoRA: {limit}")
-        return fetch(listing, [file]) / file
+        beside = f"{file.rpartition('/')[0]}/{SETTINGS_NAME}".lstrip("/")
+        return fetch(listing, [file, *({beside} & listing.files.keys())]) / file
 
     return from_hub_or_cache(MOVED.get(repo_id, repo_id), revision, take, f"{file} is not on this machine")[0]

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save
 
 from cxr.lora.safetensors_header import MAX_FILE_BYTES, MAX_TENSORS, open_regular
+from cxr.lora.settings import CONVERTED_KEY, read_text_beside
 from cxr.request.errors import AdapterError
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str]) -> bytes:
     if isinstance(found, dict) and type(found.get("state_dict")) in {dict, OrderedDict}:
         found = found["state_dict"]  # some programs put the tensors into a dictionary of one entry
     _check(found)
-    return save({name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in found.items()})
+    tensors = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
+    settings = read_text_beside(Path(arguments[0]))  # without them a file elsewhere would be applied in another way
+    return save(tensors, {CONVERTED_KEY: settings} if settings else None)
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:

@@ -21,6 +21,7 @@ MAX_ALPHA = 10_000
 MAX_SETTINGS_BYTES = 256 * 2**10
 SETTINGS_NAME = "adapter_config.json"  # of peft
 METADATA_KEY = "lora_adapter_metadata"  # of diffusers
+CONVERTED_KEY = "adapter_config"  # of this program: what lay beside a file that it converted
 # Settings of peft that change what the two matrices mean; this program applies plain LoRA only.
 UNSUPPORTED_SETTINGS = (
     *("use_dora", "lora_bias", "modules_to_save", "layer_replication", "use_qalora", "trainable_token_indices"),
@@ -86,7 +87,7 @@ def read_settings(
     try:
         inside = json.loads(metadata.get(METADATA_KEY, "{}"))
         settings = {name: _check(path, inside, f"{name}.") for name in components}
-        beside = _settings_beside(path)
+        beside = _as_settings(metadata.get(CONVERTED_KEY) or read_text_beside(path))
         described = {beside.get("r"), *(beside.get("rank_pattern") or {}).values()}
         if len(components) == 1 and described & set(ranks.values()):
             (component,) = components
@@ -137,14 +138,25 @@ def _check_pattern(label: str, pattern: Mapping[str, Any]) -> None:
         raise AdapterError(f"{label} uses an alpha_pattern of more than plain names, which this program cannot apply")
 
 
-def _settings_beside(path: Path) -> dict[str, Any]:
-    """What peft wrote into the file's folder; empty unless it can be read."""
+def read_text_beside(path: Path) -> str:
+    """What peft wrote into the file's folder; empty unless it can be read.
+
+    Args:
+        path: of the LoRA file.
+    """
     beside = path.parent / SETTINGS_NAME
     try:
         if not beside.is_file() or beside.stat().st_size > MAX_SETTINGS_BYTES:
-            return {}
-        settings = json.loads(beside.read_text(encoding="utf-8"))
-        # A list of settings or of ranks is nothing that could be compared.
-        return settings if isinstance(settings, dict) and type(settings.get("r")) is int else {}
-    except (OSError, ValueError, RecursionError):
+            return ""
+        return beside.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _as_settings(text: str) -> dict[str, Any]:
+    try:
+        settings = json.loads(text or "{}")
+    except (ValueError, RecursionError):
         return {}
+    # A list of settings or of ranks is nothing that could be compared.
+    return settings if isinstance(settings, dict) and type(settings.get("r")) is int else {}
