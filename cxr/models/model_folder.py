@@ -19,8 +19,8 @@ from cxr.models.families import Family
 from cxr.models.families.files import (
     INDEX,
     ModelFolder,
+    check_folders,
     check_index,
-    check_settings,
     read_settings,
     shards,
     weight_file,
@@ -72,21 +72,12 @@ def check_files(model: ModelFolder, expected: str | None = None) -> Family:
     for choices in family.required_files:
         if not any((model.path / name).is_file() for name in choices):
             raise ModelError(f"model {model.name!r} is incomplete: {choices[0]} is missing in its folder")
-    for folder in (model.path, *(model.path / component for component in family.components)):
-        for path in folder.iterdir():
-            if path.exists() and not path.is_file() and not path.is_dir():  # a pipe: reading it would never end
-                name = path.relative_to(model.path).as_posix()
-                raise ModelError(f"model {model.name!r} is refused: {name} is not a regular file")
-    for component in family.components:
-        for path in sorted((model.path / component).glob("*.json")):
-            file = f"{component}/{path.name}"
-            settings = read_settings(model, file)
-            check_settings(settings, file, model.name)
-            if ".safetensors.index" in path.name:
-                shards(settings, file, model.name)
-            declared = settings.get("_class_name", index[component][1])
-            if declared != index[component][1]:
-                raise ModelError(f"model {model.name!r} is refused: {file} is of another class than {INDEX} says")
+    for file, settings in check_folders(model, family.components).items():
+        if ".safetensors.index" in file:
+            shards(settings, file, model.name)
+        named = index[file.partition("/")[0]][1]
+        if settings.get("_class_name", named) != named:
+            raise ModelError(f"model {model.name!r} is refused: {file} is of another class than {INDEX} says")
     for component in family.weighted:
         _weight_paths(model, component)
     return family

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ INDEX = "model_index.json"
 CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline", "custom_pipelines", "custom_code"})
 CODE_KEYS |= {"use_kernels", "kernel_config", "quantization_config"}
 IMPLEMENTATION = re.compile(r"_?\w+_implementation(_internal)?", re.ASCII)  # of attention, of experts
+VOCABULARIES = ("tokenizer.json", "vocab.json")  # as large as a million entries, and nothing below is a setting
 OWN_IMPLEMENTATIONS = (None, "eager", "sdpa", "flex_attention")  # anything else may come from the Hub as a kernel
 SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors", re.ASCII)
 LIBRARIES = frozenset({"diffusers", "transformers"})
@@ -84,13 +85,36 @@ def read_settings(model: ModelFolder, name: str) -> dict[str, Any]:
     return settings
 
 
+def check_folders(model: ModelFolder, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Look through a model's folders before a library does: for pipes, and for settings that would run code.
+
+    Args:
+        model: where it lies.
+        parts: its folders that are going to be read.
+    Returns:
+        The settings in them, by file.
+    Raises:
+        ModelError: there is such a thing, or settings cannot be read.
+    """
+    found = {}
+    folders = [model.path / part for part in ("", *parts)]
+    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())):
+        file = path.relative_to(model.path).as_posix()
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading it might never end
+            raise ModelError(f"model {model.name!r} is refused: {file} is not a regular file")
+        if path.suffix == ".json" and "/" in file and path.is_file():
+            found[file] = read_settings(model, file)
+            check_settings(found[file], file, model.name)
+    return found
+
+
 def check_settings(settings: Mapping[str, Any], file: str, name: str) -> None:
     """Refuse settings, nested ones too, that would run code which comes with the weights or from the Hub.
 
     Raises:
         ModelError: there is such a setting.
     """
-    for key, value in _nested(settings):
+    for key, value in settings.items() if file.endswith(VOCABULARIES) else _nested(settings):
         is_foreign = IMPLEMENTATION.fullmatch(key) and not isinstance(value, dict) and value not in OWN_IMPLEMENTATIONS
         if is_foreign or (key in CODE_KEYS and value is not None):
             raise ModelError(f"model {name!r} wants to run code of its own ({key[:60]} in {file}) and is refused")

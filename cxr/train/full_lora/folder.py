@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.models.families.family import SCHEDULER_SETTINGS
-from cxr.models.families.files import INDEX, ModelFolder, read_settings
+from cxr.models.families.files import INDEX, ModelFolder, check_folders, read_settings
 from cxr.models.model_folder import find_model_folder, folder_sha256
 from cxr.models.presets import find_preset, image_size
 from cxr.request.errors import ModelError
@@ -94,6 +94,7 @@ def read_base_model(model: str) -> BaseModel:
     for part in ("unet", "vae", *base.text_parts):
         if not part.startswith("tokenizer") and not any((folder / part).glob("*.safetensors")):
             raise ModelError(f"model {preset.name!r} is incomplete: {part}/ holds no .safetensors file")
+    check_folders(files, ("unet", "vae", "scheduler", *base.text_parts))
     return base
 
 
