@@ -13,7 +13,9 @@ from test_train import ROWS, run
 
 from cxr.folders.radiographs import read_folders
 from cxr.metrics.spectrum import BANDS, band_powers
+from cxr.request.errors import DataError
 from cxr.train import decoder, loop, precision, sampled
+from cxr.train.checkpoint import Progress
 from cxr.train.decoder import channel_gains, read_vae, with_gain
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
 from cxr.train.latents import block_cosines, coarse_images
@@ -53,10 +55,12 @@ def test_a_killed_run_ends_with_the_same_decoder_and_discriminator(
     assert run("decoder", data, straight, *OPTIONS) == 0
     optimise = loop._optimise
 
-    def killed_at_the_fourth_step(task: loop.Task, progress: Progress, *rest: object) -> dict[str, float]:
+    def killed_at_the_fourth_step(
+        task: loop.Task, progress: Progress, settings: LoopSettings, precision: Precision
+    ) -> dict[str, float]:
         if progress.step == 3:
             raise ZeroDivisionError
-        return optimise(task, progress, *rest)
+        return optimise(task, progress, settings, precision)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_optimise", killed_at_the_fourth_step)
@@ -114,7 +118,7 @@ def test_the_discriminator_learns_to_tell_sharp_from_soft() -> None:
         soft = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
         loss = hinge_loss(network, sharp, soft)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     assert float(loss.detach()) < 1
     with torch.no_grad():
@@ -123,11 +127,11 @@ def test_the_discriminator_learns_to_tell_sharp_from_soft() -> None:
 
 def test_neither_side_has_gradients_from_the_others_loss() -> None:
     network, images = Discriminator(), torch.rand(2, 1, 32, 32, requires_grad=True)
-    realism(network, images).backward()
+    torch.autograd.backward(realism(network, images))
     assert images.grad is not None
     assert all(parameter.grad is None for parameter in network.parameters())
     images.grad = None
-    hinge_loss(network, torch.rand(2, 1, 32, 32), images).backward()
+    torch.autograd.backward(hinge_loss(network, torch.rand(2, 1, 32, 32), images))
     assert images.grad is None
     assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -146,7 +150,7 @@ def test_sampling_goes_on_where_it_was_cut(data: list[Path], tmp_path: Path, mon
 def test_small_films_alone_are_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "128", ROWS, side=128)
     setup = Setup(read_folders([folder]), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-4), CPU)
-    with pytest.raises(decoder.DataError, match="no training image has 256 pixels or more"):
+    with pytest.raises(DataError, match="no training image has 256 pixels or more"):
         decoder.DecoderTask(setup, decoder.Source("embedded", "none", 4, tmp_path))
 
 
@@ -173,7 +177,7 @@ def test_the_faster_format_is_measured(slow: str, faster: torch.dtype, monkeypat
         now += 2.0 if str(candidate.dtype).endswith(slow) else 1.0
 
     monkeypatch.setattr(precision, "has_native_bfloat16", lambda: True)
-    monkeypatch.setattr(precision.time, "perf_counter", lambda: now)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
     chosen, times = choose_precision(CPU, work)
     assert chosen.dtype == faster
     assert times[f"{slow}_s"] == 2

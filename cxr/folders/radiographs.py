@@ -1,7 +1,8 @@
 """Folders of labelled radiographs -> records and pixels.
 
 A folder holds images and one ``metadata.csv`` with the columns ``file_name, findings, age, sex, view, patient_id``.
-``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown.
+``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown. A further column ``sides`` may tell
+where some of them are: "Effusion:left|Mass:right", the sides being left, right and bilateral, as the patient has them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from cxr.images.reading import read_grey
 from cxr.labels.radiograph import COLUMNS, NO_FINDING, Radiograph
 from cxr.request.errors import DataError
-from cxr.vocabulary import FINDINGS
+from cxr.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES
 
 
 def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
@@ -64,15 +65,17 @@ def load_pixels(records: Sequence[Radiograph]) -> dict[int, tuple[NDArray[np.int
 
 def _record(row: dict[str, str], table: Path, number: int) -> Radiograph:
     path = table.parent / row["file_name"]
+    findings = _findings(row["findings"], table, number)
     if not path.is_file():
         raise DataError(f"{table} line {number} lists {row['file_name']}, which is not in the folder")
     return Radiograph(
         path=path,
-        findings=_findings(row["findings"], table, number),
+        findings=findings,
         age=_age(row["age"], table, number),
         sex=_choice(row["sex"], ("F", "M"), "sex", table, number),
         view=_choice(row["view"], ("AP", "PA"), "view", table, number),
         patient_id=row["patient_id"],
+        sides=_sides(row.get("sides") or "", findings or (), table, number),
     )
 
 
@@ -86,6 +89,18 @@ def _findings(cell: str, table: Path, number: int) -> tuple[str, ...] | None:
     if unknown:
         raise DataError(f"{table} line {number}: finding {unknown[0]!r} is not one of {', '.join(FINDINGS)}")
     return names
+
+
+def _sides(cell: str, findings: Sequence[str], table: Path, number: int) -> tuple[tuple[str, str], ...]:
+    parts = [part.partition(":") for part in cell.split("|") if part]
+    pairs = tuple(sorted((name, side) for name, _, side in parts))
+    for name, side in pairs:
+        if name not in findings or name not in SIDED_FINDINGS or side not in SIDES:
+            raise DataError(
+                f"{table} line {number}: side {name}:{side} is not one of the row's findings, a colon and "
+                f"{', '.join(SIDES)}; {', '.join(SIDED_FINDINGS)} can have one"
+            )
+    return pairs
 
 
 def _age(cell: str, table: Path, number: int) -> int | None:

@@ -25,10 +25,14 @@ from cxr.vocabulary import (
     NORMAL_PHRASES,
     NORMAL_WORDS,
     SHOWING,
+    SIDE_FORMS,
     SUBJECTS,
     VAGUE_AGES,
     VIEW_PHRASES,
+    with_side,
 )
+
+UNTOLD_SIDES = 0.2  # share of the known sides that captions leave out
 
 
 def caption(
@@ -100,7 +104,14 @@ def _finding_phrases(record: Radiograph, chance: random.Random) -> list[str]:
     chance.shuffle(names)
     if len(names) > 1 and chance.random() < 0.3:
         names = names[: chance.randint(1, len(names))]
-    return [chance.choice(FINDING_PHRASES[name]) for name in names]
+    return [_with_side(chance.choice(FINDING_PHRASES[name]), name, record, chance) for name in names]
+
+
+def _with_side(phrase: str, name: str, record: Radiograph, chance: random.Random) -> str:
+    side = dict(record.sides).get(name)
+    if side is None or chance.random() < UNTOLD_SIDES:
+        return phrase
+    return with_side(phrase, chance.choice(SIDE_FORMS[side]))
 
 
 def _subject(age: int | None, sex: str | None, chance: random.Random) -> str:
@@ -121,6 +132,7 @@ def known_words() -> list[str]:
     for table in (FINDING_PHRASES, VIEW_PHRASES, SUBJECTS, CHILDREN):
         for choices in table.values():
             phrases += choices
+    phrases += [form.format(finding="") for forms in SIDE_FORMS.values() for form in forms]
     return sorted(set(re.findall(r"[a-z]+", " ".join(phrases).lower())))
 
 

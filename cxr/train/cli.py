@@ -60,6 +60,9 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
             full_lora.add_full_lora_options(stage)
         if name == "judge":
             _add_judge_options(stage)
+        if name == "text":
+            help_text = "earlier text encoder to begin with, whose output for its own captions is kept"
+            stage.add_argument("--start-from", type=Path, metavar="DIR", help=help_text)
         if name == "autoencoder":
             _add_autoencoder_options(stage)
         if name == "decoder":
@@ -92,6 +95,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         validate_every=arguments.validate_every,
         max_minutes=arguments.max_minutes,
         seed=arguments.seed,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps if arguments.stage == "base" else 1,
         **LOOP_SETTINGS.get(arguments.stage, {}),
     )
     device = loop.choose_device()
@@ -134,7 +138,7 @@ def _loop_options(defaults: _Stage) -> tuple[tuple[str, int | float, str], ...]:
     """Option, default and meaning of what all stages have."""
     return (
         ("--steps", defaults.steps, "optimizer steps in all"),
-        ("--batch-size", defaults.batch_size, "samples a step"),
+        ("--batch-size", defaults.batch_size, "samples a batch"),
         ("--learning-rate", defaults.learning_rate, "peak rate"),
         ("--decay-share", 0.2, "last share of the steps that slows down"),
         ("--ema-decay", 0.999, "averaging of the weights"),
@@ -232,6 +236,9 @@ def _add_diffusion_options(stage: argparse.ArgumentParser, name: str) -> None:
         stage.add_argument("--vae", type=Path, required=True, metavar="DIR", help="--out of the autoencoder stage")
         stage.add_argument("--text", type=Path, required=True, metavar="DIR", help="--out of the text stage")
         stage.add_argument("--start-from", type=Path, metavar="MODEL_DIR", help="exported weights to begin with")
+        stage.add_argument(
+            "--gradient-accumulation-steps", type=int, default=1, help="batches of one optimizer step (default 1)"
+        )
     stage.add_argument("--guide", type=Path, metavar="FILE", help="guide.safetensors of the guide stage")
     stage.add_argument(
         "--guide-weight",
@@ -253,7 +260,7 @@ def _build_task(arguments: argparse.Namespace, setup: Setup) -> Task:
     if arguments.stage == "text":
         from cxr.train.text import TextTask
 
-        return TextTask(setup)
+        return TextTask(setup, start_from=arguments.start_from)
     if arguments.stage == "guide":
         from cxr.train.guide import GuideTask
 

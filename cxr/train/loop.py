@@ -1,13 +1,12 @@
 """The one training loop: schedule, gradient clipping, EMA, log, validation, checkpoint and resume.
 
-What is trained is a `Task`; the loop knows nothing about it. The batch of step k depends on (seed, k) only, so a run
-that was cut off goes on as if nothing had happened. Of n processes the r-th takes batch k * n + r.
+What is trained is a `Task`; the loop knows nothing about it. Batch k depends on (seed, k) only, so a run that was cut
+off goes on as if nothing had happened. Of n processes the r-th takes batches r, n + r, 2 n + r and so on.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import signal
 import threading
@@ -24,10 +23,10 @@ from tqdm import tqdm
 from cxr.models.devices import shared_state
 from cxr.request.errors import RequestError
 from cxr.train.checkpoint import Progress, read_facts, resume, save
+from cxr.train.log import LOG, Log
 from cxr.train.precision import Precision, choose_precision
 from cxr.train.processes import any_process, average_gradients
 
-LOG = "log.jsonl"
 DTYPE = "dtype"  # fact of a checkpoint: the format that its run computes in
 
 
@@ -37,12 +36,13 @@ class LoopSettings:
 
     Args:
         steps: optimizer steps in all.
-        batch_size: samples per step and process.
+        batch_size: samples computed at once, in each process.
         learning_rate: peak of the schedule.
         warmup_steps: linear rise at the start.
         decay_share: last share of the steps in which the rate falls to a hundredth, along a half cosine.
         ema_decay: decay of the averaged weights per step; it rises from 0 as (1 + k) / (10 + k).
         betas: of AdamW.
+        gradient_accumulation_steps: batches of one optimizer step, whose gradients are averaged.
         rates: factor on the learning rate of the weights whose names begin so.
         max_minutes: stop and save after this time even if steps are left; None for no limit.
     """
@@ -54,6 +54,7 @@ class LoopSettings:
     decay_share: float = 0.2
     ema_decay: float = 0.999
     betas: tuple[float, float] = (0.9, 0.99)
+    gradient_accumulation_steps: int = 1
     rates: Mapping[str, float] = field(default_factory=dict)
     clip_norm: float = 1.0
     weight_decay: float = 0.01
@@ -63,7 +64,14 @@ class LoopSettings:
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "log_every", "validate_every"):
+        for name in (
+            "steps",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "learning_rate",
+            "log_every",
+            "validate_every",
+        ):
             if getattr(self, name) <= 0:
                 raise RequestError(f"{name} is {getattr(self, name)}; use a number above 0")
 
@@ -96,7 +104,7 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
     progress = Progress(parameters, ema, optimizer, buffers=list(task.trained.buffers()))
     resume(progress, out_dir)
     started = time.monotonic() - progress.elapsed_s
-    log = Log(out_dir / LOG if shared_state().is_main_process else None, settings, progress)
+    log = Log(out_dir / LOG if shared_state().is_main_process else None, progress)
     precision = _choose_precision(task, settings, out_dir, device, log)
     interrupted, saved_step = Interrupt(), progress.step
     processes = shared_state()
@@ -105,7 +113,7 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
     while progress.step < settings.steps and not any_process(bool(interrupted) or time.monotonic() > end):
         log.add(_optimise(task, progress, settings, precision))
         progress.step += 1
-        progress.samples += settings.batch_size * processes.num_processes
+        progress.samples += settings.batch_size * settings.gradient_accumulation_steps * processes.num_processes
         progress.elapsed_s = time.monotonic() - started
         average(progress.ema, parameters, min(settings.ema_decay, (1 + progress.step) / (10 + progress.step)))
         bar.update()
@@ -179,16 +187,27 @@ def _optimise(task: Task, progress: Progress, settings: LoopSettings, precision:
     step, optimizer = progress.step, progress.optimizer
     for group in optimizer.param_groups:
         group["lr"] = group["rate"] * learning_rate_at(step, settings)
-    processes = shared_state()
-    batch = step * processes.num_processes + processes.process_index
-    losses = _losses(task, batch, step / settings.steps, settings, precision)
-    losses["loss"].backward()
+    processes, count, rows = shared_state(), settings.gradient_accumulation_steps, []
+    for number in range(step * count, (step + 1) * count):
+        batch = number * processes.num_processes + processes.process_index
+        losses = _losses(task, batch, step / settings.steps, settings, precision)
+        (losses["loss"] / count).backward()
+        rows.append({name: float(value.detach()) for name, value in losses.items()})
     average_gradients(progress.parameters)
-    norm = nn.utils.clip_grad_norm_(progress.parameters, settings.clip_norm)
-    if torch.isfinite(norm):  # one bad batch must not destroy the averaged weights
+    norm = _clip_gradients(optimizer, settings.clip_norm)
+    if math.isfinite(norm):  # one bad batch must not destroy the averaged weights
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": float(norm)}
+    means = {name: sum(row[name] for row in rows) / count for name in rows[0]}
+    return means | {"gradient_norm": norm}
+
+
+def _clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float) -> float:
+    """Clip the weights of each learning rate by themselves: they may be two networks. Returns the whole norm."""
+    sides: dict[float, list[nn.Parameter]] = {}
+    for group in optimizer.param_groups:
+        sides.setdefault(group["rate"], []).extend(group["params"])
+    return math.hypot(*(float(nn.utils.clip_grad_norm_(side, clip_norm)) for side in sides.values()))
 
 
 def _groups(module: nn.Module, settings: LoopSettings) -> list[dict[str, object]]:
@@ -230,40 +249,6 @@ class Interrupt:
     def _note(self, number: int, frame: object) -> None:
         self.came = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class Log:
-    """Lines of JSON: means of the losses since the last line, and figures on held-out patients.
-
-    Only the main process writes; the path of the others is None.
-    """
-
-    def __init__(self, path: Path | None, settings: LoopSettings, progress: Progress) -> None:
-        self.path, self.settings, self.progress, self.samples = path, settings, progress, progress.samples
-        self.began = time.monotonic()
-        self.values: dict[str, list[float]] = {}
-
-    def add(self, losses: dict[str, float]) -> None:
-        for name, value in losses.items():
-            self.values.setdefault(name, []).append(value)
-
-    def write_means(self) -> float:
-        """Write and forget what was added; returns the mean loss."""
-        means = {name: sum(values) / len(values) for name, values in self.values.items()}
-        progress = self.progress
-        speed = (progress.samples - self.samples) / (time.monotonic() - self.began)
-        rate = learning_rate_at(progress.step - 1, self.settings)
-        facts = {"learning_rate": rate, "samples_per_s": speed, "elapsed_s": progress.elapsed_s}
-        self.write(means | facts)
-        self.samples, self.began, self.values = progress.samples, time.monotonic(), {}
-        return means["loss"]
-
-    def write(self, row: dict[str, float]) -> None:
-        if self.path is None:
-            return
-        rounded = {name: float(f"{value:.6g}") for name, value in row.items()}
-        with self.path.open("a") as lines:
-            lines.write(json.dumps({"step": self.progress.step, "samples": self.progress.samples} | rounded) + "\n")
 
 
 def _save_and_validate(

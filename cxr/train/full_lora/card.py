@@ -14,7 +14,7 @@ from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.folder import BaseModel
 from cxr.train.full_lora.networks import UNET_TARGETS
 from cxr.train.full_lora.settings import FullLoraSettings
-from cxr.train.loop import LOG
+from cxr.train.log import LOG
 
 CARD = "README.md"
 LICENSE_ID = re.compile(r"[a-z0-9.+-]+", re.ASCII)

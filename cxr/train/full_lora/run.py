@@ -23,7 +23,8 @@ from cxr.train.full_lora.networks import training_schedule
 from cxr.train.full_lora.settings import FullLoraSettings
 from cxr.train.full_lora.trainer import Trainer, build_accelerator, check_same_run, facts_of_run
 from cxr.train.full_lora.validation import validation_images, validation_loss
-from cxr.train.loop import LOG, Interrupt, Log, averaged_weights
+from cxr.train.log import LOG, Log
+from cxr.train.loop import Interrupt, averaged_weights
 from cxr.train.processes import any_process
 
 ADAPTER, CACHE, IMAGES = "adapter", "cache", "validation"
@@ -68,7 +69,7 @@ class _Run:
         self.trainer.resume(out_dir)
         self.progress = self.trainer.progress
         self.saved_step = self.progress.step
-        self.log = Log(out_dir / LOG if accelerator.is_main_process else None, self.trainer.loop, self.progress)
+        self.log = Log(out_dir / LOG if accelerator.is_main_process else None, self.progress)
 
     def train(self) -> None:
         """Take the steps that are left."""
