@@ -211,7 +211,7 @@ def test_a_link_out_of_the_cache_is_refused(repo: Repo, tmp_path: Path) -> None:
     secret.write_bytes(path.read_bytes())
     path.unlink()
     path.symlink_to(secret)
-    with pytest.raises(HubError, match="no regular file inside the cache"):
+    with pytest.raises(HubError, match="not a regular file inside the cache"):
         download_model(pinned)
     assert secret.exists()
 
@@ -301,6 +301,6 @@ def test_a_file_too_large_for_a_lora_is_not_fetched(
     hub: HubServer, lora: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxr.lora.hub_file.MAX_ADAPTER_BYTES", 100)
-    with pytest.raises(AdapterError, match="is no LoRA"):
+    with pytest.raises(AdapterError, match="is not a LoRA"):
         download_adapter("doc/loras/cxr/lora_weights.safetensors")
     assert not hub.downloads()

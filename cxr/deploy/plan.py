@@ -123,7 +123,7 @@ def _check_names(repo_id: str, hardware: str | None) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise RequestError(
-            f"{repo_id!r} is no name of a Space; use OWNER/NAME of letters, digits, -, _ and ."
+            f"{repo_id!r} is not a valid name of a Space; use OWNER/NAME of letters, digits, -, _ and ."
         ) from error
     if repo_id.count("/") != 1:
         raise RequestError(f"{repo_id!r} names no owner; use OWNER/NAME, with your user name of Hugging Face as OWNER")

@@ -36,7 +36,7 @@ def download_adapter(source: str) -> Path:
         size = listing.file(file).size
         if size is None or size > MAX_ADAPTER_BYTES:
             limit = f"it has more than {MAX_ADAPTER_BYTES // 2**20} MB"
-            raise AdapterError(f"{listing.repo_id}/{file} is no LoRA: {limit}")
+            raise AdapterError(f"{listing.repo_id}/{file} is not a LoRA: {limit}")
         beside = f"{file.rpartition('/')[0]}/{SETTINGS_NAME}".lstrip("/")
         return fetch(listing, [file, *({beside} & listing.files.keys())]) / file
 

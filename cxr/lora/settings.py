@@ -102,7 +102,7 @@ def check_alpha(path: Path, alpha: object) -> float:
     """One alpha as a number.
 
     Raises:
-        AdapterError: it is no number above 0 and at most `MAX_ALPHA`.
+        AdapterError: it is not a number above 0 and at most `MAX_ALPHA`.
     """
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise damaged(path, "its LoRA settings cannot be read: lora_alpha is not a number")

@@ -220,7 +220,7 @@ def image_size(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> tuple[int, in
         vae: the same of its autoencoder.
     Raises:
         KeyError: they do not say.
-        TypeError: what they say is no size.
+        TypeError: what they say is not a size.
     """
     scale_factor = 2 ** (len(vae["block_out_channels"]) - 1)
     return int(unet["sample_size"]) * scale_factor, scale_factor

@@ -172,7 +172,7 @@ def shards(index: Mapping[str, Any], file: str, name: str) -> dict[str, str]:
     for value in listed.values():
         # accelerate once opened whatever path stood here (CVE-2026-69112)
         if not isinstance(value, str) or not SHARD.fullmatch(value):
-            raise ModelError(f"model {name!r} is refused: {file} names a file that is no plain .safetensors name")
+            raise ModelError(f"model {name!r} is refused: {file} names a file that is not a plain .safetensors name")
     return {str(key): f"{folder}/{value}" for key, value in listed.items()}
 
 

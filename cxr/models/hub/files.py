@@ -242,7 +242,7 @@ def _fetch_one(listing: Listing, file: HubFile) -> None:
     target = path.resolve(strict=True)
     inside = target.is_relative_to(Path(constants.HF_HUB_CACHE).resolve())
     if not inside or not stat.S_ISREG(target.stat().st_mode):
-        raise HubError(f"{label} is refused: it is no regular file inside the cache of the Hub")
+        raise HubError(f"{label} is refused: it is not a regular file inside the cache of the Hub")
     _check_content(path, file)
 
 
