@@ -11,6 +11,7 @@ PACKAGE = ROOT / "cxr"
 
 # Bottom first: a part may import parts named before it, never after. Folders count as one part.
 LAYERS = [
+    "libraries",
     "request",
     "vocabulary",
     "labels",

@@ -15,7 +15,7 @@ from test_hostile_adapters import state_sha256
 
 import cxr.lora.find
 import cxr.lora.loaded
-from cxr.dataset.remake import IDENTICAL, Remaker
+from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.generate.images import generate
 from cxr.generate.model import LoadedModel, load_model
 from cxr.lora.find import describe_adapter, describe_adapters
@@ -129,11 +129,11 @@ def test_recipes_of_several_name_no_folder_and_can_be_made_again(root: Path, tin
     hashes = [describe_adapter(name).sha256 for name in ("first", "second")]
     assert image.recipe.adapter == "first:0.8,second:0.5"
     assert image.recipe.adapter_sha256 == ",".join(hashes)
-    outcome = Remaker(str(tiny_model_dir)).check(image.pixels, image.recipe, 8)
+    outcome = Reproducer(str(tiny_model_dir)).check(image.pixels, image.recipe, 8)
     assert outcome.verdict == IDENTICAL
     strange = dataclasses.replace(image.recipe, adapter="first,local:/dev/zero")
     with pytest.raises(DataError, match="names its LoRA by a path"):
-        Remaker(str(tiny_model_dir)).check(image.pixels, strange, 8)
+        Reproducer(str(tiny_model_dir)).check(image.pixels, strange, 8)
 
 
 def base_dtypes() -> list[str]:

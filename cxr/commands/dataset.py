@@ -90,7 +90,7 @@ def _dataset(arguments: argparse.Namespace) -> int:
         return _dry_run(plan, arguments)
     if arguments.output is None:
         raise RequestError("--output is missing; name the folder of the data set, or use --dry-run")
-    from cxr.dataset.run import Options, run_dataset
+    from cxr.dataset.make import Options, run_dataset
 
     options = Options(
         model=arguments.model,
@@ -107,13 +107,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     if not path.exists():
         raise RequestError(f"{path} does not exist; name a PNG or DICOM file of this program, or a folder")
     check_numbers(arguments, {"sample": (0, None)})
-    from cxr.dataset.remake import Remaker
+    from cxr.dataset.reproduce import Reproducer
     from cxr.dataset.verify import verify_file, verify_folder
 
-    remaker = Remaker(arguments.model, arguments.adapter)
+    reproducer = Reproducer(arguments.model, arguments.adapter)
     if path.is_dir():
-        return verify_folder(path, remaker, arguments.sample, say_result)
-    return verify_file(path, remaker, say_result)
+        return verify_folder(path, reproducer, arguments.sample, say_result)
+    return verify_file(path, reproducer, say_result)
 
 
 def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from cxr.evaluate.comparison import Sets
 from cxr.evaluate.extractors.cache import hash_files
-from cxr.evaluate.prompt_sets import diversity_jobs, fidelity_jobs, matched_jobs
+from cxr.evaluate.prompt_sets import diversity_requests, fidelity_requests, matched_requests
 from cxr.evaluate.sets import ImageSet, read_set
-from cxr.generate.batch import run_batch
-from cxr.generate.prompt_table import Job
+from cxr.generate.into_folder import generate_into_folder
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import Split
 from cxr.request.errors import CxrError, DataError
+from cxr.request.generation_request import GenerationRequest
 
 # Of the prompts, those that the base without LoRA answers too: enough for a row to compare with.
 BASELINE_SHARE = 3
@@ -41,6 +41,7 @@ def set_of(records: Sequence[Radiograph], folder: Path) -> ImageSet:
         ("",) * len(records),
         tuple(record.patient_id for record in records),
         {},
+        is_real=True,
     )
 
 
@@ -57,10 +58,11 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
         CxrError: the model cannot be loaded, the folder cannot be written, or images failed.
     """
     plan = _plan(split)
-    for name, (jobs, adapter_weight) in plan.items():
+    for name, (requests, adapter_weight) in plan.items():
         say(f"images: {name}")
-        wanted = [_with_weight(job, adapter_weight) for job in jobs]
-        if run_batch(wanted, work / name, model.name, model.adapter):
+        if adapter_weight is not None:
+            requests = [replace(request, adapter_weight=adapter_weight) for request in requests]
+        if generate_into_folder(requests, work / name, model.name, model.adapter):
             raise CxrError(f"images are missing in {work / name}; the same command continues")
     made = {name: read_set(work / name) for name in plan}
     return Sets(
@@ -76,19 +78,13 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
     )
 
 
-def _plan(split: Split) -> dict[str, tuple[list[Job], float | None]]:
-    """Folder -> its jobs and the weight of the LoRA, None for the default."""
-    matched, fidelity = matched_jobs(split.held_out), fidelity_jobs()
+def _plan(split: Split) -> dict[str, tuple[list[GenerationRequest], float | None]]:
+    """Folder -> its requests and the weight of the LoRA, None for the default."""
+    matched, fidelity = matched_requests(split.held_out), fidelity_requests()
     return {
         "generated": (matched, None),
         "prompted": (fidelity, None),
-        "diversity": (diversity_jobs(), None),
+        "diversity": (diversity_requests(), None),
         "baseline": (matched[: len(matched) // BASELINE_SHARE], 0.0),
         "prompted_baseline": (fidelity[: len(fidelity) // BASELINE_SHARE], 0.0),
     }
-
-
-def _with_weight(job: Job, adapter_weight: float | None) -> Job:
-    if adapter_weight is None:
-        return job
-    return replace(job, request=replace(job.request, adapter_weight=adapter_weight))

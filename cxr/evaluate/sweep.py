@@ -16,13 +16,12 @@ import numpy as np
 from cxr.evaluate.extractors.cache import FeatureCache
 from cxr.evaluate.extractors.extract import extract
 from cxr.evaluate.extractors.own import extractor_of
-from cxr.evaluate.prompt_sets import diversity_jobs, matched_jobs
+from cxr.evaluate.prompt_sets import diversity_requests, matched_requests
 from cxr.evaluate.sections.diversity import measure_diversity
 from cxr.evaluate.sections.fidelity import make_reading, measure_agreement
 from cxr.evaluate.sets import ImageSet, read_set
 from cxr.evaluate.shipped import Model, set_of
-from cxr.generate.batch import run_batch
-from cxr.generate.prompt_table import Job
+from cxr.generate.into_folder import generate_into_folder
 from cxr.judges.judge import scores_of
 from cxr.judges.shipped import SMALL, load_shipped
 from cxr.labels.radiograph import Radiograph
@@ -86,23 +85,21 @@ def run_sweep(
     for settings in grid:
         say(f"settings {settings.name}")
         folder = work / settings.name
-        jobs = [_changed(job, settings) for job in _jobs(records)]
-        if run_batch(jobs, folder, model.name, model.adapter):
+        requests = [_changed(request, settings) for request in _requests(records)]
+        if generate_into_folder(requests, folder, model.name, model.adapter):
             raise CxrError(f"images are missing in {folder}; the same command continues")
         points.append(asdict(settings) | selector.measure(read_set(folder)))
     return {"parameter": "guidance_scale", "selected_by": SMALL, "num_prompts": NUM_PROMPTS, "points": points}
 
 
-def _jobs(records: Sequence[Radiograph]) -> list[Job]:
+def _requests(records: Sequence[Radiograph]) -> list[GenerationRequest]:
     # Evenly from the whole list, whose neighbours are often of one patient.
-    matched = matched_jobs(records[:: max(1, len(records) // NUM_PROMPTS)])[:NUM_PROMPTS]
-    last = len(matched)
-    return matched + [replace(job, first_index=last + job.first_index) for job in diversity_jobs()[:NUM_DIVERSE]]
+    matched = matched_requests(records[:: max(1, len(records) // NUM_PROMPTS)])[:NUM_PROMPTS]
+    return matched + diversity_requests()[:NUM_DIVERSE]
 
 
-def _changed(job: Job, settings: Settings) -> Job:
-    seed = job.request.seed + SEED_OFFSET
-    return replace(job, request=replace(job.request, seed=seed, **asdict(settings)))
+def _changed(request: GenerationRequest, settings: Settings) -> GenerationRequest:
+    return replace(request, seed=request.seed + SEED_OFFSET, **asdict(settings))
 
 
 class _Selector:

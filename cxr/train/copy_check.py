@@ -22,7 +22,7 @@ from cxr.evaluate.extractors.extract import embed
 from cxr.evaluate.extractors.registry import load_own
 from cxr.evaluate.pages.write import to_plain
 from cxr.evaluate.pictures import name_of
-from cxr.evaluate.prompt_sets import matched_jobs
+from cxr.evaluate.prompt_sets import matched_requests
 from cxr.evaluate.sections.copy_set import CopySet, Embed
 from cxr.evaluate.sections.memorisation import check_copies
 from cxr.generate.images import generate
@@ -92,8 +92,8 @@ def _search(
 def _draw(adapter: Path, model: Path, records: Sequence[Radiograph]) -> list[NDArray[np.uint8]]:
     loaded = load_model(str(model), f"local:{adapter}")
     images: list[GreyLevels] = []
-    for job in matched_jobs(records):
-        images += [event.pixels for event in generate(job.request, loaded) if isinstance(event, GeneratedImage)]
+    for request in matched_requests(records):
+        images += [event.pixels for event in generate(request, loaded) if isinstance(event, GeneratedImage)]
     return [fit_square(to_8_bits(image), SIZE) for image in images]
 
 

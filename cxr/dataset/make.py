@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,22 @@ from typing import Any
 import torch
 
 from cxr import __version__
-from cxr.dataset.engine import OtherProcessFailed, Processes
-from cxr.dataset.finish import finish
+from cxr.dataset.complete import complete_dataset
+from cxr.dataset.dataset_folder import Beginning, DatasetFolder
 from cxr.dataset.gate import GATE_NAME, Gate
-from cxr.dataset.job import Beginning, JobFolder
 from cxr.dataset.plan import Plan
-from cxr.dataset.progress import JobProgress, Progress
-from cxr.dataset.units import count_rows
-from cxr.dataset.worker import Worker
-from cxr.generate.batch import SOME_FAILED, StopSignal, stop_on_signals
+from cxr.dataset.processes import OtherProcessFailed, Processes
 from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.progress import JobProgress, Progress
+from cxr.generate.stop_signal import StopSignal, stop_on_signals
+from cxr.generate.worker import Worker
 from cxr.request.errors import OutputError
 from cxr.request.messages import say
 
 MAX_ATTEMPTS = 4
+SOME_FAILED = 1
 FAILED_ELSEWHERE = 2
-TOLD_EVERY_S = 0.5
+PROGRESS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
     Raises:
         CxrError: the model or the folder cannot be used.
     """
-    processes, folder = Processes(), JobFolder(directory)
+    processes, folder = Processes(), DatasetFolder(directory)
     with contextlib.ExitStack() as held, stop_on_signals() as stop:
         try:
             begun = processes.first_does(lambda: _begin(plan, folder, options, held, partial(_load, options)))
@@ -75,7 +75,8 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
             if processes.rank == 0:
                 say(sys.stdout, f"{directory} is complete: {manifest['num_images']} images")
             return SOME_FAILED if manifest["num_failed"] else 0
-        return _make(plan, folder, begun or _join(folder, options), processes, stop)
+        model, before = begun or (_load(options, folder.begun), {})
+        return _make(plan, folder, model, before, processes, stop)
 
 
 def iterate_dataset(
@@ -93,29 +94,28 @@ def iterate_dataset(
         stop: once set, work ends within one denoising step and all finished images are kept. Closing the generator
             sets it and waits for that.
     Yields:
-        How far it is, about every `TOLD_EVERY_S`; the last one is "stopped", or "finished" and has the manifest.
+        How far it is, about every `PROGRESS_EVERY_S`; the last one is "stopped", or "finished" and has the manifest.
     Raises:
         CxrError: the folder, the disk or the model's memory cannot be used.
     """
-    folder, options = JobFolder(directory), replace(options, num_threads=torch.get_num_threads())
+    folder, options = DatasetFolder(directory), replace(options, num_threads=torch.get_num_threads())
     with contextlib.ExitStack() as held:
         begun = _begin(plan, folder, options, held, lambda before: model)
         if begun is None:
             yield _last(0.0, len(plan.images), folder.manifest() or {})
             return
-        progress = Progress(folder.progress, 0, len(plan.images), before=begun.before, quiet=True)
-        held.callback(progress.close)
-        worker = _worker(folder, model, progress, stop)
-        units = folder.units(plan)
+        _, before = begun
+        progress = held.enter_context(Progress(len(plan.images), before, folder=folder.progress, quiet=True))
+        worker, units = _worker(folder, model, progress, stop), folder.units(plan)
 
         def make() -> dict[str, Any] | None:
             worker.run(units)
-            return finish(plan, folder, worker, units)
+            return complete_dataset(plan, folder, worker, units)
 
         pool = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="dataset"))
         making = pool.submit(make)
         try:
-            while not wait([making], TOLD_EVERY_S).done:
+            while not wait([making], PROGRESS_EVERY_S).done:
                 yield progress.now()
         finally:
             if not making.done():
@@ -129,25 +129,18 @@ def _last(elapsed_s: float, total: int, manifest: dict[str, Any]) -> JobProgress
     return JobProgress(finished, failed, rejected, total, elapsed_s, 0.0, "finished", manifest)
 
 
-@dataclass(frozen=True)
-class _Begun:
-    """The model of a process, and what an earlier run has left, for the first process to count."""
-
-    model: LoadedModel
-    before: Mapping[str, int] = field(default_factory=dict)
-
-
 def _begin(
     plan: Plan,
-    folder: JobFolder,
+    folder: DatasetFolder,
     options: Options,
     held: contextlib.ExitStack,
     load: Callable[[Beginning | None], LoadedModel],
-) -> _Begun | None:
+) -> tuple[LoadedModel, dict[str, int]] | None:
     """What the first process does before the others: lock the folder, choose the number format, fix both.
 
     Returns:
-        The model is what ``load`` gives for the job as it was begun; None if the data set is finished.
+        What ``load`` gives for the job as it was begun, and the counts of what an earlier run has left; None if the
+        data set is finished.
     """
     if (manifest := folder.manifest()) is not None:
         if manifest["plan_sha256"] != plan.sha256:
@@ -155,17 +148,9 @@ def _begin(
         folder.forget_work()
         return None
     held.enter_context(folder.locked())
-    before = folder.beginning()
-    model = load(before)
+    model = load(folder.read_beginning())
     folder.begin(_beginning(plan, options, model))
-    folder.clear_progress()
-    return _Begun(model, count_rows(folder.units(plan)))
-
-
-def _join(folder: JobFolder, options: Options) -> _Begun:
-    beginning = folder.beginning()
-    assert beginning is not None, "the first process has begun the job"
-    return _Begun(_load(options, beginning))
+    return model, folder.count(plan)
 
 
 def _load(options: Options, before: Beginning | None) -> LoadedModel:
@@ -196,47 +181,47 @@ def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
     )
 
 
-def _make(plan: Plan, folder: JobFolder, begun: _Begun, processes: Processes, stop: StopSignal) -> int:
-    began = time.monotonic()
-    progress = Progress(folder.progress, processes.rank, len(plan.images), before=begun.before)
-    worker = _worker(folder, begun.model, progress, stop.event)
-    units = folder.units(plan)
-    for note in begun.model.notes if processes.rank == 0 else ():
+def _make(
+    plan: Plan,
+    folder: DatasetFolder,
+    model: LoadedModel,
+    before: Mapping[str, int],
+    processes: Processes,
+    stop: StopSignal,
+) -> int:
+    began, is_first = time.monotonic(), processes.rank == 0
+    for note in model.notes if is_first else ():
         say(sys.stderr, f"note: {note}")
+    units = folder.units(plan)
     start = processes.rank * len(units) // processes.count  # so that processes meet late
-    try:
-        waited_s = worker.run(units[start:] + units[:start])
-        progress.write()
-        if not stop.event.is_set():
-            processes.wait()
-            code = _say_result(folder, finish(plan, folder, worker, units)) if processes.rank == 0 else 0
-    except OtherProcessFailed:
-        code = FAILED_ELSEWHERE
-    finally:
-        progress.close()
+    with Progress(len(plan.images), before, folder=folder.progress, rank=processes.rank) as progress:
+        worker = _worker(folder, model, progress, stop.event)
+        try:
+            worker.run(units[start:] + units[:start])
+            progress.write()
+            if not stop.event.is_set():
+                processes.wait()
+                code = _say_result(folder, complete_dataset(plan, folder, worker, units)) if is_first else 0
+        except OtherProcessFailed:
+            code = FAILED_ELSEWHERE
     took_s = time.monotonic() - began
     if stop.event.is_set():
-        if processes.rank == 0:
+        if is_first:
             say(sys.stdout, f"stopped after {took_s:.0f} s; the same command continues, what is finished is kept")
         return 128 + stop.number
-    if processes.rank == 0:
-        share = waited_s / took_s if took_s > 0 else 0.0
-        say(sys.stdout, f"{took_s:.1f} s in {_processes(processes)}, of which {share:.1%} waiting for the disk")
+    if is_first:
+        count = "1 process" if processes.count == 1 else f"{processes.count} processes"
+        share = progress.waited_s / took_s if took_s > 0 else 0.0
+        say(sys.stdout, f"{took_s:.1f} s in {count}, of which {share:.1%} waiting for the disk")
     return code
 
 
-def _processes(processes: Processes) -> str:
-    return "1 process" if processes.count == 1 else f"{processes.count} processes"
+def _worker(folder: DatasetFolder, model: LoadedModel, progress: Progress, stop: threading.Event) -> Worker:
+    beginning = folder.begun
+    return Worker(model, progress, stop, Gate() if beginning.gate else None, beginning.max_attempts)
 
 
-def _worker(folder: JobFolder, model: LoadedModel, progress: Progress, stop: threading.Event) -> Worker:
-    beginning = folder.beginning()
-    assert beginning is not None, "the job has begun"
-    gate = Gate() if beginning.gate else None
-    return Worker(folder.directory, model, gate, beginning.max_attempts, progress, stop)
-
-
-def _say_result(folder: JobFolder, manifest: dict[str, Any] | None) -> int:
+def _say_result(folder: DatasetFolder, manifest: dict[str, Any] | None) -> int:
     """Say what has come out, if it has come to that; gives the exit status."""
     if manifest is None:
         return 0

@@ -23,7 +23,7 @@ IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Comparison:
     """What came of making one image again.
 
     Args:
@@ -39,7 +39,7 @@ class Outcome:
     changed: tuple[str, ...]
 
 
-class Remaker:
+class Reproducer:
     """Makes images again; a model is loaded once for all images of the same recipe's model.
 
     Args:
@@ -51,7 +51,7 @@ class Remaker:
         self.model, self.adapter = model, adapter
         self._loaded: dict[tuple[str, str, str, int | None], LoadedModel] = {}
 
-    def check(self, pixels: GreyLevels, recipe: Recipe, bits: int) -> Outcome:
+    def check(self, pixels: GreyLevels, recipe: Recipe, bits: int) -> Comparison:
         """Make the image of a recipe and compare.
 
         Args:
@@ -99,7 +99,7 @@ class Remaker:
         return model
 
 
-def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str, ...] = ()) -> Outcome:
+def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str, ...] = ()) -> Comparison:
     """How far two pictures are from each other.
 
     Args:
@@ -109,15 +109,15 @@ def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str
         changed: for the outcome.
     """
     if pixels.shape != again.shape or pixels.dtype != again.dtype:
-        return Outcome(DIFFERENT, math.inf, 0.0, changed)
+        return Comparison(DIFFERENT, math.inf, 0.0, changed)
     level = (2**bits - 1) / 255
     difference = (pixels.astype(np.float64) - again.astype(np.float64)) / level
     largest, mean_square = float(np.abs(difference).max()), float((difference**2).mean())
     if not largest:
-        return Outcome(IDENTICAL, 0.0, math.inf, changed)
+        return Comparison(IDENTICAL, 0.0, math.inf, changed)
     psnr_db = 10 * math.log10(255**2 / mean_square)
     within = largest <= MAX_LEVELS and psnr_db >= MIN_PSNR_DB
-    return Outcome(WITHIN if within else DIFFERENT, largest, psnr_db, changed)
+    return Comparison(WITHIN if within else DIFFERENT, largest, psnr_db, changed)
 
 
 def _changed(recipe: Recipe, here: Recipe) -> tuple[str, ...]:

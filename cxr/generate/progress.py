@@ -1,4 +1,4 @@
-"""How far a job is: on the terminal, in a file that other programs may read, and for a page that shows it."""
+"""How far a run is: on the terminal, in a file that other programs may read, and for a page that shows it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from cxr.dataset.units import add_counts
 from cxr.images.atomic import atomic_file
+from cxr.request.messages import say
 
 EVERY_S = 1.0
 FILE_NAME = "progress.json"
@@ -47,46 +47,81 @@ class JobProgress:
 
 
 class Progress:
-    """Counts of one process; that of the first process adds up all.
+    """Counts of one process; that of the first process adds up all. A context manager, which clears the terminal.
 
     Args:
-        folder: where each process writes its counts.
-        rank: number of this process.
-        total: images of the whole data set.
+        total: images of the whole run.
         before: counts of what an earlier run has left; of one process, or they would be added up more than once.
+        folder: where each process writes its counts, and the first process their sum beside it; None for no files.
+        rank: number of this process.
         quiet: leave the terminal alone.
+
+    Attributes:
+        waited_s: how long the model of this process has waited for the disk.
     """
 
     def __init__(
-        self, folder: Path, rank: int, total: int, *, before: Mapping[str, int] | None = None, quiet: bool = False
+        self,
+        total: int,
+        before: Mapping[str, int] | None = None,
+        *,
+        folder: Path | None = None,
+        rank: int = 0,
+        quiet: bool = False,
     ) -> None:
         self.folder, self.rank, self.total = folder, rank, total
         self.counts = dict.fromkeys(COUNTS, 0) | dict(before or {})
         self._begun_with = self.counts["finished"] + self.counts["failed"]
         self.began, self._next = time.monotonic(), 0.0
-        hidden = True if quiet or rank > 0 else None  # None: hidden where there is no terminal
-        self._bar = tqdm(total=total, unit="image", disable=hidden, file=sys.stderr)
+        self.waited_s = 0.0
+        self._bar = tqdm(
+            total=total,
+            initial=self._begun_with,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left",
+            disable=True if quiet or rank > 0 else None,  # None: only on a terminal, so that logs stay short
+            dynamic_ncols=True,
+            file=sys.stderr,
+        )
+        self._show(self.counts)
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, *, finished: bool, rejected: int) -> None:
         """Count one image that this process has made or given up on; written down about every second.
 
         Raises:
             OutputError: the disk refused it.
         """
-        add_counts(self.counts, row)
-        if time.monotonic() >= self._next:
+        self.counts["finished" if finished else "failed"] += 1
+        self.counts["rejected"] += rejected
+        if self.folder is None:
+            self._show(self.counts)
+        elif time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY_S
             self.write()
 
+    def show_steps(self, images: float) -> None:
+        """Move the terminal's bar by the denoising steps of images that are not counted yet, in images."""
+        done = self.counts["finished"] + self.counts["failed"] + images
+        self._bar.update(max(done - self._bar.n, 0))
+
+    def say(self, text: str) -> None:
+        """Write a line above the terminal's bar."""
+        self._bar.clear()
+        say(sys.stderr, text)
+
     def write(self) -> None:
         """Write this process's counts and, from the first process, the sum of all."""
+        if self.folder is None:
+            return
         with atomic_file(self.folder / f"{self.rank}.json") as file:
             file.write(json.dumps(self.counts).encode())
         if self.rank == 0:
-            self._write_sum()
+            counts = self.summed()
+            with atomic_file(self.folder.parent / FILE_NAME) as file:
+                file.write(json.dumps(self._facts(counts)).encode() + b"\n")
+            self._show(counts)
 
     def now(self) -> JobProgress:
-        """How far this process is, which is the whole job if there is no other."""
+        """How far this process is, which is the whole run if there is no other."""
         elapsed_s = time.monotonic() - self.began
         finished, failed = min(self.counts["finished"], self.total), self.counts["failed"]
         left = max(self.total - finished - failed, 0)
@@ -94,34 +129,40 @@ class Progress:
         remaining_s = elapsed_s / made * left if made else None
         return JobProgress(finished, failed, self.counts["rejected"], self.total, elapsed_s, remaining_s)
 
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        self._bar.close()
-
     def summed(self) -> dict[str, int]:
         """Counts of all processes."""
         counts = dict.fromkeys(COUNTS, 0)
-        for path in sorted(self.folder.glob("*.json")):
+        for path in sorted(self.folder.glob("*.json")) if self.folder else ():
             for name, number in json.loads(path.read_text(encoding="utf-8")).items():
                 counts[name] += number
         return counts
 
-    def _write_sum(self) -> None:
-        counts = self.summed()
+    def __enter__(self) -> Progress:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the terminal as it was."""
+        self._bar.close()
+
+    def _facts(self, counts: Mapping[str, int]) -> dict[str, Any]:
         done = counts["finished"] + counts["failed"]
         elapsed_s = time.monotonic() - self.began
         speed = (done - self._begun_with) / elapsed_s if elapsed_s > 0 else 0.0
-        facts = counts | {
+        return {
+            **counts,
             "total": self.total,
             "elapsed_s": round(elapsed_s, 1),
             "images_per_second": round(speed, 3),
             "remaining_s": round((self.total - done) / speed, 1) if speed > 0 else None,
+            "waited_s": round(self.waited_s, 1),
             "rss_mb": resident_mb(),
         }
-        with atomic_file(self.folder.parent / FILE_NAME) as file:
-            file.write(json.dumps(facts).encode() + b"\n")
-        self._bar.set_postfix_str(f"{counts['failed']} failed", refresh=False)
-        self._bar.update(done - self._bar.n)
+
+    def _show(self, counts: Mapping[str, int]) -> None:
+        failed = f", {counts['failed']} failed" if counts["failed"] else ""
+        self._bar.set_description_str(f"{counts['finished']} of {self.total} images{failed}", refresh=False)
+        self._bar.update(max(counts["finished"] + counts["failed"] - self._bar.n, 0))
 
 
 def resident_mb() -> float:

@@ -1,23 +1,25 @@
-"""A job's folder: what was begun, so that only the same job goes on with it, and one job at a time."""
+"""The folder of a data set while it is made: what was begun, so that only the same job goes on, and one at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from cxr.dataset.plan import Plan
-from cxr.dataset.units import Unit, claim, units_of
+from cxr.dataset.unit_log import Unit, units_of
 from cxr.folders.archive import MANIFEST_NAME
+from cxr.folders.dataset_reader import FORMAT
+from cxr.folders.lock import locked
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
 from cxr.request.errors import OutputError
 
 WORK_NAME = ".cxr-dataset"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ NAMES = {
 }
 
 
-class JobFolder:
+class DatasetFolder:
     """Where a data set is made: the images in their splits, and what is known while it is not finished.
 
     Args:
@@ -90,32 +92,32 @@ class JobFolder:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(self.directory, error) from error
-        with claim(self.work / "job.lock") as mine:
+        with locked(self.work / "job.lock") as mine:
             if not mine:
                 raise OutputError(f"another job is making {self.directory}; wait for it, or choose another folder")
             self._tidy()
             yield
 
     def begin(self, wanted: Beginning) -> None:
-        """Fix what the job is made from, or see that it is what it was begun with.
+        """Fix what the job is made from, or see that it is what it was begun with; earlier counts are forgotten.
 
         Raises:
             OutputError: the folder was begun with something else.
         """
-        path = self.work / "job.json"
-        known = self.beginning()
+        known = self.read_beginning()
         if known is None:
-            with atomic_file(path) as file:
+            with atomic_file(self.work / "job.json") as file:
                 file.write(json.dumps(asdict(wanted), indent=2).encode() + b"\n")
-            return
         for name in (field.name for field in fields(Beginning)):
-            if getattr(known, name) != getattr(wanted, name):
+            if known is not None and getattr(known, name) != getattr(wanted, name):
                 raise OutputError(
                     f"{self.directory} was begun with another {NAMES.get(name, name)}; repeat that command to "
                     "continue it, or choose an empty folder"
                 )
+        for path in self.progress.glob("*.json"):
+            path.unlink(missing_ok=True)
 
-    def beginning(self) -> Beginning | None:
+    def read_beginning(self) -> Beginning | None:
         """What the job was begun with; None if it was not.
 
         Raises:
@@ -131,10 +133,20 @@ class JobFolder:
         except (TypeError, ValueError) as error:
             raise OutputError(f"{path} is damaged or of another version; choose an empty folder") from error
 
-    def clear_progress(self) -> None:
-        """Forget the counts of an earlier run."""
-        for path in self.progress.glob("*.json"):
-            path.unlink(missing_ok=True)
+    @property
+    def begun(self) -> Beginning:
+        """What the job, which has begun, was begun with."""
+        beginning = self.read_beginning()
+        assert beginning is not None, "the job has begun"
+        return beginning
+
+    def units(self, plan: Plan) -> list[Unit]:
+        """The plan's units of work."""
+        return units_of(plan.images, self.directory, self.work / "units")
+
+    def count(self, plan: Plan) -> dict[str, int]:
+        """What an earlier run has left, as the units' logs tell it: images finished and failed, seeds rejected."""
+        return dict(sum((unit.count() for unit in self.units(plan)), Counter()))
 
     def forget_work(self) -> None:
         """Remove what only an unfinished data set needs.
@@ -148,10 +160,6 @@ class JobFolder:
             return
         except OSError as error:
             raise cannot_write(self.work, error) from error
-
-    def units(self, plan: Plan) -> list[Unit]:
-        """The plan's units of work."""
-        return units_of(plan.images, self.work / "units")
 
     def manifest(self) -> dict[str, Any] | None:
         """The finished data set's manifest; None while there is none.
@@ -182,5 +190,4 @@ class JobFolder:
     def _tidy(self) -> None:
         """Remove what a killed job was writing."""
         for path in self.directory.rglob(f".*{PARTIAL_SUFFIX}"):
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+            path.unlink(missing_ok=True)

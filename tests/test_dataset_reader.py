@@ -12,9 +12,9 @@ import pytest
 from sample_dataset import FIRST_SEED, IMAGES, make_dataset, tree, write_manifest
 from sample_images import fill, make_image
 
-from cxr.dataset.finished import read_dataset
-from cxr.dataset.labels import texts_of
+from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.image_folder import ImageFolder
+from cxr.labels.cells import label_cells
 from cxr.request.errors import DataError
 from cxr.vocabulary import PromptLabels
 
@@ -33,7 +33,7 @@ def test_images_come_by_index_with_what_is_known_of_them(tmp_path: Path) -> None
         assert image.recipe.seed == FIRST_SEED + image.index
         assert image.sha256 == hashlib.sha256(image.path.read_bytes()).hexdigest()
         lines = (tmp_path / split / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
-        assert dict(image.row) | texts_of(image.labels) in [json.loads(line) for line in lines]
+        assert dict(image.row) | label_cells(image.labels) in [json.loads(line) for line in lines]
 
 
 def test_bit_depth_is_read_and_8_where_an_older_line_says_nothing(tmp_path: Path) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from cxr.dataset.cohort import OLDEST, SEXES, VIEWS
 from cxr.labels.radiograph import NO_FINDING
-from cxr.vocabulary import FINDINGS, PromptLabels
+from cxr.vocabulary import FINDINGS
 
 NIH_COLUMNS = (NO_FINDING, *FINDINGS)
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019) and the NIH findings that each stands for. Lung Opacity is
@@ -60,27 +57,3 @@ def chexpert_labels(findings: tuple[str, ...] | None, *, complete: bool) -> dict
         values = [nih[source] for source in sources]
         labels[name] = 1 if 1 in values else 0 if values and None not in values else None
     return labels
-
-
-def texts_of(labels: PromptLabels) -> dict[str, str]:
-    """Labels as ``metadata.jsonl`` holds them, in the spelling of NIH tables; what is not said is an empty text.
-
-    Never null: a reader that infers types would find other ones in a split in which nothing was said.
-    """
-    findings = "" if labels.findings is None else "|".join(labels.findings) or NO_FINDING
-    age = "" if labels.age is None else str(labels.age)
-    return {"findings": findings, "age": age, "sex": labels.sex or "", "view": labels.view or ""}
-
-
-def labels_of_texts(row: Mapping[str, str]) -> PromptLabels:
-    """Read what `texts_of` wrote.
-
-    Raises:
-        KeyError, ValueError: a text is missing or not one of those.
-    """
-    findings, age, sex, view = (row[name] for name in ("findings", "age", "sex", "view"))
-    names = () if findings in ("", NO_FINDING) else tuple(findings.split("|"))
-    known = all(name in FINDINGS for name in names) and sex in ("", *SEXES) and view in ("", *VIEWS)
-    if not known or (age and not (age.isascii() and age.isdigit() and int(age) <= OLDEST)):
-        raise ValueError("not labels of this program")
-    return PromptLabels(names if findings else None, int(age) if age else None, sex or None, view or None)
