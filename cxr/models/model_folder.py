@@ -7,6 +7,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from cxr.models.families.files import (
     check_index,
     read_settings,
     shards,
-    weight_file,
+    weight_files,
     weight_names,
 )
 from cxr.models.presets import Preset
@@ -131,16 +132,13 @@ def _check_sentencepiece(model: ModelFolder, family: Family) -> None:
 def _weight_paths(model: ModelFolder, component: str) -> dict[Path, str]:
     """Files of a component's weights, and what to call each."""
     names = {f"{component}/{path.name}" for path in (model.path / component).iterdir() if path.is_file()}
-    file = weight_file(component, names, model.variant)
-    if file is None:
+    files = weight_files(component, names, model.variant, partial(read_settings, model), model.name)
+    if not files:
         wanted, _ = weight_names(component, model.variant)
         raise ModelError(f"model {model.name!r} is incomplete: {wanted} is missing in its folder")
-    files = [file]
-    if file.endswith(".json"):
-        files = sorted(set(shards(read_settings(model, file), file, model.name).values()))
     if missing := [name for name in files if name not in names]:
         raise ModelError(f"model {model.name!r} is incomplete: {missing[0]} is missing in its folder")
-    return {model.path / name: name for name in files}
+    return {model.path / name: name for name in files if not name.endswith(".json")}
 
 
 def _check_weights(model: ModelFolder, component: str, network: torch.nn.Module) -> None:

@@ -78,19 +78,13 @@ def _limit_self(memory_bytes: int, cpu_s: int, max_file_bytes: int) -> None:
         import resource
     except ImportError:  # Windows has no such limits; the parent's clock remains
         return
-    for kind, limit in (
-        (resource.RLIMIT_AS, _address_space_bytes() + memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, max_file_bytes),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(kind, (limit, limit))
-
-
-def _address_space_bytes() -> int:
-    """What this process has in use; 0 where no Linux counts it."""
+    limits = {resource.RLIMIT_CPU: cpu_s, resource.RLIMIT_FSIZE: max_file_bytes, resource.RLIMIT_CORE: 0}
     counts = Path("/proc/self/statm")
-    return int(counts.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if counts.exists() else 0
+    if counts.exists():  # only Linux counts what is in use already, and only it keeps this limit everywhere
+        used_bytes = int(counts.read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limits[resource.RLIMIT_AS] = used_bytes + memory_bytes
+    for kind, limit in limits.items():
+        resource.setrlimit(kind, (limit, limit))
 
 
 def _main(command: Sequence[str]) -> int:

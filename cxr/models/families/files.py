@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,26 @@ def weight_names(component: str, variant: str | None) -> tuple[str, str]:
 def weight_file(component: str, names: Container[str], variant: str | None) -> str | None:
     """The one of ``weight_names`` that is there, or None."""
     return next((name for name in weight_names(component, variant) if name in names), None)
+
+
+def weight_files(
+    component: str, names: Container[str], variant: str | None, read: Callable[[str], Mapping[str, Any]], name: str
+) -> list[str]:
+    """The files of a component's weights: one, or the list of several and these; none where there is neither.
+
+    Args:
+        component: its folder.
+        names: of the files that there are.
+        variant: "fp16" or None.
+        read: gives the content of such a list.
+        name: of the model, for messages.
+    Raises:
+        ModelError: the list names no files, or files elsewhere.
+    """
+    file = weight_file(component, names, variant)
+    if file is None or not file.endswith(".json"):
+        return [file] if file else []
+    return [file, *sorted(set(shards(read(file), file, name).values()))]
 
 
 def has_variant(family: Family, names: Container[str], variant: str) -> bool:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import httpx2
-import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils import tqdm
@@ -83,11 +82,6 @@ def watched(work: Callable[[type[Any]], T], what: str) -> T:
     if errors:
         raise in_our_words(errors[0], what) from errors[0]
     return results[0]
-
-
-def api() -> huggingface_hub.HfApi:
-    """The library's client for the Hub that HF_ENDPOINT names; it finds tokens by itself."""
-    return huggingface_hub.HfApi(endpoint=constants.ENDPOINT, library_name="cxr-studio")
 
 
 def is_offline() -> bool:

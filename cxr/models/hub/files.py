@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils.sha import git_hash
 
-from cxr.models.hub.connection import CONNECT_S, api, is_offline, watched
+from cxr.models.hub.connection import CONNECT_S, is_offline, watched
 from cxr.models.presets import ALLOWED_SUFFIXES, COMMIT
 from cxr.request.errors import HubError, HubUnreachableError
 
@@ -127,7 +127,8 @@ def ask_hub(repo_id: str, revision: str | None) -> Listing:
         HubUnreachableError: no answer.
     """
     what = f"{repo_id}@{revision}" if revision else repo_id
-    info = watched(lambda _: api().model_info(repo_id, revision=revision, files_metadata=True, timeout=CONNECT_S), what)
+    api = HfApi(endpoint=constants.ENDPOINT, library_name="cxr-studio")  # it finds tokens by itself
+    info = watched(lambda _: api.model_info(repo_id, revision=revision, files_metadata=True, timeout=CONNECT_S), what)
     if not COMMIT.fullmatch(info.sha or "") or (COMMIT.fullmatch(revision or "") and info.sha != revision):
         raise HubError(f"the Hub answered for {what} with another commit; try again later")
     files = {}

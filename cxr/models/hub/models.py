@@ -7,15 +7,7 @@ from functools import partial
 from typing import Any
 
 from cxr.models.families import Family
-from cxr.models.families.files import (
-    INDEX,
-    ModelFolder,
-    check_index,
-    has_variant,
-    read_settings,
-    shards,
-    weight_file,
-)
+from cxr.models.families.files import INDEX, ModelFolder, check_index, has_variant, read_settings, weight_files
 from cxr.models.hub.files import Listing, fetch, from_hub_or_cache
 from cxr.models.presets import COMMIT, Preset
 from cxr.request.errors import HubError
@@ -64,11 +56,11 @@ def _settings(family: Family, listing: Listing) -> Iterator[str]:
 
 
 def _weights(preset: Preset, family: Family, listing: Listing, variant: str | None) -> Iterator[str]:
+    def read(file: str) -> dict[str, Any]:
+        return read_settings(ModelFolder(preset.name, fetch(listing, [file])), file)
+
     for component in family.weighted:
-        file = weight_file(component, listing.files, variant)
-        if file is None:
+        files = weight_files(component, listing.files, variant, read, preset.name)
+        if not files:
             raise HubError(f"{listing.repo_id} is incomplete: {component} has no .safetensors file on the Hub")
-        yield file
-        if file.endswith(".json"):
-            index = read_settings(ModelFolder(preset.name, fetch(listing, [file])), file)
-            yield from shards(index, file, preset.name).values()
+        yield from files
