@@ -1,4 +1,7 @@
-"""A Space before it is made: the very operations that upload it, its settings, and both as text."""
+"""A Space before it is made: the very operations that upload it, its settings, and both as text.
+
+``upload_folder`` does not serve: it makes its operations only when it sends them, and cannot fill in the README.
+"""
 
 from __future__ import annotations
 
