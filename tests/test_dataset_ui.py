@@ -16,8 +16,8 @@ import gradio as gr
 import pytest
 import torch
 
-from cxr.dataset import worker
 from cxr.dataset.cohort import KEYS
+from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.request.errors import OutputError, RequestError
@@ -70,7 +70,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
             yield event
 
     monkeypatch.setattr(worker, "generate_each", events)
-    monkeypatch.setattr("cxr.dataset.run.TOLD_EVERY_S", 0.01)
+    monkeypatch.setattr("cxr.dataset.make.PROGRESS_EVERY_S", 0.01)
 
 
 # -- plans as users give them

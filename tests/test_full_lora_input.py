@@ -61,6 +61,7 @@ def test_captions_of_the_data_are_used_and_needed(
         ("vae/config.json", {"latent_channels": 16}, "has the small architecture; give --model the --out folder"),
         ("unet/config.json", {"in_channels": 9}, "is made for inpainting"),
         ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "noise schedules with epsilon"),
+        ("text_encoder/config.json", {"attn_implementation": "owner/kernel"}, "wants to run code of its own"),
     ],
 )
 def test_models_of_other_kinds_are_refused(

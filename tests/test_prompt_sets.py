@@ -13,15 +13,15 @@ from cxr.evaluate.fixed_prompts import (
     COUNTS,
     IMAGES_OF_ONE_PROMPT,
     NUM_NORMAL,
-    diversity_jobs,
-    fidelity_jobs,
-    matched_jobs,
+    diversity_requests,
+    fidelity_requests,
+    matched_requests,
 )
 from cxr.labels.captions import caption, fixed_prompt, known_words
 from cxr.labels.radiograph import Radiograph
 from cxr.vocabulary import labels_of
 
-PROMPTS = [job.request.prompt for job in fidelity_jobs()]
+PROMPTS = [request.prompt for request in fidelity_requests()]
 
 
 def test_the_prompts_have_not_changed() -> None:
@@ -85,13 +85,12 @@ def test_no_two_images_share_a_seed() -> None:
     records = [Radiograph(Path(), (), 50, "M", "PA", "1")] * 50
     seeds = [
         seed
-        for jobs in (fidelity_jobs(), matched_jobs(records), diversity_jobs())
-        for job in jobs
-        for seed in job.request.seeds
+        for requests in (fidelity_requests(), matched_requests(records), diversity_requests())
+        for request in requests
+        for seed in request.seeds
     ]
     assert len(seeds) == len(set(seeds))
 
 
 def test_images_of_one_prompt_stand_together() -> None:
-    jobs = diversity_jobs()
-    assert [job.first_index for job in jobs[:3]] == [0, IMAGES_OF_ONE_PROMPT, 2 * IMAGES_OF_ONE_PROMPT]
+    assert {request.num_images for request in diversity_requests()} == {IMAGES_OF_ONE_PROMPT}

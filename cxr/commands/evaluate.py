@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.commands.options import RAW, add_model_options, say_progress, say_result
+from cxr.commands.options import Commands, add_command, add_model_options, say_progress, say_result
 from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
 
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ DEFAULT_EXTRACTORS = ("small", "residual")  # never one alone: what only one ext
 SHARES = {"validation": VALIDATION_SHARE, "judging": JUDGING_SHARE}
 
 
-def add_evaluate_parsers(subparsers: Any) -> None:
-    """Add ``evaluate``, ``report`` and ``sweep``; the parsed arguments carry ``run``, called with them."""
-    evaluate = subparsers.add_parser(
-        "evaluate", help="measure generated images", description=EVALUATE, epilog=EVALUATE_EPILOG, formatter_class=RAW
-    )
+def add_evaluate_parsers(commands: Commands) -> None:
+    """Add ``evaluate``, ``report`` and ``sweep`` to the other commands."""
+    evaluate = add_command(commands, "evaluate", _evaluate, "measure generated images", EVALUATE, EVALUATE_EPILOG)
     for name, text in (("generated", "images in question"), ("reference", "real images the generator has not seen")):
         evaluate.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
     for name, text in (
@@ -61,20 +59,13 @@ def add_evaluate_parsers(subparsers: Any) -> None:
     ):
         evaluate.add_argument(f"--{name}", type=Path, metavar="DIR", help=text)
     _add_common(evaluate)
-    evaluate.set_defaults(run=_evaluate)
-    report = subparsers.add_parser("report", help="make a model's own report again", description=REPORT)
+    report = add_command(commands, "report", _report, "make a model's own report again", REPORT)
     _add_model_and_data(report)
     report.add_argument("--control", type=Path, metavar="DIR", help="images of a LoRA over-trained on purpose")
     _add_common(report)
-    report.set_defaults(run=_report)
-    _add_sweep(subparsers)
-
-
-def _add_sweep(subparsers: Any) -> None:
-    sweep = subparsers.add_parser("sweep", help="try settings side by side", description=SWEEP)
+    sweep = add_command(commands, "sweep", _sweep, "try settings side by side", SWEEP)
     _add_model_and_data(sweep)
     sweep.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="where to write the figures")
-    sweep.set_defaults(run=_sweep)
 
 
 def _add_model_and_data(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from cxr.generate.prompt_table import Job
 from cxr.labels.captions import fixed_prompt
 from cxr.labels.radiograph import Radiograph
 from cxr.request.generation_request import GenerationRequest
@@ -28,7 +27,7 @@ FIDELITY_SEED, MATCHED_SEED, DIVERSITY_SEED = 10_000, 100_000, 500_000
 NUM_DIVERSE, IMAGES_OF_ONE_PROMPT = 24, 8
 
 
-def fidelity_jobs() -> list[Job]:
+def fidelity_requests() -> list[GenerationRequest]:
     """One image for each prompt: a finding alone or none, sexes and views balanced, in an order that mixes them all.
 
     Any first part of the list therefore is a fair sample of it.
@@ -41,25 +40,22 @@ def fidelity_jobs() -> list[Job]:
         for number, findings in enumerate(wanted)
     ]
     rng.shuffle(records)
-    return _jobs([fixed_prompt(record, rng) for record in records], FIDELITY_SEED)
+    return _requests([fixed_prompt(record, rng) for record in records], FIDELITY_SEED)
 
 
-def matched_jobs(records: Sequence[Radiograph]) -> list[Job]:
+def matched_requests(records: Sequence[Radiograph]) -> list[GenerationRequest]:
     """One image for each real radiograph, with its labels as prompt: two sets that differ in nothing that was asked."""
     rng = random.Random(VERSION)
-    return _jobs([fixed_prompt(record, rng) for record in records], MATCHED_SEED)
+    return _requests([fixed_prompt(record, rng) for record in records], MATCHED_SEED)
 
 
-def diversity_jobs() -> list[Job]:
-    """`IMAGES_OF_ONE_PROMPT` images of each of the first `NUM_DIVERSE` prompts of `fidelity_jobs`."""
+def diversity_requests() -> list[GenerationRequest]:
+    """`IMAGES_OF_ONE_PROMPT` images of each of the first `NUM_DIVERSE` prompts of `fidelity_requests`."""
     return [
-        Job(
-            number * IMAGES_OF_ONE_PROMPT,
-            GenerationRequest(job.request.prompt, seed=DIVERSITY_SEED + number * 100, num_images=IMAGES_OF_ONE_PROMPT),
-        )
-        for number, job in enumerate(fidelity_jobs()[:NUM_DIVERSE])
+        GenerationRequest(request.prompt, seed=DIVERSITY_SEED + number * 100, num_images=IMAGES_OF_ONE_PROMPT)
+        for number, request in enumerate(fidelity_requests()[:NUM_DIVERSE])
     ]
 
 
-def _jobs(prompts: Sequence[str], first_seed: int) -> list[Job]:
-    return [Job(number, GenerationRequest(prompt, seed=first_seed + number)) for number, prompt in enumerate(prompts)]
+def _requests(prompts: Sequence[str], first_seed: int) -> list[GenerationRequest]:
+    return [GenerationRequest(prompt, seed=first_seed + number) for number, prompt in enumerate(prompts)]

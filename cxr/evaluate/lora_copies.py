@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from cxr.evaluate.example_sheets import name_of
 from cxr.evaluate.extractors.extractor import embed
 from cxr.evaluate.extractors.registry import load_own
-from cxr.evaluate.fixed_prompts import matched_jobs
+from cxr.evaluate.fixed_prompts import matched_requests
 from cxr.evaluate.measures.copies import check_copies
 from cxr.evaluate.measures.copy_set import CopySet, Embed
 from cxr.folders.metadata import hash_files
@@ -92,8 +92,8 @@ def _search(
 def _draw(adapter: Path, model: Path, records: Sequence[Radiograph]) -> list[NDArray[np.uint8]]:
     loaded = load_model(str(model), f"local:{adapter}")
     images: list[GreyLevels] = []
-    for job in matched_jobs(records):
-        images += [event.pixels for event in generate(job.request, loaded) if isinstance(event, GeneratedImage)]
+    for request in matched_requests(records):
+        images += [event.pixels for event in generate(request, loaded) if isinstance(event, GeneratedImage)]
     return [fit_square(to_8_bits(image), SIZE) for image in images]
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxr.evaluate.comparison import Sets
-from cxr.evaluate.fixed_prompts import diversity_jobs, fidelity_jobs, matched_jobs
+from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests
 from cxr.evaluate.sets import ImageSet, read_set
 from cxr.folders.metadata import hash_files
-from cxr.generate.batch import run_batch
-from cxr.generate.prompt_table import Job
+from cxr.generate.into_folder import generate_into_folder
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import Split
 from cxr.request.errors import CxrError, DataError
+from cxr.request.generation_request import GenerationRequest
 
 # Of the prompts, those that the base without LoRA answers too: enough for a row to compare with.
 BASELINE_SHARE = 3
@@ -34,7 +34,8 @@ def set_of(records: Sequence[Radiograph], folder: Path) -> ImageSet:
         raise DataError(f"no patient is in the part {folder.name}; name more data or other shares")
     paths = tuple(record.path for record in records)
     patients = tuple(record.patient_id for record in records)
-    return ImageSet(folder, paths, tuple(hash_files(paths)), tuple(records), ("",) * len(records), patients, {})
+    prompts = ("",) * len(records)
+    return ImageSet(folder, paths, tuple(hash_files(paths)), tuple(records), prompts, patients, {}, is_real=True)
 
 
 def make_sets(model: Model, split: Split, work: Path, control: Path | None, say: Callable[[str], None]) -> Sets:
@@ -50,9 +51,9 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
         CxrError: the model cannot be loaded, the folder cannot be written, or images failed.
     """
     made = {}
-    for name, jobs in _plan(split).items():
+    for name, requests in _plan(split).items():
         say(f"images: {name}")
-        made[name] = make_images(jobs, work / name, model)
+        made[name] = make_images(requests, work / name, model)
     return Sets(
         **made,
         reference=set_of(split.held_out, Path("held_out")),
@@ -62,29 +63,28 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
     )
 
 
-def make_images(jobs: Sequence[Job], folder: Path, model: Model) -> ImageSet:
+def make_images(requests: Sequence[GenerationRequest], folder: Path, model: Model) -> ImageSet:
     """Make what is missing of the images, and read them all.
 
     Raises:
         CxrError: as `make_sets`.
     """
-    if run_batch(list(jobs), folder, model.name, model.adapter):
+    if generate_into_folder(requests, folder, model.name, model.adapter):
         raise CxrError(f"images are missing in {folder}; the same command continues")
     return read_set(folder)
 
 
-def _plan(split: Split) -> dict[str, list[Job]]:
-    """Set -> its jobs."""
-    matched, fidelity = matched_jobs(split.held_out), fidelity_jobs()
+def _plan(split: Split) -> dict[str, list[GenerationRequest]]:
+    """Set -> its requests."""
+    matched, fidelity = matched_requests(split.held_out), fidelity_requests()
     return {
         "generated": matched,
         "prompted": fidelity,
-        "diversity": diversity_jobs(),
+        "diversity": diversity_requests(),
         "baseline": _without_adapter(matched),
         "prompted_baseline": _without_adapter(fidelity),
     }
 
 
-def _without_adapter(jobs: list[Job]) -> list[Job]:
-    some = jobs[: len(jobs) // BASELINE_SHARE]
-    return [replace(job, request=replace(job.request, adapter_weight=0.0)) for job in some]
+def _without_adapter(requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:
+    return [replace(request, adapter_weight=0.0) for request in requests[: len(requests) // BASELINE_SHARE]]

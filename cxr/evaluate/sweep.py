@@ -15,11 +15,10 @@ import numpy as np
 
 from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
-from cxr.evaluate.fixed_prompts import diversity_jobs, matched_jobs
+from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
 from cxr.evaluate.measures.diversity import measure_diversity
 from cxr.evaluate.own_report import Model, make_images, set_of
 from cxr.evaluate.sets import ImageSet
-from cxr.generate.prompt_table import Job
 from cxr.judges.judge import SMALL, load_embedded, scores_of
 from cxr.judges.readings import make_reading, measure_agreement
 from cxr.labels.radiograph import Radiograph
@@ -81,21 +80,21 @@ def run_sweep(
     points = []
     for settings in grid:
         say(f"settings {settings.name}")
-        images = make_images([_changed(job, settings) for job in _jobs(records)], work / settings.name, model)
+        images = make_images(
+            [_changed(request, settings) for request in _requests(records)], work / settings.name, model
+        )
         points.append(asdict(settings) | selector.measure(images))
     return {"parameter": "guidance_scale", "selected_by": SMALL, "num_prompts": NUM_PROMPTS, "points": points}
 
 
-def _jobs(records: Sequence[Radiograph]) -> list[Job]:
+def _requests(records: Sequence[Radiograph]) -> list[GenerationRequest]:
     # Evenly from the whole list, whose neighbours are often of one patient.
-    matched = matched_jobs(records[:: max(1, len(records) // NUM_PROMPTS)])[:NUM_PROMPTS]
-    last = len(matched)
-    return matched + [replace(job, first_index=last + job.first_index) for job in diversity_jobs()[:NUM_DIVERSE]]
+    matched = matched_requests(records[:: max(1, len(records) // NUM_PROMPTS)])[:NUM_PROMPTS]
+    return matched + diversity_requests()[:NUM_DIVERSE]
 
 
-def _changed(job: Job, settings: Settings) -> Job:
-    seed = job.request.seed + SEED_OFFSET
-    return replace(job, request=replace(job.request, seed=seed, **asdict(settings)))
+def _changed(request: GenerationRequest, settings: Settings) -> GenerationRequest:
+    return replace(request, seed=request.seed + SEED_OFFSET, **asdict(settings))
 
 
 class _Selector:

@@ -18,7 +18,7 @@ from cxr.web.jobs import new_run_folder, temp_root
 from cxr.web.model_choice import ModelChoice, load_model_for
 
 if TYPE_CHECKING:
-    from cxr.dataset.progress import JobProgress
+    from cxr.generate.progress import JobProgress
 
 MAX_ATTEMPTS = 4
 MOST_ATTEMPTS = 100
@@ -125,7 +125,7 @@ def run_turn(
 def _run_turn(
     job: DatasetJob, choice: ModelChoice, is_waited_for: Callable[[], bool]
 ) -> Generator[DatasetState, None, None]:
-    from cxr.dataset.run import Options, iterate_dataset  # torch takes seconds to import
+    from cxr.dataset.make import Options, iterate_dataset  # torch takes seconds to import
 
     model = load_model_for(choice)
     job.halt.clear()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cxr.models.families.family import SCHEDULER_SETTINGS
-from cxr.models.families.files import INDEX, ModelFolder
-from cxr.models.model_folder import find_model_folder, folder_sha256, read_settings
-from cxr.models.presets import find_preset
+from cxr.models.families.files import INDEX, ModelFolder, check_folders, read_settings
+from cxr.models.model_folder import find_model_folder, folder_sha256
+from cxr.models.presets import find_preset, image_size
 from cxr.request.errors import ModelError
 
 SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
@@ -79,8 +79,7 @@ def read_base_model(model: str) -> BaseModel:
     _check_kind(preset.name, unet, vae, scheduler)
     prediction_type = scheduler.get("prediction_type", "epsilon")
     try:
-        scale_factor = 2 ** (len(vae["block_out_channels"]) - 1)
-        resolution = int(unet["sample_size"]) * scale_factor
+        resolution, scale_factor = image_size(unet, vae)
     except (KeyError, TypeError) as error:
         raise ModelError(f"model {preset.name!r} does not tell the size of its images in unet/ and vae/") from error
     name = preset.hub_id or preset.name
@@ -88,6 +87,7 @@ def read_base_model(model: str) -> BaseModel:
     for part in ("unet", "vae", *base.text_parts):
         if not part.startswith("tokenizer") and not any((folder / part).glob("*.safetensors")):
             raise ModelError(f"model {preset.name!r} is incomplete: {part}/ holds no .safetensors file")
+    check_folders(files, ("unet", "vae", "scheduler", *base.text_parts))
     return base
 
 
