@@ -15,6 +15,7 @@ from huggingface_hub import constants
 
 import cxr.models.hub.connection
 import cxr.models.hub.files
+import cxr.models.hub.listing
 from cxr.generate.images import generate
 from cxr.generate.model import load_model
 from cxr.lora.hub_file import download_adapter
@@ -37,7 +38,7 @@ def _repo(hub: HubServer, tiny_model_dir: Path) -> Repo:
 @pytest.fixture(name="impatient")
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cxr.models.hub.connection, "STALL_S", 0.4)
-    monkeypatch.setattr(cxr.models.hub.files, "CONNECT_S", 0.3)
+    monkeypatch.setattr(cxr.models.hub.listing, "CONNECT_S", 0.3)
 
 
 def go_offline(monkeypatch: pytest.MonkeyPatch, *, unreachable: bool = False) -> None:

@@ -19,8 +19,9 @@ from torch import Tensor
 from cxr.generate.model import LoadedModel, load_model
 from cxr.lora.find import describe_adapter
 from cxr.lora.fit import networks_of
+from cxr.lora.known_layers import is_layer
 from cxr.lora.lora_file import read_lora_file
-from cxr.lora.tensor_names import ALPHA, LORA_A, LORA_B, is_layer, parse_name
+from cxr.lora.tensor_names import ALPHA, LORA_A, LORA_B, parse_name
 from cxr.request.errors import AdapterError
 
 WEIGHTS = "pytorch_lora_weights.safetensors"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.lora.known_layers import is_layer, made_for, other_kind
 from cxr.lora.safetensors_header import (
     DTYPE_BYTES,
     INTEGER_BYTES,
@@ -27,20 +27,10 @@ from cxr.lora.safetensors_header import (
     read_header,
 )
 from cxr.lora.settings import check_alpha, read_settings
-from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, is_layer, parse_name
+from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
 
 MAX_RANK = 256
 CHUNK_BYTES = 4 * 2**20
-# Other ways to change a layer, by what their tensors are called.
-OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "hada_w": "LoHa", "lokr_w": "LoKr", "oft_": "OFT"}
-OTHER_KINDS |= {"lora_mid": "LoCon with a third matrix", ".diff": "full differences", "lora_embedding": "an embedding"}
-OTHER_KINDS |= {"bundle_emb": "bundled embeddings", "emb_params": "an embedding", "lora_te3_": "a third text encoder"}
-# Layers that no model of this program has, however the file calls them.
-OTHER_MODELS = {
-    re.compile(r"(double|single|single_transformer)_blocks[._]\d"): "FLUX",
-    re.compile(r"joint_(transformer_)?blocks[._]\d"): "Stable Diffusion 3",
-    re.compile(r"transformer_blocks[._]\d+[._]attn[._](to|add|norm)_"): "Stable Diffusion 3 or FLUX",
-}
 
 
 @dataclass(frozen=True)
@@ -152,12 +142,11 @@ def _parse_names(path: Path, header: Header) -> dict[str, LoraName]:
     """What each tensor is, by its name in the file."""
     names = {}
     for key, tensor in header.tensors.items():
-        if model := next((model for layer, model in OTHER_MODELS.items() if layer.search(key)), None):
+        if model := made_for(key):
             raise damaged(path, f"it is made for {model}, which this program does not run (it has {key[:80]!r})")
         name = parse_name(key)
         if name is None:
-            kind = next((kind for mark, kind in OTHER_KINDS.items() if mark in key), None)
-            if kind:
+            if kind := other_kind(key):
                 raise damaged(path, f"it holds {kind}, which this program cannot apply; use a plain LoRA")
             raise damaged(path, f"tensor {key[:80]!r} is not a LoRA matrix in a known naming")
         if name.part != ALPHA and tensor.dtype in INTEGER_BYTES:

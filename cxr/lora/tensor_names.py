@@ -74,20 +74,6 @@ _STABILITY_ENDS = {
 }
 _STABILITY_BLOCK = re.compile(r"(input|output)_blocks\.(\d{1,2})\.(\d)\.(.+)")
 _STABILITY_MIDDLE = re.compile(r"middle_block\.([012])\.(.+)")
-_BLOCK = r"transformer_blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0)|ff\.(net\.(0\.proj|2)|conv_(inverted|depth|point)))"
-_UNET_BLOCK = rf"attentions\.\d+\.(proj_(in|out)|{_BLOCK})|resnets\.\d+\.(conv[12]|conv_shortcut|time_emb_proj)"
-_UNET_BLOCK = rf"((down|up)_blocks\.\d+|mid_block)\.({_UNET_BLOCK}|(down|up)samplers\.0\.conv)"
-_CLIP = r"(text_model\.)?encoder\.layers\.\d+\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])|text_projection"
-_EMBEDDINGS = r"(caption_projection|(time_embed|adaln_single)\.emb\.timestep_embedder)\.linear_[12]"
-# The layers that take a LoRA in the architectures of this program, whatever their number and size.
-_LAYERS = {
-    "unet": re.compile(rf"conv_(in|out)|(time|add)_embedding\.linear_[12]|{_UNET_BLOCK}"),
-    "text_encoder": re.compile(_CLIP),
-    "text_encoder_2": re.compile(_CLIP),
-    "transformer": re.compile(
-        rf"{_BLOCK}|{_EMBEDDINGS}|(time_embed|adaln_single)\.linear|(patch|pos)_embed\.proj|proj_out"
-    ),
-}
 
 
 class LoraName(NamedTuple):
@@ -119,16 +105,6 @@ def parse_name(name: str) -> LoraName | None:
         last = _PROCESSOR_NAMES.get(component.removesuffix("_2"), {}).get(last, last)
         module = ".".join([*parents, last])
     return LoraName(component, module, _ENDS[end]) if _PATH.fullmatch(module) else None
-
-
-def is_layer(component: str, module: str) -> bool:
-    """Whether some model of this program can have such a layer.
-
-    Args:
-        component: of ``COMPONENTS``.
-        module: its name there, as ``parse_name`` reads it.
-    """
-    return _LAYERS[component].fullmatch(module) is not None
 
 
 def _split_component(path: str) -> tuple[str | None, str | None]:

@@ -1,4 +1,4 @@
-"""The files of a repository at one commit: listed, brought into the Hub's cache, and believed when their hash agrees.
+"""The files of a repository at one commit: brought into the Hub's cache, and believed when their hash agrees.
 
 ``snapshot_download`` does not serve: its errors name no file, and its progress no stalled one. Neither does
 ``verify_repo_checksums``: it asks the Hub each time, also about what is on this disk, and hashes files nobody wants.
@@ -7,76 +7,26 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import HfApi, constants, hf_hub_download
-from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.utils.sha import git_hash
 
 from cxr.models.hub.connection import CONNECT_S, is_offline, watched
-from cxr.models.presets import ALLOWED_SUFFIXES, COMMIT
+from cxr.models.hub.listing import HubFile, Listing, ask_cache, ask_hub
+from cxr.models.presets import COMMIT
 from cxr.request.errors import HubError, HubUnreachableError
 
 # Weights that can hold code (.bin, .pt, .ckpt) and code itself (.py) have no place here.
 MAX_BYTES = {".safetensors": 12 * 10**9, ".json": 64 * 2**20, ".txt": 16 * 2**20, ".model": 16 * 2**20}
 MAX_TOTAL_BYTES = 40 * 10**9
 SPARE_BYTES = 2**28  # left free on the disk
-PLAIN_PATH = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """One file of a repository.
-
-    Args:
-        path: in the repository, with "/" between folders.
-        size: in bytes, or None where that is not known.
-        digest: 64 hex digits: SHA-256 of a large file; 40: git's own hash of a small one; "" when unknown.
-    """
-
-    path: str
-    size: int | None
-    digest: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of a repository at one commit that this program may read.
-
-    Args:
-        repo_id: "owner/name".
-        revision: what was asked for: commit, branch or tag; None for the newest.
-        commit: that it stands for.
-        files: by their path.
-    """
-
-    repo_id: str
-    revision: str | None
-    commit: str
-    files: dict[str, HubFile]
-
-    @property
-    def folder(self) -> Path:
-        """Where the cache keeps the files of this commit."""
-        return _repo_cache(self.repo_id) / "snapshots" / self.commit
-
-    def file(self, path: str) -> HubFile:
-        """One of the files.
-
-        Raises:
-            HubError: it is not among them.
-        """
-        if path not in self.files:
-            raise HubError(f"{self.repo_id}/{path} is not among the files of commit {self.commit[:8]} on the Hub")
-        return self.files[path]
 
 
 class _DamagedError(Exception):
@@ -119,50 +69,6 @@ def from_hub_or_cache(repo_id: str, revision: str | None, take: Callable[[Listin
         raise HubUnreachableError(f"{error}, and {lacking}") from error
 
 
-def ask_hub(repo_id: str, revision: str | None) -> Listing:
-    """The listing of a revision, as the Hub tells it; arguments as for ``from_hub_or_cache``.
-
-    Raises:
-        HubError: the repository or revision is unknown, or not open to this user.
-        HubUnreachableError: no answer.
-    """
-    what = f"{repo_id}@{revision}" if revision else repo_id
-    api = HfApi(endpoint=constants.ENDPOINT, library_name="cxr-studio")  # it finds tokens by itself
-    info = watched(lambda _: api.model_info(repo_id, revision=revision, files_metadata=True, timeout=CONNECT_S), what)
-    if not COMMIT.fullmatch(info.sha or "") or (COMMIT.fullmatch(revision or "") and info.sha != revision):
-        raise HubError(f"the Hub answered for {what} with another commit; try again later")
-    files = {}
-    for sibling in info.siblings or []:
-        if is_allowed(sibling.rfilename):
-            digest = sibling.lfs.sha256 if sibling.lfs is not None else sibling.blob_id
-            files[sibling.rfilename] = HubFile(sibling.rfilename, sibling.size, digest or "")
-    return Listing(repo_id, revision, str(info.sha), files)
-
-
-def ask_cache(repo_id: str, revision: str | None) -> Listing | None:
-    """The listing of what is in the cache, or None where nothing is; arguments as for ``from_hub_or_cache``."""
-    root = _repo_cache(repo_id)
-    commit = revision or constants.DEFAULT_REVISION
-    if not COMMIT.fullmatch(commit):
-        reference = root / "refs" / commit
-        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else ""
-    listing = Listing(repo_id, revision, commit, {})
-    if not COMMIT.fullmatch(commit) or not listing.folder.is_dir():
-        return None
-    for path in listing.folder.rglob("*"):
-        name = path.relative_to(listing.folder).as_posix()
-        if path.is_file() and is_allowed(name):
-            blob = path.resolve().name  # the cache names its files by their hash
-            digest = blob if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob) else ""
-            listing.files[name] = HubFile(name, path.stat().st_size, digest)
-    return listing
-
-
-def is_allowed(path: str) -> bool:
-    """Whether a file is of a kind that cannot carry code, under a plain name."""
-    return path.endswith(ALLOWED_SUFFIXES) and ".." not in path and PLAIN_PATH.fullmatch(path) is not None
-
-
 def fetch(listing: Listing, paths: Iterable[str]) -> Path:
     """Files of one commit, downloaded where they are not in the cache yet, and checked in either case.
 
@@ -190,11 +96,6 @@ def fetch(listing: Listing, paths: Iterable[str]) -> Path:
                     f"{listing.repo_id}/{file.path} {error}, twice; it was removed again; try again later"
                 ) from error
     return listing.folder
-
-
-def _repo_cache(repo_id: str) -> Path:
-    """Folder of a repository in the Hub's cache, whether it exists or not."""
-    return Path(constants.HF_HUB_CACHE).expanduser().resolve() / repo_folder_name(repo_id=repo_id, repo_type="model")
 
 
 def _check_sizes(files: list[HubFile], listing: Listing) -> None:
