@@ -16,7 +16,6 @@ from cxr.evaluate.metrics.spectrum import BANDS, band_powers
 from cxr.train import decoder, loop, precision, sampled
 from cxr.train.decoder import channel_gains, read_vae, with_gain
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
-from cxr.train.latents import block_cosines, coarse_images
 from cxr.train.loop import LoopSettings
 from cxr.train.precision import Precision, choose_precision
 from cxr.train.setup import Setup
@@ -148,11 +147,6 @@ def test_small_films_alone_are_refused(tmp_path: Path) -> None:
     setup = Setup(read_folders([folder]), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-4), CPU)
     with pytest.raises(decoder.DataError, match="no training image has 256 pixels or more"):
         decoder.DecoderTask(setup, decoder.Source("embedded", "none", 4, tmp_path))
-
-
-def test_latents_give_back_the_coarse_image() -> None:
-    coarse = torch.rand(2, 1, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    torch.testing.assert_close(coarse_images(block_cosines(coarse)), coarse, rtol=0, atol=1e-5)
 
 
 def test_the_power_of_a_wave_is_in_its_own_band() -> None:

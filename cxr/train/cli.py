@@ -193,7 +193,7 @@ def _add_judge_options(stage: argparse.ArgumentParser) -> None:
 
 def _add_autoencoder_options(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--start-from", type=Path, metavar="VAE_DIR", help="exported weights to begin with")
-    _add_crop_size(stage)
+    _add_crop_size(stage, 96, "a last phase with whole images, 256, pays")
 
 
 def _add_decoder_options(stage: argparse.ArgumentParser) -> None:
@@ -210,16 +210,16 @@ def _add_decoder_options(stage: argparse.ArgumentParser) -> None:
         metavar="N",
         help="latents to sample under prompts of training patients, kept in --out (default %(default)s)",
     )
-    _add_crop_size(stage)
+    _add_crop_size(stage, 256, "of crops it learns other amounts of detail, as its norms see less")
 
 
-def _add_crop_size(stage: argparse.ArgumentParser) -> None:
+def _add_crop_size(stage: argparse.ArgumentParser, default: int, text: str) -> None:
     stage.add_argument(
         "--crop-size",
         type=int,
-        default=96,
+        default=default,
         metavar="PIXELS",
-        help="side of the training crops (default 96); a last phase with whole images, 256, pays",
+        help=f"side of the training crops (default {default}); {text}",
     )
 
 
