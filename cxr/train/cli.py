@@ -30,7 +30,7 @@ STAGES = {
     "base": _Stage("4. the UNet: anatomy, view, sex and age, without findings", 8_000, 32, 5e-4),
     "lora": _Stage("5. the findings, on top of a trained base", 2_000, 32, 5e-4),
     "decoder": _Stage(
-        "6. sharper pictures: the decoder against a discriminator, on what the model samples", 40_000, 8, 1e-4
+        "6. sharper pictures: the decoder against a discriminator, on what the model samples", 40_000, 2, 1e-4
     ),
     "judge": _Stage("apart: reads the labels off real images, to measure prompt fidelity", 3_000, 32, 1e-3),
 }
