@@ -36,7 +36,7 @@ from cxr.train.setup import Setup
 
 ENERGY_WEIGHT = 0.1  # of the detail's energy against the reconstruction
 CONTENT_WEIGHT = 1.0  # of what the latents hold, in their own scale: the finest counts as much as the coarsest
-ADVERSARIAL_WEIGHT = 0.5  # of the weight that gives the discriminator as large a gradient as all else
+ADVERSARIAL_WEIGHT = 1.0  # of the weight that gives the discriminator as large a gradient as all else
 LARGEST_BALANCE = 3.0
 ADVERSARIAL_STEPS = (60, 260)  # over which its weight rises: until then it learns alone
 NUM_VALIDATION = 64
