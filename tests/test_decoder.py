@@ -149,6 +149,12 @@ def test_small_films_alone_are_refused(tmp_path: Path) -> None:
         decoder.DecoderTask(setup, decoder.Source("embedded", "none", 4, tmp_path))
 
 
+def test_a_batch_of_one_is_refused(data: list[Path], tmp_path: Path) -> None:
+    setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=1, learning_rate=1e-4), CPU)
+    with pytest.raises(decoder.RequestError, match="a film and a sampled image at least"):
+        decoder.DecoderTask(setup, decoder.Source("embedded", "none", 4, tmp_path))
+
+
 def test_the_power_of_a_wave_is_in_its_own_band() -> None:
     wave = np.sin(2 * np.pi * 20 * np.arange(256) / 256)
     weak, strong = (np.rint(127.5 + height * wave).astype(np.uint8) for height in (50, 100))

@@ -54,11 +54,13 @@ class Source:
 
 
 class DecoderTask:
-    """Half of each batch are crops of real films, half sampled latents, which have no film to be compared with."""
+    """Half of each batch are real films, half sampled latents, which have no film to be compared with."""
 
     def __init__(self, setup: Setup, source: Source, *, crop_size: int = RESOLUTION) -> None:
         if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
             raise RequestError(f"crop_size is {crop_size}; use a multiple of 32 up to {RESOLUTION}")
+        if setup.settings.batch_size < 2:
+            raise RequestError("the batch size is 1; the decoder stage needs a film and a sampled image at least")
         self.crop_size, self.settings, self.device = crop_size, setup.settings, setup.device
         self.films, self.held_out = _large_films(setup.training), _reduced(_large_films(setup.validation))
         if not len(self.films):
