@@ -34,7 +34,7 @@ def _with_chances(tags: list[Tag]) -> list[Tag]:
     for index, tag in enumerate(result):
         if tag.phrase.split(" ")[0] in CHANCES:
             low = [place for place in range(max(0, index - 3), index) if result[place].phrase in LOW]
-            ends_low = result[-1].phrase in LOW
+            ends_low = result[-1].phrase in LOW and result[-2].kind == "verb"
             if low or ends_low:
                 first = low[-1] if low else index
                 words = " ".join(part.words for part in result[first : index + 1])
