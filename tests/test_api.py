@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cxr.web.layout import build_page
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -31,7 +32,6 @@ from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.web import jobs
 from cxr.web.launch import ServerSettings, launch_options
-from cxr.web.layout import build_page
 from cxr.web.limits import MAX_QUEUE, Limits
 from cxr.web.model_choice import ModelChoice
 

@@ -96,7 +96,7 @@ def test_wrong_flags_are_one_line(arguments: list[str], words: str, capsys: pyte
 def test_app_answers_a_wrong_flag_without_loading_anything() -> None:
     result = subprocess.run([sys.executable, "app.py", "--port", "99999"], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "app.py: argument --port: '99999' is no port; use a whole number from 1 to 65535\n"
+    assert result.stderr == "app.py: argument --port: '99999' is not a valid port; use a whole number from 1 to 65535\n"
 
 
 def test_password_is_not_in_the_settings_text() -> None:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cxr.web.layout import build_page
 from hostile_pictures import GOOD_PNG
 from server_process import free_port, request
 
 from cxr.web import uploads
 from cxr.web.headers import security_headers
 from cxr.web.launch import ServerSettings, launch_options
-from cxr.web.layout import build_page
 from cxr.web.model_choice import ModelChoice
 from cxr.web.uploads import MAX_BODY_BYTES, Refusal, check_files
 

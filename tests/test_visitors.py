@@ -17,6 +17,9 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from cxr.web.clients import address_of, count_jobs, limit_jobs, too_many
+from cxr.web.handlers import Handlers
+from cxr.web.layout import build_page
 from gradio_client import Client
 from gradio_client.exceptions import AppError, ValidationError
 from server_process import free_port, wait_until
@@ -25,11 +28,8 @@ from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.web import jobs
-from cxr.web.clients import address_of, count_jobs, limit_jobs, too_many
-from cxr.web.handlers import Handlers
 from cxr.web.jobs import run_job
 from cxr.web.launch import ServerSettings, launch_options
-from cxr.web.layout import build_page
 from cxr.web.limits import SPACE_LIMITS, Limits, find_resolution
 from cxr.web.model_choice import ModelChoice
 

@@ -9,9 +9,9 @@ import gradio as gr
 
 from cxr.dataset.cohort import KEYS
 from cxr.request.generation_request import BIT_DEPTHS, MAX_ADAPTER_WEIGHT, MAX_GUIDANCE_SCALE, MAX_NUM_INFERENCE_STEPS
-from cxr.web.dataset_text import NAME, SPLITS, SUFFIXES, Rows
 from cxr.web.events import AT_ONCE
-from cxr.web.form import DEFAULTS, slider
+from cxr.web.image_form import DEFAULTS, slider
+from cxr.web.plan_text import NAME, SPLITS, SUFFIXES, Rows
 
 TABLE, TEXT = "Table", "Text"
 ROWS: Rows = [
@@ -36,7 +36,7 @@ split: {train: 0.8, test: 0.2}"""
 
 @dataclass(frozen=True)
 class DatasetForm:
-    """The widgets of a plan, in the order in which `cxr.web.dataset_handlers.read_form` takes their values."""
+    """The widgets of a plan, in the order in which ``DatasetEvents.read_form`` takes their values."""
 
     kind: gr.Radio
     rows: gr.Dataframe

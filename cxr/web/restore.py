@@ -15,8 +15,8 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import Recipe
 from cxr.web.events import PRIVATE
-from cxr.web.form import Form
-from cxr.web.jobs import temp_root
+from cxr.web.image_form import ImageForm
+from cxr.web.temporary import temp_root
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 TITLE = "Restore settings from an image"
@@ -41,7 +41,7 @@ def refusal(error: CxrError) -> str:
     return f'<p class="cxr-hint cxr-bad" role="alert">{escape(text[:1].upper() + text[1:])}. Nothing was changed.</p>'
 
 
-def build_restore(form: Form, find_info: Callable[[], ModelInfo | None]) -> None:
+def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None]) -> None:
     """Make the accordion with the field for a picture, and its event.
 
     Args:
@@ -52,23 +52,15 @@ def build_restore(form: Form, find_info: Callable[[], ModelInfo | None]) -> None
         file = gr.File(file_types=list(SUFFIXES), label="PNG made by this program", height=140, elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
 
-    filled = [form.prompt, form.negative_prompt, form.seed, form.randomise, form.num_inference_steps, form.num_images]
-    filled += [form.guidance_scale, form.adapter_weight, form.guidance_stop]
-
     def restore(path: str) -> tuple[Any, ...]:
         try:
             recipe = read_recipe_file(Path(path), temp_root())
         except CxrError as error:
-            return *(gr.skip() for _ in filled), refusal(error), None
+            return *(gr.skip() for _ in form.everything), refusal(error), None
         finally:
             # It may be a picture of somebody's; nobody needs it any longer.
             if Path(path).resolve().is_relative_to(temp_root().resolve()):
                 Path(path).unlink(missing_ok=True)
-        request = request_of(recipe)
-        return (
-            *(request.prompt, request.negative_prompt, request.seed, False, request.num_inference_steps, 1),
-            *(request.guidance_scale, request.adapter_weight, request.guidance_stop, describe(recipe, find_info())),
-            None,
-        )
+        return *form.values(request_of(recipe)), describe(recipe, find_info()), None
 
-    file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)
+    file.upload(restore, inputs=file, outputs=[*form.everything, said, file], concurrency_limit=2, **PRIVATE)

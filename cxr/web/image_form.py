@@ -1,10 +1,10 @@
-"""The form: the widgets that make up a request. Ranges and defaults are the request's own."""
+"""The form of a request: its widgets. Ranges and defaults are the request's own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -22,8 +22,11 @@ PLACEHOLDER = "A 55-year-old man with pneumonia"
 DEFAULTS = {field.name: field.default for field in fields(GenerationRequest)}
 
 
+Widget = TypeVar("Widget", bound=Any)
+
+
 @dataclass(frozen=True)
-class Form:
+class ImageForm:
     """The widgets that make up a request, in the order of the API's parameters, and the randomise box."""
 
     prompt: gr.Textbox
@@ -43,17 +46,23 @@ class Form:
 
     @property
     def everything(self) -> list[Any]:
-        """What the page sends, in the order of ``Handlers.start``."""
+        """What the page sends, in the order of ``ImageEvents.start``."""
         return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
 
+    @classmethod
+    def values(cls, request: GenerationRequest) -> tuple[Any, ...]:
+        """Values for `everything` with which the page makes the image of a request again."""
+        values = [getattr(request, field.name) for field in fields(cls) if field.name != "randomise"]
+        return *values[:3], False, *values[3:]
 
-def build_form(choice: ModelChoice) -> Form:
+
+def build_image_form(choice: ModelChoice) -> ImageForm:
     """Make the widgets; to be called inside the column that holds them.
 
     Args:
         choice: which model will read the prompt; its defaults are what the widgets start with.
     """
-    prompt = gr.Textbox(
+    prompt = _textbox(
         label="Prompt",
         placeholder=PLACEHOLDER,
         lines=1,  # with one line Enter generates; the style sheet makes the box taller
@@ -62,7 +71,7 @@ def build_form(choice: ModelChoice) -> Form:
         elem_id="prompt",
     )
     add_prompt_chips(prompt, choice)
-    negative_prompt = gr.Textbox("", label="Negative prompt", lines=1, max_lines=1, info="What should not be there")
+    negative_prompt = _textbox(value="", label="Negative prompt", lines=1, max_lines=1, info="What should not be there")
     seed = gr.Number(DEFAULTS["seed"], label="Seed of the first image", elem_id="seed")
     randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
     with gr.Row():
@@ -74,7 +83,7 @@ def build_form(choice: ModelChoice) -> Form:
         guidance_scale = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, start=choice.defaults)
         guidance_stop = slider("guidance_stop", "Guided", 0, 1, 0.05, start=choice.defaults)
     adapter_weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05)
-    return Form(
+    return ImageForm(
         prompt=prompt,
         negative_prompt=negative_prompt,
         seed=seed,
@@ -111,7 +120,17 @@ def slider(
     widget = gr.Slider(
         minimum, maximum, value, step=step, label=label, min_width=130, buttons=[], elem_id=elem_id or name
     )
-    # The request checks what was sent, and its messages name the value and the range. Set on the widget, as gradio
-    # would write a stub file beside a subclass.
+    return unchecked(widget)
+
+
+def unchecked(widget: Widget) -> Widget:
+    """Let the values of a widget through as they were sent: the request checks them, and its messages name the value.
+
+    Set on the widget, as gradio would write a stub file beside a subclass.
+    """
     widget.preprocess = lambda payload: payload
     return widget
+
+
+def _textbox(**options: Any) -> gr.Textbox:
+    return unchecked(gr.Textbox(**options))
