@@ -43,10 +43,13 @@ def with_recipe(text: str) -> bytes:
     return saved("PNG", pnginfo=info)
 
 
-def compressed_text(kind: bytes, size: int) -> bytes:
-    packed = zlib.compress(bytes([65]) * size, 9)
-    head = b"recipe\0\0" if kind == b"zTXt" else b"recipe\0\1\0\0\0"
-    return chunk(kind, head + packed)
+def compressed_text(kind: bytes, text: bytes, keyword: bytes = b"recipe") -> bytes:
+    head = b"\0\0" if kind == b"zTXt" else b"\0\1\0\0\0"
+    return chunk(kind, keyword + head + zlib.compress(text, 9))
+
+
+def bomb(kind: bytes, size: int) -> bytes:
+    return compressed_text(kind, b"A" * size)
 
 
 def jpeg_of_size(width: int, height: int) -> bytes:
@@ -88,9 +91,9 @@ HOSTILE: dict[str, bytes] = {
     "png whose chunk is longer than the file": SIGNATURE + ihdr(8, 8) + b"\x7f\xff\xff\xffIDAT" + bytes(64),
     "png with 100,000 chunks": png(*[chunk(b"tEXt", b"a\0b")] * 100_000, PIXELS),
     "png with a huge text": png(chunk(b"tEXt", b"recipe\0" + bytes([65]) * 1_000_000), PIXELS),
-    "png with a zTXt bomb": png(compressed_text(b"zTXt", 100_000_000), PIXELS),
-    "png with an iTXt bomb": png(compressed_text(b"iTXt", 100_000_000), PIXELS),
-    "png with forty small zTXt bombs": png(*[compressed_text(b"zTXt", 900_000)] * 40, PIXELS),
+    "png with a zTXt bomb": png(bomb(b"zTXt", 100_000_000), PIXELS),
+    "png with an iTXt bomb": png(bomb(b"iTXt", 100_000_000), PIXELS),
+    "png with forty small zTXt bombs": png(*[bomb(b"zTXt", 900_000)] * 40, PIXELS),
     "jpeg cut in the middle": GOOD_JPEG[: len(GOOD_JPEG) // 2],
     "jpeg signature alone": b"\xff\xd8\xff",
     "jpeg of 65,000 x 65,000": jpeg_of_size(65_000, 65_000),
@@ -99,7 +102,11 @@ HOSTILE: dict[str, bytes] = {
     "lossless jpeg": GOOD_JPEG.replace(b"\xff\xc0", b"\xff\xc3", 1),
     "jpeg whose segment is longer than the file": b"\xff\xd8\xff\xe1\xff\xff" + bytes(100) + b"\xff\xd9",
     "jpeg of fill bytes": b"\xff\xd8" + b"\xff" * 1_000_000 + b"\xff\xd9",
+    "png with a text that is not UTF-8": png(chunk(b"iTXt", b"recipe\0\0\0\0\0\xff\xfe"), PIXELS),
+    "png with a text that is no zlib stream": png(chunk(b"zTXt", b"recipe\0\0" + bytes(range(64))), PIXELS),
+    "png with a text that is cut": png(chunk(b"zTXt", b"recipe\0\0" + zlib.compress(b"A" * 999)[:-6]), PIXELS),
+    "png with a text of another compression": png(chunk(b"zTXt", b"recipe\0\1" + zlib.compress(b"{}")), PIXELS),
+    "png with a text of no compression method": png(chunk(b"iTXt", b"recipe\0\1"), PIXELS),
+    "png with a text whose checksum is wrong": png(chunk(b"tEXt", b"recipe\0{}", 1), PIXELS),
     "more than 5 MB": GOOD_PNG + bytes(5_000_000),
 }
-# The decoder makes grey of what is missing, in the size that the header tells.
-LYING_JPEG = jpeg_of_size(4_000, 3_999)[:-40] + b"\xff\xd9"

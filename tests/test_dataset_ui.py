@@ -366,7 +366,6 @@ def test_the_time_is_measured_once_for_the_same_settings(
 
 def test_folders_that_nothing_has_happened_to_are_removed() -> None:
     old, young, busy = (new_order(plan_of_text(PROMPTS, MOST), False).folder for _ in range(3))
-    young.mkdir(exist_ok=True)
     for folder in (old, busy):
         (folder / "set").mkdir(parents=True, exist_ok=True)
         for path in (folder, folder / "set"):

@@ -18,11 +18,12 @@ from cxr.generate.images import generate
 from cxr.generate.model import get_model, load_model
 from cxr.models.families import FAMILIES
 from cxr.models.families.family import SCHEDULERS
-from cxr.models.presets import EMBEDDED_FOLDER, MOVED, PRESETS, Defaults, Preset, find_preset
+from cxr.models.presets import EMBEDDED_FOLDER, MOVED, PRESETS, Preset, find_preset
 from cxr.prompts.inspection import inspect_prompt
 from cxr.request.errors import ModelError
 from cxr.request.events import GeneratedImage
-from cxr.request.generation_request import MAX_GUIDANCE_SCALE, MAX_NUM_INFERENCE_STEPS, GenerationRequest
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import BY_MODEL
 
 ON_HUB = [preset for preset in PRESETS.values() if preset.hub_id and not preset.unusable]
 
@@ -44,9 +45,8 @@ def test_a_row_is_complete(preset: Preset) -> None:
     assert preset.family in FAMILIES
     assert preset.hub_id not in MOVED
     if preset.folder is None:
-        assert preset.defaults is not None
-        assert 1 <= preset.defaults.num_inference_steps <= MAX_NUM_INFERENCE_STEPS
-        assert 1 <= preset.defaults.guidance_scale <= MAX_GUIDANCE_SCALE
+        assert set(preset.defaults) == set(BY_MODEL)
+        GenerationRequest("x", **preset.defaults)  # type: ignore[arg-type]  # which checks the ranges
 
 
 @pytest.mark.parametrize("preset", ON_HUB, ids=lambda preset: preset.name)
@@ -127,11 +127,7 @@ def test_a_folder_wins_over_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "file" / "weights").write_text("no folder")
     assert find_preset("file/weights").hub_id == "file/weights"
     assert find_preset(None).folder == EMBEDDED_FOLDER
-    assert find_preset("owner/name").defaults is None
-
-
-def test_defaults_have_the_names_of_a_request() -> None:
-    GenerationRequest("x", **vars(Defaults(20, 4.5)))
+    assert find_preset("owner/name").defaults == {}
 
 
 @pytest.mark.parametrize("family", ["PixArtSigmaPipeline", "SanaPipeline", "StableDiffusionXLPipeline"])

@@ -151,7 +151,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     run("judge", data, tmp_path / "straight", *options)
     optimise = loop._optimise
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_optimise", lambda task, step, *rest: optimise(task, step, *rest) if step < 3 else 1 / 0)
+        patch.setattr(loop, "_optimise", lambda task, at, *rest: optimise(task, at, *rest) if at.step < 3 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run("judge", data, tmp_path / "cut", *options)
     assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 2

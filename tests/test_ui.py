@@ -23,11 +23,12 @@ from cxr.request.errors import GenerationError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
+from cxr.request.settings import SETTINGS
 from cxr.web import panels
 from cxr.web.examples import Example, find_examples
 from cxr.web.gallery import Previews, grid_shape
 from cxr.web.image_events import ImageEvents
-from cxr.web.image_form import ImageForm
+from cxr.web.image_form import build_image_form
 from cxr.web.image_job import ImageState, make_images
 from cxr.web.jobs import Job, JobTable
 from cxr.web.limits import Limits
@@ -253,19 +254,19 @@ def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> Non
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
-        (0, "", "prompt is empty"),
-        (0, None, "prompt is NoneType"),
-        (0, ["a", "b"], "prompt is list"),
+        (0, "", "“Prompt” is empty"),
+        (0, None, "“Prompt” is NoneType"),
+        (0, ["a", "b"], "“Prompt” is list"),
         (0, "x" * 2001, "2,001 characters"),
         (0, "a\x00b", "U\\+0000"),
-        (2, None, "seed is None"),
-        (2, 2**53, "seed is 9007199254740992"),
-        (4, 2.5, "num_inference_steps is 2.5; use a whole number"),
-        (4, 0, "num_inference_steps is 0"),
-        (5, 1000, "num_images is 1000"),
-        (6, float("nan"), "guidance_scale is nan"),
-        (7, -0.1, "adapter_weight is -0.1"),
-        (8, 1.5, "guidance_stop is 1.5"),
+        (2, None, "“Seed of the first image” is None"),
+        (2, 2**53, "“Seed of the first image” is 9007199254740992"),
+        (4, 2.5, "“Steps” is 2.5; use a whole number"),
+        (4, 0, "“Steps” is 0"),
+        (5, 1000, "“Images” is 1000"),
+        (6, float("nan"), "“Guidance” is nan"),
+        (7, -0.1, "“LoRA weight” is -0.1"),
+        (8, 1.5, "“Guided” is 1.5"),
     ],
 )
 def test_wrong_values_become_one_clear_message(choice: ModelChoice, position: int, value: object, message: str) -> None:
@@ -350,10 +351,12 @@ def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> No
     assert find_examples(tmp_path / "missing") == ()
 
 
-def test_the_form_has_the_order_of_the_request() -> None:
-    names = [field.name for field in dataclasses.fields(ImageForm) if field.name != "randomise"]
+def test_the_form_has_the_order_of_the_api() -> None:
+    with gr.Blocks():
+        form = build_image_form(ModelChoice())
     # The page's images have 8 bits.
-    assert [*names, "bit_depth"] == [field.name for field in dataclasses.fields(GenerationRequest)]
+    assert [*form.settings, "bit_depth"] == [*SETTINGS]
+    assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
 
 
 def test_page_has_two_public_endpoints_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:

@@ -96,7 +96,7 @@ def run_bench(
         GenerationError: the model makes no image from the bench's prompt.
     """
     if not 1 <= runs <= MAX_RUNS:
-        raise RequestError(f"runs is {runs}; use a whole number from 1 to {MAX_RUNS}")
+        raise RequestError(f"is {runs}; use a whole number from 1 to {MAX_RUNS}", field="runs")
     began = time.perf_counter()
     loaded = load_model(model, adapter)
     _make_image(loaded)

@@ -82,7 +82,7 @@ def run_gpu_bench(model: str | None = None, runs: int = DEFAULT_RUNS, device: st
         GenerationError: the model makes no image from the bench's prompt.
     """
     if not 1 <= runs <= MAX_RUNS:
-        raise RequestError(f"runs is {runs}; use a whole number from 1 to {MAX_RUNS}")
+        raise RequestError(f"is {runs}; use a whole number from 1 to {MAX_RUNS}", field="runs")
     if choose_device().type != device:
         raise RequestError("bench --gpu needs a CUDA device, and there is none here; use bench without --gpu")
     reference = load_model(model, "none", weight_dtype="float32", micro_batch_size=1)

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cxr.commands.options import RAW, add_model_options, check_numbers, say_result
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
-from cxr.request.messages import say
+from cxr.request.recipe import MAX_THREADS
 
 DATASET = """\
 Make a labelled data set from a plan: a cohort table, a list of prompts, or a grid of settings.
@@ -48,17 +49,13 @@ MAX_ATTEMPTS = 100
 
 def add_dataset_parsers(subparsers: Any) -> None:
     """Add ``dataset`` and ``verify``; the parsed arguments carry ``run``, called with them."""
-    raw = argparse.RawDescriptionHelpFormatter
     dataset = subparsers.add_parser(
-        "dataset", help="make a labelled data set from a plan", description=DATASET, epilog=EPILOG, formatter_class=raw
+        "dataset", help="make a labelled data set from a plan", description=DATASET, epilog=EPILOG, formatter_class=RAW
     )
     dataset.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
     dataset.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
     dataset.add_argument("--dry-run", action="store_true", help="only say what would be made, how long, how much disk")
-    dataset.add_argument(
-        "--model", default="embedded", help='a name that "models" lists, a folder or ID (default %(default)s)'
-    )
-    dataset.add_argument("--adapter", default="default", help="its LoRA (default: the model's own)")
+    add_model_options(dataset)
     dataset.add_argument(
         "--gate",
         action="store_true",
@@ -73,7 +70,7 @@ def add_dataset_parsers(subparsers: Any) -> None:
     )  # fmt: skip
     dataset.set_defaults(run=_dataset)
     verify = subparsers.add_parser(
-        "verify", help="check images and data sets of this program", description=VERIFY, formatter_class=raw
+        "verify", help="check images and data sets of this program", description=VERIFY, formatter_class=RAW
     )
     verify.add_argument("path", type=Path, metavar="PATH", help="a .png or .dcm file, or a folder")
     verify.add_argument(
@@ -87,9 +84,7 @@ def add_dataset_parsers(subparsers: Any) -> None:
 def _dataset(arguments: argparse.Namespace) -> int:
     from cxr.dataset.plan_file import read_plan
 
-    for name, most in (("max_attempts", MAX_ATTEMPTS), ("threads", 1_024)):
-        if not 1 <= getattr(arguments, name) <= most:
-            raise RequestError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; use 1 to {most:,}")
+    check_numbers(arguments, {"max_attempts": (1, MAX_ATTEMPTS), "threads": (1, MAX_THREADS)})
     plan = read_plan(arguments.plan, defaults=request_defaults(arguments.model))
     if arguments.dry_run:
         return _dry_run(plan, arguments)
@@ -111,19 +106,14 @@ def _verify(arguments: argparse.Namespace) -> int:
     path = arguments.path
     if not path.exists():
         raise RequestError(f"{path} does not exist; name a PNG or DICOM file of this program, or a folder")
-    if arguments.sample < 0:
-        raise RequestError(f"--sample is {arguments.sample}; use 0 or more")
+    check_numbers(arguments, {"sample": (0, None)})
     from cxr.dataset.remake import Remaker
     from cxr.dataset.verify import verify_file, verify_folder
 
     remaker = Remaker(arguments.model, arguments.adapter)
     if path.is_dir():
-        return verify_folder(path, remaker, arguments.sample, _say)
-    return verify_file(path, remaker, _say)
-
-
-def _say(text: str) -> None:
-    say(sys.stdout, text)
+        return verify_folder(path, remaker, arguments.sample, say_result)
+    return verify_file(path, remaker, say_result)
 
 
 def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:
@@ -138,8 +128,8 @@ def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     taken = estimate(plan, load_model(arguments.model, arguments.adapter))
     each_s = taken.seconds / taken.num_images
-    say(sys.stdout, f"about {_duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")
-    say(sys.stdout, f"about {taken.size_bytes / 1e6:,.0f} MB on disk")
+    say_result(f"about {_duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")
+    say_result(f"about {taken.size_bytes / 1e6:,.0f} MB on disk")
     return 0
 
 

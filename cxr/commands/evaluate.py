@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxr.commands.options import RAW, add_model_options, say_progress, say_result
 from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
-from cxr.request.messages import say
 
 if TYPE_CHECKING:
     from cxr.evaluate.comparison import Sets
@@ -47,9 +46,8 @@ SHARES = {"validation": VALIDATION_SHARE, "judging": JUDGING_SHARE}
 
 def add_evaluate_parsers(subparsers: Any) -> None:
     """Add ``evaluate``, ``report`` and ``sweep``; the parsed arguments carry ``run``, called with them."""
-    raw = argparse.RawDescriptionHelpFormatter
     evaluate = subparsers.add_parser(
-        "evaluate", help="measure generated images", description=EVALUATE, epilog=EVALUATE_EPILOG, formatter_class=raw
+        "evaluate", help="measure generated images", description=EVALUATE, epilog=EVALUATE_EPILOG, formatter_class=RAW
     )
     for name, text in (("generated", "images in question"), ("reference", "real images the generator has not seen")):
         evaluate.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
@@ -91,8 +89,7 @@ def _add_model_and_data(parser: argparse.ArgumentParser) -> None:
     for name, share in SHARES.items():
         parser.add_argument(f"--{name}-share", type=float, default=share, help="of the patients (default %(default)s)")
     parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for the images")
-    parser.add_argument("--model", default="embedded", help="model to measure (default %(default)s)")
-    parser.add_argument("--adapter", default="default", help="its LoRA (default: the model's own)")
+    add_model_options(parser)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +129,7 @@ def _report(arguments: argparse.Namespace) -> int:
     options = _options(arguments)  # first: a mistake in them should not cost the time that images take
     split = split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
     model = Model(arguments.model, arguments.adapter)
-    return _measure(make_sets(model, split, arguments.work, arguments.control, _say), options, arguments)
+    return _measure(make_sets(model, split, arguments.work, arguments.control, say_progress), options, arguments)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
@@ -143,7 +140,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from cxr.labels.split import split_by_patient
 
     split = split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
-    result = run_sweep(Model(arguments.model, arguments.adapter), split.training, arguments.work, GRID, _say)
+    result = run_sweep(Model(arguments.model, arguments.adapter), split.training, arguments.work, GRID, say_progress)
     write_json(result, arguments.output)
     return 0
 
@@ -164,13 +161,9 @@ def _measure(sets: Sets, options: Options, arguments: argparse.Namespace) -> int
 
     cache = None if arguments.no_cache else arguments.cache or default_folder()
     judges = {name: load_shipped(name) for name in JUDGES}
-    tools = Tools(load_extractors(arguments.extractor or DEFAULT_EXTRACTORS), judges, cache, _say)
+    tools = Tools(load_extractors(arguments.extractor or DEFAULT_EXTRACTORS), judges, cache, say_progress)
     outcome = evaluate(sets, tools, options)
     for path in write_report(outcome.report, arguments.output, outcome.pictures):
         if path.name.startswith("report"):
-            say(sys.stdout, str(path))
+            say_result(str(path))
     return 0
-
-
-def _say(line: str) -> None:
-    say(sys.stderr, line)

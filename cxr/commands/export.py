@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from cxr.request.messages import say
+from cxr.commands.options import RAW, say_progress, say_result
 
 EXPORT = """\
 Write a finished data set in another format. No image is made again, and none is changed.
@@ -31,13 +30,12 @@ examples:
 
 def add_export_parser(subparsers: Any) -> None:
     """Add ``export``; the parsed arguments carry ``run``, called with them."""
-    raw = argparse.RawDescriptionHelpFormatter
     export = subparsers.add_parser(
         "export",
         help="write a data set as DICOM, WebDataset, Parquet or ZIP",
         description=EXPORT,
         epilog=EXPORT_EPILOG,
-        formatter_class=raw,
+        formatter_class=RAW,
     )
     export.add_argument("directory", type=Path, metavar="DIR", help="finished data set")
     # The names are those of cxr.dataset.convert, which is too heavy to import for a help text.
@@ -57,11 +55,7 @@ def add_export_parser(subparsers: Any) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     from cxr.dataset.convert import convert
 
-    paths = convert(arguments.directory, arguments.output, arguments.format, arguments.bits, _say)
+    paths = convert(arguments.directory, arguments.output, arguments.format, arguments.bits, say_progress)
     count = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
-    say(sys.stdout, f"{count} in {arguments.output}" if arguments.format != "zip" else str(arguments.output))
+    say_result(f"{count} in {arguments.output}" if arguments.format != "zip" else str(arguments.output))
     return 0
-
-
-def _say(line: str) -> None:
-    say(sys.stderr, line)

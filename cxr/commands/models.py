@@ -10,6 +10,7 @@ from typing import Any
 from cxr.models.presets import ALLOWED_SUFFIXES, PRESETS, Preset
 from cxr.request.errors import ModelError
 from cxr.request.messages import say
+from cxr.request.settings import SETTINGS
 
 DESCRIPTION = """\
 List the base models that --model knows by name, or show one of them in full.
@@ -45,9 +46,8 @@ def describe(preset: Preset) -> Iterator[tuple[str, str]]:
     yield "LoRA", preset.default_adapter
     yield "pipeline", preset.family or "unknown"
     yield "scheduler", preset.scheduler or "the model's own"
-    if preset.defaults is not None:
-        yield "steps", str(preset.defaults.num_inference_steps)
-        yield "guidance", f"{preset.defaults.guidance_scale:g}"
+    for name, value in preset.defaults.items():
+        yield SETTINGS[name].label.lower(), f"{value:g}"
     for note in preset.notes:
         yield "note", note
     if preset.unusable:

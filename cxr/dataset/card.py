@@ -15,11 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cxr.dataset.plan import SETTINGS, Plan, PlannedImage
+from cxr.dataset.plan import Plan, PlannedImage
 from cxr.folders.sheet import SheetRow, draw_sheet
 from cxr.images.reading import read_grey
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.settings import PLAN_SETTINGS
 
 NOT_SAID = "not said"
 AGE_STEP = 10  # years of a bar
@@ -96,7 +97,7 @@ def _values(image: PlannedImage, of: str) -> tuple[str, ...]:
 
 def _settings(images: Sequence[PlannedImage]) -> list[tuple[str, str]]:
     rows = []
-    for name in SETTINGS:
+    for name in PLAN_SETTINGS:
         values = sorted({getattr(image.request, name) for image in images})
         if name == "negative_prompt":
             used = sum(bool(value) for value in values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ from cxr.dataset.job import FORMAT
 from cxr.dataset.labels import labels_of_texts
 from cxr.folders.archive import MANIFEST_NAME
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
-from cxr.request.errors import DataError
+from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile
-from cxr.request.generation_request import BIT_DEPTHS
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import RECIPE_FIELDS, Recipe
 from cxr.vocabulary import PromptLabels
 
 FLAT_SPLIT = "train"  # what a folder without splits is for
@@ -30,7 +29,6 @@ _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a ro
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "dict[str, str]": dict}
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _read_table(table: Path, split: str | None) -> Iterator[FinishedImage]:
             for number, line in enumerate(file, start=1):
                 try:
                     image = _parse(json.loads(line), table.parent, split)
-                except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                except (AttributeError, KeyError, TypeError, ValueError, RecursionError, RequestError) as error:
                     raise DataError(
                         f"{table} line {number} is damaged or of another program; make the data set again"
                     ) from error
@@ -169,14 +167,12 @@ def _read_table(table: Path, split: str | None) -> Iterator[FinishedImage]:
 
 def _parse(row: dict[str, Any], directory: Path, split: str | None) -> FinishedImage:
     """Turn a line into an image; any error means that the line is not one of this program."""
-    recipe = Recipe(**{field.name: row[field.name] for field in fields(Recipe) if field.name in row})
+    recipe = Recipe.from_values({name: row[name] for name in RECIPE_FIELDS if name in row})
     _demand(IMAGE_NAME.fullmatch(row["file_name"]))  # before anything is done with it: it must not lead elsewhere
     path = directory / row["file_name"]
     _demand(path.name == image_name(image_index(path), recipe.seed))
-    for field in fields(Recipe):
-        _demand(isinstance(getattr(recipe, field.name), _KINDS[str(field.type)]))
-    _demand(recipe.bit_depth in BIT_DEPTHS and _SHA256.fullmatch(row["sha256"]))
-    row |= {name: value for name, value in asdict(recipe).items() if name not in row}  # what older lines lack
+    _demand(_SHA256.fullmatch(row["sha256"]))
+    row |= {name: value for name, value in recipe.values.items() if name not in row}  # what older lines lack
     labels = asked_labels(recipe.prompt) if split is None else labels_of_texts(row)
     if split is None:
         row["patient_id"] = f"SYN{image_index(path):07d}"

@@ -16,11 +16,11 @@ from typing import Any
 from cxr.compiler import asked_labels
 from cxr.dataset.cohort import KEYS, apportion, draw, read_entry
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
-from cxr.request.errors import RequestError
+from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import PLAN_SETTINGS
 from cxr.vocabulary import FINDING_PHRASES, PromptLabels
 
-SETTINGS = ("negative_prompt", "num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")
 PARTS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
@@ -94,8 +94,13 @@ def build_plan(
     Raises:
         RequestError: a part is missing or not allowed.
     """
+    with naming_fields({}):  # which are a plan's keys, too
+        return _build(given, name, most, defaults or {})
+
+
+def _build(given: Mapping[str, Any], name: str, most: int, defaults: Mapping[str, Any]) -> Plan:
     seed = _whole(given.get("seed", 0), "seed")
-    settings = {**(defaults or {}), **_settings(given.get("settings") or {})}
+    settings = {**defaults, **_settings(given.get("settings") or {})}
     if "grid" in given:
         if "cohort" in given or "prompts" in given:
             raise RequestError("a plan with a grid has neither cohort nor prompts; write two plans")
@@ -158,7 +163,7 @@ def _grid(
     given: Any, settings: Mapping[str, Any], seed: int, most: int
 ) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
     """Every combination of the listed values, the last named changing fastest."""
-    allowed = ("prompt", "seed", *SETTINGS)
+    allowed = ("prompt", "seed", *PLAN_SETTINGS)
     if not isinstance(given, Mapping) or "prompt" not in given or any(name not in allowed for name in given):
         raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
     axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in given.items()}
@@ -172,8 +177,8 @@ def _grid(
 
 
 def _settings(given: Any) -> dict[str, Any]:
-    if not isinstance(given, Mapping) or any(name not in SETTINGS for name in given):
-        raise RequestError(f"settings is a table of {', '.join(SETTINGS)}")
+    if not isinstance(given, Mapping) or any(name not in PLAN_SETTINGS for name in given):
+        raise RequestError(f"settings is a table of {', '.join(PLAN_SETTINGS)}")
     GenerationRequest("any", **given)  # a wrong value is blamed on the settings, not on an image
     return dict(given)
 

@@ -11,8 +11,9 @@ import yaml
 
 from cxr.compiler import asked_labels
 from cxr.dataset.plan import PARTS, SPLIT, Plan, build_plan, check_total, finish_plan
-from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, parse_number, read_jobs
+from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, read_jobs
 from cxr.request.errors import RequestError
+from cxr.request.settings import parse_number
 
 
 def read_plan(path: Path, most: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ from cxr.lora.choice import LOCAL_PREFIX, parse_adapters
 from cxr.models.devices import choose_device
 from cxr.request.errors import DataError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
-from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
 
 # What other threads, libraries or devices may change: last bits, no structure.
@@ -67,7 +65,7 @@ class Remaker:
         if recipe.num_threads and model.info.device == "cpu":
             torch.set_num_threads(recipe.num_threads)
         (event,) = (
-            event for event in generate(_request(recipe), model) if isinstance(event, (GeneratedImage, FailedImage))
+            event for event in generate(recipe.request, model) if isinstance(event, (GeneratedImage, FailedImage))
         )
         if isinstance(event, FailedImage):
             raise DataError(f"the recipe gives no image here: {event.reason}")
@@ -120,11 +118,6 @@ def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str
     psnr_db = 10 * math.log10(255**2 / mean_square)
     within = largest <= MAX_LEVELS and psnr_db >= MIN_PSNR_DB
     return Outcome(WITHIN if within else DIFFERENT, largest, psnr_db, changed)
-
-
-def _request(recipe: Recipe) -> GenerationRequest:
-    names = {field.name for field in dataclasses.fields(GenerationRequest)} - {"num_images"}
-    return GenerationRequest(**{name: getattr(recipe, name) for name in names})
 
 
 def _changed(recipe: Recipe, here: Recipe) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ class Worker:
             "file_name": name,
             "pixel_sha256": hashlib.sha256(made.pixels.tobytes()).hexdigest(),
             "rejected": one.rejected,
-            "recipe": asdict(made.recipe),
+            "recipe": made.recipe.values,
         }
 
         def write() -> None:

@@ -20,14 +20,16 @@ from cxr.images.squares import find_images
 from cxr.labels.radiograph import COLUMNS, Radiograph
 from cxr.labels.targets import targets_of
 from cxr.request.errors import DataError
+from cxr.request.settings import SHARED
 from cxr.vocabulary import PromptLabels
 
 UNKNOWN = PromptLabels(None, None, None, None)
 PROMPT_COLUMNS = ("prompt", "text")
 # What tells one way of making images from another; seeds and prompts differ by image.
 RECIPE_FACTS = (
-    *("model", "model_revision", "adapter", "adapter_sha256", "adapter_weight"),
-    *("num_inference_steps", "guidance_scale", "guidance_stop", "scheduler", "weight_dtype"),
+    *("model", "model_revision", "adapter", "adapter_sha256"),
+    *(name for name in SHARED if name not in ("num_images", "bit_depth")),
+    *("scheduler", "weight_dtype"),
 )
 
 

@@ -19,7 +19,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cxr import __version__
-from cxr.request.errors import DataError
+from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GreyLevels
 from cxr.request.recipe import SYNTHETIC_NOTICE, Recipe
 from cxr.vocabulary import PromptLabels
@@ -92,9 +92,12 @@ def read_dicom_recipe(dataset: Dataset) -> Recipe:
     """
     try:
         text = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[RECIPE_ELEMENT].value
-    except KeyError as error:
+    except (KeyError, AttributeError) as error:
         raise DataError("the DICOM object carries no recipe; only those written by this program do") from error
-    return Recipe.from_json(text)
+    try:
+        return Recipe.from_json(text)
+    except RequestError as error:
+        raise DataError(f"the DICOM object carries a recipe that this version cannot read: {error}") from error
 
 
 def read_dicom(path: Path) -> tuple[GreyLevels, Recipe, int]:
@@ -109,7 +112,8 @@ def read_dicom(path: Path) -> tuple[GreyLevels, Recipe, int]:
         dataset = dcmread(path)
         recipe = read_dicom_recipe(dataset)
         pixels = dataset.pixel_array
-    except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
+    # pydicom's decoders raise what their formats happen to raise.
+    except (OSError, InvalidDicomError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
     return pixels, recipe, int(dataset.BitsStored)
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -86,7 +85,7 @@ class ImageFolder:
         found = self._files.get(index)
         if found is None:
             return None
-        for name, value in asdict(recipe).items():
+        for name, value in recipe.values.items():
             if name not in CIRCUMSTANCES and found.metadata[name] != value:
                 # Prompts stay out of messages: they end up in logs.
                 raise OutputError(

@@ -7,13 +7,12 @@ import io
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
 
 from cxr.images.png import read_recipe
-from cxr.request.errors import DataError
+from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import Recipe
 
@@ -38,7 +37,7 @@ def metadata_lines(files: Iterable[ExportedFile]) -> bytes:
 
 def describe_image(path: Path, recipe: Recipe, sha256: str) -> ExportedFile:
     """The record of a written image: its metadata names the file first, then the recipe, then the file's SHA-256."""
-    return ExportedFile(path, sha256, {"file_name": path.name, **asdict(recipe), "sha256": sha256})
+    return ExportedFile(path, sha256, {"file_name": path.name, **recipe.values, "sha256": sha256})
 
 
 def parse_line(line: bytes, directory: Path) -> ExportedFile | None:
@@ -48,8 +47,8 @@ def parse_line(line: bytes, directory: Path) -> ExportedFile | None:
         name, sha256 = row.pop("file_name"), row.pop("sha256")
         if not IMAGE_NAME.fullmatch(name):
             return None
-        return describe_image(directory / name, Recipe(**row), sha256)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return describe_image(directory / name, Recipe.from_values(row), sha256)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, RequestError):
         return None
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,17 @@ from cxr.folders.shards import SHARD_BYTES, SHARD_IMAGES, cut
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import RECIPE_FIELDS
 
 # A row group is held in memory as a whole, some times over, here and by whoever reads it.
 GROUP_IMAGES = 100
 GROUP_BYTES = 16_000_000
 
-_DTYPES = {"str": "string", "int": "int64", "float": "float64"}
+_DTYPES = {str: "string", int: "int64", float: "float64"}
 # The row without library_versions, which is a table of its own; it is in each PNG's recipe.
 COLUMNS: dict[str, str] = {
     "file_name": "string",
-    **{field.name: _DTYPES[str(field.type)] for field in fields(Recipe) if field.type in _DTYPES},
+    **{name: _DTYPES[kind] for name, kind in RECIPE_FIELDS.items() if kind in _DTYPES},
     "patient_id": "string",
     "age": "int64",
     "sex": "string",

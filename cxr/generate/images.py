@@ -24,6 +24,7 @@ from cxr.request.errors import GenerationError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
+from cxr.request.settings import SHARED
 
 LOCK_POLL_S = 0.05  # how often a waiting request looks whether it has been stopped
 RECORDED_PACKAGES = ("torch", "diffusers", "transformers", "peft")
@@ -96,37 +97,31 @@ def generate_each(
 
 def shared_settings(request: GenerationRequest) -> tuple[float, ...]:
     """What images of one micro-batch have in common; requests of other settings are made by another call."""
-    return (
-        *(request.num_images, request.num_inference_steps, request.guidance_scale, request.guidance_stop),
-        *(request.adapter_weight, request.bit_depth),
-    )
+    return tuple(getattr(request, name) for name in SHARED)
 
 
 def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:
     """What ``generate`` writes down about the image of that seed; known before the image is made."""
-    info = model.info
+    info, settings = model.info, request.image_settings | {"seed": seed}
+    # What changes nothing has one value, so that equal images have equal recipes: a LoRA's weight without a LoRA, and
+    # the end of guidance without guidance.
+    if not model.adapter:
+        settings["adapter_weight"] = 0.0
+    if request.guidance_scale == 1:
+        settings["guidance_stop"] = 1.0
     return Recipe(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        seed=seed,
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
+        **settings,
         scheduler=info.scheduler,
         model=info.model,
         model_revision=info.model_revision,
         adapter=info.adapter,
         adapter_sha256=info.adapter_sha256,
-        # Without a LoRA its weight changes nothing, and equal images have equal recipes.
-        adapter_weight=request.adapter_weight if model.adapter else 0.0,
         width=info.resolution,
         height=info.resolution,
         weight_dtype=info.weight_dtype,
         device=info.device,
         micro_batch_size=model.micro_batch_size,
-        # Without guidance it ends nowhere, and equal images have equal recipes.
-        guidance_stop=request.guidance_stop if request.guidance_scale > 1 else 1.0,
         library_versions=dict(_library_versions()),
-        bit_depth=request.bit_depth,
         num_threads=torch.get_num_threads() if info.device == "cpu" else 0,
     )
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr.request.errors import RequestError
+from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, SETTINGS, parse_number
 
 MAX_TOTAL_IMAGES = 1_000_000  # file names count with six digits
-COLUMNS = {"prompt": "prompt", "negative_prompt": "negative_prompt", "seed": "seed", "count": "num_images"}
-MAX_NUMBER_CHARACTERS = 40
+FIELDS = {column: name for name, column in COLUMNS.items()}
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,6 @@ def remaining_jobs(jobs: Sequence[Job], is_done: Callable[[Job, int], bool]) -> 
     return remaining
 
 
-def parse_number(text: str) -> int | float:
-    """Read a number as exactly as it was typed; its range is for the request to check.
-
-    Raises:
-        ValueError: not a number.
-    """
-    try:
-        # Far longer ones are out of every range, and int() of many digits is slow.
-        return int(text) if len(text) <= MAX_NUMBER_CHARACTERS else float(text)
-    except ValueError:
-        return float(text)
-
-
-def renamed(error: RequestError, names: Mapping[str, str]) -> str:
-    """The message of a request, with the field that it begins with under the name that the user knows."""
-    field, space, rest = str(error).partition(" ")
-    return names.get(field, field) + space + rest
-
-
 def read_jobs(path: str | Path, settings: Mapping[str, Any]) -> tuple[list[Job], tuple[str, ...]]:
     """Read a list of prompts.
 
@@ -94,31 +75,32 @@ def read_jobs(path: str | Path, settings: Mapping[str, Any]) -> tuple[list[Job],
                 f"{path.name} {source} has {len(cells)} cells, the header {len(columns)}; "
                 "put a prompt that holds a comma between double quotes"
             )
-        given = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name in COLUMNS}
-        try:
+        given = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name in FIELDS}
+        with naming_fields(COLUMNS, f"{path.name} {source}: "):
             jobs.append(Job(total, _row_request(given, settings, total), source))
-        except RequestError as error:
-            fields = {field: column for column, field in COLUMNS.items()}
-            raise RequestError(f"{path.name} {source}: {renamed(error, fields)}") from error
         total += jobs[-1].request.num_images
         if total > MAX_TOTAL_IMAGES:
             raise RequestError(f"{path.name} asks for more than {MAX_TOTAL_IMAGES:,} images by {source}; split it")
     if not jobs:
         raise RequestError(f"{path.name} holds no prompts below its header row")
-    return jobs, tuple(name for name in columns if name not in COLUMNS)
+    return jobs, tuple(name for name in columns if name not in FIELDS)
 
 
 def _row_request(given: Mapping[str, str], settings: Mapping[str, Any], first_index: int) -> GenerationRequest:
-    values = dict(settings) | {"prompt": given.get("prompt", ""), "seed": settings["seed"] + first_index}
-    if given.get("negative_prompt"):
-        values["negative_prompt"] = given["negative_prompt"]
-    for column in ("seed", "count"):
-        if text := given.get(column):
-            try:
-                values[COLUMNS[column]] = parse_number(text)
-            except ValueError as error:
-                raise RequestError(f"{column} is {text[:MAX_NUMBER_CHARACTERS]!r}; use a whole number") from error
+    values = dict(settings) | {"prompt": "", "seed": settings["seed"] + first_index}
+    for column, text in given.items():
+        name = FIELDS[column]
+        if text:
+            values[name] = text if SETTINGS[name].kind == "text" else _read_number(name, text)
     return GenerationRequest(**values)
+
+
+def _read_number(name: str, text: str) -> int | float:
+    try:
+        return parse_number(text)
+    except ValueError as error:
+        kind = SETTINGS[name].kind
+        raise RequestError(f"is {text[:MAX_NUMBER_CHARACTERS]!r}; use a {kind}", field=name) from error
 
 
 def _check_header(path: Path, header: list[str]) -> list[str]:
@@ -126,7 +108,7 @@ def _check_header(path: Path, header: list[str]) -> list[str]:
     if "prompt" not in columns:
         found = ", ".join(columns)[:200] or "nothing"
         raise RequestError(f"{path.name} has no column “prompt”; its first row names {found} (separate with commas)")
-    for name in COLUMNS:
+    for name in FIELDS:
         if columns.count(name) > 1:
             raise RequestError(f"{path.name} has {columns.count(name)} columns “{name}”; keep one")
     return columns

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from cxr import __version__
+from cxr.images.png_text import read_text
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GeneratedImage
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE, Recipe
@@ -53,22 +54,19 @@ def read_recipe(source: str | Path | bytes) -> Recipe:
     Args:
         source: a file's path or its content.
     Raises:
-        DataError: the file cannot be read, is no PNG or carries no recipe of this program.
+        DataError: the file cannot be read, is no PNG or carries no recipe whose values are allowed.
     """
     name = "the image" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            text = image.info.get(RECIPE_KEY)
-    except OSError as error:  # pillow's UnidentifiedImageError is one, too
-        raise DataError(
-            f"{name} cannot be read as a PNG: {error.strerror or 'it is damaged or of another kind'}"
-        ) from error
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be read as a PNG: it is damaged or of another kind") from error
-    if not isinstance(text, str):
+        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+            text = read_text(file, RECIPE_KEY)
+    except OSError as error:
+        raise DataError(f"{name} cannot be read as a PNG: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{name} cannot be read as a PNG: {error}") from error
+    if text is None:
         raise DataError(f"{name} carries no recipe; only images written by this program do")
     try:
         return Recipe.from_json(text)
-    except (RequestError, RecursionError) as error:
-        raise DataError(f"{name} carries a recipe that this version cannot read") from error
+    except RequestError as error:
+        raise DataError(f"{name} carries a recipe that this version cannot read: {error}") from error

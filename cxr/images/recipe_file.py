@@ -1,60 +1,52 @@
-"""A picture that this program made -> the recipe in it, checked as if somebody had typed it."""
+"""A picture that this program made -> the recipe in it. The one door for pictures of others, which may be anything."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields
+import io
+import os
+import stat
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cxr import __version__
-from cxr.images.picture_file import read_picture
-from cxr.request.errors import DataError
-from cxr.request.generation_request import GenerationRequest
+from cxr.images.png import RECIPE_KEY
+from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE, read_text
+from cxr.request.errors import DataError, RequestError
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import Recipe
 
-MAX_RECIPE_CHARACTERS = 64_000
-MAX_NAME_CHARACTERS = 40
+MAX_FILE_BYTES = 5_000_000
 NO_RECIPE = "the picture holds no recipe; only PNGs that this program wrote do, as they were written"
 OTHER_RECIPE = "the picture holds a recipe that this version cannot read"
 
 
 def read_recipe_file(path: Path, folder: Path) -> Recipe:
-    """Read the recipe of an uploaded picture, which may be anything.
+    """Read the recipe of an uploaded picture, which may be anything. Nothing of it is decoded but the recipe's text.
 
     Args:
         path: of the upload.
         folder: that it has to lie in.
     Raises:
-        CxrError: it is no picture, or holds no recipe whose values are allowed.
+        DataError: it is no regular file in the folder, too large, no whole PNG, or holds no recipe whose values are
+            allowed. The message does not repeat the file's name.
     """
-    text = read_picture(path, folder).recipe_text
+    data = _read_file(path, folder)
+    if data.startswith(b"\xff\xd8\xff"):  # a JPEG holds none, so that nothing of it is read
+        raise DataError(NO_RECIPE)
+    if not data.startswith(PNG_SIGNATURE):
+        raise DataError("the file is no picture that can be read here; use a PNG")
+    if not data.endswith(PNG_END):  # nothing may stand behind the picture
+        raise DataError(f"the picture cannot be read: {DAMAGED}")
+    try:
+        text = read_text(io.BytesIO(data), RECIPE_KEY)
+    except ValueError as error:
+        raise DataError(f"the picture cannot be read: {error}") from error
     if text is None:
         raise DataError(NO_RECIPE)
-    if len(text) > MAX_RECIPE_CHARACTERS:
-        raise DataError(f"the picture holds a recipe of more than {MAX_RECIPE_CHARACTERS:,} characters")
-    recipe = _parse(text)
-    request_of(recipe)
-    return recipe
-
-
-def request_of(recipe: Recipe) -> GenerationRequest:
-    """The request for one image that a recipe stands for, checked as any other request.
-
-    Raises:
-        RequestError: a value is not allowed.
-    """
-    return GenerationRequest(
-        prompt=recipe.prompt,
-        negative_prompt=recipe.negative_prompt,
-        seed=recipe.seed,
-        num_inference_steps=recipe.num_inference_steps,
-        guidance_scale=recipe.guidance_scale,
-        adapter_weight=recipe.adapter_weight,
-        guidance_stop=recipe.guidance_stop,
-        bit_depth=recipe.bit_depth,
-    )
+    try:
+        return Recipe.from_json(text)
+    except RequestError as error:
+        raise DataError(f"{OTHER_RECIPE}: {error}") from error
 
 
 def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
@@ -84,37 +76,21 @@ def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
     return differences
 
 
-def _parse(text: str) -> Recipe:
+def _read_file(path: Path, folder: Path) -> bytes:
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(OTHER_RECIPE) from error
-    if not isinstance(values, dict):
-        raise DataError(OTHER_RECIPE)
-    known = {field.name: field for field in fields(Recipe)}
-    if unknown := sorted(values.keys() - known.keys()):
-        name = unknown[0][:MAX_NAME_CHARACTERS]
-        raise DataError(f"{OTHER_RECIPE}: it has “{name}”, which newer versions may know")
-    try:
-        recipe = Recipe(**values)
-    except TypeError as error:
-        raise DataError(f"{OTHER_RECIPE}: values are missing") from error
-    # What goes into the form is checked by the request; these are compared and shown.
-    for name in ("scheduler", "model", "model_revision", "adapter", "adapter_sha256", "weight_dtype", "device"):
-        if not isinstance(values[name], str) or len(values[name]) > 200:
-            raise DataError(f"{OTHER_RECIPE}: its {name} is no name")
-    for name in ("width", "height"):
-        if type(values[name]) is not int or not 0 < values[name] < 100_000:
-            raise DataError(f"{OTHER_RECIPE}: its {name} is no size in pixels")
-    if not _are_versions(recipe.library_versions):
-        raise DataError(f"{OTHER_RECIPE}: its library_versions are no versions")
-    return recipe
-
-
-def _are_versions(versions: object) -> bool:
-    if not isinstance(versions, dict) or len(versions) > 40:
-        return False
-    return all(isinstance(text, str) and len(text) <= MAX_NAME_CHARACTERS for text in (*versions, *versions.values()))
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise DataError("the picture is not an uploaded file")
+        # Neither follows a link nor waits for the writer of a pipe.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DataError("the picture is not an uploaded file")
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"the picture cannot be read: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise DataError(f"the picture has more than {MAX_FILE_BYTES // 1_000_000} MB; use a smaller file")
+    return data
 
 
 def _version(name: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cxr.request.errors import AdapterError
-from cxr.request.generation_request import MAX_ADAPTER_WEIGHT
+from cxr.request.settings import SETTINGS
 
 LOCAL_PREFIX = "local:"
 MAX_ADAPTERS = 8
@@ -63,6 +63,7 @@ def _parse_entry(entry: str, exists: Callable[[str], bool]) -> AdapterChoice:
     if exists(source) or not colon or not _WEIGHT.fullmatch(tail.strip()):
         return AdapterChoice(source)
     weight = float(tail)
-    if not 0 <= weight <= MAX_ADAPTER_WEIGHT:
-        raise AdapterError(f"the weight of adapter {head!r} is {tail}; use 0 to {MAX_ADAPTER_WEIGHT:g}")
+    highest = SETTINGS["adapter_weight"].high
+    if not 0 <= weight <= highest:
+        raise AdapterError(f"the weight of adapter {head!r} is {tail}; use 0 to {highest:g}")
     return AdapterChoice(head, weight)

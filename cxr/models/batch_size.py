@@ -17,10 +17,10 @@ import torch
 
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.recipe import MAX_MICRO_BATCH_SIZE
 
 BATCH_SIZE_VARIABLE = "CXR_BATCH_SIZE"
 BATCH_SIZES = (1, 2, 4, 8, 16)
-MAX_BATCH_SIZE = 64
 # Images per second that a larger batch must win by: a request for one image fills the rest of it up in vain.
 WORTHWHILE_GAIN = 1.05
 # ZeroGPU has no GPU while the model is loaded, and what is measured later is lost with the process that had one.
@@ -56,8 +56,8 @@ def choose_micro_batch_size(device: torch.device, step: Work, decode: Work) -> i
     """
     wanted = os.environ.get(BATCH_SIZE_VARIABLE, "")
     if wanted:
-        if not wanted.isascii() or not wanted.isdigit() or not 1 <= int(wanted[:9]) <= MAX_BATCH_SIZE:
-            allowed = f"use a whole number from 1 to {MAX_BATCH_SIZE}, or leave it unset"
+        if not wanted.isascii() or not wanted.isdigit() or not 1 <= int(wanted[:9]) <= MAX_MICRO_BATCH_SIZE:
+            allowed = f"use a whole number from 1 to {MAX_MICRO_BATCH_SIZE}, or leave it unset"
             raise ModelError(f"{BATCH_SIZE_VARIABLE} is {wanted!r}; {allowed}")
         return int(wanted)
     if device.type != "cuda":

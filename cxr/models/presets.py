@@ -7,7 +7,8 @@ newest files are taken, which ``models`` and a note while loading say aloud. Wha
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,21 +38,6 @@ Gated = Literal["no", "yes", "not verified"]
 
 
 @dataclass(frozen=True)
-class Defaults:
-    """What a model is used with when the user says nothing; the names are those of ``GenerationRequest``.
-
-    Args:
-        num_inference_steps: denoising steps.
-        guidance_scale: strength of the prompt.
-        guidance_stop: share of the steps after which guidance ends.
-    """
-
-    num_inference_steps: int
-    guidance_scale: float
-    guidance_stop: float = 1.0
-
-
-@dataclass(frozen=True)
 class Preset:
     """One base model.
 
@@ -66,7 +52,7 @@ class Preset:
         data_terms: of the data that it was trained with.
         gated: whether its page asks to accept terms first.
         scheduler: diffusers class to sample with in place of the model's own, or None.
-        defaults: steps and guidance, or None for the program's own.
+        defaults: values of the settings `BY_MODEL`; what it does not say is the program's own.
         prompt_form: the kind of text that it was trained with.
         default_adapter: name of its LoRA in ``lora_weights/``, "hub:owner/name/file", or "none".
         notes: what else a user should know.
@@ -83,7 +69,7 @@ class Preset:
     data_terms: str = "unknown"
     gated: Gated = "not verified"
     scheduler: str | None = None
-    defaults: Defaults | None = None
+    defaults: Mapping[str, float] = field(default_factory=dict)
     prompt_form: PromptForm = "plain"
     default_adapter: str = "none"
     notes: tuple[str, ...] = ()
@@ -95,7 +81,12 @@ class Preset:
         return self.folder is not None or COMMIT.fullmatch(self.revision or "") is not None
 
 
-_SD1_DEFAULTS = Defaults(25, 7.5)
+def _defaults(num_inference_steps: int, guidance_scale: float) -> dict[str, float]:
+    """What models of others are used with: their authors' steps and guidance, and guidance to the end."""
+    return {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale, "guidance_stop": 1.0}
+
+
+_SD1_DEFAULTS = _defaults(25, 7.5)
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -151,7 +142,7 @@ PRESETS: dict[str, Preset] = {
             license="openrail++",
             data_terms="photographs, no radiographs",
             gated="no",
-            defaults=Defaults(30, 5.0),
+            defaults=_defaults(30, 5.0),
             notes=("Draws no usable radiographs by itself: add a LoRA of yours with --adapter.",),
         ),
         Preset(
@@ -161,7 +152,7 @@ PRESETS: dict[str, Preset] = {
             resolution=512,
             license=f"code MIT, weights {NOT_VERIFIED}",
             data_terms=MIMIC_TERMS,
-            defaults=Defaults(50, 7.5),
+            defaults=_defaults(50, 7.5),
             prompt_form="report",
             notes=("Prompts look like “50 year old female. Normal chest radiograph.”; PA views only.",),
         ),
@@ -173,7 +164,7 @@ PRESETS: dict[str, Preset] = {
             resolution=512,
             license=NOT_VERIFIED,
             data_terms=MIMIC_TERMS,
-            defaults=Defaults(20, 4.5),
+            defaults=_defaults(20, 4.5),
             prompt_form="report",
             notes=(
                 "The model page was seen to name no licence: research only until that is settled.",
@@ -188,7 +179,7 @@ PRESETS: dict[str, Preset] = {
             resolution=512,
             license=NOT_VERIFIED,
             data_terms=MIMIC_TERMS,
-            defaults=Defaults(20, 4.5),
+            defaults=_defaults(20, 4.5),
             prompt_form="report",
             notes=(
                 "22 GB, most of it the text encoder T5-XXL.",
@@ -218,8 +209,7 @@ def request_defaults(model: str | None) -> dict[str, Any]:
     Raises:
         ModelError: as ``find_preset``.
     """
-    preset = find_preset(model)
-    return {} if preset.defaults is None else asdict(preset.defaults)
+    return dict(find_preset(model).defaults)
 
 
 def find_preset(model: str | None) -> Preset:

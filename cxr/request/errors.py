@@ -12,11 +12,58 @@
 
 Each message says what was given, what is allowed and what to do, in one line. The command line and the page print that
 line; any other exception is a fault of this program and keeps its trace.
+
+An error about a value carries the value's name as its field, and each face says the name that its users know: the
+command line an option, the page a label, a list of prompts a column.
 """
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
 
 
 class CxrError(Exception):
-    """Base of all errors whose message is written for the user."""
+    """Base of all errors whose message is written for the user.
+
+    Args:
+        message: one line; with a field, what follows its name: "is 0; use 1 or more".
+        field: which value the message is about, by its name in `cxr.request.settings.SETTINGS` or in the function that
+            refuses it.
+    """
+
+    def __init__(self, message: str = "", *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+    def __str__(self) -> str:
+        """The message, with the field under its own name."""
+        return self.described({})
+
+    def described(self, names: Mapping[str, str]) -> str:
+        """The message, with the field under the name that the reader knows.
+
+        Args:
+            names: what fields are called; one that is not among them keeps its own name.
+        """
+        text = super().__str__()
+        return text if self.field is None else f"{names.get(self.field, self.field)} {text}"
+
+
+@contextlib.contextmanager
+def naming_fields(names: Mapping[str, str], where: str = "") -> Iterator[None]:
+    """Let errors about a value call it by these names, and say where it stands; other errors pass as they are.
+
+    Args:
+        names: as for `CxrError.described`.
+        where: goes before the message, "row 3: " for example.
+    """
+    try:
+        yield
+    except CxrError as error:
+        if error.field is None:
+            raise
+        raise type(error)(where + error.described(names)) from error
 
 
 class RequestError(CxrError):

@@ -1,37 +1,61 @@
-"""Everything needed to make one image again, as one line of JSON."""
+"""Everything needed to make one image again, as one line of JSON; the only place where recipes are read and written."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from itertools import chain
+from typing import Any, get_type_hints
 
 from cxr.request.errors import RequestError
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import SETTINGS, ImageSettings, shown
 
 SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
+WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
+MAX_MICRO_BATCH_SIZE = 64
+MAX_THREADS = 1_024
+MAX_PIXELS = 99_999  # of a side
+MAX_NAME_CHARACTERS = 2_500  # eight LoRAs, each with the longest name that a file may have, fit in
+MAX_RECIPE_CHARACTERS = 64_000
+MAX_LIBRARIES = 40
+MAX_VERSION_CHARACTERS = 100
+MAX_SHOWN_CHARACTERS = 40
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything needed to make one image again, and to tell whether it is the same one.
 
-    ``library_versions`` maps package name to version. ``weight_dtype`` is torch's name without the prefix ("float32").
-    ``micro_batch_size`` and ``num_threads`` (of the CPU; 0 on other devices or where it is not known) are part of the
-    recipe because the last bits of a result depend on them.
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ImageSettings):
+    """Everything needed to make one image again, and to tell whether it is the same one; checked on creation.
+
+    Args:
+        scheduler: diffusers' class.
+        model: name of the base model.
+        model_revision: "hub:owner/name@commit" of the Hub or "sha256:<hex>" of a local model's weights.
+        adapter: the LoRAs, or "none".
+        adapter_sha256: of their files; empty without one.
+        width: in pixels.
+        height: in pixels.
+        weight_dtype: torch's name without the prefix, of `WEIGHT_DTYPES`.
+        device: kind of the device, "cpu" for example.
+        micro_batch_size: images that were denoised together, 1 to 64. It and the number of threads are part of the
+            recipe because the last bits of a result depend on them.
+        library_versions: by package.
+        digital_source_type: IPTC's address for images like these.
+        num_threads: of the CPU; 0 on other devices or where it is not known.
+
+    Raises:
+        RequestError: a value is not of its kind or outside its range; its field says which.
     """
 
-    prompt: str
-    negative_prompt: str
-    seed: int
-    num_inference_steps: int
-    guidance_scale: float
     scheduler: str
     model: str
     model_revision: str
     adapter: str
     adapter_sha256: str
-    adapter_weight: float
     width: int
     height: int
     weight_dtype: str
@@ -39,25 +63,67 @@ class Recipe:
     micro_batch_size: int
     library_versions: dict[str, str] = field(default_factory=dict)
     digital_source_type: str = DIGITAL_SOURCE_TYPE
-    guidance_stop: float = 1.0  # these have defaults: images made before they existed had no others
-    bit_depth: int = 8
     num_threads: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, kind in RECIPE_FIELDS.items():
+            if kind is str and name not in SETTINGS:
+                _check_name(name, getattr(self, name))
+        for name in ("width", "height"):
+            _check_count(name, getattr(self, name), 1, MAX_PIXELS)
+        _check_count("micro_batch_size", self.micro_batch_size, 1, MAX_MICRO_BATCH_SIZE)
+        _check_count("num_threads", self.num_threads, 0, MAX_THREADS)
+        if self.weight_dtype not in WEIGHT_DTYPES:
+            raise RequestError(f"is {shown(self.weight_dtype)}; use {', '.join(WEIGHT_DTYPES)}", field="weight_dtype")
+        _check_versions(self.library_versions)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All values by name, in the order in which files have them."""
+        return {name: getattr(self, name) for name in RECIPE_FIELDS} | {"library_versions": dict(self.library_versions)}
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal recipes give equal text."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        return json.dumps(self.values, ensure_ascii=False, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Recipe:
-        """Read what ``to_json`` wrote.
+    def from_json(cls, text: object) -> Recipe:
+        """Read what ``to_json`` wrote, this version's or an older one's; the text may be anything.
 
         Raises:
-            RequestError: the text is not a recipe.
+            RequestError: it is not a recipe, or one whose values are not allowed.
         """
+        if not isinstance(text, str):
+            raise RequestError("the recipe is not text")
+        if len(text) > MAX_RECIPE_CHARACTERS:
+            raise RequestError(f"the recipe has more than {MAX_RECIPE_CHARACTERS:,} characters")
         try:
-            return cls(**json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise RequestError("the recipe text is not the JSON that this program writes into its images") from error
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RequestError("the recipe is not the JSON that this program writes into its images") from error
+        return cls.from_values(values)
+
+    @classmethod
+    def from_values(cls, values: object) -> Recipe:
+        """Check the values of a recipe, as JSON or the line of a table gives them.
+
+        Raises:
+            RequestError: it is not a table of all values of a recipe and no others, or a value is not allowed.
+        """
+        if not isinstance(values, Mapping):
+            raise RequestError("the recipe is not the JSON that this program writes into its images")
+        if unknown := sorted(str(name) for name in values if name not in RECIPE_FIELDS):
+            name = unknown[0][:MAX_SHOWN_CHARACTERS]
+            raise RequestError(f"the recipe has “{name}”, which newer versions may know")
+        if missing := [name for name in RECIPE_FIELDS if name not in values and name not in BEFORE]:
+            raise RequestError(f"the recipe has no {missing[0]}; values are missing")
+        return cls(**{**BEFORE, **values})
+
+    @property
+    def request(self) -> GenerationRequest:
+        """The request for this image alone."""
+        return GenerationRequest(**self.image_settings)
 
     @property
     def model_source(self) -> str:
@@ -68,3 +134,45 @@ class Recipe:
     def sha256(self) -> str:
         """Fingerprint of the recipe text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _in_file_order(names: list[str]) -> list[str]:
+    """Rows of ``metadata.jsonl`` and columns of Parquet have had this order from the beginning; what is new follows."""
+    order = (
+        *("prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "scheduler", "model"),
+        *("model_revision", "adapter", "adapter_sha256", "adapter_weight", "width", "height", "weight_dtype", "device"),
+        *("micro_batch_size", "library_versions", "digital_source_type", "guidance_stop", "bit_depth", "num_threads"),
+    )
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+
+# Every field of a recipe and its type, in the order of files.
+RECIPE_FIELDS: dict[str, type] = {
+    name: get_type_hints(Recipe)[name] for name in _in_file_order([entry.name for entry in fields(Recipe)])
+}
+# What recipes of older versions may lack, and what it was then.
+BEFORE: dict[str, Any] = {
+    **{name: row.before for name, row in SETTINGS.items() if row.before is not None},
+    "library_versions": {},
+    "digital_source_type": DIGITAL_SOURCE_TYPE,
+    "num_threads": 0,
+}
+
+
+def _check_name(name: str, value: object) -> None:
+    if not isinstance(value, str) or len(value) > MAX_NAME_CHARACTERS:
+        raise RequestError(f"is {shown(value)}; a name has at most {MAX_NAME_CHARACTERS:,} characters", field=name)
+
+
+def _check_count(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise RequestError(f"is {shown(value)}; use a whole number from {low:,} to {high:,}", field=name)
+
+
+def _check_versions(versions: object) -> None:
+    if (
+        not isinstance(versions, dict)
+        or len(versions) > MAX_LIBRARIES
+        or not all(isinstance(text, str) and len(text) <= MAX_VERSION_CHARACTERS for text in chain(*versions.items()))
+    ):
+        raise RequestError("is not a table of packages and their versions", field="library_versions")

@@ -47,8 +47,8 @@ class AutoencoderTask:
         vae = AutoencoderKL.from_pretrained(start_from) if start_from else build_autoencoder()
         self.vae: AutoencoderKL = vae.to(self.device)
         self.trained: nn.Module = self.vae
-        self.small, self.large = _by_size(setup.training)
-        self.validation_small, self.validation_large = (images[:24] for images in _by_size(setup.validation))
+        self.small, self.large = by_size(setup.training)
+        self.validation_small, self.validation_large = (images[:24] for images in by_size(setup.validation))
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         """Half of the batch from large sources (where there are any), half from small ones."""
@@ -111,7 +111,7 @@ class AutoencoderTask:
         for index in torch.randint(len(self.large), (count,), generator=generator).tolist():
             # Sizes around the true scale show the decoder the same anatomy at several distances.
             zoom = 0.8 + 0.3 * float(torch.rand((), generator=generator))
-            region = _crop(self.large[index], min(side, int(self.crop_size * side / RESOLUTION * zoom)), generator)
+            region = crop(self.large[index], min(side, int(self.crop_size * side / RESOLUTION * zoom)), generator)
             targets.append(functional.interpolate(region, size=self.crop_size, mode="bilinear", antialias=True))
         return torch.cat(targets).to(self.device)
 
@@ -119,7 +119,7 @@ class AutoencoderTask:
         source = self.small if len(self.small) else self.large
         width = self.crop_size * source.shape[-1] // RESOLUTION
         picked = torch.randint(len(source), (count,), generator=generator).tolist()
-        target = torch.cat([_crop(source[index], width, generator) for index in picked]).to(self.device)
+        target = torch.cat([crop(source[index], width, generator) for index in picked]).to(self.device)
         return functional.interpolate(target, size=self.crop_size // 2, mode="area")
 
 
@@ -183,12 +183,12 @@ def psnr(images: Tensor, target: Tensor) -> float:
     return float(10 * torch.log10(4 / (images - target).square().mean()))
 
 
-def _crop(image: NDArray[np.uint8], width: int, generator: torch.Generator) -> Tensor:
+def crop(image: NDArray[np.uint8], width: int, generator: torch.Generator) -> Tensor:
     top, left = (int(torch.randint(image.shape[0] - width + 1, (), generator=generator)) for _ in range(2))
     return from_uint8(np.ascontiguousarray(image[None, top : top + width, left : left + width]))
 
 
-def _by_size(records: Sequence[Radiograph]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def by_size(records: Sequence[Radiograph]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     groups = {side: pixels for side, (_, pixels) in load_pixels(records).items()}
     odd = [side for side in groups if side != SOFT_SIZE and side < RESOLUTION]
     if odd or len([side for side in groups if side >= RESOLUTION]) > 1:

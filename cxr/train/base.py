@@ -25,7 +25,7 @@ from cxr.train.architecture import build_scheduler, build_unet
 from cxr.train.captions import caption
 from cxr.train.guide import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
-from cxr.train.loop import autocast, batch_generator
+from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
 from cxr.vocabulary import FINDING_PHRASES, labels_of
 
@@ -151,7 +151,7 @@ class DiffusionTask:
         for start in range(0, len(records), 32):
             indices = [place[id(record)] for record in records[start : start + 32]]
             draw = self._draw(self.validation_latents[indices], generator)
-            with torch.no_grad(), autocast(self.device):
+            with torch.no_grad():
                 velocities.append(self._predict(draw, captions[start : start + 32]))
             errors.append((velocities[-1] - draw.velocity).square().mean(dim=(1, 2, 3)))
         return torch.cat(errors), torch.cat(velocities)
@@ -271,10 +271,10 @@ def save_half_precision(pipeline: StableDiffusionPipeline, folder: Path) -> None
         for name, module in pipeline.components.items()
     }
     StableDiffusionPipeline(**half, requires_safety_checker=False).save_pretrained(folder)
-    _forget_origins(folder)
+    forget_origins(folder)
 
 
-def _forget_origins(folder: Path) -> None:
+def forget_origins(folder: Path) -> None:
     """Take out where this machine has read the parts from: it says nothing about them, and changes their hash."""
     for path in (*folder.glob("*/config.json"), *folder.glob("*/tokenizer_config.json")):
         settings = json.loads(path.read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Progress:
         step: optimizer steps taken.
         samples: images seen, over all processes.
         elapsed_s: training time so far, over all runs.
+        buffers: what modules keep beside their weights.
     """
 
     parameters: list[nn.Parameter]
@@ -37,6 +38,7 @@ class Progress:
     step: int = 0
     samples: int = 0
     elapsed_s: float = 0.0
+    buffers: list[Tensor] = field(default_factory=list)
 
 
 def save(progress: Progress, settings: Any, out_dir: Path, facts: dict[str, str] | None = None) -> None:
@@ -48,7 +50,7 @@ def save(progress: Progress, settings: Any, out_dir: Path, facts: dict[str, str]
         out_dir: an existing folder.
         facts: what else `read_facts` should tell of the checkpoint.
     """
-    tensors = {}
+    tensors = {f"buffer.{index}": buffer.contiguous() for index, buffer in enumerate(progress.buffers)}
     for index, (parameter, averaged) in enumerate(zip(progress.parameters, progress.ema, strict=True)):
         tensors[f"trained.{index}"] = parameter.detach().contiguous()
         tensors[f"ema.{index}"] = averaged.contiguous()
@@ -98,6 +100,8 @@ def resume(progress: Progress, out_dir: Path) -> None:
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
     progress.step, progress.samples = int(told["step"]), int(told["samples"])
     progress.elapsed_s = float(told["elapsed_s"])
+    for index, buffer in enumerate(progress.buffers):
+        buffer.copy_(tensors[f"buffer.{index}"])
     for index, parameter in enumerate(progress.parameters):
         with torch.no_grad():
             parameter.copy_(tensors[f"trained.{index}"])

@@ -29,9 +29,14 @@ STAGES = {
     "guide": _Stage("3. reads labels off noisy latents, to show the UNet what they change", 1_200, 32, 1e-3),
     "base": _Stage("4. the UNet: anatomy, view, sex and age, without findings", 8_000, 32, 5e-4),
     "lora": _Stage("5. the findings, on top of a trained base", 2_000, 32, 5e-4),
+    "decoder": _Stage(
+        "6. sharper pictures: the decoder against a discriminator, on what the model samples", 40_000, 8, 1e-4
+    ),
     "judge": _Stage("apart: reads the labels off real images, to measure prompt fidelity", 3_000, 32, 1e-3),
 }
 
+# What suits a game of two networks: little memory of the other's last moves, and a discriminator that is ahead.
+LOOP_SETTINGS: dict[str, dict[str, Any]] = {"decoder": {"betas": (0.5, 0.99), "rates": {"discriminator": 4.0}}}
 THRESHOLD_SHARE = 0.15  # of the judges' patients: what they do not learn from, but set their thresholds on
 NETWORKS = ("residual", "dense")  # named here as well, so that help comes without torch
 GUIDE_WEIGHTS = {"base": 0.5, "lora": 6.0}  # what the shipped weights were finished with
@@ -57,6 +62,8 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
             _add_judge_options(stage)
         if name == "autoencoder":
             _add_autoencoder_options(stage)
+        if name == "decoder":
+            _add_decoder_options(stage)
         stage.set_defaults(run=run_train)
 
 
@@ -85,6 +92,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         validate_every=arguments.validate_every,
         max_minutes=arguments.max_minutes,
         seed=arguments.seed,
+        **LOOP_SETTINGS.get(arguments.stage, {}),
     )
     device = loop.choose_device()
     split = Split([], [], [])
@@ -181,6 +189,27 @@ def _add_judge_options(stage: argparse.ArgumentParser) -> None:
 
 def _add_autoencoder_options(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--start-from", type=Path, metavar="VAE_DIR", help="exported weights to begin with")
+    _add_crop_size(stage)
+
+
+def _add_decoder_options(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument(
+        "--model",
+        default="embedded",
+        help="whose decoder: a name or a folder in diffusers format (default %(default)s)",
+    )
+    stage.add_argument("--adapter", default="default", help="its LoRA when it samples (default: the model's own)")
+    stage.add_argument(
+        "--num-sampled",
+        type=int,
+        default=2_000,
+        metavar="N",
+        help="latents to sample under prompts of training patients, kept in --out (default %(default)s)",
+    )
+    _add_crop_size(stage)
+
+
+def _add_crop_size(stage: argparse.ArgumentParser) -> None:
     stage.add_argument(
         "--crop-size",
         type=int,
@@ -216,6 +245,11 @@ def _build_task(arguments: argparse.Namespace, setup: Setup) -> Task:
         from cxr.train.autoencoder import AutoencoderTask
 
         return AutoencoderTask(setup, start_from=arguments.start_from, crop_size=arguments.crop_size)
+    if arguments.stage == "decoder":
+        from cxr.train.decoder import DecoderTask, Source
+
+        source = Source(arguments.model, arguments.adapter, arguments.num_sampled, arguments.out)
+        return DecoderTask(setup, source, crop_size=arguments.crop_size)
     if arguments.stage == "text":
         from cxr.train.text import TextTask
 

@@ -26,7 +26,7 @@ from cxr.request.errors import DataError
 from cxr.train.architecture import LATENT_CHANNELS, build_scheduler
 from cxr.train.judge import jitter
 from cxr.train.latents import COARSE_SIZE, block_cosines
-from cxr.train.loop import autocast, batch_generator
+from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
 
 GUIDE = "guide.safetensors"
@@ -109,7 +109,7 @@ class GuideTask:
             rows, generator = [], batch_generator(20_251, timestep)
             for start in range(0, len(self.validation_pixels), 64):
                 images = from_uint8(self.validation_pixels[start : start + 64])
-                with torch.no_grad(), autocast(self.device):
+                with torch.no_grad():
                     rows.append(self._read(images, torch.full((len(images),), timestep), generator).cpu())
             read, targets = torch.cat(rows), self.validation_targets
             figures[f"loss_{timestep}"] = float(-log_likelihood(read, targets).mean())

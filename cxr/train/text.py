@@ -17,7 +17,6 @@ from torch.nn import functional
 from cxr.labels.radiograph import Radiograph
 from cxr.train.architecture import TEXT_WIDTH, build_text_encoder
 from cxr.train.captions import build_tokenizer, caption
-from cxr.train.loop import autocast
 from cxr.train.setup import Setup
 from cxr.vocabulary import FINDINGS, VAGUE_AGES, PromptLabels, labels_of
 
@@ -47,8 +46,7 @@ class TextTask:
     def validate(self) -> dict[str, float]:
         """On captions of another seed: share of flags read right, worst flag, age error, and how far words move."""
         captions = random_captions(random.Random("validation"), NUM_VALIDATION)
-        with autocast(self.device):
-            flags, ages, target = self._read(captions)
+        flags, ages, target = self._read(captions)
         right = []
         for column in range(len(FLAGS)):
             known = ~target[:, column].isnan()

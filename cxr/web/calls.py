@@ -14,7 +14,8 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import RequestError
-from cxr.web.jobs import BusyError, JobTable
+from cxr.web.jobs import JobTable
+from cxr.web.limits import BusyError
 from cxr.web.refusal import Refusal
 from cxr.web.visitors import Visitor
 

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from cxr.dataset.cohort import KEYS
-from cxr.request.generation_request import BIT_DEPTHS, MAX_ADAPTER_WEIGHT, MAX_GUIDANCE_SCALE, MAX_NUM_INFERENCE_STEPS
+from cxr.request.settings import SETTINGS
 from cxr.web.events import AT_ONCE
-from cxr.web.image_form import DEFAULTS, slider
+from cxr.web.image_form import slider
 from cxr.web.plan_text import NAME, SPLITS, SUFFIXES, Rows
 
 TABLE, TEXT = "Table", "Text"
@@ -121,13 +121,13 @@ def _build_settings() -> dict[str, Any]:
         name = gr.Textbox(NAME, label="Name", max_lines=1, max_length=200, min_width=130)
         seed = gr.Number(0, label="First seed", min_width=130)
     with gr.Row():
-        steps = slider("num_inference_steps", "Steps", 1, MAX_NUM_INFERENCE_STEPS, 1, "dataset-steps")
-        weight = slider("adapter_weight", "LoRA weight", 0, MAX_ADAPTER_WEIGHT, 0.05, "dataset-weight")
+        steps = slider("num_inference_steps", "dataset-steps")
+        weight = slider("adapter_weight", "dataset-weight")
     with gr.Row():
-        guidance = slider("guidance_scale", "Guidance", 1, MAX_GUIDANCE_SCALE, 0.1, "dataset-guidance")
-        guided = slider("guidance_stop", "Guided", 0, 1, 0.05, "dataset-guided")
-    depths = [(f"{depth} bit", depth) for depth in BIT_DEPTHS]
-    bit_depth = gr.Radio(depths, value=DEFAULTS["bit_depth"], label="Grey levels")
+        guidance = slider("guidance_scale", "dataset-guidance")
+        guided = slider("guidance_stop", "dataset-guided")
+    depth = SETTINGS["bit_depth"]
+    bit_depth = gr.Radio([(f"{bits} bit", bits) for bits in depth.choices], value=depth.default, label=depth.label)
     with gr.Row(elem_id="dataset-split"):
         shares = {
             split: gr.Number(share, label=split.capitalize(), min_width=80)

@@ -122,7 +122,7 @@ def _take_turn(
     if job.is_stopped:
         job.halt.set()
     options = Options(gate=order.gate, max_attempts=order.max_attempts)
-    began_s = time.monotonic()
+    began_s, before = time.monotonic(), None
     state = DatasetState("running", len(order.plan.images))
     with contextlib.closing(iterate_dataset(order.plan, order.folder / "set", model, options, job.halt)) as steps:
         for progress in steps:
@@ -130,7 +130,10 @@ def _take_turn(
             if progress.stage != "running":
                 break
             yield state
-            if time.monotonic() - began_s > TURN_S and job.others_wait():
+            tried = progress.finished + progress.failed + progress.rejected
+            before = tried if before is None else before
+            # What is begun is lost at the end of a turn, so each has to come to something.
+            if time.monotonic() - began_s > TURN_S and tried > before and job.others_wait():
                 job.halt.set()
     assert state.progress is not None
     if state.progress.stage == "finished":

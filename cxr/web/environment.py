@@ -53,8 +53,6 @@ OVERRIDDEN: Mapping[str, str] = {
     "GRADIO_NODE_SERVER_NAME": "no Node server",
     "GRADIO_NODE_SERVER_PORT": "no Node server",
     "GRADIO_RUN_HISTORY": "no history of prompts",
-    "GRADIO_SERVER_NAME": "--host",
-    "GRADIO_SERVER_PORT": "--port",
     "GRADIO_SSR_MODE": "no Node server",
     "GRADIO_TEMP_DIR": "a private folder within it",
 }
@@ -76,6 +74,8 @@ HARMLESS: Mapping[str, str] = {
     "GRADIO_RESET_EXAMPLES_CACHE": "gr.Examples, which the page does not use",
     "GRADIO_ROOT_PATH": "the address behind a proxy",
     "GRADIO_SERVER_MODE_ENABLED": "written by gradio, read by nobody",
+    "GRADIO_SERVER_NAME": "the default of --host",
+    "GRADIO_SERVER_PORT": "the default of --port",
     "GRADIO_THEME": "no longer read; Spaces set it",
     "GRADIO_WORKFLOW_INBROWSER": "gradio's workflows",
 }

@@ -11,8 +11,10 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import CxrError
+from cxr.request.settings import LABELS
 from cxr.web import panels
-from cxr.web.jobs import BusyError, Job
+from cxr.web.jobs import Job
+from cxr.web.limits import BusyError
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
@@ -37,7 +39,8 @@ def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
     try:
         yield
     except CxrError as error:
-        message = str(error)
+        # Programs know the parameters, people the labels.
+        message = error.described(LABELS if on_page else {})
         if len(message) > MAX_MESSAGE_CHARACTERS:  # it repeats what was given
             message = message[:MAX_MESSAGE_CHARACTERS] + " …"
         message = escape(message, quote=False) if on_page else message
@@ -68,7 +71,7 @@ async def show_job(
             async for state in states:
                 yield await asyncio.to_thread(show, state)
     except CxrError as error:
-        yield panels.panel(FAILED, tone="bad", notes=[str(error)]), *nothing
+        yield panels.panel(FAILED, tone="bad", notes=[error.described(LABELS)]), *nothing
         with errors_for_users():
             raise
     except Exception:

@@ -10,13 +10,13 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.images.recipe_file import request_of
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import API_SETTINGS
 from cxr.web import panels
 from cxr.web.events import buttons, errors_for_users, show_job, stop_job
 from cxr.web.examples import Example
 from cxr.web.gallery import Previews, gallery_items, grid_shape
-from cxr.web.image_form import ImageForm
+from cxr.web.image_form import values_of
 from cxr.web.image_job import ImageState, make_images
 from cxr.web.jobs import OVER, Job, JobTable
 from cxr.web.limits import Limits, find_resolution
@@ -69,7 +69,7 @@ class ImageEvents:
             negative_prompt: of the request; may be empty.
             seed: of the first image.
             randomise: take another seed instead.
-            settings: the request's other values, in the order of its fields, which is that of the form.
+            settings: the request's other values, in the order of the form.
         Returns:
             Values for (job, seed, then as `show`).
         """
@@ -78,7 +78,8 @@ class ImageEvents:
         if before is not None and not before.is_followed:
             before.stop()  # the page will never ask for it
         with errors_for_users():
-            request = GenerationRequest(prompt, negative_prompt, seed, *settings)
+            values = (prompt, negative_prompt, seed, *settings)
+            request = GenerationRequest(**dict(zip(API_SETTINGS, values, strict=True)))
             job = self.submit(asker, request)
         waiting = panels.panel("Waiting for the model…", tone="busy")
         columns, rows = grid_shape(request.num_images)
@@ -133,7 +134,7 @@ class ImageEvents:
 
     def fill_from_example(self, event: gr.SelectData) -> tuple[Any, ...]:
         """Fill the whole form with the recipe of the picture that was clicked."""
-        return ImageForm.values(request_of(self.examples[event.index].recipe))
+        return values_of(self.examples[event.index].recipe)
 
     async def generate(
         self,

@@ -14,6 +14,7 @@ from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepPr
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.settings import API_SETTINGS, SHARED
 from cxr.web.jobs import Job
 from cxr.web.model_choice import STAND_IN, ModelChoice, answering, load_model_for
 from cxr.web.spaces_gpu import on_gpu
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt
 
 PREVIEW_EVERY = 2  # denoising steps
+# Settings that the facts repeat: those that the caller chose for all images.
+REPORTED = tuple(name for name in API_SETTINGS if name in SHARED and name != "num_images")
 
 Stage = Literal["loading", "running", "stopped", "finished"]
 
@@ -67,10 +70,7 @@ class ImageState:
             "model": self.info.model if self.info else None,
             "model_revision": self.info.model_revision if self.info else None,
             "adapter": self.info.adapter if self.info else None,
-            "adapter_weight": self.request.adapter_weight,
-            "num_inference_steps": self.request.num_inference_steps,
-            "guidance_scale": self.request.guidance_scale,
-            "guidance_stop": self.request.guidance_stop,
+            **{name: getattr(self.request, name) for name in REPORTED},
             "failures": [{"seed": failed.seed, "reason": failed.reason} for failed in self.failures],
             "notes": list(self.notes),
             "stopped": self.stage == "stopped",

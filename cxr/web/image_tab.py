@@ -103,10 +103,10 @@ def _connect(
     shown = [results.status, *start_stop, results.gallery, results.zip_button, results.facts, model_line]
     shown.append(results.receipt)
     started = gr.on(
-        [generate_button.click, form.prompt.submit],
+        [generate_button.click, form.settings["prompt"].submit],
         events.start,
         inputs=[job, *form.everything],
-        outputs=[job, form.seed, *shown],
+        outputs=[job, form.settings["seed"], *shown],
         **QUEUED,
     )
     started.success(None, js=SHOW_RESULTS)

@@ -16,26 +16,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from cxr.request.errors import RequestError
+from cxr.web.limits import BUSY, MAX_QUEUE, BusyError, too_many
 from cxr.web.visitors import Visitor
 
 OVER = ("finished", "stopped")
 UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends
-BUSY = "Its queue is full and nothing was started. Nothing you typed is lost; try again in a minute."
-
-
-class BusyError(RequestError):
-    """As many requests wait as may."""
-
-
-class State(Protocol):
-    """What is known about a job so far."""
-
-    @property
-    def stage(self) -> str:
-        """Where it is on its way."""
 
 
 @dataclass(eq=False)
@@ -113,27 +101,26 @@ class Job:
             if not self.has_ended:
                 self.abandon()
 
-    def _publish(self, state: Any = None, *, has_ended: bool = False) -> None:
-        self.state = self.state if state is None else state
-        self.has_ended = has_ended
+    def _publish(self, state: Any, *, has_ended: bool = False) -> None:
+        self.state, self.has_ended = state, has_ended
         for wake in [*self._followers]:
             wake()
 
 
 class JobTable:
-    """All jobs that wait or run, oldest turn first.
+    """All jobs that wait or run, in the order of their turns.
 
     Args:
         max_waiting: jobs that may wait.
         max_per_visitor: jobs of one visitor that may wait or run; 0 for no limit.
     """
 
-    def __init__(self, max_waiting: int = 32, max_per_visitor: int = 0) -> None:
+    def __init__(self, max_waiting: int = MAX_QUEUE, max_per_visitor: int = 0) -> None:
         self.max_waiting, self.max_per_visitor = max_waiting, max_per_visitor
         self.is_watched = False  # whether something tells who listens
         self._changed = threading.Condition()
-        self._waiting: list[Job] = []
-        self._running: Job | None = None
+        self._jobs: list[Job] = []
+        self._running: Job | None = None  # one of them
         self._listeners: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
 
@@ -151,22 +138,21 @@ class JobTable:
 
     def count(self, visitor: Visitor | None = None) -> int:
         """Jobs that wait or run, of one visitor or of all."""
-        with self._changed:
-            return sum(1 for job in self._jobs() if visitor is None or job.visitor.is_same(visitor))
+        return sum(1 for job in [*self._jobs] if visitor is None or job.visitor.is_same(visitor))
 
     def submit(self, job: Job, states: Generator[Any, None, None]) -> Job:
         """Put a job at the end of the queue.
 
         Args:
             job: what was asked, and by whom.
-            states: does the work; it runs in the table's thread and is closed there.
+            states: does the work; it runs in the table's thread.
         Raises:
             RequestError: there are too many jobs.
         """
         with self._changed:
             self.check_room(job.visitor)
-            job._table, job._states, job.others_wait = self, states, lambda: bool(self._waiting)
-            self._waiting.append(job)
+            job._table, job._states, job.others_wait = self, states, lambda: len(self._jobs) > 1
+            self._jobs.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True, name="jobs")
                 self._thread.start()
@@ -186,75 +172,69 @@ class JobTable:
 
     def leave(self, session: str) -> None:
         """Nobody will ever listen to a session again: its jobs end."""
-        for job in self._jobs():
+        for job in [*self._jobs]:
             if job.visitor.session == session:
                 job.abandon()
 
     def end_unheard(self) -> None:
         """End the jobs that nobody has listened to for `UNHEARD_S`."""
         self._note_listeners()
-        for job in self._jobs() if self.is_watched else ():
+        for job in [*self._jobs] if self.is_watched else ():
             if time.monotonic() - job.heard_s > UNHEARD_S:
                 job.abandon()
 
     def close(self, timeout_s: float = 10.0) -> None:
         """End all jobs and wait for the model to be free, so long at most."""
-        for job in self._jobs():
-            job.abandon()
         end_s = time.monotonic() + timeout_s
-        while self.count() and time.monotonic() < end_s:
+        while self._jobs and time.monotonic() < end_s:
+            for job in [*self._jobs]:
+                job.abandon()
             time.sleep(0.02)
 
-    def _jobs(self) -> list[Job]:
-        with self._changed:
-            return [*([self._running] if self._running else []), *self._waiting]
-
     def _note_listeners(self) -> None:
-        for job in self._jobs():
+        for job in [*self._jobs]:
             if self._listeners[job.visitor.session]:
                 job.heard_s = time.monotonic()
 
     def _drop_waiting(self, job: Job) -> bool:
         with self._changed:
-            if job not in self._waiting:
+            if job is self._running or job not in self._jobs:
                 return False
-            self._waiting.remove(job)
+            self._jobs.remove(job)
         job._states.close()
-        job._publish(has_ended=True)
+        job._publish(job.state, has_ended=True)
         return True
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting:
+                while not self._jobs:
                     self._changed.wait()
-                job = self._running = self._waiting.pop(0)
+                job = self._running = self._jobs[0]
             job._context.run(self._take_turn, job)
 
     def _take_turn(self, job: Job) -> None:
-        """Take states until the job is over or gives way; it has left the table when its last state is seen."""
+        """Take states until the job is over or gives way."""
         state: Any = None
         try:
             for state in job._states:
+                if state.stage == "waiting" and not job.is_stopped:
+                    self._end_turn(job, state, gives_way=True)
+                    return
                 if job.is_abandoned or state.stage in OVER:
                     break
-                if state.stage == "waiting" and not job.is_stopped:
-                    with self._changed:
-                        self._running = None
-                        self._waiting.append(job)
-                    job._publish(state)
-                    return
                 job._publish(state)
                 self.end_unheard()
             job._states.close()
         except Exception as error:  # it is the follower's, also if it is a fault of the program
             job.error = error
+        self._end_turn(job, state or job.state)
+
+    def _end_turn(self, job: Job, state: Any, *, gives_way: bool = False) -> None:
+        """Whoever sees the last state may ask for another job at once, so this one has left the table before."""
         with self._changed:
             self._running = None
-        job._publish(state, has_ended=True)
-
-
-def too_many(most: int) -> str:
-    """What a visitor reads who has as many jobs as allowed."""
-    jobs = "a request" if most == 1 else f"{most} requests"
-    return f"you have {jobs} at the model already, as many as this server allows; wait for one to end, or stop it"
+            self._jobs.remove(job)
+            if gives_way:
+                self._jobs.append(job)
+            job._publish(state, has_ended=not gives_way)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
+from cxr.commands.options import add_model_options
 from cxr.request.errors import CxrError
 from cxr.web.environment import ALLOW_FLAG, find_danger
 from cxr.web.hosts import ALLOW_HOST_FLAG, ALLOW_HOST_VARIABLE, allowed_hosts, is_host_name
@@ -25,6 +26,7 @@ from cxr.web.model_choice import ModelChoice, answering
 from cxr.web.temporary import keep_sweeping, make_private_folder, temp_root
 
 DEFAULT_PORT = 7860
+HOST_VARIABLE, PORT_VARIABLE = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
 SPARE_THREADS = 32
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 LIMIT_HELP = {
@@ -66,35 +68,33 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     parser = _OneLineParser(
         prog="app.py",
         description="Serve CXR Studio: clinical text in, synthetic chest radiographs out.",
-        epilog="The page is reachable from this machine only, unless --host or --share says otherwise.",
+        epilog="The page is reachable from this machine only, unless its address or --share says otherwise.",
         allow_abbrev=False,
     )
     # A Space is reached through its host's proxy, never through the loopback address.
-    default_host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"  # noqa: S104
-    parser.add_argument("--host", default=default_host, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)")
+    usual_host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"  # noqa: S104
+    # argparse checks a default that is text as if it had been given.
+    parser.add_argument(
+        "--host",
+        default=os.environ.get(HOST_VARIABLE) or usual_host,
+        help=f"address to listen on (default: ${HOST_VARIABLE}, else {usual_host})",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=os.environ.get(PORT_VARIABLE) or DEFAULT_PORT,
+        help=f"port to listen on (default: ${PORT_VARIABLE}, else {DEFAULT_PORT})",
+    )
     parser.add_argument("--share", action="store_true", help="also open a public gradio.live link")
     parser.add_argument("--auth", type=_credentials, metavar="USER:PASSWORD", help="ask visitors to sign in")
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("CXR_MODEL") or None,
-        help="base model: a name that “python -m cxr models” lists, a folder in diffusers format, or "
-        "owner/name[@revision] of the Hugging Face Hub (default: CXR_MODEL, else embedded)",
-    )
-    parser.add_argument(
-        "--adapter",
-        default=os.environ.get("CXR_ADAPTER") or "default",
-        help="LoRA: a name in lora_weights/, local:PATH, hub:owner/name/FILE, “none”, or “default” for the model's own "
-        "(default: CXR_ADAPTER, else default)",
-    )
+    add_model_options(parser)
     parser.add_argument(
         ALLOW_HOST_FLAG,
-        action="append",
-        type=_host_name,
-        default=[_host_name(name) for name in os.environ.get(ALLOW_HOST_VARIABLE, "").split(",") if name],
-        metavar="NAME",
-        help="answer to this name as well, for example that of a proxy, or *.example.org; may be given several times "
-        f"(default: {ALLOW_HOST_VARIABLE}, separated by commas, else this machine's own names)",
+        type=_host_names,
+        default=os.environ.get(ALLOW_HOST_VARIABLE, ""),
+        metavar="NAME[,NAME]",
+        help="names to answer to besides this machine's own, for example that of a proxy, or *.example.org "
+        f"(default: {ALLOW_HOST_VARIABLE})",
     )
     parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
     _add_limits(parser, default_limits())
@@ -103,8 +103,7 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
         parser.error(danger)
     choice = ModelChoice(given.model, given.adapter)
     limits = Limits(**{name: getattr(given, f"max_{name}") for name in LIMIT_HELP})
-    hosts = tuple(given.allowed_host)
-    return ServerSettings(given.host, given.port, given.share, given.auth, choice, limits, hosts)
+    return ServerSettings(given.host, given.port, given.share, given.auth, choice, limits, given.allowed_host)
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:
@@ -114,7 +113,6 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:
         parser.add_argument(
             f"--max-{name.replace('_', '-')}",
             type=partial(_count, low=1 if name == "queue" else 0),
-            # argparse checks a default that is text as if it had been given.
             default=os.environ.get(variable) or getattr(defaults, name),
             metavar="N",
             help=f"{text} (default: {variable}, else %(default)s)",
@@ -208,10 +206,11 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _host_name(text: str) -> str:
-    if not is_host_name(text.strip()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a host name; give it alone, for example images.example.org")
-    return text.strip()
+def _host_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if wrong := [name for name in names if not is_host_name(name)]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not a host name; give it as images.example.org")
+    return names
 
 
 def _count(text: str, low: int = 0) -> int:

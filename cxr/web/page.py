@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import CxrError
+from cxr.request.settings import BY_MODEL, SETTINGS
 from cxr.web import panels
 from cxr.web.adapter_card import describe_adapters
 from cxr.web.dataset_events import DatasetEvents
@@ -15,7 +16,6 @@ from cxr.web.dataset_tab import build_dataset_tab
 from cxr.web.events import QUEUED
 from cxr.web.examples import find_examples
 from cxr.web.image_events import ImageEvents
-from cxr.web.image_form import DEFAULTS
 from cxr.web.image_tab import build_image_tab
 from cxr.web.jobs import JobTable
 from cxr.web.limits import Limits
@@ -51,12 +51,11 @@ def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | 
         else:
             form = build_image_tab(images, model_line)
         gr.HTML(panels.FOOTER)
-        settings = [form.num_inference_steps, form.guidance_scale, form.guidance_stop]
 
         def open_page() -> Generator[tuple[Any, ...], None, None]:
             yield from describe_choice(choice)
 
-        page.load(open_page, outputs=[model_line, adapter_cards, *settings], **QUEUED)
+        page.load(open_page, outputs=[model_line, adapter_cards, *form.by_model], **QUEUED)
     # Straight calls of endpoints, which gradio would let past its queue, are closed.
     page.queue(max_size=MAX_EVENTS, api_open=False)
     return page
@@ -71,10 +70,10 @@ def describe_choice(choice: ModelChoice) -> Generator[tuple[Any, ...], None, Non
     """Say all that depends on the model that answers; waits for it if it is still being loaded.
 
     Yields:
-        Values for (model line, LoRA cards, steps, guidance, end of guidance); the last three are those of the model
-        that answers in place of the chosen one, or stay as they are.
+        Values for (model line, LoRA cards, the settings of `BY_MODEL`); these are those of the model that answers in
+        place of the chosen one, or stay as they are.
     """
-    settings: tuple[Any, ...] = (gr.skip(),) * 3
+    settings: tuple[Any, ...] = (gr.skip(),) * len(BY_MODEL)
     yield panels.describe_model(choice), gr.skip(), *settings
     try:
         answers = answering(choice)
@@ -83,5 +82,5 @@ def describe_choice(choice: ModelChoice) -> Generator[tuple[Any, ...], None, Non
         yield panels.describe_model(choice, problem=str(error)), "", *settings
         return
     if answers != choice:
-        settings = tuple(DEFAULTS[name] for name in ("num_inference_steps", "guidance_scale", "guidance_stop"))
+        settings = tuple(SETTINGS[name].default for name in BY_MODEL)
     yield panels.describe_model(choice, model.info), describe_adapters(model.adapters), *settings

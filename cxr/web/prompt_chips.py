@@ -10,7 +10,7 @@ import gradio as gr
 from cxr.compiler import Chip, CompiledPrompt, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.models.presets import find_preset
 from cxr.request.errors import CxrError
-from cxr.request.generation_request import MAX_PROMPT_CHARACTERS
+from cxr.request.settings import MAX_PROMPT_CHARACTERS
 from cxr.web.events import AT_ONCE
 from cxr.web.model_choice import ModelChoice, known_to_answer
 

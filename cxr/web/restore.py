@@ -9,13 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.images.recipe_file import find_differences, read_recipe_file, request_of
+from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError
-from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import Recipe
+from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.events import PRIVATE
-from cxr.web.image_form import ImageForm
+from cxr.web.image_form import ImageForm, values_of
 from cxr.web.temporary import temp_root
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -30,8 +30,10 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
         lines.append("Which model answers here is not known yet, so they could not be compared.")
     elif differences := find_differences(recipe, info):
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
-    if recipe.bit_depth != GenerationRequest.bit_depth:
-        lines.append(f"It has {recipe.bit_depth} bits; the page makes images of {GenerationRequest.bit_depth}.")
+    for name, value in recipe.image_settings.items():
+        usual = SETTINGS[name].default
+        if name not in API_SETTINGS and value != usual:
+            lines.append(f"Its {SETTINGS[name].label.lower()}: {value}; the page makes images with {usual}.")
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
 
 
@@ -61,6 +63,6 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None]) ->
             # It may be a picture of somebody's; nobody needs it any longer.
             if Path(path).resolve().is_relative_to(temp_root().resolve()):
                 Path(path).unlink(missing_ok=True)
-        return *form.values(request_of(recipe)), describe(recipe, find_info()), None
+        return *values_of(recipe), describe(recipe, find_info()), None
 
     file.upload(restore, inputs=file, outputs=[*form.everything, said, file], concurrency_limit=2, **PRIVATE)

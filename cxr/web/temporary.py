@@ -58,10 +58,6 @@ def new_job_folder(kind: str) -> Path:
         folder.mkdir(parents=True)
     except OSError as error:
         raise OutputError(f"no temporary folder can be made in {root}: {error.strerror}") from error
-    for old in root.iterdir():
-        if old != folder:
-            with contextlib.suppress(OSError):
-                old.rmdir()  # removes empty folders only: those whose files have been deleted by age
     return folder
 
 

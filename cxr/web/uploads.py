@@ -35,21 +35,21 @@ async def check_upload(body: bytes, content_type: str) -> None:
     Raises:
         Refusal: the form is broken, a file's name or first bytes are of another kind, or the disk's share is used up.
     """
-    parser = _FormInMemory(Headers({"content-type": content_type}), _in_one_piece(body))
     try:
-        form = await parser.parse()
+        form = await _FormInMemory(body, content_type).parse()
     except MultiPartException as error:
         raise Refusal(400, INCOMPLETE) from error
-    if not parser.is_complete:
-        raise Refusal(400, INCOMPLETE)
-    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    if len(files) > MAX_FILES:
-        raise Refusal(413, f"{len(files)} files in one request; send at most {MAX_FILES}")
-    for file in files:
-        suffix, start = PurePath(file.filename or "").suffix.lower(), await file.read(LOOK_AT_BYTES)
-        is_picture = suffix in MAGIC and start.startswith(MAGIC[suffix])
-        if not is_picture and (suffix not in TEXT_SUFFIXES or b"\0" in start):
-            raise Refusal(415, KINDS_HINT)
+    try:
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        if len(files) > MAX_FILES:
+            raise Refusal(413, f"{len(files)} files in one request; send at most {MAX_FILES}")
+        for file in files:
+            suffix, start = PurePath(file.filename or "").suffix.lower(), await file.read(LOOK_AT_BYTES)
+            is_picture = suffix in MAGIC and start.startswith(MAGIC[suffix])
+            if not is_picture and (suffix not in TEXT_SUFFIXES or b"\0" in start):
+                raise Refusal(415, KINDS_HINT)
+    finally:
+        await form.close()
     await asyncio.to_thread(_check_room, len(body))
 
 
@@ -59,13 +59,17 @@ class _FormInMemory(MultiPartParser):
     spool_max_size = 2**30  # bytes, more than any request has
     is_complete = False
 
+    def __init__(self, body: bytes, content_type: str) -> None:
+        super().__init__(Headers({"content-type": content_type}), self._in_one_piece(body))
+
+    async def _in_one_piece(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        yield body
+        if not self.is_complete:
+            raise MultiPartException(INCOMPLETE)
+
     def on_end(self) -> None:
         """Note that the form has an end."""
         self.is_complete = True
-
-
-async def _in_one_piece(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body
 
 
 def _check_room(size: int) -> None:

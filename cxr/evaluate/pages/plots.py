@@ -12,13 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from cxr.request.settings import SHARED
+
 Metric = dict[str, Any] | float | None  # a `MetricResult` as a dict, a bare number, or not measured
 
 WIDTH = 4.8  # inches; narrow, so that letters stay readable when a phone shrinks the plot
 # Okabe and Ito's colours, told apart by colour-blind readers; each series has a marker of its own as well.
 BLUE, ORANGE, GREEN, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#222222", "#B4B4B4"
 SERIES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "D"), (PURPLE, "^"), (BLACK, "v"), ("#E69F00", "P"), ("#56B4E9", "X"))
-SETTINGS = ("num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "scheduler", "weight_dtype")
+# How images were generated, as far as a report says it.
+REPORTED = (*(name for name in SHARED if name not in ("num_images", "bit_depth")), "scheduler", "weight_dtype")
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "cxr",  # else ids are random
     "svg.fonttype": "path",  # the same letters on every machine
@@ -56,7 +59,7 @@ def spoken(name: str) -> str:
 
 def settings_of(generated: dict[str, Any]) -> dict[str, Any]:
     """How images were generated, as far as it is known."""
-    return generated.get("settings") or {name: generated[name] for name in SETTINGS if name in generated}
+    return generated.get("settings") or {name: generated[name] for name in REPORTED if name in generated}
 
 
 def draw_plots(report: dict[str, Any]) -> dict[str, bytes]:
@@ -144,7 +147,7 @@ def _sensitivity(part: Sequence[dict[str, Any]]) -> Figure | None:
 
 def _sweep(part: dict[str, Any]) -> Figure | None:
     parameter, points = part["parameter"], part["points"]
-    others = [name for name in SETTINGS if name != parameter]
+    others = [name for name in REPORTED if name != parameter]
     groups: dict[str, list[dict[str, Any]]] = {}
     for point in sorted(points, key=lambda point: value_of(point[parameter])):
         settings = [f"{spoken(name)} {point[name]}" for name in others if point.get(name) is not None]

@@ -75,7 +75,7 @@ class _Run:
         progress, settings, interrupted = self.progress, self.settings, Interrupt()
         if progress.step == 0:
             facts = {"texts": float(self.batches.num_texts), "texts_cut": float(self.batches.num_cut)}
-            self.log.write(progress, facts)
+            self.log.write(facts)
             self._validate()  # the base alone, to compare with
         started = time.monotonic() - progress.elapsed_s
         end = math.inf if settings.max_minutes is None else time.monotonic() + settings.max_minutes * 60
@@ -86,14 +86,14 @@ class _Run:
             progress.elapsed_s = time.monotonic() - started
             bar.update()
             if progress.step % self.trainer.loop.log_every == 0:
-                bar.set_postfix(loss=f"{self.log.write_means(progress):.4f}", refresh=False)
+                bar.set_postfix(loss=f"{self.log.write_means():.4f}", refresh=False)
             if progress.step % settings.checkpoint_every == 0:
                 self._save()
             if progress.step % settings.validate_every == 0 and progress.step < settings.steps:
                 self._validate()
         bar.close()
         if self.log.values:
-            self.log.write_means(progress)
+            self.log.write_means()
         if self.saved_step < progress.step:
             self._save()  # first: torchrun gives its processes half a minute when it is told to stop
         # Also where nothing was left to do: the last run may have been killed before it wrote the result.
@@ -115,7 +115,7 @@ class _Run:
                 save_unet_lora(adapter, self.trainer.unet, self.trainer.config, kind, facts)
                 losses = validation_loss(self.trainer.denoiser, self.batches)
                 if losses:
-                    self.log.write(progress, {f"validation_{name}": value for name, value in losses.items()})
+                    self.log.write({f"validation_{name}": value for name, value in losses.items()})
                 self._draw(adapter)
             write_card(self.out_dir, self.base, self.data, self.settings, progress)
         shared_state().wait_for_everyone()

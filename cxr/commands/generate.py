@@ -1,0 +1,71 @@
+"""The ``generate`` command: images from one prompt or from a list of prompts."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cxr.commands.options import RAW, add_model_options, add_settings, check_sources, say_progress, settings_of
+from cxr.generate.prompt_table import Job, read_jobs
+from cxr.request.errors import RequestError
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import FLAGS, SETTINGS
+
+DESCRIPTION = """\
+Make images from a prompt, or from each row of a CSV file.
+
+Writes DIR/<index>_<seed>.png, lossless and grey, each with its whole recipe inside, and one line
+per image in DIR/metadata.jsonl. Image k of a prompt is made from seed + k and from nothing else.
+Running it again into the same folder continues: what is finished stays, what is missing is made.
+"""
+EPILOG = """\
+CSV files:
+  UTF-8 with a header row that names at least "prompt"; "seed", "count" and "negative_prompt" may
+  follow. What a row leaves empty comes from the options above; a row without a seed takes --seed
+  plus the number of its first image.
+
+exit codes:
+  0 all images are there, 1 the model failed to make some, 2 wrong input or nowhere to write,
+  130 and 143 stopped by Ctrl-C and SIGTERM; finished images are kept
+"""
+OPTIONS = tuple(name for name in FLAGS if name != "prompt")
+
+
+def add_generate_parser(commands: Any) -> None:
+    """Add the command to the others."""
+    parser = commands.add_parser(
+        "generate",
+        usage='python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]',
+        help="make images from a prompt or from a CSV of prompts",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=RAW,
+    )
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"{SETTINGS['prompt'].help}, in quotes")
+    parser.add_argument("--prompts", metavar="FILE.csv", help="a list of prompts instead of one")
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to, or to continue")
+    add_settings(parser, *OPTIONS)
+    add_model_options(parser)
+    parser.set_defaults(run=_generate)
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    settings = settings_of(arguments)
+    if (arguments.prompt is None) == (arguments.prompts is None):
+        raise RequestError("give either a PROMPT or --prompts FILE.csv; see python -m cxr generate --help")
+    jobs, unused = _read_jobs(arguments, settings)
+    if unused:
+        say_progress(f"note: columns that are not used: {', '.join(unused)}")
+
+    check_sources(arguments.model, arguments.adapter)
+    from cxr.generate.batch import run_batch
+
+    return run_batch(jobs, arguments.output, arguments.model, arguments.adapter)
+
+
+def _read_jobs(arguments: argparse.Namespace, settings: dict[str, Any]) -> tuple[list[Job], tuple[str, ...]]:
+    """The jobs that the arguments ask for, and the names of columns that are not used."""
+    if arguments.prompts is None:
+        return [Job(0, GenerationRequest(arguments.prompt, **settings))], ()
+    GenerationRequest("any", **settings)  # else a wrong option would be blamed on the first row
+    return read_jobs(arguments.prompts, settings)

@@ -1,0 +1,112 @@
+"""What several commands share: the options that the table of settings describes, checks, and lines for the user.
+
+``CXR_MODEL`` and ``CXR_ADAPTER`` are the defaults of every command that makes images. They are not those of ``verify``,
+whose images name their own model, of ``deploy``, which sets a Space up, and of ``train``, which needs a base to train.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from cxr.models.presets import find_preset, request_defaults
+from cxr.request.errors import CxrError, RequestError
+from cxr.request.messages import say
+from cxr.request.settings import FLAGS, MODEL_OPTIONS, SETTINGS, Setting, parse_number
+
+RAW = argparse.RawDescriptionHelpFormatter  # keeps the lines of descriptions and examples
+
+
+def add_settings(parser: argparse.ArgumentParser, *names: str, context: str = "") -> None:
+    """Add the options of settings; one that is not given is None, as its default may be the model's.
+
+    Args:
+        parser: of the command.
+        names: of the settings, which have flags.
+        context: goes before the help, "with --dataset: " for example.
+    """
+    for name in names:
+        setting = SETTINGS[name]
+        assert setting.flag, f"{name} has no option"
+        kind = str if setting.kind == "text" else _number
+        text = context + _help_of(setting)
+        parser.add_argument(setting.flag, dest=name, type=kind, metavar=setting.metavar, help=text)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model`` and ``--adapter``, whose defaults the environment may say."""
+    for option in MODEL_OPTIONS:
+        parser.add_argument(option.flag, metavar=option.metavar, default=option.default, help=option.help)
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every setting that the command has an option for: what was typed, else what the model is used with.
+
+    Raises:
+        ModelError: the model is unknown.
+    """
+    defaults = {name: setting.default for name, setting in SETTINGS.items()} | request_defaults(arguments.model)
+    typed = {name: getattr(arguments, name) for name in SETTINGS if name != "prompt" and name in arguments}
+    return {name: defaults[name] if value is None else value for name, value in typed.items()}
+
+
+def described(error: CxrError) -> str:
+    """The message of an error, in which a value has the name of its option."""
+    field = error.field or ""
+    return error.described({field: FLAGS.get(field) or "--" + field.replace("_", "-")})
+
+
+def check_sources(model: str, adapter: str) -> None:
+    """Tell a wrong model or LoRA at once, as far as that is possible without importing torch.
+
+    Raises:
+        CxrError: the model is unknown; the LoRA is unknown, unreadable or unsafe.
+    """
+    find_preset(model)
+    if adapter not in {"default", "none"}:
+        from cxr.lora.find import describe_adapters
+
+        describe_adapters(adapter)
+
+
+def check_numbers(arguments: argparse.Namespace, ranges: Mapping[str, tuple[int, int | None]]) -> None:
+    """Check whole numbers of options that are no settings of a request.
+
+    Args:
+        arguments: of the command.
+        ranges: lowest and highest value by the name of the argument; None where any larger number is allowed.
+    Raises:
+        RequestError: one is outside its range.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(arguments, name)
+        if value is None or (low <= value and (high is None or value <= high)):
+            continue
+        raise RequestError(f"is {value}; use {low:,} " + ("or more" if high is None else f"to {high:,}"), field=name)
+
+
+def say_result(text: str) -> None:
+    """One line on standard output."""
+    say(sys.stdout, text)
+
+
+def say_progress(text: str) -> None:
+    """One line on standard error."""
+    say(sys.stderr, text)
+
+
+def _help_of(setting: Setting) -> str:
+    if setting.kind == "text":
+        return setting.help
+    allowed = "" if setting.varies else f", {setting.range}"
+    suits = ", or what suits the model" if setting.by_model else ""
+    return f"{setting.help}{allowed} (default {setting.default}{suits})"
+
+
+def _number(text: str) -> int | float:
+    try:
+        return parse_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error

@@ -1,0 +1,200 @@
+"""Train the decoder against a discriminator: detail as real radiographs have it, from real and from sampled latents.
+
+Reconstruction alone paints the mean of all that could be there, which is soft. Sampled latents are fainter than real
+ones; one gain per channel brings their spread to that of real ones. The decoder learns on gained latents, and the gain
+goes into the exported ``post_quant_conv``, so that any program that reads the folder decodes alike.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxr.folders.sheet import SheetRow, contact_sheet
+from cxr.images.pixels import from_uint8, resize, to_uint8
+from cxr.labels.radiograph import Radiograph
+from cxr.metrics.spectrum import BANDS, band_powers
+from cxr.models.presets import find_preset
+from cxr.request.errors import DataError, RequestError
+from cxr.train.architecture import RESOLUTION
+from cxr.train.autoencoder import by_size, crop, energy_loss, psnr, pyramid_loss, shrink
+from cxr.train.base import forget_origins
+from cxr.train.discriminator import Discriminator, hinge_loss, realism
+from cxr.train.latents import block_cosines, coarse_images, latents_of
+from cxr.train.loop import batch_generator
+from cxr.train.sampled import sampled_latents
+from cxr.train.setup import Setup
+
+ENERGY_WEIGHT = 0.1  # of the detail's energy against the reconstruction
+CONTENT_WEIGHT = 8.0  # of what sampled latents say themselves
+ADVERSARIAL_WEIGHT = 0.5  # of the weight that gives the discriminator as large a gradient as all else
+LARGEST_BALANCE = 3.0
+ADVERSARIAL_STEPS = (60, 260)  # over which its weight rises: until then it learns alone
+NUM_VALIDATION = 64
+SHEET_COLUMNS = 6
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model whose decoder is trained, its LoRA, how many latents to sample, and the folder that keeps them."""
+
+    model: str
+    adapter: str
+    num_sampled: int
+    folder: Path
+
+
+class DecoderTask:
+    """Half of each batch are crops of real films, half sampled latents, which have no film to be compared with."""
+
+    def __init__(self, setup: Setup, source: Source, *, crop_size: int = 96) -> None:
+        if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
+            raise RequestError(f"crop_size is {crop_size}; use a multiple of 32 up to {RESOLUTION}")
+        self.crop_size, self.settings, self.device = crop_size, setup.settings, setup.device
+        self.films, self.held_out = _large_films(setup.training), _reduced(_large_films(setup.validation))
+        if not len(self.films):
+            raise DataError(
+                f"no training image has {RESOLUTION} pixels or more; the decoder learns sharpness from those"
+            )
+        torch.manual_seed(self.settings.seed)  # initial weights only
+        self.vae = read_vae(source.model).requires_grad_(False).to(self.device)
+        self.discriminator = Discriminator().to(self.device)
+        learning = {"post_quant_conv": self.vae.post_quant_conv, "decoder": self.vae.decoder}
+        self.trained: nn.Module = nn.ModuleDict({**learning, "discriminator": self.discriminator}).requires_grad_(True)
+        sampled = _sampled(source, setup.training, "training", source.num_sampled)
+        self.gain = channel_gains(sampled, latents_of(setup.training).float())
+        self.sampled = sampled * self.gain
+        num_unseen = NUM_VALIDATION if len(self.held_out) else 0
+        self.sampled_held_out = _sampled(source, setup.validation, "held_out", num_unseen) * self.gain
+
+    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+        """Reconstruction of real films, content of sampled latents, and the discriminator's opinion of both.
+
+        The discriminator's own loss is part of the sum: neither side has gradients from the other's.
+        """
+        generator = batch_generator(self.settings.seed, step)
+        num_real = self.settings.batch_size // 2
+        films = self._crops(num_real, generator)
+        sampled = self._sampled_crops(self.settings.batch_size - num_real, generator)
+        latents = torch.cat([block_cosines(shrink(shrink(films))), sampled])
+        painted = self.vae.decode(latents).sample.float()
+        of_films, of_sampled = painted[:num_real], painted[num_real:]
+        reconstruction, energy = pyramid_loss(of_films, films, levels=4), energy_loss(of_films, films)
+        content = (shrink(shrink(of_sampled)) - coarse_images(sampled).clamp(-1, 1)).abs().mean()
+        faithful = reconstruction + ENERGY_WEIGHT * energy + CONTENT_WEIGHT * content
+        unreal = -realism(self.discriminator, painted)
+        weight = ADVERSARIAL_WEIGHT * _risen(step) * self._balance(faithful, unreal)
+        hinge = hinge_loss(self.discriminator, films, painted)
+        total = faithful + weight * unreal + hinge
+        parts = {"reconstruction": reconstruction, "energy": energy, "content": content, "hinge": hinge}
+        return {"loss": total, **parts, "adversarial_weight": weight}
+
+    def validate(self) -> dict[str, float]:
+        """PSNR in dB; power in each band: of decoded films as a share of those films', of sampled pictures of all."""
+        if not len(self.held_out):
+            return {}
+        films = self.held_out[:NUM_VALIDATION]
+        of_films = self._decode(block_cosines(shrink(shrink(from_uint8(films)))))
+        figures = {"psnr_256": psnr(of_films, from_uint8(films))}
+        of_sampled = self._decode(self.sampled_held_out)
+        for name, pictures, real in (("films", of_films, films), ("sampled", of_sampled, self.held_out)):
+            shares = band_powers(to_uint8(pictures)).mean(axis=0) / band_powers(real).mean(axis=0)
+            figures |= {f"{name}_{band}": float(share) for band, share in zip(BANDS, shares, strict=True)}
+        return figures
+
+    def export(self, out_dir: Path) -> None:
+        """Write ``vae/`` in float16 with the gain in it, and ``sheet.png``: films, decoded films, sampled pictures."""
+        vae = with_gain(self.vae, self.gain).half()
+        vae.save_pretrained(out_dir / "vae")
+        forget_origins(out_dir)
+        if not len(self.held_out):
+            return
+        films = self.held_out[:: max(1, len(self.held_out) // SHEET_COLUMNS)][:SHEET_COLUMNS]
+        of_films = self._decode(block_cosines(shrink(shrink(from_uint8(films)))))
+        rows = {"real": films, "the same, encoded and decoded": to_uint8(of_films)}
+        for number, latents in enumerate(self.sampled_held_out.split(SHEET_COLUMNS)[:2], start=1):
+            rows[f"sampled ({number})"] = to_uint8(self._decode(latents))
+        contact_sheet([SheetRow(label, tuple(images)) for label, images in rows.items()], out_dir / "sheet.png")
+
+    def _balance(self, faithful: Tensor, unreal: Tensor) -> Tensor:
+        """Ratio of the two losses' gradients at the last layer (Esser et al., CVPR 2021)."""
+        last = self.vae.decoder.conv_out.weight
+        sizes = [torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (faithful, unreal)]
+        return (sizes[0] / sizes[1].clamp(min=1e-8)).clamp(max=LARGEST_BALANCE).detach()
+
+    def _crops(self, count: int, generator: torch.Generator) -> Tensor:
+        width = self.crop_size * self.films.shape[-1] // RESOLUTION
+        picked = torch.randint(len(self.films), (count,), generator=generator).tolist()
+        films = torch.cat([crop(self.films[index], width, generator) for index in picked]).to(self.device)
+        return functional.interpolate(films, size=self.crop_size, mode="area")
+
+    def _sampled_crops(self, count: int, generator: torch.Generator) -> Tensor:
+        picked = torch.randint(len(self.sampled), (count,), generator=generator)
+        width = self.crop_size * self.sampled.shape[-1] // RESOLUTION
+        tops, lefts = torch.randint(self.sampled.shape[-1] - width + 1, (2, count), generator=generator).tolist()
+        rows = zip(picked.tolist(), tops, lefts, strict=True)
+        return torch.stack([self.sampled[k, :, y : y + width, x : x + width] for k, y, x in rows]).to(self.device)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        rows = [self.vae.decode(row[None].to(self.device)).sample for row in latents]
+        return torch.cat(rows).float().cpu().clamp(-1, 1)
+
+
+def channel_gains(sampled: Tensor, real: Tensor) -> Tensor:
+    """[1, C, 1, 1]: what brings the spread of each channel of sampled latents to that of real ones, [N, C, h, w]."""
+    return (real.std(dim=(0, 2, 3)) / sampled.std(dim=(0, 2, 3)))[None, :, None, None]
+
+
+def with_gain(vae: AutoencoderKL, gain: Tensor) -> AutoencoderKL:
+    """A copy that decodes latents as the given one decodes ``gain * latents``, exactly."""
+    gained = copy.deepcopy(vae)
+    with torch.no_grad():
+        gained.post_quant_conv.weight.mul_(gain.to(vae.device))
+    gained.register_to_config(scaling_factor=1.0)
+    return gained
+
+
+def _risen(step: int) -> float:
+    first, last = ADVERSARIAL_STEPS
+    return min(1.0, max(0.0, (step - first) / (last - first)))
+
+
+def read_vae(model: str) -> AutoencoderKL:
+    """The autoencoder of a model in a folder, in float32.
+
+    Raises:
+        ModelError: the model is unknown.
+        DataError: its folder holds no autoencoder.
+    """
+    folder = find_preset(model).folder
+    if folder is None:
+        raise DataError(f"{model} is a model of the Hub; the decoder stage trains that of a model in a folder")
+    try:
+        return AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{model} has no vae that can be read: {error}") from error
+
+
+def _sampled(source: Source, records: Sequence[Radiograph], name: str, count: int) -> Tensor:
+    path = source.folder / f"sampled_{name}.safetensors"
+    return sampled_latents(path, source.model, source.adapter, records, count, purpose=name)
+
+
+def _large_films(records: Sequence[Radiograph]) -> NDArray[np.uint8]:
+    return by_size(records)[1]
+
+
+def _reduced(films: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[N, S, S] uint8 -> [N, 256, 256] uint8, by means."""
+    if not len(films):
+        return films
+    return np.concatenate([to_uint8(resize(from_uint8(film[None]), (RESOLUTION, RESOLUTION))) for film in films])

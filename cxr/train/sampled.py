@@ -1,0 +1,81 @@
+"""Latents as the finished model samples them: what its decoder is fed, and what real latents are compared with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.sampling import Denoiser, encode
+from cxr.labels.radiograph import Radiograph
+from cxr.models.presets import request_defaults
+from cxr.request.generation_request import GenerationRequest
+from cxr.train.captions import caption
+
+BATCH = 8
+SAVE_EVERY = 8  # batches
+PLAIN_EVERY = 4  # every fourth batch comes from the base without its LoRA
+
+
+def sampled_latents(
+    path: Path, model: str, adapter: str, records: Sequence[Radiograph], count: int, *, purpose: str
+) -> Tensor:
+    """Latents under prompts of radiographs, from a file that is made, or continued where it was cut.
+
+    Args:
+        path: a safetensors file.
+        model: as for ``cxr.models.load_model``.
+        adapter: the same.
+        records: whose labels the prompts tell, over and over in a shuffled order.
+        count: latents wanted; those that a longer file holds beyond it are left out.
+        purpose: another word gives other prompts and noise.
+    Returns:
+        [count, C, h, w] float32, as the denoising network gives them at its end.
+    """
+    done = load_file(path)["latents"] if path.is_file() else torch.empty(0)
+    if len(done) >= count:
+        return done[:count].float()
+    requests, loaded = _requests(model, records, count, purpose), load_model(model, adapter)
+    parts = [done] if len(done) else []
+    for start in tqdm(range(len(done), count, BATCH), desc="sampled latents", mininterval=5):
+        with loaded.lock:
+            loaded.set_adapter_weight(0.0 if start // BATCH % PLAIN_EVERY == 0 else 1.0)
+            parts.append(_sample(loaded, requests[start : start + BATCH]).half())
+        if len(parts) % SAVE_EVERY == 0 or start + BATCH >= count:
+            parts = [torch.cat(parts)]
+            _write(path, parts[0])
+    return parts[0].float()
+
+
+def _requests(model: str, records: Sequence[Radiograph], count: int, purpose: str) -> list[GenerationRequest]:
+    order, requests = list(records), []
+    random.Random(purpose).shuffle(order)
+    for number in range(count):
+        chance = random.Random(f"{purpose} {number}")
+        prompt = caption(order[number % len(order)], chance, findings=True, empty_share=0)
+        requests.append(GenerationRequest(prompt, seed=chance.getrandbits(32), **request_defaults(model)))
+    return requests
+
+
+def _sample(model: LoadedModel, requests: Sequence[GenerationRequest]) -> Tensor:
+    """Latents [B, C, h, w] float32 of requests that differ in prompt and seed only."""
+    first = requests[0]
+    texts = [encode(model, request.prompt, request.negative_prompt, first.guidance_scale) for request in requests]
+    guidance = (first.guidance_scale, first.guidance_stop)
+    denoiser = Denoiser(model, texts, guidance, [request.seed for request in requests], first.num_inference_steps)
+    for timestep in denoiser.timesteps:
+        denoiser.step(timestep)
+    return denoiser.latents.clone()
+
+
+def _write(path: Path, latents: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".tmp")
+    save_file({"latents": latents.contiguous()}, part)
+    part.replace(path)

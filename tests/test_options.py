@@ -1,0 +1,166 @@
+"""Options of the command line: the same settings, defaults and variables of the environment in every command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxr.commands.main import build_parser, main
+from cxr.commands.options import settings_of
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import FLAGS
+
+ROOT = Path(__file__).resolve().parent.parent
+MAKES_IMAGES = {
+    "generate": ["generate", "x", "--output", "out"],
+    "dataset": ["dataset", "plan.yaml"],
+    "bench": ["bench"],
+    "report": ["report", "--data", "real", "--work", "work", "--output", "report"],
+    "sweep": ["sweep", "--data", "real", "--work", "work", "--output", "sweep.json"],
+}
+
+
+@pytest.mark.parametrize("arguments", MAKES_IMAGES.values(), ids=MAKES_IMAGES)
+def test_every_command_that_makes_images_obeys_the_environment(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value, model, adapter in (("", "embedded", "default"), ("sd15", "sd15", "sd15")):
+        monkeypatch.setenv("CXR_MODEL", value)
+        monkeypatch.setenv("CXR_ADAPTER", value)
+        parsed = build_parser().parse_args(arguments)
+        assert (parsed.model, parsed.adapter) == (model, adapter)
+    parsed = build_parser().parse_args([*arguments, "--model", "embedded", "--adapter", "none"])
+    assert (parsed.model, parsed.adapter) == ("embedded", "none")
+
+
+def test_defaults_are_those_of_a_request_and_of_the_model() -> None:
+    given = settings_of(build_parser().parse_args([*MAKES_IMAGES["generate"], "--model", "embedded"]))
+    assert GenerationRequest("x", **given) == GenerationRequest("x")
+    given = settings_of(build_parser().parse_args([*MAKES_IMAGES["generate"], "--model", "sd15", "--steps", "3"]))
+    assert (given["num_inference_steps"], given["guidance_scale"], given["guidance_stop"]) == (3, 7.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "--dataset", "2", "--steps", "0"], "--steps is 0; use a whole number from 1 to 100"),
+        (["bench", "--dataset", "0"], "--dataset is 0; use 1 or more"),
+        (["bench", "--dataset", "2", "--kills", "3"], "--kills is 3; use 0 to 2"),
+        (["bench", "--dataset", "2", "--processes", "0"], "--processes is 0; use 1 or more"),
+        (["bench", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
+        (["sheet", "x", "--output", "x.png", "--columns", "0"], "--columns is 0; use 1 or more"),
+        (["dataset", "plan.yaml", "--max-attempts", "101"], "--max-attempts is 101; use 1 to 100"),
+        (["dataset", "plan.yaml", "--threads", "0"], "--threads is 0; use 1 to 1,024"),
+        (["verify", ".", "--sample", "-1"], "--sample is -1; use 0 or more"),
+    ],
+)
+def test_a_wrong_number_is_named_by_its_option(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_plan_names_its_own_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("prompts: [x]\nsettings: {num_inference_steps: 0}\n")
+    assert main(["dataset", str(plan), "--dry-run"]) == 2
+    assert "error: num_inference_steps is 0; use" in capsys.readouterr().err
+
+
+def test_the_help_of_generate_names_every_option_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    text = capsys.readouterr().out
+    assert all(flag in text for flag in FLAGS.values())
+
+
+NEW_ROW = """        Setting(
+            name="contrast",
+            kind="number",
+            label="Contrast",
+            help="how far grey levels are apart",
+            default=0.5,
+            low=0.25,
+            high=2.0,
+            step=0.25,
+            flag="--contrast",
+            metavar="C",
+            before=1.0,
+        ),
+    )
+}
+"""
+EVERY_FACE = """
+import json
+import gradio as gr
+from cxr.commands.main import build_parser, main
+from cxr.commands.options import settings_of
+from cxr.commands.restore import command_line
+from cxr.dataset.plan import build_plan
+from cxr.evaluate.sets import RECIPE_FACTS
+from cxr.folders.parquet import COLUMNS
+from cxr.generate.images import shared_settings
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.recipe import Recipe
+from cxr.web.form import build_form, values_of
+from cxr.web.jobs import JobState
+from cxr.web.model_choice import ModelChoice
+import sample_images
+
+arguments = build_parser().parse_args(["generate", "x", "--output", "out", "--contrast", "1.5"])
+request = GenerationRequest("x", **settings_of(arguments))
+assert request.contrast == 1.5, request
+assert GenerationRequest("x").contrast == 0.5
+assert main(["generate", "x", "--output", "out", "--contrast", "3"]) == 2
+recipe = sample_images.RECIPE
+assert Recipe.from_json(recipe.to_json()) == recipe
+assert json.loads(recipe.to_json())["contrast"] == 0.5
+old = recipe.values
+del old["contrast"]
+assert Recipe.from_values(old).contrast == 1.0
+assert recipe.request.contrast == 0.5
+assert list(recipe.values)[-1] == "contrast"
+assert "--contrast 0.5" in command_line(recipe)
+assert COLUMNS["contrast"] == "float64"
+assert "contrast" in RECIPE_FACTS
+assert shared_settings(request) != shared_settings(GenerationRequest("x"))
+plan = build_plan({"prompts": ["x"], "settings": {"contrast": 2}}, "a plan")
+assert plan.images[0].request.contrast == 2.0
+grid = build_plan({"grid": {"prompt": ["x"], "contrast": [1, 2]}}, "a grid")
+assert [image.request.contrast for image in grid.images] == [1.0, 2.0]
+with gr.Blocks():
+    form = build_form(ModelChoice())
+assert form.settings["contrast"].label == "Contrast"
+assert dict(zip(form.everything, values_of(recipe)))[form.settings["contrast"]] == 0.5
+assert JobState(request).facts["contrast"] == 1.5
+"""
+
+
+def test_a_new_setting_is_one_row_and_one_field(tmp_path: Path) -> None:
+    """Every face has it then; what is left is to use it where images are made."""
+    shutil.copytree(ROOT / "cxr", tmp_path / "cxr", ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    table = tmp_path / "cxr" / "request" / "settings.py"
+    text = table.read_text(encoding="utf-8")
+    for old, new in (
+        ("    )\n}\n", NEW_ROW),
+        ("    bit_depth: int = ", '    contrast: float = SETTINGS["contrast"].default\n    bit_depth: int = '),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    table.write_text(text, encoding="utf-8")
+    found = subprocess.run(
+        [sys.executable, "-c", EVERY_FACE],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'tests'}", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert "error: --contrast is 3; use a number from 0.25 to 2.0" in found.stderr
