@@ -2,6 +2,14 @@
 
 import sys
 
+from cxr.libraries import LibraryError, check_libraries
+
+try:
+    check_libraries()
+except LibraryError as error:
+    sys.stderr.write(f"app.py: {error}\n")
+    sys.exit(2)
+
 from cxr.web.launch import parse_arguments, prepare_environment, serve
 from cxr.web.spaces_gpu import place_model
 

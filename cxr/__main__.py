@@ -1,8 +1,21 @@
-"""``python -m cxr``: see ``cxr/commands/main.py``."""
+"""``python -m cxr``, and the command ``cxr`` of an installation: see ``cxr/commands/main.py`` for what it does."""
 
 import sys
 
-from cxr.commands.main import main
+from cxr.libraries import LibraryError, check_libraries
+
+
+def main() -> int:
+    """Check the libraries before the command line imports any, then run the command; returns the exit code."""
+    try:
+        check_libraries()
+    except LibraryError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    from cxr.commands.main import main as run_command
+
+    return run_command()
+
 
 if __name__ == "__main__":
     sys.exit(main())

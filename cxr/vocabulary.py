@@ -23,6 +23,20 @@ FINDING_PHRASES: dict[str, tuple[str, ...]] = {
     "Pneumothorax": ("pneumothorax", "pneumothorax", "a collapsed lung", "collapsed lung"),
 }
 FINDINGS = tuple(FINDING_PHRASES)
+# Findings that lie on one side or on both, and how people say so. Sides are the patient's own: the left is on the right
+# of the picture.
+SIDED_FINDINGS = (
+    *("Atelectasis", "Consolidation", "Effusion", "Emphysema", "Fibrosis", "Infiltration", "Mass", "Nodule"),
+    *("Pleural_Thickening", "Pneumonia", "Pneumothorax"),
+)
+SIDE_FORMS = {
+    "left": ("left {finding}", "left {finding}", "left-sided {finding}", "{finding} on the left"),
+    "right": ("right {finding}", "right {finding}", "right-sided {finding}", "{finding} on the right"),
+    "bilateral": ("bilateral {finding}", "bilateral {finding}", "{finding} on both sides"),
+}
+SIDES = tuple(SIDE_FORMS)
+# Of these, the ones whose side the shipped model draws: the prompt compiler goes by it.
+SIDE_KNOWN_FINDINGS: tuple[str, ...] = ()
 NORMAL_PHRASES = ("no findings", "no finding", "normal lungs", "clear lungs", "no acute abnormality", "no abnormality")
 NORMAL_WORDS = ("normal", "normal", "healthy", "unremarkable")
 MODALITIES = ("chest x-ray", "chest x-ray", "chest radiograph", "cxr", "frontal chest x-ray", "x-ray of the chest")
@@ -46,12 +60,16 @@ FILLERS = "a an the of with and in is has this image who lungs heart thorax year
 
 @dataclass(frozen=True)
 class PromptLabels:
-    """What a prompt asks for; None where it does not say, no findings at all being an empty tuple."""
+    """What a prompt asks for; None where it does not say, no findings at all being an empty tuple.
+
+    ``sides`` holds (finding, side) for those findings whose side is told.
+    """
 
     findings: tuple[str, ...] | None
     age: int | None
     sex: str | None
     view: str | None
+    sides: tuple[tuple[str, str], ...] = ()
 
 
 def labels_of(prompt: str) -> PromptLabels:
@@ -59,7 +77,8 @@ def labels_of(prompt: str) -> PromptLabels:
 
     It knows no negation and no other words: it serves to label prompts that this program wrote itself.
     """
-    text = " ".join(re.findall(r"[a-z]+|\d+", prompt.lower()))
+    parts = re.findall(r"[a-z]+|\d+|[,.;:]", prompt.lower())
+    text, sentence = " ".join(part for part in parts if part.isalnum()), " ".join(parts)
     findings = tuple(name for name, phrases in FINDING_PHRASES.items() if _mentions(text, phrases))
     normal = _mentions(text, (*NORMAL_PHRASES, *NORMAL_WORDS))
     ages = re.findall(r"\b(\d{1,3})(?= year old| yo\b)|(?<=aged )(\d{1,3})\b", text)
@@ -68,7 +87,20 @@ def labels_of(prompt: str) -> PromptLabels:
         age=int("".join(ages[0])) if ages else None,
         sex=_only(text, {sex: (*SUBJECTS[sex], *CHILDREN[sex]) for sex in ("F", "M")}),
         view=_only(text, VIEW_PHRASES),
+        sides=tuple((name, side) for name in findings for side in SIDES if _on_side(sentence, name, side)),
     )
+
+
+def with_side(phrase: str, form: str) -> str:
+    """Put a finding's phrase into one of `SIDE_FORMS`; an article stays in front."""
+    bare = phrase.removeprefix("a ")
+    return phrase[: len(phrase) - len(bare)] + form.format(finding=bare)
+
+
+def _on_side(sentence: str, name: str, side: str) -> bool:
+    phrases = {phrase.removeprefix("a ") for phrase in FINDING_PHRASES[name]}
+    forms = {form.replace("-", " ") for form in SIDE_FORMS[side]}
+    return _mentions(sentence, tuple(form.format(finding=phrase) for form in forms for phrase in phrases))
 
 
 def _only(text: str, table: dict[str, tuple[str, ...]]) -> str | None:

@@ -1,13 +1,21 @@
 """Tiny random components of the very classes that ship, so that tests are real and still quick."""
 
+# ruff: noqa: E402  whether libraries are there is asked before they are imported
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+# Without pytest-xdist pytest would not even understand the options in pyproject.toml.
+TEST_LIBRARIES = ("xdist", "datasets", "webdataset", "gdcm", "prdc", "torch", "diffusers", "gradio")
+if missing := [name for name in TEST_LIBRARIES if importlib.util.find_spec(name) is None]:
+    sys.exit(f"the tests need {', '.join(missing)}: pip install -r requirements-test.txt && python -m pytest")
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when torch is imported
 

@@ -14,6 +14,7 @@ import numpy as np
 
 LAYER = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 TYPES = {"F64": ("<f8", 8), "F32": ("<f4", 4), "F16": ("<f2", 2), "BF16": ("<u2", 2)}
+NUMPY_TYPES = {name: numpy_name for name, (numpy_name, _) in TYPES.items()} | {"I64": "<i8"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def tensors(
         if dtype == "BF16":
             raw = (np.full(count, value, "<f4").view("<u4") >> 16).astype("<u2").tobytes()
         else:
-            raw = np.full(count, value, TYPES[dtype][0]).tobytes()
+            raw = np.full(count, value, NUMPY_TYPES[dtype]).tobytes()
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(raw)]}
         body += raw
     return with_header(header, body)
@@ -67,6 +68,16 @@ def kohya(alpha: float | None = 4.0, shape: list[int] | None = None, layer: str 
     return tensors(
         shapes | ({} if alpha is None else {f"{name}.alpha": shape or []}), values={f"{name}.alpha": alpha or 0.0}
     )
+
+
+def kohya_integer(alpha: int) -> bytes:
+    """As ``kohya``, with an alpha as kohya's programs once wrote it: a whole number."""
+    content = kohya(1.0)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    (name,) = [name for name in header if name.endswith(".alpha")]
+    start, _ = header[name]["data_offsets"]
+    header[name] = {"dtype": "I64", "shape": [], "data_offsets": [start, start + 8]}
+    return with_header(header, content[8 + int.from_bytes(content[:8], "little") :][:start] + struct.pack("<q", alpha))
 
 
 def settings(**values: Any) -> bytes:
@@ -117,7 +128,7 @@ def _late_nan(path: Path) -> None:
 
 GOOD = pair([4, 32], [32, 4])
 HEADER_END = 8 + int.from_bytes(GOOD[:8], "little")
-ABSENT = LAYER.replace("mid_block", "mid_blook")
+ABSENT = LAYER.replace("attentions.0", "attentions.7")
 FOREIGN = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 PICKLE = b"\x80\x02cos\nsystem\nX\x08\x00\x00\x00touch itq\x00\x85R."
 
@@ -193,8 +204,17 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     "alpha is true": (settings(lora_alpha=True), "settings cannot be read"),
     "alpha is text": (settings(lora_alpha="4"), "settings cannot be read"),
     "dora": (settings(use_dora=True), "use_dora"),
-    "rank-stabilised": (settings(use_rslora=True), "use_rslora"),
-    "alpha pattern": (settings(alpha_pattern={"to_q": 9}), "alpha_pattern"),
+    "alpha pattern that takes for ever": (settings(alpha_pattern={"(a+)+b": 9}), "alpha_pattern of more than"),
+    "alpha pattern of many wildcards": (settings(alpha_pattern={".*" * 9: 9}), "alpha_pattern of more than"),
+    "alpha pattern that is a list": (settings(alpha_pattern=["to_q"]), "settings cannot be read"),
+    "alpha pattern of a text": (settings(alpha_pattern={"to_q": "9"}), "settings cannot be read"),
+    "alpha pattern of 0": (settings(alpha_pattern={"to_q": 0}), "lora_alpha is 0"),
+    "60,000 alpha patterns": (settings(alpha_pattern={f"a{n}": 0 for n in range(60_000)}), "lora_alpha is 0"),
+    **{
+        f"trained from {start}": (settings(init_lora_weights=start), f"init_lora_weights '{start}', which changes the")
+        for start in ("pissa", "pissa_niter_16", "olora", "OLoRA", "loftq", "corda", "lora_ga", "unheard-of")
+    },
+    "start that is a list": (settings(init_lora_weights=["gaussian"]), "init_lora_weights"),
     "modules to import": (settings(modules_to_save=["os.system"]), "modules_to_save"),
     "kohya alpha NaN": (kohya(float("nan")), "NaN or infinite"),
     "kohya alpha 0": (kohya(0.0), r"lora_alpha is 0\.0"),
@@ -212,6 +232,25 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     "dora tensors": (tensors({f"{LAYER}.dora_scale": [32]}), "DoRA"),
     "loha": (tensors({"lora_unet_mid_block.hada_w1_a": [4, 32]}), "LoHa"),
     "lokr": (tensors({"lora_unet_mid_block.lokr_w1": [4, 4]}), "LoKr"),
+    "bundled embeddings": (
+        tensors({f"{LAYER}.lora_A.weight": [4, 32], "bundle_emb.name.string_to_param.*": [2, 32]}),
+        "it holds bundled embeddings, which this program cannot apply",
+    ),
+    "an embedding": (tensors({"emb_params": [2, 32]}), "it holds an embedding"),
+    "third text encoder": (
+        pair([4, 32], [32, 4], "lora_te3_encoder_block_0", ("lora_down", "lora_up")),
+        "a third text encoder",
+    ),
+    "FLUX by kohya": (
+        pair([4, 32], [32, 4], "lora_unet_double_blocks_0_img_attn_proj", ("lora_down", "lora_up")),
+        "made for FLUX",
+    ),
+    "Stable Diffusion 3": (
+        pair([4, 32], [32, 4], "transformer.transformer_blocks.0.attn.add_q_proj"),
+        "made for Stable Diffusion 3",
+    ),
+    "integer matrices": (tensors({f"{LAYER}.lora_A.weight": [4, 32]}, dtype="I64"), "weights are floating-point"),
+    "integer alpha of 0": (kohya_integer(0), "lora_alpha is 0"),
     "rank 0": (pair([0, 32], [32, 0]), "rank from 1"),
     "rank 257": (pair([257, 32], [32, 257]), "rank from 1 to 256"),
     "unequal ranks": (pair([4, 32], [32, 5]), "rank from 1"),
@@ -224,6 +263,10 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     "control characters": (pair([4, 32], [32, 4], "unet.\x1b[2J\x00"), "not a LoRA matrix"),
     "name of 100,000 characters": (pair([4, 32], [32, 4], "unet." + "a" * 100_000), "not a LoRA matrix"),
     "unknown component": (pair([4, 32], [32, 4], "vae.decoder.to_q"), "not a LoRA matrix"),
+    "layer of no model": (pair([4, 32], [32, 4], "unet.mid_blook.attn1.to_q"), "no model of this program has a layer"),
+    "layer that takes none": (pair([4, 32], [32, 4], "unet.conv_norm_out"), "that takes a LoRA"),
+    "dunder of a network": (pair([4, 32], [32, 4], "unet.__class__"), "that takes a LoRA"),
+    "whole block": (pair([4, 32], [32, 4], "unet.mid_block"), "that takes a LoRA"),
     "kohya name that cannot be split": (kohya(layer="lora_unet_down__blocks"), "not a LoRA matrix"),
 }
 # A model has to be looked at, and stays as it is.
@@ -231,9 +274,6 @@ _FOREIGN: dict[str, tuple[bytes, str]] = {
     "layer that is not there": (pair([4, 32], [32, 4], ABSENT), "this one has no layer"),
     "other sizes": (pair([4, 64], [64, 4]), "64 x 64 values there and 32 x 32 here"),
     "convolution for a linear layer": (pair([4, 32, 1, 1], [32, 4, 1, 1]), "for another model"),
-    "layer that takes none": (pair([4, 32], [32, 4], "unet.conv_norm_out"), "cannot take a LoRA"),
-    "dunder of a network": (pair([4, 32], [32, 4], "unet.__class__"), "for another model"),
-    "whole block": (pair([4, 32], [32, 4], "unet.mid_block"), "cannot take a LoRA"),
     "Stable Diffusion 1": (pair([4, 768], [320, 4], FOREIGN), r"Stable Diffusion 1 \(.*768\), and the loaded .* 32"),
     "Stable Diffusion 2": (pair([4, 1024], [320, 4], FOREIGN), r"Stable Diffusion 2 \(.*1024\)"),
     "Stable Diffusion XL": (pair([4, 2048], [640, 4], FOREIGN), r"Stable Diffusion XL \(.*2048\)"),

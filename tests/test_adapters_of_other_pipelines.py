@@ -11,11 +11,12 @@ from hostile_adapters import pair, tensors
 from tiny_families import pixart_sigma, sana, stable_diffusion_xl
 
 from cxr.lora.find import read_adapters
+from cxr.lora.fit import networks_of
 from cxr.lora.loaded import LoadedAdapters
-from cxr.lora.merged_weights import networks_of
 from cxr.request.errors import AdapterError
 
 ENCODER = "text_model.encoder.layers.0.self_attn.q_proj"
+BLOCK = "mid_block.attentions.0.transformer_blocks.0"
 FLAT = ENCODER.replace(".", "_")
 
 
@@ -66,6 +67,6 @@ def check_load_and_unload(pipeline: DiffusionPipeline, content: bytes, folder: P
 
 
 def test_a_lora_for_a_unet_is_foreign_to_a_transformer(tmp_path: Path) -> None:
-    (tmp_path / "a.safetensors").write_bytes(pair([4, 768], [320, 4], "unet.mid_block.attn2.to_k"))
+    (tmp_path / "a.safetensors").write_bytes(pair([4, 768], [320, 4], f"unet.{BLOCK}.attn2.to_k"))
     with pytest.raises(AdapterError, match=r"made for Stable Diffusion 1 .* loaded model is a SanaPipeline"):
         LoadedAdapters(sana(tmp_path)).load(read_adapters(tmp_path / "a.safetensors"))

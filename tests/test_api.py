@@ -25,8 +25,8 @@ from live_page import LivePage
 from PIL import Image
 from server_process import free_port, request, wait_until
 
-from cxr.dataset import worker
 from cxr.generate import images as generate_images
+from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.images.png import read_recipe
@@ -384,7 +384,7 @@ def slow_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
             yield event
 
     monkeypatch.setattr(worker, "generate_each", events)
-    monkeypatch.setattr("cxr.dataset.run.TOLD_EVERY_S", 0.05)
+    monkeypatch.setattr("cxr.dataset.make.PROGRESS_EVERY_S", 0.05)
 
 
 def lock_of(server: Server) -> Any:

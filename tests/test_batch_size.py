@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import cxr.generate.model
-from cxr.dataset import run
+from cxr.dataset import make
+from cxr.dataset.make import Options
 from cxr.dataset.plan import Plan
-from cxr.dataset.remake import Remaker
-from cxr.dataset.run import Options
+from cxr.dataset.reproduce import Reproducer
 from cxr.generate.images import generate, recipe_for
 from cxr.generate.model import LoadedModel, load_model
 from cxr.models import batch_size
@@ -166,9 +166,9 @@ def test_a_loaded_model_has_the_given_size_without_measuring(
 def test_a_job_goes_on_with_the_size_that_it_began_with(tiny_model_dir: Path, tiny_base_model: LoadedModel) -> None:
     options = Options(model=str(tiny_model_dir), adapter="none", num_threads=torch.get_num_threads())
     plan = Plan("test", (), {})
-    begun = dataclasses.replace(run._beginning(plan, options, tiny_base_model), micro_batch_size=3)
-    assert run._load(options, begun).micro_batch_size == 3
-    assert run._load(options, None).micro_batch_size == 1
+    begun = dataclasses.replace(make._beginning(plan, options, tiny_base_model), micro_batch_size=3)
+    assert make._load(options, begun).micro_batch_size == 3
+    assert make._load(options, None).micro_batch_size == 1
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", 2), ("cuda", 1)])
@@ -177,7 +177,7 @@ def test_an_image_is_made_again_with_the_size_of_its_recipe(
 ) -> None:
     recipe = recipe_for(REQUEST, tiny_base_model, 7)
     recipe = dataclasses.replace(recipe, micro_batch_size=2, device=device)
-    assert Remaker(str(tiny_model_dir), "none")._load(recipe).micro_batch_size == expected
+    assert Reproducer(str(tiny_model_dir), "none")._load(recipe).micro_batch_size == expected
 
 
 # -- out of memory

@@ -11,10 +11,11 @@ import torch
 
 from cxr.bench import gpu
 from cxr.bench.gpu import PRODUCT, GpuBench, _plain_pipelines, format_gpu_bench, run_gpu_bench
-from cxr.bench.roofline import count_flops, peak_flops_per_s, seconds
+from cxr.bench.roofline import PROMPT, count_flops, peak_flops_per_s
 from cxr.commands import main as cli
 from cxr.generate.images import generate
 from cxr.generate.model import LoadedModel, load_model
+from cxr.models.devices import seconds
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
@@ -87,7 +88,7 @@ def test_plain_diffusers_makes_the_same_images_of_the_same_weights(tiny_base_mod
     assert weight.is_contiguous()
     assert plain["float16"].vae.dtype == plain["float16"].text_encoder.dtype == torch.float16
     images = plain["float32"](
-        gpu.PROMPT,
+        PROMPT,
         num_inference_steps=8,
         guidance_scale=GenerationRequest.guidance_scale,
         generator=[torch.Generator().manual_seed(0)],
@@ -95,7 +96,7 @@ def test_plain_diffusers_makes_the_same_images_of_the_same_weights(tiny_base_mod
     ).images
     (ours,) = (
         event
-        for event in generate(GenerationRequest(gpu.PROMPT, guidance_stop=1.0), tiny_base_model)
+        for event in generate(GenerationRequest(PROMPT, guidance_stop=1.0), tiny_base_model)
         if isinstance(event, GeneratedImage)
     )
     assert np.abs((images[0, :, :, 0] * 255).round() - ours.pixels).max() <= 1

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from transformers import CLIPTokenizer
 
+from cxr.labels.captions import caption, known_words
 from cxr.labels.radiograph import Radiograph
 from cxr.prompts.inspection import inspect_prompt
-from cxr.train.captions import build_tokenizer, caption, known_words
+from cxr.train.tokenizer import build_tokenizer
 from cxr.vocabulary import FINDING_PHRASES, FINDINGS, PromptLabels, labels_of
 
 
@@ -117,3 +118,35 @@ def test_labels_of_captions_are_those_of_the_record() -> None:
         assert labels.sex == shown.sex, text
         assert labels.age in {shown.age, None}, text
         assert labels.view in {"PA", None}, text
+
+
+SIDED = (("Effusion", "left"), ("Mass", "bilateral"))
+
+
+def test_captions_tell_the_sides_that_are_known_and_labels_are_read_back_from_them() -> None:
+    texts = captions_of({"findings": ("Effusion", "Mass"), "sides": SIDED})
+    assert any("left-sided pleural effusion" in text for text in texts)
+    assert any("on both sides" in text for text in texts)
+    assert any(labels_of(text).sides == SIDED for text in texts)
+    assert not any("right" in text or "a left a " in text for text in texts)
+    assert all(set(labels_of(text).sides) <= set(SIDED) for text in texts)
+    assert not any(labels_of(text).sides for text in captions_of({"findings": ("Effusion", "Mass")}))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sides"),
+    [
+        ("a left lung mass and pleural effusion", (("Mass", "left"),)),
+        ("Right-sided pneumothorax, left effusion", (("Effusion", "left"), ("Pneumothorax", "right"))),
+        ("nodules on both sides", (("Nodule", "bilateral"),)),
+        ("effusion on the right and consolidation", (("Effusion", "right"),)),
+        ("cardiomegaly and a collapsed lung", ()),
+    ],
+)
+def test_a_side_belongs_to_the_finding_that_it_stands_beside(prompt: str, sides: tuple[tuple[str, str], ...]) -> None:
+    assert labels_of(prompt).sides == sides
+
+
+def test_the_words_for_sides_are_known(tokenizer: CLIPTokenizer) -> None:
+    text = "A left-sided effusion, right nodules, bilateral infiltrates on both sides"
+    assert not inspect_prompt(text, tokenizer).unknown_words

@@ -22,7 +22,7 @@ from cxr.bench.defaults import BenchResult
 from cxr.commands import main as cli
 from cxr.folders.image_folder import ImageFolder
 from cxr.generate.model import LoadedModel
-from cxr.generate.prompt_table import read_jobs
+from cxr.generate.prompt_table import read_prompt_table
 from cxr.images.png import read_recipe
 from cxr.request.errors import RequestError
 from cxr.request.events import ExportedFile, GeneratedImage
@@ -37,7 +37,7 @@ def generate(
     tiny_model: LoadedModel, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., int]:
     """``python -m cxr generate`` with the tiny model, into ``tmp_path / "out"``."""
-    monkeypatch.setattr("cxr.generate.model.get_model", lambda model, adapter: tiny_model)
+    monkeypatch.setattr("cxr.generate.into_folder.get_model", lambda model, adapter: tiny_model)
 
     def run(*arguments: str) -> int:
         return cli.main(
@@ -331,7 +331,7 @@ def test_lora_of_another_model_and_missing_model_files(
 def test_wrong_list_of_prompts(table: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(table)
     with pytest.raises(RequestError, match=f"^list.csv .*{message}"):
-        read_jobs(tmp_path / "list.csv", SETTINGS)
+        read_prompt_table(tmp_path / "list.csv", SETTINGS)
 
 
 def test_wrong_row_is_told_before_anything_is_made(
@@ -351,7 +351,6 @@ def test_wrong_row_is_told_before_anything_is_made(
         (["generate", "normal"], "the following arguments are required: --output"),
         (["bench", "--dataset", "0"], "--dataset is 0; use 1 or more"),
         (["bench", "--dataset", "5", "--processes", "2", "0"], "--processes is 0; use 1 or more"),
-        (["bench", "--dataset", "5", "--kills", "6"], "--kills is 6; use 0 to 5"),
         (["bench", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
         (["bench", "--runs", "x"], "argument --runs: invalid int value: 'x'"),
     ],

@@ -23,10 +23,11 @@ from cxr.compiler import (
     misread_findings,
     parse_prompt,
 )
+from cxr.compiler.lexicon import reading_reasons
+from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.models.presets import EMBEDDED_FOLDER
 from cxr.request.errors import RequestError
-from cxr.train.captions import caption
 from cxr.vocabulary import FINDINGS, PromptLabels, labels_of
 
 ISSUE = "72 yo F with large right effusion, no pneumothorax, AP portable"
@@ -112,25 +113,26 @@ def test_unknown_form_is_refused_with_the_list() -> None:
 def test_chips_say_what_the_model_is_told_and_what_not() -> None:
     ignored = chips_of(f"{ISSUE}, COPD, SOB, zebra, h/o pneumonia, erect", "caption", "ignored")
     assert ignored.keys() == {
-        *("large right (Effusion)", "no Pneumothorax", "COPD", "dyspnea", "“zebra”", "history of Pneumonia", "erect"),
+        *("large right (pleural effusion)", "no pneumothorax", "COPD", "“SOB”", "“zebra”", "pneumonia in the past"),
+        "erect",
     }
-    assert "severity and side" in ignored["large right (Effusion)"]
+    assert "severity and side" in ignored["large right (pleural effusion)"]
     assert "vocabulary" in ignored["COPD"]
-    assert "symptom" in ignored["dyspnea"]
+    assert "symptom" in ignored["“SOB”"]
     understood = chips_of(ISSUE, "caption", "understood")
-    assert list(understood) == ["72 years", "female", "AP view", "portable", "Effusion"]
+    assert list(understood) == ["72 years", "female", "AP view", "portable", "pleural effusion"]
     assert not chips_of(ISSUE, "plain", "ignored")
 
 
 def test_lateral_view_is_named_as_ignored() -> None:
     assert "AP and PA only" in chips_of("lateral view, effusion", "caption", "ignored")["lateral view"]
-    assert chips_of("possible pneumonia", "caption", "understood") == {"Pneumonia": "possible, told as present"}
+    assert chips_of("possible pneumonia", "caption", "understood") == {"pneumonia": "possible, told as present"}
 
 
 @pytest.mark.parametrize(
     ("prompt", "label"),
     [
-        ("effusion. No effusion.", "Effusion"),
+        ("effusion. No effusion.", "pleural effusion"),
         ("72 year old, 45 year old", "age"),
         ("male female", "sex"),
         ("AP and PA", "view"),
@@ -157,6 +159,67 @@ def test_what_only_looks_like_a_contradiction_is_none(prompt: str) -> None:
     assert not parse_prompt(prompt).conflicts
 
 
+@pytest.mark.parametrize(
+    ("prompt", "label", "reason"),
+    [
+        ("hyperinflated lungs", "“hyperinflated lungs”, read as emphysema", "a radiograph shows emphysema"),
+        ("scarring", "“scarring”, read as pulmonary fibrosis", "fibrous tissue"),
+        ("CHF", "“CHF”, read as pulmonary edema", "labellers of reports"),
+        ("pnuemonia", "“pnuemonia”, read as pneumonia", ""),
+        ("nodule on the letf", "“letf”", "read as “left”"),
+        ("45-50 year old man", "“45-50 year old”", "the middle of these years"),
+    ],
+)
+def test_chips_show_the_users_own_word_and_why_it_is_read_so(prompt: str, label: str, reason: str) -> None:
+    assert reason in chips_of(prompt, "caption", "understood")[label]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "label", "reason"),
+    [
+        ("no hyperinflation", "no “hyperinflation”, read as emphysema", "no words for what is absent"),
+        ("h/o mass, now normal", "a lung mass in the past", "history"),
+        ("at risk of pneumonia", "pneumonia", "not said to be there"),
+        ("left ankle edema", "“left ankle edema”", "another part of the body"),
+        ("Kein pneumothorax", "“Kein”", "only English is read"),
+        ("左侧 effusion", "“左侧”", "only English is read"),
+        ("effusion, <lora:a:1>", "“<lora:a:1>”", "another program"),
+        ("effusion --no mass, text", "“--no mass, text”", "a field of its own"),
+        ("multiple 3 cm nodules", "multiple 3 cm (pulmonary nodule)", "no words for this description"),
+        ("no effusion. Low lung volumes.", "“Low lung volumes”", "no words for it"),
+        ("effusions, left greater than right", "bilateral left greater than right (pleural effusion)", "side and this"),
+    ],
+)
+def test_chips_name_what_no_picture_is_made_of(prompt: str, label: str, reason: str) -> None:
+    assert reason in chips_of(prompt, "caption", "ignored")[label]
+
+
+def test_chips_of_both_sides_say_how_they_differ() -> None:
+    chips = chips_of("moderate right effusion, small left effusion, no left mass, no right mass", "caption", "ignored")
+    assert list(chips) == [
+        *(
+            "moderate right (pleural effusion)",
+            "small left (pleural effusion)",
+            "no left lung mass",
+            "no right lung mass",
+        )
+    ]
+
+
+def test_every_decision_on_a_word_has_a_reason() -> None:
+    reasons = reading_reasons()
+    for phrase in ("hyperinflation", "scarring", "congestion", "heart failure", "cancer", "infection", "volume loss"):
+        (finding,) = parse_prompt(phrase).findings
+        assert finding.reasons == (reasons[phrase],)
+
+
+def test_a_form_tells_the_sides_that_its_model_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMS, "caption", dataclasses.replace(FORMS["caption"], sided=frozenset({"Mass"})))
+    compiled = compile_prompt("left effusion, right mass", "caption")
+    assert compiled.text == "chest x-ray, pleural effusion, a right lung mass"
+    assert chips_of("left effusion, right mass", "caption", "ignored").keys() == {"left (pleural effusion)"}
+
+
 def test_a_normal_image_with_a_finding_is_told_by_its_finding() -> None:
     assert compile_prompt("normal chest, large pneumothorax", "caption").text == "chest x-ray, pneumothorax"
 
@@ -164,7 +227,7 @@ def test_a_normal_image_with_a_finding_is_told_by_its_finding() -> None:
 def test_left_and_right_stand_apart() -> None:
     effusion = Finding("Effusion", "present", "right", "moderate", "moderate")
     assert effusion in parse_prompt("effusions, moderate on the right and small on the left").findings
-    assert effusion.label == "moderate right Effusion"
+    assert effusion.label == "moderate right pleural effusion"
 
 
 # -- token limit
@@ -174,7 +237,7 @@ def test_too_long_a_prompt_loses_its_least_important_parts_and_says_so() -> None
     prompt = "72F, AP: mass, nodule, possible pneumonia, no hernia, no edema"
     dropped = [compile_prompt(prompt, "caption", max_tokens=most).dropped for most in (75, 20, 15, 10, 4, 0)]
     assert dropped[0] == ()
-    assert dropped[-1] == ("AP view", "72 years", "female", "Pneumonia", "Nodule")
+    assert dropped[-1] == ("AP view", "72 years", "female", "pneumonia", "pulmonary nodule")
     assert all(len(less) <= len(more) for less, more in pairwise(dropped))
     report = compile_prompt(prompt, "report", max_tokens=20, count_tokens=lambda text: len(text.split()))
     assert (
@@ -182,9 +245,9 @@ def test_too_long_a_prompt_loses_its_least_important_parts_and_says_so() -> None
         == "72 year old female. Lung mass. Pulmonary nodule. Possible pneumonia. No hiatal hernia or pulmonary edema."
     )
     report = compile_prompt(prompt, "report", max_tokens=9, count_tokens=lambda text: len(text.split()))
-    assert report.dropped == ("no Edema", "no Hernia", "possible Pneumonia")
-    assert Chip("no Edema", "ignored", "beyond the model's token limit") in report.chips
-    assert "no Edema" not in [chip.label for chip in report.chips if chip.kind == "understood"]
+    assert report.dropped == ("no pulmonary edema", "no hiatal hernia", "possible pneumonia")
+    assert Chip("no pulmonary edema", "ignored", "beyond the model's token limit") in report.chips
+    assert "no pulmonary edema" not in [chip.label for chip in report.chips if chip.kind == "understood"]
 
 
 def test_plain_text_is_cut_between_words() -> None:
@@ -253,6 +316,16 @@ def test_text_that_says_nothing_is_passed_on(text: str, form: str) -> None:
             "mid to late ",
             "(((",
             "/ ",
+            "Absent: ; ",
+            "(eff:1.2) ",
+            "low risk of eff ",
+            "prior ",
+            "eff not large ",
+            "negative prompt: ",
+            "--no ",
+            "无eff ",
+            "left > right ",
+            "leg eff ",
         ),
     ],
 )
@@ -260,6 +333,7 @@ def test_time_grows_with_the_length_only(piece: str) -> None:
     text = (piece * 2000)[:2000]
     durations = []
     for _ in range(3):  # the machine may be busy with something else
+        parse_prompt.cache_clear()
         start = time.process_time()
         compile_prompt(text, "report")
         durations.append(time.process_time() - start)
@@ -273,7 +347,7 @@ def test_command_prints_the_prompt_and_its_chips(capsys: pytest.CaptureFixture[s
     assert main(["prompt", ISSUE, "--form", "report"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "72 year old female. Large right-sided pleural effusion. No pneumothorax."
-    assert "+ understood: large right Effusion" in lines
+    assert "+ understood: large right pleural effusion" in lines
     assert any(line.startswith("- ignored: AP view (") for line in lines)
     assert main(["prompt", "x", "--form", "nonsense"]) == 2
     assert "form is 'nonsense'" in capsys.readouterr().err
@@ -292,6 +366,9 @@ def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
         ("72F large R effusion, no pneumothorax, AP portable", PromptLabels(("Effusion",), 72, "F", "AP")),
         ("possible pneumonia, lateral view", PromptLabels(("Pneumonia",), None, None, None)),
         ("no pneumothorax", PromptLabels(None, None, None, None)),
+        ("60F, no effusion, pneumothorax, mass", PromptLabels(None, 60, "F", None)),
+        ("Negative for effusion, pneumothorax. Small nodule.", PromptLabels(("Nodule",), None, None, None)),
+        ("at risk of pneumonia, s/p hernia repair", PromptLabels(None, None, None, None)),
         ("clear lungs, no effusion or pneumothorax, 30M PA", PromptLabels((), 30, "M", "PA")),
         ("history of pneumonia, now a nodule", PromptLabels(("Nodule",), None, None, None)),
         ("", PromptLabels(None, None, None, None)),

@@ -17,11 +17,11 @@ from cxr.request.errors import DataError, RequestError
 HEADER = ["file_name", "findings", "age", "sex", "view", "patient_id"]
 
 
-def make_folder(folder: Path, rows: Sequence[Sequence[str]], side: int = 16) -> Path:
+def make_folder(folder: Path, rows: Sequence[Sequence[str]], side: int = 16, header: Sequence[str] = HEADER) -> Path:
     folder.mkdir(exist_ok=True)
     with (folder / "metadata.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(HEADER)
+        writer.writerow(header)
         for number, row in enumerate(rows):
             writer.writerow([f"{number}.png", *row])
             pixels = np.random.default_rng(number).integers(0, 256, (side, side), np.uint8)
@@ -36,6 +36,20 @@ def test_reads_labels_and_keeps_unknown_apart_from_none(tmp_path: Path) -> None:
     assert two.findings == ("Edema", "Mass")
     assert two.age is None
     assert (unknown.findings, unknown.sex, unknown.view) == (None, None, None)
+
+
+def test_sides_are_read_from_a_column_of_their_own(tmp_path: Path) -> None:
+    rows = [("Mass|Effusion", "", "F", "AP", "2", "Mass:right|Effusion:bilateral"), ("Mass", "", "", "", "3", "")]
+    one, two = read_folders([make_folder(tmp_path / "d", rows, header=[*HEADER, "sides"])])
+    assert one.sides == (("Effusion", "bilateral"), ("Mass", "right"))
+    assert two.sides == ()
+
+
+@pytest.mark.parametrize("cell", ["Effusion:left", "Mass:up", "Mass", "Cardiomegaly:left"])
+def test_sides_that_cannot_be_are_refused(tmp_path: Path, cell: str) -> None:
+    rows = [("Mass|Cardiomegaly", "", "F", "AP", "2", cell)]
+    with pytest.raises(DataError, match=r"line 2: side .* is not one of the row's findings"):
+        read_folders([make_folder(tmp_path / "d", rows, header=[*HEADER, "sides"])])
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -18,21 +19,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.bench import endurance
 from cxr.bench.dataset import bench_dataset, format_dataset_bench
 from cxr.commands.main import main
-from cxr.dataset import run, worker
-from cxr.dataset.finish import finish
+from cxr.dataset import make
+from cxr.dataset.complete import complete_dataset
+from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.gate import Gate
-from cxr.dataset.job import JobFolder
+from cxr.dataset.make import Options, iterate_dataset, run_dataset
 from cxr.dataset.plan import Plan, build_plan
-from cxr.dataset.progress import Progress
-from cxr.dataset.run import Options, iterate_dataset, run_dataset
-from cxr.dataset.units import claim, count_rows
-from cxr.dataset.worker import seed_of
-from cxr.dataset.writer import Writer
+from cxr.dataset.unit_log import Unit
+from cxr.folders.lock import locked
+from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.planned_image import seed_of
+from cxr.generate.progress import Progress
 from cxr.request.errors import GenerationError, OutputError
 from cxr.request.events import FailedImage, GeneratedImage
 
@@ -57,7 +58,7 @@ def model(tiny_model_dir: Path) -> Iterator[LoadedModel]:
     """Runs of one process share a loaded model; most of a short run's time would go into loading it."""
     loaded = load_model(str(tiny_model_dir), "none", weight_dtype="float32")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "load_model", lambda *given, **options: loaded)
+        patch.setattr(make, "load_model", lambda *given, **options: loaded)
         yield loaded
 
 
@@ -139,7 +140,7 @@ def test_an_end_while_files_are_listed_goes_on_to_the_same_bytes(
 ) -> None:
     folder = tmp_path / "set"
     with monkeypatch.context() as patch:
-        patch.setattr(JobFolder, "forget_work", lambda self: (_ for _ in ()).throw(Killed))
+        patch.setattr(DatasetFolder, "forget_work", lambda self: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             run_dataset(plan, folder, options)
     assert run_dataset(plan, folder, options) == 0
@@ -165,7 +166,7 @@ def test_another_job_on_the_same_folder_is_told_apart(
 ) -> None:
     folder = tmp_path / "set"
     run_until(30, plan, folder, options)
-    with claim(folder / ".cxr-dataset" / "job.lock") as mine:
+    with locked(folder / ".cxr-dataset" / "job.lock") as mine:
         assert mine
         with pytest.raises(OutputError, match="another job is making"):
             run_dataset(plan, folder, options)
@@ -196,6 +197,21 @@ def test_folders_of_others_are_left_alone(plan: Plan, options: Options, tmp_path
         run_dataset(plan, tmp_path / "other", options)
 
 
+def test_lines_of_an_older_version_tell_the_kind_of_a_rejection_by_its_reason(tmp_path: Path) -> None:
+    reasons = {
+        "gate": "the gate does not see: Mass",
+        "duplicate": "the same picture as an earlier image",
+        "failed": "x",
+    }
+    rejected = [{"seed": seed, "reason": reason} for seed, reason in enumerate(reasons.values())]
+    row = {"index": 3, "file_name": None, "rejected": rejected}
+    check = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
+    (tmp_path / "log").write_text(json.dumps({"check": check, "row": row}) + "\n")
+    outcome = Unit((), tmp_path, tmp_path / "log").outcomes()[3]
+    assert [rejection.kind for rejection in outcome.rejected] == [*reasons]
+    assert [rejection.reason for rejection in outcome.rejected] == [*reasons.values()]
+
+
 # -- inside another program
 
 
@@ -208,15 +224,15 @@ def test_inside_a_program_it_is_the_same_and_a_stop_keeps_what_is_finished(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(run, "TOLD_EVERY_S", 0.001)
+    monkeypatch.setattr(make, "PROGRESS_EVERY_S", 0.001)
     counts: dict[str, int] = {}
 
     def finish_and_note(*given: Any) -> Any:
-        manifest = finish(*given)
+        manifest = complete_dataset(*given)
         counts.update(given[2].progress.counts)
         return manifest
 
-    monkeypatch.setattr(run, "finish", finish_and_note)
+    monkeypatch.setattr(make, "complete_dataset", finish_and_note)
     folder, stop = tmp_path / "set", threading.Event()
     for progress in iterate_dataset(plan, folder, model, options, stop):
         if progress.finished >= 3:
@@ -237,7 +253,7 @@ def test_inside_a_program_it_is_the_same_and_a_stop_keeps_what_is_finished(
 def test_two_jobs_of_a_program_do_not_share_a_folder(
     plan: Plan, options: Options, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "TOLD_EVERY_S", 0.001)
+    monkeypatch.setattr(make, "PROGRESS_EVERY_S", 0.001)
     folder = tmp_path / "set"
     first = iterate_dataset(plan, folder, model, options, threading.Event())
     next(first)
@@ -261,10 +277,10 @@ def test_what_a_lost_process_has_left_undone_is_made_at_the_end(
 
 
 def test_the_time_left_is_told_by_what_this_run_has_made(tmp_path: Path) -> None:
-    progress = Progress(tmp_path, 1, 10, before={"finished": 5, "failed": 0, "rejected": 0})
+    progress = Progress(10, {"finished": 5, "failed": 0, "rejected": 0}, folder=tmp_path, rank=1)
     assert progress.now().remaining_s is None
     progress.began -= 8
-    progress.add({"file_name": "b.png", "rejected": [{}]})
+    progress.add(finished=True, rejected=1)
     now = progress.now()
     assert (now.finished, now.rejected) == (6, 1)
     assert now.remaining_s == pytest.approx(32, rel=0.1)
@@ -274,14 +290,15 @@ def test_each_image_is_counted_once_by_however_many_processes(
     plan: Plan, options: Options, model: LoadedModel, tmp_path: Path
 ) -> None:
     """A first run makes some; then two processes go through all units, one after the other."""
-    folder = JobFolder(tmp_path / "set")
+    folder = DatasetFolder(tmp_path / "set")
     run_until(21, plan, folder.directory, options)
     units = folder.units(plan)
-    before = count_rows(units)
+    before = folder.count(plan)
     assert 0 < before["finished"] < NUM_IMAGES
     for rank in (0, 1):
-        progress = Progress(folder.progress, rank, NUM_IMAGES, before=before if rank == 0 else None, quiet=True)
-        worker.Worker(folder.directory, model, None, 1, progress, threading.Event()).run(units)
+        counted = before if rank == 0 else None
+        progress = Progress(NUM_IMAGES, counted, folder=folder.progress, rank=rank, quiet=True)
+        worker.Worker(model, progress, threading.Event()).run(units)
         progress.write()
     assert progress.summed() == {"finished": NUM_IMAGES, "failed": 0, "rejected": 0}
 
@@ -388,10 +405,10 @@ def test_a_writer_stops_at_its_first_error() -> None:
     done: list[int] = []
 
     def work() -> None:
-        with Writer() as writer:
-            writer.give(lambda: done.append(1))
-            writer.give(lambda: done.append(1 // 0))
-            writer.give(lambda: done.append(3))
+        with worker.BackgroundWriter() as writer:
+            writer.submit(lambda: done.append(1))
+            writer.submit(lambda: done.append(1 // 0))
+            writer.submit(lambda: done.append(3))
 
     with pytest.raises(ZeroDivisionError):
         work()
@@ -450,7 +467,6 @@ def test_a_bench_watches_a_data_set_being_made(tiny_model_dir: Path) -> None:
     assert (result.processes, result.num_images) == (1, 60)
     assert result.images_per_second > 0
     assert 0 <= result.stall < 1
-    assert 50 < result.first_rss_mb <= result.last_rss_mb * 1.5
     assert "1 process, 60 images: " in format_dataset_bench(result)
 
 
@@ -458,17 +474,3 @@ def test_a_bench_watches_a_data_set_being_made(tiny_model_dir: Path) -> None:
 def test_a_bench_of_a_model_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match=r"was not made: .*nowhere"):
         bench_dataset(1, 1, 1, str(tmp_path / "nowhere"), "none")
-
-
-@pytest.mark.slow
-def test_a_bench_with_kills_compares_every_byte(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endurance, "LONGEST_DELAY_S", 0.0)
-    result = endurance.bench_kills(400, 2, 2, 2, str(tiny_model_dir), "none")
-    assert (result.kills, result.different) == (2, ())
-    assert result.num_files > 400
-    assert "every byte is the same" in endurance.format_kill_bench(result)
-
-
-def test_a_bench_with_kills_tells_files_that_differ() -> None:
-    result = endurance.KillBench(2, 400, 3, 405, ("labels.csv",), 10.0, 20.0)
-    assert "killed 3 times; of 405 files 1 are not the same" in endurance.format_kill_bench(result)

@@ -25,14 +25,14 @@ from sample_images import fill
 
 from cxr.commands.export import add_export_parser
 from cxr.dataset.convert import FORMATS, convert
-from cxr.dataset.finished import read_dataset
-from cxr.dataset.labels import texts_of
 from cxr.folders.archive import write_zip
+from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.dicom import read_dicom_recipe
 from cxr.folders.image_folder import ImageFolder
-from cxr.folders.parquet import plan_parquet, write_parquet
-from cxr.folders.shards import cut
-from cxr.folders.webdataset import plan_tars
+from cxr.folders.parquet import PARQUET_NAMES, write_parquet
+from cxr.folders.shards import cut, name_shards
+from cxr.folders.webdataset import TAR_NAMES
+from cxr.labels.cells import label_cells
 from cxr.request.errors import CxrError, DataError, OutputError, RequestError
 from cxr.request.events import ExportedFile
 
@@ -86,7 +86,7 @@ def check_rows(
     assert len(rows) == len(wanted)
     for row, image in zip(rows, wanted, strict=True):
         assert np.array_equal(np.asarray(row["image"]), pixels_of(image.index, bit_depth))
-        known = dict(image.row) | (texts_of(image.labels) if as_text else {})
+        known = dict(image.row) | (label_cells(image.labels) if as_text else {})
         for name in ("prompt", "seed", "guidance_scale", "patient_id", "findings", "age", "sex", "view", "sha256"):
             assert row[name] == known[name], name
 
@@ -313,11 +313,11 @@ def test_shards_are_cut_by_number_and_by_size_and_lose_nothing(tmp_path: Path) -
     assert [len(run) for run in cut(files, 100, 3 * size)] == [3, 2]
     assert [len(run) for run in cut(files, 100, 1)] == [1] * 5
     assert [file for run in cut(files, 2, 3 * size) for file in run] == files
-    tars = plan_tars({"train": files, "test": files[:1]}, most_images=2)
+    tars = name_shards({"train": files, "test": files[:1]}, TAR_NAMES, max_images=2)
     assert [(name, len(run)) for name, run in tars.items()] == [
         *(("train-000000.tar", 2), ("train-000001.tar", 2), ("train-000002.tar", 1), ("test-000000.tar", 1))
     ]
-    tables = plan_parquet({"train": files}, most_images=4)
+    tables = name_shards({"train": files}, PARQUET_NAMES, max_images=4)
     assert [(name, len(run)) for name, run in tables.items()] == [
         *(("data/train-00000-of-00002.parquet", 4), ("data/train-00001-of-00002.parquet", 1))
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxr.dataset.labels import CHEXPERT_COLUMNS, CHEXPERT_SOURCES, NIH_COLUMNS, chexpert_labels, nih_labels
+from cxr.dataset.label_columns import CHEXPERT_COLUMNS, CHEXPERT_SOURCES, NIH_COLUMNS, chexpert_labels, nih_labels
 from cxr.vocabulary import FINDINGS
 
 

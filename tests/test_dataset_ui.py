@@ -17,8 +17,8 @@ import gradio as gr
 import pytest
 import torch
 
-from cxr.dataset import worker
 from cxr.dataset.cohort import KEYS
+from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.request.errors import OutputError, RequestError
@@ -84,7 +84,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
             yield event
 
     monkeypatch.setattr(worker, "generate_each", events)
-    monkeypatch.setattr("cxr.dataset.run.TOLD_EVERY_S", 0.01)
+    monkeypatch.setattr("cxr.dataset.make.PROGRESS_EVERY_S", 0.01)
 
 
 # -- plans as users give them
@@ -329,7 +329,7 @@ def test_a_full_queue_and_a_fault_are_said(
     assert len(list(tmp_path.rglob("datasets/*"))) == 2
     for job in jobs:
         job.abandon()
-    monkeypatch.setattr("cxr.dataset.run.iterate_dataset", lambda *given: (1 / 0 for _ in [0]))
+    monkeypatch.setattr("cxr.dataset.make.iterate_dataset", lambda *given: (1 / 0 for _ in [0]))
     job = DatasetEvents(choice, Limits(), JobTable()).start(None, None, *FORM)[0]
     shown: list[Any] = []
     with pytest.raises(ZeroDivisionError):

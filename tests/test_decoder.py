@@ -13,6 +13,7 @@ from test_train import ROWS, run
 
 from cxr.folders.radiographs import read_folders
 from cxr.metrics.spectrum import BANDS, band_powers
+from cxr.request.errors import DataError
 from cxr.train import decoder, loop, precision, sampled
 from cxr.train.decoder import channel_gains, read_vae, with_gain
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
@@ -51,15 +52,15 @@ def test_a_killed_run_ends_with_the_same_decoder_and_discriminator(
 ) -> None:
     straight, cut = (folder_with_latents(tmp_path / name) for name in ("straight", "cut"))
     assert run("decoder", data, straight, *OPTIONS) == 0
-    optimise = loop._optimise
+    loss = decoder.DecoderTask.loss
 
-    def killed_at_the_fourth_step(task: loop.Task, progress: Progress, *rest: object) -> dict[str, float]:
-        if progress.step == 3:
+    def killed_at_the_fourth_step(task: decoder.DecoderTask, step: int, share_done: float) -> dict[str, torch.Tensor]:
+        if step == 3:
             raise ZeroDivisionError
-        return optimise(task, progress, *rest)
+        return loss(task, step, share_done)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_optimise", killed_at_the_fourth_step)
+        patch.setattr(decoder.DecoderTask, "loss", killed_at_the_fourth_step)
         with pytest.raises(ZeroDivisionError):
             run("decoder", data, cut, *OPTIONS)
     assert json.loads((cut / "state.json").read_text())["step"] == 2
@@ -114,7 +115,7 @@ def test_the_discriminator_learns_to_tell_sharp_from_soft() -> None:
         soft = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
         loss = hinge_loss(network, sharp, soft)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     assert float(loss.detach()) < 1
     with torch.no_grad():
@@ -123,11 +124,11 @@ def test_the_discriminator_learns_to_tell_sharp_from_soft() -> None:
 
 def test_neither_side_has_gradients_from_the_others_loss() -> None:
     network, images = Discriminator(), torch.rand(2, 1, 32, 32, requires_grad=True)
-    realism(network, images).backward()
+    torch.autograd.backward(realism(network, images))
     assert images.grad is not None
     assert all(parameter.grad is None for parameter in network.parameters())
     images.grad = None
-    hinge_loss(network, torch.rand(2, 1, 32, 32), images).backward()
+    torch.autograd.backward(hinge_loss(network, torch.rand(2, 1, 32, 32), images))
     assert images.grad is None
     assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -146,7 +147,7 @@ def test_sampling_goes_on_where_it_was_cut(data: list[Path], tmp_path: Path, mon
 def test_small_films_alone_are_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "128", ROWS, side=128)
     setup = Setup(read_folders([folder]), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-4), CPU)
-    with pytest.raises(decoder.DataError, match="no training image has 256 pixels or more"):
+    with pytest.raises(DataError, match="no training image has 256 pixels or more"):
         decoder.DecoderTask(setup, decoder.Source("embedded", "none", 4, tmp_path))
 
 
@@ -173,7 +174,7 @@ def test_the_faster_format_is_measured(slow: str, faster: torch.dtype, monkeypat
         now += 2.0 if str(candidate.dtype).endswith(slow) else 1.0
 
     monkeypatch.setattr(precision, "has_native_bfloat16", lambda: True)
-    monkeypatch.setattr(precision.time, "perf_counter", lambda: now)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
     chosen, times = choose_precision(CPU, work)
     assert chosen.dtype == faster
     assert times[f"{slow}_s"] == 2

@@ -66,7 +66,7 @@ def test_the_list_is_what_the_operations_hold(files: SpaceFiles) -> None:
     ("values", "message"),
     [
         ({"repo_id": "space"}, "names no owner"),
-        ({"repo_id": "me/sp ace"}, "is no name of a Space"),
+        ({"repo_id": "me/sp ace"}, "is not a valid name of a Space"),
         ({"hardware": "h100"}, "hardware 'h100' is unknown; use cpu-basic"),
         ({"model": "unheard-of"}, "'unheard-of' is unknown"),
         ({"adapter": "other"}, "LoRA 'other' is not among the files"),

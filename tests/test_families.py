@@ -141,7 +141,7 @@ def test_shards_are_read_and_a_missing_one_is_named(folder: Path, options: dict[
         "a\n.safetensors",
     ):
         index.write_text(json.dumps(listed | {"weight_map": listed["weight_map"] | {name: bad}}))
-        with pytest.raises(ModelError, match=r"names a file that is no plain \.safetensors name"):
+        with pytest.raises(ModelError, match=r"names a file that is not a plain \.safetensors name"):
             load_model(str(saved))
 
 

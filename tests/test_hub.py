@@ -14,7 +14,7 @@ from hub_server import HubServer, Repo
 from huggingface_hub import constants
 
 import cxr.models.hub.connection
-import cxr.models.hub.download
+import cxr.models.hub.files
 import cxr.models.hub.listing
 from cxr.generate.images import generate
 from cxr.generate.model import load_model
@@ -153,10 +153,10 @@ def test_a_file_that_arrived_badly_is_fetched_once_more(
 @pytest.mark.parametrize(
     ("path", "failure", "message"),
     [
-        (UNET, "slow", f"{REPO}/{UNET} stopped to arrive: nothing came for 0.4 s"),
+        (UNET, "slow", f"{REPO}/{UNET} stalled: no data for 0.4 s"),
         ("info", "mute", f"cannot be reached for {REPO}"),
         ("info", "broken", f"cannot be reached for {REPO} .it answered 500"),
-        (UNET, "broken", "cannot be reached|stopped to arrive"),
+        (UNET, "broken", "cannot be reached|stalled"),
     ],
 )
 def test_nothing_hangs(path: str, failure: str, message: str, repo: Repo) -> None:
@@ -191,15 +191,15 @@ def test_a_repository_that_lacks_a_file_is_refused(name: str, hub: HubServer, re
 def test_sizes_and_room_on_the_disk_are_checked_before_anything_is_fetched(
     hub: HubServer, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.models.hub.download, "SPARE_BYTES", 10**18)
+    monkeypatch.setattr(cxr.models.hub.files, "SPARE_BYTES", 10**18)
     with pytest.raises(HubError, match=r"needs 0\.0 GB and .* GB are free; make room, or set HF_HOME"):
         download_model(find_preset(REPO))
-    monkeypatch.setitem(cxr.models.hub.listing.MAX_BYTES, ".safetensors", 1000)
-    monkeypatch.setattr(cxr.models.hub.download, "SPARE_BYTES", 0)
+    monkeypatch.setitem(cxr.models.hub.files.MAX_BYTES, ".safetensors", 1000)
+    monkeypatch.setattr(cxr.models.hub.files, "SPARE_BYTES", 0)
     with pytest.raises(HubError, match=r"is refused: it is [\d,]+ bytes, at most 1,000 bytes are read"):
         download_model(find_preset(REPO))
-    monkeypatch.setattr(cxr.models.hub.listing, "MAX_TOTAL_BYTES", 10)
-    monkeypatch.setitem(cxr.models.hub.listing.MAX_BYTES, ".safetensors", 10**9)
+    monkeypatch.setattr(cxr.models.hub.files, "MAX_TOTAL_BYTES", 10)
+    monkeypatch.setitem(cxr.models.hub.files.MAX_BYTES, ".safetensors", 10**9)
     with pytest.raises(HubError, match=r"has [\d,]+ bytes, at most 10 are read"):
         download_model(find_preset(REPO))
     assert UNET not in hub.downloads()
@@ -212,7 +212,7 @@ def test_a_link_out_of_the_cache_is_refused(repo: Repo, tmp_path: Path) -> None:
     secret.write_bytes(path.read_bytes())
     path.unlink()
     path.symlink_to(secret)
-    with pytest.raises(HubError, match="no regular file inside the cache"):
+    with pytest.raises(HubError, match="not a regular file inside the cache"):
         download_model(pinned)
     assert secret.exists()
 
@@ -253,14 +253,21 @@ def test_a_lora_of_the_hub_is_fetched_and_kept(
     hub: HubServer, lora: Repo, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path
 ) -> None:
     found = download_adapter("doc/loras/cxr/lora_weights.safetensors")
-    assert (found.repo_id, found.revision) == ("doc/loras", f"hub:doc/loras@{lora.commit}")
-    assert found.path.read_bytes() == lora.files["cxr/lora_weights.safetensors"]
+    assert found.parent.parent.name == lora.commit
+    assert found.read_bytes() == lora.files["cxr/lora_weights.safetensors"]
     assert hub.downloads() == ["cxr/lora_weights.safetensors"]
     go_offline(monkeypatch)
     assert download_adapter(f"doc/loras@{lora.commit}/cxr/lora_weights.safetensors") == found
     assert download_adapter("doc/loras/cxr/lora_weights.safetensors") == found
     with pytest.raises(HubUnreachableError, match=r"cxr/other.safetensors is not on this machine"):
         download_adapter("doc/loras/cxr/other.safetensors")
+
+
+def test_the_settings_beside_a_lora_of_the_hub_come_along(hub: HubServer, lora: Repo) -> None:
+    lora.files |= {"adapter_config.json": b"{}", "cxr/adapter_config.json": b'{"r": 4, "init_lora_weights": "pissa"}'}
+    found = download_adapter("doc/loras/cxr/lora_weights.safetensors")
+    assert sorted(hub.downloads()) == ["cxr/adapter_config.json", "cxr/lora_weights.safetensors"]
+    assert b"pissa" in (found.parent / "adapter_config.json").read_bytes()
 
 
 def test_a_new_process_follows_the_variables_of_the_hub(hub: HubServer, lora: Repo, tmp_path: Path) -> None:
@@ -295,6 +302,6 @@ def test_a_file_too_large_for_a_lora_is_not_fetched(
     hub: HubServer, lora: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxr.lora.hub_file.MAX_ADAPTER_BYTES", 100)
-    with pytest.raises(AdapterError, match="is no LoRA"):
+    with pytest.raises(AdapterError, match="is not a LoRA"):
         download_adapter("doc/loras/cxr/lora_weights.safetensors")
     assert not hub.downloads()

@@ -19,7 +19,7 @@ import cxr.generate.model
 import cxr.web.model_choice
 from cxr.commands.main import main
 from cxr.dataset.plan_file import read_plan
-from cxr.dataset.remake import IDENTICAL, Remaker
+from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_grey
 from cxr.models.presets import PRESETS, request_defaults
@@ -106,7 +106,7 @@ def test_an_image_of_an_older_commit_is_made_again_with_that_commit(
     commit = repo.commit
     repo.files["vae/notes.json"] = b"{}"
     (path,) = out.glob("*.png")
-    outcome = Remaker().check(read_grey(path), read_recipe(path), 8)
+    outcome = Reproducer().check(read_grey(path), read_recipe(path), 8)
     assert outcome.verdict == IDENTICAL
     assert read_recipe(path).model_revision.endswith(f"@{commit}") is (commit != repo.commit)
 

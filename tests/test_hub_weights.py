@@ -71,10 +71,10 @@ def test_pieces_are_fetched_as_their_list_says(family: str, hub: HubServer, tmp_
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("../../../../etc/passwd.safetensors", "names a file that is no plain"),
-        ("/etc/passwd.safetensors", "names a file that is no plain"),
-        ("sub/x.safetensors", "names a file that is no plain"),
-        ("x.bin", "names a file that is no plain"),
+        ("../../../../etc/passwd.safetensors", "names a file that is not a plain"),
+        ("/etc/passwd.safetensors", "names a file that is not a plain"),
+        ("sub/x.safetensors", "names a file that is not a plain"),
+        ("x.bin", "names a file that is not a plain"),
         ("elsewhere.safetensors", "is not among the files of commit"),
     ],
 )

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from test_data import make_folder
 
+from cxr.commands import train as train_command
 from cxr.commands.main import main
 from cxr.folders.radiographs import read_folders
 from cxr.judges.judge import load_judge, measure_labels, read_labels
@@ -18,7 +19,6 @@ from cxr.judges.networks import NETWORKS, SIZE
 from cxr.labels.split import split_by_patient
 from cxr.labels.targets import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
 from cxr.request.errors import DataError
-from cxr.train import cli as train_cli
 from cxr.vocabulary import labels_of
 
 PROMPTS = ["A 50-year-old man with effusion", "A 50-year-old woman with effusion", "A 70-year-old man, normal lungs"]
@@ -133,4 +133,4 @@ def test_a_foreign_file_is_no_judge(tmp_path: Path, metadata: dict[str, str] | N
 
 
 def test_the_command_line_offers_the_networks_that_there_are() -> None:
-    assert set(train_cli.NETWORKS) == set(NETWORKS)
+    assert set(train_command.NETWORKS) == set(NETWORKS)

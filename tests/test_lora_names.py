@@ -2,17 +2,24 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.loaders.lora_conversion_utils import _maybe_map_sgm_blocks_to_diffusers
-from hostile_adapters import kohya, pair
+from hostile_adapters import kohya, kohya_integer, pair
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from tiny_families import pixart_sigma, sana, stable_diffusion_xl
 from torch import Tensor
 
 from cxr.generate.model import LoadedModel, load_model
 from cxr.lora.find import describe_adapter
+from cxr.lora.fit import networks_of
+from cxr.lora.known_layers import is_layer
 from cxr.lora.lora_file import read_lora_file
 from cxr.lora.tensor_names import ALPHA, LORA_A, LORA_B, parse_name
 from cxr.request.errors import AdapterError
@@ -56,9 +63,20 @@ FLAT = BLOCK.replace(".", "_")
             ("text_encoder_2", "text_model.encoder.layers.0.self_attn.q_proj", LORA_B),
         ),
         (
-            "transformer.single_transformer_blocks.3.attn.to_q.lora_A.weight",
-            ("transformer", "single_transformer_blocks.3.attn.to_q", LORA_A),
+            "transformer.transformer_blocks.3.attn1.to_q.lora_A.weight",
+            ("transformer", "transformer_blocks.3.attn1.to_q", LORA_A),
         ),
+        *(
+            (f"{prefix}{BLOCK}.attn1.to_q.lora_A.weight", ("unet", f"{BLOCK}.attn1.to_q", LORA_A))
+            for prefix in (
+                *("unet.base_model.model.", "base_model.model.unet.", "_orig_mod.", "unet._orig_mod.", "module."),
+                *("module.unet.", "diffusion_model.", "model.diffusion_model.", "module._orig_mod.base_model.model."),
+            )
+        ),
+        ("unet.mid_block._orig_mod.attn1.to_q.lora_A.weight", ("unet", "mid_block.attn1.to_q", LORA_A)),
+        ("diffusion_model.middle_block.0.in_layers.2.lora_A.weight", ("unet", "mid_block.resnets.0.conv1", LORA_A)),
+        (f"unet.{BLOCK}.attn1.to_q.lora_B.cxr_1.weight", ("unet", f"{BLOCK}.attn1.to_q", LORA_B)),
+        ("lora_unet_transformer_blocks_0_attn1_to_q.alpha", ("transformer", "transformer_blocks.0.attn1.to_q", ALPHA)),
     ],
 )
 def test_names_of_every_scheme(name: str, expected: tuple[str, str, str]) -> None:
@@ -91,16 +109,23 @@ def test_the_blocks_of_sdxl_are_numbered_as_diffusers_does() -> None:
         assert theirs.startswith("lora_unet_" + re.sub(r"\.(conv1|conv_shortcut)$", "", ours.module).replace(".", "_"))
 
 
-def test_every_module_of_a_unet_survives_kohyas_underscores(tiny_base_model: LoadedModel) -> None:
-    layers = (torch.nn.Linear, torch.nn.Conv2d)
-    networks = {"lora_unet_": tiny_base_model.pipeline.unet, "lora_te_": tiny_base_model.pipeline.text_encoder}
-    for prefix, network in networks.items():
+@pytest.mark.parametrize("build", [stable_diffusion_xl, sana, pixart_sigma])
+def test_every_module_survives_kohyas_underscores(build: Callable[[Path], DiffusionPipeline], tmp_path: Path) -> None:
+    pipeline = build(tmp_path)
+    prefixes = {"unet": "lora_unet_", "transformer": "lora_unet_", "text_encoder": "lora_te_"}
+    prefixes |= {"text_encoder_2": "lora_te2_"}
+    networks = networks_of(pipeline)
+    if "transformer" in networks:
+        del networks["text_encoder"]  # no CLIP, and of these LoRAs are unheard of
+    for component, network in networks.items():
+        layers = (torch.nn.Linear, torch.nn.Conv2d)
         modules = [name for name, module in network.named_modules() if isinstance(module, layers)]
         assert len(modules) > 10
-        for module in modules:
-            name = parse_name(f"{prefix}{module.replace('.', '_')}.alpha")
-            assert name is not None
-            assert name.module == module
+        # The time embedding of Sana and PixArt is called as that of Stability's UNet; its name alone does not tell.
+        for module in (name for name in modules if component != "transformer" or "blocks" in name):
+            name = parse_name(f"{prefixes[component]}{module.replace('.', '_')}.alpha")
+            assert name == (component, module, ALPHA)
+        assert [name for name in modules if not is_layer(component, name)] == []
 
 
 def renamed(tensors: dict[str, Tensor], scheme: str) -> dict[str, Tensor]:
@@ -188,12 +213,66 @@ def test_alpha_is_taken_from_pefts_settings_beside_the_file(
         ({"lora_alpha": "16"}, "not a number"),
         ({"lora_alpha": -1}, "lora_alpha is -1"),
         ({"use_dora": True}, "use_dora"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa', which changes the base model too; convert it"),
+        ({"alpha_pattern": [1]}, "settings cannot be read"),
+        ({"rank_pattern": [1]}, "settings cannot be read"),
     ],
 )
 def test_pefts_settings_are_checked(settings: dict[str, object], message: str, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(pair([4, 32], [32, 4]))
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4} | settings))
     with pytest.raises(AdapterError, match=message):
+        describe_adapter(tmp_path)
+
+
+def test_an_alpha_that_is_a_whole_number_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(kohya_integer(2))
+    assert describe_adapter(tmp_path / "a.safetensors").lora_alpha == 2.0
+
+
+PEFT_SETTINGS: dict[str, dict[str, Any]] = {
+    "rank pattern": {"rank_pattern": {"to_k": 2, "mid_block.attentions.0.transformer_blocks.0.attn1.to_q": 8}},
+    "alpha pattern": {"alpha_pattern": {"to_k": 16, "attn1.to_v": 1}},
+    "the first of several": {"alpha_pattern": {"attn1.to_q": 3, "to_q": 5, "^mid_block.attentions.0.proj_in": 7}},
+    "wildcards": {"alpha_pattern": {r"up_blocks\.\d+\..*attn[12]\.to_v": 5, "mid_block.*to_q": 2}},
+    "from the beginning": {
+        "alpha_pattern": {"^mid_block.attentions.0.transformer_blocks.0.attn1.to_q": 2, "^.*to_v": 7}
+    },
+    "rank-stabilised": {"use_rslora": True},
+    "all": {"use_rslora": True, "rank_pattern": {"to_k": 2}, "alpha_pattern": {"attn2.to_k": 3}},
+    "gaussian": {"init_lora_weights": "gaussian"},
+}
+
+
+@pytest.mark.parametrize("case", PEFT_SETTINGS)
+def test_settings_of_peft_scale_as_peft_scales(case: str, tmp_path: Path, tiny_model_dir: Path) -> None:
+    targets = ["to_q", "to_k", "to_v", "proj_in"]
+    config = LoraConfig(r=4, lora_alpha=6, target_modules=targets, **PEFT_SETTINGS[case])
+    reference = get_peft_model(load_model(str(tiny_model_dir), "none").pipeline.unet, config)
+    noise = torch.Generator().manual_seed(0)
+    for name, value in reference.named_parameters():
+        if "lora_B" in name:
+            value.data = torch.randn(value.shape, generator=noise)
+    reference.save_pretrained(tmp_path)
+    expected = reference.merge_and_unload().state_dict()
+    model = load_model(str(tiny_model_dir), f"local:{tmp_path}")
+    model.set_adapter_weight(1.0)
+    found = {
+        name.replace(".base_layer", ""): value
+        for name, value in model.pipeline.unet.state_dict().items()
+        if "lora_" not in name
+    }
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], msg=name)
+    assert any("rank-stabilised" in note for note in model.adapters[0].notes) == config.use_rslora
+
+
+def test_a_lora_that_took_a_part_of_the_base_out_is_refused(tmp_path: Path, tiny_model_dir: Path) -> None:
+    unet = load_model(str(tiny_model_dir), "none").pipeline.unet
+    config = LoraConfig(r=4, lora_alpha=4, target_modules=["to_q"], init_lora_weights="pissa")
+    get_peft_model(unet, config).save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match="path_initial_model_for_weight_conversion"):
         describe_adapter(tmp_path)
 
 

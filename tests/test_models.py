@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -124,6 +125,48 @@ def test_code_that_comes_with_the_weights_is_refused(file: str, key: str, copied
     settings = json.loads((copied_dir / file).read_text())
     (copied_dir / file).write_text(json.dumps(settings | {key: {"AutoModel": "code.Mine"}}))
     with pytest.raises(ModelError, match=f"'copied' wants to run code of its own .{key} in {file}"):
+        load_model(str(copied_dir), "none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"attn_implementation": "owner/kernel"}, "attn_implementation"),
+        ({"_attn_implementation": "kernels-community/flash-attn3:latest"}, "_attn_implementation"),
+        ({"_attn_implementation_internal": "paged|owner/kernel"}, "_attn_implementation_internal"),
+        ({"attn_implementation": "flash_attention_2"}, "attn_implementation"),  # comes from the Hub where it is missing
+        ({"attn_implementation": {"": "sdpa", "text_config": "owner/kernel"}}, "attn_implementation"),
+        ({"text_config": {"attn_implementation": ["owner/kernel"]}}, "attn_implementation"),
+        ({"experts_implementation": "owner/kernel"}, "experts_implementation"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "quantization_config"),
+        ({"text_config": {"auto_map": {"AutoModel": "code.Mine"}}}, "auto_map"),
+    ],
+)
+def test_code_of_the_hub_is_refused(settings: dict[str, object], key: str, copied_dir: Path) -> None:
+    file = copied_dir / "text_encoder" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    with pytest.raises(ModelError, match=rf"wants to run code of its own \({key} in text_encoder/config\.json"):
+        load_model(str(copied_dir), "none")
+
+
+@pytest.mark.parametrize("value", [None, "eager", "sdpa"])
+def test_attention_of_torch_is_not_refused(value: str | None, copied_dir: Path) -> None:
+    file = copied_dir / "text_encoder" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"_attn_implementation": value}))
+    load_model(str(copied_dir), "none")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model_index.json", "unet/config.json", "tokenizer/added_tokens.json", "tokenizer/merges.txt"),
+        *("unet/diffusion_pytorch_model.safetensors", "preview.json", "scheduler/notes"),
+    ],
+)
+def test_a_pipe_among_the_files_is_refused_and_not_waited_for(name: str, copied_dir: Path) -> None:
+    (copied_dir / name).unlink(missing_ok=True)
+    os.mkfifo(copied_dir / name)
+    with pytest.raises(ModelError, match=r"is missing|is not a regular file"):
         load_model(str(copied_dir), "none")
 
 

@@ -81,20 +81,11 @@ def test_the_help_of_generate_names_every_option_of_the_table(capsys: pytest.Cap
 
 
 NEW_ROW = """        Setting(
-            name="contrast",
-            kind="number",
-            label="Contrast",
-            help="how far grey levels are apart",
-            default=0.5,
-            low=0.25,
-            high=2.0,
-            step=0.25,
-            flag="--contrast",
-            metavar="C",
-            before=1.0,
+            "contrast", "number", "Contrast", "how far grey levels are apart", 0.5, 0.25, 2.0, 0.25,
+            flag="--contrast", metavar="C", before=1.0,
         ),
     )
-}
+}  # fmt: skip
 """
 EVERY_FACE = """
 import json
@@ -108,9 +99,10 @@ from cxr.folders.parquet import COLUMNS
 from cxr.generate.images import shared_settings
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
-from cxr.web.form import build_form, values_of
-from cxr.web.jobs import JobState
+from cxr.web.image_form import build_image_form, values_of
+from cxr.web.image_job import ImageState
 from cxr.web.model_choice import ModelChoice
+from cxr.web.page import build_page
 import sample_images
 
 arguments = build_parser().parse_args(["generate", "x", "--output", "out", "--contrast", "1.5"])
@@ -135,10 +127,12 @@ assert plan.images[0].request.contrast == 2.0
 grid = build_plan({"grid": {"prompt": ["x"], "contrast": [1, 2]}}, "a grid")
 assert [image.request.contrast for image in grid.images] == [1.0, 2.0]
 with gr.Blocks():
-    form = build_form(ModelChoice())
+    form = build_image_form(ModelChoice())
 assert form.settings["contrast"].label == "Contrast"
 assert dict(zip(form.everything, values_of(recipe)))[form.settings["contrast"]] == 0.5
-assert JobState(request).facts["contrast"] == 1.5
+assert ImageState(request).facts["contrast"] == 1.5
+endpoint = build_page(ModelChoice()).get_api_info()["named_endpoints"]["/generate"]
+assert endpoint["parameters"][-1]["parameter_name"] == "contrast", endpoint
 """
 
 
@@ -148,7 +142,7 @@ def test_a_new_setting_is_one_row_and_one_field(tmp_path: Path) -> None:
     table = tmp_path / "cxr" / "request" / "settings.py"
     text = table.read_text(encoding="utf-8")
     for old, new in (
-        ("    )\n}\n", NEW_ROW),
+        ("    )\n}  # fmt: skip\n", NEW_ROW),
         ("    bit_depth: int = ", '    contrast: float = SETTINGS["contrast"].default\n    bit_depth: int = '),
     ):
         assert text.count(old) == 1

@@ -64,6 +64,18 @@ def test_the_same_file_is_the_same_plan_and_another_seed_another(tmp_path: Path)
     assert plan.sha256 != plan_of(BALANCED.replace("seed: 100", "seed: 101"), tmp_path).sha256
 
 
+def test_a_plan_keeps_its_hash_in_every_version() -> None:
+    # A folder that an older version has begun is gone on with only while this holds.
+    content = {
+        "seed": 5,
+        "settings": {"guidance_scale": 2.0},
+        "cohort": [{"findings": "Mass", "age": "40-60", "count": 2}],
+        "prompts": ["left pleural effusion", {"prompt": "normal", "count": 2, "seed": 70}],
+        "split": {"train": 1, "test": 1},
+    }
+    assert build_plan(content, "kept").sha256 == "dff24ead5d7cfc201ee605e5b8794b2fb2661f0c55ccea5e4dacbbdc6cdf2c76"
+
+
 def test_ages_like_the_data_set() -> None:
     ages = [image.labels.age for image in cohort(age="NIH", count=2_000).images]
     middle = sorted(age for age in ages if age is not None)
@@ -211,14 +223,14 @@ def test_a_file_that_is_no_plan(name: str, content: bytes, message: str, tmp_pat
 )
 def test_a_plan_beyond_its_limit_is_refused_before_it_is_spelled_out(given: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match=r"the plan asks for .*10"):
-        build_plan(given, "test", most=10)
+        build_plan(given, "test", max_images=10)
 
 
 def test_a_csv_of_prompts_has_a_limit(tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text("prompt,count\nnormal,6\nnormal,6\n")
     with pytest.raises(RequestError, match="asks for 12 images; use at most 10"):
-        read_plan(path, most=10)
+        read_plan(path, max_images=10)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hostile_pictures import PIXELS, png
 from PIL import Image
 from sample_images import RECIPE, make_image
 
@@ -86,6 +87,14 @@ def _png_with(recipe: str | None) -> bytes:
 def test_foreign_or_damaged_png_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_recipe(data)
+
+
+@pytest.mark.parametrize("width", [4_000, 2**31 - 1])
+def test_a_picture_with_other_pixels_than_its_header_says_is_refused(width: int, tmp_path: Path) -> None:
+    path = tmp_path / "odd.png"
+    path.write_bytes(png(PIXELS, width=width, height=width))
+    with pytest.raises(DataError, match=r"odd\.png cannot be read as an image"):
+        read_levels(path)
 
 
 def test_missing_png_is_named(tmp_path: Path) -> None:

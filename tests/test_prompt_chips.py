@@ -40,7 +40,12 @@ class _Elements(HTMLParser):
 def test_each_kind_has_a_word_and_a_sign_and_a_colour() -> None:
     html = describe_chips(compile_prompt(f"{ISSUE}. Effusion. No effusion.", "caption"))
     text = re.sub(r"\s+", " ", _Elements(html).text)
-    for words in ("✓ Understood 72 years female AP view", "– Ignored", "no Pneumothorax", "! Conflicting Effusion"):
+    for words in (
+        "✓ Understood 72 years female AP view",
+        "– Ignored",
+        "no pneumothorax",
+        "! Conflicting pleural effusion",
+    ):
         assert words in text
     assert "no words for severity and side" in text
     for kind in ("understood", "ignored", "conflicting"):
@@ -129,7 +134,7 @@ def _call(client: TestClient, event: dict[str, Any], prompt: str) -> list[Any]:
 def test_the_page_answers_typing_and_rewords(client: TestClient) -> None:
     events = _events(client)
     html, button = _call(client, events["describe"], ISSUE)
-    assert "no Pneumothorax" in html
+    assert "no pneumothorax" in html
     assert button["visible"] is True
     reworded = _call(client, events["reword"], ISSUE)[0]
     assert reworded.startswith("A 72-year-old woman")
@@ -157,4 +162,4 @@ def test_what_is_denied_is_warned_of_where_a_model_does_not_read_denials(
     model: str | None, prompt: str, warned: bool
 ) -> None:
     html, _ = PromptChips(ModelChoice(model)).describe(prompt)
-    assert ("As typed, the model may show Pneumothorax." in html) == warned
+    assert ("As typed, the model may show pneumothorax." in html) == warned

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from cxr.evaluate.prompt_sets import (
+from cxr.evaluate.fixed_prompts import (
     COUNTS,
     IMAGES_OF_ONE_PROMPT,
     NUM_NORMAL,
-    diversity_jobs,
-    fidelity_jobs,
-    matched_jobs,
-    prompt_for,
+    diversity_requests,
+    fidelity_requests,
+    matched_requests,
 )
+from cxr.labels.captions import caption, fixed_prompt, known_words
 from cxr.labels.radiograph import Radiograph
-from cxr.train.captions import caption, known_words
 from cxr.vocabulary import labels_of
 
-PROMPTS = [job.request.prompt for job in fidelity_jobs()]
+PROMPTS = [request.prompt for request in fidelity_requests()]
 
 
 def test_the_prompts_have_not_changed() -> None:
@@ -73,7 +72,7 @@ def test_every_word_is_known() -> None:
 )
 def test_a_matched_prompt_says_what_is_known_and_nothing_else(record: Radiograph) -> None:
     for seed in range(20):
-        told = labels_of(prompt_for(record, random.Random(seed)))
+        told = labels_of(fixed_prompt(record, random.Random(seed)))
         assert (told.findings, told.age, told.sex, told.view) == (
             record.findings,
             record.age,
@@ -86,13 +85,12 @@ def test_no_two_images_share_a_seed() -> None:
     records = [Radiograph(Path(), (), 50, "M", "PA", "1")] * 50
     seeds = [
         seed
-        for jobs in (fidelity_jobs(), matched_jobs(records), diversity_jobs())
-        for job in jobs
-        for seed in job.request.seeds
+        for requests in (fidelity_requests(), matched_requests(records), diversity_requests())
+        for request in requests
+        for seed in request.seeds
     ]
     assert len(seeds) == len(set(seeds))
 
 
 def test_images_of_one_prompt_stand_together() -> None:
-    jobs = diversity_jobs()
-    assert [job.first_index for job in jobs[:3]] == [0, IMAGES_OF_ONE_PROMPT, 2 * IMAGES_OF_ONE_PROMPT]
+    assert {request.num_images for request in diversity_requests()} == {IMAGES_OF_ONE_PROMPT}

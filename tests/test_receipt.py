@@ -22,13 +22,12 @@ from cxr.judges.networks import NETWORKS, SIZE
 from cxr.judges.receipt import (
     NEGATED,
     NOTHING_ASKED,
-    LabelReliability,
     Receipt,
     ReceiptRow,
-    Reliability,
+    embedded_judge,
     read_receipt,
-    shipped_judge,
 )
+from cxr.judges.reliability import Reliability
 from cxr.labels.targets import LABELS
 from cxr.request.events import ExportedFile
 from cxr.request.generation_request import GenerationRequest
@@ -89,12 +88,13 @@ def install(folder: Path, change: Callable[[dict[str, Any]], object] = lambda co
 
 def test_judge_and_reliability_are_read(weights: Path) -> None:
     install(weights, lambda content: content["labels"]["Hernia"].update(balanced_accuracy=None))
-    shipped = shipped_judge()
-    assert shipped is not None
-    assert shipped.reliability.num_images == 1474
-    assert shipped.reliability.labels["male"] == LabelReliability(0.89, True)
-    assert math.isnan(shipped.reliability.labels["Hernia"].balanced_accuracy)
-    assert shipped_judge() is shipped  # read once
+    judged = embedded_judge()
+    assert judged is not None
+    assert judged.reliability.num_images == 1474
+    assert judged.reliability.balanced_accuracy["male"] == 0.89
+    assert judged.reliability.judgeable == {"PA", "male"}
+    assert math.isnan(judged.reliability.balanced_accuracy["Hernia"])
+    assert embedded_judge() is judged  # read once
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,14 @@ def test_judge_and_reliability_are_read(weights: Path) -> None:
 )
 def test_files_that_do_not_belong_together_give_no_receipt(weights: Path, change: Callable[..., object]) -> None:
     install(weights, change)
-    assert shipped_judge() is None
+    assert embedded_judge() is None
 
 
 @pytest.mark.parametrize("name", ["dense.safetensors", "reliability.json"])
 def test_a_missing_file_gives_no_receipt(weights: Path, name: str) -> None:
     install(weights)
     (weights / name).unlink()
-    assert shipped_judge() is None
+    assert embedded_judge() is None
 
 
 # -- asked against seen
@@ -127,12 +127,13 @@ def read(
 ) -> Receipt:
     """The receipt of an image on which the judge sees the given labels (logits; the others are -3) and 60 years."""
     install(weights)
-    shipped = shipped_judge()
-    assert shipped is not None
+    judged = embedded_judge()
+    assert judged is not None
     row = [seen.get(name, -3.0) for name in LABELS]
     monkeypatch.setattr(receipts, "read_labels", lambda network, pixels: np.array([[*row, 60.0]] * len(pixels)))
-    labels = {name: LabelReliability(0.8, name in judgeable) for name in LABELS}
-    (one,) = read_receipt(IMAGES[:1], prompt, shipped.judge, Reliability("", 10, labels, 0.66))
+    (one,) = read_receipt(
+        IMAGES[:1], prompt, judged.judge, Reliability("", 10, dict.fromkeys(LABELS, 0.8), frozenset(judgeable), 0.66)
+    )
     return one
 
 
@@ -198,19 +199,19 @@ def test_negations_are_not_taken_for_wishes(
 
 def test_a_label_without_threshold_cannot_be_judged(weights: Path) -> None:
     install(weights)
-    shipped = shipped_judge()
-    assert shipped is not None
-    judge = dataclasses.replace(shipped.judge, thresholds=np.full(len(LABELS), np.nan))
-    rows = read_receipt(IMAGES, PROMPT, judge, shipped.reliability)[0].rows
+    judged = embedded_judge()
+    assert judged is not None
+    judge = dataclasses.replace(judged.judge, thresholds=np.full(len(LABELS), np.nan))
+    rows = read_receipt(IMAGES, PROMPT, judge, judged.reliability)[0].rows
     assert [row.judgeable for row in rows] == [False, False, True, False]
 
 
 def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> None:
     install(weights)
-    shipped = shipped_judge()
-    assert shipped is not None
-    together = read_receipt(IMAGES, PROMPT, *shipped)
-    alone = [read_receipt(image[None], PROMPT, *shipped)[0] for image in IMAGES]
+    judged = embedded_judge()
+    assert judged is not None
+    together = read_receipt(IMAGES, PROMPT, *judged)
+    alone = [read_receipt(image[None], PROMPT, *judged)[0] for image in IMAGES]
     for first, second in zip(together, alone, strict=True):
         assert first.facts() == second.facts()
         assert [row.score for row in first.rows[:2]] == pytest.approx([row.score for row in second.rows[:2]], abs=1e-5)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sample_dataset import make_dataset
 from sample_images import fill
 from test_data import make_folder
 
@@ -50,6 +51,19 @@ def test_real_images_tell_labels_and_patients(tmp_path: Path) -> None:
     assert not some.has_prompts
 
 
+def test_a_data_set_of_this_program_is_its_splits_with_prompts_and_labels(tmp_path: Path) -> None:
+    make_dataset(tmp_path)  # with a plot, which is no radiograph
+    some = read_set(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in some.paths] == [
+        *("train/000000_123.png", "train/000002_125.png", "train/000003_126.png", "validation/000001_124.png"),
+    ]
+    assert some.prompts == tuple(f"Übung {index}: “PA view”" for index in (0, 2, 3, 1))
+    assert [labels.findings for labels in some.labels] == [("Effusion",), (), None, ("Edema", "Mass")]
+    assert some.patients[0] == "SYN0000000"
+    assert some.recipe["adapter"] == "clinical"
+    assert "num_patients" not in some.describe(), "synthetic ones are nobody"
+
+
 @pytest.mark.parametrize("column", ["prompt", "text"])
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_other_programs_tables_are_understood(tmp_path: Path, column: str, kind: str) -> None:
@@ -69,6 +83,7 @@ def test_other_programs_tables_are_understood(tmp_path: Path, column: str, kind:
     [
         ("metadata.jsonl", "{", "cannot be read"),
         ("metadata.jsonl", "[1]", "rows without file_name"),
+        ("metadata.jsonl", "[" * 100_000, "cannot be read"),
         ("metadata.csv", "prompt\nx\n", "rows without file_name"),
     ],
 )

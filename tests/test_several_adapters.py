@@ -15,12 +15,11 @@ from test_hostile_adapters import state_sha256
 
 import cxr.lora.find
 import cxr.lora.loaded
-import cxr.lora.merged_weights
-from cxr.dataset.remake import IDENTICAL, Remaker
+from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.generate.images import generate
 from cxr.generate.model import LoadedModel, load_model
-from cxr.lora.attach import attach
 from cxr.lora.find import describe_adapter, describe_adapters
+from cxr.lora.loaded import attach
 from cxr.lora.lora_file import LoraFile
 from cxr.request.errors import AdapterError, DataError
 from cxr.request.events import GeneratedImage
@@ -130,11 +129,11 @@ def test_recipes_of_several_name_no_folder_and_can_be_made_again(root: Path, tin
     hashes = [describe_adapter(name).sha256 for name in ("first", "second")]
     assert image.recipe.adapter == "first:0.8,second:0.5"
     assert image.recipe.adapter_sha256 == ",".join(hashes)
-    outcome = Remaker(str(tiny_model_dir)).check(image.pixels, image.recipe, 8)
+    outcome = Reproducer(str(tiny_model_dir)).check(image.pixels, image.recipe, 8)
     assert outcome.verdict == IDENTICAL
     strange = dataclasses.replace(image.recipe, adapter="first,local:/dev/zero")
     with pytest.raises(DataError, match="names its LoRA by a path"):
-        Remaker(str(tiny_model_dir)).check(image.pixels, strange, 8)
+        Reproducer(str(tiny_model_dir)).check(image.pixels, strange, 8)
 
 
 def base_dtypes() -> list[str]:
@@ -202,7 +201,7 @@ def test_a_merge_that_fails_half_way_is_undone(
     model = load_model(str(tiny_model_dir), "none")
     before = state_sha256(model)
     model.load_adapter("first,second")
-    merge: Callable[..., None] = cxr.lora.merged_weights.MergedLora._add
+    merge: Callable[..., None] = cxr.lora.loaded.LoadedAdapters._merge
     count = 0
 
     def failing(*arguments: object) -> None:
@@ -212,7 +211,7 @@ def test_a_merge_that_fails_half_way_is_undone(
             raise torch.OutOfMemoryError
         merge(*arguments)
 
-    monkeypatch.setattr(cxr.lora.merged_weights.MergedLora, "_add", failing)
+    monkeypatch.setattr(cxr.lora.loaded.LoadedAdapters, "_merge", failing)
     with pytest.raises(torch.OutOfMemoryError):
         model.set_adapter_weight(1.0)
     model.unload_adapter()

@@ -16,17 +16,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from test_data import make_folder
 from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
+from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
 from cxr.train import architecture, base, loop, lora, processes, text
+from cxr.train.augment import augment
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.base import MACHINE_SETTINGS
-from cxr.train.copy_check import check_lora
+from cxr.train.judge import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 from cxr.train.setup import Setup
+from cxr.train.tokenizer import build_tokenizer
 from cxr.vocabulary import FINDINGS, labels_of
 
 ROWS = [
@@ -149,9 +153,9 @@ def test_a_killed_run_ends_with_the_same_weights(
 ) -> None:
     options = ("--steps", "4", "--validate-every", "2")
     run("judge", data, tmp_path / "straight", *options)
-    optimise = loop._optimise
+    loss = JudgeTask.loss
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_optimise", lambda task, at, *rest: optimise(task, at, *rest) if at.step < 3 else 1 / 0)
+        patch.setattr(JudgeTask, "loss", lambda task, step, done: loss(task, step, done) if step < 3 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run("judge", data, tmp_path / "cut", *options)
     assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 2
@@ -167,6 +171,34 @@ def test_a_checkpoint_of_another_network_is_refused(
     code = run("judge", data, trained / "vae_run", "--steps", "4")
     assert code == 2
     assert "checkpoint of another network" in capsys.readouterr().err
+
+
+def test_a_text_encoder_that_learns_more_words_says_the_same_in_the_earlier_ones(tmp_path: Path) -> None:
+    words = ("chest", "x", "ray", "a", "man", "with", "pneumonia")
+    small = build_tokenizer(words)
+    earlier = architecture.build_text_encoder(small).eval()
+    tokenizer = build_tokenizer((*words, "left"))
+    encoder = architecture.build_text_encoder(tokenizer).eval()
+    text.take_over(encoder, tokenizer, earlier, small)
+
+    def encode(model: CLIPTextModel, tokens: CLIPTokenizer, prompt: str) -> Tensor:
+        ids = tokens(prompt, padding="max_length", return_tensors="pt").input_ids
+        with torch.no_grad():
+            encoded: Tensor = model(ids)[0]
+        return encoded
+
+    known = "chest x-ray, a man with pneumonia"
+    torch.testing.assert_close(encode(encoder, tokenizer, known), encode(earlier, small, known))
+    assert len(tokenizer.tokenize("left")) == 1 < len(small.tokenize("left"))
+
+
+def test_the_text_stage_begins_with_an_earlier_encoder_and_tells_how_far_it_moved(
+    trained: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "NUM_VALIDATION", 8)
+        assert run("text", [], tmp_path, "--steps", "1", "--start-from", str(trained / "text_run")) == 0
+    assert 0 < rows_of(tmp_path)[-1]["validation_moved"] < 0.1
 
 
 def test_block_cosines_keep_all_that_a_coarse_image_holds() -> None:
@@ -238,6 +270,42 @@ def test_gradients_are_averaged_over_the_processes(monkeypatch: pytest.MonkeyPat
     for parameter in parameters:
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, torch.full_like(parameter, 2.0))
+
+
+class CountingTask:
+    """One weight, whose gradient in batch k is k + 1."""
+
+    def __init__(self) -> None:
+        self.trained: torch.nn.Module = torch.nn.Linear(1, 1, bias=False)
+
+    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+        return {"loss": self.trained(torch.full((1, 1), step + 1.0)).sum()}
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+    def export(self, out_dir: Path) -> None:
+        pass
+
+
+def test_accumulated_batches_are_one_step_with_their_mean_gradient(tmp_path: Path) -> None:
+    settings = LoopSettings(steps=2, batch_size=4, learning_rate=1e-9, gradient_accumulation_steps=3, log_every=1)
+    loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"))
+    first, second = (row for row in rows_of(tmp_path) if "gradient_norm" in row)
+    assert (first["samples"], second["samples"]) == (12, 24)
+    assert (first["gradient_norm"], second["gradient_norm"]) == (2, 5)  # means of 1, 2, 3 and of 4, 5, 6
+
+
+def test_half_of_the_films_are_moved_and_none_shows_what_lies_beyond_it() -> None:
+    # Brightness falls from the middle, and the border is black: any border that came in would be seen.
+    place = torch.linspace(-1, 1, 128)
+    film = 1 - 0.5 * torch.maximum(place[:, None].abs(), place.abs())
+    moved = augment(film.expand(200, 1, 128, 128), torch.Generator().manual_seed(0))
+    is_same = (moved - film).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert 70 < int(is_same.sum()) < 130
+    assert not torch.allclose(moved[~is_same].mean(dim=0)[0], film, atol=1e-3)
+    edge = torch.cat([moved[:, 0, 0], moved[:, 0, -1], moved[:, 0, :, 0], moved[:, 0, :, -1]])
+    assert float(edge.diff(dim=-1).abs().max()) < 0.05  # padding would repeat the last row and bend there
 
 
 def test_the_energy_of_detail_is_blind_to_its_place_and_sees_softness() -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from cxr.commands.main import main
-from cxr.dataset import remake, run
+from cxr.dataset import make, reproduce
 from cxr.dataset.convert import convert
+from cxr.dataset.make import Options, run_dataset
 from cxr.dataset.plan import build_plan
-from cxr.dataset.remake import DIFFERENT, IDENTICAL, WITHIN, Remaker, compare
-from cxr.dataset.run import Options, run_dataset
+from cxr.dataset.reproduce import DIFFERENT, IDENTICAL, WITHIN, Reproducer, compare
 from cxr.dataset.verify import verify_file, verify_folder
 from cxr.generate.model import load_model
 from cxr.images.png import encode_png, read_recipe
@@ -36,7 +36,7 @@ def _one_model(tiny_model_dir: Path) -> Any:
     """Loaded once: most of the time would go into that."""
     loaded = load_model(str(tiny_model_dir), "none", weight_dtype="float32")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (run, remake):
+        for module in (make, reproduce):
             patch.setattr(module, "load_model", lambda *given, **options: loaded)
         yield
 
@@ -56,8 +56,8 @@ def data(made: Path, tmp_path: Path) -> Path:
 
 def checked(path: Path, sample: int = 0) -> tuple[int, str]:
     said: list[str] = []
-    check = verify_folder(path, Remaker(), sample, said.append) if path.is_dir() else None
-    return (verify_file(path, Remaker(), said.append) if check is None else check), "\n".join(said)
+    check = verify_folder(path, Reproducer(), sample, said.append) if path.is_dir() else None
+    return (verify_file(path, Reproducer(), said.append) if check is None else check), "\n".join(said)
 
 
 def a_png(folder: Path) -> Path:
@@ -134,9 +134,9 @@ def test_another_model_is_named(data: Path) -> None:
     path = a_png(data)
     recipe = read_recipe(path)
     with pytest.raises(DataError, match=r"was made with tiny sha256:0, here is sha256:.*--model"):
-        Remaker().check(np.zeros((32, 32), np.uint16), dataclasses.replace(recipe, model_revision="sha256:0"), 16)
+        Reproducer().check(np.zeros((32, 32), np.uint16), dataclasses.replace(recipe, model_revision="sha256:0"), 16)
     with pytest.raises(DataError, match=r"was made with the LoRA .* sha256:5, here is .*--adapter local:PATH"):
-        Remaker().check(np.zeros((32, 32), np.uint16), dataclasses.replace(recipe, adapter_sha256="5"), 16)
+        Reproducer().check(np.zeros((32, 32), np.uint16), dataclasses.replace(recipe, adapter_sha256="5"), 16)
 
 
 def test_a_file_without_a_recipe_is_refused(made: Path, tmp_path: Path) -> None:

@@ -16,16 +16,14 @@ from dataclasses import dataclass
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
 
-from cxr.generate.images import generate
+from cxr.bench.roofline import PROMPT, check_runs, make_images
 from cxr.generate.model import LoadedModel, load_model
 from cxr.generate.sampling import Denoiser, encode
-from cxr.request.errors import GenerationError, RequestError
-from cxr.request.events import FailedImage
+from cxr.models.devices import seconds
+from cxr.request.errors import GenerationError
 from cxr.request.generation_request import GenerationRequest
 
-BENCH_PROMPT = "A 55-year-old man with pneumonia"
 PREVIEW_EVERY = 2  # as often as the page asks for one
-MAX_RUNS = 100
 # What StableDiffusionPipeline.__call__ does when nobody says otherwise, with the scheduler of Stable Diffusion 1.
 DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE = 50, 7.5
 
@@ -95,15 +93,14 @@ def run_bench(
         RequestError: ``runs`` is outside its range.
         GenerationError: the model makes no image from the bench's prompt.
     """
-    if not 1 <= runs <= MAX_RUNS:
-        raise RequestError(f"is {runs}; use a whole number from 1 to {MAX_RUNS}", field="runs")
+    check_runs(runs)
     began = time.perf_counter()
     loaded = load_model(model, adapter)
-    _make_image(loaded)
+    make_images(loaded)
     load_to_first_image_s = time.perf_counter() - began
-    fresh_process_s = _seconds(lambda: _start_fresh(model, adapter)) if fresh_process else None
+    fresh_process_s = seconds(lambda: _start_fresh(model, adapter), loaded.device) if fresh_process else None
     medians = _interleaved(loaded, runs)
-    num_previews = GenerationRequest(BENCH_PROMPT).num_inference_steps // PREVIEW_EVERY
+    num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
     return BenchResult(
         model=loaded.info.model,
         adapter=loaded.info.adapter,
@@ -123,7 +120,7 @@ def run_bench(
 
 def format_bench(result: BenchResult) -> str:
     """The result as a few lines of text for a terminal."""
-    defaults = GenerationRequest(BENCH_PROMPT)
+    defaults = GenerationRequest(PROMPT)
     settings = f"UniPC, {defaults.num_inference_steps} steps, guidance {defaults.guidance_scale:g}"
     settings += f" in the first {defaults.guidance_stop:.0%}"
     device = f"{result.threads} CPU threads" if result.device == "cpu" else result.device
@@ -145,31 +142,23 @@ def format_bench(result: BenchResult) -> str:
 
 
 def _interleaved(loaded: LoadedModel, runs: int) -> dict[str, float]:
-    """Median seconds of each arm; every round runs all of them."""
+    """Median seconds of each arm; every round runs all of them, warm in the number format of each."""
     reference = _reference_pipeline(loaded)
-    arms: dict[str, Callable[[], None]] = {
-        "product": lambda: _make_image(loaded),
-        "base": lambda: _make_image(loaded, adapter_weight=0.0),
-        "float32": lambda: _make_image(loaded),
-        "defaults": lambda: _call_reference(reference),
-    }
-    taken: dict[str, list[float]] = {name: [] for name in arms}
+    taken: dict[str, list[float]] = {"product": [], "base": [], "float32": [], "defaults": []}
+
+    def run(arm: str, work: Callable[[], object]) -> None:
+        taken[arm].append(seconds(work, loaded.device))
+
     for _ in range(runs):
-        _make_image(loaded)  # warm: the number format has just changed
-        for name in ("product", "base"):
-            taken[name].append(_seconds(arms[name]))
+        make_images(loaded)
+        run("product", lambda: make_images(loaded))
+        run("base", lambda: make_images(loaded, adapter_weight=0.0))
         with loaded.in_float32():
-            _make_image(loaded)
-            taken["float32"].append(_seconds(arms["float32"]))
+            make_images(loaded)
+            run("float32", lambda: make_images(loaded))
             with loaded.with_lora_layers():
-                taken["defaults"].append(_seconds(arms["defaults"]))
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
-
-
-def _make_image(loaded: LoadedModel, adapter_weight: float = 1.0) -> None:
-    for event in generate(GenerationRequest(BENCH_PROMPT, adapter_weight=adapter_weight), loaded):
-        if isinstance(event, FailedImage):
-            raise GenerationError(f"the bench's prompt gives no image: {event.reason}")
+                run("defaults", lambda: _call_reference(reference))
+    return {arm: statistics.median(values) for arm, values in taken.items()}
 
 
 def _reference_pipeline(loaded: LoadedModel) -> StableDiffusionPipeline:
@@ -182,7 +171,7 @@ def _reference_pipeline(loaded: LoadedModel) -> StableDiffusionPipeline:
 
 def _call_reference(pipeline: StableDiffusionPipeline) -> None:
     pipeline(
-        BENCH_PROMPT,
+        PROMPT,
         num_inference_steps=DEFAULT_STEPS,
         guidance_scale=DEFAULT_GUIDANCE_SCALE,
         generator=torch.Generator().manual_seed(0),
@@ -191,25 +180,19 @@ def _call_reference(pipeline: StableDiffusionPipeline) -> None:
 
 
 def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
-    embeddings = encode(loaded, BENCH_PROMPT, "", 3.0)
+    embeddings = encode(loaded, PROMPT, "", 3.0)
     denoiser = Denoiser(loaded, [embeddings] * loaded.micro_batch_size, (3.0, 1.0), [0] * loaded.micro_batch_size, 1)
     denoiser.step(denoiser.timesteps[0])
-    return statistics.median(_seconds(denoiser.preview) for _ in range(5 * runs))
+    return statistics.median(seconds(denoiser.preview, loaded.device) for _ in range(5 * runs))
 
 
 def _start_fresh(model: str | None, adapter: str | None) -> None:
     code = (
-        "import sys; from cxr.bench.defaults import _make_image; from cxr.generate.model import load_model; "
-        "_make_image(load_model(*[value or None for value in sys.argv[1:]]))"
+        "import sys; from cxr.bench.roofline import make_images; from cxr.generate.model import load_model; "
+        "make_images(load_model(*[value or None for value in sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", code, model or "", adapter or "none"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise GenerationError(f"a new process could not make an image: {last_line}")
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -14,16 +14,13 @@ from typing import Any
 
 import torch
 
-from cxr.bench.roofline import count_flops, peak_flops_per_s, seconds
-from cxr.generate.images import generate
+from cxr.bench.roofline import PROMPT, check_runs, count_flops, make_images, peak_flops_per_s
 from cxr.generate.model import LoadedModel, load_model
-from cxr.models.devices import choose_device, run_step
-from cxr.request.errors import GenerationError, RequestError
-from cxr.request.events import FailedImage
+from cxr.models.devices import choose_device, run_step, seconds
+from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 
-PROMPT = "A 55-year-old man with pneumonia"
-DEFAULT_RUNS, MAX_RUNS = 5, 100
+DEFAULT_RUNS = 5
 PRODUCT = "this program"
 PLAIN = ("float32", "float16")  # number formats of plain diffusers
 # Speed-ups over plain float16 that are aimed at, for one image at a time and for the best batch.
@@ -81,8 +78,7 @@ def run_gpu_bench(model: str | None = None, runs: int = DEFAULT_RUNS, device: st
         RequestError: there is no such device, or ``runs`` is outside its range.
         GenerationError: the model makes no image from the bench's prompt.
     """
-    if not 1 <= runs <= MAX_RUNS:
-        raise RequestError(f"is {runs}; use a whole number from 1 to {MAX_RUNS}", field="runs")
+    check_runs(runs)
     if choose_device().type != device:
         raise RequestError("bench --gpu needs a CUDA device, and there is none here; use bench without --gpu")
     reference = load_model(model, "none", weight_dtype="float32", micro_batch_size=1)
@@ -169,9 +165,7 @@ def _interleaved(loaded: LoadedModel, plain: Mapping[str, Any], runs: int) -> di
 def _make_images(loaded: LoadedModel, batch: int) -> None:
     chosen, loaded.micro_batch_size = loaded.micro_batch_size, batch
     try:
-        for event in generate(GenerationRequest(PROMPT, num_images=batch, guidance_stop=1.0), loaded):
-            if isinstance(event, FailedImage):
-                raise GenerationError(f"the bench's prompt gives no image: {event.reason}")
+        make_images(loaded, num_images=batch, guidance_stop=1.0)
     finally:
         loaded.micro_batch_size = chosen
 

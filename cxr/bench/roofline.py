@@ -1,13 +1,21 @@
-"""What share of a device's arithmetic the denoising network uses."""
+"""What both benches share: the prompt, the runs, and the share of a device's arithmetic that is used."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel
+from cxr.models.devices import seconds
+from cxr.request.errors import GenerationError, RequestError
+from cxr.request.events import FailedImage
+from cxr.request.generation_request import GenerationRequest
+
+PROMPT = "A 55-year-old man with pneumonia"
+MAX_RUNS = 100
 GEMM_SIDES = {"cuda": (4096, 8192), "cpu": (256, 512)}
 GEMM_ROUNDS = 10
 
@@ -36,15 +44,25 @@ def peak_flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Time of some work, until the device has finished it."""
-    _wait(device)
-    began = time.perf_counter()
-    work()
-    _wait(device)
-    return time.perf_counter() - began
+def check_runs(runs: int) -> None:
+    """Refuse a number of rounds that is none.
+
+    Raises:
+        RequestError: it is outside 1 to `MAX_RUNS`.
+    """
+    if not 1 <= runs <= MAX_RUNS:
+        raise RequestError(f"is {runs}; use a whole number from 1 to {MAX_RUNS}", field="runs")
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def make_images(loaded: LoadedModel, **settings: float) -> None:
+    """Make images of the bench's prompt.
+
+    Args:
+        loaded: by which model.
+        settings: fields of the request that are not the defaults.
+    Raises:
+        GenerationError: the model makes none of it.
+    """
+    for event in generate(GenerationRequest(PROMPT, **settings), loaded):  # type: ignore[arg-type]
+        if isinstance(event, FailedImage):
+            raise GenerationError(f"the bench's prompt gives no image: {event.reason}")

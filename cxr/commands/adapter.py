@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
 
-from cxr.request.messages import say
+from cxr.commands.options import Commands, add_command, say_progress, say_result
 
 DESCRIPTION = """\
 List the LoRAs that can be used, show what one says about itself, or convert one to safetensors.
@@ -30,30 +28,17 @@ examples:
 """
 
 
-def add_adapter_parsers(subparsers: Any) -> None:
-    """Add ``adapter`` and its alias ``adapters``; the parsed arguments carry ``run``, called with them."""
-    raw = argparse.RawDescriptionHelpFormatter
-    adapter = subparsers.add_parser(
-        "adapter",
-        help="list, show or convert LoRAs",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=raw,
-    )
-    adapter.set_defaults(run=_list)
+def add_adapter_parsers(commands: Commands) -> None:
+    """Add ``adapter`` and its alias ``adapters`` to the other commands."""
+    adapter = add_command(commands, "adapter", _list, "list, show or convert LoRAs", DESCRIPTION, EPILOG)
     actions = adapter.add_subparsers(title="actions", metavar="ACTION")
-    actions.add_parser("list", help="list the LoRAs that can be used").set_defaults(run=_list)
-    show = actions.add_parser("show", help="show the card of a LoRA")
+    add_command(actions, "list", _list, "list the LoRAs that can be used")
+    show = add_command(actions, "show", _show, "show the card of a LoRA")
     show.add_argument("adapter", metavar="NAME", help='a name that "adapter list" prints, or local:PATH')
-    show.set_defaults(run=_show)
-    convert = actions.add_parser(
-        "convert", help="convert a pickle to safetensors", description=CONVERT, formatter_class=raw
-    )
+    convert = add_command(actions, "convert", _convert, "convert a pickle to safetensors", CONVERT)
     convert.add_argument("file", metavar="FILE", type=Path, help="what torch.save wrote")
     convert.add_argument("--output", metavar="FILE.safetensors", type=Path, required=True, help="the file to write")
-    convert.set_defaults(run=_convert)
-    old = subparsers.add_parser("adapters", help='same as "adapter list"', description="List the usable LoRAs.")
-    old.set_defaults(run=_list)
+    add_command(commands, "adapters", _list, 'same as "adapter list"', "List the usable LoRAs.")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -61,10 +46,10 @@ def _list(arguments: argparse.Namespace) -> int:
 
     adapters = list_adapters()
     if not adapters:
-        say(sys.stderr, f"no LoRA in {LORA_ROOT}")
+        say_progress(f"no LoRA in {LORA_ROOT}")
     for info in adapters:
         facts = f"{info.name}: rank {info.rank}, alpha {info.lora_alpha:g}, {info.size_bytes / 1e6:.1f} MB"
-        say(sys.stdout, "; ".join([f"{facts}, for {info.base_model}, licence {info.license}", *info.notes]))
+        say_result("; ".join([f"{facts}, for {info.base_model}, licence {info.license}", *info.notes]))
     return 0
 
 
@@ -73,9 +58,9 @@ def _show(arguments: argparse.Namespace) -> int:
     from cxr.lora.find import describe_adapters
 
     for info in describe_adapters(arguments.adapter):
-        say(sys.stdout, f"LoRA {info.name}")
+        say_result(f"LoRA {info.name}")
         for what, fact in card_rows(info):
-            say(sys.stdout, f"{what}: {fact}")
+            say_result(f"{what}: {fact}")
     return 0
 
 
@@ -85,5 +70,5 @@ def _convert(arguments: argparse.Namespace) -> int:
     file = convert_adapter(arguments.file, arguments.output)
     silent = " and ".join(file.components_without_alpha)
     note = f"; no alpha in the file for {silent}: the rank is used" if silent else ""
-    say(sys.stdout, f"{arguments.output}: {file.num_tensors:,} tensors, sha256:{file.sha256}{note}")
+    say_result(f"{arguments.output}: {file.num_tensors:,} tensors, sha256:{file.sha256}{note}")
     return 0

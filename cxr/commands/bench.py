@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
-from cxr.commands.options import add_model_options, add_settings, check_numbers, check_sources, say_result, settings_of
+from cxr.commands.options import (
+    Commands,
+    add_command,
+    add_model_options,
+    add_settings,
+    check_numbers,
+    check_sources,
+    say_result,
+    settings_of,
+)
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 
 DESCRIPTION = "Time the default settings against the pipeline's own defaults, on the same weights in one run."
 GPU = "instead time a CUDA device against plain diffusers, 5 times, and the share of its arithmetic that is used"
 DATASET = "instead make a data set of N images with each number of processes"
-KILLS = "with --dataset: kill the job N times, and compare every byte"
 
 
-def add_bench_parser(commands: Any) -> None:
+def add_bench_parser(commands: Commands) -> None:
     """Add the command to the others."""
-    parser = commands.add_parser("bench", help="measure the speed on this machine", description=DESCRIPTION)
+    parser = add_command(commands, "bench", _bench, "measure the speed on this machine", DESCRIPTION)
     parser.add_argument("--runs", type=int, metavar="N", help="timed images of each kind (default 3)")
     parser.add_argument("--gpu", action="store_true", help=GPU)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)  # for the tests
@@ -26,10 +33,8 @@ def add_bench_parser(commands: Any) -> None:
     parser.add_argument(
         "--processes", type=int, nargs="+", default=[1, 2], metavar="N", help="with --dataset (default: 1 2)"
     )
-    parser.add_argument("--kills", type=int, default=0, metavar="N", help=KILLS)
     add_settings(parser, "num_inference_steps", context="with --dataset: ")
     add_model_options(parser)
-    parser.set_defaults(run=_bench)
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -50,22 +55,15 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _bench_dataset(arguments: argparse.Namespace) -> int:
-    """Print a line for each number of processes; 1 if a job that was killed has given other bytes."""
-    check_numbers(arguments, {"dataset": (1, None), "kills": (0, arguments.dataset)})
+    """Print a line for each number of processes."""
+    check_numbers(arguments, {"dataset": (1, None)})
     if min(arguments.processes) < 1:
         raise RequestError(f"is {min(arguments.processes)}; use 1 or more", field="processes")
     # A wrong number is told before minutes are spent.
     steps = GenerationRequest("any", **settings_of(arguments)).num_inference_steps
     from cxr.bench.dataset import bench_dataset, format_dataset_bench
-    from cxr.bench.endurance import bench_kills, format_kill_bench
 
     for count in arguments.processes:
-        task = (arguments.dataset, steps, count)
-        if not arguments.kills:
-            say_result(format_dataset_bench(bench_dataset(*task, arguments.model, arguments.adapter)))
-            continue
-        result = bench_kills(*task, arguments.kills, arguments.model, arguments.adapter)
-        say_result(format_kill_bench(result))
-        if result.different:
-            return 1
+        result = bench_dataset(arguments.dataset, steps, count, arguments.model, arguments.adapter)
+        say_result(format_dataset_bench(result))
     return 0

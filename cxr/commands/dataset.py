@@ -1,4 +1,4 @@
-"""The ``dataset`` and ``verify`` commands: which options there are and what they start."""
+"""The ``dataset`` command: a labelled data set from a plan."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cxr.commands.options import RAW, add_model_options, check_numbers, say_result
+from cxr.commands.options import Commands, add_command, add_model_options, check_numbers, say_result
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
 from cxr.request.recipe import MAX_THREADS
 
-DATASET = """\
+DESCRIPTION = """\
 Make a labelled data set from a plan: a cohort table, a list of prompts, or a grid of settings.
 
 Killed at any moment, the same command goes on; at most the image in hand is lost. The same
@@ -40,45 +40,28 @@ exit codes:
   0 all images are there, 1 some could not be made with any of their seeds, 2 wrong input or nowhere to
   write, 130 and 143 stopped by Ctrl-C and SIGTERM
 """
-VERIFY = """\
-Check images of this program: a PNG or DICOM file is made again from its own recipe and compared; a data
-set is checked against its manifest and its labels, and some of its images are made again.
-"""
 MAX_ATTEMPTS = 100
 
 
-def add_dataset_parsers(subparsers: Any) -> None:
-    """Add ``dataset`` and ``verify``; the parsed arguments carry ``run``, called with them."""
-    dataset = subparsers.add_parser(
-        "dataset", help="make a labelled data set from a plan", description=DATASET, epilog=EPILOG, formatter_class=RAW
-    )
-    dataset.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
-    dataset.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
-    dataset.add_argument("--dry-run", action="store_true", help="only say what would be made, how long, how much disk")
-    add_model_options(dataset)
-    dataset.add_argument(
+def add_dataset_parser(commands: Commands) -> None:
+    """Add the command to the others."""
+    parser = add_command(commands, "dataset", _dataset, "make a labelled data set from a plan", DESCRIPTION, EPILOG)
+    parser.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be made, how long, how much disk")
+    add_model_options(parser)
+    parser.add_argument(
         "--gate",
         action="store_true",
         help="make images again in which a small network does not see what was asked",
     )
-    dataset.add_argument(
+    parser.add_argument(
         "--max-attempts", type=int, default=4, metavar="N", help="seeds that an image may take (default %(default)s)"
     )
-    dataset.add_argument(
+    parser.add_argument(
         "--threads", type=int, default=1, metavar="N",
         help="CPU threads of each process (default %(default)s); another number gives other last bits",
     )  # fmt: skip
-    dataset.set_defaults(run=_dataset)
-    verify = subparsers.add_parser(
-        "verify", help="check images and data sets of this program", description=VERIFY, formatter_class=RAW
-    )
-    verify.add_argument("path", type=Path, metavar="PATH", help="a .png or .dcm file, or a folder")
-    verify.add_argument(
-        "--sample", type=int, default=3, metavar="N", help="images of a folder to make again (default %(default)s)"
-    )
-    verify.add_argument("--model", help="instead of the model that the recipe names")
-    verify.add_argument("--adapter", help="instead of its LoRA")
-    verify.set_defaults(run=_verify)
 
 
 def _dataset(arguments: argparse.Namespace) -> int:
@@ -90,7 +73,7 @@ def _dataset(arguments: argparse.Namespace) -> int:
         return _dry_run(plan, arguments)
     if arguments.output is None:
         raise RequestError("--output is missing; name the folder of the data set, or use --dry-run")
-    from cxr.dataset.run import Options, run_dataset
+    from cxr.dataset.make import Options, run_dataset
 
     options = Options(
         model=arguments.model,
@@ -100,20 +83,6 @@ def _dataset(arguments: argparse.Namespace) -> int:
         num_threads=arguments.threads,
     )
     return run_dataset(plan, arguments.output, options)
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    path = arguments.path
-    if not path.exists():
-        raise RequestError(f"{path} does not exist; name a PNG or DICOM file of this program, or a folder")
-    check_numbers(arguments, {"sample": (0, None)})
-    from cxr.dataset.remake import Remaker
-    from cxr.dataset.verify import verify_file, verify_folder
-
-    remaker = Remaker(arguments.model, arguments.adapter)
-    if path.is_dir():
-        return verify_folder(path, remaker, arguments.sample, say_result)
-    return verify_file(path, remaker, say_result)
 
 
 def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:

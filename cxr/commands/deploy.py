@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
-from cxr.request.messages import say
+from cxr.commands.options import Commands, add_command, say_result
 
 DESCRIPTION = """\
 Make a Hugging Face Space of your own from this checkout, or bring one up to date.
@@ -24,15 +23,9 @@ examples:
 """
 
 
-def add_deploy_parser(commands: Any) -> None:
+def add_deploy_parser(commands: Commands) -> None:
     """Add the command to those of the command line."""
-    parser = commands.add_parser(
-        "deploy",
-        help="make a Hugging Face Space of your own",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(commands, "deploy", _deploy, "make a Hugging Face Space of your own", DESCRIPTION, EPILOG)
     parser.add_argument("repo_id", metavar="OWNER/NAME", help="name of the Space")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be uploaded and set")
     parser.add_argument("--private", action="store_true", help="make it visible to its owner only")
@@ -45,7 +38,6 @@ def add_deploy_parser(commands: Any) -> None:
         "--model", metavar="PRESET", help="base model of the Space; one of the Hub is downloaded when it is built"
     )
     parser.add_argument("--adapter", metavar="NAME", help="LoRA of the Space: a name in lora_weights/, none or default")
-    parser.set_defaults(run=_deploy)
 
 
 def _deploy(arguments: argparse.Namespace) -> int:
@@ -66,7 +58,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
     for line in describe_plan(plan):
         sys.stdout.write(f"{line}\n")
     if arguments.dry_run:
-        say(sys.stdout, "dry run: nothing was sent")
+        say_result("dry run: nothing was sent")
         return 0
-    say(sys.stdout, f"the Space is at {upload(plan, api)}")
+    say_result(f"the Space is at {upload(plan, api)}")
     return 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from cxr.commands.options import RAW, say_progress, say_result
+from cxr.commands.options import Commands, add_command, say_progress, say_result
 
 EXPORT = """\
 Write a finished data set in another format. No image is made again, and none is changed.
@@ -28,15 +27,10 @@ examples:
 """
 
 
-def add_export_parser(subparsers: Any) -> None:
-    """Add ``export``; the parsed arguments carry ``run``, called with them."""
-    export = subparsers.add_parser(
-        "export",
-        help="write a data set as DICOM, WebDataset, Parquet or ZIP",
-        description=EXPORT,
-        epilog=EXPORT_EPILOG,
-        formatter_class=RAW,
-    )
+def add_export_parser(commands: Commands) -> None:
+    """Add the command to the others."""
+    summary = "write a data set as DICOM, WebDataset, Parquet or ZIP"
+    export = add_command(commands, "export", _export, summary, EXPORT, EXPORT_EPILOG)
     export.add_argument("directory", type=Path, metavar="DIR", help="finished data set")
     # The names are those of cxr.dataset.convert, which is too heavy to import for a help text.
     export.add_argument("--format", required=True, metavar="FORMAT", help="dicom, webdataset, parquet or zip")
@@ -49,7 +43,6 @@ def add_export_parser(subparsers: Any) -> None:
         metavar="N",
         help="bits of DICOM: 8, 12 or 16; the last two need images of 16 bits (default: those of the images)",
     )
-    export.set_defaults(run=_export)
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cxr.commands.options import RAW, add_model_options, add_settings, check_sources, say_progress, settings_of
-from cxr.generate.prompt_table import Job, read_jobs
+from cxr.commands.options import (
+    Commands,
+    add_command,
+    add_model_options,
+    add_settings,
+    check_sources,
+    say_progress,
+    settings_of,
+)
+from cxr.generate.prompt_table import PromptTable, read_prompt_table
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import FLAGS, SETTINGS
@@ -31,41 +39,35 @@ exit codes:
 OPTIONS = tuple(name for name in FLAGS if name != "prompt")
 
 
-def add_generate_parser(commands: Any) -> None:
+def add_generate_parser(commands: Commands) -> None:
     """Add the command to the others."""
-    parser = commands.add_parser(
-        "generate",
-        usage='python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]',
-        help="make images from a prompt or from a CSV of prompts",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=RAW,
-    )
+    summary = "make images from a prompt or from a CSV of prompts"
+    parser = add_command(commands, "generate", _generate, summary, DESCRIPTION, EPILOG)
+    parser.usage = 'python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]'
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"{SETTINGS['prompt'].help}, in quotes")
     parser.add_argument("--prompts", metavar="FILE.csv", help="a list of prompts instead of one")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to, or to continue")
     add_settings(parser, *OPTIONS)
     add_model_options(parser)
-    parser.set_defaults(run=_generate)
 
 
 def _generate(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if (arguments.prompt is None) == (arguments.prompts is None):
         raise RequestError("give either a PROMPT or --prompts FILE.csv; see python -m cxr generate --help")
-    jobs, unused = _read_jobs(arguments, settings)
-    if unused:
-        say_progress(f"note: columns that are not used: {', '.join(unused)}")
+    table = _read_requests(arguments, settings)
+    if table.unused_columns:
+        say_progress(f"note: columns that are not used: {', '.join(table.unused_columns)}")
 
     check_sources(arguments.model, arguments.adapter)
-    from cxr.generate.batch import run_batch
+    from cxr.generate.into_folder import generate_into_folder
 
-    return run_batch(jobs, arguments.output, arguments.model, arguments.adapter)
+    return generate_into_folder(table.requests, arguments.output, arguments.model, arguments.adapter, table.sources)
 
 
-def _read_jobs(arguments: argparse.Namespace, settings: dict[str, Any]) -> tuple[list[Job], tuple[str, ...]]:
-    """The jobs that the arguments ask for, and the names of columns that are not used."""
+def _read_requests(arguments: argparse.Namespace, settings: dict[str, Any]) -> PromptTable:
+    """The requests that the arguments ask for: one, or those of a table."""
     if arguments.prompts is None:
-        return [Job(0, GenerationRequest(arguments.prompt, **settings))], ()
+        return PromptTable((GenerationRequest(arguments.prompt, **settings),), ("",), ())
     GenerationRequest("any", **settings)  # else a wrong option would be blamed on the first row
-    return read_jobs(arguments.prompts, settings)
+    return read_prompt_table(arguments.prompts, settings)

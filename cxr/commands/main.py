@@ -9,25 +9,26 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from cxr import __version__
 from cxr.commands.adapter import add_adapter_parsers
 from cxr.commands.bench import add_bench_parser
-from cxr.commands.dataset import add_dataset_parsers
+from cxr.commands.dataset import add_dataset_parser
 from cxr.commands.deploy import add_deploy_parser
 from cxr.commands.evaluate import add_evaluate_parsers
 from cxr.commands.export import add_export_parser
 from cxr.commands.generate import add_generate_parser
 from cxr.commands.models import add_models_parser
-from cxr.commands.options import RAW, described
+from cxr.commands.options import Commands, described
 from cxr.commands.restore import add_restore_parser
 from cxr.commands.sheet import add_sheet_parser
+from cxr.commands.train import add_train_parser
+from cxr.commands.verify import add_verify_parser
 from cxr.compiler.cli import add_prompt_parser
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say
 from cxr.request.recipe import SYNTHETIC_NOTICE
-from cxr.train.cli import add_train_parser
 
 WRONG_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -79,9 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and options."""
-    parser = _Parser(prog="python -m cxr", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
+    parser: argparse.ArgumentParser = _Parser(
+        prog="python -m cxr",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"CXR Studio {__version__}")
-    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands: Commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_generate_parser(commands)
     add_prompt_parser(commands)
     add_adapter_parsers(commands)
@@ -89,7 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_sheet_parser(commands)
     add_bench_parser(commands)
     add_train_parser(commands)
-    add_dataset_parsers(commands)
+    add_dataset_parser(commands)
+    add_verify_parser(commands)
     add_export_parser(commands)
     add_restore_parser(commands)
     add_evaluate_parsers(commands)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
-from typing import Any
 
+from cxr.commands.options import Commands, add_command, say_result
 from cxr.models.presets import ALLOWED_SUFFIXES, PRESETS, Preset
 from cxr.request.errors import ModelError
-from cxr.request.messages import say
 from cxr.request.settings import SETTINGS
 
 DESCRIPTION = """\
@@ -19,19 +17,12 @@ Besides these, --model takes a folder in diffusers format and owner/name[@revisi
 """
 
 
-def add_models_parser(commands: Any) -> None:
+def add_models_parser(commands: Commands) -> None:
     """Add the command to the others."""
-    parser = commands.add_parser(
-        "models",
-        help="list the base models that can be chosen by name",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_list)
-    ways: Any = parser.add_subparsers(metavar="show", title="one model")
-    show = ways.add_parser("show", help="everything that is known about one model")
+    parser = add_command(commands, "models", _list, "list the base models that can be chosen by name", DESCRIPTION)
+    ways = parser.add_subparsers(metavar="show", title="one model")
+    show = add_command(ways, "show", _show, "everything that is known about one model")
     show.add_argument("name", metavar="NAME", help="a name of the list")
-    show.set_defaults(run=_show)
 
 
 def describe(preset: Preset) -> Iterator[tuple[str, str]]:
@@ -69,14 +60,14 @@ def _list(_: argparse.Namespace) -> int:
             f"{preset.name}: {facts['base']}, {pinned}, {facts['image size']}, licence {facts['licence']}; "
             f"data: {facts['data terms']}; gated: {preset.gated}; prompt form: {preset.prompt_form}"
         )
-        say(sys.stdout, f"{text}; NOT USABLE: {preset.unusable}" if preset.unusable else text)
+        say_result(f"{text}; NOT USABLE: {preset.unusable}" if preset.unusable else text)
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
     if arguments.name not in PRESETS:
         raise ModelError(f"model {arguments.name!r} is not in the table; it has {', '.join(PRESETS)}")
-    say(sys.stdout, arguments.name)
+    say_result(arguments.name)
     for name, value in describe(PRESETS[arguments.name]):
-        say(sys.stdout, f"{name}: {value}")
+        say_result(f"{name}: {value}")
     return 0

@@ -1,22 +1,52 @@
 """What several commands share: the options that the table of settings describes, checks, and lines for the user.
 
 ``CXR_MODEL`` and ``CXR_ADAPTER`` are the defaults of every command that makes images. They are not those of ``verify``,
-whose images name their own model, of ``deploy``, which sets a Space up, and of ``train``, which needs a base to train.
+whose images name their own model, of ``deploy``, which sets a Space up, and of ``train lora``, which trains for a base.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from cxr.models.presets import find_preset, request_defaults
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say
 from cxr.request.settings import FLAGS, MODEL_OPTIONS, SETTINGS, Setting, parse_number
 
-RAW = argparse.RawDescriptionHelpFormatter  # keeps the lines of descriptions and examples
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str = "",
+    epilog: str | None = None,
+) -> argparse.ArgumentParser:
+    """Add a command; the parsed arguments carry ``run``, which is called with them and gives the exit code.
+
+    Args:
+        commands: where to add it.
+        name: what is typed.
+        run: does it.
+        summary: one line for the list of commands.
+        description: for its own help, line by line as it stands; else the summary.
+        epilog: what follows its options.
+    """
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description or summary,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
 
 
 def add_settings(parser: argparse.ArgumentParser, *names: str, context: str = "") -> None:
@@ -38,7 +68,8 @@ def add_settings(parser: argparse.ArgumentParser, *names: str, context: str = ""
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--model`` and ``--adapter``, whose defaults the environment may say."""
     for option in MODEL_OPTIONS:
-        parser.add_argument(option.flag, metavar=option.metavar, default=option.default, help=option.help)
+        default = os.environ.get(option.variable or "") or option.default
+        parser.add_argument(option.flag or "", metavar=option.metavar, default=default, help=option.help)
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
 
-from cxr.commands.options import say_progress, say_result
+from cxr.commands.options import Commands, add_command, say_progress, say_result
 from cxr.models.presets import PRESETS
 from cxr.request.recipe import Recipe
 from cxr.request.settings import SETTINGS
@@ -16,11 +15,10 @@ FOLDER = "MODEL_FOLDER"
 DESCRIPTION = "Print the command that makes an image again. The image is a PNG that this program wrote."
 
 
-def add_restore_parser(commands: Any) -> None:
+def add_restore_parser(commands: Commands) -> None:
     """Add the command to the others."""
-    parser = commands.add_parser("restore", help="print the command that makes an image again", description=DESCRIPTION)
+    parser = add_command(commands, "restore", _restore, "print the command that makes an image again", DESCRIPTION)
     parser.add_argument("picture", type=Path, metavar="FILE.png", help="an image with its recipe")
-    parser.set_defaults(run=_restore)
 
 
 def command_line(recipe: Recipe) -> str:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from cxr.commands.options import check_numbers
+from cxr.commands.options import Commands, add_command, check_numbers
 
-DESCRIPTION = (
-    "Draw the images of one or more folders as one labelled PNG; equal prompts of several folders stand together."
-)
+DESCRIPTION = """\
+Draw the images of one or more folders as one labelled PNG; equal prompts of several folders
+stand together.
+"""
 
 
-def add_sheet_parser(commands: Any) -> None:
+def add_sheet_parser(commands: Commands) -> None:
     """Add the command to the others."""
-    parser = commands.add_parser("sheet", help="draw folders of images as one contact sheet", description=DESCRIPTION)
+    parser = add_command(commands, "sheet", _sheet, "draw folders of images as one contact sheet", DESCRIPTION)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help='what "generate" wrote')
     parser.add_argument("--output", type=Path, metavar="FILE.png", required=True, help="the picture to write")
     parser.add_argument("--columns", type=int, default=6, metavar="N", help="most images of a row (default 6)")
-    parser.set_defaults(run=_sheet)
 
 
 def _sheet(arguments: argparse.Namespace) -> int:

@@ -3,14 +3,15 @@
 from cxr.compiler.compilation import compile_prompt, estimate_tokens
 from cxr.compiler.forms import FORMS, PromptForm, find_form
 from cxr.compiler.labels import asked_labels, misread_findings
-from cxr.compiler.read import parse_prompt
-from cxr.compiler.records import Chip, CompiledPrompt, Finding, ParsedPrompt
+from cxr.compiler.parsing import parse_prompt
+from cxr.compiler.records import Chip, CompiledPrompt, Finding, Note, ParsedPrompt
 
 __all__ = [
     "FORMS",
     "Chip",
     "CompiledPrompt",
     "Finding",
+    "Note",
     "ParsedPrompt",
     "PromptForm",
     "asked_labels",

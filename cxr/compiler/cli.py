@@ -10,7 +10,7 @@ from typing import Any
 
 from cxr.compiler.compilation import compile_prompt
 from cxr.compiler.forms import FORMS
-from cxr.compiler.read import parse_prompt
+from cxr.compiler.parsing import parse_prompt
 from cxr.request.messages import say
 
 DESCRIPTION = """\

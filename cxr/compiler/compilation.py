@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from cxr.compiler.forms import PromptForm, find_form
-from cxr.compiler.read import parse_prompt
+from cxr.compiler.parsing import parse_prompt
 from cxr.compiler.records import Chip, CompiledPrompt, Finding, ParsedPrompt
+from cxr.compiler.remarks import NO_WORDS
 from cxr.compiler.selection import SEXES, describe_age, select
 from cxr.vocabulary import MODALITIES
 
@@ -66,7 +67,8 @@ def _short(label: str) -> str:
 
 
 def _says_anything(parsed: ParsedPrompt) -> bool:
-    return parsed != ParsedPrompt(text=parsed.text, unread=parsed.unread)
+    read = tuple(note for note in parsed.notes if note.reason != NO_WORDS)
+    return replace(parsed, notes=read) != ParsedPrompt(text=parsed.text, unread=parsed.unread)
 
 
 def _cut(text: str, count: CountTokens, max_tokens: int) -> tuple[str, tuple[str, ...]]:

@@ -5,46 +5,24 @@ A writer gets a ``ParsedPrompt`` that holds only what its form can say (``select
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cxr.compiler.lexicon import OTHER_FINDINGS
-from cxr.compiler.records import Finding, ParsedPrompt
+from cxr.compiler.lexicon import FINDING_WORDS
+from cxr.compiler.records import ParsedPrompt
+from cxr.compiler.writers import (
+    CHEXPERT_NAMES,
+    KEY_VALUE_NAMES,
+    write_caption,
+    write_chexpert,
+    write_key_value,
+    write_plain,
+    write_report,
+)
 from cxr.request.errors import RequestError
-from cxr.vocabulary import CHILDREN, FINDING_PHRASES, FINDINGS, MODALITIES, NORMAL_PHRASES, SUBJECTS, VAGUE_AGES
+from cxr.vocabulary import FINDING_PHRASES, SIDE_KNOWN_FINDINGS, VAGUE_AGES
 
-GROWN_AGE = 16  # from here on the captions say man and woman
 CAPTION_GROUPS = {word for _, _, word in VAGUE_AGES} | {"child", "infant", "neonate"}
-# CheXpert's 14 labels have no words of their own for these.
-CHEXPERT_NAMES: dict[str, str] = {
-    **{name: name for name in ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pneumonia", "Pneumothorax")},
-    **{
-        name: name
-        for name in ("Enlarged Cardiomediastinum", "Lung Opacity", "Lung Lesion", "Pleural Other", "Fracture")
-    },
-    "Support Devices": "Support Devices",
-    "Effusion": "Pleural Effusion",
-    "Infiltration": "Lung Opacity",
-    "Mass": "Lung Lesion",
-    "Nodule": "Lung Lesion",
-    "Pleural_Thickening": "Pleural Other",
-}
-REPORT_NAMES: dict[str, str] = {
-    **{name: name.lower().replace("_", " ") for name in (*FINDINGS, *OTHER_FINDINGS)},
-    "Effusion": "pleural effusion",
-    "Edema": "pulmonary edema",
-    "Mass": "lung mass",
-    "Nodule": "pulmonary nodule",
-    "Fibrosis": "pulmonary fibrosis",
-    "Hernia": "hiatal hernia",
-    "Infiltration": "infiltrate",
-    "COPD": "COPD",
-    "COVID-19": "COVID-19",
-    "ARDS": "ARDS",
-    "Pleural Other": "pleural abnormality",
-}
-KEY_VALUE_NAMES = {name: name.lower().replace("_", " ") for name in FINDINGS} | {"Effusion": "pleural effusion"}
-REPORT_PLACES = {"upper": "upper lobe", "middle": "mid lung", "lower": "lower lobe", "lingula": "lingular"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +36,7 @@ class PromptForm:
         names: the findings that it can say, and how they are called.
         says: what else it can say: "age", "age group", "sex", "side", "severity", "location", "absent", "possible".
         views: the views that it can say.
+        sided: the findings whose side it can say, where it cannot say that of all.
     """
 
     name: str
@@ -66,6 +45,11 @@ class PromptForm:
     names: Mapping[str, str]
     says: frozenset[str] = frozenset()
     views: tuple[str, ...] = ()
+    sided: frozenset[str] = frozenset()
+
+    def can_say(self, attribute: str, finding: str) -> bool:
+        """Whether it has words for the "side", "severity" or "location" of a finding."""
+        return attribute in self.says or (attribute == "side" and finding in self.sided)
 
 
 def find_form(name: str) -> PromptForm:
@@ -79,101 +63,6 @@ def find_form(name: str) -> PromptForm:
     return FORMS[name]
 
 
-def middle_age(prompt: ParsedPrompt) -> int | None:
-    """The age in years; of a decade such as "60s" its middle."""
-    if prompt.age is None and prompt.age_group and prompt.age_group[0].isdigit():
-        return int(prompt.age_group.removesuffix("s")) + 5
-    return prompt.age
-
-
-def join(items: Sequence[str], link: str = "and") -> str:
-    """A, B and C."""
-    return f" {link} ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
-
-
-def _caption(prompt: ParsedPrompt) -> str:
-    """As ``cxr.train.captions`` writes them: a sentence if there is a patient to speak of, else a list."""
-    shown = list(dict.fromkeys(FINDING_PHRASES[finding.name][1] for finding in prompt.findings))
-    view = f"{'portable ' * (prompt.portable and prompt.view == 'AP')}{prompt.view} view" if prompt.view else ""
-    subject = _caption_subject(prompt)
-    if subject:
-        article = "An" if subject[0] in "aeiou8" or subject.startswith(("11-", "18-")) else "A"
-        shown = shown or [NORMAL_PHRASES[0]] * prompt.normal
-        text = f"{article} {subject}" + (f" with {' and '.join(shown)}" if shown else "")
-        return f"{text}, {view}" if view else text
-    modality = f"normal {MODALITIES[0]}" if prompt.normal and not shown else MODALITIES[0]
-    return ", ".join(part for part in (modality, view, *shown) if part)
-
-
-def _caption_subject(prompt: ParsedPrompt) -> str:
-    age, group = middle_age(prompt), prompt.age_group
-    if age is None and group is None and prompt.sex is None:
-        return ""
-    small = group in ("child", "infant", "neonate") or (age is not None and age < GROWN_AGE)
-    noun = (CHILDREN if small else SUBJECTS)[prompt.sex][0]
-    if age:  # a baby of 0 years is a child without a number: the captions have none
-        return f"{age}-year-old {noun}"
-    return f"{group} {noun}" if group and not small else noun
-
-
-def _key_value(prompt: ParsedPrompt) -> str:
-    """The form of the model card of doronys/synthmed-loras, whose images are all PA."""
-    sex = {"F": "female", "M": "male"}.get(prompt.sex or "")
-    age = middle_age(prompt)
-    parts = ["chest xray view=pa", f"age={age}" if age is not None else "", f"gender={sex}" if sex else ""]
-    shown = list(dict.fromkeys(KEY_VALUE_NAMES[finding.name] for finding in prompt.findings))
-    shown = shown or ["no finding"] * prompt.normal
-    parts += [f"demonstrating {', '.join(shown)}"] if shown else []
-    return " ".join(part for part in parts if part)
-
-
-def _chexpert(prompt: ParsedPrompt) -> str:
-    """The labels, separated by commas."""
-    shown = list(dict.fromkeys(CHEXPERT_NAMES[finding.name] for finding in prompt.findings))
-    return ", ".join(shown or ["No Finding"] * prompt.normal)
-
-
-def _report(prompt: ParsedPrompt) -> str:
-    """The patient, then an impression, as models trained with MIMIC-CXR read it (card of stanfordmimi/RoentGen-v2)."""
-    sentences = [_report_subject(prompt)]
-    sentences += [_report_words(finding) for finding in prompt.findings if finding.certainty == "present"]
-    sentences += [
-        f"possible {_report_words(finding)}" for finding in prompt.findings if finding.certainty == "possible"
-    ]
-    sentences += ["normal chest radiograph"] * prompt.normal
-    absent = list(dict.fromkeys(_report_words(finding) for finding in prompt.findings if finding.certainty == "absent"))
-    sentences += [f"no {join(absent, 'or')}"] if absent else []
-    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
-
-
-def _report_subject(prompt: ParsedPrompt) -> str:
-    sex = {"F": "female", "M": "male"}.get(prompt.sex or "", "")
-    age, group = middle_age(prompt), prompt.age_group
-    if age:
-        return f"{age} year old {sex or 'patient'}"
-    if group in ("neonate", "infant", "child"):
-        return f"{sex} {group}".strip()
-    return f"{group} {sex or 'patient'}" if group else sex
-
-
-def _report_words(finding: Finding) -> str:
-    grade = finding.severity_word
-    if grade.endswith("ly") and grade != "early":  # "mildly enlarged heart" is mild cardiomegaly
-        grade = finding.severity or ""
-    places = (finding.location or "").split("+") if finding.location else []
-    if finding.side == "right" and places == ["middle"]:
-        place = "middle lobe"
-    else:
-        place = " and ".join(REPORT_PLACES.get(place, place) for place in places)
-    side = f"{finding.side}-sided" if finding.side in ("left", "right") and not place else finding.side or ""
-    words = (side, grade) if grade == "tension" else (grade, side)
-    return " ".join(word for word in (*words, place, REPORT_NAMES[finding.name]) if word)
-
-
-def _plain(prompt: ParsedPrompt) -> str:
-    return " ".join(prompt.text.split())
-
-
 _CAPTION_NAMES = {name: phrases[1] for name, phrases in FINDING_PHRASES.items()}
 _REPORT_SAYS = frozenset({"age", "age group", "sex", "side", "severity", "location", "absent", "possible"})
 FORMS: dict[str, PromptForm] = {
@@ -182,16 +71,22 @@ FORMS: dict[str, PromptForm] = {
         PromptForm(
             "caption",
             "the embedded model's training captions",
-            _caption,
+            write_caption,
             _CAPTION_NAMES,
             frozenset({"age", "age group", "sex"}),
             ("AP", "PA"),
+            frozenset(SIDE_KNOWN_FINDINGS),
         ),
         PromptForm(
-            "key_value", "words and key=value pairs", _key_value, KEY_VALUE_NAMES, frozenset({"age", "sex"}), ("PA",)
+            "key_value",
+            "words and key=value pairs",
+            write_key_value,
+            KEY_VALUE_NAMES,
+            frozenset({"age", "sex"}),
+            ("PA",),
         ),
-        PromptForm("chexpert", "CheXpert's labels, separated by commas", _chexpert, CHEXPERT_NAMES),
-        PromptForm("report", "the impression of a radiology report", _report, REPORT_NAMES, _REPORT_SAYS),
-        PromptForm("plain", "your own words, tidied", _plain, {}),
+        PromptForm("chexpert", "CheXpert's labels, separated by commas", write_chexpert, CHEXPERT_NAMES),
+        PromptForm("report", "the impression of a radiology report", write_report, FINDING_WORDS, _REPORT_SAYS),
+        PromptForm("plain", "your own words, tidied", write_plain, {}),
     )
 }

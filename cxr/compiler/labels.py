@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 
-from cxr.compiler.read import parse_prompt
+from cxr.compiler.parsing import parse_prompt
+from cxr.compiler.records import SHOWN
 from cxr.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 
 
@@ -20,7 +21,7 @@ def asked_labels(prompt: str) -> PromptLabels:
         NIH's 14 findings in their order; an empty tuple if the prompt asks for none, None if it does not say.
     """
     parsed = parse_prompt(prompt)
-    shown = {finding.name for finding in parsed.findings if finding.certainty in ("present", "possible")}
+    shown = {finding.name for finding in parsed.findings if finding.certainty in SHOWN}
     findings = tuple(name for name in FINDINGS if name in shown)
     return PromptLabels(
         findings=findings or (() if parsed.normal else None),

@@ -8,6 +8,7 @@ from pathlib import Path
 from cxr.vocabulary import FINDINGS
 
 FOLDER = Path(__file__).parent
+READ_AS = "read as: "  # begins the headings of findings.txt that give the reason of a reading
 
 WordLists = dict[str, dict[str, tuple[str, ...]]]
 
@@ -27,13 +28,50 @@ def _read(name: str) -> WordLists:
 
 
 CUES = _read("cues.txt")
-_FINDING_WORDS = _read("findings.txt")
-OTHER_FINDINGS = tuple(_FINDING_WORDS["other"])
+_FINDING_LISTS = _read("findings.txt")
+_POLICIES = {section: words for section, words in _FINDING_LISTS.items() if section.startswith(READ_AS)}
+OTHER_FINDINGS = tuple(_FINDING_LISTS["other"])
+# What chips and reports call the findings; the others by their name in small letters.
+FINDING_WORDS: dict[str, str] = {
+    **{name: name.lower().replace("_", " ") for name in (*FINDINGS, *OTHER_FINDINGS)},
+    "Effusion": "pleural effusion",
+    "Edema": "pulmonary edema",
+    "Mass": "lung mass",
+    "Nodule": "pulmonary nodule",
+    "Fibrosis": "pulmonary fibrosis",
+    "Hernia": "hiatal hernia",
+    "Infiltration": "infiltrate",
+    "COPD": "COPD",
+    "COVID-19": "COVID-19",
+    "ARDS": "ARDS",
+    "Pleural Other": "pleural abnormality",
+}
+NAME_PARTS = {name: frozenset(words.lower().replace("-", " ").split()) for name, words in FINDING_WORDS.items()}
+COUNTABLE = {"Mass", "Nodule", "Hernia", "Fracture", "Cavity", "Granuloma", "Lung Lesion", "Infiltration"}
+# Findings that have no side of their own: "left effusion and cardiomegaly" tells no side of the heart.
+SIDELESS = frozenset(
+    {
+        "Cardiomegaly",
+        "Enlarged Cardiomediastinum",
+        "Edema",
+        "Emphysema",
+        "Hernia",
+        "COPD",
+        "COVID-19",
+        "ARDS",
+        "Scoliosis",
+    }
+    | {"Interstitial Lung Disease", "Osteopenia", "Tortuous Aorta", "Aortic Calcification", "Pulmonary Hypertension"}
+    | {"Support Devices", "Degenerative Change", "Pericardial Effusion", "Pneumomediastinum", "Mediastinal Shift"}
+    | {"Aortic Aneurysm", "Sarcoidosis", "Cystic Fibrosis", "Metastases", "Pneumoperitoneum", "Tuberculosis"}
+)
 # Findings of the lungs themselves: these contradict "clear lungs".
 LUNG_FINDINGS = frozenset(
     {"Atelectasis", "Consolidation", "Edema", "Infiltration", "Mass", "Nodule", "Pneumonia", "Fibrosis", "Emphysema"}
     | {"Lung Opacity", "Lung Lesion", "Cavity", "Abscess", "ARDS", "Tuberculosis", "COVID-19", "Metastases"}
 )
+# Shadows that a cause may be given for: "left opacity, probably pneumonia" is a left pneumonia.
+SHADOWS = frozenset({"Lung Opacity", "Infiltration", "Consolidation", "Lung Lesion", "Interstitial Markings"})
 # A normal heart and the like deny a finding; other parts of the body say nothing about one.
 NORMAL_DENIES: dict[str, tuple[str, ...]] = {
     "heart": ("Cardiomegaly",),
@@ -46,11 +84,43 @@ ENLARGED_MEANS = {
     "cardiomediastinum": "Enlarged Cardiomediastinum",
     "mediastinum": "Enlarged Cardiomediastinum",
 }
+NUMBER_WORDS = {
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "eleven": 11,
+    "twelve": 12,
+    "thirteen": 13,
+    "fourteen": 14,
+    "fifteen": 15,
+    "sixteen": 16,
+    "seventeen": 17,
+    "eighteen": 18,
+    "nineteen": 19,
+}
+TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 
 
 def finding_phrases() -> dict[str, tuple[str, ...]]:
     """Every phrase that names findings, lower case, and the findings that it names."""
-    words = _FINDING_WORDS["nih"] | _FINDING_WORDS["other"]
-    table = {phrase: (name,) for name, phrases in words.items() for phrase in phrases}
+    lists = [_FINDING_LISTS["nih"], _FINDING_LISTS["other"], *_POLICIES.values()]
+    table = {phrase: (name,) for words in lists for name, phrases in words.items() for phrase in phrases}
     table |= {name.lower().replace("_", " ").replace("-", " "): (name,) for name in (*FINDINGS, *OTHER_FINDINGS)}
-    return table | _FINDING_WORDS["several"]
+    return table | _FINDING_LISTS["several"]
+
+
+def reading_reasons() -> dict[str, str]:
+    """For each phrase whose reading is a decision of this program, the reason."""
+    return {
+        phrase: section.removeprefix(READ_AS)
+        for section, words in _POLICIES.items()
+        for phrases in words.values()
+        for phrase in phrases
+    }

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cxr.compiler.lexicon import CUES
 
 MAX_AGE = 120
 
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-_UNITS = {word: number for number, word in enumerate(_words("one two three four five six seven eight nine"), 1)}
-_TEENS = {
-    word: number
-    for number, word in enumerate(
-        _words("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"), 10
-    )
-}
-_TENS = {
-    word: 10 * number for number, word in enumerate(_words("twenty thirty forty fifty sixty seventy eighty ninety"), 2)
-}
-_SPELLED = re.compile(
-    rf"\b(?:({'|'.join(_TENS)})(?: ({'|'.join(_UNITS)}))?|({'|'.join((*_UNITS, *_TEENS))}))"
-    r"(?= (?:years?|yrs?|months?|weeks?|days?|yo|y)\b)"
-)
 _SEX_WORD = r"(?:male|female|man|woman|boy|girl|lady|gentleman|gent|guy|m|f)\b"
 _PERSON = r"(?:baby|infant|boy|girl|child|neonate|newborn|toddler|male|female|m\b|f\b)"
 _GAP = r"[ ,.-]{0,3}"
+_AGED = r"\b(?:age|aged)(?: is| of)?[ :=]{1,3}"
+_NOT_AGE = r"(?! ?(?:ago|history|after|post|later|gestation|pregnant|premature|preterm))"
+_MONTHS, _WEEKS, _DAYS = r"(?:months?|mos?|mths?|m/o)", r"(?:weeks?|wks?|w/o)", r"(?:days?|d/o|do)"
+
+
+def _young(unit: str, ending: str) -> re.Pattern[str]:
+    """A number of months, weeks or days that is an age: "3 months old", "aged 3 months", "baby, 3 months"."""
+    number = rf"(\d{{1,3}}){_GAP}{unit}"
+    return re.compile(
+        rf"\b{number}{_GAP}(?:{ending}|{_PERSON})"
+        rf"|(?:{_AGED}|\b{_PERSON},?(?: of)? ){number}\b{_NOT_AGE}"
+    )
+
+
 # Younger than a year or told in months: the number, and what one is in years.
 _YOUNG = (
-    (re.compile(rf"\b(\d{{1,3}}){_GAP}(?:months?|mos?|mths?|m/o){_GAP}(?:olds?\b|o\b|of age\b|{_PERSON})"), 12),
+    (_young(_MONTHS, r"olds?\b|o\b|of age\b"), 12),
     (re.compile(r"\b(\d{1,3}) ?m/?o\b"), 12),
-    (re.compile(rf"\b(\d{{1,3}}){_GAP}(?:weeks?|wks?|w/o){_GAP}(?:olds?\b|of age\b|{_PERSON})"), 52),
-    (re.compile(rf"\b(\d{{1,3}}){_GAP}(?:days?|d/o|do){_GAP}(?:olds?\b|of (?:age|life)\b|{_PERSON})"), 365),
+    (_young(_WEEKS, r"olds?\b|of age\b"), 52),
+    (_young(_DAYS, r"olds?\b|of (?:age|life)\b"), 365),
     (re.compile(rf"\b(\d{{1,2}})/12{_GAP}(?:olds?\b|{_PERSON})"), 12),
     (re.compile(rf"\b(\d{{1,2}})/52{_GAP}(?:olds?\b|{_PERSON})"), 52),
+)
+_RANGE = re.compile(
+    rf"\b(\d{{1,3}}) ?(?:-|to|or|/) ?(\d{{1,3}}){_GAP}(?:years?|yrs?|yr|y){_GAP}(?:olds?|of age|o\b|{_SEX_WORD})"
+    rf"|(?:\bage|\baged|\bages)(?: is| of| range)?(?: between)?[ :=]{{1,3}}(\d{{1,3}}) ?(?:-|to|and) ?(\d{{1,3}})\b"
+    rf"|\b(\d{{1,3}}) ?- ?(\d{{1,3}}) ?(?:yo|y/o)\b"
 )
 _YEARS = (
     re.compile(rf"\b(\d{{1,3}}){_GAP}(?:years?|yrs?|yr|y){_GAP}(?:olds?|of age|o)\b"),
@@ -49,13 +50,17 @@ _YEARS = (
     ),
     re.compile(r"\b(?:age|aged|ages)(?: is| of)?[ :=]{1,3}0{0,2}(\d{1,3})(?=y?\b)"),
     re.compile(r"\b(?:male|female|man|woman|m|f) ?/ ?(\d{1,3})\b"),
-    re.compile(r"\b(?:male|female|man|woman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,.;|\n]|$|with|normal|years?))"),
+    re.compile(r"\b(?:male|female|man|woman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,;|\n]|\.(?!\d)|$|with|normal|years?))"),
     re.compile(r"\b(?:m|f) ?(\d{2,3})\b"),
-    re.compile(r"\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),
+    re.compile(rf"\b{_SEX_WORD} of (\d{{1,3}})\b"),
+    re.compile(r"(?<!since )(?<!for )(?<!after )\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),
     re.compile(r"\b(?:she|he|patient|pt) is (\d{1,3})\b"),
 )
+_SEXES = (re.compile(r"\b\d{1,3} ?(?:y|yo|y/o)?[ /]?([mf])\b"), re.compile(r"\b([mf])\d{2,3}\b"))
+# No name follows: multiple sclerosis, mitral regurgitation.
+_NO_TITLE = re.compile(r"\bm[rs]\b(?!\.? (?!(?:and|or|with)\b)[a-z])")
 _YEAR_OLD = re.compile(r"\b(?:years?|yrs?)[ -]old\b")
-_BARE = re.compile(r"(?:^|[,;|])[ ]?(\d{1,3})(?=[ ]?(?:[,;|]|$))")
+_BARE = re.compile(r"(?:^|[,;|\n\[(])[ ]?(\d{1,3})(?=[ ]?(?:[,;|\n\])]|$))")
 _DECADE = re.compile(
     r"\bin (?:(?:his|her|their|the) )?(?:(?:early|mid|late|mid to late|early to mid)[ -]{1,2})?(\d)0'?s\b"
     r"|\b(\d)0[ -]?something\b"
@@ -67,42 +72,68 @@ _DECADES = {"twent": 2, "thirt": 3, "fort": 4, "fift": 5, "sixt": 6, "sevent": 7
 _DECADES |= {"quadra": 4, "quinqua": 5, "sexa": 6, "septua": 7, "octo": 8, "nona": 9}
 
 
+class Span(NamedTuple):
+    """From where to where in a text."""
+
+    start: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Patient:
-    """Everything that was said about one patient; more than one age or sex contradict each other."""
+    """Everything that was said about one patient; more than one age or sex contradict each other.
+
+    Args:
+        ages: in completed years.
+        age_group: where no age is given; "neonate" and "infant" beside it.
+        sexes: "F", "M".
+        spans: where in the text age and sex were read.
+        age_range: the user's own words, where the age is the middle of two ("45-50 year old").
+    """
 
     ages: tuple[int, ...] = ()
     age_group: str | None = None
     sexes: tuple[str, ...] = ()
+    spans: tuple[Span, ...] = ()
+    age_range: str = ""
 
 
 def read_patient(text: str) -> Patient:
     """Read age and sex.
 
     Args:
-        text: what ``wording.plain_words`` returned.
+        text: written out, in plain letters.
     """
-    text = _SPELLED.sub(_in_digits, text)
-    words = set(re.findall(r"[a-z]+", text))
+    spans: list[Span] = []
+
+    def found(pattern: re.Pattern[str]) -> list[re.Match[str]]:
+        matches = list(pattern.finditer(text))
+        spans.extend(Span(*match.span()) for match in matches)
+        return matches
+
+    words = set(re.findall(r"[a-z]+", _NO_TITLE.sub(" ", text)))
     sexes = {sex for sex, names in CUES["sexes"].items() if words & set(names)}
-    sexes |= {match.group(1).upper() for match in re.finditer(r"\b\d{1,3} ?(?:y|yo|y/o)?[ /]?([mf])\b", text)}
-    sexes |= {match.group(1).upper() for match in re.finditer(r"\b([mf])\d{2,3}\b", text)}
-    months = [(int(match.group(1)), per_year) for pattern, per_year in _YOUNG for match in pattern.finditer(text)]
+    sexes |= {match.group(1).upper() for pattern in _SEXES for match in found(pattern)}
+    told = tuple(sorted(sexes))
+    if ranges := found(_RANGE):
+        low, high = (int(number) for number in ranges[0].groups() if number)
+        return Patient(((low + high) // 2,), None, told, tuple(spans), ranges[0].group())
+    months = [(_number(match), per_year) for pattern, per_year in _YOUNG for match in found(pattern)]
     if months:
         number, per_year = months[0]
         group = None if number >= per_year else "neonate" if number / per_year < 1 / 12 else "infant"
-        return Patient((number // per_year,), group, tuple(sorted(sexes)))
-    ages = {int(match.group(1)) for pattern in _YEARS for match in pattern.finditer(text)}
-    ages = {age for age in ages if age <= MAX_AGE}
+        return Patient((number // per_year,), group, told, tuple(spans))
+    ages = {age for pattern in _YEARS for match in found(pattern) if (age := _number(match)) <= MAX_AGE}
     if not ages and sexes:
-        ages = {age for match in _BARE.finditer(text) if 0 < (age := int(match.group(1))) <= MAX_AGE}
+        ages = {age for match in found(_BARE) if 0 < (age := _number(match)) <= MAX_AGE}
     group = None if ages else _group(text)
-    return Patient((0,) if group in ("neonate", "infant") else tuple(sorted(ages)), group, tuple(sorted(sexes)))
+    found(_DECADE)
+    found(_DECADE_WORD)
+    return Patient((0,) if group in ("neonate", "infant") else tuple(sorted(ages)), group, told, tuple(spans))
 
 
-def _in_digits(match: re.Match[str]) -> str:
-    tens, unit, small = match.groups()
-    return str(_TENS[tens] + _UNITS.get(unit, 0) if tens else {**_UNITS, **_TEENS}[small])
+def _number(match: re.Match[str]) -> int:
+    return int(next(group for group in match.groups() if group))
 
 
 def _group(text: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cxr.compiler.lexicon import CUES, finding_phrases
 
@@ -12,17 +12,32 @@ SHORTEST_PLURAL = 4
 
 @dataclass(frozen=True)
 class Tag:
-    """One phrase: its kind, what it stands for, and its words as the prompt has them."""
+    """One phrase of a prompt.
+
+    Args:
+        kind: the word list that it stands in, or the kind of a mark: "comma", "is" (a colon), "sentence".
+        value: what it stands for.
+        phrase: as the word lists have it.
+        words: as the prompt has it.
+        side: that a location implies.
+        corrected: a slip of the keyboard was undone.
+        start: its place in the written-out text.
+    """
 
     kind: str
     value: str | tuple[str, ...] = ""
+    phrase: str = ""
     words: str = ""
-    side: str | None = None  # that a location implies
+    side: str | None = None
+    corrected: bool = False
+    start: int = -1
 
 
 def singular(word: str, known: set[str]) -> str:
     """The singular, if it is a known word."""
-    for ending, other in (("ies", "y"), ("es", ""), ("s", ""), ("es", "is")):
+    if word.endswith("ss"):  # "mass"
+        return word
+    for ending, other in (("ies", "y"), ("es", ""), ("s", ""), ("es", "is"), ("omata", "oma")):
         if len(word) >= SHORTEST_PLURAL and word.endswith(ending) and word[: -len(ending)] + other in known:
             return word[: -len(ending)] + other
     return word
@@ -33,8 +48,9 @@ def _tables() -> dict[str, Tag]:
     table: dict[str, Tag] = {}
 
     def add(phrases: Iterable[str], kind: str, value: str = "", side: str | None = None) -> None:
-        table.update({phrase: Tag(kind, value, phrase, side) for phrase in phrases})
+        table.update({phrase: Tag(kind, value, phrase, side=side) for phrase in phrases})
 
+    add(CUES["elsewhere"]["words"], "elsewhere")
     for section, kind in (("sides", "side"), ("severities", "severity"), ("structures", "structure")):
         for value, phrases in CUES[section].items():
             add(phrases, kind, value)
@@ -56,10 +72,24 @@ def _tables() -> dict[str, Tag]:
     return turned | table | findings
 
 
+def _is_statement(phrase: str, tag: Tag) -> bool:
+    """Whether a finding's phrase says something of a part of the chest: "heart enlarged", "lungs hyperinflated"."""
+    first, _, second = phrase.partition(" ")
+    return tag.kind == "finding" and first in PARTS and (second.endswith(("ed", "ous", "ic")) or second in SAID)
+
+
+PARTS = {word for phrases in CUES["structures"].values() for word in phrases}
+SAID = {"big", "large", "larger", "wide", "broad", "flat", "wet", "white", "broken"}
+PLURALS = {"bases", "apices"}  # of both lungs
 _RAW_TABLE = _tables()
 WORDS = {word for phrase in _RAW_TABLE for word in phrase.split()}
-WORDS -= {word for word in WORDS if singular(word, WORDS) != word}
-TABLE = {" ".join(singular(word, WORDS) for word in phrase.split()): entry for phrase, entry in _RAW_TABLE.items()}
+WORDS -= {word for word in WORDS if word not in PLURALS and singular(word, WORDS) != word}
+TABLE = {
+    key: replace(entry, phrase=key)
+    for phrase, entry in _RAW_TABLE.items()
+    for key in [" ".join(word if word in PLURALS else singular(word, WORDS) for word in phrase.split())]
+}
+STATEMENTS = {phrase for phrase, tag in _RAW_TABLE.items() if _is_statement(phrase, tag)}
 SIDE_WORDS = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both"}
 INSIDE = SIDE_WORDS | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
 PHRASES: dict[str, list[tuple[list[str], Tag]]] = {}

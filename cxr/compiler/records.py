@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-Certainty = Literal["present", "absent", "possible", "past"]
+from cxr.compiler.lexicon import COUNTABLE, FINDING_WORDS
+
+Certainty = Literal["present", "absent", "possible", "past", "supposed"]
 ChipKind = Literal["understood", "ignored", "conflicting"]
+SHOWN = ("present", "possible")  # certainties of findings that are asked for
 
 
 @dataclass(frozen=True)
@@ -15,12 +18,17 @@ class Finding:
 
     Args:
         name: NIH's spelling for its 14 findings, else that in ``findings.txt``.
-        certainty: "past" is history ("h/o pneumonia"), which this image need not show.
+        certainty: "past" is history ("h/o pneumonia"), which this image need not show; "supposed" is spoken of without
+            saying that it is there ("at risk of pneumonia", "CT to look for a nodule").
         side: "left", "right", "bilateral", or None where the prompt does not say.
         severity: "mild", "moderate", "severe" or None.
         severity_word: the user's own word for it: "trace", "large", "tension"; "" where none is given.
         location: "upper", "middle", "lower", "apical", "basal", "perihilar", "peripheral", "retrocardiac" or "lingula";
             several are joined by "+".
+        location_words: the user's own words for it.
+        descriptors: what else is said of it: "spiculated", "3 cm", "left greater than right".
+        read_from: the user's own words for it where they are others than the finding's name: "CHF", "pnuemonia".
+        reasons: why these words were read so, where that is a decision of this program.
     """
 
     name: str
@@ -29,14 +37,42 @@ class Finding:
     severity: str | None = None
     severity_word: str = ""
     location: str | None = None
+    location_words: str = field(default="", compare=False)
+    descriptors: tuple[str, ...] = field(default=(), compare=False)
+    read_from: tuple[str, ...] = field(default=(), compare=False)
+    reasons: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def place(self) -> str:
+        """The location in words."""
+        return self.location_words or (self.location or "").replace("+", " and ")
 
     @property
     def label(self) -> str:
-        """The finding in a few words, as a chip shows it."""
-        name = self.name.replace("_", " ")
-        lead = {"absent": "no", "possible": "possible", "past": "history of"}.get(self.certainty, "")
-        place = f"{self.location.replace('+', ' and ')} {name}" if self.location else name
-        return " ".join(word for word in (lead, self.severity_word, self.side or "", place) if word)
+        """The finding in a few words, as a chip shows it: "large right pleural effusion", "no “CHF”, read as ..."."""
+        name = FINDING_WORDS.get(self.name, self.name)
+        own = ", ".join(f"“{words}”" for words in self.read_from) or name
+        lead = {"absent": "no", "possible": "possible"}.get(self.certainty, "")
+        end = "in the past" if self.certainty == "past" else ""
+        if end and self.name in COUNTABLE and not (self.severity_word or self.side or self.read_from):
+            lead = "a"
+        said = (lead, self.severity_word, self.side or "", self.place, *self.descriptors, own, end)
+        return " ".join(word for word in said if word) + (f", read as {name}" if self.read_from else "")
+
+
+@dataclass(frozen=True)
+class Note:
+    """Words of a prompt that need a remark: most often that no picture is made of them.
+
+    Args:
+        words: the user's own.
+        reason: why no picture is made of them, or how they were read.
+        understood: they were read, though not as they are written.
+    """
+
+    words: str
+    reason: str
+    understood: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +94,7 @@ class ParsedPrompt:
         unread: words that mean nothing to the compiler.
         conflicts: what is told twice and differently: "age", "sex", "view", "position", whose attributes are None then,
             "normal", or a finding's name.
+        notes: what was read and belongs into no picture, or was read in another way than it is written.
     """
 
     text: str
@@ -72,6 +109,7 @@ class ParsedPrompt:
     symptoms: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from cxr.compiler.forms import CAPTION_GROUPS, PromptForm
+from cxr.compiler.lexicon import FINDING_WORDS
 from cxr.compiler.records import Chip, Finding, ParsedPrompt
+from cxr.compiler.remarks import NO_WORDS
+from cxr.compiler.writers import join
 
-ATTRIBUTES = ("severity", "side", "location")
-NO_WORDS = "this model has no words for it"
+NOT_UNDERSTOOD = "not understood; only English is read"
 CONFLICTS = {
     "normal": "normal and not normal in one prompt; the findings are told",
     "age": "told twice and differently; left out",
     "sex": "told twice and differently; left out",
     "view": "one image has one view; left out",
     "position": "told twice and differently; left out",
+}
+ATTRIBUTES = ("severity", "side", "location")
+NOT_ASKED = {
+    "past": "history, which this image need not show",
+    "supposed": "spoken of, but not said to be there",
 }
 BOTH = "both present and absent; taken as present"
 SEXES = {"F": "female", "M": "male"}
@@ -47,12 +54,14 @@ def select(prompt: ParsedPrompt, form: PromptForm) -> Selection:
     _select_view(selection, form)
     _select_findings(selection, form)
     selection.conflicting = [
-        Chip(name.replace("_", " "), "conflicting", CONFLICTS.get(name, BOTH)) for name in prompt.conflicts
+        Chip(FINDING_WORDS.get(name, name), "conflicting", CONFLICTS.get(name, BOTH)) for name in prompt.conflicts
     ]
     if form.name != "plain":
-        reason = "a symptom or circumstance, not visible in a radiograph"
-        selection.ignored += [Chip(symptom, "ignored", reason) for symptom in prompt.symptoms]
-        selection.ignored += [Chip(f"“{word}”", "ignored", "not understood") for word in prompt.unread]
+        for note in prompt.notes:
+            _tell(selection, f"“{note.words}”", note.understood, note.reason)
+        selection.ignored += [Chip(f"“{word}”", "ignored", NOT_UNDERSTOOD) for word in prompt.unread]
+    selection.understood = list(dict.fromkeys(selection.understood))
+    selection.ignored = list(dict.fromkeys(selection.ignored))
     return selection
 
 
@@ -119,36 +128,37 @@ def _select_findings(selection: Selection, form: PromptForm) -> None:
         if not (finding.certainty == "absent" and finding.name in prompt.conflicts)
     ]
     told = [kept for finding in findings if (kept := _select_finding(selection, finding, form))]
-    selection.prompt = replace(prompt, findings=tuple(told), normal=normal)
+    selection.prompt = replace(prompt, findings=tuple(dict.fromkeys(told)), normal=normal)
 
 
 def _select_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding | None:
     """The finding without what the form cannot say of it, or None."""
-    if finding.certainty == "past":
-        _tell(selection, finding.label, False, "history, which this image need not show")
+    if finding.certainty in NOT_ASKED:
+        reason = NOT_ASKED[finding.certainty]
     elif finding.certainty == "absent" and "absent" not in form.says:
-        _tell(selection, finding.label, False, "this model has no words for what is absent")
+        reason = "this model has no words for what is absent"
     elif finding.name not in form.names:
-        _tell(selection, finding.label, False, "not in this model's vocabulary")
+        reason = "not in this model's vocabulary"
     else:
         return _tell_finding(selection, finding, form)
+    _tell(selection, finding.label, False, "; ".join((*finding.reasons, reason)))
     return None
 
 
 def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding:
-    lost = [name for name in ATTRIBUTES if getattr(finding, name) and name not in form.says]
-    words = [
-        finding.severity_word if name == "severity" else str(getattr(finding, name)).replace("+", " and ")
-        for name in lost
-    ]
+    lost = [name for name in ATTRIBUTES if getattr(finding, name) and not form.can_say(name, finding.name)]
+    values = {"severity": finding.severity_word, "side": finding.side, "location": finding.place}
+    words = [str(values[name]) for name in lost] + list(finding.descriptors)
     kept = replace(
         finding,
         side=None if "side" in lost else finding.side,
         severity=None if "severity" in lost else finding.severity,
         severity_word="" if "severity" in lost else finding.severity_word,
         location=None if "location" in lost else finding.location,
+        location_words="" if "location" in lost else finding.location_words,
+        descriptors=(),
     )
-    reasons = []
+    reasons = list(finding.reasons)
     if finding.certainty == "possible" and "possible" not in form.says:
         kept = replace(kept, certainty="present")
         reasons.append("possible, told as present")
@@ -156,7 +166,8 @@ def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> F
     if form.name == "chexpert" and shown not in (finding.name, f"Pleural {finding.name}"):
         reasons.append(f'written as "{shown}"')
     _tell(selection, kept.label, True, "; ".join(reasons))
-    if lost:
-        label = f"{' '.join(words)} ({finding.name.replace('_', ' ')})"
-        _tell(selection, label, False, f"this model has no words for {' and '.join(lost)}")
+    if words:
+        label = f"{' '.join(words)} ({FINDING_WORDS[finding.name]})"
+        what = join([*lost, *(["this description"] if finding.descriptors else [])])
+        _tell(selection, label, False, f"this model has no words for {what}")
     return kept

@@ -3,54 +3,73 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from cxr.compiler.lexicon import CUES
 from cxr.compiler.phrases import FILLERS, INSIDE, PHRASES, SIDE_WORDS, TABLE, Tag
-from cxr.compiler.spelling import base_form
+from cxr.compiler.spelling import BaseForm, base_form
+from cxr.compiler.wording import plain_letters
 
-_TOKEN = re.compile(r"\d+(?:\.\d+)?[a-z]{0,4}|[a-z]+\d*|[^\w\s]|\n")
+_LATIN = "a-zß-ɏ"
+_NUMBER = r"\d+(?:[.,]\d+)?"
+_MEASURE = re.compile(rf"{_NUMBER}(?: ?(?:x|by) ?{_NUMBER}){{0,2}} ?(?:cm|mm|ml|cc)\b")
+_TOKEN = re.compile(
+    rf"{_MEASURE.pattern}|\d+(?:[./]\d+)*%?[a-z]{{0,4}}|[{_LATIN}]+\d*|[^\W\d_{_LATIN}][^\x00-\x7f\s]*|[^\w\s]|\n"
+)
 _BOUNDARIES = {
-    **dict.fromkeys(".;\n!|•*", "sentence"),
-    **dict.fromkeys(",()[]-–—", "comma"),
+    **dict.fromkeys(".!", "sentence"),
+    **dict.fromkeys(";\n|•*", "part"),
+    **dict.fromkeys(",()[]-", "comma"),
     "/": "or",
-    "+": "and",
+    "+": "break",
     "&": "and",
     ":": "is",
     "=": "is",
-    ">": "compared",
-    "<": "compared",
+    ">": "comparison",
+    "<": "comparison",
 }
+# Of scripts without spaces between words: a denial may stand anywhere in them.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]")
+_UNSPACED_DENIALS = tuple(word for word in CUES["cues"]["foreign negation"] if _UNSPACED.match(word))
 
 
 def tag(text: str) -> list[Tag]:
-    """Cut what ``plain_words`` returns into phrases.
+    """Cut what ``written_out`` returns into phrases.
 
     Returns:
         A tag for each phrase, mark and unknown word, in order.
     """
-    raw = list(_TOKEN.finditer(text))
-    tokens = [base_form(match.group()) for match in raw]
+    plain = plain_letters(text)
+    raw = list(_TOKEN.finditer(plain))
+    forms = [base_form(match.group()) for match in raw]
+    words = [form.word for form in forms]
     tags: list[Tag] = []
     index = 0
-    while index < len(tokens):
-        found, length, side = _longest(tokens, index)
+    while index < len(raw):
+        found, length, side = _longest(words, index)
         if found is None:
-            found = _single(text, raw[index], tokens[index])
+            found = _single(plain, raw[index], words[index])
+        start, end = raw[index].start(), raw[index + length - 1].end()
         if side is not None:
-            tags.append(side)
-        words = " ".join(match.group() for match in raw[index : index + length])
-        tags.append(Tag(found.kind, found.value, words, found.side))
+            tags.append(replace(side, words="", start=start))
+        tags.append(_placed(found, text[start:end], start, forms[index : index + length]))
         index += length
     return tags
 
 
-def _longest(tokens: list[str], index: int) -> tuple[Tag | None, int, Tag | None]:
+def _placed(tag: Tag, words: str, start: int, forms: list[BaseForm]) -> Tag:
+    corrected = any(form.corrected for form in forms)
+    return Tag(tag.kind, tag.value, tag.phrase, words, tag.side, corrected, start)
+
+
+def _longest(words: list[str], index: int) -> tuple[Tag | None, int, Tag | None]:
     """The longest phrase that begins here, its number of tokens, and a side that stands inside it."""
-    for phrase, found in PHRASES.get(tokens[index], ()):
-        if tokens[index : index + len(phrase)] == phrase:
+    for phrase, found in PHRASES.get(words[index], ()):
+        if words[index : index + len(phrase)] == phrase:
             return found, len(phrase), None
         if found.kind != "finding" or len(phrase) == 1:
             continue
-        stretch = tokens[index : index + len(phrase) + 1]  # "elevated right hemidiaphragm", "swallowed a coin"
+        stretch = words[index : index + len(phrase) + 1]  # "elevated right hemidiaphragm", "swallowed a coin"
         for place in range(1, len(stretch) - 1):
             if stretch[place] in INSIDE and stretch[:place] + stretch[place + 1 :] == phrase:
                 return found, len(stretch), TABLE[stretch[place]] if stretch[place] in SIDE_WORDS else None
@@ -63,15 +82,11 @@ def _single(text: str, match: re.Match[str], word: str) -> Tag:
         glued = match.end() < len(text) and (
             text[match.end()].isalpha() or text[match.end() : match.end() + 2].strip().isalpha()
         )
-        return Tag("doubt") if before and glued else Tag("question")
-    if (
-        word == "."
-        and text[match.start() - 1 : match.start()].isdigit()
-        and text[match.end() : match.end() + 1].isdigit()
-    ):
-        return Tag("filler")
+        return Tag("doubt", phrase=word) if before and glued else Tag("question", phrase=word)
     if word in _BOUNDARIES:
-        return Tag(_BOUNDARIES[word])
+        return Tag(_BOUNDARIES[word], phrase=word)
     if word[0].isdigit():
-        return Tag("number", word)
-    return Tag("filler" if word in FILLERS or not word[0].isalpha() else "unknown")
+        return Tag("status" if _MEASURE.fullmatch(word) else "number", word, word)
+    if any(denial in word for denial in _UNSPACED_DENIALS):
+        return Tag("foreign negation", phrase=word)
+    return Tag("filler" if word in FILLERS or not word[0].isalpha() else "unknown", phrase=word)

@@ -9,57 +9,103 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from cxr.compiler.lexicon import NUMBER_WORDS, TENS
+
 MAX_CHARACTERS = 8_000  # four times what a request may hold; what follows is not read
 
 _MARKS = re.compile(r"_{2,}|\[\*\*[^\]\n]{0,60}\*\*\]")
-_PUNCTUATION = str.maketrans({"’": "'", "_": " ", '"': " ", "“": " ", "”": " ", "{": " ", "}": " "})
-_SPACE = re.compile(r"[^\S\n]+")
-_SHORT_FORMS = (
-    (re.compile(r"([^\w\s])\1+"), r"\1"),  # "???"
-    (re.compile(r"\br ?/ ?o\b"), "rule out"),
-    (re.compile(r"\bw ?/ ?o\b"), "without"),
-    (re.compile(r"\bb ?/ ?l\b"), "bilateral"),
-    (re.compile(r"\bh ?/ ?o\b"), "history of"),
-    (re.compile(r"\bs ?/ ?p\b"), "status post"),
-    (re.compile(r"\bc ?/ ?o\b|\bc ?/ ?w\b"), " "),
-    (re.compile(r"\bw/"), "with "),
-    (re.compile(r"\band ?/ ?or\b"), "or"),
-    (re.compile(r"\b(ribs?|clavicle|sternum|humerus) ?#(?!\d)"), r"\1 fracture"),
-    (re.compile(r"#(?= ?(?:ribs?|clavicle|sternum|humerus)\b)"), "fractured "),
-    # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax -".
-    (re.compile(r"(?<!age)[=:] ?0(?![\w.])"), " none"),
-    (re.compile(r"(?<=[a-z]) ?\+(?= ?(?:[,;\n]|$))|(?<=[,;\n(]) ?\+(?=[a-z])|^\+(?=[a-z])"), " "),
-    (re.compile(r"(?<=[a-z]) -(?= ?(?:[,;\n]|$))"), " negative"),
-    (
-        re.compile(
-            r"\b(vs|v|pl|approx|dr|mrs?|ms|rt|lt|bilat|mod|sm|eff|pulm|hx|pt|neg|pos|yrs?|mos?|poss|susp|st|prob)\."
-        ),
-        r"\1",
-    ),
-    (re.compile(r"(?<=\w)n't\b"), " not"),
-    (re.compile(r"'s\b|(?<=[a-z])\.(?=[a-z]\b)"), ""),
-    (re.compile(r"(?<![\w+])\+ve\b"), "positive"),
-    (re.compile(r"(?<![\w-])-ve\b"), "negative"),
-    (re.compile(r"(?<=\d)(?:st|nd|rd|th)\b"), ""),
-    (re.compile(r"(?<=[^\W\d_])[-‐‑–](?=[^\W\d_])|(?<=[a-z])-(?=\d)"), " "),
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_PUNCTUATION = str.maketrans(
+    {"’": "'", "_": " ", '"': " ", "“": " ", "”": " ", "{": "(", "}": ")", "−": "-", "–": "-", "—": "-", "‐": "-"}
+    | {"‑": "-", "。": ".", "、": ",", "،": ",", "；": ";"}
 )
+_SPACE = re.compile(r"[^\S\n]+")
+_BONES = "ribs?|clavicle|sternum|humerus"
+_SHORT_FORMS = tuple(
+    (re.compile(pattern, re.IGNORECASE), words)
+    for pattern, words in (
+        (r"([^\w\s])\1+", r"\1"),  # "???"
+        (r"\br ?/ ?o\b(?! ?')", "rule out"),
+        (r"\bw ?/ ?o(?:ut)?\b", "without"),
+        (r"(?<!\w)[ø∅](?!\w)", "no"),
+        (r"\bb ?/ ?l\b", "bilateral"),
+        (r"\bh ?/ ?o\b", "history of"),
+        (r"\bs ?/ ?p\b", "status post"),
+        (r"\bc ?/ ?w\b", "consistent with"),
+        (r"\bc ?/ ?o\b", " "),
+        (r"\bw/", "with "),
+        (r"\band ?/ ?or\b", "or"),
+        (rf"\b({_BONES}) ?#(?!\d)", r"\1 fracture"),
+        (rf"#(?= ?(?:{_BONES})\b)", "fractured "),
+        # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax (-)".
+        (r"(?<!age)[=:] ?0(?![\w.])", ": none"),
+        (r"(^|[,;.\n]) ?\( ?- ?\) ?(?=[a-z])", r"\1 no "),
+        (r"(^|[,;.\n]) ?\( ?\+ ?\) ?(?=[a-z])", r"\1 present "),
+        (r"\( ?- ?\)", " none "),
+        (r"\( ?\+ ?\)", " "),
+        (r"(?<=[a-z]) ?\+(?= ?(?:[,;\n]|$))", " "),
+        (r"(?<=[,;\n(]) ?\+(?=[a-z])|^\+(?=[a-z])", " present "),
+        (r"(?<=[a-z]) -(?= ?(?:[,;\n]|$))", " none"),
+        (r"\b(dr|mrs?|ms|vs)\.", r"\1"),
+        # Shortened words, unless a new sentence follows.
+        (
+            r"\b(v|pl|approx|rt|lt|bilat|mod|sm|eff|pulm|hx|pt|neg|pos|yrs?|mos?|poss|susp|st|prob)\."
+            r"(?! *(?:(?-i:[A-Z])|\n|$))",
+            r"\1",
+        ),
+        (r"(?<![es]e)(?<=[a-z])-free\b", " absent"),  # "effusion-free"
+        (r"\bcan't\b", "cannot"),
+        (r"(?<=\w)n't\b", " not"),
+        (r"'s\b|(?<=[a-z])\.(?=[a-z]\b)", ""),
+        (r"(?<![\w+])\+ve\b", "positive"),
+        (r"(?<![\w-])-ve\b", "negative"),
+        (r"(?<=\d)(?:st|nd|rd|th)\b", ""),
+    )
+)
+_SPELLED = re.compile(
+    rf"\b({'|'.join(TENS)})(?:[ -]({'|'.join(list(NUMBER_WORDS)[:9])}))?\b"
+    rf"|\b({'|'.join(NUMBER_WORDS)})(?=[ -](?:years?|yrs?|months?|weeks?|days?|yo|y)\b)",
+    re.IGNORECASE,
+)
+_HYPHEN = re.compile(r"(?<=[^\W_])-(?=[^\W\d_])|(?<=[a-zA-Z])-(?=\d)")
+
+
+class _PlainLetters(dict[int, str]):
+    """Each character as one small letter without accents, so that its place in the text stays."""
+
+    def __missing__(self, code: int) -> str:
+        small = unicodedata.normalize("NFKD", chr(code))[0].lower()
+        self[code] = small if len(small) == 1 and small.isascii() else chr(code).lower()[0]
+        return self[code]
+
+
+_PLAIN_LETTERS = _PlainLetters()
 
 
 def tidy(text: str) -> str:
     """The prompt without ``___`` marks, control characters and surplus white space; lines stay lines."""
+    text = _INVISIBLE.sub("", text[:MAX_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n"))
     text = "".join(
         character if unicodedata.category(character) not in ("Cc", "Cs") or character == "\n" else " "
-        for character in text[:MAX_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
+        for character in unicodedata.normalize("NFKC", text)[:MAX_CHARACTERS]
     )
     lines = (_SPACE.sub(" ", _MARKS.sub(" ", line)).strip() for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
 
 
-def plain_words(text: str) -> str:
-    """Tidied text in small letters, with its short forms written out, for everything that reads it."""
-    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).lower())
-    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+def written_out(text: str) -> str:
+    """Tidied text with its short forms and numbers written out, its capitals and accents kept."""
     text = text.translate(_PUNCTUATION)
     for pattern, words in _SHORT_FORMS:
         text = pattern.sub(words, text)
-    return text
+    return _HYPHEN.sub(" ", _SPELLED.sub(_in_digits, text))
+
+
+def plain_letters(text: str) -> str:
+    """The same text in small letters without accents; every character keeps its place."""
+    return text.translate(_PLAIN_LETTERS)
+
+
+def _in_digits(match: re.Match[str]) -> str:
+    tens, unit, small = (part and part.lower() for part in match.groups())
+    return str(TENS[tens] + NUMBER_WORDS.get(unit, 0) if tens else NUMBER_WORDS[small])

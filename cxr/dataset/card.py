@@ -15,16 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cxr.dataset.plan import Plan, PlannedImage
+from cxr.dataset.plan import NOT_SAID, Plan, values_of
 from cxr.folders.sheet import SheetRow, draw_sheet
+from cxr.generate.planned_image import PlannedImage
 from cxr.images.reading import read_grey
-from cxr.labels.radiograph import NO_FINDING
 from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.request.settings import PLAN_SETTINGS
 
-NOT_SAID = "not said"
-AGE_STEP = 10  # years of a bar
-COLUMNS, MOST_ROWS, MOST_CHARACTERS = 6, 15, 200
+COLUMNS, MAX_ROWS, MAX_CHARACTERS = 6, 15, 200
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#B4B4B4"  # Okabe and Ito's, told apart by colour-blind readers
 SEXES = {"F": ("women", ORANGE), "M": ("men", BLUE), None: (NOT_SAID, GREY)}
@@ -71,28 +69,16 @@ def card_files(
 def plain(text: str) -> str:
     """A text of the user's as one line that Markdown, HTML and YAML take for text."""
     kept = "".join(character if character.isalnum() or character in " .,-_()" else " " for character in text)
-    return " ".join(kept.split())[:MOST_CHARACTERS]
+    return " ".join(kept.split())[:MAX_CHARACTERS]
 
 
 def _table(images: Sequence[PlannedImage], of: str) -> list[tuple[str, dict[str, int]]]:
     """Value -> split -> images."""
     tally: dict[str, Counter[str]] = {}
     for image in images:
-        for value in _values(image, of):
+        for value in values_of(image, of):
             tally.setdefault(value, Counter())[image.split] += 1
     return [(value, dict(tally[value])) for value in sorted(tally, key=lambda value: (value == NOT_SAID, value))]
-
-
-def _values(image: PlannedImage, of: str) -> tuple[str, ...]:
-    labels = image.labels
-    if of == "findings":
-        return (NOT_SAID,) if labels.findings is None else labels.findings or (NO_FINDING,)
-    if of == "age":
-        if labels.age is None:
-            return (NOT_SAID,)
-        low = labels.age // AGE_STEP * AGE_STEP
-        return (f"{low:02d} to {low + AGE_STEP - 1}",)
-    return (getattr(labels, of) or NOT_SAID,)
 
 
 def _settings(images: Sequence[PlannedImage]) -> list[tuple[str, str]]:
@@ -124,7 +110,7 @@ def _bars(axes: Axes, images: Sequence[PlannedImage], of: str, title: str) -> No
     names = [value for value, _ in _table(images, of)]
     before = [0] * len(names)
     for sex, (word, colour) in SEXES.items():
-        tally = Counter(value for image in images if image.labels.sex == sex for value in _values(image, of))
+        tally = Counter(value for image in images if image.labels.sex == sex for value in values_of(image, of))
         if tally:
             numbers = [tally[name] for name in names]
             axes.barh([name.replace("_", " ") for name in names], numbers, left=before, color=colour, label=word)
@@ -137,10 +123,10 @@ def _samples(images: Sequence[PlannedImage], paths: Mapping[int, Path]) -> bytes
     """Some images of each finding, the first of the plan: not chosen."""
     rows: dict[str, list[Path]] = {}
     for image in images:
-        files = rows.setdefault(" + ".join(_values(image, "findings")).replace("_", " "), [])
+        files = rows.setdefault(" + ".join(values_of(image, "findings")).replace("_", " "), [])
         if len(files) < COLUMNS:
             files.append(paths[image.index])
-    return _sheet(list(rows.items())[:MOST_ROWS])
+    return _sheet(list(rows.items())[:MAX_ROWS])
 
 
 def _grid(plan: Plan, images: Sequence[PlannedImage], paths: Mapping[int, Path]) -> bytes:

@@ -10,19 +10,18 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from cxr.labels.cells import OLDEST, VIEWS
+from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import RequestError
 from cxr.vocabulary import FINDINGS, PromptLabels
 
-NO_FINDING = "No Finding"
 ALL = "all"
 NIH = "NIH"
-SEXES, VIEWS = ("F", "M"), ("PA", "AP")
-OLDEST = 120
 MAX_COUNT = 1_000_000
 KEYS = ("findings", "sex", "age", "view", "count")
 # Shares of ages among 9,629 frontal images of NIH ChestX-ray14, by five years of life from the first named on, in
@@ -69,50 +68,46 @@ class CohortEntry:
         return self.count * len(self.findings) * len(self.sex) * len(self.age) * len(self.view)
 
 
-def read_entry(given: Mapping[str, Any], where: str) -> CohortEntry:
+def read_entry(entry: Mapping[str, Any], where: str) -> CohortEntry:
     """Check one entry as it stands in a plan.
 
     Args:
-        given: `KEYS`, of which all but ``findings`` and ``count`` may be missing.
+        entry: `KEYS`, of which all but ``findings`` and ``count`` may be missing.
         where: how messages call the entry.
     Raises:
         RequestError: a key is unknown or a value is not allowed.
     """
-    unknown = [str(key) for key in given if key not in KEYS]
+    unknown = [str(key) for key in entry if key not in KEYS]
     if unknown:
         raise RequestError(f"{where} has {', '.join(unknown)}; an entry holds {', '.join(KEYS)}")
-    if "findings" not in given:
+    if "findings" not in entry:
         raise RequestError(f"{where} has no findings; name some of {', '.join(FINDINGS)}, {NO_FINDING}, or {ALL}")
     readers = {"findings": read_findings, "sex": _read_sex, "age": read_age, "view": _read_view}
     defaults = {"sex": {"F": 1, "M": 1}, "age": NIH, "view": {"PA": 1, "AP": 1}}
-    values: dict[str, Any] = {}
-    for name, read in readers.items():
-        values[name] = _choices(given.get(name, defaults.get(name)), read, f"{where}: {name}")
-    count = given.get("count", 1)
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_COUNT:
-        raise RequestError(f"{where}: count is {count!r}; use a whole number from 1 to {MAX_COUNT:,}")
-    return CohortEntry(**values, count=count)
+    values: dict[str, Any] = {
+        name: _choices(entry.get(name, defaults.get(name)), read, f"{where}: {name}") for name, read in readers.items()
+    }
+    return CohortEntry(**values, count=check_whole(entry.get("count", 1), f"{where}: count", 1, MAX_COUNT))
 
 
 def read_findings(value: Any, where: str) -> tuple[str, ...]:
     """Names as the data set spells them: Effusion, or several at once as Edema + Effusion; No Finding is none."""
     by_name = {name.casefold().replace("_", " "): name for name in FINDINGS}
-    names = [part.strip().casefold().replace("_", " ") for part in re.split(r"[+|]", value)] if _is_text(value) else []
+    parts = re.split(r"[+|]", value) if isinstance(value, str) else []
+    names = [part.strip().casefold().replace("_", " ") for part in parts]
     if names in ([NO_FINDING.casefold()], ["none"]):
         return ()
     unknown = [name for name in names if name not in by_name]
     if not names or unknown:
         raise RequestError(f"{where} is {value!r}; use {', '.join(FINDINGS)}, {NO_FINDING}, or several joined by +")
-    return tuple(name for name in FINDINGS if name in {by_name[part] for part in names})
+    return tuple(name for name in FINDINGS if name in {by_name[found] for found in names})
 
 
 def read_age(value: Any, where: str) -> AgeRange | Shares:
     """An age, "40-60", or "NIH" for ages as in that data set."""
     if value == NIH:
         return {AgeRange(*years): float(share) for years, share in NIH_AGES.items()}
-    found = (
-        re.fullmatch(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?", str(value).strip()) if not isinstance(value, bool) else None
-    )
+    found = re.fullmatch(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?", str(value).strip())  # "True" is none
     if found:
         low, high = int(found[1]), int(found[2] or found[1])
         if low <= high <= OLDEST:
@@ -126,23 +121,22 @@ def draw(entries: Sequence[CohortEntry], seed: int) -> list[PromptLabels]:
     for number, entry in enumerate(entries):
         cells = product(entry.findings, entry.sex, entry.age, entry.view)
         for place, (findings, sex, age, view) in enumerate(cells):
-            chance = random.Random(f"cohort {seed} {number} {place}")
-            columns = [list(_shared_out(value, entry.count, chance)) for value in (findings, sex, age, view)]
+            rng = random.Random(f"cohort {seed} {number} {place}")
+            columns = [
+                share_out(value, entry.count, rng) if isinstance(value, Mapping) else [value] * entry.count
+                for value in (findings, sex, age, view)
+            ]
             for found, who, years, projection in zip(*columns, strict=True):
-                rows.append(PromptLabels(found, chance.randint(years.low, years.high), who, projection))
+                rows.append(PromptLabels(found, rng.randint(years.low, years.high), who, projection))
     return rows
 
 
-def _shared_out(value: Any, count: int, chance: random.Random) -> Iterator[Any]:
-    """The value ``count`` times, or the values of a table of shares in random order."""
-    if not isinstance(value, Mapping):
-        yield from [value] * count
-        return
-    drawn = [
-        key for key, number in zip(value, apportion(list(value.values()), count), strict=True) for _ in range(number)
-    ]
-    chance.shuffle(drawn)
-    yield from drawn
+def share_out(shares: Mapping[Any, float], count: int, rng: random.Random) -> list[Any]:
+    """Each value as often as its share of the count says, in random order."""
+    numbers = apportion(list(shares.values()), count)
+    drawn = [value for value, number in zip(shares, numbers, strict=True) for _ in range(number)]
+    rng.shuffle(drawn)
+    return drawn
 
 
 def apportion(shares: Sequence[float], count: int) -> list[int]:
@@ -154,6 +148,28 @@ def apportion(shares: Sequence[float], count: int) -> list[int]:
     for k in order[: count - sum(whole)]:
         whole[k] += 1
     return whole
+
+
+def check_share(share: object, name: str) -> None:
+    """Refuse what is no share of a count.
+
+    Raises:
+        RequestError: it is not a number of 0 or more; the message begins with the name.
+    """
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < math.inf:
+        raise RequestError(f"{name} is {share!r}; use a number of 0 or more")
+
+
+def check_whole(value: object, name: str, low: int = 0, high: int | None = None) -> int:
+    """A whole number of a plan.
+
+    Raises:
+        RequestError: it is none, or outside the range; the message begins with the name.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        allowed = f"of {low} or more" if high is None else f"from {low} to {high:,}"
+        raise RequestError(f"{name} is {value!r}; use a whole number {allowed}")
+    return value
 
 
 def _choices(value: Any, read: Any, where: str) -> Choice:
@@ -168,8 +184,7 @@ def _choices(value: Any, read: Any, where: str) -> Choice:
 def _shares(table: Mapping[Any, Any], read: Any, where: str) -> Shares:
     shares: dict[Any, float] = {}
     for key, share in table.items():
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < math.inf:
-            raise RequestError(f"{where}: the share of {key} is {share!r}; use a number of 0 or more")
+        check_share(share, f"{where}: the share of {key}")
         value = read(key, where)
         if isinstance(value, Mapping):
             raise RequestError(f"{where} has {key} inside a table of shares; use it alone")
@@ -180,17 +195,13 @@ def _shares(table: Mapping[Any, Any], read: Any, where: str) -> Shares:
 
 
 def _read_sex(value: Any, where: str) -> str:
-    words = {"f": "F", "female": "F", "m": "M", "male": "M"}
-    if _is_text(value) and value.casefold() in words:
-        return words[value.casefold()]
-    raise RequestError(f"{where} is {value!r}; use F, M, or shares such as {{F: 50, M: 50}}")
+    sex = {"f": "F", "female": "F", "m": "M", "male": "M"}.get(str(value).casefold())
+    if sex is None:
+        raise RequestError(f"{where} is {value!r}; use F, M, or shares such as {{F: 50, M: 50}}")
+    return sex
 
 
 def _read_view(value: Any, where: str) -> str:
-    if _is_text(value) and value.upper() in VIEWS:
-        return str(value.upper())
-    raise RequestError(f"{where} is {value!r}; use PA, AP, or shares such as {{PA: 60, AP: 40}}")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    if str(value).upper() not in VIEWS:
+        raise RequestError(f"{where} is {value!r}; use PA, AP, or shares such as {{PA: 60, AP: 40}}")
+    return str(value).upper()

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from cxr.dataset.finished import FinishedImage, is_flat, read_dataset, read_manifest
 from cxr.folders.archive import MANIFEST_NAME, write_folder_zip, write_zip
+from cxr.folders.dataset_reader import FinishedImage, is_flat, read_dataset, read_manifest
 from cxr.folders.metadata import describe_image
+from cxr.folders.shards import name_shards
 from cxr.images.atomic import cannot_write
 from cxr.request.errors import OutputError, RequestError
 from cxr.request.events import ExportedFile
@@ -51,9 +52,8 @@ def convert(
     images = read_dataset(directory)
     if format == "zip":
         return (_write_zip(directory, images, output),)
-    if format == "dicom":
-        return _write_all(_dicom_writers(directory, images, bits), output, say)
-    return _write_all(_shard_writers(images, format), output, say)
+    writers = _dicom_writers(directory, images, bits) if format == "dicom" else _shard_writers(images, format)
+    return _write_all(writers, output, say)
 
 
 def _check_request(directory: Path, output: Path, format: str, bits: int | None) -> None:
@@ -66,24 +66,25 @@ def _check_request(directory: Path, output: Path, format: str, bits: int | None)
 
 
 def _dicom_writers(directory: Path, images: Sequence[FinishedImage], bits: int | None) -> Writers:
-    from cxr.dataset.dicom_folder import plan_dicom, write_dicom
+    from cxr.dataset.dicom_folder import check_bits, write_dicom
 
+    check_bits(images, bits)
     origin = "" if is_flat(directory) else hashlib.sha256(read_manifest(directory).content).hexdigest()
     write = partial(write_dicom, bits=bits, origin=origin)
-    return {name: partial(write, image=image) for name, image in plan_dicom(images, bits).items()}
+    return {f"{image.split}/{image.path.stem}.dcm": partial(write, image=image) for image in images}
 
 
-def _shard_writers(images: Sequence[FinishedImage], kind: str) -> Writers:
+def _shard_writers(images: Sequence[FinishedImage], format: str) -> Writers:
     splits: dict[str, list[ExportedFile]] = {}
     for image in images:
         splits.setdefault(image.split, []).append(image.file)
-    if kind == "webdataset":
-        from cxr.folders.webdataset import plan_tars, write_tar
+    if format == "webdataset":
+        from cxr.folders.webdataset import TAR_NAMES, write_tar
 
-        return {name: partial(write_tar, files=files) for name, files in plan_tars(splits).items()}
-    from cxr.folders.parquet import plan_parquet, write_parquet
+        return {name: partial(write_tar, files=files) for name, files in name_shards(splits, TAR_NAMES).items()}
+    from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 
-    return {name: partial(write_parquet, files=files) for name, files in plan_parquet(splits).items()}
+    return {name: partial(write_parquet, files=files) for name, files in name_shards(splits, PARQUET_NAMES).items()}
 
 
 def _write_all(writers: Writers, output: Path, say: Callable[[str], None]) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxr.dataset.finished import FinishedImage
+from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.dicom import BITS, SyntheticPatient, encode_dicom
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
@@ -18,16 +18,11 @@ from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GreyLevels
 
 
-def plan_dicom(images: Sequence[FinishedImage], bits: int | None) -> dict[str, FinishedImage]:
-    """Name the objects of a data set.
+def check_bits(images: Sequence[FinishedImage], bits: int | None) -> None:
+    """Refuse Bits Stored that are unknown, or more than the images have; None stands for those of each image.
 
-    Args:
-        images: of the data set.
-        bits: Bits Stored; None for those of each image.
-    Returns:
-        The image of each object, by its name, "train/000000_7.dcm" and so on.
     Raises:
-        RequestError: ``bits`` is unknown, or more than the images have.
+        RequestError: they are.
     """
     if bits is not None and bits not in BITS:
         raise RequestError(f"bits is {bits}; use {', '.join(map(str, BITS))}")
@@ -36,7 +31,6 @@ def plan_dicom(images: Sequence[FinishedImage], bits: int | None) -> dict[str, F
             f"DICOM of {bits} bits needs images of 16, and these have 8; make the data set with bit_depth: 16, "
             "or ask for 8 bits"
         )
-    return {f"{image.split}/{image.path.stem}.dcm": image for image in images}
 
 
 def write_dicom(path: Path, image: FinishedImage, bits: int | None, origin: str = "") -> None:

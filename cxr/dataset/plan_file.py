@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,27 +11,28 @@ from typing import Any
 import yaml
 
 from cxr.compiler import asked_labels
-from cxr.dataset.plan import PARTS, SPLIT, Plan, build_plan, check_total, finish_plan
-from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, read_jobs
+from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, check_total, plan_of
+from cxr.generate.planned_image import single_images
+from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, read_prompt_table
 from cxr.request.errors import RequestError
 from cxr.request.settings import parse_number
 
 
-def read_plan(path: Path, most: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:
+def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:
     """Read a plan.
 
     Args:
-        path: ``.yaml`` or ``.yml`` with the parts of `PARTS`, or a ``.csv`` with a column ``prompt`` (as
+        path: ``.yaml`` or ``.yml`` with the parts of `SECTIONS`, or a ``.csv`` with a column ``prompt`` (as
             ``python -m cxr generate --prompts`` takes it) or with the columns of a cohort.
-        most: images that it may ask for.
+        max_images: images that it may ask for.
         defaults: settings that the model is used with where the plan has none.
     Raises:
         RequestError: the file cannot be read, or something in it is not allowed.
     """
-    given = read_parts(path)
-    if given is None:
-        return _read_prompts(path, most, defaults or {})
-    return build_plan(given, path.stem, most, defaults)
+    content = read_parts(path)
+    if content is None:
+        return _read_prompts(path, max_images, defaults or {})
+    return build_plan(content, path.stem, max_images, defaults)
 
 
 def read_parts(path: Path) -> Mapping[str, Any] | None:
@@ -44,38 +46,32 @@ def read_parts(path: Path) -> Mapping[str, Any] | None:
         return _read_csv(path)
     if suffix not in {".yaml", ".yml"}:
         raise RequestError(f"{path.name} is no plan; use a .yaml, .yml or .csv file")
-    given = _load_yaml(path)
-    unknown = [str(name) for name in given if name not in PARTS]
+    content = _load_yaml(path)
+    unknown = [str(name) for name in content if name not in SECTIONS]
     if unknown:
-        raise RequestError(f"{path.name} has {', '.join(unknown)}; a plan holds {', '.join(PARTS)}")
-    return given
+        raise RequestError(f"{path.name} has {', '.join(unknown)}; a plan holds {', '.join(SECTIONS)}")
+    return content
 
 
-def _read_prompts(path: Path, most: int, defaults: Mapping[str, Any]) -> Plan:
-    jobs, _ = read_jobs(path, {"seed": 0, **defaults})
-    check_total(sum(job.request.num_images for job in jobs), most)
-    rows = [job.part(k, k + 1).request for job in jobs for k in range(job.request.num_images)]
-    return finish_plan(path.stem, [(request, asked_labels(request.prompt), False) for request in rows], SPLIT, 0, {})
+def _read_prompts(path: Path, max_images: int, defaults: Mapping[str, Any]) -> Plan:
+    requests = read_prompt_table(path, {"seed": 0, **defaults}).requests
+    check_total(sum(request.num_images for request in requests), max_images)
+    wishes = [(request, asked_labels(request.prompt), False) for request in single_images(requests)]
+    return plan_of(path.stem, wishes, SPLIT, 0, {})
 
 
 def _read_csv(path: Path) -> Mapping[str, Any] | None:
-    header = _header(path)
-    if "prompt" in header:
-        return None
-    if "findings" not in header:
-        raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            entries = [read_cells(row) for row in csv.DictReader(file)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path.name} is not UTF-8 CSV; save it as “CSV UTF-8”") from error
-    return {"cohort": entries}
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [name.strip().lower() for name in next(csv.reader(file), [])]
+            rows = csv.DictReader(file)
+            header = [name.strip().lower() for name in rows.fieldnames or ()]
+            if "prompt" in header:
+                return None
+            if "findings" not in header:
+                raise RequestError(
+                    f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help"
+                )
+            return {"cohort": [read_cells(row) for row in rows]}
     except OSError as error:
         raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -93,20 +89,13 @@ def read_cells(row: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in row.items()
         if name and isinstance(value, str) and value.strip()
     }
-    if "count" in entry:
-        entry["count"] = _count(entry["count"])
+    with contextlib.suppress(ValueError):  # the entry's own check says what is wrong with the count
+        count = parse_number(entry.get("count", ""))
+        entry["count"] = count if isinstance(count, int) else entry["count"]
     return {
         name: _parse_yaml(value, f"the cell {value}") if str(value)[:1] in "[{" else value
         for name, value in entry.items()
     }
-
-
-def _count(text: str) -> int | str:
-    try:
-        value = parse_number(text)
-    except ValueError:
-        return text  # the entry's own check says what is wrong with it
-    return value if isinstance(value, int) else text
 
 
 def _load_yaml(path: Path) -> Mapping[str, Any]:
@@ -116,10 +105,10 @@ def _load_yaml(path: Path) -> Mapping[str, Any]:
         raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
         raise RequestError(f"{path.name} is not UTF-8 text; save it as UTF-8") from error
-    given = _parse_yaml(text, path.name)
-    if not isinstance(given, Mapping):
-        raise RequestError(f"{path.name} holds no table; a plan holds {', '.join(PARTS)}")
-    return given
+    content = _parse_yaml(text, path.name)
+    if not isinstance(content, Mapping):
+        raise RequestError(f"{path.name} holds no table; a plan holds {', '.join(SECTIONS)}")
+    return content
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cxr.dataset.assemble import LABELS_NAME
-from cxr.dataset.finished import FinishedImage, is_flat, read_dataset, read_manifest
-from cxr.dataset.labels import label_row
-from cxr.dataset.remake import DIFFERENT, IDENTICAL, Outcome, Remaker
+from cxr.dataset.label_columns import label_row
+from cxr.dataset.reproduce import DIFFERENT, IDENTICAL, Comparison, Reproducer
+from cxr.folders.dataset_reader import LABELS_NAME, FinishedImage, is_flat, read_dataset, read_manifest
 from cxr.folders.dicom import read_dicom
 from cxr.folders.metadata import file_sha256
+from cxr.folders.reader import read_rows
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_levels
-from cxr.request.errors import DataError
 
 NOT_THE_SAME = 1
+NO_TABLE = "{table} cannot be read as a table: {error}"
 
 Say = Callable[[str], None]
 
 
-def verify_file(path: Path, remaker: Remaker, say: Say) -> int:
+def verify_file(path: Path, reproducer: Reproducer, say: Say) -> int:
     """Make the image of one PNG or DICOM file again.
 
     Args:
         path: the file.
-        remaker: makes it.
+        reproducer: makes it.
         say: told the outcome.
     Returns:
         0 if it is identical or within tolerance, else 1.
@@ -38,17 +37,17 @@ def verify_file(path: Path, remaker: Remaker, say: Say) -> int:
     else:
         recipe = read_recipe(path)
         pixels, bits = read_levels(path), recipe.bit_depth
-    outcome = remaker.check(pixels, recipe, bits)
+    outcome = reproducer.check(pixels, recipe, bits)
     say(f"{path}: {describe(outcome)}")
     return NOT_THE_SAME if outcome.verdict == DIFFERENT else 0
 
 
-def verify_folder(directory: Path, remaker: Remaker, sample: int, say: Say) -> int:
+def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say) -> int:
     """Check a data set, or a folder of ``generate``: every file's hash, recipes, labels; then make some again.
 
     Args:
         directory: the folder.
-        remaker: makes images.
+        reproducer: makes images.
         sample: how many to make again, evenly from the whole set.
         say: told what is wrong, and at the end how much was checked.
     Returns:
@@ -65,11 +64,11 @@ def verify_folder(directory: Path, remaker: Remaker, sample: int, say: Say) -> i
     say(f"{len(images)} images: " + (f"{len(faults)} faults" if faults else "files, recipes and labels are right"))
     code = NOT_THE_SAME if faults else 0
     for image in images[:: max(1, -(-len(images) // sample))] if sample else ():
-        code = max(code, verify_file(image.path, remaker, say))
+        code = max(code, verify_file(image.path, reproducer, say))
     return code
 
 
-def describe(outcome: Outcome) -> str:
+def describe(outcome: Comparison) -> str:
     """One line for a reader."""
     text = outcome.verdict
     if outcome.verdict != IDENTICAL:
@@ -94,12 +93,7 @@ def _wrong_recipes(images: Sequence[FinishedImage]) -> list[str]:
 
 def _wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> list[str]:
     """Rows of the label table that do not follow from the metadata."""
-    path = directory / LABELS_NAME
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = {row.get("file_name", ""): row for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
+    rows = {row.get("file_name", ""): row for _, row in read_rows(directory / LABELS_NAME, NO_TABLE)}
     faults = []
     for image in images:
         name = image.path.relative_to(directory).as_posix()

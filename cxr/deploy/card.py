@@ -1,4 +1,7 @@
-"""The settings of a Space at the head of its README: read, checked, and filled in for the model that was asked for."""
+"""The settings of a Space at the head of its README: read, checked, and filled in for the model that was asked for.
+
+``SpaceCard.validate`` does not serve: it asks the Hub, and a dry run must not.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from cxr.request.errors import OutputError
 PYTHON_VERSION = "3.12.12"  # the newest that ZeroGPU lists; diffusers needs 3.11
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 MAX_SHORT_DESCRIPTION = 60  # characters
-NEEDED_TEXTS = (
+NEEDED_TEXTS = [
     "title",
     "emoji",
     "colorFrom",
@@ -27,7 +30,7 @@ NEEDED_TEXTS = (
     "app_file",
     "short_description",
     "license",
-)
+]
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -101,12 +104,14 @@ def gradio_floor(requirements: str) -> Version | None:
 
 
 def _check_gradio(settings: dict[str, Any], root: Path) -> list[str]:
-    floor, given = gradio_floor((root / "requirements.txt").read_text(encoding="utf-8")), settings.get("sdk_version")
+    floor, version = gradio_floor((root / "requirements.txt").read_text(encoding="utf-8")), settings.get("sdk_version")
     try:
-        same = Version(str(given)) == floor
+        same = Version(str(version)) == floor
     except InvalidVersion:
         same = False
-    return [] if same else [f"sdk_version is {given!r}, but requirements.txt begins at gradio {floor}; make them equal"]
+    return (
+        [] if same else [f"sdk_version is {version!r}, but requirements.txt begins at gradio {floor}; make them equal"]
+    )
 
 
 def _check_lists(settings: dict[str, Any]) -> list[str]:

@@ -1,4 +1,7 @@
-"""A Space before it is made: the very operations that upload it, its settings, and both as text."""
+"""A Space before it is made: the very operations that upload it, its settings, and both as text.
+
+``upload_folder`` does not serve: it makes its operations only when it sends them, and cannot fill in the README.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from huggingface_hub.utils import validate_repo_id
 
 from cxr.deploy.card import check_card, read_card, with_model
 from cxr.deploy.files import SpaceFiles, collect_files
-from cxr.deploy.hub_errors import hub_errors
+from cxr.models.hub.connection import watched
 from cxr.models.presets import PRESETS, Preset, find_preset
-from cxr.request.errors import OutputError, RequestError
+from cxr.request.errors import HubError, OutputError, RequestError
 
 MAX_REGULAR_BYTES = 10_000_000
 # The Hub writes these into the .gitattributes of each new repository, among others.
@@ -123,7 +126,7 @@ def _check_names(repo_id: str, hardware: str | None) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise RequestError(
-            f"{repo_id!r} is no name of a Space; use OWNER/NAME of letters, digits, -, _ and ."
+            f"{repo_id!r} is not a valid name of a Space; use OWNER/NAME of letters, digits, -, _ and ."
         ) from error
     if repo_id.count("/") != 1:
         raise RequestError(f"{repo_id!r} names no owner; use OWNER/NAME, with your user name of Hugging Face as OWNER")
@@ -157,9 +160,8 @@ def _preload(preset: Preset, hub_id: str, api: HfApi, hardware: str) -> tuple[st
     if preset.gated == "yes":
         notes.append(f"{hub_id} is gated: accept its terms, and give the Space a secret HF_TOKEN that may read it")
     try:
-        with hub_errors():
-            names = api.list_repo_files(hub_id, revision=revision)
-    except OutputError as error:
+        names = watched(lambda _: api.list_repo_files(hub_id, revision=revision), hub_id)
+    except HubError as error:
         notes.append(f"{hub_id} is not preloaded but downloaded when the Space first starts, because {error}")
         return "", notes
     from cxr.deploy.preload import preload_line  # it brings torch, which takes seconds to import

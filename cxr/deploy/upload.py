@@ -1,15 +1,27 @@
-"""A planned Space -> a Space at the Hub."""
+"""A planned Space -> a Space at the Hub, whose refusals are one sentence each."""
 
 from __future__ import annotations
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+import contextlib
+from collections.abc import Iterator
 
-from cxr.deploy.hub_errors import hub_errors
+import httpx2
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
 from cxr.deploy.plan import SpacePlan
 from cxr.request.errors import OutputError
 
 COMMIT_MESSAGE = "CXR Studio"
+SIGN_IN = "sign in with: hf auth login"
+REASONS = {
+    400: "it does not accept what was sent",
+    401: f"it does not accept your token, or found none; {SIGN_IN}",
+    402: "your account's plan does not include this; see https://huggingface.co/pricing or choose another --hardware",
+    403: "your token may not write there; use one with write access, and your own name as OWNER",
+    404: "there is no such repository, or your token may not see it",
+    429: "it was asked too often; try again later",
+}
 
 
 def upload(plan: SpacePlan, api: HfApi) -> str:
@@ -26,24 +38,39 @@ def upload(plan: SpacePlan, api: HfApi) -> str:
         OutputError: the Hub refused or could not be reached.
     """
     space = {"repo_id": plan.repo_id, "repo_type": "space"}
-    with hub_errors():
+    with _hub_errors():
         url = str(api.create_repo(**space, private=plan.private or None, exist_ok=True, space_sdk="gradio"))
         for name, value in plan.variables.items():  # before the files, so that the first start knows them
             api.add_space_variable(plan.repo_id, name, value)
-        try:
-            api.create_commit(**space, operations=list(plan.operations), commit_message=COMMIT_MESSAGE)
-        except HfHubHTTPError:
-            raise
-        except ValueError as error:
-            if not str(error).startswith("Invalid metadata"):
-                raise
-            raise OutputError(f"the Hub does not accept README.md: {' '.join(str(error).split())}") from error
-        except RuntimeError as error:  # what huggingface_hub makes of any trouble with one of several uploads
-            raise OutputError(f"a file could not be uploaded: {' '.join(str(error).split())}") from error
+        api.create_commit(**space, operations=list(plan.operations), commit_message=COMMIT_MESSAGE)
     if plan.hardware is not None:
         try:
-            with hub_errors():
+            with _hub_errors():
                 api.request_space_hardware(plan.repo_id, plan.hardware)
         except OutputError as error:
             raise OutputError(f"{url} is uploaded, but without {plan.hardware}: {error}") from error
     return url
+
+
+@contextlib.contextmanager
+def _hub_errors() -> Iterator[None]:
+    """Say in one sentence why the Hub did not do something."""
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        raise OutputError("the Hub may not be asked: HF_HUB_OFFLINE is set; unset it") from error
+    except LocalTokenNotFoundError as error:
+        raise OutputError(f"there is no token of yours here; {SIGN_IN}") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        said = " ".join((error.server_message or "").split())[:200]
+        reason = REASONS.get(status, "it failed; try again later" if status >= 500 else "it refused")
+        raise OutputError(f"the Hub answered {status}: {reason}" + (f" (“{said}”)" if said else "")) from error
+    except httpx2.HTTPError as error:
+        raise OutputError(f"the Hub cannot be reached ({type(error).__name__}); check the connection") from error
+    except ValueError as error:
+        if not str(error).startswith("Invalid metadata"):
+            raise
+        raise OutputError(f"the Hub does not accept README.md: {' '.join(str(error).split())}") from error
+    except RuntimeError as error:  # what huggingface_hub makes of any trouble with one of several uploads
+        raise OutputError(f"a file could not be uploaded: {' '.join(str(error).split())}") from error

@@ -1,11 +1,10 @@
-"""A folder of images and what its table says of them: prompts, labels, patients, the recipe."""
+"""A folder of images as columns: files, prompts, labels, patients, what all were made with."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.compiler import asked_labels
-from cxr.evaluate.extractors.cache import hash_files
-from cxr.folders.radiographs import read_folders
-from cxr.images.squares import find_images
-from cxr.labels.radiograph import COLUMNS, Radiograph
+from cxr.folders.metadata import hash_files
+from cxr.folders.reader import read_images
+from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import targets_of
-from cxr.request.errors import DataError
 from cxr.request.settings import SHARED
 from cxr.vocabulary import PromptLabels
 
-UNKNOWN = PromptLabels(None, None, None, None)
-PROMPT_COLUMNS = ("prompt", "text")
 # What tells one way of making images from another; seeds and prompts differ by image.
 RECIPE_FACTS = (
     *("model", "model_revision", "adapter", "adapter_sha256"),
@@ -45,6 +39,7 @@ class ImageSet:
         prompts: of each image; "" where the table tells none.
         patients: of each image; the file's own hash where the table tells none, as if no two were of one patient.
         recipe: what all images have in common of `RECIPE_FACTS`; empty if the table tells nothing.
+        is_real: whether any of them is a radiograph of a patient.
     """
 
     folder: Path
@@ -54,6 +49,7 @@ class ImageSet:
     prompts: tuple[str, ...] = field(repr=False)
     patients: tuple[str, ...] = field(repr=False)
     recipe: Mapping[str, Any]
+    is_real: bool = False
 
     def __len__(self) -> int:
         """Number of images."""
@@ -85,34 +81,33 @@ class ImageSet:
     def describe(self) -> dict[str, Any]:
         """What a report says of the set; only the folder's own name, its place is the user's."""
         facts = {"folder": self.folder.resolve().name, "num_images": len(self), "manifest_sha256": self.manifest_sha256}
-        if any(isinstance(labels, Radiograph) for labels in self.labels):
+        if self.is_real:
             facts["num_patients"] = len(set(self.patients))
         return facts | dict(self.recipe)
 
 
 def read_set(folder: Path) -> ImageSet:
-    """Read a folder of images with, if there is one, its ``metadata.csv`` or ``metadata.jsonl``.
+    """Read a folder of images with, if there is one, its table.
 
     A table with the columns of a data folder tells labels and patients; one with ``file_name`` and ``prompt`` (or
-    ``text``) tells prompts. Images that it does not list count as unlabelled.
+    ``text``) tells prompts; the tables of a data set's splits tell all of it. Images that no table lists count as
+    unlabelled.
 
     Raises:
         DataError: the folder or its images are missing, or its table is damaged.
     """
-    paths = find_images(folder)
-    hashes = hash_files(paths)
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    records, rows = _read_table(folder)
-    prompts = [_prompt_of(rows.get(name, {})) for name in names]
-    labels = [
-        records.get(name) or (asked_labels(prompt) if prompt else UNKNOWN)
-        for name, prompt in zip(names, prompts, strict=True)
-    ]
-    patients = [
-        records[name].patient_id if name in records else sha256 for name, sha256 in zip(names, hashes, strict=True)
-    ]
-    recipe = common_facts(rows[name] for name in names if name in rows)
-    return ImageSet(folder, tuple(paths), tuple(hashes), tuple(labels), tuple(prompts), tuple(patients), recipe)
+    records = read_images(folder)
+    hashes = hash_files([record.path for record in records])
+    return ImageSet(
+        folder,
+        paths=tuple(record.path for record in records),
+        hashes=tuple(hashes),
+        labels=tuple(record.labels for record in records),
+        prompts=tuple(record.prompt for record in records),
+        patients=tuple(record.patient_id or sha256 for record, sha256 in zip(records, hashes, strict=True)),
+        recipe=common_facts(record.row for record in records),
+        is_real=any(record.is_real for record in records),
+    )
 
 
 def common_facts(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -128,37 +123,3 @@ def common_facts(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def shared_hashes(first: ImageSet, second: ImageSet) -> int:
     """How many files of one set are in the other too, byte for byte."""
     return len(set(first.hashes) & set(second.hashes))
-
-
-def _read_table(folder: Path) -> tuple[dict[str, Radiograph], dict[str, Mapping[str, Any]]]:
-    """Records of real images, or rows of generated ones, by file name."""
-    table = folder / "metadata.csv"
-    if table.is_file():
-        try:
-            with table.open(newline="", encoding="utf-8-sig") as lines:
-                rows = list(csv.DictReader(lines))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{table} cannot be read: {error}") from error
-        if rows and set(COLUMNS) <= set(rows[0]):
-            records = read_folders([folder])
-            return {record.path.relative_to(folder).as_posix(): record for record in records}, {}
-        return {}, _by_name(rows, table)
-    lines_table = folder / "metadata.jsonl"
-    if not lines_table.is_file():
-        return {}, {}
-    try:
-        rows = [json.loads(line) for line in lines_table.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{lines_table} cannot be read: {error}") from error
-    return {}, _by_name(rows, lines_table)
-
-
-def _by_name(rows: Sequence[Any], table: Path) -> dict[str, Mapping[str, Any]]:
-    if not all(isinstance(row, dict) and isinstance(row.get("file_name"), str) for row in rows):
-        raise DataError(f"{table} has rows without file_name; each image needs its name there")
-    return {row["file_name"]: row for row in rows}
-
-
-def _prompt_of(row: Mapping[str, Any]) -> str:
-    found = [row[name] for name in PROMPT_COLUMNS if isinstance(row.get(name), str)]
-    return found[0] if found else ""

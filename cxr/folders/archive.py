@@ -93,7 +93,7 @@ def _add(archive: zipfile.ZipFile, name: str, chunks: Iterable[bytes], size: int
     entry = zipfile.ZipInfo(name, FIRST_ZIP_DATE)
     entry.create_system = 3  # Unix, on every system
     entry.external_attr = 0o100644 << 16  # an ordinary file that everyone may read
-    entry.file_size = size  # told in advance: zipfile then knows whether the entry needs Zip64
+    entry.file_size = size  # set in advance: zipfile then knows whether the entry needs Zip64
     with archive.open(entry, "w") as target:
         for chunk in chunks:
             target.write(chunk)

@@ -7,33 +7,28 @@ one keeps every finished image, and ends with the same bytes as a run that nobod
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
-import sys
 from pathlib import Path
 from types import TracebackType
 
+from cxr.folders.json_lines import append_line, complete_lines
+from cxr.folders.lock import locked
 from cxr.folders.metadata import (
     IMAGE_NAME,
     METADATA_NAME,
     adopt_image,
     describe_image,
-    file_sha256,
     image_index,
     image_name,
+    is_whole,
     metadata_line,
     metadata_lines,
     parse_line,
+    write_image,
 )
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
-from cxr.images.png import encode_png
-from cxr.request.errors import DataError, OutputError
+from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile, GeneratedImage
 from cxr.request.recipe import Recipe
-
-if sys.platform != "win32":
-    import fcntl
 
 # Two images whose recipes differ in these alone answer the same request; each row says what made it.
 CIRCUMSTANCES = {"library_versions", "device", "weight_dtype", "micro_batch_size", "num_threads"}
@@ -53,18 +48,19 @@ class ImageFolder:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        self._lock: int | None = None
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock_folder(self.directory)
-            self._files = self._read()
-            self._settle()
-        except OSError as error:
-            self._unlock()
-            raise cannot_write(self.directory, error) from error
-        except BaseException:
-            self._unlock()
-            raise
+        self._metadata_path = self.directory / METADATA_NAME
+        with contextlib.ExitStack() as held:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                if not held.enter_context(locked(self.directory)):
+                    raise OutputError(
+                        f"another run is writing into {directory}; wait until it ends or choose another folder"
+                    )
+                self._files = self._read()
+                self._settle()
+            except OSError as error:
+                raise cannot_write(self.directory, error) from error
+            self._held = held.pop_all()
 
     @property
     def files(self) -> tuple[ExportedFile, ...]:
@@ -103,20 +99,15 @@ class ImageFolder:
         if found := self.completed(image.index, image.recipe):
             return found
         path = self.directory / image_name(image.index, image.seed)
-        data = encode_png(image)
-        with atomic_file(path) as file:
-            file.write(data)
-        written = describe_image(path, image.recipe, hashlib.sha256(data).hexdigest())
-        self._append(metadata_line(written))
+        written = describe_image(path, image.recipe, write_image(path, image))
+        append_line(self._metadata_path, metadata_line(written))
         self._files[image.index] = written
         return written
 
     def close(self) -> None:
         """Put the metadata lines in the images' order and let other runs in."""
-        try:
+        with self._held:
             self._settle()
-        finally:
-            self._unlock()
 
     def __enter__(self) -> ImageFolder:
         """Return the folder itself."""
@@ -132,20 +123,16 @@ class ImageFolder:
         with contextlib.suppress(OutputError):
             self.close()
 
-    @property
-    def _metadata_path(self) -> Path:
-        return self.directory / METADATA_NAME
-
     def _read(self) -> dict[int, ExportedFile]:
         """Collect the images that are whole, from their lines or, where a line is missing, from themselves."""
         files: dict[int, ExportedFile] = {}
-        for number, line in enumerate(self._complete_lines(), start=1):
+        for number, line in enumerate(complete_lines(self._metadata_path), start=1):
             file = parse_line(line, self.directory)
             if file is None:
                 raise OutputError(
                     f"{self._metadata_path} line {number} was not written by this program; choose another folder"
                 )
-            if file.path.is_file() and file_sha256(file.path) == file.sha256:
+            if is_whole(file.path, file.sha256):
                 files[image_index(file.path)] = file
         for path in sorted(self.directory.glob("*.png")):
             # A run was killed after the image got its name and before its line was written.
@@ -158,17 +145,6 @@ class ImageFolder:
                 path.unlink()
         return files
 
-    def _complete_lines(self) -> list[bytes]:
-        """The lines of ``metadata.jsonl``, without a last one that a power loss cut short."""
-        try:
-            *lines, tail = self._metadata_path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return []
-        with contextlib.suppress(ValueError):  # cut short, or empty as it should be
-            json.loads(tail)
-            lines.append(tail)
-        return lines
-
     def _settle(self) -> None:
         """Rewrite ``metadata.jsonl`` if it is not exactly the finished images' lines, by index."""
         wanted = metadata_lines(self.files)
@@ -179,56 +155,3 @@ class ImageFolder:
         if not settled:
             with atomic_file(self._metadata_path) as file:
                 file.write(wanted)
-
-    def _append(self, line: bytes) -> None:
-        """Add one line and bring it to disk; a line that does not fit is taken back."""
-        try:
-            descriptor = os.open(self._metadata_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                length = os.fstat(descriptor).st_size
-                try:
-                    while line:
-                        line = line[os.write(descriptor, line) :]
-                    os.fsync(descriptor)
-                except OSError:
-                    os.ftruncate(descriptor, length)
-                    raise
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise cannot_write(self._metadata_path, error) from error
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)  # the system drops the lock with the descriptor, also when a run is killed
-            self._lock = None
-
-
-def finished_images(directory: Path) -> tuple[ExportedFile, ...]:
-    """The images of a folder that is only to be read, by index.
-
-    Raises:
-        DataError: there are none.
-    """
-    if directory.is_dir():
-        with ImageFolder(directory) as folder:
-            if folder.files:
-                return folder.files
-    raise DataError(f"{directory} holds no images that python -m cxr generate wrote")
-
-
-def _lock_folder(directory: Path) -> int | None:
-    """Keep other runs out of a folder; the lock needs no file and ends with this process, however that ends."""
-    if sys.platform == "win32":
-        return None
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise OutputError(
-            f"another run is writing into {directory}; wait until it ends or choose another folder"
-        ) from error
-    except OSError:
-        pass  # some network file systems cannot lock folders; then nothing guards against a second run
-    return descriptor

@@ -6,14 +6,16 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
-from cxr.images.png import read_recipe
+from cxr.images.atomic import atomic_file
+from cxr.images.png import encode_png, read_recipe
 from cxr.request.errors import DataError, RequestError
-from cxr.request.events import ExportedFile
+from cxr.request.events import ExportedFile, GeneratedImage
 from cxr.request.recipe import Recipe
 
 METADATA_NAME = "metadata.jsonl"
@@ -23,6 +25,18 @@ IMAGE_NAME = re.compile(r"(?P<index>\d{6,})_(?P<seed>\d+)\.png")
 def image_name(index: int, seed: int) -> str:
     """File name of one image; made of numbers alone, never of a prompt."""
     return f"{index:06d}_{seed}.png"
+
+
+def write_image(path: Path, image: GeneratedImage) -> str:
+    """Write one image as a PNG, whole or not at all; gives the file's SHA-256.
+
+    Raises:
+        OutputError: the disk refused it.
+    """
+    data = encode_png(image)
+    with atomic_file(path) as file:
+        file.write(data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def metadata_line(file: ExportedFile) -> bytes:
@@ -72,7 +86,25 @@ def image_index(path: Path) -> int:
     return int(path.name.partition("_")[0])
 
 
+def is_whole(path: Path, sha256: str) -> bool:
+    """Whether a file is there and still what it was when it was written."""
+    return path.is_file() and file_sha256(path) == sha256
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(paths: Sequence[Path]) -> list[str]:
+    """SHA-256 of each file, in hex.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(file_sha256, paths))
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error

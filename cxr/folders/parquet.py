@@ -6,19 +6,21 @@ Source: https://huggingface.co/docs/hub/datasets-image ("Parquet format") and th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from cxr.folders.shards import SHARD_BYTES, SHARD_IMAGES, cut
+from cxr.folders.shards import cut
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import RECIPE_FIELDS
 
+# Of these names the Hub and ``datasets.load_dataset`` know the splits.
+PARQUET_NAMES = "data/{split}-{number:05d}-of-{count:05d}.parquet"
 # A row group is held in memory as a whole, some times over, here and by whoever reads it.
 GROUP_IMAGES = 100
 GROUP_BYTES = 16_000_000
@@ -36,29 +38,6 @@ COLUMNS: dict[str, str] = {
 }
 
 
-def plan_parquet(
-    splits: Mapping[str, Sequence[ExportedFile]], most_images: int = SHARD_IMAGES, most_bytes: int = SHARD_BYTES
-) -> dict[str, tuple[ExportedFile, ...]]:
-    """Share images out among Parquet files.
-
-    Args:
-        splits: the images of each split, in order.
-        most_images: of one file.
-        most_bytes: of the PNGs in one file.
-    Returns:
-        The images of each file, by its name, "data/train-00000-of-00002.parquet" and so on: of these names the Hub and
-        ``datasets.load_dataset`` know the splits.
-    Raises:
-        OutputError: an image is gone.
-    """
-    planned = {}
-    for split, files in splits.items():
-        shards = list(cut(files, most_images, most_bytes))
-        for number, shard in enumerate(shards):
-            planned[f"data/{split}-{number:05d}-of-{len(shards):05d}.parquet"] = shard
-    return planned
-
-
 def write_parquet(
     path: Path, files: Sequence[ExportedFile], group_images: int = GROUP_IMAGES, group_bytes: int = GROUP_BYTES
 ) -> None:
@@ -67,8 +46,8 @@ def write_parquet(
     Args:
         path: appears only once it is complete.
         files: images with their metadata rows.
-        group_images: most images of one row group.
-        group_bytes: most bytes of the PNGs of one row group.
+        group_images: largest number of images in a row group.
+        group_bytes: largest number of bytes of its PNGs.
     Raises:
         OutputError: an image has changed since it was written, or the disk refused the file.
     """

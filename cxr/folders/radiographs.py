@@ -1,44 +1,43 @@
 """Folders of labelled radiographs -> records and pixels.
 
 A folder holds images and one ``metadata.csv`` with the columns ``file_name, findings, age, sex, view, patient_id``.
-``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown.
+``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown. A further column ``sides`` may tell
+where some of them are: "Effusion:left|Mass:right", the sides being left, right and bilateral, as the patient has them.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.folders.reader import CSV_NAME, find_tables, read_records
 from cxr.images.reading import read_grey
-from cxr.labels.radiograph import COLUMNS, NO_FINDING, Radiograph
+from cxr.labels.radiograph import COLUMNS, Radiograph
 from cxr.request.errors import DataError
-from cxr.vocabulary import FINDINGS
 
 
 def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
-    """Read the records of one or more folders, in the order of their tables.
+    """The radiographs of one or more folders whose tables have all of `COLUMNS`, in the order of the tables.
 
     Raises:
         DataError: a folder, its table, a column or a listed image is missing, or a cell is not of its kind.
     """
-    records: list[Radiograph] = []
-    for folder in folders:
-        table = Path(folder) / "metadata.csv"
-        if not table.is_file():
-            raise DataError(f"{table} is missing; a data folder holds images and a metadata.csv")
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines)
-            missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-            if missing:
-                raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-            records += [_record(row, table, number) for number, row in enumerate(rows, start=2)]
-    if not records:
+    radiographs: list[Radiograph] = []
+    for folder in map(Path, folders):
+        tables = find_tables(folder)
+        if not tables:
+            raise DataError(f"{folder / CSV_NAME} is missing; a data folder holds images and a {CSV_NAME}")
+        for split, table in tables.items():
+            for record in read_records(table, split, COLUMNS):
+                if missing := [name for name in COLUMNS if name not in record.row]:
+                    raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+                radiographs.append(Radiograph(record.path, **vars(record.labels), patient_id=record.patient_id))
+    if not radiographs:
         raise DataError("the data folders list no image")
-    return records
+    return radiographs
 
 
 def load_pixels(records: Sequence[Radiograph]) -> dict[int, tuple[NDArray[np.intp], NDArray[np.uint8]]]:
@@ -60,45 +59,3 @@ def load_pixels(records: Sequence[Radiograph]) -> dict[int, tuple[NDArray[np.int
         indices.append(index)
         images.append(pixels)
     return {side: (np.asarray(indices), np.stack(images)) for side, (indices, images) in sorted(groups.items())}
-
-
-def _record(row: dict[str, str], table: Path, number: int) -> Radiograph:
-    path = table.parent / row["file_name"]
-    if not path.is_file():
-        raise DataError(f"{table} line {number} lists {row['file_name']}, which is not in the folder")
-    return Radiograph(
-        path=path,
-        findings=_findings(row["findings"], table, number),
-        age=_age(row["age"], table, number),
-        sex=_choice(row["sex"], ("F", "M"), "sex", table, number),
-        view=_choice(row["view"], ("AP", "PA"), "view", table, number),
-        patient_id=row["patient_id"],
-    )
-
-
-def _findings(cell: str, table: Path, number: int) -> tuple[str, ...] | None:
-    if not cell:
-        return None
-    if cell == NO_FINDING:
-        return ()
-    names = tuple(sorted(cell.split("|")))
-    unknown = [name for name in names if name not in FINDINGS]
-    if unknown:
-        raise DataError(f"{table} line {number}: finding {unknown[0]!r} is not one of {', '.join(FINDINGS)}")
-    return names
-
-
-def _age(cell: str, table: Path, number: int) -> int | None:
-    if not cell:
-        return None
-    if not cell.isdigit() or int(cell) > 120:
-        raise DataError(f"{table} line {number}: age {cell!r} is not a whole number from 0 to 120")
-    return int(cell)
-
-
-def _choice(cell: str, allowed: tuple[str, ...], name: str, table: Path, number: int) -> str | None:
-    if not cell:
-        return None
-    if cell not in allowed:
-        raise DataError(f"{table} line {number}: {name} {cell!r} is not one of {', '.join(allowed)}")
-    return cell

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cxr.folders.image_folder import finished_images
+from cxr.folders.reader import ImageRecord, read_images
 from cxr.images.reading import read_grey
 from cxr.request.errors import DataError, OutputError
-from cxr.request.events import ExportedFile
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
 MARGIN = 8
@@ -30,23 +29,26 @@ class SheetRow:
 
 
 def rows_of_folders(folders: Sequence[Path], columns: int) -> list[SheetRow]:
-    """Read folders that ``ImageFolder`` wrote: a row for each prompt of each folder, equal prompts together.
+    """Read folders of ``generate`` or ``dataset``: a row for each prompt of each folder, equal prompts together.
 
     Args:
         folders: at least one.
-        columns: most images of a row; further ones are left out.
+        columns: largest number of images in a row; further ones are left out.
     Raises:
         DataError: a folder holds no images, or images differ in size.
     """
     groups: dict[str, list[SheetRow]] = {}
     for folder in folders:
-        found: dict[str, list[ExportedFile]] = {}
-        for file in finished_images(folder):
-            found.setdefault(file.metadata["prompt"], []).append(file)
-        for prompt, files in found.items():
-            recipe = files[0].metadata
+        found: dict[str, list[ImageRecord]] = {}
+        for record in read_images(folder) if folder.is_dir() and any(folder.iterdir()) else ():
+            if "adapter_weight" in record.row:
+                found.setdefault(record.prompt, []).append(record)
+        if not found:
+            raise DataError(f"{folder} holds no images that python -m cxr generate wrote")
+        for prompt, records in found.items():
+            recipe = records[0].row
             label = prompt if len(folders) == 1 else f"{prompt}  [{recipe['adapter']} {recipe['adapter_weight']:g}]"
-            pictures = tuple(read_grey(file.path) for file in files[:columns])
+            pictures = tuple(read_grey(record.path) for record in records[:columns])
             groups.setdefault(prompt, []).append(SheetRow(label, pictures))
     rows = [row for group in groups.values() for row in group]
     if len({image.shape for row in rows for image in row.images}) > 1:

@@ -9,34 +9,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.folders.shards import SHARD_BYTES, SHARD_IMAGES, cut
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
 from cxr.request.events import ExportedFile
 
-
-def plan_tars(
-    splits: Mapping[str, Sequence[ExportedFile]], most_images: int = SHARD_IMAGES, most_bytes: int = SHARD_BYTES
-) -> dict[str, tuple[ExportedFile, ...]]:
-    """Share images out among tar files.
-
-    Args:
-        splits: the images of each split, in order.
-        most_images: of one file.
-        most_bytes: of the PNGs in one file.
-    Returns:
-        The images of each file, by its name, "train-000000.tar" and so on.
-    Raises:
-        OutputError: an image is gone.
-    """
-    return {
-        f"{split}-{number:06d}.tar": shard
-        for split, files in splits.items()
-        for number, shard in enumerate(cut(files, most_images, most_bytes))
-    }
+TAR_NAMES = "{split}-{number:06d}.tar"
 
 
 def write_tar(path: Path, files: Sequence[ExportedFile]) -> None:

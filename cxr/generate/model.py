@@ -93,11 +93,11 @@ class LoadedModel:
     def in_float32(self) -> Iterator[None]:
         """UNet and VAE in float32 for a while. The way back is exact: float32 holds all values of smaller formats."""
         weight = self._adapters.weight
-        self._cast_to(torch.float32, torch.float32, weight)
+        self._cast_to(torch.float32, weight)
         try:
             yield
         finally:
-            self._cast_to(self.weight_dtype, vae_dtype(self.weight_dtype), weight)
+            self._cast_to(self.weight_dtype, weight)
 
     @contextmanager
     def vae_in_float32(self) -> Iterator[None]:
@@ -143,14 +143,14 @@ class LoadedModel:
         try:
             self._adapters.load(files)
         finally:
-            self._tell_adapters()
+            self._note_adapters()
 
     def unload_adapter(self) -> None:
         """Take the LoRAs out again, without a trace."""
         self._adapters.unload()
-        self._tell_adapters()
+        self._note_adapters()
 
-    def _tell_adapters(self) -> None:
+    def _note_adapters(self) -> None:
         adapter, adapter_sha256 = self._adapters.recipe_fields
         self.info = dataclasses.replace(self.info, adapter=adapter, adapter_sha256=adapter_sha256)
         self.embeddings.clear()
@@ -159,10 +159,10 @@ class LoadedModel:
         self._adapters.unmerge()
         self.embeddings.clear()
 
-    def _cast_to(self, unet_dtype: torch.dtype, vae_dtype: torch.dtype, adapter_weight: float | None) -> None:
+    def _cast_to(self, dtype: torch.dtype, adapter_weight: float | None) -> None:
         self._unmerge()  # what is put back later must be in the format of then
-        _cast(self.network, unet_dtype)
-        _cast(self.pipeline.vae, vae_dtype)
+        _cast(self.network, dtype)
+        _cast(self.pipeline.vae, vae_dtype(dtype))
         if adapter_weight is not None:
             self.set_adapter_weight(adapter_weight)
 
@@ -189,7 +189,7 @@ def load_model(
     """
     preset = find_preset(model)
     source = _adapter_source(preset, adapter)
-    files = () if source is None else read_adapters(source)  # a bad one is told before seconds are spent on the base
+    files = () if source is None else read_adapters(source)  # a bad one is refused before seconds are spent on the base
     loaded = _load_base(preset, weight_dtype, micro_batch_size)
     if files:
         loaded.load_adapter(files)
@@ -204,6 +204,8 @@ def _load_base(preset: Preset, weight_dtype: str | None, micro_batch_size: int |
     _set_scheduler(pipeline, preset.scheduler)
     network = getattr(pipeline, family.network)
     dtype = getattr(torch, weight_dtype) if weight_dtype else _network_dtype(family, network, device)
+    step = partial(family.run_empty_step, pipeline)
+    decode = partial(decode_zeros, pipeline.vae, network.config.sample_size)
     _cast(network, dtype)
     _cast(pipeline.vae, vae_dtype(dtype))
     info = ModelInfo(
@@ -219,18 +221,11 @@ def _load_base(preset: Preset, weight_dtype: str | None, micro_batch_size: int |
     return LoadedModel(
         pipeline,
         info,
-        micro_batch_size=micro_batch_size or _micro_batch_size(pipeline, family, device),
+        micro_batch_size=micro_batch_size or choose_micro_batch_size(device, step, decode),
         preview_projection=read_preview_projection(files.path),
         family=family,
         notes=files.notes,
     )
-
-
-def _set_scheduler(pipeline: Any, name: str | None) -> None:
-    """Sample with another scheduler than the model's own, on the same noise schedule."""
-    if name is not None and type(pipeline.scheduler).__name__ != name:
-        assert name in SCHEDULERS, f"{name} of the table of presets is not a known scheduler"
-        pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config)
 
 
 def _network_dtype(family: Family, network: torch.nn.Module, device: torch.device) -> torch.dtype:
@@ -238,10 +233,11 @@ def _network_dtype(family: Family, network: torch.nn.Module, device: torch.devic
     return torch.bfloat16 if family.overflows_in_float16 and dtype == torch.float16 else dtype
 
 
-def _micro_batch_size(pipeline: Any, family: Family, device: torch.device) -> int:
-    side = getattr(pipeline, family.network).config.sample_size
-    step = partial(family.run_empty_step, pipeline)
-    return choose_micro_batch_size(device, step, partial(decode_zeros, pipeline.vae, side))
+def _set_scheduler(pipeline: Any, name: str | None) -> None:
+    """Sample with another scheduler than the model's own, on the same noise schedule."""
+    if name is not None and type(pipeline.scheduler).__name__ != name:
+        assert name in SCHEDULERS, f"{name} of the table of presets is not a known scheduler"
+        pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config)
 
 
 def _cast(network: torch.nn.Module, dtype: torch.dtype) -> None:

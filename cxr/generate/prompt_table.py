@@ -1,9 +1,9 @@
-"""One prompt, or a CSV of prompts -> numbered requests, and what is left of them when a folder is continued."""
+"""A CSV of prompts -> requests."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,21 @@ FIELDS = {column: name for name, column in COLUMNS.items()}
 
 
 @dataclass(frozen=True)
-class Job:
-    """One request whose image k gets the number ``first_index + k`` in its folder.
-
-    ``source`` says where the request stands, "row 3" for example; empty when it was given directly.
-    """
-
-    first_index: int
-    request: GenerationRequest
-    source: str = ""
-
-    def part(self, first: int, end: int) -> Job:
-        """The images from ``first`` up to, not including, ``end``."""
-        return Job(self.first_index + first, self.request.part(first, end), self.source)
-
-
-def remaining_jobs(jobs: Sequence[Job], is_done: Callable[[Job, int], bool]) -> list[Job]:
-    """What is still to be made.
+class PromptTable:
+    """A list of prompts, read and checked.
 
     Args:
-        jobs: all jobs of the run.
-        is_done: told a job and the number k of an image in it, says whether the image exists.
+        requests: one for each row, with as many images as the row asks for.
+        sources: where each of them stands, "row 3" for example.
+        unused_columns: names of columns that are not read.
     """
-    remaining = []
-    for job in jobs:
-        missing = [k for k in range(job.request.num_images) if not is_done(job, k)]
-        remaining += [job.part(first, end) for first, end in _consecutive(missing)]
-    return remaining
+
+    requests: tuple[GenerationRequest, ...]
+    sources: tuple[str, ...]
+    unused_columns: tuple[str, ...]
 
 
-def read_jobs(path: str | Path, settings: Mapping[str, Any]) -> tuple[list[Job], tuple[str, ...]]:
+def read_prompt_table(path: str | Path, settings: Mapping[str, Any]) -> PromptTable:
     """Read a list of prompts.
 
     Row numbers in messages are those of a spreadsheet: the header is row 1. A row without a seed takes
@@ -55,8 +40,6 @@ def read_jobs(path: str | Path, settings: Mapping[str, Any]) -> tuple[list[Job],
     Args:
         path: CSV in UTF-8 with a header row that names ``prompt`` and maybe ``negative_prompt``, ``seed``, ``count``.
         settings: values of ``GenerationRequest`` for what a row leaves open; ``seed`` is the first image's.
-    Returns:
-        The jobs, and the names of columns that are not used.
     Raises:
         RequestError: the file cannot be read, or a row is wrong; the message names the row.
     """
@@ -64,7 +47,7 @@ def read_jobs(path: str | Path, settings: Mapping[str, Any]) -> tuple[list[Job],
     rows = _read_rows(path)
     _, header = next(rows, (1, []))
     columns = _check_header(path, header)
-    jobs: list[Job] = []
+    requests: dict[str, GenerationRequest] = {}
     total = 0
     for number, cells in rows:
         if not any(cell.strip() for cell in cells):
@@ -75,20 +58,21 @@ def read_jobs(path: str | Path, settings: Mapping[str, Any]) -> tuple[list[Job],
                 f"{path.name} {source} has {len(cells)} cells, the header {len(columns)}; "
                 "put a prompt that holds a comma between double quotes"
             )
-        given = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name in FIELDS}
+        row = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name in FIELDS}
         with naming_fields(COLUMNS, f"{path.name} {source}: "):
-            jobs.append(Job(total, _row_request(given, settings, total), source))
-        total += jobs[-1].request.num_images
+            requests[source] = _row_request(row, settings, total)
+        total += requests[source].num_images
         if total > MAX_TOTAL_IMAGES:
             raise RequestError(f"{path.name} asks for more than {MAX_TOTAL_IMAGES:,} images by {source}; split it")
-    if not jobs:
+    if not requests:
         raise RequestError(f"{path.name} holds no prompts below its header row")
-    return jobs, tuple(name for name in columns if name not in FIELDS)
+    unused = tuple(name for name in columns if name not in FIELDS)
+    return PromptTable(tuple(requests.values()), tuple(requests), unused)
 
 
-def _row_request(given: Mapping[str, str], settings: Mapping[str, Any], first_index: int) -> GenerationRequest:
+def _row_request(row: Mapping[str, str], settings: Mapping[str, Any], first_index: int) -> GenerationRequest:
     values = dict(settings) | {"prompt": "", "seed": settings["seed"] + first_index}
-    for column, text in given.items():
+    for column, text in row.items():
         name = FIELDS[column]
         if text:
             values[name] = text if SETTINGS[name].kind == "text" else _read_number(name, text)
@@ -127,12 +111,3 @@ def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise RequestError(f"{path.name} is not UTF-8 text after row {number}; save it as “CSV UTF-8”") from error
     except csv.Error as error:
         raise RequestError(f"{path.name} row {number + 1} is not valid CSV: {error}") from error
-
-
-def _consecutive(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cut an ascending sequence into runs without gaps: (first, end) each."""
-    start = 0
-    for position in range(1, len(numbers) + 1):
-        if position == len(numbers) or numbers[position] != numbers[position - 1] + 1:
-            yield numbers[start], numbers[position - 1] + 1
-            start = position

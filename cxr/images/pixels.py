@@ -35,7 +35,7 @@ def to_grey(images: Tensor, bit_depth: int) -> GreyLevels:
         raise ValueError("images hold NaN or infinite values")
     # The same two steps as diffusers' VaeImageProcessor, so that both round alike.
     unit = (grey * 0.5 + 0.5).clamp(0, 1)
-    levels = (unit.cpu().numpy() * (2**bit_depth - 1)).round()
+    levels: NDArray[np.float32] = (unit.cpu().numpy() * (2**bit_depth - 1)).round()
     return levels.astype(np.uint8) if bit_depth == 8 else levels.astype(np.uint16)
 
 

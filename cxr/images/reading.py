@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import DataError
@@ -33,5 +33,5 @@ def read_levels(path: Path) -> GreyLevels:
             if image.mode.startswith("I"):  # pillow's own conversion of these to 8 bits cuts off instead of scaling
                 return np.asarray(image).astype(np.uint16)
             return np.asarray(image.convert("L"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error

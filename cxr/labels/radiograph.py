@@ -11,7 +11,10 @@ COLUMNS = ("file_name", "findings", "age", "sex", "view", "patient_id")
 
 @dataclass(frozen=True)
 class Radiograph:
-    """One image and what is known about it; None is unknown, an empty tuple of findings means "No Finding"."""
+    """One image and what is known about it; None is unknown, an empty tuple of findings means "No Finding".
+
+    ``sides`` holds (finding, side) where the side is known.
+    """
 
     path: Path
     findings: tuple[str, ...] | None
@@ -19,3 +22,4 @@ class Radiograph:
     sex: str | None
     view: str | None
     patient_id: str
+    sides: tuple[tuple[str, str], ...] = ()

@@ -46,7 +46,8 @@ def attribute_scores(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     def either(members: NDArray[np.float64]) -> NDArray[np.float64]:
         # With independent findings P(none) is the product of 1 - p: a sum of softplus in logarithms.
         log_none = -np.logaddexp(0, members).sum(axis=1)
-        return np.log(-np.expm1(np.minimum(log_none, -1e-12))) - log_none
+        log_some: NDArray[np.float64] = np.log(-np.expm1(np.minimum(log_none, -1e-12)))
+        return log_some - log_none
 
     return _with_groups(logits, either)
 

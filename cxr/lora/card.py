@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +20,27 @@ MAX_FACT_CHARACTERS = 200
 MAX_LISTED = 8
 UNKNOWN = "unknown"
 # What the fact is called in config.json and Hub model cards, and in kohya's and Stability's metadata.
-BASE_KEYS = (
-    *("base_model", "base_model_name_or_path"),
-    *("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture"),
-)
-LICENSE_KEYS = ("license", "licence", "modelspec.license")
-DATA_KEYS = ("training_data", "datasets", "dataset", "ss_dataset", "modelspec.training_data")
+KEYS = {
+    "base_model": (
+        *("base_model", "base_model_name_or_path"),
+        *("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture"),
+    ),
+    "license": ("license", "licence", "modelspec.license"),
+    "training_data": ("training_data", "datasets", "dataset", "ss_dataset", "modelspec.training_data"),
+}
 
 
-@dataclass(frozen=True)
-class CardFacts:
-    """The three facts that decide whether one may use a LoRA; "unknown" where nothing says so."""
-
-    base_model: str = UNKNOWN
-    license: str = UNKNOWN
-    training_data: str = UNKNOWN
-
-
-def read_card(path: Path, metadata: Mapping[str, str]) -> CardFacts:
-    """Gather the facts about a LoRA file; an unreadable card counts as none, as it only describes.
+def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The three facts that decide whether one may use a LoRA; an unreadable card counts as none, as it only describes.
 
     Args:
         path: of the LoRA file; cards lie in its folder.
         metadata: of the safetensors header.
+    Returns:
+        Texts by their names in `AdapterInfo`; "unknown" where nothing says so.
     """
     sources = (_read_json(path.with_name("config.json")), _read_front_matter(path.with_name("README.md")), metadata)
-    found = [_first(sources, keys) for keys in (BASE_KEYS, LICENSE_KEYS, DATA_KEYS)]
-    return CardFacts(*found)
+    return {fact: _first(sources, keys) for fact, keys in KEYS.items()}
 
 
 def card_rows(info: AdapterInfo) -> tuple[tuple[str, str], ...]:

@@ -18,8 +18,8 @@ TIMEOUT_S = 60
 def convert_adapter(path: Path, output: Path) -> LoraFile:
     """Write the tensors of a pickled LoRA as safetensors, with their names as they are.
 
-    The file is read by a child process with `MEMORY_BYTES` of memory and `TIMEOUT_S` seconds, which follows the pickle
-    without running it. The result is checked like any LoRA before it gets its name.
+    The file is read by a child process with `MEMORY_BYTES` of memory and `TIMEOUT_S` seconds, by PyTorch's loader of
+    plain tensors, which runs nothing of the pickle. The result is checked like any LoRA before it gets its name.
 
     Args:
         path: a .bin, .pt, .pth or .ckpt file that torch.save wrote.

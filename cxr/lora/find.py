@@ -73,25 +73,22 @@ def read_adapter(choice: AdapterChoice | Path) -> AdapterFile:
     source = choice if isinstance(choice, Path) else choice.source
     path = find_adapter(source)
     lora = read_lora_file(path)
-    card = read_card(path, lora.metadata)
     ranks = [layer.rank for layer in lora.layers]
-    told = [layer.alpha for layer in lora.layers if layer.alpha is not None]
+    alphas = [layer.alpha for layer in lora.layers if layer.alpha is not None]
     info = AdapterInfo(
         name=_display_name(source, path),
         path=path,
         sha256=lora.sha256,
         rank=max(ranks),
-        lora_alpha=told[0] if told else float(max(ranks)),
+        lora_alpha=alphas[0] if alphas else float(max(ranks)),
         num_tensors=lora.num_tensors,
         size_bytes=lora.num_bytes,
-        base_model=card.base_model,
-        license=card.license,
-        notes=_notes(lora, told),
-        training_data=card.training_data,
+        **read_card(path, lora.metadata),
+        notes=_notes(lora, alphas),
         components=lora.components,
         num_layers=len(lora.layers),
         min_rank=min(ranks),
-        has_alpha=bool(told),
+        has_alpha=bool(alphas),
     )
     return AdapterFile(info, lora, 1.0 if isinstance(choice, Path) else choice.weight)
 
@@ -114,7 +111,7 @@ def find_adapter(source: str | Path) -> Path:
     if isinstance(source, str) and source.startswith(HUB_PREFIX):
         from cxr.lora.hub_file import download_adapter  # huggingface_hub takes its time to import, and most need no Hub
 
-        return download_adapter(source.removeprefix(HUB_PREFIX)).path
+        return download_adapter(source.removeprefix(HUB_PREFIX))
     if isinstance(source, str) and source.startswith(LOCAL_PREFIX):
         source = _local_path(source)
     if isinstance(source, str):
@@ -174,4 +171,6 @@ def _notes(lora: LoraFile, alphas: Sequence[float]) -> tuple[str, ...]:
         notes.append(f"no alpha in the file for {missing}: the rank is used")
     if alphas and min(alphas) != max(alphas):
         notes.append(f"alpha differs between layers, from {min(alphas):g} to {max(alphas):g}")
+    if any(layer.use_rslora and layer.alpha is not None for layer in lora.layers):
+        notes.append("rank-stabilised: alpha is divided by the square root of the rank")
     return tuple(notes)

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.models.hub.connection import is_offline
-from cxr.models.hub.download import fetch
-from cxr.models.hub.listing import Listing, ask_cache, ask_hub
-from cxr.models.presets import COMMIT, HUB_ID, MOVED, REVISION
-from cxr.request.errors import AdapterError, HubError, HubUnreachableError
+from cxr.lora.settings import SETTINGS_NAME
+from cxr.models.hub.files import fetch, from_hub_or_cache
+from cxr.models.hub.listing import Listing
+from cxr.models.presets import HUB_ID, MOVED, REVISION
+from cxr.request.errors import AdapterError
 
 MAX_ADAPTER_BYTES = 512 * 2**20
 SOURCE = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?/(?P<file>.+\.safetensors)")
 
 
-@dataclass(frozen=True)
-class HubAdapter:
-    """A LoRA file in the Hub's cache, checked against the Hub's hash and against nothing else.
+def download_adapter(source: str) -> Path:
+    """Find a LoRA file of the Hub, in its cache or on it, and peft's settings beside it.
 
-    Args:
-        path: of the file.
-        revision: "hub:owner/name@commit".
-        repo_id: "owner/name".
-    """
-
-    path: Path
-    revision: str
-    repo_id: str
-
-
-def download_adapter(source: str) -> HubAdapter:
-    """Find a LoRA file of the Hub, in its cache or on it.
+    They are checked against the Hub's hash and against nothing else.
 
     Args:
         source: "owner/name/file.safetensors" or "owner/name@revision/folder/file.safetensors".
@@ -45,26 +31,14 @@ def download_adapter(source: str) -> HubAdapter:
     repo_id, revision = (parts["repo"], parts["revision"]) if parts else ("", None)
     if not parts or ".." in source or not HUB_ID.fullmatch(repo_id) or (revision and not REVISION.fullmatch(revision)):
         raise AdapterError(f"adapter 'hub:{source}' is unknown; use hub:owner/name[@revision]/file.safetensors")
-    repo_id, file = MOVED.get(repo_id, repo_id), parts["file"]
-    kept = ask_cache(repo_id, revision)
-    has_file = kept is not None and file in kept.files
-    if kept is not None and has_file and (is_offline() or COMMIT.fullmatch(revision or "")):
-        return _from(kept, file, revision)
-    try:
-        if is_offline():
-            raise HubUnreachableError(f"the Hub may not be asked for {repo_id}: HF_HUB_OFFLINE is set")
-        return _from(ask_hub(repo_id, revision), file, revision)
-    except HubUnreachableError as error:
-        if kept is None or not has_file:
-            raise HubUnreachableError(f"{error}, and {file} is not on this machine") from error
-        return _from(kept, file, revision)
+    file = parts["file"]
 
+    def take(listing: Listing) -> Path:
+        size = listing.file(file).size
+        if size is None or size > MAX_ADAPTER_BYTES:
+            limit = f"it has more than {MAX_ADAPTER_BYTES // 2**20} MB"
+            raise AdapterError(f"{listing.repo_id}/{file} is not a LoRA: {limit}")
+        beside = f"{file.rpartition('/')[0]}/{SETTINGS_NAME}".lstrip("/")
+        return fetch(listing, [file, *({beside} & listing.files.keys())]) / file
 
-def _from(listing: Listing, file: str, revision: str | None) -> HubAdapter:
-    known = listing.files.get(file)
-    if known is None:
-        raise HubError(f"{listing.repo_id}/{file} is not among the files of commit {listing.commit[:8]} on the Hub")
-    if known.size is None or known.size > MAX_ADAPTER_BYTES:
-        raise AdapterError(f"{listing.repo_id}/{file} is no LoRA: it has more than {MAX_ADAPTER_BYTES // 2**20} MB")
-    folder = fetch(listing, [file], revision)
-    return HubAdapter(folder / file, f"hub:{listing.repo_id}@{listing.commit}", listing.repo_id)
+    return from_hub_or_cache(MOVED.get(repo_id, repo_id), revision, take, f"{file} is not on this machine")[0]

@@ -6,6 +6,7 @@ Only numbers are taken from its settings, because peft's can name modules to imp
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.lora.alpha import check_alpha, component_alphas
+from cxr.lora.known_layers import is_layer, made_for, other_kind
 from cxr.lora.safetensors_header import (
     DTYPE_BYTES,
+    INTEGER_BYTES,
     Header,
     TensorEntry,
     check_suffix,
@@ -24,29 +26,44 @@ from cxr.lora.safetensors_header import (
     open_regular,
     read_header,
 )
+from cxr.lora.settings import check_alpha, read_settings
 from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
 
 MAX_RANK = 256
 CHUNK_BYTES = 4 * 2**20
-# Other ways to change a layer, by what their tensors are called.
-OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "hada_w": "LoHa", "lokr_w": "LoKr", "oft_": "OFT"}
-OTHER_KINDS |= {"lora_mid": "LoCon with a third matrix", ".diff": "full differences", "lora_embedding": "an embedding"}
 
 
 @dataclass(frozen=True)
 class LoraLayer:
-    """One adapted layer: lora_A is [rank, in, ...], lora_B is [out, rank, ...]; ``alpha`` is None when not told."""
+    """One adapted layer.
+
+    Args:
+        component: the network that it is in.
+        module: its name there.
+        shape_a: of lora_A, [rank, in, ...].
+        shape_b: of lora_B, [out, rank, ...].
+        alpha: None where nothing says it.
+        use_rslora: whether alpha is divided by the square root of the rank.
+    """
 
     component: str
     module: str
     shape_a: tuple[int, ...]
     shape_b: tuple[int, ...]
     alpha: float | None = None
+    use_rslora: bool = False
 
     @property
     def rank(self) -> int:
         """Width of the bottleneck between the two matrices."""
         return self.shape_a[0]
+
+    @property
+    def scaled_alpha(self) -> float:
+        """The alpha with which alpha / rank is the layer's strength; 1 is that strength where nothing says alpha."""
+        if self.alpha is None:
+            return self.rank
+        return self.alpha * math.sqrt(self.rank) if self.use_rslora else self.alpha
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ class LoraFile:
         num_bytes: its size.
         num_tensors: in the file, alphas included.
         layers: that it adapts; a layer without an alpha uses its rank.
-        tensors: the matrices, by (component, module, "lora_A.weight" or "lora_B.weight").
+        names: of the matrices in the file, and what each is.
         metadata: texts of the file about itself; for display only.
     """
 
@@ -68,7 +85,7 @@ class LoraFile:
     num_bytes: int
     num_tensors: int
     layers: tuple[LoraLayer, ...]
-    tensors: dict[LoraName, TensorEntry]
+    names: dict[str, LoraName]
     metadata: dict[str, str]
 
     @property
@@ -79,7 +96,7 @@ class LoraFile:
 
     @property
     def components_without_alpha(self) -> tuple[str, ...]:
-        """Networks with layers whose strength is not told."""
+        """Networks with layers whose strength nothing says."""
         silent = {layer.component for layer in self.layers if layer.alpha is None}
         return tuple(name for name in COMPONENTS if name in silent)
 
@@ -109,26 +126,31 @@ def read_lora_file(path: Path) -> LoraFile:
         header = read_header(path, file, size)
         names = _parse_names(path, header)
         pairs = _pair_layers(path, names, header)
-        settings = component_alphas(path, header.metadata, pairs)
+        settings = read_settings(path, header.metadata, {layer: shape_a[0] for layer, (shape_a, _) in pairs.items()})
         sha256, alphas = _read_numbers(path, file, header, names)
-    layers = tuple(
-        LoraLayer(component, module, *shapes, alphas.get((component, module), settings.get(component)))
-        for (component, module), shapes in pairs.items()
-    )
-    tensors = {name: header.tensors[key] for key, name in names.items() if name.part != ALPHA}
-    return LoraFile(path, sha256, size, len(names), layers, tensors, header.metadata)
+    layers = []
+    for (component, module), shapes in pairs.items():
+        strength = (settings[component].alpha(module), settings[component].use_rslora)
+        if (component, module) in alphas:
+            strength = (alphas[component, module], False)
+        layers.append(LoraLayer(component, module, *shapes, *strength))
+    matrices = {key: name for key, name in names.items() if name.part != ALPHA}
+    return LoraFile(path, sha256, size, len(names), tuple(layers), matrices, header.metadata)
 
 
 def _parse_names(path: Path, header: Header) -> dict[str, LoraName]:
     """What each tensor is, by its name in the file."""
     names = {}
-    for key in header.tensors:
+    for key, tensor in header.tensors.items():
+        if model := made_for(key):
+            raise damaged(path, f"it is made for {model}, which this program does not run (it has {key[:80]!r})")
         name = parse_name(key)
         if name is None:
-            kind = next((kind for mark, kind in OTHER_KINDS.items() if mark in key), None)
-            if kind:
+            if kind := other_kind(key):
                 raise damaged(path, f"it holds {kind}, which this program cannot apply; use a plain LoRA")
             raise damaged(path, f"tensor {key[:80]!r} is not a LoRA matrix in a known naming")
+        if name.part != ALPHA and tensor.dtype in INTEGER_BYTES:
+            raise damaged(path, f"tensor {key[:80]!r} is of {tensor.dtype} in its header; weights are floating-point")
         names[key] = name
     if len(set(names.values())) != len(names):
         raise damaged(path, "it names the same matrix in two ways")
@@ -145,6 +167,8 @@ def _pair_layers(
     pairs = {}
     for layer, parts in shapes.items():
         module = layer[1]
+        if not is_layer(*layer):
+            raise damaged(path, f"no model of this program has a layer {'.'.join(layer)[:80]!r} that takes a LoRA")
         if LORA_A not in parts or LORA_B not in parts:
             raise damaged(path, f"layer {module!r} has only one of its two matrices")
         shape_a, shape_b = parts[LORA_A], parts[LORA_B]
@@ -179,7 +203,7 @@ def _chunks(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tuple[N
     left = tensor.end - tensor.start
     while left:
         raw = file.read(min(left, CHUNK_BYTES))
-        if not raw or len(raw) % DTYPE_BYTES[tensor.dtype]:
+        if not raw or len(raw) % (DTYPE_BYTES | INTEGER_BYTES)[tensor.dtype]:
             raise damaged(path, "it changed while it was being read; try again")
         left -= len(raw)
         yield _as_floats(raw, tensor.dtype), raw
@@ -188,19 +212,10 @@ def _chunks(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tuple[N
 def _as_floats(raw: bytes, dtype: str) -> NDArray[np.floating]:
     if dtype == "BF16":  # numpy has none: these are the upper halves of float32
         return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    if dtype in INTEGER_BYTES:
+        return np.frombuffer(raw, f"<i{INTEGER_BYTES[dtype]}").astype(np.float64)
     values: NDArray[np.floating] = np.frombuffer(raw, f"<f{DTYPE_BYTES[dtype]}")
     if dtype == "F64":  # a network in float32 would turn what is beyond its range into infinity
         with np.errstate(over="ignore"):
             values = values.astype(np.float32)
     return values
-
-
-def tensors_of(file: LoraFile) -> Iterator[tuple[LoraName, str, tuple[int, ...], bytes]]:
-    """The matrices as (name, dtype, shape, little-endian bytes), from the very bytes that were checked.
-
-    Raises:
-        AdapterError: as for ``LoraFile.read_content``.
-    """
-    content = memoryview(file.read_content())
-    for name, tensor in file.tensors.items():
-        yield name, tensor.dtype, tensor.shape, bytes(content[tensor.start : tensor.end])

@@ -1,32 +1,31 @@
-"""PyTorch checkpoint -> safetensors, in a limited process of its own, without running anything of it.
+"""PyTorch checkpoint -> safetensors, by PyTorch's own loader of plain tensors; only in a limited child process.
 
-A checkpoint is a ZIP with a pickle and one file per storage of numbers; before PyTorch 1.6 the same followed one
-another in one stream.
+``torch.load(weights_only=True)`` knows a short list of harmless names and calls nothing else. That the ZIP is whole is
+checked here, as PyTorch does not. The server and all other code read no pickle at all.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import math
-import struct
+import re
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
+import torch
+from safetensors.torch import save
 
-from cxr.lora.pickle_program import SavedTensor, Storage, follow
-from cxr.lora.safetensors_header import DTYPE_BYTES, MAX_FILE_BYTES, MAX_TENSORS, open_regular
+from cxr.lora.safetensors_header import MAX_FILE_BYTES, MAX_TENSORS, open_regular
+from cxr.lora.settings import CONVERTED_KEY, read_text_beside
 from cxr.request.errors import AdapterError
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_PROTOCOL = 1001
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MAX_DIMENSIONS = 8
-MAX_PROGRAM_BYTES = 32 * 2**20
-
-ReadStorage = Callable[[Storage], bytes]
+# What PyTorch's long messages say about the one thing that they refuse.
+REFUSED_NAME = re.compile(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) ([\w.]+)")
+REFUSED_INSTRUCTION = re.compile(r"Unsupported operand (\d+)")
 
 
 def main(arguments: Sequence[str]) -> bytes:
@@ -35,144 +34,59 @@ def main(arguments: Sequence[str]) -> bytes:
     Raises:
         AdapterError: it holds anything but tensors, or is damaged; the message lacks the file's name.
     """
-    with open_regular(Path(arguments[0])) as (file, _):
-        content = file.read()
-    if content.startswith(b"PK"):
-        tensors, read_storage = _read_zip(content)
-    else:
-        tensors, read_storage = _read_legacy(content)
-    return _safetensors(tensors, read_storage)
-
-
-def _read_zip(content: bytes) -> tuple[dict[str, SavedTensor], ReadStorage]:
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
-        entries = _check_entries(archive, len(content))
-        prefix, order = _prefix(entries), "byteorder"
-        if prefix + order in entries and archive.read(entries[prefix + order]) != b"little":
-            raise AdapterError("was written on a machine of another byte order")
-        program = archive.read(entries[f"{prefix}data.pkl"])
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, struct.error, EOFError) as error:
-        raise AdapterError("is damaged: its ZIP cannot be read") from error
-
-    def read_storage(storage: Storage) -> bytes:
+    with open_regular(Path(arguments[0])) as (file, size), warnings.catch_warnings(action="ignore"):
         try:
-            return archive.read(entries[f"{prefix}data/{storage.key}"])
-        except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-            raise AdapterError("is damaged: it lacks numbers of its tensors") from error
+            if zipfile.is_zipfile(file):
+                _check_archive(file, size)
+            file.seek(0)
+            found = torch.load(file, map_location="cpu", weights_only=True)
+        except (AdapterError, MemoryError):
+            raise
+        except Exception as error:  # a damaged or hostile file can break a reader anywhere
+            raise AdapterError(_reason(error)) from error
+    if isinstance(found, dict) and type(found.get("state_dict")) in {dict, OrderedDict}:
+        found = found["state_dict"]  # some programs put the tensors into a dictionary of one entry
+    _check(found)
+    tensors = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
+    settings = read_text_beside(Path(arguments[0]))  # without them a file elsewhere would be applied in another way
+    return save(tensors, {CONVERTED_KEY: settings} if settings else None)
 
-    return _tensors(_follow_all(io.BytesIO(program))), read_storage
 
-
-def _check_entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The entries by name; torch stores them as they are, so that nothing can grow when it is read."""
-    infos = archive.infolist()
-    entries = {info.filename: info for info in infos}
-    if len(infos) > MAX_TENSORS or len(entries) != len(infos):
+def _check_archive(file: BinaryIO, size: int) -> None:
+    """PyTorch stores entries as they are, so that nothing can grow when it is read, and does not compare checksums."""
+    archive = zipfile.ZipFile(file)
+    entries = archive.infolist()
+    if len(entries) > MAX_TENSORS or len(set(archive.namelist())) != len(entries):
         raise AdapterError("has too many files in its ZIP, or two of one name")
-    for info in infos:
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
-            raise AdapterError("has compressed or encrypted files in its ZIP, which PyTorch does not write")
-    if sum(info.file_size for info in infos) > size:
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+        raise AdapterError("has compressed or encrypted files in its ZIP, which PyTorch does not write")
+    if sum(entry.file_size for entry in entries) > size:
         raise AdapterError("has overlapping files in its ZIP")
-    return entries
+    if archive.testzip() is not None:
+        raise AdapterError("is damaged: numbers of its tensors differ from their checksum")
 
 
-def _prefix(entries: Mapping[str, zipfile.ZipInfo]) -> str:
-    programs = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
-    if len(programs) != 1:
-        raise AdapterError("is a ZIP, but not one of PyTorch's with one data.pkl")
-    if entries[programs[0]].file_size > MAX_PROGRAM_BYTES:
-        raise AdapterError(f"describes its tensors in more than {MAX_PROGRAM_BYTES:,} bytes")
-    return programs[0].removesuffix("data.pkl")
-
-
-def _read_legacy(content: bytes) -> tuple[dict[str, SavedTensor], ReadStorage]:
-    """Magic number, protocol, facts of the machine, the object, the storages' keys; then each storage's numbers."""
-    stream = io.BytesIO(content)
-    if follow(stream) != LEGACY_MAGIC or follow(stream) != LEGACY_PROTOCOL:
-        raise AdapterError("is not a checkpoint of PyTorch")
-    machine = follow(stream)
-    if type(machine) is not dict or machine.get("little_endian") is not True:
-        raise AdapterError("was written on a machine of another byte order")
-    tensors = _tensors(follow(stream))
-    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-    keys, blocks = follow(stream), {}
-    if type(keys) is not list or len(keys) > MAX_TENSORS:
-        raise AdapterError("is damaged: it does not list its storages")
-    for key in keys:
-        storage = storages.get(key) if type(key) is str else None
-        if storage is None:
-            raise AdapterError("is damaged: it lists a storage of no tensor")
-        count = int.from_bytes(stream.read(8), "little")
-        if count != storage.num_elements:
-            raise AdapterError("is damaged: a storage has another length than it says")
-        blocks[key] = stream.read(count * DTYPE_BYTES[storage.dtype])
-
-    def read_storage(storage: Storage) -> bytes:
-        return blocks.get(storage.key, b"")
-
-    return tensors, read_storage
-
-
-def _follow_all(stream: io.BytesIO) -> Any:
-    found = follow(stream)
-    if stream.read(1):
-        raise AdapterError("is damaged: something follows the description of its tensors")
-    return found
-
-
-def _tensors(found: Any) -> dict[str, SavedTensor]:
-    """The tensors by name, which some programs put into a dictionary of one entry."""
-    if type(found) is dict and type(found.get("state_dict")) is dict:
-        found = found["state_dict"]
-    if type(found) is not dict or not found:
+def _check(found: Any) -> None:
+    if not isinstance(found, dict) or not found:
         raise AdapterError("holds no dictionary of tensors")
-    for name, tensor in found.items():
-        if not isinstance(tensor, SavedTensor):
-            raise AdapterError(f"holds something besides floating-point tensors: {name[:80]!r}")
     if len(found) > MAX_TENSORS:
         raise AdapterError(f"holds {len(found):,} tensors; at most {MAX_TENSORS:,} are allowed")
-    return found
+    num_bytes = 0
+    for name, tensor in found.items():
+        if not isinstance(name, str) or type(tensor) not in {torch.Tensor, torch.nn.Parameter}:
+            raise AdapterError(f"holds something besides floating-point tensors: {str(name)[:80]!r}")
+        if tensor.dtype not in DTYPES or tensor.layout is not torch.strided or tensor.device.type != "cpu":
+            raise AdapterError(f"holds something besides floating-point tensors: {name[:80]!r}")
+        if tensor.ndim > MAX_DIMENSIONS:
+            raise AdapterError(f"holds tensor {name[:80]!r} of {tensor.ndim} dimensions; at most {MAX_DIMENSIONS}")
+        num_bytes += tensor.numel() * tensor.element_size()  # a view of few numbers can stand for many
+    if num_bytes > MAX_FILE_BYTES:
+        raise AdapterError(f"holds more than {MAX_FILE_BYTES:,} bytes of numbers")
 
 
-def _safetensors(tensors: Mapping[str, SavedTensor], read_storage: ReadStorage) -> bytes:
-    header, position = {}, 0
-    for name, tensor in tensors.items():
-        _check_view(name, tensor)
-        end = position + math.prod(tensor.shape) * DTYPE_BYTES[tensor.storage.dtype]
-        header[name] = {"dtype": tensor.storage.dtype, "shape": tensor.shape, "data_offsets": [position, end]}
-        position = end
-        if position > MAX_FILE_BYTES:
-            raise AdapterError(f"holds more than {MAX_FILE_BYTES:,} bytes of numbers")
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    parts, blocks = [len(text).to_bytes(8, "little"), text], {}
-    for tensor in tensors.values():
-        storage = tensor.storage
-        if storage.key not in blocks:
-            blocks[storage.key] = read_storage(storage)
-        parts.append(_numbers(tensor, blocks[storage.key]))
-    return b"".join(parts)
-
-
-def _check_view(name: str, tensor: SavedTensor) -> None:
-    """Raise unless the view stays inside its storage."""
-    last = tensor.offset + sum(
-        (length - 1) * stride for length, stride in zip(tensor.shape, tensor.strides, strict=True)
-    )
-    inside = last < tensor.storage.num_elements or 0 in tensor.shape
-    if not inside or len(tensor.shape) > MAX_DIMENSIONS or max(tensor.shape, default=0) > MAX_FILE_BYTES:
-        raise AdapterError(f"is damaged: tensor {name[:80]!r} reaches beyond its numbers")
-
-
-def _numbers(tensor: SavedTensor, raw: bytes) -> bytes:
-    """The tensor's elements in order, as little-endian bytes."""
-    size = DTYPE_BYTES[tensor.storage.dtype]
-    if len(raw) != tensor.storage.num_elements * size:
-        raise AdapterError("is damaged: a storage has another length than it says")
-    if 0 in tensor.shape:
-        return b""
-    elements = np.frombuffer(raw, f"V{size}")[tensor.offset :]
-    strides = [stride * size for stride in tensor.strides]
-    return np.lib.stride_tricks.as_strided(elements, tensor.shape, strides, writeable=False).tobytes()
+def _reason(error: Exception) -> str:
+    if refused := REFUSED_NAME.search(str(error)):
+        return f"uses {refused[1][:80]!r}, which saved tensors do not need"
+    if refused := REFUSED_INSTRUCTION.search(str(error)):
+        return f"uses the pickle instruction {refused[1]}, which saved tensors do not need"
+    return f"is damaged or no checkpoint of PyTorch ({type(error).__name__})"

@@ -1,11 +1,13 @@
-"""Read the header of a safetensors file that may come from anywhere, within hard limits.
+"""Read the header of a safetensors file that may come from anywhere, within hard limits. No other format is opened.
 
-The format is parsed here and nowhere else: what was checked is what is loaded later. No other format is opened at all.
+``safetensors.safe_open`` does not serve here: it maps the file, so that one which is cut meanwhile ends the process,
+sets no limits, and takes a header with a name twice. What was checked here is what safetensors reads for a model.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import stat
@@ -24,6 +26,7 @@ MAX_HEADER_BYTES = 2 * 2**20
 MAX_TENSORS = 20_000
 MAX_MARKS = 8 * MAX_TENSORS  # a tensor needs 7 of "[", "{" and ":"; a million lists would take a second to build
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+INTEGER_BYTES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1}  # of an alpha alone
 
 
 @dataclass(frozen=True)
@@ -148,10 +151,7 @@ def _parse_tensor(entry: dict[str, Any], data_start: int) -> TensorEntry:
         raise ValueError("shape or offset is not a whole number of this file's size")
     if len(entry) != 3 or len(shape) > 8:
         raise ValueError("an entry has a dtype, a shape of few dimensions and offsets, nothing else")
-    expected = DTYPE_BYTES[entry["dtype"]]
-    for length in shape:
-        expected *= length
-    if end - start != expected:
+    if end - start != math.prod(shape) * (DTYPE_BYTES | INTEGER_BYTES)[entry["dtype"]]:
         raise ValueError("length does not follow from the shape")
     return TensorEntry(entry["dtype"], shape, data_start + start, data_start + end)
 

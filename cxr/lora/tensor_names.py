@@ -3,6 +3,9 @@
 Schemes: peft and today's diffusers (``unet.….to_q.lora_A.weight``), older diffusers (``.lora_linear_layer.down.``,
 ``.lora.down.``, attention processors' ``….processor.to_q_lora.down.weight``), and kohya's
 (``lora_unet_…_to_q.lora_down.weight``, for SDXL also with the block numbers of Stability's own code).
+
+The converters of diffusers do not serve: they need the whole file as tensors and the model's settings, so that no LoRA
+could be described without loading torch, and drop or misname what they do not expect without saying so.
 """
 
 from __future__ import annotations
@@ -16,37 +19,40 @@ MAX_NAME_CHARACTERS = 300
 
 # The end of a name -> which of a layer's tensors it is. Attention processors join module and matrix with "_".
 _ENDS = {
-    **dict.fromkeys((".lora_A.weight", ".lora_A.default.weight", ".lora_linear_layer.down.weight"), LORA_A),
+    **dict.fromkeys((".lora_A.weight", ".lora_linear_layer.down.weight"), LORA_A),
     **dict.fromkeys((".lora.down.weight", ".lora_down.weight", "_lora.down.weight"), LORA_A),
-    **dict.fromkeys((".lora_B.weight", ".lora_B.default.weight", ".lora_linear_layer.up.weight"), LORA_B),
+    **dict.fromkeys((".lora_B.weight", ".lora_linear_layer.up.weight"), LORA_B),
     **dict.fromkeys((".lora.up.weight", ".lora_up.weight", "_lora.up.weight"), LORA_B),
     **dict.fromkeys(("_lora.alpha", ".alpha"), ALPHA),
 }
+_PEFT_NAME = re.compile(r"(\.lora_[AB])\.\w+(\.weight)$", re.ASCII)  # peft may write its name for the adapter, too
+# What training wrapped around a network: peft, torch.compile, data parallelism, Stability's own class.
+_WRAPPERS = re.compile(r"(base_model\.model|_orig_mod|module|(model\.)?diffusion_model)\.")
 _KOHYA_PREFIXES = {
     "lora_unet_": "unet",
     "lora_te_": "text_encoder",
     "lora_te1_": "text_encoder",
     "lora_te2_": "text_encoder_2",
+    "lora_transformer_": "transformer",
 }
-# Files of a single network name no component.
+# Files of a single network name no component, and kohya calls every network that denoises a UNet.
 _FIRST_WORDS = {
     **dict.fromkeys(("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding"), "unet"),
+    **dict.fromkeys(("input_blocks", "middle_block", "output_blocks", "add_embedding", "label_emb"), "unet"),
     **dict.fromkeys(("text_model", "encoder"), "text_encoder"),
-    **dict.fromkeys(("transformer_blocks", "single_transformer_blocks"), "transformer"),
+    **dict.fromkeys(("transformer_blocks", "patch_embed", "caption_projection"), "transformer"),
 }
 # kohya writes "_" for ".", so that only a list of the words that hold one tells the two apart.
 _WORDS = (
-    *("down_blocks", "mid_block", "up_blocks", "transformer_blocks", "single_transformer_blocks"),
-    *("to_q", "to_k", "to_v", "to_out", "to_add_out"),
-    *("add_q_proj", "add_k_proj", "add_v_proj", "proj_in", "proj_out"),
-    *("proj_mlp", "ff_context", "time_embedding", "add_embedding", "linear_1"),
-    *("linear_2", "time_emb_proj", "conv_in", "conv_out", "conv_shortcut"),
-    *("text_model", "self_attn", "q_proj", "k_proj", "v_proj"),
-    *("out_proj", "text_projection", "input_blocks", "middle_block", "output_blocks"),
-    *("in_layers", "out_layers", "emb_layers", "skip_connection", "time_embed"),
-    "label_emb",
+    *("down_blocks", "mid_block", "up_blocks", "transformer_blocks", "patch_embed", "caption_projection"),
+    *("to_q", "to_k", "to_v", "to_out", "to_add_out", "add_q_proj", "add_k_proj", "add_v_proj", "ff_context"),
+    *("proj_in", "proj_out", "proj_mlp", "conv_inverted", "conv_depth", "conv_point", "timestep_embedder"),
+    *("time_embedding", "add_embedding", "linear_1", "linear_2", "time_emb_proj", "time_embed", "label_emb"),
+    *("conv_in", "conv_out", "conv_shortcut", "text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj"),
+    *("text_projection", "input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers"),
+    "skip_connection",
 )
-_KOHYA_WORD = re.compile("|".join([*sorted(map(re.escape, _WORDS), key=len, reverse=True), "[a-z]+[0-9]*", "[0-9]+"]))
+_KOHYA_WORD = re.compile("|".join([*sorted(_WORDS, key=len, reverse=True), "[a-z]+[0-9]*", "[0-9]+"]))
 _PATH = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _PROCESSOR_NAMES = {
     "unet": {"to_out": "to_out.0"},
@@ -86,6 +92,7 @@ def parse_name(name: str) -> LoraName | None:
     """
     if len(name) > MAX_NAME_CHARACTERS or not _PATH.fullmatch(name):
         return None
+    name = _PEFT_NAME.sub(r"\1\2", name)
     end = next((end for end in _ENDS if name.endswith(end)), None)
     if end is None:
         return None
@@ -101,15 +108,24 @@ def parse_name(name: str) -> LoraName | None:
 
 
 def _split_component(path: str) -> tuple[str | None, str | None]:
-    for prefix, component in _KOHYA_PREFIXES.items():
+    """The network that a path leads into, and the module's path inside."""
+    component: str | None = None
+    for prefix, kohya in _KOHYA_PREFIXES.items():
         if path.startswith(prefix):
-            module = _kohya_module(path.removeprefix(prefix))
-            return component, _diffusers_module(module) if module and component == "unet" else module
-    first, _, rest = path.partition(".")
-    if first in COMPONENTS:
-        return first, rest
-    path = path.removeprefix("base_model.model.")
-    return _FIRST_WORDS.get(path.partition(".")[0]), path
+            component, path = kohya, _kohya_module(path.removeprefix(prefix)) or ""
+            if _FIRST_WORDS.get(path.partition(".")[0]) == "transformer":
+                component = "transformer"
+    path = _unwrapped(path)
+    if component is None:
+        first, _, rest = path.partition(".")
+        component, path = (first, _unwrapped(rest)) if first in COMPONENTS else (_FIRST_WORDS.get(first), path)
+    return component, (_diffusers_module(path) if component == "unet" else path) or None
+
+
+def _unwrapped(path: str) -> str:
+    while match := _WRAPPERS.match(path):
+        path = path[match.end() :]
+    return path.replace("._orig_mod.", ".")  # a part of a network may have been compiled, too
 
 
 def _kohya_module(flat: str) -> str | None:
@@ -139,13 +155,11 @@ def _diffusers_module(module: str) -> str:
     if match is None or module in _STABILITY_ENDS:
         return _STABILITY_ENDS.get(module, module)
     side, number, part, rest = match[1], int(match[2]), match[3], match[4]
-    if side == "input":
-        level, layer = divmod(number - 1, 3)
-        if rest == "op":
-            return f"down_blocks.{level}.downsamplers.0.conv"
-    else:
-        level, layer = divmod(number, 3)
-        if rest == "conv":
-            return f"up_blocks.{level}.upsamplers.0.conv"
+    down = side == "input"
+    level, layer = divmod(number - 1 if down else number, 3)
+    if down and rest == "op":
+        return f"down_blocks.{level}.downsamplers.0.conv"
+    if not down and rest == "conv":
+        return f"up_blocks.{level}.upsamplers.0.conv"
     kind = "resnets" if part == "0" else "attentions"
-    return f"{'down' if side == 'input' else 'up'}_blocks.{level}.{kind}.{layer}.{_RESNET_NAMES.get(rest, rest)}"
+    return f"{'down' if down else 'up'}_blocks.{level}.{kind}.{layer}.{_RESNET_NAMES.get(rest, rest)}"

@@ -7,7 +7,6 @@ given: by CXR_BATCH_SIZE, and by whoever makes images again from their recipes.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from cxr.models.devices import seconds
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import MAX_MICRO_BATCH_SIZE
@@ -103,9 +103,9 @@ def try_batch(size: int, device: torch.device, step: Work, decode: Work) -> Tria
 
     Args:
         size: images of the micro-batch.
-        device: as for ``choose_micro_batch_size``, like the next two.
-        step: see there.
-        decode: see there.
+        device: where the model runs.
+        step: runs the denoising network once, on as many guided images.
+        decode: runs the VAE once, on as many images.
     """
     before = _start_counting(device)
     step_s, decode_s = (_best_of(partial(work, size), device) for work in (step, decode))
@@ -145,12 +145,4 @@ def _start_counting(device: torch.device) -> int:
 
 def _best_of(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of the quickest of a few rounds; the first also chooses kernels and is not counted."""
-    best = float("inf")
-    for number in range(1 + PROBE_ROUNDS):
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if number:
-            best = min(best, time.perf_counter() - began)
-    return best
+    return min([seconds(work, device) for _ in range(1 + PROBE_ROUNDS)][1:])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,13 +91,26 @@ def _faster_on_cpu(unet: torch.nn.Module) -> torch.dtype:
 
 def _speedup(reference: torch.nn.Module, candidate: torch.nn.Module) -> float:
     """Time of the reference divided by that of the candidate: best of a few rounds, interleaved."""
-    best = {id(reference): float("inf"), id(candidate): float("inf")}
-    for _ in range(1 + PROBE_ROUNDS):  # the first round also pays for setting up kernels, and the best drops it
-        for unet in (reference, candidate):
-            began = time.perf_counter()
-            run_step(unet)
-            best[id(unet)] = min(best[id(unet)], time.perf_counter() - began)
-    return best[id(reference)] / best[id(candidate)]
+    device = next(reference.parameters()).device
+    steps = [partial(run_step, unet) for unet in (reference, candidate)]
+    # The first round also pays for setting up kernels, and the best drops it.
+    rounds = [[seconds(step, device) for step in steps] for _ in range(1 + PROBE_ROUNDS)]
+    reference_s, candidate_s = (min(taken) for taken in zip(*rounds, strict=True))
+    return reference_s / candidate_s
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Time of some work, until the device has finished it."""
+    _wait(device)
+    began = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 @torch.inference_mode()

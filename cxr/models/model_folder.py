@@ -7,6 +7,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from cxr.models.families import Family
-from cxr.models.families.files import INDEX, ModelFolder, check_index, check_settings, shards, weight_file, weight_names
+from cxr.models.families.files import (
+    INDEX,
+    ModelFolder,
+    check_folders,
+    check_index,
+    read_settings,
+    shards,
+    weight_files,
+    weight_names,
+)
 from cxr.models.presets import Preset
 from cxr.request.errors import ModelError
 
@@ -63,34 +73,15 @@ def check_files(model: ModelFolder, expected: str | None = None) -> Family:
     for choices in family.required_files:
         if not any((model.path / name).is_file() for name in choices):
             raise ModelError(f"model {model.name!r} is incomplete: {choices[0]} is missing in its folder")
-    for component in family.components:
-        for path in sorted((model.path / component).glob("*.json")):
-            file = f"{component}/{path.name}"
-            settings = read_settings(model, file)
-            check_settings(settings, file, model.name)
-            if ".safetensors.index" in path.name:
-                shards(settings, file, model.name)
-            declared = settings.get("_class_name", index[component][1])
-            if declared != index[component][1]:
-                raise ModelError(f"model {model.name!r} is refused: {file} is of another class than {INDEX} says")
+    for file, settings in check_folders(model, family.components).items():
+        if ".safetensors.index" in file:
+            shards(settings, file, model.name)
+        named = index[file.partition("/")[0]][1]
+        if settings.get("_class_name", named) != named:
+            raise ModelError(f"model {model.name!r} is refused: {file} is of another class than {INDEX} says")
     for component in family.weighted:
         _weight_paths(model, component)
     return family
-
-
-def read_settings(model: ModelFolder, name: str) -> dict[str, Any]:
-    """One of the model's JSON files.
-
-    Raises:
-        ModelError: it is not a JSON object.
-    """
-    try:
-        settings = json.loads((model.path / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"model {model.name!r} has an unreadable {name}: {error}") from error
-    if not isinstance(settings, dict):
-        raise ModelError(f"model {model.name!r} has an unreadable {name}: it is not a JSON object")
-    return settings
 
 
 def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> Any:
@@ -141,16 +132,13 @@ def _check_sentencepiece(model: ModelFolder, family: Family) -> None:
 def _weight_paths(model: ModelFolder, component: str) -> dict[Path, str]:
     """Files of a component's weights, and what to call each."""
     names = {f"{component}/{path.name}" for path in (model.path / component).iterdir() if path.is_file()}
-    file = weight_file(component, names, model.variant)
-    if file is None:
+    files = weight_files(component, names, model.variant, partial(read_settings, model), model.name)
+    if not files:
         wanted, _ = weight_names(component, model.variant)
         raise ModelError(f"model {model.name!r} is incomplete: {wanted} is missing in its folder")
-    files = [file]
-    if file.endswith(".json"):
-        files = sorted(set(shards(read_settings(model, file), file, model.name).values()))
     if missing := [name for name in files if name not in names]:
         raise ModelError(f"model {model.name!r} is incomplete: {missing[0]} is missing in its folder")
-    return {model.path / name: name for name in files}
+    return {model.path / name: name for name in files if not name.endswith(".json")}
 
 
 def _check_weights(model: ModelFolder, component: str, network: torch.nn.Module) -> None:

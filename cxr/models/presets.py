@@ -212,6 +212,20 @@ def request_defaults(model: str | None) -> dict[str, Any]:
     return dict(find_preset(model).defaults)
 
 
+def image_size(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> tuple[int, int]:
+    """Side of a model's images in pixels, and how many times smaller its latents are.
+
+    Args:
+        unet: its config.json.
+        vae: the same of its autoencoder.
+    Raises:
+        KeyError: they do not say.
+        TypeError: what they say is not a size.
+    """
+    scale_factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    return int(unet["sample_size"]) * scale_factor, scale_factor
+
+
 def find_preset(model: str | None) -> Preset:
     """The preset of that name, or one for a local folder or a model of the Hub that is not in the table.
 

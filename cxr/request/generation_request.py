@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cxr.request.settings import MAX_SEED, SETTINGS, ImageSettings
+from cxr.request.settings import MAX_SEED, SETTINGS, ImageSettings, describe_settings
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,10 @@ class GenerationRequest(ImageSettings):
     Image k (counted from 0) is made from ``seed + k`` and from nothing else of the batch.
 
     Args:
-        num_images: images to make, 1 to 64; their seeds have to be in the range, too.
+        {settings}
 
     Raises:
-        RequestError: a value is outside its range or not of its kind.
+        RequestError: a value is outside its range or not of its kind, or the last image's seed is too large.
     """
 
     num_images: int = SETTINGS["num_images"].default
@@ -34,3 +34,7 @@ class GenerationRequest(ImageSettings):
     def part(self, first: int, end: int) -> GenerationRequest:
         """The images from ``first`` up to, not including, ``end``: the same images, as each has its own seed."""
         return replace(self, seed=self.seed + first, num_images=end - first)
+
+
+_LINES = ("\n" + " " * 8).join(describe_settings(SETTINGS))
+GenerationRequest.__doc__ = (GenerationRequest.__doc__ or "").replace("{settings}", _LINES)

@@ -1,7 +1,7 @@
 """A child process with little memory and time, for input that may be hostile: what happens there stays there.
 
-``run_limited`` starts ``python -m cxr.request.limited_child``, which limits itself before it imports the module that
-does the work. That module has a ``main(arguments) -> bytes``; it reads standard input and returns what the parent gets.
+``run_limited`` starts ``python -m cxr.request.limited_child``, which imports a module of this program, limits itself,
+and lets that module's ``main(arguments) -> bytes`` read standard input and return what the parent gets.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cxr.request.errors import CxrError
 
-REFUSED = 3  # exit code of a child whose standard error is a sentence for the user
+REFUSED = 3  # exit code of a child whose output is a sentence for the user
 MAX_SENTENCE_BYTES = 4096
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
@@ -40,7 +41,7 @@ def run_limited(
         arguments: what its ``main`` is given.
         label: what the input is called in messages, "picture 'a.png'" for example.
         error: what to raise.
-        memory_bytes: address space of the child; the interpreter alone takes about 30 MB, numpy about 150 MB more.
+        memory_bytes: address space of the child beyond what interpreter and module take (torch: 0.6 GB or more).
         timeout_s: wall-clock seconds after which it is killed.
         max_output_bytes: of the result, and of each file that it writes.
         stdin: what it reads from standard input.
@@ -51,21 +52,19 @@ def run_limited(
     """
     limits = [str(memory_bytes), str(max(1, int(timeout_s) + 1)), str(max_output_bytes)]
     command = [sys.executable, "-P", "-m", "cxr.request.limited_child", *limits, module, *arguments]
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as result, tempfile.TemporaryFile() as said:
-        given.write(stdin)
-        given.seek(0)
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as result:
+        source.write(stdin)
+        source.seek(0)
+        streams: dict[str, Any] = {"stdin": source, "stdout": result, "stderr": subprocess.DEVNULL}
         try:
-            ended = subprocess.run(  # noqa: S603  our own interpreter and module
-                command, stdin=given, stdout=result, stderr=said, env=_environment(), timeout=timeout_s, check=False
-            )
+            ended = subprocess.run(command, **streams, env=_environment(), timeout=timeout_s, check=False)  # noqa: S603
         except subprocess.TimeoutExpired as expired:
             raise error(f"{label} took more than {timeout_s:g} s to read and was refused") from expired
+        result.seek(0)
         if ended.returncode == REFUSED:
-            said.seek(0)
-            raise error(f"{label} {said.read(MAX_SENTENCE_BYTES).decode('utf-8', 'replace')}")
+            raise error(f"{label} {result.read(MAX_SENTENCE_BYTES).decode('utf-8', 'replace')}")
         if ended.returncode != 0:
             raise error(f"{label} could not be read within {memory_bytes // 2**20} MB of memory and was refused")
-        result.seek(0)
         return result.read(max_output_bytes)
 
 
@@ -79,25 +78,26 @@ def _limit_self(memory_bytes: int, cpu_s: int, max_file_bytes: int) -> None:
         import resource
     except ImportError:  # Windows has no such limits; the parent's clock remains
         return
-    for kind, limit in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, max_file_bytes),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    limits = {resource.RLIMIT_CPU: cpu_s, resource.RLIMIT_FSIZE: max_file_bytes, resource.RLIMIT_CORE: 0}
+    counts = Path("/proc/self/statm")
+    if counts.exists():  # only Linux counts what is in use already, and only it keeps this limit everywhere
+        used_bytes = int(counts.read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limits[resource.RLIMIT_AS] = used_bytes + memory_bytes
+    for kind, limit in limits.items():
         resource.setrlimit(kind, (limit, limit))
 
 
 def _main(command: Sequence[str]) -> int:
     memory_bytes, cpu_s, max_file_bytes, module, *arguments = command
+    main = importlib.import_module(module).main
     _limit_self(int(memory_bytes), int(cpu_s), int(max_file_bytes))
     try:
-        sys.stdout.buffer.write(importlib.import_module(module).main(arguments))
-        sys.stdout.flush()
+        output, code = main(arguments), 0
     except CxrError as refusal:
-        sys.stderr.write(str(refusal))
-        return REFUSED
-    return 0
+        output, code = str(refusal).encode(), REFUSED
+    sys.stdout.buffer.write(output)
+    sys.stdout.flush()
+    return code
 
 
 if __name__ == "__main__":

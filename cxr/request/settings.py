@@ -7,10 +7,9 @@ else has to know of it.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +23,7 @@ MAX_SEED = 2**53 - 1  # the largest integer that JSON and JavaScript keep exactl
 _CONTROL = re.compile(r"[^\t\n\r -~\xa0-\ud7ff\ue000-\U0010ffff]")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Setting:
     """One row of the table.
 
@@ -33,12 +32,12 @@ class Setting:
         kind: of its value.
         label: on the page.
         help: what it is, for users of the command line and of the API.
-        default: where nobody says another value.
+        default: where nobody says another value; a text without one must not be empty.
         low: lowest value of a number.
         high: highest value of a number.
+        step: between two values on the page.
         notes: what an end of the range means, by the value.
         choices: all values of a choice.
-        step: between two values on the page.
         flag: option of ``generate``; None where it has none.
         metavar: what stands for the value in the help of the command line.
         column: in a CSV of prompts; None where it has none.
@@ -46,19 +45,20 @@ class Setting:
         in_api: whether it is a parameter of ``/generate``.
         by_model: whether a model may have a default of its own.
         varies: whether images that are made together may have different values.
-        required: whether a text must not be empty.
+        variable: of the environment, which says the default.
     """
 
     name: str
-    kind: Literal["text", "whole number", "number", "choice"]
+    kind: Literal["text", "whole number", "number", "choice", "name"]
     label: str
     help: str
     default: Any = None
     low: float = 0
     high: float = 0
-    notes: Mapping[float, str] | None = None
-    choices: tuple[int, ...] = ()
     step: float = 1
+    _: KW_ONLY
+    notes: Mapping[float, str] = field(default_factory=dict)
+    choices: tuple[int, ...] = ()
     flag: str | None = None
     metavar: str | None = None
     column: str | None = None
@@ -66,7 +66,7 @@ class Setting:
     in_api: bool = True
     by_model: bool = False
     varies: bool = False
-    required: bool = False
+    variable: str | None = None
 
     @property
     def range(self) -> str:
@@ -75,8 +75,7 @@ class Setting:
             return f"at most {MAX_PROMPT_CHARACTERS:,} characters"
         if self.kind == "choice":
             return " or ".join(map(str, self.choices))
-        notes = self.notes or {}
-        ends = [f"{end:,g} ({notes[end]})" if end in notes else f"{end:,g}" for end in (self.low, self.high)]
+        ends = [f"{end:g} ({self.notes[end]})" if end in self.notes else f"{end:g}" for end in (self.low, self.high)]
         return " to ".join(ends) if self.high < MAX_SEED else f"{self.low:g} to 2**53 - 1"
 
     def check(self, value: object, high: float | None = None) -> Any:
@@ -99,7 +98,7 @@ class Setting:
     def _check_text(self, value: object) -> str:
         if not isinstance(value, str):
             raise RequestError(f"is {type(value).__name__}; give text", field=self.name)
-        if self.required and not value.strip():
+        if self.default is None and not value.strip():
             raise RequestError(
                 "is empty; describe the image, for example “A 55-year-old man with pneumonia”", field=self.name
             )
@@ -140,121 +139,50 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-# In the order of the API's parameters and of the page.
+# In the order of the API's parameters.
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
     for setting in (
         Setting(
-            name="prompt",
-            kind="text",
-            label="Prompt",
-            help="what the images should show",
-            flag="PROMPT",
-            column="prompt",
-            varies=True,
-            required=True,
+            "prompt", "text", "Prompt", "what the images should show",
+            flag="PROMPT", column="prompt", varies=True,
         ),
         Setting(
-            name="negative_prompt",
-            kind="text",
-            label="Negative prompt",
-            help="what the images should not show",
-            default="",
-            flag="--negative-prompt",
-            metavar="TEXT",
-            column="negative_prompt",
-            varies=True,
+            "negative_prompt", "text", "Negative prompt", "what the images should not show", "",
+            flag="--negative-prompt", metavar="TEXT", column="negative_prompt", varies=True,
         ),
         Setting(
-            name="seed",
-            kind="whole number",
-            label="Seed of the first image",
-            help="seed of the first image",
-            default=0,
-            low=0,
-            high=MAX_SEED,
-            flag="--seed",
-            metavar="N",
-            column="seed",
-            varies=True,
+            "seed", "whole number", "Seed of the first image", "seed of the first image", 0, 0, MAX_SEED,
+            flag="--seed", metavar="N", column="seed", varies=True,
         ),
         Setting(
-            name="num_inference_steps",
-            kind="whole number",
-            label="Steps",
-            help="denoising steps",
-            default=8,
-            low=1,
-            high=100,
-            flag="--steps",
-            metavar="N",
-            by_model=True,
+            "num_inference_steps", "whole number", "Steps", "denoising steps", 8, 1, 100,
+            flag="--steps", metavar="N", by_model=True,
         ),
         Setting(
-            name="num_images",
-            kind="whole number",
-            label="Images",
-            help="images for each prompt",
-            default=1,
-            low=1,
-            high=64,
-            flag="--count",
-            metavar="N",
-            column="count",
+            "num_images", "whole number", "Images", "images for each prompt", 1, 1, 64,
+            flag="--count", metavar="N", column="count",
         ),
         Setting(
-            name="guidance_scale",
-            kind="number",
-            label="Guidance",
-            help="how strictly to follow the prompt",
-            default=1.5,
-            low=1.0,
-            high=20.0,
-            notes={1.0: "no guidance"},
-            step=0.1,
-            flag="--guidance-scale",
-            metavar="G",
-            by_model=True,
+            "guidance_scale", "number", "Guidance", "how strictly to follow the prompt", 1.5, 1.0, 20.0, 0.1,
+            notes={1.0: "no guidance"}, flag="--guidance-scale", metavar="G", by_model=True,
         ),
         Setting(
-            name="adapter_weight",
-            kind="number",
-            label="LoRA weight",
-            help="strength of the LoRA",
-            default=1.0,
-            low=0.0,
-            high=2.0,
-            notes={0.0: "base model alone"},
-            step=0.05,
-            flag="--adapter-weight",
-            metavar="W",
+            "adapter_weight", "number", "LoRA weight", "strength of the LoRA", 1.0, 0.0, 2.0, 0.05,
+            notes={0.0: "base model alone"}, flag="--adapter-weight", metavar="W",
         ),
         Setting(
-            name="guidance_stop",
-            kind="number",
-            label="Guided",
-            help="share of the steps after which guidance ends; fewer guided steps are quicker",
-            default=0.7,
-            low=0.0,
-            high=1.0,
-            step=0.05,
-            flag="--guidance-stop",
-            metavar="S",
-            before=1.0,
-            by_model=True,
+            "guidance_stop", "number", "Guided",
+            "share of the steps after which guidance ends; fewer guided steps are quicker", 0.7, 0.0, 1.0, 0.05,
+            flag="--guidance-stop", metavar="S", by_model=True, before=1.0,
         ),
         Setting(
-            name="bit_depth",
-            kind="choice",
-            label="Grey levels",
-            help="bits of the grey levels; 16 keeps what the decoder says between two of the 256 levels",
-            default=8,
-            choices=(8, 16),
-            before=8,
-            in_api=False,
+            "bit_depth", "choice", "Grey levels",
+            "bits of the grey levels; 16 keeps what the decoder says between two of the 256 levels", 8,
+            choices=(8, 16), before=8, in_api=False,
         ),
     )
-}
+}  # fmt: skip
 # What the faces call a field in their messages.
 FLAGS = {name: setting.flag for name, setting in SETTINGS.items() if setting.flag}
 LABELS = {name: f"“{setting.label}”" for name, setting in SETTINGS.items()}
@@ -266,19 +194,16 @@ BY_MODEL = tuple(name for name, setting in SETTINGS.items() if setting.by_model)
 PLAN_SETTINGS = ("negative_prompt", *(name for name in SHARED if name != "num_images"))
 
 
+def describe_settings(names: Iterable[str]) -> list[str]:
+    """Lines for a docstring: each setting with what it is and what is allowed."""
+    return [f"{name}: {SETTINGS[name].help}; {SETTINGS[name].range}." for name in names]
+
+
 @dataclass(frozen=True)
 class ImageSettings:
     """The settings of one image, checked on creation: what a request and a recipe have in common.
 
-    Args:
-        prompt: what the image should show; 1 to 2,000 characters.
-        negative_prompt: what it should not show; may be empty.
-        seed: 0 to 2**53 - 1.
-        num_inference_steps: denoising steps, 1 to 100.
-        guidance_scale: 1 (no guidance) to 20.
-        adapter_weight: strength of the LoRA, 0 (the base model alone) to 2.
-        guidance_stop: share of the steps after which guidance ends, 0 to 1; the steps after it take half the time.
-        bit_depth: of the grey levels, 8 or 16; 16 keeps what the decoder says between two of the 256 levels.
+    What each means, and its range, stands in its row of `SETTINGS`.
 
     Raises:
         RequestError: a value is outside its range or not of its kind.
@@ -294,59 +219,25 @@ class ImageSettings:
     bit_depth: int = SETTINGS["bit_depth"].default
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name in SETTINGS:
-                object.__setattr__(self, field.name, SETTINGS[field.name].check(getattr(self, field.name)))
+        for name in (entry.name for entry in fields(self) if entry.name in SETTINGS):
+            object.__setattr__(self, name, SETTINGS[name].check(getattr(self, name)))
 
     @property
     def image_settings(self) -> dict[str, Any]:
         """These settings alone, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(ImageSettings)}
+        return {entry.name: getattr(self, entry.name) for entry in fields(ImageSettings)}
 
 
-@dataclass(frozen=True)
-class ModelOption:
-    """The choice of a base model or of a LoRA, which every command that makes images and the page offer alike.
-
-    Args:
-        name: of the argument of ``load_model``.
-        flag: its option.
-        metavar: what stands for the value in the help.
-        variable: of the environment, where the option is not given.
-        fallback: where neither is.
-        help: for the command line.
-    """
-
-    name: str
-    flag: str
-    metavar: str
-    variable: str
-    fallback: str
-    help: str
-
-    @property
-    def default(self) -> str:
-        """What the environment says, or the fallback."""
-        return os.environ.get(self.variable) or self.fallback
-
-
+# Which base model and which LoRA: not of a request, but of every command that makes images, and of the page.
 MODEL_OPTIONS = (
-    ModelOption(
-        "model",
-        "--model",
-        "NAME|DIR|ID",
-        "CXR_MODEL",
-        "embedded",
-        'a name that "models" lists, a folder in diffusers format, or owner/name[@revision] of the Hugging Face '
-        "Hub (default: $CXR_MODEL, else embedded)",
+    Setting(
+        "model", "name", "Model", 'a name that "models" lists, a folder in diffusers format, or owner/name[@revision] '
+        "of the Hugging Face Hub (default: $CXR_MODEL, else embedded)",
+        "embedded", flag="--model", metavar="NAME|DIR|ID", variable="CXR_MODEL",
     ),
-    ModelOption(
-        "adapter",
-        "--adapter",
-        "NAME",
-        "CXR_ADAPTER",
-        "default",
-        'a name that "adapter list" prints, local:FILE, hub:owner/name/FILE, none, or default, the model\'s own; '
-        "several with their weights as clinical:0.8,local:FILE:0.5 (default: $CXR_ADAPTER, else default)",
+    Setting(
+        "adapter", "name", "LoRA", 'a name that "adapter list" prints, local:FILE, hub:owner/name/FILE, none, or '
+        "default, the model's own; several with their weights as clinical:0.8,local:FILE:0.5 (default: $CXR_ADAPTER)",
+        "default", flag="--adapter", metavar="NAME", variable="CXR_ADAPTER",
     ),
-)
+)  # fmt: skip

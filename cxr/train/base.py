@@ -16,17 +16,23 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from cxr.images.pixels import from_uint8
+from cxr.images.squares import read_squares
+from cxr.judges.networks import SIZE
+from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import LABELS, scaled_targets
 from cxr.request.errors import DataError
 from cxr.train.architecture import build_scheduler, build_unet
-from cxr.train.captions import caption
+from cxr.train.augment import augment
 from cxr.train.guide import load_guide, signal_and_noise, velocity_shift
-from cxr.train.latents import latents_of
+from cxr.train.latents import COARSE_SIZE, block_cosines, latents_of
 from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
+from cxr.train.text import read_text
 from cxr.vocabulary import FINDING_PHRASES, labels_of
 
 NUM_VALIDATION = 256
@@ -89,7 +95,7 @@ class DiffusionTask:
         indices = self.pick(generator, self.settings.batch_size)
         chance = random.Random(f"{self.settings.seed} {step}")
         captions = [caption(self.records[index], chance, findings=self.findings) for index in indices]
-        draw = self._draw(self.latents[indices], generator)
+        draw = self._draw(self._latents(indices, generator), generator)
         target = draw.velocity + self._shift(draw, captions)
         return {"loss": (self._predict(draw, captions) - target).square().mean()}
 
@@ -110,6 +116,10 @@ class DiffusionTask:
             figures[f"gain_{name}"] = float((wrong - right).mean())
             figures[f"effect_{name}"] = float((seen - other).square().mean().sqrt())
         return figures
+
+    def _latents(self, indices: list[int], generator: torch.Generator) -> Tensor:
+        """Latents [B, 16, 16, 16] of training images."""
+        return self.latents[indices]
 
     def _draw(self, latents: Tensor, generator: torch.Generator) -> Draw:
         """[B, 16, 16, 16] latents -> noisy ones, one timestep from each of B equal slices, in random order.
@@ -179,6 +189,12 @@ class BaseTask(DiffusionTask):
         use_fast_attention(self.unet, self.device)
         self.unet.to(self.device).train()
         self.trained = self.unet
+        self.pixels = read_squares([record.path for record in self.records], SIZE)
+
+    def _latents(self, indices: list[int], generator: torch.Generator) -> Tensor:
+        """Of images that are moved a little at random: a film that comes back often is not learnt by heart as soon."""
+        images = augment(from_uint8(self.pixels[indices]), generator)
+        return block_cosines(functional.interpolate(images, size=COARSE_SIZE, mode="area"))
 
     def export(self, out_dir: Path) -> None:
         """Write the whole pipeline in diffusers' folder format, float16."""
@@ -206,11 +222,9 @@ def read_parts(vae_dir: Path, text_dir: Path) -> FrozenParts:
     """
     try:
         vae = AutoencoderKL.from_pretrained(vae_dir / "vae", dtype=torch.float32)
-        text_encoder = CLIPTextModel.from_pretrained(text_dir / "text_encoder", dtype=torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(text_dir / "tokenizer")
     except (OSError, ValueError) as error:
-        raise DataError(f"the vae in {vae_dir} or the text encoder in {text_dir} cannot be read: {error}") from error
-    return FrozenParts(vae.requires_grad_(False), text_encoder.requires_grad_(False).eval(), tokenizer)
+        raise DataError(f"the vae in {vae_dir} cannot be read: {error}") from error
+    return FrozenParts(vae.requires_grad_(False), *read_text(text_dir))
 
 
 def opposites(records: Sequence[Radiograph], *, findings: bool) -> dict[str, list[tuple[Radiograph, str, str]]]:

@@ -13,35 +13,48 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTokenizer
 
+from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
+from cxr.request.errors import DataError
 from cxr.train.architecture import TEXT_WIDTH, build_text_encoder
-from cxr.train.captions import build_tokenizer, caption
 from cxr.train.setup import Setup
-from cxr.vocabulary import FINDINGS, VAGUE_AGES, PromptLabels, labels_of
+from cxr.train.tokenizer import build_tokenizer
+from cxr.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, VAGUE_AGES, PromptLabels, labels_of
 
 AGE_STEP, AGE_TOP = 5, 100  # years: an age is read as a mixture of steps, so that near ages look alike
 NUM_AGES = AGE_TOP // AGE_STEP + 1
-FLAGS = ("told view", "PA", "told sex", "male", "told age", "told findings", *FINDINGS)
+LEFT_OR_RIGHT = tuple((name, side) for name in SIDED_FINDINGS for side in ("left", "right"))
+FLAGS = (
+    *("told view", "PA", "told sex", "male", "told age", "told findings", *FINDINGS),
+    *(f"{side} {name}" for name, side in LEFT_OR_RIGHT),
+)
+KEEPING_WEIGHT = 10.0  # of how far the output for earlier captions has moved
 NUM_VALIDATION = 512
 
 
 class TextTask:
     """Cross-entropy of what a caption says, read off every position from the end-of-text token on."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, *, start_from: Path | None = None) -> None:
         self.settings, self.device = setup.settings, setup.device
         torch.manual_seed(self.settings.seed)  # initial weights only
         self.tokenizer = build_tokenizer()
-        self.text_encoder = build_text_encoder(self.tokenizer).to(self.device)
+        self.text_encoder = build_text_encoder(self.tokenizer)
+        self.earlier = read_text(start_from) if start_from else None
+        if self.earlier:
+            take_over(self.text_encoder, self.tokenizer, *self.earlier)
+            self.earlier[0].to(self.device)
+        self.text_encoder.to(self.device)
         self.reader = nn.Linear(TEXT_WIDTH, len(FLAGS) + NUM_AGES).to(self.device)
         self.trained: nn.Module = nn.ModuleDict({"text_encoder": self.text_encoder, "reader": self.reader})
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         captions = random_captions(random.Random(f"{self.settings.seed} {step}"), self.settings.batch_size)
         flags, ages, target = self._read(captions)
-        error = _error(flags, ages, target)
-        return {"loss": error, "age_error": _age_error(ages, target)}
+        error, moved = _error(flags, ages, target), self._moved(captions)
+        return {"loss": error + KEEPING_WEIGHT * moved, "age_error": _age_error(ages, target), "moved": moved}
 
     def validate(self) -> dict[str, float]:
         """On captions of another seed: share of flags read right, worst flag, age error, and how far words move."""
@@ -52,7 +65,8 @@ class TextTask:
             known = ~target[:, column].isnan()
             right.append(float(((flags[known, -1, column] > 0) == (target[known, column] > 0.5)).float().mean()))
         figures = {"accuracy": sum(right) / len(right), "worst_accuracy": min(right)}
-        return figures | {"age_error": float(_age_error(ages, target))} | self.sensitivity()
+        figures |= {"age_error": float(_age_error(ages, target)), "moved": float(self._moved(captions))}
+        return figures | self.sensitivity()
 
     def sensitivity(self) -> dict[str, float]:
         """Relative change of the whole output when one attribute of a prompt changes."""
@@ -62,6 +76,7 @@ class TextTask:
             "sex": "Chest X-ray, PA view, 30-year-old woman",
             "age": "Chest X-ray, PA view, 80-year-old man",
             "finding": "Chest X-ray, PA view, 30-year-old man, pneumonia",
+            "side": "Chest X-ray, PA view, 30-year-old man, left pneumonia",
         }
         with torch.no_grad():
             before, *after = self._encode([prompt, *others.values()])[1].float()
@@ -74,6 +89,17 @@ class TextTask:
         """Write ``text_encoder/`` and ``tokenizer/``, float32."""
         self.text_encoder.save_pretrained(out_dir / "text_encoder")
         self.tokenizer.save_pretrained(out_dir / "tokenizer")
+
+    def _moved(self, captions: list[str]) -> Tensor:
+        """Squared distance from the earlier encoder's output, as a share of its variance, where it knows all words."""
+        plain = [text for text in captions if not labels_of(text).sides]
+        if self.earlier is None or not plain:
+            return torch.zeros((), device=self.device)
+        encoder, tokenizer = self.earlier
+        tokens = tokenizer(plain, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        with torch.no_grad():
+            before = encoder(tokens.to(self.device))[0].float()
+        return (self._encode(plain)[1].float() - before).square().mean() / before.var()
 
     def _encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -89,18 +115,50 @@ class TextTask:
         return read[..., : len(FLAGS)], read[..., len(FLAGS) :], targets_of_captions(captions).to(self.device)
 
 
+def read_text(folder: Path) -> tuple[CLIPTextModel, CLIPTokenizer]:
+    """``text_encoder/`` in float32 and ``tokenizer/`` of a folder.
+
+    Raises:
+        DataError: one of them is missing or unreadable.
+    """
+    try:
+        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    except (OSError, ValueError) as error:
+        raise DataError(f"the text encoder or the tokenizer in {folder} cannot be read: {error}") from error
+    return encoder.requires_grad_(False).eval(), tokenizer
+
+
+@torch.no_grad()
+def take_over(
+    encoder: CLIPTextModel, tokenizer: CLIPTokenizer, earlier: CLIPTextModel, earlier_tokenizer: CLIPTokenizer
+) -> None:
+    """Copy an earlier encoder's weights into one whose tokenizer knows more words; the new words' rows stay."""
+    weights = earlier.state_dict()
+    name = next(key for key in weights if key.endswith("token_embedding.weight"))
+    rows = encoder.state_dict()[name].clone()
+    numbers = earlier_tokenizer.get_vocab()
+    for token, number in tokenizer.get_vocab().items():
+        if token in numbers:
+            rows[number] = weights[name][numbers[token]]
+    encoder.load_state_dict(weights | {name: rows})
+
+
 def random_captions(chance: random.Random, count: int) -> list[str]:
     """Captions of made-up patients, in whom no attribute hints at another."""
     captions = []
     for _ in range(count):
-        number = chance.choice((0, 0, 1, 1, 1, 1, 2, 3))
+        findings = tuple(chance.sample(FINDINGS, chance.choice((0, 0, 1, 1, 1, 1, 2, 3))))
         record = Radiograph(
             path=Path(),
-            findings=tuple(chance.sample(FINDINGS, number)),
+            findings=findings,
             age=chance.randint(1, 95),
             sex=chance.choice("FM"),
             view=chance.choice(("PA", "AP")),
             patient_id="",
+            sides=tuple(
+                (name, chance.choice(SIDES)) for name in findings if name in SIDED_FINDINGS and chance.random() < 0.6
+            ),
         )
         captions.append(caption(record, chance, findings=chance.random() < 0.7))
     return captions
@@ -116,6 +174,8 @@ def _target(text: str) -> list[float]:
     age = labels.age if labels.age is not None else _vague_age(text)
     flags = [_told(labels.view), _is(labels.view, "PA"), _told(labels.sex), _is(labels.sex, "M"), _told(age)]
     flags += [_told(labels.findings), *_findings(labels)]
+    sides = dict(labels.sides)
+    flags += [float(sides.get(name) in (side, "bilateral")) for name, side in LEFT_OR_RIGHT]
     ages = [0.0] * NUM_AGES
     if age is not None:
         place = min(age, AGE_TOP) / AGE_STEP

@@ -18,8 +18,8 @@ from cxr.web.model_choice import ModelChoice, load_model_for
 from cxr.web.temporary import new_job_folder, sweep, temp_root
 
 if TYPE_CHECKING:
-    from cxr.dataset.progress import JobProgress
     from cxr.generate.model import LoadedModel
+    from cxr.generate.progress import JobProgress
 
 DEFAULT_MAX_ATTEMPTS = 4
 HIGHEST_MAX_ATTEMPTS = 100
@@ -116,7 +116,7 @@ def _take_turn(
     order: DatasetOrder, model: LoadedModel, job: Job, seconds: float
 ) -> Generator[DatasetState, None, None]:
     """Go on until the data set is finished or stopped, or others have waited for `TURN_S`."""
-    from cxr.dataset.run import Options, iterate_dataset  # torch takes seconds to import
+    from cxr.dataset.make import Options, iterate_dataset  # torch takes seconds to import
 
     job.halt.clear()  # it ended the turn before
     if job.is_stopped:

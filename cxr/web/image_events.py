@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import gradio as gr
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS
 from cxr.web import panels
+from cxr.web.endpoint import takes_settings
 from cxr.web.events import buttons, errors_for_users, show_job, stop_job
 from cxr.web.examples import Example
 from cxr.web.gallery import Previews, gallery_items, grid_shape
@@ -136,16 +137,10 @@ class ImageEvents:
         """Fill the whole form with the recipe of the picture that was clicked."""
         return values_of(self.examples[event.index].recipe)
 
+    @takes_settings
     async def generate(
         self,
-        prompt: str,
-        negative_prompt: str,
-        seed: int,
-        num_inference_steps: int,
-        num_images: int,
-        guidance_scale: float,
-        adapter_weight: float,
-        guidance_stop: float = GenerationRequest.guidance_stop,
+        settings: Mapping[str, Any],
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
     ) -> AsyncGenerator[tuple[list[tuple[str, str]], str | None, dict[str, Any]], None]:
@@ -155,14 +150,7 @@ class ImageEvents:
         the last one also has the ZIP.
 
         Args:
-            prompt: what the images should show, for example "A 55-year-old man with pneumonia"; up to 2,000 characters.
-            negative_prompt: what they should not show; may be empty.
-            seed: seed of the first image, 0 to 2**53 - 1.
-            num_inference_steps: denoising steps, 1 to 100.
-            num_images: images to make, 1 to 64.
-            guidance_scale: how closely to follow the prompt, 1 (no guidance) to 20.
-            adapter_weight: strength of the clinical LoRA, 0 (the base model alone) to 2.
-            guidance_stop: share of the steps after which guidance ends, 0 to 1; fewer guided steps are quicker.
+            settings: of the request, by name.
             progress: filled in by gradio; the share of denoising steps that are done.
             asker: filled in by gradio; who asks.
         Returns:
@@ -170,16 +158,7 @@ class ImageEvents:
             manifest.json; a dictionary of facts: seeds, seconds, model, adapter, failures, notes.
         """
         with errors_for_users(on_page=False):
-            request = GenerationRequest(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                seed=seed,
-                num_inference_steps=num_inference_steps,
-                num_images=num_images,
-                guidance_scale=guidance_scale,
-                adapter_weight=adapter_weight,
-                guidance_stop=guidance_stop,
-            )
+            request = GenerationRequest(**settings)
             num_sent = 0
             async with contextlib.aclosing(self.submit(asker, request).follow()) as states:
                 async for state in states:

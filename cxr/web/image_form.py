@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -100,10 +100,14 @@ def slider(name: str, elem_id: str | None = None, start: Mapping[str, Any] | Non
     return unchecked(widget)
 
 
-def unchecked(widget: Widget) -> Widget:
+def unchecked(widget: Widget, read: Callable[[Any], Any] = lambda payload: payload) -> Widget:
     """Let the values of a widget through as they were sent: the request checks them, and its messages name the value.
 
     Set on the widget, as gradio would write a stub file beside a subclass.
+
+    Args:
+        widget: which.
+        read: what a handler gets of what was sent.
     """
-    widget.preprocess = lambda payload: payload
+    widget.preprocess = read
     return widget

@@ -185,9 +185,9 @@ def _read_receipts(prompt: str, pixels: list[NDArray[np.uint8]]) -> tuple[Receip
     """One receipt for each image of a job; none if this installation has no judge."""
     import numpy as np
 
-    from cxr.judges.receipt import read_receipt, shipped_judge  # torch takes seconds to import
+    from cxr.judges.receipt import embedded_judge, read_receipt  # torch takes seconds to import
 
-    shipped = shipped_judge()
-    if shipped is None or not pixels:
+    judge = embedded_judge()
+    if judge is None or not pixels:
         return ()
-    return tuple(read_receipt(np.stack(pixels), prompt, *shipped))
+    return tuple(read_receipt(np.stack(pixels), prompt, *judge))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cxr.models.presets import find_preset
+from cxr.models.presets import find_preset, image_size
 from cxr.request.errors import ModelError, RequestError
 from cxr.request.generation_request import GenerationRequest
 
@@ -105,9 +105,8 @@ def find_resolution(model: str | None) -> int | None:
             return preset.resolution
         if preset.folder is None:
             return None
-        unet = json.loads((preset.folder / "unet" / "config.json").read_text(encoding="utf-8"))
-        vae = json.loads((preset.folder / "vae" / "config.json").read_text(encoding="utf-8"))
-        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+        configs = (preset.folder / part / "config.json" for part in ("unet", "vae"))
+        return image_size(*(json.loads(config.read_text(encoding="utf-8")) for config in configs))[0]
     except (ModelError, OSError, ValueError, KeyError, TypeError):
         return None  # loading the model will say what is wrong with it
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.compiler import Chip, CompiledPrompt, compile_prompt, find_form, misread_findings, parse_prompt
+from cxr.compiler import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.models.presets import find_preset
 from cxr.request.errors import CxrError
 from cxr.request.settings import MAX_PROMPT_CHARACTERS
@@ -43,7 +43,7 @@ def describe_chips(compiled: CompiledPrompt) -> str:
 
 def describe_denials(prompt: str) -> str:
     """HTML of a warning, as a model that reads words alone may show what a prompt denies; "" without any denial."""
-    names = ", ".join(misread_findings(prompt)).replace("_", " ")
+    names = ", ".join(Finding(name).label for name in misread_findings(prompt))
     return f'<p class="cxr-hint cxr-warning">As typed, the model may show {escape(names)}.</p>' if names else ""
 
 

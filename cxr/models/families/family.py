@@ -187,8 +187,3 @@ class Family(ABC):
         """
         unscaled: Tensor = latents / config.scaling_factor
         return unscaled
-
-
-def without_learned_variance(output: Tensor, num_channels: int) -> Tensor:
-    """The first half of the channels where the other half predicts a variance, which samplers do not use."""
-    return output.chunk(2, dim=1)[0] if output.shape[1] == 2 * num_channels else output

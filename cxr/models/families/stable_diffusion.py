@@ -1,4 +1,4 @@
-"""Stable Diffusion 1 and 2, and the embedded model: a UNet that reads one CLIP text encoder."""
+"""Stable Diffusion 1 and 2, the embedded model, and Stable Diffusion XL: a UNet that reads CLIP."""
 
 from __future__ import annotations
 
@@ -9,37 +9,83 @@ from torch import Tensor
 
 from cxr.models.families.family import SCHEDULERS, Family, TextCondition
 
+TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+
 
 class StableDiffusion(Family):
-    """``StableDiffusionPipeline``."""
+    """``StableDiffusionPipeline``: one text encoder."""
 
     name = "StableDiffusionPipeline"
     components: ClassVar = {
         "unet": ("UNet2DConditionModel",),
         "vae": ("AutoencoderKL",),
         "text_encoder": ("CLIPTextModel",),
-        "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+        "tokenizer": TOKENIZERS,
         "scheduler": SCHEDULERS,
     }
     network = "unet"
     is_probed = True
     ignored = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
     # Safety checker off: it is trained on photographs and blacks out harmless radiographs.
-    left_out: ClassVar = {
-        "safety_checker": None,
-        "feature_extractor": None,
-        "image_encoder": None,
-        "requires_safety_checker": False,
-    }
+    left_out: ClassVar = {**dict.fromkeys(ignored), "requires_safety_checker": False}
 
     def embed(self, pipeline: Any, text: str, device: torch.device, *, is_negative: bool) -> TextCondition:
-        """See ``Family.embed``; a negative text is read like any other."""
+        """Read one text as ``Family.embed`` says; a negative one is read like any other."""
         tokenizer = pipeline.tokenizer
         length = tokenizer.model_max_length
         tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return TextCondition(pipeline.text_encoder(tokens.input_ids.to(device))[0])
 
     def predict(self, pipeline: Any, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
-        """See ``Family.predict``."""
+        """Run the UNet once, as ``Family.predict`` says."""
         output: Tensor = pipeline.unet(sample, timestep, text.embeddings, return_dict=False)[0].float()
         return output
+
+
+class StableDiffusionXL(Family):
+    """``StableDiffusionXLPipeline``: two text encoders; the UNet is told the size and the cut of the image."""
+
+    name = "StableDiffusionXLPipeline"
+    components: ClassVar = {
+        "unet": ("UNet2DConditionModel",),
+        "vae": ("AutoencoderKL",),
+        "text_encoder": ("CLIPTextModel",),
+        "text_encoder_2": ("CLIPTextModelWithProjection",),
+        "tokenizer": TOKENIZERS,
+        "tokenizer_2": TOKENIZERS,
+        "scheduler": SCHEDULERS,
+    }
+    network = "unet"
+    ignored = frozenset({"feature_extractor", "image_encoder"})
+    # The watermark is for colour pictures; every file says by itself that it is synthetic.
+    left_out: ClassVar = {**dict.fromkeys(ignored), "add_watermarker": False}
+
+    def embed(self, pipeline: Any, text: str, device: torch.device, *, is_negative: bool) -> TextCondition:
+        """Read one text as ``Family.embed`` says; an empty negative one is all zeros where the model was trained so."""
+        embeddings, _, pooled, _ = pipeline.encode_prompt(text, device=device, do_classifier_free_guidance=False)
+        if is_negative and not text and pipeline.config.force_zeros_for_empty_prompt:
+            return TextCondition(torch.zeros_like(embeddings), torch.zeros_like(pooled))
+        return TextCondition(embeddings, pooled)
+
+    def predict(self, pipeline: Any, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        """Run the UNet once, as ``Family.predict`` says; the image is told to be whole and of its native size."""
+        assert text.pooled is not None, "this family's texts have a pooled vector"
+        height, width = (side * pipeline.vae_scale_factor for side in sample.shape[-2:])
+        time_ids = text.pooled.new_tensor([[height, width, 0, 0, height, width]]).repeat(len(sample), 1)
+        added = {"text_embeds": text.pooled, "time_ids": time_ids}
+        output = pipeline.unet(sample, timestep, text.embeddings, added_cond_kwargs=added, return_dict=False)
+        noise_pred: Tensor = output[0].float()
+        return noise_pred
+
+    def unscale(self, latents: Tensor, config: Any) -> Tensor:
+        """Latents as the autoencoder knows them; some models also say the mean and spread of each channel.
+
+        Args:
+            latents: [B, C, h, w] float32, as the network knows them.
+            config: of the autoencoder.
+        """
+        if getattr(config, "latents_mean", None) is None or getattr(config, "latents_std", None) is None:
+            return super().unscale(latents, config)
+        mean, std = (latents.new_tensor(row).view(1, -1, 1, 1) for row in (config.latents_mean, config.latents_std))
+        unscaled: Tensor = latents * std / config.scaling_factor + mean
+        return unscaled

@@ -1,4 +1,7 @@
-"""How this program talks to the Hub: never longer than it takes to notice that nothing comes, and in its own words."""
+"""How this program talks to the Hub: never longer than it takes to notice that nothing comes, and in its own words.
+
+huggingface_hub has a time limit for a piece of a file, and then tries five times more; so the waiting is done here.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import httpx2
-import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils import tqdm
@@ -19,6 +21,8 @@ CONNECT_S = 5.0
 STALL_S = 10.0  # without one more piece of a file
 PIECE_BYTES = 2**18  # progress is counted in pieces; the library's own 10 MB take a slow line longer than STALL_S
 POLL_S = 0.02
+LOG_IN = "log in with “hf auth login”"
+UNREACHABLE = (hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled, hub_errors.LocalEntryNotFoundError)
 
 T = TypeVar("T")
 
@@ -55,7 +59,7 @@ def watched(work: Callable[[type[Any]], T], what: str) -> T:
         what: is fetched, for messages.
     Raises:
         HubError: the Hub refused.
-        HubUnreachableError: it does not answer, or stopped to.
+        HubUnreachableError: it does not answer, or stalled.
     """
     constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
     watch = _Watch()
@@ -74,15 +78,10 @@ def watched(work: Callable[[type[Any]], T], what: str) -> T:
         thread.join(POLL_S)
         if time.monotonic() - watch.last_s > STALL_S and thread.is_alive():
             watch.is_given_up = True
-            raise HubUnreachableError(f"{what} stopped to arrive: nothing came for {STALL_S:g} s; try again later")
+            raise HubUnreachableError(f"{what} stalled: no data for {STALL_S:g} s; try again later")
     if errors:
         raise in_our_words(errors[0], what) from errors[0]
     return results[0]
-
-
-def api() -> huggingface_hub.HfApi:
-    """The library's client for the Hub that HF_ENDPOINT names; it finds tokens by itself."""
-    return huggingface_hub.HfApi(endpoint=constants.ENDPOINT, library_name="cxr-studio")
 
 
 def is_offline() -> bool:
@@ -101,21 +100,16 @@ def in_our_words(error: BaseException, what: str) -> BaseException:
     page = f"{constants.ENDPOINT}/{repo_id}"
     status = error.response.status_code if isinstance(error, hub_errors.HfHubHTTPError) else 0
     if isinstance(error, hub_errors.GatedRepoError):
-        return HubError(f"{repo_id} is gated: accept its terms on {page}, then log in with “hf auth login”")
+        return HubError(f"{repo_id} is gated: accept its terms on {page}, then {LOG_IN}")
     if isinstance(error, hub_errors.RevisionNotFoundError):
         return HubError(f"{what} has no such revision on the Hub; see {page} for those that there are")
     if isinstance(error, hub_errors.EntryNotFoundError) and status == 404:
         return HubError(f"{what} is not on the Hub; see {page} for the files that there are")
     if isinstance(error, hub_errors.RepositoryNotFoundError):
-        return HubError(f"{repo_id} is not on the Hub, or private; check the name, or log in with “hf auth login”")
+        return HubError(f"{repo_id} is not on the Hub, or private; check the name, or {LOG_IN}")
     if status in {401, 403}:
-        return HubError(f"the Hub does not let you read {repo_id}; log in with “hf auth login”, see {page}")
-    if isinstance(
-        error, (hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled, hub_errors.LocalEntryNotFoundError)
-    ):
-        return HubUnreachableError(
-            f"the Hub cannot be reached for {repo_id}{f' (it answered {status})' * bool(status)}"
-        )
-    if isinstance(error, httpx2.TransportError):
-        return HubUnreachableError(f"the Hub cannot be reached for {repo_id} ({type(error).__name__})")
+        return HubError(f"the Hub does not let you read {repo_id}; {LOG_IN}, see {page}")
+    if isinstance(error, (*UNREACHABLE, httpx2.TransportError)):
+        reason = f"it answered {status}" if status else type(error).__name__
+        return HubUnreachableError(f"the Hub cannot be reached for {repo_id} ({reason})")
     return error

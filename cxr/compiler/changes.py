@@ -1,0 +1,98 @@
+"""Changes, chances and comparisons, which hold cues that deny nothing or that deny only together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS
+from cxr.compiler.phrases import Tag
+
+CHANGES = {"change", "difference", "growth", "increase", "decrease", "reduction", "enlargement", "resolution"}
+CHANGES |= {"improvement", "worsening", "progression"}
+BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
+CHANCES = {"probability", "likelihood", "chance", "suspicion", "possibility", "risk"}
+LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", "slim", "reduced", "decreased"}
+BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
+# "Old granuloma", not "old woman"; "has not effusion", not "has not changed".
+OTHERWISE_BEFORE_FINDING = {"old": "status", "has not": "negation", "have not": "negation"}
+
+
+def rewrite(sentence: list[Tag]) -> list[Tag]:
+    """The sentence with each change, chance and comparison as one tag."""
+    return _with_comparisons(_with_changes(_with_chances(sentence)))
+
+
+def _with_chances(tags: list[Tag]) -> list[Tag]:
+    """The sentence with "low pretest probability of", also as "the likelihood of ... is low", as one denial."""
+    result = list(tags)
+    for index, tag in enumerate(result):
+        if tag.phrase.split(" ")[0] in CHANCES:
+            low = [place for place in range(max(0, index - 3), index) if result[place].phrase in LOW]
+            ends_low = result[-1].phrase in LOW
+            if low or ends_low:
+                first = low[-1] if low else index
+                words = " ".join(part.words for part in result[first : index + 1])
+                denial = Tag("negation", "", tag.phrase, words, start=result[first].start)
+                rest = result[index + 1 : -1] if ends_low and not low else result[index + 1 :]
+                return [*result[:first], denial, *rest]
+    return result
+
+
+def _with_changes(tags: list[Tag]) -> list[Tag]:
+    """The sentence with "no significant increase in" as one status: it denies nothing that is there."""
+    result: list[Tag] = []
+    for index, tag in enumerate(tags):
+        before_finding = index + 1 < len(tags) and tags[index + 1].kind in BEFORE_FINDING
+        if before_finding and tag.phrase in OTHERWISE_BEFORE_FINDING:
+            tag = replace(tag, kind=OTHERWISE_BEFORE_FINDING[tag.phrase])
+        result.append(tag)
+        if len(result) > 1 and result[-2].phrase in ("not", "no longer") and _describes(tags, index):
+            words = f"{result[-2].words} {tag.words}"  # "effusion, not loculated"
+            result[-2:] = [Tag("descriptor", "", tag.phrase, words, start=result[-2].start)]
+        before_place = index + 1 < len(tags) and tags[index + 1].kind == "place"
+        if tag.phrase.split(" ")[0] in CHANGES and (before_place or tag.phrase.endswith((" in", " of"))):
+            first = len(result) - 1
+            while first and result[first - 1].kind in BEFORE_CHANGE:
+                first -= 1
+            if first and result[first - 1].kind == "negation":
+                words = " ".join(part.words for part in result[first - 1 :])
+                result[first - 1 :] = [Tag("status", "", "no change", words, start=result[first - 1].start)]
+    return result
+
+
+def _describes(tags: Sequence[Tag], index: int) -> bool:
+    """Whether a word describes what stands before it, as no finding follows in its clause."""
+    if tags[index].kind not in ("descriptor", "severity", "status"):
+        return False
+    kinds = [tag.kind for tag in tags[index + 1 :]]
+    end = min((kinds.index(kind) for kind in ("comma", "break") if kind in kinds), default=len(kinds))
+    before = any(tag.kind == "finding" for tag in tags[:index])
+    return before and not {"finding", "abnormality", "normal"} & set(kinds[:end])
+
+
+def _with_comparisons(tags: list[Tag]) -> list[Tag]:
+    """The sentence with each comparison of sides ("left greater than right") as both sides and a descriptor."""
+    result: list[Tag] = []
+    index = 0
+    while index < len(tags):
+        tag = tags[index]
+        if tag.kind == "comparison":
+            first = [result.pop()] if result and result[-1].kind == "side" else []
+            length = 1
+            while index + length < len(tags) and tags[index + length].kind in ("filler", "place", "article"):
+                length += 1
+            second = index + length < len(tags) and tags[index + length].kind == "side"
+            compared = [*first, *tags[index : index + length + second]]
+            if not second:
+                compared = [*first, tag]
+                length = 1
+            words = " ".join(part.words or part.phrase for part in compared)
+            if first or second:
+                result.append(Tag("side", "bilateral", start=tag.start))
+            result.append(Tag("descriptor", "", tag.phrase, words, start=tag.start))
+            index += length + second
+            continue
+        result.append(tag)
+        index += 1
+    return result

@@ -1,0 +1,157 @@
+"""Which findings a sentence affirms, denies, doubts, supposes or calls history: cues and how far they reach.
+
+The cues follow NegEx (Chapman et al., J Biomed Inform 2001) and ConText (Harkema et al., 2009). A denial holds through
+the bare items of a list to the end of the sentence, and stops where an item states something of its own: with a side,
+a grade, an article or a verb. A doubt holds over a list as long as the list goes on with "or" or "and".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxr.compiler.kinds import CLAUSE_ENDS, CUES, HEADS, MODIFIERS, NAMING, REACH
+from cxr.compiler.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
+from cxr.compiler.phrases import Tag
+from cxr.compiler.records import Certainty
+from cxr.compiler.sentences import is_heading
+
+MEANINGS: dict[str, Certainty] = {
+    "negation": "absent",
+    "foreign negation": "absent",
+    "doubt": "possible",
+    "history": "past",
+    "supposition": "supposed",
+}
+MEANINGS_BEFORE: dict[str, Certainty] = {
+    "negated before": "absent",
+    "doubted before": "possible",
+    "history before": "past",
+    "supposed before": "supposed",
+}
+NOUN_DENIALS = {"no", "without"}  # a noun follows these, known or not
+PLAINLY_NORMAL = {"normal", "unremarkable"}
+
+
+def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
+    """For each tag of one sentence, what the cues make of it."""
+    result: list[Certainty] = ["present"] * len(tags)
+    current: Certainty = "present"
+    heading = foreign = False  # "PMH: heart failure, COPD"
+    recommended = False  # "CT to look for a nodule"
+    for index, tag in enumerate(tags):
+        kind = _kind(tags, index)
+        recommended |= kind == "recommendation"
+        if kind == "foreign negation" and not any(tag.kind == "finding" for tag in tags[index:]):
+            _apply_backwards(tags, index, result, "absent")
+        elif kind in MEANINGS and (kind in ("history", "supposition") or _speaks_of_what_follows(tags, index)):
+            # "No opacity suspicious for pneumonia" doubts nothing.
+            if not (kind in ("doubt", "supposition") and current in ("absent", "supposed")):
+                current = "supposed" if kind == "doubt" and recommended else MEANINGS[kind]
+            heading = is_heading(tags, index)
+            foreign |= kind == "foreign negation"
+        elif kind in MEANINGS or kind in MEANINGS_BEFORE:
+            _apply_backwards(tags, index, result, MEANINGS.get(kind) or MEANINGS_BEFORE[kind])
+            current = "present"
+        elif kind == "versus":
+            _apply_backwards(tags, index, result, "possible", last_only=True)
+            current = "possible"
+        elif not foreign and _ends_reach(tags, index, current, heading):
+            current, heading = "present", False
+        result[index] = current
+    _read_procedures(tags, result)
+    _read_normal_predicates(tags, result)
+    return result
+
+
+def _kind(tags: Sequence[Tag], index: int) -> str:
+    kind = tags[index].kind.removesuffix(" either way")
+    follows = tags[index + 1].kind if index + 1 < len(tags) else ""
+    if kind == "history just before":
+        named = next((tag.kind for tag in tags[index + 1 :] if tag.kind not in (*MODIFIERS, "descriptor")), "")
+        return "history" if named == "finding" else kind
+    if kind == "negated before" and follows == "is" and not tags[index].value:
+        return "negation"  # "Negative: effusion, edema"
+    return kind
+
+
+def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bool) -> bool:
+    kind = tags[index].kind
+    ahead = tags[index + 1 : index + REACH]
+    if kind in ("break", "exception"):
+        return not (index and tags[index - 1].kind in CUES and kind == "break")  # "never shows"
+    if kind == "affirmation":
+        return bool(ahead) and ahead[0].kind in ("finding", "is", *MODIFIERS)
+    if current == "present":
+        return False
+    if kind == "is":
+        return not heading  # "not normal: effusion"
+    if kind == "comma":
+        return not list_goes_on(tags, index, current, heading)
+    return kind == "and" and begins_something_new(ahead)
+
+
+def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
+    forward = tags[index].phrase in NOUN_DENIALS  # "nodule without calcification", but "effusion not discernible"
+    for place, tag in enumerate(tags[index + 1 : index + REACH], index + 1):
+        if tag.kind in CLAUSE_ENDS and not (forward and tag.kind == "comma" and is_adjective(tags, place)):
+            break
+        if tag.kind in HEADS or (tag.kind == "unknown" and forward):
+            return True
+    return not any(tag.kind == "finding" for tag in tags[max(0, index - REACH) : index])
+
+
+def _apply_backwards(
+    tags: Sequence[Tag],
+    index: int,
+    result: list[Certainty],
+    meaning: Certainty,
+    *,
+    last_only: bool = False,
+) -> None:
+    """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
+    in_list = tags[index].value == "list" or (index > 0 and tags[index - 1].phrase in PLURAL_VERBS)
+    last_only |= tags[index].value == "item"
+    # "Described on CT, but not seen here" names nothing since the comma; "..., kein Erguss" does.
+    named = tags[index].kind == "foreign negation" and bool(item_at(tags, index + 1))
+    for place in range(index - 1, max(-1, index - REACH), -1):
+        kind = tags[place].kind
+        stops = CUES - {"doubt either way"} if meaning == "absent" else CUES  # "possible but unlikely"
+        if kind in ("exception", "means", *stops) or (kind == "break" and named):
+            return
+        if kind == "comma" and named and not (in_list and is_bare(tags, place)):
+            return
+        named = named or kind in NAMING
+        in_list = in_list or kind in ("and", "or")
+        if kind == "finding":
+            if not (meaning == "possible" and result[place] == "supposed"):  # "if pneumonia is suspected"
+                result[place] = meaning
+            if last_only:
+                return
+
+
+def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:
+    """What was operated on is past: "resection of a mass", "hernia repair", "transplant for fibrosis"."""
+    for index, tag in enumerate(tags):
+        if tag.kind != "procedure":
+            continue
+        before = index - 1 - (index > 1 and tags[index - 1].kind == "verb")  # "the mass was resected"
+        if before >= 0 and tags[before].kind == "finding":
+            result[before] = "past"
+        elif index + 1 < len(tags) and tags[index + 1].phrase in ("of", "for"):
+            for place, other in enumerate(tags[index + 2 : index + REACH], index + 2):
+                if other.kind in CLAUSE_ENDS:
+                    break
+                if other.kind == "finding":
+                    result[place] = "past"
+
+
+def _read_normal_predicates(tags: Sequence[Tag], result: list[Certainty]) -> None:
+    """A finding that is called normal is denied: "vascular engorgement appears within limits of normal"."""
+    for index, tag in enumerate(tags):
+        if tag.kind == "normal" and PLAINLY_NORMAL & set(tag.phrase.split()):
+            place = index - 1
+            while place > 0 and tags[place].kind in ("filler", "verb", "status", "descriptor"):
+                place -= 1
+            verb_between = any(other.kind == "verb" for other in tags[place + 1 : index])
+            if verb_between and tags[place].kind == "finding":
+                result[place] = "absent"

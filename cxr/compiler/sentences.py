@@ -1,0 +1,70 @@
+"""Tags of a prompt -> its sentences, in which tables, comparisons and changes are told by one tag each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cxr.compiler.changes import rewrite
+from cxr.compiler.phrases import Tag
+from cxr.compiler.tables import with_cells
+
+REQUESTS = {"can", "could", "would", "will", "please"}
+HEADING_CUES = {"negation", "negation either way", "doubt", "doubt either way", "history", "negated before"}
+LISTING = ("include", "includes", "significant for", "notable for")  # "PMH is significant for", "differential includes"
+BEFORE_COLON = {"filler", "place", "abnormality"}  # may stand between a cue and its colon
+LINKS = {"or", "and", "negation", "article", "place", "versus", "means"}  # no sentence ends with these
+
+
+def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
+    """Cut at full stops, semicolons, line ends and question marks.
+
+    A line or semicolon after a heading ("Absent:") belongs to its list, and a line that ends with a comma, "no" or the
+    like goes on in the next one. A question doubts what it ends with, unless it is a request.
+    """
+    sentences: list[list[Tag]] = [[]]
+    tags = with_cells(tags)
+    headed = False
+    for index, tag in enumerate(tags):
+        current = sentences[-1]
+        if tag.kind == "part" and (headed or _goes_on(current, tags[index + 1 : index + 2])):
+            if tag.phrase != "\n" or headed:
+                current.append(replace(tag, kind="comma"))
+            continue
+        if tag.kind == "question" and not (current and current[0].phrase in REQUESTS):
+            current.append(Tag("doubted before"))
+        if tag.kind in ("sentence", "part", "question"):
+            sentences.append([])
+            headed = False
+            continue
+        current.append(tag)
+        if tag.kind == "is":  # a second colon is that of a new heading
+            headed = _is_headed(current)
+        headed |= tag.kind in HEADING_CUES and tag.phrase.endswith(LISTING)
+    return [rewrite(sentence) for sentence in sentences if sentence]
+
+
+def _goes_on(current: Sequence[Tag], ahead: Sequence[Tag]) -> bool:
+    """Whether a line end or semicolon is none of the sense."""
+    if not current or not ahead:
+        return False
+    return current[-1].kind in LINKS or current[-1].phrase == "," or ahead[0].kind in ("or", "versus")
+
+
+def _is_headed(sentence: Sequence[Tag]) -> bool:
+    """Whether a sentence that ends with a colon so far is a heading of denials, doubts or past diseases."""
+    for index in range(len(sentence) - 2, -1, -1):
+        if sentence[index].kind in HEADING_CUES:
+            return is_heading(sentence, index) and not any(tag.kind == "finding" for tag in sentence[:index])
+        if sentence[index].kind not in BEFORE_COLON:
+            return False
+    return False
+
+
+def is_heading(sentence: Sequence[Tag], index: int) -> bool:
+    """Whether a cue heads a list: "Negative for:", "No evidence of:", "PMH is significant for"."""
+    for tag in sentence[index + 1 :]:
+        if tag.kind not in BEFORE_COLON or (tag.kind == "abnormality" and sentence[index].kind == "negation"):
+            # "Absent findings:", but "no findings: ..."
+            return tag.kind == "is" or tag.phrase == "-" or sentence[index].phrase.endswith(LISTING)
+    return False

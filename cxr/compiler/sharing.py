@@ -1,0 +1,59 @@
+"""Findings that are joined share the side, and two readings of one shadow the grade too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from cxr.compiler.attributes import Attributes
+from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS
+from cxr.compiler.lexicon import SHADOWS, SIDELESS
+from cxr.compiler.phrases import Tag
+from cxr.compiler.records import SHOWN, Certainty
+
+PLACES = MODIFIERS | {"place", "structure"}  # "opacity at the right base, probably pneumonia"
+
+
+def share(tags: Sequence[Tag], certainties: Sequence[Certainty], owned: dict[int, Attributes]) -> None:
+    """Let a bare finding have the side of the one that it is joined to, and by "/" and "versus" the grade too.
+
+    "Left atelectasis and effusion", "small left atelectasis/effusion", "left opacity, probably pneumonia".
+    """
+    places = sorted(owned)
+    for first, second in pairwise(places):
+        one, other = owned[first], owned[second]
+        link = _link(tags, first, second)
+        names = {str(name) for place in (first, second) for name in tags[place].value}
+        shared = bool(one.sides) and (link == "cause" or _stands_before(tags, first))
+        if not link or not shared or other.sides or other.locations or other.severities or names & SIDELESS:
+            continue
+        if certainties[first] in SHOWN and certainties[second] in SHOWN:
+            other.sides = list(one.sides)
+            other.severities = list(one.severities) if link == "same" else []
+            if link != "and":
+                other.locations, other.location_words = list(one.locations), list(one.location_words)
+
+
+def _stands_before(tags: Sequence[Tag], first: int) -> bool:
+    """Whether a side or place stands right before a finding."""
+    for tag in reversed(tags[:first]):
+        if tag.kind in ("side", "location"):
+            return True
+        if tag.kind not in (*MODIFIERS, *DESCRIPTIVE, "filler"):
+            return False
+    return False
+
+
+def _link(tags: Sequence[Tag], first: int, second: int) -> str:
+    """How two findings are joined: "and", "same" (two readings of one thing), "cause"; "" if by nothing."""
+    between = [tag for tag in tags[first + 1 : second] if tag.kind not in ("filler", *DESCRIPTIVE)]
+    kinds = [tag.kind for tag in between]
+    if kinds == ["versus"] or (kinds == ["or"] and between[0].phrase == "/"):
+        return "same"
+    if kinds in (["and"], ["or"]):
+        return "and"
+    explained = bool(set(tags[first].value) & SHADOWS)
+    causes = [kind for kind in kinds if kind not in PLACES | {"comma"}]
+    if causes in (["means"], ["doubt"], ["doubt either way"]) and (explained or len(causes) == len(kinds)):
+        return "cause"
+    return ""

@@ -1,0 +1,73 @@
+"""The end of a job, done by one process: what is missing or there twice is made, then the tables are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cxr.dataset.dataset_folder import DatasetFolder
+from cxr.dataset.plan import Plan
+from cxr.dataset.tables import Outcomes, write_tables
+from cxr.dataset.unit_log import Outcome, Unit
+from cxr.generate.planned_image import Rejection
+from cxr.generate.worker import Worker
+from cxr.request.errors import OutputError
+
+
+def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: Sequence[Unit]) -> dict[str, Any] | None:
+    """See that nothing is missing, make duplicates again, write the rest.
+
+    Args:
+        plan: of the data set.
+        folder: in which all processes have come to their ends.
+        worker: of the process that does this.
+        units: all of the plan.
+    Returns:
+        The manifest, or None when stopped before.
+    Raises:
+        CxrError: the disk or the model's memory does not suffice.
+    """
+    attempted = False
+    while not worker.stop.is_set():
+        outcomes = _read_outcomes(units)
+        missing = len(plan.images) - len(outcomes)
+        if missing and attempted:
+            raise OutputError(f"{missing} images are missing in {folder.directory}; the same command continues")
+        if missing:  # a process was lost
+            worker.run(units)
+            attempted = True
+        elif duplicates := _find_duplicates(outcomes):
+            for outcome in duplicates:
+                _replace(folder, worker, units, outcome)
+            attempted = True
+        else:
+            manifest = write_tables(plan, outcomes, folder.directory, folder.begun)
+            folder.forget_work()
+            return manifest
+    return None
+
+
+def _read_outcomes(units: Sequence[Unit]) -> dict[int, Outcome]:
+    """What is finished so far, by index; every file is read for its hash."""
+    return {index: outcome for unit in units for index, outcome in unit.outcomes().items()}
+
+
+def _find_duplicates(outcomes: Outcomes) -> list[Outcome]:
+    """Images that are pixel for pixel an earlier one."""
+    seen: set[str] = set()
+    found = []
+    for index in sorted(outcomes):
+        pixels = outcomes[index].pixel_sha256
+        if pixels in seen:
+            found.append(outcomes[index])
+        elif pixels:
+            seen.add(pixels)
+    return found
+
+
+def _replace(folder: DatasetFolder, worker: Worker, units: Sequence[Unit], outcome: Outcome) -> None:
+    """Make another image in place of a duplicate."""
+    unit, image = next((unit, image) for unit in units for image in unit.images if image.index == outcome.index)
+    rejection = Rejection(outcome.recipe["seed"], "the same picture as an earlier image", "duplicate")
+    worker.make_again(unit, image, (*outcome.rejected, rejection))
+    (folder.directory / str(outcome.file_name)).unlink(missing_ok=True)

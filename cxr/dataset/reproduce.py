@@ -1,0 +1,133 @@
+"""An image made again from its own recipe, and how far it is from what lies there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cxr.generate.images import generate
+from cxr.generate.model import LoadedModel, load_model
+from cxr.images.pixels import to_bits
+from cxr.lora.choice import LOCAL_PREFIX, parse_adapters
+from cxr.models.devices import choose_device
+from cxr.request.errors import DataError
+from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
+from cxr.request.recipe import Recipe
+
+# What other threads, libraries or devices may change: last bits, no structure.
+MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
+IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of making one image again.
+
+    Args:
+        verdict: `IDENTICAL`, `WITHIN` (`MAX_LEVELS` and `MIN_PSNR_DB`) or `DIFFERENT`.
+        max_levels: largest difference, in grey levels of 256.
+        psnr_db: peak signal to noise ratio; infinite when identical.
+        changed: what is not as the recipe says: "device", "library torch 2.13.0 (here 2.14.0)".
+    """
+
+    verdict: str
+    max_levels: float
+    psnr_db: float
+    changed: tuple[str, ...]
+
+
+class Reproducer:
+    """Makes images again; a model is loaded once for all images of the same recipe's model.
+
+    Args:
+        model: instead of the one that recipes name, which may be a folder that lies elsewhere now.
+        adapter: instead of the recipes' LoRA.
+    """
+
+    def __init__(self, model: str | None = None, adapter: str | None = None) -> None:
+        self.model, self.adapter = model, adapter
+        self._loaded: dict[tuple[str, str, str, int | None], LoadedModel] = {}
+
+    def check(self, pixels: GreyLevels, recipe: Recipe, bits: int) -> Comparison:
+        """Make the image of a recipe and compare.
+
+        Args:
+            pixels: [H, W] of the image that lies there.
+            recipe: its own.
+            bits: of the pixels, 8, 12 or 16; an export may have fewer than the image that it comes from.
+        Raises:
+            CxrError: the model or the LoRA of the recipe is not here, or it makes no image.
+        """
+        model = self._load(recipe)
+        if recipe.num_threads and model.info.device == "cpu":
+            torch.set_num_threads(recipe.num_threads)
+        (event,) = (
+            event for event in generate(recipe.request, model) if isinstance(event, (GeneratedImage, FailedImage))
+        )
+        if isinstance(event, FailedImage):
+            raise DataError(f"the recipe gives no image here: {event.reason}")
+        again = event.pixels if recipe.bit_depth < bits else to_bits(event.pixels, bits)
+        return compare(pixels, again, bits, _changed(recipe, event.recipe))
+
+    def _load(self, recipe: Recipe) -> LoadedModel:
+        adapter = self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
+        if not self.adapter and any(choice.source.startswith(LOCAL_PREFIX) for choice in parse_adapters(adapter)):
+            # Recipes that this program writes hold names; an image from elsewhere must not make it open any file.
+            raise DataError("the image names its LoRA by a path; name the file with --adapter local:PATH")
+        # On another device no bytes are gained by denoising as many images together as there.
+        micro_batch_size = recipe.micro_batch_size if recipe.device == choose_device().type else None
+        key = (self.model or recipe.model_source, adapter, recipe.weight_dtype, micro_batch_size)
+        if key not in self._loaded:
+            self._loaded.clear()  # one at a time
+            self._loaded[key] = load_model(
+                *key[:2], weight_dtype=recipe.weight_dtype, micro_batch_size=micro_batch_size
+            )
+        model = self._loaded[key]
+        if model.info.model_revision != recipe.model_revision:
+            raise DataError(
+                f"the image was made with {recipe.model} {recipe.model_revision}, here is {model.info.model_revision}; "
+                "name that model with --model"
+            )
+        if model.info.adapter_sha256 != recipe.adapter_sha256:
+            raise DataError(
+                f"the image was made with the LoRA {recipe.adapter} sha256:{recipe.adapter_sha256}, here is "
+                f"sha256:{model.info.adapter_sha256}; name that file with --adapter local:PATH"
+            )
+        return model
+
+
+def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str, ...] = ()) -> Comparison:
+    """How far two pictures are from each other.
+
+    Args:
+        pixels: [H, W] uint8 or uint16.
+        again: of the same kind.
+        bits: of both.
+        changed: for the outcome.
+    """
+    if pixels.shape != again.shape or pixels.dtype != again.dtype:
+        return Comparison(DIFFERENT, math.inf, 0.0, changed)
+    level = (2**bits - 1) / 255
+    difference = (pixels.astype(np.float64) - again.astype(np.float64)) / level
+    largest, mean_square = float(np.abs(difference).max()), float((difference**2).mean())
+    if not largest:
+        return Comparison(IDENTICAL, 0.0, math.inf, changed)
+    psnr_db = 10 * math.log10(255**2 / mean_square)
+    within = largest <= MAX_LEVELS and psnr_db >= MIN_PSNR_DB
+    return Comparison(WITHIN if within else DIFFERENT, largest, psnr_db, changed)
+
+
+def _changed(recipe: Recipe, here: Recipe) -> tuple[str, ...]:
+    changed = [
+        f"{name} {getattr(recipe, name)} (here {getattr(here, name)})"
+        for name in ("scheduler", "device", "weight_dtype", "micro_batch_size", "num_threads")
+        if getattr(recipe, name) != getattr(here, name) and getattr(recipe, name)
+    ]
+    for name, version in recipe.library_versions.items():
+        found = here.library_versions.get(name, "none")
+        if found != version:
+            changed.append(f"{name} {version} (here {found})")
+    return tuple(changed)

@@ -1,0 +1,161 @@
+"""Units of work: a few neighbouring images each, claimed by one process at a time and remembered line by line.
+
+What a unit's log tells is finished stays finished; nothing has to be cleaned up after a kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxr.folders.json_lines import append_line, complete_lines
+from cxr.folders.lock import locked
+from cxr.folders.metadata import image_name, is_whole, write_image
+from cxr.generate.planned_image import PlannedImage, Rejection
+from cxr.request.errors import OutputError
+from cxr.request.events import GeneratedImage
+
+UNIT_IMAGES = 16  # at 3.5 s an image, slow for a laptop, just under a minute
+CHECK_CHARACTERS = 16
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has become of one image.
+
+    Args:
+        index: number in the data set.
+        file_name: in the data set; None if none of its seeds gave an image.
+        rejected: seeds that were not taken.
+        recipe: what it was made from.
+        pixel_sha256: of the pixels alone.
+        sha256: of the file.
+    """
+
+    index: int
+    file_name: str | None
+    rejected: tuple[Rejection, ...]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    pixel_sha256: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Some neighbouring images of a data set, as a store that several processes may look at.
+
+    Args:
+        images: what the plan asks for.
+        directory: of the data set.
+        log: its lines, one for each finished image.
+    """
+
+    images: tuple[PlannedImage, ...]
+    directory: Path
+    log: Path
+
+    def claim(self) -> AbstractContextManager[bool]:
+        """Keep other processes out; False if one of them is at it."""
+        return locked(self.log)
+
+    def missing(self) -> list[PlannedImage]:
+        """What is not there, or not whole."""
+        outcomes = self.outcomes()
+        return [image for image in self.images if image.index not in outcomes]
+
+    def write(self, image: PlannedImage, made: GeneratedImage, rejected: tuple[Rejection, ...]) -> None:
+        """Keep one image in the folder of its split.
+
+        Raises:
+            OutputError: the disk refused it.
+        """
+        name = f"{image.split}/{image_name(image.index, made.seed)}"
+        path = self.directory / name
+        path.parent.mkdir(exist_ok=True)
+        pixel_sha256 = hashlib.sha256(made.pixels.tobytes()).hexdigest()
+        self._add(Outcome(image.index, name, rejected, made.recipe.values, pixel_sha256, write_image(path, made)))
+
+    def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
+        """Take note that none of the seeds has given the image.
+
+        Raises:
+            OutputError: the disk refused it.
+        """
+        self._add(Outcome(image.index, None, rejected))
+
+    def outcomes(self) -> dict[int, Outcome]:
+        """What is finished, by index: lines that are whole and whose file is there, unchanged.
+
+        Raises:
+            OutputError: a file cannot be read.
+        """
+        return {outcome.index: outcome for outcome in self._logged() if self._is_there(outcome)}
+
+    def count(self) -> Counter[str]:
+        """What the log tells: images "finished" and "failed", and seeds "rejected". The files are not read."""
+        counts: Counter[str] = Counter()
+        for outcome in {outcome.index: outcome for outcome in self._logged()}.values():
+            counts["finished" if outcome.file_name else "failed"] += 1
+            counts["rejected"] += len(outcome.rejected)
+        return counts
+
+    def _logged(self) -> Iterator[Outcome]:
+        return (outcome for line in complete_lines(self.log) if (outcome := _parse(line)) is not None)
+
+    def _is_there(self, outcome: Outcome) -> bool:
+        if outcome.file_name is None:
+            return True  # given up on, after all its seeds
+        path = self.directory / outcome.file_name
+        try:
+            return is_whole(path, outcome.sha256)
+        except OSError as error:
+            raise OutputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+
+    def _add(self, outcome: Outcome) -> None:
+        """Remember one image; the line carries its own checksum."""
+        row = asdict(outcome)
+        line = {"check": _check(row), "row": row}
+        append_line(self.log, json.dumps(line, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+
+
+def units_of(images: Sequence[PlannedImage], directory: Path, logs: Path) -> list[Unit]:
+    """Cut a plan into units.
+
+    Args:
+        images: of the plan.
+        directory: of the data set.
+        logs: folder of the units' logs.
+    """
+    starts = range(0, len(images), UNIT_IMAGES)
+    return [
+        Unit(tuple(images[start : start + UNIT_IMAGES]), directory, logs / f"{number:06d}.jsonl")
+        for number, start in enumerate(starts)
+    ]
+
+
+def _parse(line: bytes) -> Outcome | None:
+    try:
+        entry = json.loads(line)
+        row = entry["row"]
+        if entry["check"] != _check(row):
+            return None
+        return Outcome(**row | {"rejected": tuple(_rejection(one) for one in row["rejected"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _rejection(row: dict[str, Any]) -> Rejection:
+    """Lines of version 0.6.0 tell the kind only by how the reason begins."""
+    kinds = {"the gate": "gate", "the same": "duplicate"}
+    return Rejection(**{"kind": kinds.get(row["reason"][:8], "failed")} | row)
+
+
+def _check(row: Mapping[str, Any]) -> str:
+    text = json.dumps(row, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:CHECK_CHARACTERS]

@@ -1,0 +1,175 @@
+"""A finished data set, read again: each image with its recipe, its labels and its place.
+
+Everything that is read was written by this program or is refused, and no name leads out of the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from cxr.folders.archive import MANIFEST_NAME
+from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
+from cxr.folders.reader import ImageRecord, Row, from_labels_and_recipe, from_prompt, read_rows
+from cxr.request.errors import DataError, RequestError
+from cxr.request.events import ExportedFile
+from cxr.request.recipe import RECIPE_FIELDS, Recipe
+
+FORMAT = 1  # of data sets
+FLAT_SPLIT = "train"  # what a folder without splits is for
+LABELS_NAME = "labels.csv"
+DAMAGED = "{table} line {number} is damaged or of another program; make the data set again"
+
+_PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
+_MEMBER = re.compile(rf"{_PART}(/{_PART})*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedImage(ImageRecord):
+    """One image of a finished data set, or of a folder of ``generate``, whose row has the labels as they are here.
+
+    Args:
+        recipe: what it was made from.
+        sha256: of the PNG, in hex.
+    """
+
+    recipe: Recipe
+    sha256: str
+
+    @property
+    def index(self) -> int:
+        """Number in the data set, from 0."""
+        return image_index(self.path)
+
+    @property
+    def file(self) -> ExportedFile:
+        """The PNG with its row, for exporters."""
+        return ExportedFile(self.path, self.sha256, dict(self.row))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``: its bytes, and the files that it lists."""
+
+    content: bytes
+    files: tuple[ExportedFile, ...]
+
+
+def read_dataset(directory: str | Path) -> tuple[FinishedImage, ...]:
+    """Read what ``python -m cxr dataset`` or ``python -m cxr generate`` has finished, without decoding an image.
+
+    Everything that is read was written by this program or is refused, and no name leads out of the folder.
+
+    Args:
+        directory: the folder. One that ``generate`` wrote has no splits and no patients: its images are all of
+            `FLAT_SPLIT`, each of a patient of its own, with the labels that its prompt names.
+    Returns:
+        At least one image, by index.
+    Raises:
+        DataError: the folder or an image is missing, a line is damaged, or another program wrote it.
+    """
+    directory = Path(directory)
+    if is_flat(directory):
+        images = list(_read_finished(directory / METADATA_NAME, ""))
+    else:
+        images = []
+        for table in read_manifest(directory).files:
+            split, _, name = table.path.relative_to(directory).as_posix().rpartition("/")
+            if name == METADATA_NAME and split.isidentifier():
+                images += _read_finished(table.path, split)
+                if file_sha256(table.path) != table.sha256:
+                    raise DataError(f"{table.path} has changed since it was written; make the data set again")
+    if not images:
+        raise DataError(f"{directory} holds no images; make at least one first")
+    images.sort(key=lambda image: image.index)
+    for image, following in pairwise(images):
+        if image.index == following.index:
+            raise DataError(f"{directory} holds image {image.index} twice; make the data set again")
+    return tuple(images)
+
+
+def is_flat(directory: Path) -> bool:
+    """Whether a folder is one that ``python -m cxr generate`` wrote, without splits.
+
+    Raises:
+        DataError: it is no folder.
+    """
+    if not directory.is_dir():
+        raise DataError(f"{directory} is not a folder; name one that python -m cxr dataset wrote")
+    return (directory / METADATA_NAME).is_file()
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read the list of all files of a data set.
+
+    Raises:
+        DataError: there is none, or it is not of this program.
+    """
+    path = directory / MANIFEST_NAME
+    try:
+        content = path.read_bytes()
+        manifest = json.loads(content)
+        version, files = manifest["format"], tuple(_listed(directory, row) for row in manifest["files"])
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{directory} is not a finished data set; name a folder that python -m cxr dataset wrote, "
+            "or repeat that command to finish it"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged or of another program; make the data set again") from error
+    if version != FORMAT:
+        raise DataError(f"{path} has format {version}; this version of the program reads {FORMAT}")
+    if len({file.path for file in files}) != len(files):
+        raise DataError(f"{path} lists a file twice; make the data set again")
+    return Manifest(content, files)
+
+
+def _listed(directory: Path, row: Row) -> ExportedFile:
+    name, sha256 = row["file_name"], row["sha256"]
+    if not _MEMBER.fullmatch(name) or not _SHA256.fullmatch(sha256) or name == MANIFEST_NAME:
+        raise ValueError("no file of a data set")
+    return ExportedFile(directory / name, sha256, dict(row))
+
+
+def _read_finished(table: Path, split: str) -> Iterator[FinishedImage]:
+    for number, row in read_rows(table, DAMAGED):
+        try:
+            image = _checked(row, table.parent, split)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError, RequestError) as error:
+            raise DataError(DAMAGED.format(table=table, number=number)) from error
+        if not image.path.is_file():
+            raise DataError(f"{image.path} is missing; repeat the command that made the folder, it makes it")
+        yield image
+
+
+def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
+    """Turn a line into an image; any error means that the line is not one of this program."""
+    recipe = Recipe.from_values({name: row[name] for name in RECIPE_FIELDS if name in row})
+    _demand(IMAGE_NAME.fullmatch(row["file_name"]))  # before anything is done with it: it must not lead elsewhere
+    path = directory / row["file_name"]
+    _demand(path.name == image_name(image_index(path), recipe.seed))
+    _demand(_SHA256.fullmatch(row["sha256"]))
+    record = (from_labels_and_recipe if split else from_prompt)(path, split, row)
+    patient_id = record.patient_id if split else f"SYN{image_index(path):07d}"
+    _demand(_PATIENT_ID.fullmatch(patient_id))
+    labels = {name: getattr(record.labels, name) for name in ("findings", "age", "sex", "view")}
+    if record.labels.findings is not None:
+        labels["findings"] = list(record.labels.findings)
+    # A line of an older version lacks what recipes had no word for then.
+    row = recipe.values | row | {"patient_id": patient_id} | labels
+    changes = {"split": split or FLAT_SPLIT, "patient_id": patient_id, "row": row}
+    return FinishedImage(**vars(record) | changes, recipe=recipe, sha256=row["sha256"])
+
+
+def _demand(allowed: object) -> None:
+    if not allowed:
+        raise ValueError("not a line of this program")

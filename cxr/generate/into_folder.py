@@ -1,0 +1,107 @@
+"""Requests -> a folder of images without splits: what ``python -m cxr generate`` does."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from cxr.folders.image_folder import ImageFolder
+from cxr.generate.images import recipe_for
+from cxr.generate.model import LoadedModel, get_model
+from cxr.generate.planned_image import PlannedImage, Rejection, single_images
+from cxr.generate.progress import Progress
+from cxr.generate.stop_signal import StopSignal, stop_on_signals
+from cxr.generate.worker import Worker
+from cxr.prompts.inspection import inspect_prompt
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import say
+
+SOME_FAILED = 1
+
+
+def generate_into_folder(
+    requests: Sequence[GenerationRequest],
+    output: str | Path,
+    model_name: str,
+    adapter: str,
+    sources: Sequence[str] = (),
+) -> int:
+    """Make what is missing of the requests' images; they are numbered in the order of the requests.
+
+    Args:
+        requests: what to make.
+        output: the folder to write to or to continue.
+        model_name: as ``load_model`` takes it.
+        adapter: as ``load_model`` takes it.
+        sources: where each request stands, "row 3" for example; empty if they were given directly.
+    Returns:
+        0 when all images are there, 1 when the model failed to make some, 128 + signal when stopped.
+    Raises:
+        CxrError: the model, the LoRA or the folder cannot be used.
+    """
+    with ImageFolder(output) as folder:
+        model = get_model(model_name, adapter)
+        _say_notes(requests, sources or [""] * len(requests), model)
+        images = [PlannedImage(index, request) for index, request in enumerate(single_images(requests))]
+        with stop_on_signals() as stop:
+            return _make(images, folder, model, stop)
+
+
+class _FlatStore:
+    """A folder of images that is held by this process."""
+
+    def __init__(self, images: Sequence[PlannedImage], folder: ImageFolder, model: LoadedModel) -> None:
+        self.folder = folder
+        self.left = [
+            image
+            for image in images
+            if folder.completed(image.index, recipe_for(image.request, model, image.request.seed)) is None
+        ]
+        self.progress = Progress(len(images), {"finished": len(images) - len(self.left)})
+
+    def claim(self) -> AbstractContextManager[bool]:
+        return contextlib.nullcontext(True)
+
+    def missing(self) -> Sequence[PlannedImage]:
+        return self.left
+
+    def write(self, image: PlannedImage, made: GeneratedImage, rejected: tuple[Rejection, ...]) -> None:
+        self.folder.write(made)
+
+    def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
+        self.progress.say(f"image {image.index} with seed {rejected[-1].seed} failed: {rejected[-1].reason}")
+
+
+def _make(images: Sequence[PlannedImage], folder: ImageFolder, model: LoadedModel, stop: StopSignal) -> int:
+    began, store = time.monotonic(), _FlatStore(images, folder, model)
+    with store.progress as progress:
+        Worker(model, progress, stop.event).run([store])
+    finished, failed = progress.counts["finished"], progress.counts["failed"]
+    new = finished - len(images) + len(store.left)
+    facts = f"{finished} of {len(images)} images in {folder.directory}, {new} new"
+    facts += f", {time.monotonic() - began:.1f} s" + (f", {failed} failed" if failed else "")
+    if stop.event.is_set() and finished + failed < len(images):
+        say(sys.stdout, f"stopped: {facts}; the same command continues")
+        return 128 + stop.number
+    say(sys.stdout, facts)
+    return SOME_FAILED if failed else 0
+
+
+def _say_notes(requests: Sequence[GenerationRequest], sources: Sequence[str], model: LoadedModel) -> None:
+    """Say which words the model does not know and what it will not read, once for each text."""
+    for note in model.notes:
+        say(sys.stderr, f"note: {note}")
+    said = set()
+    for request, source in zip(requests, sources, strict=True):
+        for name, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+            if text in said:
+                continue
+            said.add(text)
+            for note in inspect_prompt(text, model.pipeline.tokenizer).notes:
+                where = ", ".join(part for part in (source, name) if part)
+                say(sys.stderr, f"note on {where}: {note}")

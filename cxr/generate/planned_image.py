@@ -1,0 +1,72 @@
+"""One image that is still to be made, and the seeds that it may be made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from cxr.request.generation_request import GenerationRequest
+from cxr.vocabulary import PromptLabels
+
+RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
+UNKNOWN = PromptLabels(None, None, None, None)
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image of a folder or a data set.
+
+    Args:
+        index: number in the folder, from 0.
+        request: for this image alone; its seed is the image's.
+        labels: what the prompt asks for.
+        patient_id: synthetic; images of one id are in one split.
+        split: "train" or another name from the plan; empty in a folder without splits.
+        complete: whether findings that are not asked for shall not be there, as in a cohort; a prompt in free words is
+            silent on them.
+    """
+
+    index: int
+    request: GenerationRequest
+    labels: PromptLabels = UNKNOWN
+    patient_id: str = ""
+    split: str = ""
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One seed whose image was not taken.
+
+    Args:
+        seed: what was tried.
+        reason: for the user.
+        kind: "failed": the model gave no image; "gate": it does not show what was asked; "duplicate": it is pixel for
+            pixel an earlier one.
+    """
+
+    seed: int
+    reason: str
+    kind: Literal["failed", "gate", "duplicate"] = "failed"
+
+
+def single_images(requests: Iterable[GenerationRequest]) -> Iterator[GenerationRequest]:
+    """A request for each image that the requests ask for, in their order."""
+    for request in requests:
+        for k in range(request.num_images):
+            yield request.part(k, k + 1)
+
+
+def seed_of(image: PlannedImage, attempt: int) -> int:
+    """The seed of an attempt: the planned one, then others that always are the same for the same image.
+
+    Args:
+        image: of the plan.
+        attempt: from 0.
+    """
+    if attempt == 0:
+        return image.request.seed
+    digest = hashlib.sha256(f"{image.index} {image.request.seed} {attempt}".encode()).digest()
+    return int.from_bytes(digest[:8]) % RETRY_SEEDS

@@ -1,0 +1,199 @@
+"""One process's share of the images that are to be made: what is missing is made and written, store by store.
+
+A store is a place for images with a memory of what is there: a folder of ``generate``, or some neighbouring images of a
+data set, of which each process takes those that no other has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
+
+from cxr.generate.images import generate_each, shared_settings
+from cxr.generate.model import LoadedModel
+from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
+from cxr.generate.progress import Progress
+from cxr.request.events import FailedImage, GeneratedImage, GreyLevels, StepProgress
+from cxr.request.generation_request import GenerationRequest
+from cxr.vocabulary import PromptLabels
+
+MAX_WAITING = 16  # images; a slow disk then slows the model down instead of filling the memory
+
+
+class ImageStore(Protocol):
+    """A place for images, which remembers what is there."""
+
+    def claim(self) -> AbstractContextManager[bool]:
+        """Keep other processes out; False if one of them is at it."""
+
+    def missing(self) -> Sequence[PlannedImage]:
+        """What is not there, or not whole."""
+
+    def write(self, image: PlannedImage, made: GeneratedImage, rejected: tuple[Rejection, ...]) -> None:
+        """Keep one image; once this returns, it is safe on disk."""
+
+    def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
+        """Take note that none of the seeds has given the image."""
+
+
+class Gate(Protocol):
+    """What images have to pass."""
+
+    def missing(self, pixels: GreyLevels, labels: PromptLabels) -> Sequence[str]:
+        """What was asked for and is not seen in an image [H, W]."""
+
+
+@dataclass
+class _Attempt:
+    """One image on its way: which seed it is at, and why earlier ones were not taken."""
+
+    image: PlannedImage
+    rejected: tuple[Rejection, ...] = ()
+
+    @property
+    def request(self) -> GenerationRequest:
+        return dataclasses.replace(self.image.request, seed=seed_of(self.image, len(self.rejected)))
+
+
+class Worker:
+    """Makes what is missing, store by store.
+
+    Args:
+        model: what to make images with.
+        progress: told of every image.
+        stop: once set, work ends within one denoising step.
+        gate: what images have to pass, or None.
+        max_attempts: seeds that an image may take.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        progress: Progress,
+        stop: threading.Event,
+        gate: Gate | None = None,
+        max_attempts: int = 1,
+    ) -> None:
+        self.model, self.progress, self.stop = model, progress, stop
+        self.gate, self.max_attempts = gate, max_attempts
+
+    def run(self, stores: Sequence[ImageStore]) -> None:
+        """Make what is missing in those stores that no other process is at.
+
+        Args:
+            stores: in the order in which they are gone through.
+        Raises:
+            CxrError: the disk or the model's memory does not suffice.
+        """
+        with contextlib.ExitStack() as claims, BackgroundWriter() as writer:
+            for store in stores:
+                if self.stop.is_set():
+                    break
+                claim = claims.enter_context(contextlib.ExitStack())
+                if claim.enter_context(store.claim()):
+                    self._make([_Attempt(image) for image in store.missing()], store, writer)
+                # Only when all of it is on disk may another process look at it.
+                writer.submit(claim.close)
+                self.progress.waited_s = writer.waited_s
+
+    def make_again(self, store: ImageStore, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
+        """Give one finished image another seed, because of what is known only now."""
+        with BackgroundWriter() as writer:
+            self._make([_Attempt(image, rejected)], store, writer)
+
+    def _make(self, attempts: list[_Attempt], store: ImageStore, writer: BackgroundWriter) -> None:
+        while attempts and not self.stop.is_set():
+            again: list[_Attempt] = []
+            for _, group in groupby(attempts, key=lambda one: shared_settings(one.image.request)):
+                again += self._make_group(list(group), store, writer)
+            attempts = again
+
+    def _make_group(self, attempts: list[_Attempt], store: ImageStore, writer: BackgroundWriter) -> Iterator[_Attempt]:
+        """Make images of equal settings; gives back those that need another seed."""
+        num_settled = 0
+        for event in generate_each([one.request for one in attempts], self.model, stop=self.stop):
+            if isinstance(event, StepProgress):
+                self.progress.show_steps(event.fraction * len(attempts) - num_settled)
+                continue
+            num_settled += 1
+            one = attempts[event.index]
+            rejection = self._rejection(event, one.image)
+            if rejection is not None:
+                one.rejected += (rejection,)
+            if rejection is None or len(one.rejected) >= self.max_attempts:
+                writer.submit(self._settling(one, store, None if rejection else event))
+            else:
+                yield one
+
+    def _rejection(self, event: GeneratedImage | FailedImage, image: PlannedImage) -> Rejection | None:
+        if isinstance(event, FailedImage):
+            return Rejection(event.seed, event.reason)
+        missing = self.gate.missing(event.pixels, image.labels) if self.gate else ()
+        return Rejection(event.seed, f"the gate does not see: {', '.join(missing)}", "gate") if missing else None
+
+    def _settling(
+        self, one: _Attempt, store: ImageStore, event: GeneratedImage | FailedImage | None
+    ) -> Callable[[], None]:
+        def settle() -> None:
+            if isinstance(event, GeneratedImage):
+                store.write(one.image, dataclasses.replace(event, index=one.image.index), one.rejected)
+            else:
+                store.give_up(one.image, one.rejected)
+            self.progress.add(finished=event is not None, rejected=len(one.rejected))
+
+        return settle
+
+
+class BackgroundWriter:
+    """One thread that does what is submitted, in order; the first error ends it and comes back to who submits more.
+
+    Used as a context manager it waits for all that was submitted.
+
+    Attributes:
+        waited_s: how long the submitter has had to wait because the queue was full.
+    """
+
+    def __init__(self) -> None:
+        self.waited_s = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._waiting: deque[Future[None]] = deque()
+        self._failed = False
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Have something done after all that was submitted before.
+
+        Raises:
+            BaseException: what an earlier task has raised.
+        """
+        self._waiting.append(self._thread.submit(self._do, task))
+        began = time.perf_counter()
+        while self._waiting and (self._waiting[0].done() or len(self._waiting) > MAX_WAITING):
+            self._waiting.popleft().result()
+        self.waited_s += time.perf_counter() - began
+
+    def __enter__(self) -> BackgroundWriter:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait until everything is done."""
+        self._thread.shutdown()
+        if error[0] is None:
+            for task in self._waiting:
+                task.result()
+
+    def _do(self, task: Callable[[], None]) -> None:
+        if self._failed:
+            return  # what follows may rely on what failed
+        self._failed = True
+        task()
+        self._failed = False

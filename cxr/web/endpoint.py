@@ -1,0 +1,47 @@
+"""An endpoint that takes the settings of a request: its parameters are those of the table."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
+
+from cxr.request.settings import API_SETTINGS, SETTINGS, describe_settings
+
+Result = TypeVar("Result")
+Endpoint = Callable[..., AsyncGenerator[Result, None]]
+PLACE = "settings: of the request, by name."  # this line of a docstring becomes one for each parameter
+
+
+def takes_settings(handler: Endpoint[Result]) -> Endpoint[Result]:
+    """Give an endpoint a parameter for each setting of the API in place of its first one, ``settings``.
+
+    gradio and its clients take names, defaults and descriptions from a function's signature and docstring. A setting
+    that is younger than the API has a default, so that older clients go on to work.
+
+    Args:
+        handler: a method; takes a table of the values as ``settings``, and what else it has parameters for.
+    """
+    own = inspect.signature(handler)
+    others = [parameter for name, parameter in own.parameters.items() if name != "settings"]
+    signature = own.replace(parameters=[others[0], *map(_parameter, API_SETTINGS), *others[1:]])
+
+    @functools.wraps(handler)
+    async def endpoint(*values: Any, **named: Any) -> AsyncGenerator[Result, None]:
+        given = signature.bind(*values, **named).arguments
+        settings = {name: given.pop(name) for name in API_SETTINGS if name in given}
+        async with contextlib.aclosing(handler(settings=settings, **given)) as results:
+            async for result in results:
+                yield result
+
+    documented: Any = endpoint
+    documented.__signature__ = signature
+    documented.__doc__ = (handler.__doc__ or "").replace(PLACE, ("\n" + " " * 12).join(describe_settings(API_SETTINGS)))
+    return endpoint
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    default = inspect.Parameter.empty if SETTINGS[name].before is None else SETTINGS[name].default
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
