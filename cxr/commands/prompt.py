@@ -8,9 +8,9 @@ import sys
 from dataclasses import asdict
 
 from cxr.commands.options import Commands, add_command, say_result
-from cxr.compiler.compilation import compile_prompt
-from cxr.compiler.forms import FORMS
-from cxr.compiler.parsing import parse_prompt
+from cxr.prompts.compilation import compile_prompt
+from cxr.prompts.forms import FORMS
+from cxr.prompts.parsing import parse_prompt
 
 DESCRIPTION = """\
 Read a clinical prompt and write it in the form that a model was trained with.

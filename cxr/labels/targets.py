@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.labels.radiograph import Radiograph
-from cxr.vocabulary import FINDINGS, PromptLabels
+from cxr.labels.vocabulary import FINDINGS, PromptLabels
 
 LABELS = ("PA", "male", "abnormal", *FINDINGS)  # each yes or no; the age comes after them
 # Findings that radiographs hardly tell apart, and that reports name as one; seen if either is.

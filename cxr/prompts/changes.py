@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS
-from cxr.compiler.phrases import Tag
+from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS
+from cxr.prompts.phrases import Tag
 
 CHANGES = {"change", "difference", "growth", "increase", "decrease", "reduction", "enlargement", "resolution"}
 CHANGES |= {"improvement", "worsening", "progression"}

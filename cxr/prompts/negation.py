@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.compiler.kinds import CLAUSE_ENDS, CUES, HEADS, MODIFIERS, NAMING, REACH
-from cxr.compiler.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
-from cxr.compiler.phrases import Tag
-from cxr.compiler.records import Certainty
-from cxr.compiler.sentences import is_heading
+from cxr.prompts.kinds import CLAUSE_ENDS, CUES, HEADS, MODIFIERS, NAMING, REACH
+from cxr.prompts.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
+from cxr.prompts.phrases import Tag
+from cxr.prompts.records import Certainty
+from cxr.prompts.sentences import is_heading
 
 MEANINGS: dict[str, Certainty] = {
     "negation": "absent",
