@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from transformers import CLIPTokenizer
 
+from cxr.labels.captions import caption, known_words
 from cxr.labels.radiograph import Radiograph
 from cxr.prompts.inspection import inspect_prompt
-from cxr.train.captions import build_tokenizer, caption, known_words
+from cxr.train.tokenizer import build_tokenizer
 from cxr.vocabulary import FINDING_PHRASES, FINDINGS, PromptLabels, labels_of
 
 

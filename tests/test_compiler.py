@@ -24,10 +24,10 @@ from cxr.compiler import (
     parse_prompt,
 )
 from cxr.compiler.lexicon import reading_reasons
+from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.models.presets import EMBEDDED_FOLDER
 from cxr.request.errors import RequestError
-from cxr.train.captions import caption
 from cxr.vocabulary import FINDINGS, PromptLabels, labels_of
 
 ISSUE = "72 yo F with large right effusion, no pneumothorax, AP portable"

@@ -19,14 +19,15 @@ from sample_images import RECIPE
 from test_data import make_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import parts
+from cxr.evaluate import measurements
 from cxr.evaluate.comparison import Sets, check_sets
-from cxr.evaluate.extractors.extract import Extractor
-from cxr.evaluate.pages.write import write_report
-from cxr.evaluate.parts import Tools
-from cxr.evaluate.pictures import draw_closest_pairs, name_of
-from cxr.evaluate.run import Options, evaluate, rank_agreement
-from cxr.evaluate.sections import copy_set, diversity
+from cxr.evaluate.evaluation import Options, evaluate
+from cxr.evaluate.example_sheets import draw_closest_pairs, name_of
+from cxr.evaluate.extractors.extractor import Extractor
+from cxr.evaluate.measurements import Tools
+from cxr.evaluate.measures import copy_set, diversity
+from cxr.evaluate.measures.distances import rank_agreement
+from cxr.evaluate.report.write import write_report
 from cxr.evaluate.sets import read_set
 from cxr.folders.image_folder import ImageFolder
 from cxr.images.pixels import from_uint8
@@ -67,9 +68,9 @@ def generated_folder(folder: Path, count: int, seed: int = 900) -> Path:
 def quick() -> Iterator[None]:
     """Fewer pairs, resamples and degraded images than a report has."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(diversity, "MOST_PAIRS", 4)
-        patch.setattr(copy_set, "NUM_REMADE", 4)
-        patch.setattr(parts, "SENSITIVITY_IMAGES", 4)
+        patch.setattr(diversity, "MAX_PAIRS", 4)
+        patch.setattr(copy_set, "NUM_PLANTED", 4)
+        patch.setattr(measurements, "SENSITIVITY_IMAGES", 4)
         yield
 
 

@@ -8,20 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.evaluate.sections.fidelity import (
-    Agreement,
-    Reading,
-    lower_judge,
-    make_reading,
-    measure_agreement,
-    normalised,
-    paired_difference,
-    partly_shuffled,
-    shuffled,
-)
-from cxr.evaluate.sections.fidelity_report import Readings, headline, measure_fidelity
+from cxr.evaluate.measures.fidelity import headline, lower_judge, measure_fidelity, normalised
 from cxr.judges.judge import Judge
 from cxr.judges.networks import LabelNetwork
+from cxr.judges.readings import Agreement, Reading, make_reading, measure_agreement, paired_difference, shuffled
 from cxr.labels.targets import ATTRIBUTES, LABELS, targets_of
 from cxr.metrics.result import MetricResult
 from cxr.vocabulary import PromptLabels
@@ -112,7 +102,7 @@ def judge(name: str) -> Judge:
 
 def fidelity(errors: dict[str, float]) -> dict[str, Any]:
     readings = {
-        name: Readings(reading(error, seed=1), reading(0.1, seed=2), reading(0.5, seed=3))
+        name: {"generated": reading(error, seed=1), "real": reading(0.1, seed=2), "baseline": reading(0.5, seed=3)}
         for name, error in errors.items()
     }
     return measure_fidelity({name: judge(name) for name in errors}, readings)
@@ -168,7 +158,7 @@ def test_the_gain_of_the_lora_is_measured_on_the_prompts_that_both_have() -> Non
 
 
 def test_the_more_prompts_are_shuffled_the_lower_the_agreement() -> None:
-    values = [partly_shuffled(reading(count=600), THRESHOLDS, share)[EFFUSION] for share in (0.0, 0.3, 0.6, 1.0)]
+    values = [shuffled(reading(count=600), THRESHOLDS, share)[EFFUSION] for share in (0.0, 0.3, 0.6, 1.0)]
     assert values[0] == 1
     assert (np.diff(values) < 0).all()
     assert values[-1] == pytest.approx(0.5, abs=0.03)

@@ -7,13 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
@@ -24,10 +22,10 @@ from torch import Tensor
 from cxr.generate.model import load_model
 from cxr.lora.find import read_adapter
 from cxr.train.checkpoint import read_facts
+from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import Batches
 from cxr.train.full_lora.data import TrainingData
-from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.trainer import Trainer
+from cxr.train.full_lora.task import FullLoraTask
 
 KINDS: dict[str, dict[str, Any]] = {"sd": {}, "sd_v": {"prediction_type": "v_prediction"}, "sdxl": {"xl": True}}
 ROOT = Path(__file__).parent.parent
@@ -79,7 +77,7 @@ def trained(
         def known(base: BaseModel, data: TrainingData, *rest: Any) -> Batches:
             return Batches(base, dataclasses.replace(data, validation=data.training), *rest)
 
-        patch.setattr("cxr.train.full_lora.run.Batches", known)
+        patch.setattr("cxr.train.full_lora.task.Batches", known)
         options = ("--steps", "40", "--learning-rate", "0.02", "--batch-size", "4", "--validation-images", "1")
         prompt = ("--validation-prompt", "effusion")
         assert train(model, data, out, *options, "--gradient-accumulation-steps", "1", *prompt) == 0
@@ -140,16 +138,16 @@ def test_the_card_and_config_tell_what_the_lora_is(trained: tuple[Path, Path]) -
 def test_the_weights_of_the_base_stay_as_they_are(
     models: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainers: list[Trainer] = []
-    take_step = Trainer.step
+    tasks: list[FullLoraTask] = []
+    loss = FullLoraTask.loss
 
-    def noted(trainer: Trainer) -> dict[str, float]:
-        trainers.append(trainer)
-        return take_step(trainer)
+    def noted(task: FullLoraTask, *batch: Any) -> dict[str, Tensor]:
+        tasks.append(task)
+        return loss(task, *batch)
 
-    monkeypatch.setattr(Trainer, "step", noted)
+    monkeypatch.setattr(FullLoraTask, "loss", noted)
     assert train(models["sd"], data, tmp_path, "--steps", "2", "--learning-rate", "1", "--gradient-checkpointing") == 0
-    unet = trainers[0].unet
+    unet = tasks[0].denoiser.unet
     assert unet.is_gradient_checkpointing
     stored = load_file(models["sd"] / "unet" / "diffusion_pytorch_model.safetensors")
     present = {
@@ -170,9 +168,11 @@ def test_our_own_loader_takes_the_lora(models: dict[str, Path], data: Path, tmp_
 def test_a_killed_run_ends_with_the_same_weights(models: dict[str, Path], data: Path, tmp_path: Path) -> None:
     options = ("--steps", "6", "--checkpoint-every", "3", "--ema-decay", "0.5", "--caption-dropout", "0.5")
     assert train(models["sd"], data, tmp_path / "straight", *options) == 0
-    take_step = Trainer.step
+    loss = FullLoraTask.loss
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "step", lambda trainer: take_step(trainer) if trainer.progress.step < 5 else 1 / 0)
+        patch.setattr(
+            FullLoraTask, "loss", lambda task, batch, done: loss(task, batch, done) if done < 5 / 6 else 1 / 0
+        )
         with pytest.raises(ZeroDivisionError):
             train(models["sd"], data, tmp_path / "cut", *options)
     assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 3
@@ -206,20 +206,11 @@ def test_other_settings_are_refused_and_later_validation_is_not(
     assert train(models["sd"], data, tmp_path, "--steps", "1", "--validate-every", "7") == 0
 
 
-@pytest.fixture
-def _fresh_accelerator() -> Iterator[None]:
-    """Accelerate keeps one precision per process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.mark.usefixtures("_fresh_accelerator")
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 def test_frozen_weights_in_half_precision_as_on_a_gpu(
     kind: str, models: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr.train.full_lora.trainer.frozen_dtype", lambda accelerator: torch.bfloat16)
+    monkeypatch.setattr("cxr.train.full_lora.task.frozen_dtype", lambda precision: torch.bfloat16)
     options = ("--mixed-precision", "bf16", "--validation-images", "1", "--validation-prompt", "effusion")
     assert train(models[kind], data, tmp_path, "--steps", "2", "--gradient-checkpointing", *options) == 0
     weights = load_file(tmp_path / "checkpoint.safetensors")

@@ -11,14 +11,14 @@ from test_data import make_folder
 from tiny_sd import ROWS, save_tiny, train
 
 from cxr.request.errors import RequestError
+from cxr.train.full_lora.adapter_card import license_of
+from cxr.train.full_lora.base_model import BaseModel, read_base_model
 from cxr.train.full_lora.cache import SHARD_ROWS, RowCache
-from cxr.train.full_lora.card import license_of
 from cxr.train.full_lora.data import in_form
-from cxr.train.full_lora.folder import BaseModel, read_base_model
-from cxr.train.full_lora.loss import choose_gamma, loss_weights
-from cxr.train.full_lora.networks import TextEncoders
-from cxr.train.full_lora.settings import VALIDATION_PROMPTS, FullLoraSettings
-from cxr.train.full_lora.trainer import Trainer
+from cxr.train.full_lora.denoising import choose_gamma, loss_weights
+from cxr.train.full_lora.model_parts import TextEncoders
+from cxr.train.full_lora.task import FullLoraTask
+from cxr.train.full_lora.training_settings import VALIDATION_PROMPTS, FullLoraSettings
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +109,10 @@ def test_too_little_memory_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def full(trainer: Trainer) -> dict[str, float]:
+    def full(task: FullLoraTask, step: int, share_done: float) -> dict[str, torch.Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainer, "step", full)
+    monkeypatch.setattr(FullLoraTask, "loss", full)
     assert train(models["sd"], data, tmp_path, "--batch-size", "3") == 2
     assert "batches of 3 at 32 pixels with rank 4; lower --batch-size" in capsys.readouterr().err
 
@@ -123,8 +123,7 @@ def test_cached_rows_are_kept_until_they_are_of_something_else(tmp_path: Path) -
 
     cache = RowCache(tmp_path, SHARD_ROWS + 2, "identity")
     assert cache.missing() == [0, 1]
-    for number in cache.missing():
-        cache.fill(number, make, 100)
+    cache.fill(lambda: make, 100)
     assert cache.rows([SHARD_ROWS + 1, 3])["value"].tolist() == [[SHARD_ROWS + 1], [3]]
     assert RowCache(tmp_path, SHARD_ROWS + 2, "identity").missing() == []
     assert RowCache(tmp_path, SHARD_ROWS + 2, "other").missing() == [0, 1]

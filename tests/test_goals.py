@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from test_report import NOTHING_MEASURED, full_report
 
-from cxr.evaluate.pages.write import to_plain, write_report
-from cxr.evaluate.sections.goals import check_goals
+from cxr.evaluate.measures.goals import check_goals
+from cxr.evaluate.report.write import write_report
+from cxr.metrics.result import to_plain
 
 
 def goals_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -40,7 +40,7 @@ ALLOWED = {
     "pydicom": {"folders"},
     "pyarrow": {"folders"},
     "peft": {"lora", "train"},
-    "argparse": {"commands", "compiler", "web"},
+    "argparse": {"commands", "web"},
 }
 # Ways to run code that came as data.
 BANNED_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}

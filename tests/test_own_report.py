@@ -11,9 +11,9 @@ import pytest
 from test_evaluate import real_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import shipped, sweep
-from cxr.evaluate.prompt_sets import diversity_requests, fidelity_requests, matched_requests
-from cxr.evaluate.sections import copy_set, diversity
+from cxr.evaluate import own_report, sweep
+from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests
+from cxr.evaluate.measures import copy_set, diversity
 from cxr.folders.radiographs import read_folders
 from cxr.labels.split import split_by_patient
 from cxr.request.generation_request import GenerationRequest
@@ -32,12 +32,12 @@ def one_step(requests: list[GenerationRequest]) -> list[GenerationRequest]:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "matched_requests", lambda records: one_step(matched_requests(records)))
-    monkeypatch.setattr(shipped, "fidelity_requests", lambda: one_step(fidelity_requests()[:12]))
-    monkeypatch.setattr(shipped, "diversity_requests", lambda: one_step(diversity_requests()[:1]))
-    monkeypatch.setattr(shipped, "BASELINE_SHARE", 2)
-    monkeypatch.setattr(diversity, "MOST_PAIRS", 2)
-    monkeypatch.setattr(copy_set, "NUM_REMADE", 3)
+    monkeypatch.setattr(own_report, "matched_requests", lambda records: one_step(matched_requests(records)))
+    monkeypatch.setattr(own_report, "fidelity_requests", lambda: one_step(fidelity_requests()[:12]))
+    monkeypatch.setattr(own_report, "diversity_requests", lambda: one_step(diversity_requests()[:1]))
+    monkeypatch.setattr(own_report, "BASELINE_SHARE", 2)
+    monkeypatch.setattr(diversity, "MAX_PAIRS", 2)
+    monkeypatch.setattr(copy_set, "NUM_PLANTED", 3)
     monkeypatch.setattr(sweep, "NUM_PROMPTS", 8)
     monkeypatch.setattr(sweep, "NUM_DIVERSE", 1)
     monkeypatch.setattr(

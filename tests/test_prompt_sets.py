@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from cxr.evaluate.prompt_sets import (
+from cxr.evaluate.fixed_prompts import (
     COUNTS,
     IMAGES_OF_ONE_PROMPT,
     NUM_NORMAL,
     diversity_requests,
     fidelity_requests,
     matched_requests,
-    prompt_for,
 )
+from cxr.labels.captions import caption, fixed_prompt, known_words
 from cxr.labels.radiograph import Radiograph
-from cxr.train.captions import caption, known_words
 from cxr.vocabulary import labels_of
 
 PROMPTS = [request.prompt for request in fidelity_requests()]
@@ -73,7 +72,7 @@ def test_every_word_is_known() -> None:
 )
 def test_a_matched_prompt_says_what_is_known_and_nothing_else(record: Radiograph) -> None:
     for seed in range(20):
-        told = labels_of(prompt_for(record, random.Random(seed)))
+        told = labels_of(fixed_prompt(record, random.Random(seed)))
         assert (told.findings, told.age, told.sex, told.view) == (
             record.findings,
             record.age,

@@ -15,7 +15,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2
 
 from cxr.evaluate.extractors import registry
 from cxr.evaluate.extractors.densenet import DenseNetFeatures
-from cxr.evaluate.extractors.extract import Extractor, embed
+from cxr.evaluate.extractors.extractor import Extractor, embed
 from cxr.evaluate.extractors.inception import InceptionFeatures
 from cxr.evaluate.extractors.published import PUBLISHED, load_published
 from cxr.request.errors import DataError, RequestError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import json
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -20,20 +22,21 @@ from cxr.judges.networks import NETWORKS, SIZE
 from cxr.judges.receipt import (
     NEGATED,
     NOTHING_ASKED,
-    LabelReliability,
     Receipt,
     ReceiptRow,
-    Reliability,
+    embedded_judge,
     read_receipt,
-    shipped_judge,
 )
+from cxr.judges.reliability import Reliability
 from cxr.labels.targets import LABELS
 from cxr.request.events import ExportedFile
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.handlers import Handlers
-from cxr.web.jobs import JobState, run_job
+from cxr.web.image_events import ImageEvents
+from cxr.web.image_job import ImageState, make_images
+from cxr.web.jobs import Job, JobTable
+from cxr.web.limits import Limits
 from cxr.web.model_choice import ModelChoice
-from cxr.web.receipt import FOOTNOTE, describe_receipts
+from cxr.web.receipt_table import FOOTNOTE, describe_receipts
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
 FACTS = {"label", "asked", "seen", "ceiling", "judgeable"}
@@ -85,12 +88,13 @@ def install(folder: Path, change: Callable[[dict[str, Any]], object] = lambda co
 
 def test_judge_and_reliability_are_read(weights: Path) -> None:
     install(weights, lambda content: content["labels"]["Hernia"].update(balanced_accuracy=None))
-    shipped = shipped_judge()
-    assert shipped is not None
-    assert shipped.reliability.num_images == 1474
-    assert shipped.reliability.labels["male"] == LabelReliability(0.89, True)
-    assert math.isnan(shipped.reliability.labels["Hernia"].balanced_accuracy)
-    assert shipped_judge() is shipped  # read once
+    judged = embedded_judge()
+    assert judged is not None
+    assert judged.reliability.num_images == 1474
+    assert judged.reliability.balanced_accuracy["male"] == 0.89
+    assert judged.reliability.judgeable == {"PA", "male"}
+    assert math.isnan(judged.reliability.balanced_accuracy["Hernia"])
+    assert embedded_judge() is judged  # read once
 
 
 @pytest.mark.parametrize(
@@ -105,14 +109,14 @@ def test_judge_and_reliability_are_read(weights: Path) -> None:
 )
 def test_files_that_do_not_belong_together_give_no_receipt(weights: Path, change: Callable[..., object]) -> None:
     install(weights, change)
-    assert shipped_judge() is None
+    assert embedded_judge() is None
 
 
 @pytest.mark.parametrize("name", ["dense.safetensors", "reliability.json"])
 def test_a_missing_file_gives_no_receipt(weights: Path, name: str) -> None:
     install(weights)
     (weights / name).unlink()
-    assert shipped_judge() is None
+    assert embedded_judge() is None
 
 
 # -- asked against seen
@@ -123,12 +127,13 @@ def read(
 ) -> Receipt:
     """The receipt of an image on which the judge sees the given labels (logits; the others are -3) and 60 years."""
     install(weights)
-    shipped = shipped_judge()
-    assert shipped is not None
+    judged = embedded_judge()
+    assert judged is not None
     row = [seen.get(name, -3.0) for name in LABELS]
     monkeypatch.setattr(receipts, "read_labels", lambda network, pixels: np.array([[*row, 60.0]] * len(pixels)))
-    labels = {name: LabelReliability(0.8, name in judgeable) for name in LABELS}
-    (one,) = read_receipt(IMAGES[:1], prompt, shipped.judge, Reliability("", 10, labels, 0.66))
+    (one,) = read_receipt(
+        IMAGES[:1], prompt, judged.judge, Reliability("", 10, dict.fromkeys(LABELS, 0.8), frozenset(judgeable), 0.66)
+    )
     return one
 
 
@@ -194,19 +199,19 @@ def test_negations_are_not_taken_for_wishes(
 
 def test_a_label_without_threshold_cannot_be_judged(weights: Path) -> None:
     install(weights)
-    shipped = shipped_judge()
-    assert shipped is not None
-    judge = dataclasses.replace(shipped.judge, thresholds=np.full(len(LABELS), np.nan))
-    rows = read_receipt(IMAGES, PROMPT, judge, shipped.reliability)[0].rows
+    judged = embedded_judge()
+    assert judged is not None
+    judge = dataclasses.replace(judged.judge, thresholds=np.full(len(LABELS), np.nan))
+    rows = read_receipt(IMAGES, PROMPT, judge, judged.reliability)[0].rows
     assert [row.judgeable for row in rows] == [False, False, True, False]
 
 
 def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> None:
     install(weights)
-    shipped = shipped_judge()
-    assert shipped is not None
-    together = read_receipt(IMAGES, PROMPT, *shipped)
-    alone = [read_receipt(image[None], PROMPT, *shipped)[0] for image in IMAGES]
+    judged = embedded_judge()
+    assert judged is not None
+    together = read_receipt(IMAGES, PROMPT, *judged)
+    alone = [read_receipt(image[None], PROMPT, *judged)[0] for image in IMAGES]
     for first, second in zip(together, alone, strict=True):
         assert first.facts() == second.facts()
         assert [row.score for row in first.rows[:2]] == pytest.approx([row.score for row in second.rows[:2]], abs=1e-5)
@@ -216,22 +221,32 @@ def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> No
 # -- on the page and in the API
 
 
+def shown_by_page(choice: ModelChoice) -> tuple[Any, list[Any]]:
+    """A job of the page, and all that it shows."""
+    events = ImageEvents(choice, (), Limits(), JobTable())
+    job, *_, hidden = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)
+    assert (hidden.value, hidden.visible) == ("", False)
+
+    async def run() -> list[Any]:
+        return [values async for values in events.run(job)]
+
+    return job, asyncio.run(run())
+
+
 def test_without_a_judge_everything_is_as_before(choice: ModelChoice) -> None:
-    handlers = Handlers(choice, ())
-    job = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)[0]
-    list(handlers.run(job))
-    assert job.last_state.stage == "finished"
-    assert len(job.last_state.images) == 2
-    assert "receipt" not in job.last_state.facts
-    assert handlers.settle(job)[3] == {"__type__": "update"}
+    job, shown = shown_by_page(choice)
+    assert job.state.stage == "finished"
+    assert len(job.state.images) == 2
+    assert "receipt" not in job.state.facts
+    assert {repr(values[-1]) for values in shown} == {repr(gr.skip())}
 
 
 def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: Path) -> None:
     request = GenerationRequest(PROMPT, seed=5, num_images=2, num_inference_steps=2)
-    before = list(run_job(request, choice))[-1].facts
+    before = list(make_images(request, choice, Job()))[-1].facts
     receipts._load.cache_clear()
     install(weights)
-    states = list(run_job(request, choice))
+    states = list(make_images(request, choice, Job()))
     assert not any(state.receipts for state in states[:-1])
     facts = states[-1].facts
     assert set(facts) - set(before) == {"receipt"}
@@ -245,20 +260,16 @@ def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: 
 
 def test_the_page_shows_it_when_the_job_is_over_and_hides_it_for_the_next(choice: ModelChoice, weights: Path) -> None:
     install(weights)
-    handlers = Handlers(choice, ())
-    job, *_, hidden = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)
-    assert (hidden.value, hidden.visible) == ("", False)
-    list(handlers.run(job))
-    shown = handlers.settle(job)[3]
+    shown = shown_by_page(choice)[1][-1][-1]
     assert shown.visible
     for words in ("Seed 5", "Seed 6", "not judgeable", "55 years", "90 %", "66 %", FOOTNOTE):
         assert words in shown.value
     assert shown.value.count("not judgeable") == 2  # the effusion, on each image
 
 
-def hand_made(*rows: ReceiptRow, notes: tuple[str, ...] = ()) -> JobState:
+def hand_made(*rows: ReceiptRow, notes: tuple[str, ...] = ()) -> ImageState:
     image = ExportedFile(Path("000000_7.png"), "0", {"seed": 7})
-    return JobState(GenerationRequest("x"), "finished", images=(image,), receipts=(Receipt(rows, notes),))
+    return ImageState(GenerationRequest("x"), "finished", images=(image,), receipts=(Receipt(rows, notes),))
 
 
 def test_whatever_a_file_or_a_prompt_says_is_escaped() -> None:

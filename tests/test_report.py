@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.evaluate.pages.render import escape_markdown, figure, number, reason
-from cxr.evaluate.pages.write import to_plain, write_json, write_report
-from cxr.evaluate.sections.failures import measure_failures
-from cxr.evaluate.sections.memorisation import CopyPair
+from cxr.evaluate.measures.failures import measure_failures
+from cxr.evaluate.report.render import escape_markdown, figure, number, reason
+from cxr.evaluate.report.write import write_report
 from cxr.metrics.intervals import Interval
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import MetricResult, to_json, to_plain, write_file
 from cxr.request.errors import OutputError, RequestError
 
 SHA256 = "0123456789abcdef" * 4
@@ -296,7 +295,7 @@ def test_the_worst_attribute_stands_first_whatever_their_order(written: Path, tm
 
 def test_a_minimal_report_says_what_was_not_measured(tmp_path: Path) -> None:
     report = small_report()
-    report["notes"] = ["Prompt fidelity was not measured: the images come without prompts."]
+    report["reasons"] = {"fidelity": "the images come without prompts."}
     paths = write_report(report, tmp_path)
     assert {path.name for path in paths if path.suffix == ".svg"} == {"kd.svg"}
     for page in ("report.md", "report.html"):
@@ -328,7 +327,7 @@ def test_what_the_measures_return_can_be_shown_as_it_is(tmp_path: Path) -> None:
         "ratios": (metric("Effusion", 0.9, note="says nothing"),),
         "difference": metric("pre-training, macro AUROC", 0.04),
     }
-    report["copies"] = full_report()["copies"] | {"pairs": (CopyPair(0.123, "made.png", "known.png"),)}
+    report["copies"] = full_report()["copies"] | {"pairs": ((0.123, "made.png", "known.png"),)}
     report["failures"] = measure_failures(np.zeros((4, 8, 8), np.uint8), ["a", "b", "c", "d"], 1)
     write_report(report, tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -342,12 +341,14 @@ def test_what_the_measures_return_can_be_shown_as_it_is(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["copies"]["pairs"][0][0] == 0.123
 
 
-def test_reasons_come_from_the_notes() -> None:
-    notes = ["Copies were not looked for: no training images were named (--training).", "utility: not asked for"]
-    assert reason({"notes": notes}, "copies") == "no training images were named (--training)."
-    assert reason({"notes": notes}, "utility") == "not asked for"
-    assert reason({"notes": None}, "sweep") == "it is on request only (--sweep)."
-    assert reason({"notes": None}, "diversity") == "what it needs was not given."
+def test_reasons_are_told_by_part() -> None:
+    reasons = {"copies": "no training images were named (--training).", "utility": "not asked for"}
+    assert reason({"reasons": reasons}, "copies") == "no training images were named (--training)."
+    assert reason({"reasons": reasons}, "utility") == "not asked for"
+    assert reason({"reasons": None}, "sweep") == "it is on request only (--sweep)."
+    assert reason({"notes": ["Diversity was not measured: words are for people"]}, "diversity") == (
+        "what it needs was not given."
+    )
 
 
 def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
@@ -406,5 +407,5 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_single_result_is_written_the_same_way(tmp_path: Path) -> None:
-    path = write_json({"b": math.nan, "a": np.float32(0.5)}, tmp_path / "deep" / "sweep.json")
+    path = write_file(tmp_path / "deep" / "sweep.json", to_json({"b": math.nan, "a": np.float32(0.5)}))
     assert path.read_bytes() == b'{\n  "a": 0.5,\n  "b": null\n}\n'

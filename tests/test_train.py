@@ -19,17 +19,18 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
+from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
 from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.augment import augment
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.base import MACHINE_SETTINGS
-from cxr.train.captions import build_tokenizer
-from cxr.train.copy_check import check_lora
+from cxr.train.judge import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 from cxr.train.setup import Setup
+from cxr.train.tokenizer import build_tokenizer
 from cxr.vocabulary import FINDINGS, labels_of
 
 ROWS = [
@@ -152,9 +153,9 @@ def test_a_killed_run_ends_with_the_same_weights(
 ) -> None:
     options = ("--steps", "4", "--validate-every", "2")
     run("judge", data, tmp_path / "straight", *options)
-    optimise = loop._optimise
+    loss = JudgeTask.loss
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_optimise", lambda task, at, *rest: optimise(task, at, *rest) if at.step < 3 else 1 / 0)
+        patch.setattr(JudgeTask, "loss", lambda task, step, done: loss(task, step, done) if step < 3 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run("judge", data, tmp_path / "cut", *options)
     assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 2

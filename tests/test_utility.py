@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cxr.evaluate.sections.classifier import augment, classify, train_classifier
-from cxr.evaluate.sections.utility import LabelledImages, UtilityReport, measure_utility
+from cxr.evaluate.measures.utility import measure_utility
+from cxr.evaluate.measures.utility_classifier import LabelledImages, augment, classify, train_classifier
 from cxr.labels.targets import LABELS
 from cxr.metrics.agreement import auroc
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import MetricResult, to_plain
 from cxr.request.errors import DataError
 from cxr.vocabulary import FINDINGS
 
@@ -36,47 +37,47 @@ def toy_images(count: int, seed: int) -> LabelledImages:
     return LabelledImages(pixels, targets)
 
 
-def measure(synthetic: LabelledImages, num_seeds: int = 1, steps: int = 24) -> UtilityReport:
+def measure(synthetic: LabelledImages, num_seeds: int = 1, steps: int = 24) -> dict[str, Any]:
     patients = [str(index // 2) for index in range(60)]
     return measure_utility(toy_images(80, 0), synthetic, toy_images(60, 1), patients, steps, 8, num_seeds)
 
 
-def find(metrics: tuple[MetricResult, ...], name: str) -> MetricResult:
+def find(metrics: list[MetricResult], name: str) -> MetricResult:
     return next(metric for metric in metrics if metric.name == name)
 
 
 @pytest.fixture(scope="module")
-def good_report() -> UtilityReport:
+def good_report() -> dict[str, Any]:
     return measure(toy_images(50, 2), num_seeds=2)
 
 
-def test_good_synthetic_images_are_worth_as_much_as_real_ones(good_report: UtilityReport) -> None:
-    assert [row.arm for row in good_report.rows] == ARMS
-    assert (good_report.num_images, good_report.num_seeds, good_report.steps) == (50, 2, 24)
-    for row in good_report.rows[:4]:
-        assert find(row.metrics, "macro AUROC").value > 0.95
+def test_good_synthetic_images_are_worth_as_much_as_real_ones(good_report: dict[str, Any]) -> None:
+    assert [row["arm"] for row in good_report["rows"]] == ARMS
+    assert (good_report["num_images"], good_report["num_seeds"], good_report["steps"]) == (50, 2, 24)
+    for row in good_report["rows"][:4]:
+        assert find(row["metrics"], "macro AUROC").value > 0.95
         # Only labels that the test has both kinds of.
-        assert [metric.name for metric in row.metrics] == ["abnormal", *FINDINGS, "macro AUROC"]
-    ratio = find(good_report.ratios, "Effusion")
+        assert [metric.name for metric in row["metrics"]] == ["abnormal", *FINDINGS, "macro AUROC"]
+    ratio = find(good_report["ratios"], "Effusion")
     assert ratio.value == pytest.approx(1, abs=0.05)
     assert not ratio.note
 
 
-def test_figures_say_what_is_behind_them(good_report: UtilityReport) -> None:
-    few = find(good_report.rows[4].metrics, "Effusion")
+def test_figures_say_what_is_behind_them(good_report: dict[str, Any]) -> None:
+    few = find(good_report["rows"][4]["metrics"], "Effusion")
     assert (few.settings["num_real"], few.settings["num_synthetic"], few.settings["num_positive"]) == (5, 0, 30)
     assert (few.num_generated, few.num_reference) == (0, 60)
     assert len(few.settings["seeds"]) == 2
     assert few.value == pytest.approx(np.mean(few.settings["seeds"]))
-    both = find(good_report.rows[2].metrics, "Effusion")
+    both = find(good_report["rows"][2]["metrics"], "Effusion")
     assert (both.settings["num_real"], both.num_generated) == (50, 50)
-    json.dumps(asdict(good_report), allow_nan=False)
+    json.dumps(to_plain(good_report), allow_nan=False)
 
 
-def test_macro_is_the_mean_over_findings_and_the_difference_is_paired(good_report: UtilityReport) -> None:
-    before, after = (row.metrics for row in good_report.rows[-2:])
+def test_macro_is_the_mean_over_findings_and_the_difference_is_paired(good_report: dict[str, Any]) -> None:
+    before, after = (row["metrics"] for row in good_report["rows"][-2:])
     assert before[-1].value == pytest.approx(np.mean([find(before, name).value for name in FINDINGS]))
-    difference = good_report.difference
+    difference = good_report["difference"]
     assert difference.value == pytest.approx(after[-1].value - before[-1].value)
     assert difference.low <= difference.value <= difference.high
 
@@ -85,15 +86,15 @@ def test_synthetic_images_with_random_labels_are_worth_nothing() -> None:
     random = toy_images(80, 2)
     random.targets[:, FIRST:-1] = np.random.default_rng(0).integers(0, 2, (80, len(FINDINGS)))
     report = measure(random)
-    real, synthetic = (find(row.metrics, "macro AUROC") for row in report.rows[:2])
+    real, synthetic = (find(row["metrics"], "macro AUROC") for row in report["rows"][:2])
     assert real.value > 0.95
     assert synthetic.value == pytest.approx(0.5, abs=0.2)
 
 
 def test_the_ratio_says_when_real_images_teach_nothing() -> None:
     untrained = measure(toy_images(80, 2), steps=1)
-    reals = [find(untrained.rows[0].metrics, name) for name in FINDINGS]
-    notes = [bool(find(untrained.ratios, name).note) for name in FINDINGS]
+    reals = [find(untrained["rows"][0]["metrics"], name) for name in FINDINGS]
+    notes = [bool(find(untrained["ratios"], name).note) for name in FINDINGS]
     assert notes == [real.low <= 0.5 for real in reals]
     assert any(notes)
 
@@ -134,7 +135,7 @@ def test_resamples_draw_patients() -> None:
     synthetic = toy_images(20, 2)
     sides = toy_images(20, 0), synthetic, toy_images(40, 1)
     one = measure_utility(*sides, ["the same"] * 40, 2, 4, 1)
-    metric = one.rows[0].metrics[0]
+    metric = one["rows"][0]["metrics"][0]
     assert metric.low == metric.value == metric.high
     assert math.isfinite(metric.value)
 
@@ -167,6 +168,6 @@ def test_progress_is_told() -> None:
 def test_few_patients_are_said(num_patients: int, noted: bool) -> None:
     sides = toy_images(10, 0), toy_images(10, 2), toy_images(40, 1)
     patients = [str(index // 2 % num_patients) for index in range(40)]
-    metric = measure_utility(*sides, patients, 1, 2, 1).rows[0].metrics[0]
+    metric = measure_utility(*sides, patients, 1, 2, 1)["rows"][0]["metrics"][0]
     assert metric.settings["num_positive_patients"] == num_patients
     assert ("too few" in metric.note) == noted

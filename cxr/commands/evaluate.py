@@ -11,7 +11,7 @@ from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
 
 if TYPE_CHECKING:
     from cxr.evaluate.comparison import Sets
-    from cxr.evaluate.run import Options
+    from cxr.evaluate.evaluation import Options
 
 EVALUATE = """\
 Measure a folder of generated images against a folder of real ones, without network.
@@ -113,7 +113,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from cxr.evaluate.shipped import Model, make_sets
+    from cxr.evaluate.own_report import Model, make_sets
     from cxr.folders.radiographs import read_folders
     from cxr.labels.split import split_by_patient
 
@@ -124,34 +124,34 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from cxr.evaluate.pages.write import write_json
-    from cxr.evaluate.shipped import Model
+    from cxr.evaluate.own_report import Model
     from cxr.evaluate.sweep import GRID, run_sweep
     from cxr.folders.radiographs import read_folders
     from cxr.labels.split import split_by_patient
+    from cxr.metrics.result import to_json, write_file
 
     split = split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
     result = run_sweep(Model(arguments.model, arguments.adapter), split.training, arguments.work, GRID, say_progress)
-    write_json(result, arguments.output)
+    write_file(arguments.output, to_json(result))
     return 0
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    from cxr.evaluate.run import Options, read_sweep
+    from cxr.evaluate.evaluation import Options, read_sweep
 
     return Options(arguments.sensitivity, arguments.utility, arguments.sweep and read_sweep(arguments.sweep))
 
 
 def _measure(sets: Sets, options: Options, arguments: argparse.Namespace) -> int:
-    from cxr.evaluate.extractors.cache import default_folder
+    from cxr.evaluate.evaluation import evaluate
+    from cxr.evaluate.extractors.extractor import default_cache
     from cxr.evaluate.extractors.registry import load_extractors
-    from cxr.evaluate.pages.write import write_report
-    from cxr.evaluate.parts import Tools
-    from cxr.evaluate.run import evaluate
-    from cxr.judges.shipped import JUDGES, load_shipped
+    from cxr.evaluate.measurements import Tools
+    from cxr.evaluate.report.write import write_report
+    from cxr.judges.judge import JUDGES, load_embedded
 
-    cache = None if arguments.no_cache else arguments.cache or default_folder()
-    judges = {name: load_shipped(name) for name in JUDGES}
+    cache = None if arguments.no_cache else arguments.cache or default_cache()
+    judges = {name: load_embedded(name) for name in JUDGES}
     tools = Tools(load_extractors(arguments.extractor or DEFAULT_EXTRACTORS), judges, cache, say_progress)
     outcome = evaluate(sets, tools, options)
     for path in write_report(outcome.report, arguments.output, outcome.pictures):

@@ -13,9 +13,9 @@ from typing import Any
 
 from cxr.models.presets import find_preset
 from cxr.request.errors import RequestError
-from cxr.train.full_lora.settings import PRECISIONS, VALIDATION_PROMPTS, FullLoraSettings
+from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
 
-DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(FullLoraSettings)}
+DEFAULTS: dict[str, Any] = {name: row.default for name, row in ROWS.items()}
 GUIDES = ("guide", "guide_weight")
 
 DESCRIPTION = """\
@@ -30,43 +30,21 @@ other columns are file_name and patient_id. Started again, also after a kill, it
 last checkpoint.
 """
 
-# Option, type, what it is; the default is the settings' own.
-_OPTIONS: tuple[tuple[str, Any, str], ...] = (
-    ("--gradient-accumulation-steps", int, "batches of one optimizer step"),
-    ("--warmup-steps", int, "steps in which the rate rises"),
-    ("--rank", int, "width of the LoRA"),
-    ("--lora-alpha", float, "strength of the LoRA, times 1 / rank (default: the rank)"),
-    ("--resolution", int, "side of the images in pixels (default: what the model was made for)"),
-    ("--min-snr-gamma", float, "weights of the noise levels, 0 for none (default: 5 where the schedule allows it)"),
-    ("--caption-dropout", float, "share of empty captions"),
-    ("--captions-per-image", int, "wordings of an image's labels"),
-    ("--mixed-precision", str, f"{', '.join(PRECISIONS)}; the frozen weights take it too on a GPU"),
-    ("--checkpoint-every", int, "steps between checkpoints"),
-    ("--validation-images", int, "images of each validation prompt, 0 for none"),
-    ("--license", str, "id of the LoRA's licence for its card (default: that of the base model)"),
-    ("--training-data", str, "where the images come from, for the card"),
-)
-
 
 def add_full_lora_options(stage: argparse.ArgumentParser) -> None:
     """Add what only full-size models have; an option that is not given is None."""
     group = stage.add_argument_group("full-size models only")
-    for option, kind, text in _OPTIONS:
-        default = DEFAULTS[_name(option)]
-        told = f"{text} (default {default})" if default not in (None, "") else text
-        group.add_argument(option, type=kind, help=told.replace("%", "%%"))
+    for name in EXTRA:
+        row = ROWS[name]
+        text = row.metadata["words"] + (f" (default {row.default})" if row.default not in (None, "") else "")
+        group.add_argument(_option(name), type=row.metadata["option"], help=text.replace("%", "%%"))
     group.add_argument(
         "--gradient-checkpointing",
         action=argparse.BooleanOptionalAction,
-        help="less memory for more time (default: on a GPU)",
+        help=ROWS["gradient_checkpointing"].metadata["words"],
     )
-    group.add_argument(
-        "--validation-prompt",
-        dest="validation_prompts",
-        action="append",
-        metavar="TEXT",
-        help=f"what validation images ask for; may be repeated (default: {len(VALIDATION_PROMPTS)} of this program's)",
-    )
+    prompts = f"{ROWS['validation_prompts'].metadata['words']} (default: {len(VALIDATION_PROMPTS)} of this program's)"
+    group.add_argument("--validation-prompt", dest="validation_prompts", action="append", metavar="TEXT", help=prompts)
 
 
 def is_small_model(model: str) -> bool:
@@ -81,7 +59,7 @@ def is_full_size(arguments: argparse.Namespace) -> bool:
         RequestError: an option of the other kind of model is given.
     """
     model = arguments.model.as_posix()
-    own = ("gradient_checkpointing", "validation_prompts", *(_name(option) for option, _, _ in _OPTIONS))
+    own = ("gradient_checkpointing", "validation_prompts", *EXTRA)
     full = [name for name in own if getattr(arguments, name) is not None]
     small = [name for name in GUIDES if getattr(arguments, name) is not None]
     if is_small_model(model):
@@ -102,17 +80,17 @@ def settings_of(arguments: argparse.Namespace) -> FullLoraSettings:
     Raises:
         RequestError: a value is outside what is allowed.
     """
-    given = {name: getattr(arguments, name) for name in DEFAULTS if getattr(arguments, name, None) is not None}
-    if "validation_prompts" in given:
-        given["validation_prompts"] = tuple(dict.fromkeys(given["validation_prompts"]))
-    return FullLoraSettings(**given)
+    values = {name: getattr(arguments, name) for name in DEFAULTS if getattr(arguments, name, None) is not None}
+    if "validation_prompts" in values:
+        values["validation_prompts"] = tuple(dict.fromkeys(values["validation_prompts"]))
+    return FullLoraSettings(**values)
 
 
 def run_full_lora(arguments: argparse.Namespace) -> None:
     """Check everything, then train."""
-    from cxr.train.full_lora.data import caption_writer, in_form, read_training_data
-    from cxr.train.full_lora.folder import read_base_model
-    from cxr.train.full_lora.run import train_full_lora
+    from cxr.train.full_lora.base_model import read_base_model
+    from cxr.train.full_lora.data import in_form, read_training_data
+    from cxr.train.full_lora.training_run import train_full_lora
 
     settings, model = settings_of(arguments), arguments.model.as_posix()
     base, form = read_base_model(model), find_preset(model).prompt_form
@@ -125,13 +103,9 @@ def run_full_lora(arguments: argparse.Namespace) -> None:
         judging_share=arguments.judging_share,
         captions_per_image=settings.captions_per_image,
         seed=settings.seed,
-        write_caption=caption_writer(form),
+        form=form,
     )
     train_full_lora(base, data, settings, arguments.out)
-
-
-def _name(option: str) -> str:
-    return option.removeprefix("--").replace("-", "_")
 
 
 def _option(name: str) -> str:

@@ -45,7 +45,8 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
             _apply_backwards(tags, index, result, "absent")
         elif kind in MEANINGS and (kind in ("history", "supposition") or _speaks_of_what_follows(tags, index)):
             # "No opacity suspicious for pneumonia" doubts nothing.
-            if not (kind in ("doubt", "supposition") and current in ("absent", "supposed")):
+            # "Denies a history of pneumonia" speaks of no pneumonia at all.
+            if current not in ("absent", "supposed") or kind in ("negation", "foreign negation"):
                 current = "supposed" if kind == "doubt" and recommended else MEANINGS[kind]
             heading = is_heading(tags, index)
             foreign |= kind == "foreign negation"

@@ -40,7 +40,7 @@ def join(items: Sequence[str], link: str = "and") -> str:
 
 
 def write_caption(prompt: ParsedPrompt) -> str:
-    """As ``cxr.train.captions`` writes them: a sentence if there is a patient to speak of, else a list."""
+    """As ``cxr.labels.captions`` writes them: a sentence if there is a patient to speak of, else a list."""
     shown = list(dict.fromkeys(_caption_words(finding) for finding in prompt.findings))
     view = f"{'portable ' * (prompt.portable and prompt.view == 'AP')}{prompt.view} view" if prompt.view else ""
     subject = _caption_subject(prompt)

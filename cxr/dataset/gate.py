@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from cxr.images.pixels import to_8_bits
 from cxr.images.squares import fit_square
-from cxr.judges.judge import read_labels
+from cxr.judges.judge import SMALL, load_embedded, read_labels
 from cxr.judges.networks import SIZE
-from cxr.judges.shipped import SMALL, load_shipped
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.targets import LABELS
 from cxr.request.events import GreyLevels
@@ -24,7 +23,7 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self.judge = load_shipped(GATE_NAME)
+        self.judge = load_embedded(GATE_NAME)
 
     def missing(self, pixels: GreyLevels, labels: PromptLabels) -> list[str]:
         """What was asked for and is not seen.

@@ -17,6 +17,7 @@ from cxr.compiler import asked_labels
 from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry, share_out
 from cxr.generate.planned_image import PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
+from cxr.labels.captions import noun_of
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
@@ -27,8 +28,6 @@ SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid"
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
 SPLIT = {"train": 1.0}
-SEX_WORDS = {"M": ("man", "boy"), "F": ("woman", "girl"), None: ("patient", "child")}
-ADULT = 16  # years; as in the captions that the embedded model knows
 NOT_SAID = "not said"
 AGE_STEP = 10  # years
 
@@ -178,8 +177,7 @@ def _templates(content: Any) -> list[str]:
 
 def _fill(template: str, labels: PromptLabels, rng: random.Random) -> str:
     shown = " and ".join(FINDING_PHRASES[name][0] for name in labels.findings or ()) or "no findings"
-    grown, child = SEX_WORDS[labels.sex]
-    sex = grown if labels.age is None or labels.age >= ADULT else child
+    sex = noun_of(labels.sex, labels.age)
     return template.format(age=labels.age, sex=sex, view=labels.view, findings=shown)
 
 

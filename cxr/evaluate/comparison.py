@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from cxr.evaluate.sections import distances
+from cxr.evaluate.measures.distances import FEWEST
 from cxr.evaluate.sets import ImageSet, shared_hashes
 from cxr.request.errors import DataError
 
@@ -48,21 +48,21 @@ def check_sets(sets: Sets) -> None:
     Raises:
         DataError: a set is too small, or images or patients are on both sides.
     """
-    for name, some in (("generated", sets.generated), ("reference", sets.reference)):
-        least = distances.FEWEST * (2 if name == "reference" else 1)
-        if len(some) < least:
-            raise DataError(f"{some.folder} holds {len(some)} images; the {name} side needs {least} or more")
-    if both := shared_hashes(sets.generated, sets.reference):
+    generated, reference, training = sets.generated, sets.reference, sets.training
+    for name, images, least in (("generated", generated, FEWEST), ("reference", reference, 2 * FEWEST)):
+        if len(images) < least:
+            raise DataError(f"{images.folder} holds {len(images)} images; the {name} side needs {least} or more")
+    if both := shared_hashes(generated, reference):
         raise DataError(
-            f"{both} of {len(sets.generated)} generated images are in the reference too, byte for byte; "
+            f"{both} of {len(generated)} generated images are in the reference too, byte for byte; "
             "name two different sets of images"
         )
-    if sets.training is None:
+    if training is None:
         return
-    if both := shared_hashes(sets.training, sets.reference):
+    if both := shared_hashes(training, reference):
         raise DataError(f"{both} images are both in training and in the reference; the reference must be unseen")
-    if patients := set(sets.training.patients) & set(sets.reference.patients):
+    if both := len(set(training.patients) & set(reference.patients)):
         raise DataError(
-            f"{len(patients)} patients are both in training and in the reference; split by patient, "
+            f"{both} patients are both in training and in the reference; split by patient, "
             "for example with python -m cxr split"
         )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.extractors.cache import hash_files
+from cxr.folders.metadata import hash_files
 from cxr.folders.reader import read_images
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import targets_of

@@ -13,23 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from cxr.evaluate.extractors.cache import FeatureCache
-from cxr.evaluate.extractors.extract import extract
-from cxr.evaluate.extractors.own import extractor_of
-from cxr.evaluate.prompt_sets import diversity_requests, matched_requests
-from cxr.evaluate.sections.diversity import measure_diversity
-from cxr.evaluate.sections.fidelity import make_reading, measure_agreement
-from cxr.evaluate.sets import ImageSet, read_set
-from cxr.evaluate.shipped import Model, set_of
-from cxr.generate.into_folder import generate_into_folder
-from cxr.judges.judge import scores_of
-from cxr.judges.shipped import SMALL, load_shipped
+from cxr.evaluate.extractors.extractor import FeatureCache, extract
+from cxr.evaluate.extractors.registry import extractor_of
+from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
+from cxr.evaluate.measures.diversity import measure_diversity
+from cxr.evaluate.own_report import Model, make_images, set_of
+from cxr.evaluate.sets import ImageSet
+from cxr.judges.judge import SMALL, load_embedded, scores_of
+from cxr.judges.readings import make_reading, measure_agreement
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import ATTRIBUTES
 from cxr.metrics.features import Features
 from cxr.metrics.kernel import kernel_distance
 from cxr.metrics.neighbours import measure_neighbourhoods
-from cxr.request.errors import CxrError
 from cxr.request.generation_request import GenerationRequest
 from cxr.vocabulary import FINDINGS
 
@@ -84,11 +80,10 @@ def run_sweep(
     points = []
     for settings in grid:
         say(f"settings {settings.name}")
-        folder = work / settings.name
-        requests = [_changed(request, settings) for request in _requests(records)]
-        if generate_into_folder(requests, folder, model.name, model.adapter):
-            raise CxrError(f"images are missing in {folder}; the same command continues")
-        points.append(asdict(settings) | selector.measure(read_set(folder)))
+        images = make_images(
+            [_changed(request, settings) for request in _requests(records)], work / settings.name, model
+        )
+        points.append(asdict(settings) | selector.measure(images))
     return {"parameter": "guidance_scale", "selected_by": SMALL, "num_prompts": NUM_PROMPTS, "points": points}
 
 
@@ -106,7 +101,7 @@ class _Selector:
     """Measures images as the extractor `SMALL` sees them, beside real ones."""
 
     def __init__(self, reference: ImageSet) -> None:
-        self.judge, self.reference = load_shipped(SMALL), reference
+        self.judge, self.reference = load_embedded(SMALL), reference
         self.real = self._features(reference)
 
     def measure(self, images: ImageSet) -> dict[str, float]:
@@ -114,15 +109,16 @@ class _Selector:
         reading = make_reading(scores_of(self.judge.network, generated), images.targets, images.prompts)
         agreement = measure_agreement(reading, self.judge.thresholds)
         findings = [column for column, name in enumerate(ATTRIBUTES) if name in FINDINGS]
-        part, _ = measure_diversity(images, self.reference)
+        rows = {row["name"]: row["metrics"] for row in measure_diversity(images, self.reference)["rows"]}
+        neighbourhoods = measure_neighbourhoods(self.real, generated)
         return {
             "KD": kernel_distance(self.real, generated).value,
-            "coverage": measure_neighbourhoods(self.real, generated).coverage,
+            "coverage": neighbourhoods["coverage"],
             "PF": float(np.nanmean(agreement.pf[0])),
             "AUROC": float(np.nanmean(agreement.auroc[0, findings])),
             "AUROC_male": float(agreement.auroc[0, ATTRIBUTES.index("male")]),
             "age_MAE": float(agreement.mae[0]),
-            "MS-SSIM": part["rows"][0]["metrics"][1].value if part else float("nan"),
+            "MS-SSIM": rows["generated"][1].value if "generated" in rows else float("nan"),
         }
 
     def _features(self, images: ImageSet) -> Features:

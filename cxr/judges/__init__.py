@@ -1,1 +1,1 @@
-"""Small networks that read labels off radiographs, and their shipped weights."""
+"""Small networks that read labels off radiographs: their weights, what they are worth, and the page's receipts."""

@@ -1,6 +1,8 @@
 """Judges: small networks, trained on real radiographs only, that read labels off images.
 
 They measure whether images show what their prompts asked for. They never choose, filter or guide what is generated.
+Three come with this program: ``small`` and two judges of prompt fidelity. All learnt from real radiographs of patients
+whom neither the generator nor the reported reference has seen.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ from cxr.metrics.agreement import auroc
 from cxr.request.errors import DataError
 
 BATCH = 64
+WEIGHTS = Path(__file__).parent / "weights"
+SMALL = "small"  # measures distances and chooses settings, and judges no report
+JUDGES = ("dense", "residual")  # report and write receipts, and choose nothing
+NAMES = (SMALL, *JUDGES)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,18 @@ def load_judge(path: Path) -> Judge:
         raise DataError(f"{path} is not a judge that python -m cxr train judge wrote") from error
     network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third to a half quicker on a CPU
     return Judge(facts["network"], network, thresholds, file_sha256(path), facts)
+
+
+def load_embedded(name: str) -> Judge:
+    """One of `NAMES`.
+
+    Raises:
+        DataError: the installation lacks its file.
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise DataError(f"{path} is missing; it belongs to the installation, which should be made again")
+    return load_judge(path)
 
 
 def read_labels(

@@ -46,8 +46,8 @@ def attribute_scores(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     def either(members: NDArray[np.float64]) -> NDArray[np.float64]:
         # With independent findings P(none) is the product of 1 - p: a sum of softplus in logarithms.
         log_none = -np.logaddexp(0, members).sum(axis=1)
-        log_some: NDArray[np.float64] = np.log(-np.expm1(np.minimum(log_none, -1e-12)))
-        return log_some - log_none
+        logits_of_any: NDArray[np.float64] = np.log(-np.expm1(np.minimum(log_none, -1e-12))) - log_none
+        return logits_of_any
 
     return _with_groups(logits, either)
 

@@ -5,35 +5,17 @@ With Inception's features this is FID; with any other extractor it is called FD 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import linregress
 
 from cxr.metrics.features import Features, check_features
+from cxr.metrics.result import MetricResult
 from cxr.request.errors import DataError
 
+FEWEST_FOR_FIT = 100
 FIT_POINTS = 15
 DRAWS = 2  # subsets of each size
-
-
-@dataclass(frozen=True)
-class ExtrapolatedDistance:
-    """A straight line through distances against 1 / N.
-
-    Args:
-        value: where the line meets 1 / N = 0.
-        deviation: standard error of that, from how the points scatter; other images would scatter more.
-        r_squared: share of the variance that the line explains; far below 1, the value means little.
-        smallest, largest: fewest and most images of a set among the points.
-    """
-
-    value: float
-    deviation: float
-    r_squared: float
-    smallest: int
-    largest: int
 
 
 def frechet_distance(reference: Features, generated: Features) -> float:
@@ -58,33 +40,39 @@ def frechet_distance(reference: Features, generated: Features) -> float:
     return max(0.0, float(np.square(mean - other_mean).sum() + spread - 2 * overlap))
 
 
-def frechet_infinity(reference: Features, generated: Features, seed: int = 0) -> ExtrapolatedDistance:
+def frechet_infinity(reference: Features, generated: Features, seed: int = 0) -> MetricResult:
     """Distance extrapolated to endlessly many images, from random subsets of both sets.
+
+    A straight line is drawn through distances against 1 / N; its value at 0 is the figure.
 
     Args:
         reference: [N, D].
         generated: [M, D].
         seed: of the subsets.
+    Returns:
+        "FD-infinity", with the interval of the line. Settings: ``r_squared``, the share of the variance that the line
+        explains (far below 1, the figure means little), and the smallest and largest number of images of a subset.
     Raises:
-        DataError: a set has fewer than 100 images, from which no line can be drawn.
+        DataError: a set has fewer than `FEWEST_FOR_FIT` images, from which no line can be drawn.
     Source:
         Chong and Forsyth, CVPR 2020; subsets from a tenth of the images on.
     """
     count = min(len(reference), len(generated))
-    if count < 100:
-        raise DataError(f"{count} images are too few to extrapolate the distance; use 100 or more")
+    if count < FEWEST_FOR_FIT:
+        raise DataError(f"{count} images are too few to extrapolate the distance; use {FEWEST_FOR_FIT} or more")
     sizes = np.repeat(np.linspace(max(20, count // 10), count, FIT_POINTS).astype(int), DRAWS)
-    chance = np.random.default_rng(seed)
-    values = np.array(
-        [
-            frechet_distance(*(x[chance.choice(len(x), size, replace=False)] for x in (reference, generated)))
-            for size in sizes
-        ]
-    )
+    rng = np.random.default_rng(seed)
+    values = [
+        frechet_distance(*(x[rng.choice(len(x), size, replace=False)] for x in (reference, generated)))
+        for size in sizes
+    ]
     fit = linregress(1 / sizes, values)
-    share = 1.0 if np.isnan(fit.rvalue) else fit.rvalue**2  # all distances equal
-    return ExtrapolatedDistance(
-        float(fit.intercept), float(fit.intercept_stderr), float(share), int(sizes[0]), int(sizes[-1])
+    value, half = float(fit.intercept), 1.96 * float(fit.intercept_stderr)
+    share = 1.0 if np.isnan(fit.rvalue) else float(fit.rvalue**2)  # all distances equal
+    settings = {"r_squared": share, "smallest": int(sizes[0]), "largest": int(sizes[-1])}
+    note = "the interval is that of the fitted line, not of other images"
+    return MetricResult(
+        "FD-infinity", value, value - half, value + half, len(generated), len(reference), settings, note
     )
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 LEVEL = 0.95
-NORMAL_QUANTILE = 1.959963984540054  # of the standard normal distribution, two-sided at `LEVEL`
 RESAMPLES = 200
 
 
@@ -32,14 +32,8 @@ def wilson(successes: int, count: int) -> Interval:
     """
     if count == 0:
         return Interval(math.nan, math.nan)
-    share, squared = successes / count, NORMAL_QUANTILE**2
-    centre = share + squared / (2 * count)
-    half = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / count + squared / (4 * count**2))
-    scale = 1 + squared / count
-    # Exact at the ends, where rounding would leave 1e-19.
-    low = 0.0 if successes == 0 else max(0.0, (centre - half) / scale)
-    high = 1.0 if successes == count else min(1.0, (centre + half) / scale)
-    return Interval(low, high)
+    low, high = binomtest(successes, count).proportion_ci(LEVEL, "wilson")
+    return Interval(float(low), float(high))
 
 
 def bootstrap(
@@ -62,13 +56,11 @@ def bootstrap(
     Source:
         Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
     """
-    members = _members(clusters)
-    chance = np.random.default_rng(seed)
-    values = []
-    for _ in range(resamples):
-        drawn = chance.integers(len(members), size=len(members))
-        values.append(measure(np.concatenate([members[index] for index in drawn])))
-    return middle(np.array(values))
+    _, membership = np.unique(clusters, return_inverse=True)
+    members = np.split(np.argsort(membership, kind="stable"), np.cumsum(np.bincount(membership))[:-1])
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(len(members), size=len(members)) for _ in range(resamples))
+    return middle(np.array([measure(np.concatenate([members[index] for index in drawn])) for drawn in draws]))
 
 
 def cluster_weights(clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES) -> NDArray[np.float64]:
@@ -119,9 +111,3 @@ def holm(values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, values[k] * (len(order) - place)))
         result[k] = largest
     return result
-
-
-def _members(clusters: NDArray[np.generic]) -> list[NDArray[np.intp]]:
-    _, membership = np.unique(clusters, return_inverse=True)
-    order = np.argsort(membership, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(membership))[:-1])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.metrics.features import Features, check_features, distance_strips, squared_distances
+from cxr.metrics.result import MetricResult
 from cxr.request.errors import DataError
 
 SUBSETS = 100
@@ -15,16 +14,7 @@ SUBSET_SIZE = 1000
 MEDIAN_PAIRS = 1000  # images from which the median distance is taken
 
 
-@dataclass(frozen=True)
-class KernelDistance:
-    """Mean and standard deviation over subsets; the deviation is no confidence interval, subsets share images."""
-
-    value: float
-    deviation: float
-    subset_size: int
-
-
-def kernel_distance(reference: Features, generated: Features, seed: int = 0) -> KernelDistance:
+def kernel_distance(reference: Features, generated: Features, seed: int = 0) -> MetricResult:
     """Unbiased squared maximum mean discrepancy with the kernel (x'y / D + 1)^3, a mean over random subsets.
 
     Args:
@@ -32,21 +22,23 @@ def kernel_distance(reference: Features, generated: Features, seed: int = 0) -> 
         generated: [M, D].
         seed: of the subsets.
     Returns:
-        About 0 for sets of one distribution; slightly negative values are legal.
+        "KD": about 0 for sets of one distribution; slightly negative values are legal.
     Raises:
         DataError: as `check_features`.
     Source:
         Binkowski et al., ICLR 2018; with Inception's features this is KID.
     """
-    first, second = check_features(reference), check_features(generated)
-    size = min(SUBSET_SIZE, len(first), len(second))
-    chance = np.random.default_rng(seed)
-    values = []
-    whole = len(first) == len(second) == size  # every subset would be the same
-    for _ in range(1 if whole else SUBSETS):
-        x, y = (side[chance.choice(len(side), size, replace=False)] for side in (first, second))
-        values.append(polynomial_mmd(x, y))
-    return KernelDistance(float(np.mean(values)), float(np.std(values)), size)
+    sides = check_features(reference), check_features(generated)
+    counts = [len(side) for side in sides]
+    size, rng = min(SUBSET_SIZE, *counts), np.random.default_rng(seed)
+    subsets = 1 if counts == [size, size] else SUBSETS  # every subset of a whole set is the same
+    values = [
+        polynomial_mmd(*(side[rng.choice(len(side), size, replace=False)] for side in sides)) for _ in range(subsets)
+    ]
+    settings = {"subsets": subsets, "subset_size": size}
+    return MetricResult(
+        "KD", float(np.mean(values)), num_generated=counts[1], num_reference=counts[0], settings=settings
+    )
 
 
 def polynomial_mmd(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,32 +13,18 @@ from cxr.request.errors import DataError
 NEAREST = 5
 
 
-@dataclass(frozen=True)
-class Neighbourhoods:
-    """Shares in [0, 1]; density may exceed 1.
-
-    Args:
-        precision: generated images inside the neighbourhood of some reference image; outliers inflate it.
-        recall: reference images inside the neighbourhood of some generated image; outliers inflate it.
-        density: reference neighbourhoods that a generated image lies in, on average, over `NEAREST`.
-        coverage: reference images whose neighbourhood holds some generated image.
-        count: images of each set.
-    """
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-    count: int
-
-
-def measure_neighbourhoods(reference: Features, generated: Features, seed: int = 0) -> Neighbourhoods:
+def measure_neighbourhoods(reference: Features, generated: Features, seed: int = 0) -> dict[str, float]:
     """Compare two sets by k-nearest-neighbour balls (k = `NEAREST`), equally many images of each.
 
     Args:
         reference: [N, D].
         generated: [M, D]; of the larger set a random part is used, since the figures depend on the counts.
         seed: of that part.
+    Returns:
+        precision: share of the generated images inside the neighbourhood of some reference image; recall: share of the
+        reference images inside the neighbourhood of some generated image (outliers inflate both); density: reference
+        neighbourhoods that a generated image lies in, on average, over `NEAREST`, may exceed 1; coverage: share of the
+        reference images whose neighbourhood holds some generated image.
     Raises:
         DataError: a set has too few images for its neighbours.
     Source:
@@ -48,20 +33,17 @@ def measure_neighbourhoods(reference: Features, generated: Features, seed: int =
     count = min(len(reference), len(generated))
     if count <= NEAREST:
         raise DataError(f"{count} images are too few for {NEAREST} nearest neighbours; use {NEAREST + 1} or more")
-    chance = np.random.default_rng(seed)
-    real, fake = (_some(check_features(side), count, chance) for side in (reference, generated))
+    rng = np.random.default_rng(seed)
+    real, fake = (_draw(check_features(side), count, rng) for side in (reference, generated))
     real_radii, fake_radii = neighbour_radii(real), neighbour_radii(fake)
     hits = np.zeros(count, np.int64)  # reference balls around each generated image
-    recalled = np.empty(count, bool)
-    covered = np.empty(count, bool)
+    recalled, covered = np.empty(count, bool), np.empty(count, bool)
     for rows, distances in _strips(real, fake):
         hits += (distances < real_radii[rows, None]).sum(axis=0)
         recalled[rows] = (distances < fake_radii).any(axis=1)
         covered[rows] = distances.min(axis=1) < real_radii[rows]
-    density = hits.mean() / NEAREST
-    return Neighbourhoods(
-        float((hits > 0).mean()), float(recalled.mean()), float(density), float(covered.mean()), count
-    )
+    figures = {"precision": hits > 0, "recall": recalled, "density": hits, "coverage": covered}
+    return {name: float(rows.mean()) / (NEAREST if rows is hits else 1) for name, rows in figures.items()}
 
 
 def neighbour_radii(features: NDArray[np.float64], nearest: int = NEAREST) -> NDArray[np.float64]:
@@ -80,5 +62,5 @@ def _strips(x: NDArray[np.float64], y: NDArray[np.float64]) -> Iterator[tuple[sl
         yield rows, np.sqrt(squared)
 
 
-def _some(features: NDArray[np.float64], count: int, chance: np.random.Generator) -> NDArray[np.float64]:
-    return features if len(features) == count else features[np.sort(chance.choice(len(features), count, replace=False))]
+def _draw(features: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    return features if len(features) == count else features[np.sort(rng.choice(len(features), count, replace=False))]

@@ -1,13 +1,22 @@
-"""What a measurement is handed on as: a figure with its interval and the numbers of images behind it."""
+"""What a measurement is handed on as: a figure with its interval, the numbers of images behind it, and JSON of it."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 
-@dataclass(frozen=True)
+from cxr.images.atomic import atomic_file, cannot_write
+
+SIGNIFICANT_DIGITS = 6
+
+
+@dataclasses.dataclass(frozen=True)
 class MetricResult:
     """One measured figure.
 
@@ -27,5 +36,52 @@ class MetricResult:
     high: float = math.nan
     num_generated: int = 0
     num_reference: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     note: str = ""
+
+
+def to_plain(value: Any) -> Any:
+    """Turn results into what JSON can say.
+
+    Dataclasses become objects; arrays, named tuples and other sequences lists; paths text with forward slashes; floats
+    six significant digits; what is not finite null.
+
+    Raises:
+        TypeError: a value of another kind.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, (np.generic, np.ndarray)):
+        return to_plain(value.tolist())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [to_plain(item) for item in value]
+    raise TypeError(f"a report cannot hold a {type(value).__name__}")
+
+
+def to_json(value: Any) -> bytes:
+    """Results as JSON whose keys are sorted, so that equal results are equal files."""
+    text = json.dumps(to_plain(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Write a file whole or not at all, and its folder if that is missing.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    with atomic_file(path) as file:
+        file.write(data)
+    return path

@@ -22,12 +22,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
 from cxr.judges.networks import SIZE
+from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import LABELS, scaled_targets
 from cxr.request.errors import DataError
 from cxr.train.architecture import build_scheduler, build_unet
 from cxr.train.augment import augment
-from cxr.train.captions import caption
 from cxr.train.guide import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import COARSE_SIZE, block_cosines, latents_of
 from cxr.train.loop import batch_generator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from cxr.request.errors import DataError
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.json"
+# Facts of a checkpoint: what its run depends on, and the steps that its optimizer took: fewer than the run's where
+# gradients were not finite.
+RUN, OPTIMIZER_STEP = "run", "optimizer_step"
 
 
 @dataclass
@@ -60,6 +64,8 @@ def save(progress: Progress, settings: Any, out_dir: Path, facts: dict[str, str]
                 tensors[f"{name}.{index}"] = moments[name].contiguous()
     # Written beside and renamed: being killed here must not cost the last good checkpoint.
     told = {"step": str(progress.step), "samples": str(progress.samples), "elapsed_s": f"{progress.elapsed_s:.1f}"}
+    states = progress.optimizer.state.values()
+    told[OPTIMIZER_STEP] = str(max((int(state["step"]) for state in states), default=0))
     save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata=told | (facts or {}))
     (out_dir / f"{CHECKPOINT}.tmp").replace(out_dir / CHECKPOINT)
     state = {
@@ -100,6 +106,7 @@ def resume(progress: Progress, out_dir: Path) -> None:
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
     progress.step, progress.samples = int(told["step"]), int(told["samples"])
     progress.elapsed_s = float(told["elapsed_s"])
+    optimizer_step = float(told.get(OPTIMIZER_STEP, progress.step))
     for index, buffer in enumerate(progress.buffers):
         buffer.copy_(tensors[f"buffer.{index}"])
     for index, parameter in enumerate(progress.parameters):
@@ -108,7 +115,28 @@ def resume(progress: Progress, out_dir: Path) -> None:
             progress.ema[index].copy_(tensors[f"ema.{index}"])
         if f"exp_avg.{index}" in tensors:
             progress.optimizer.state[parameter] = {
-                "step": torch.tensor(float(progress.step)),
+                "step": torch.tensor(optimizer_step, device=parameter.device),
                 "exp_avg": tensors[f"exp_avg.{index}"].to(parameter.device),
                 "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter.device),
             }
+
+
+def check_same_run(out_dir: Path, facts: Mapping[str, object], unspoken: Collection[str]) -> None:
+    """Refuse to go on from a checkpoint that was made otherwise.
+
+    Args:
+        out_dir: of the run.
+        facts: what its weights depend on, as the checkpoint keeps it.
+        unspoken: those of them whose values say nothing to people; their names say what is different.
+    Raises:
+        DataError: naming the first difference.
+    """
+    if not (out_dir / CHECKPOINT).exists():
+        return
+    before = json.loads(read_facts(out_dir).get(RUN, "{}"))
+    if not before:
+        raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
+    for name, value in facts.items():
+        if before.get(name) != value:
+            how = name if name in unspoken else f"{name} {before.get(name)}, and this one has {value}"
+            raise DataError(f"{out_dir} holds a run with {how}; use the same again, or an empty --out folder")

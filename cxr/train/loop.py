@@ -7,11 +7,12 @@ off goes on as if nothing had happened. Of n processes the r-th takes batches r,
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,12 +23,12 @@ from tqdm import tqdm
 
 from cxr.models.devices import shared_state
 from cxr.request.errors import RequestError
-from cxr.train.checkpoint import Progress, read_facts, resume, save
+from cxr.train.checkpoint import RUN, Progress, read_facts, resume, save
 from cxr.train.log import LOG, Log
 from cxr.train.precision import Precision, choose_precision
 from cxr.train.processes import any_process, average_gradients
 
-DTYPE = "dtype"  # fact of a checkpoint: the format that its run computes in
+DTYPE, SCALER = "dtype", "scaler"  # facts of a checkpoint: the format that its run computes in, the state of float16's
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class LoopSettings:
         betas: of AdamW.
         gradient_accumulation_steps: batches of one optimizer step, whose gradients are averaged.
         rates: factor on the learning rate of the weights whose names begin so.
+        checkpoint_every: steps between checkpoints; None for one with each look at held-out patients.
         max_minutes: stop and save after this time even if steps are left; None for no limit.
     """
 
@@ -61,6 +63,7 @@ class LoopSettings:
     seed: int = 0
     log_every: int = 50
     validate_every: int = 1000
+    checkpoint_every: int | None = None
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
@@ -83,7 +86,7 @@ class Task(Protocol):
     """The weights that the main optimizer and the EMA see."""
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
-        """Losses of one batch; "loss" is minimised, the others are logged."""
+        """Losses of batch number ``step``; "loss" is minimised, the others are logged."""
 
     def validate(self) -> dict[str, float]:
         """Figures on held-out patients, with the weights as they are now."""
@@ -92,39 +95,50 @@ class Task(Protocol):
         """Write the current weights in the form that ships."""
 
 
-def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.device) -> None:
+@dataclass(frozen=True)
+class Run:
+    """What a task may ask of the loop besides its settings.
+
+    Args:
+        precision: where and in which format to compute; None for the faster of float32 and bfloat16.
+        facts: what the weights depend on, kept with the checkpoint for `cxr.train.checkpoint.check_same_run`.
+        first_row: figures for the first line of the log.
+        report: called after each look at held-out patients, with the averaged weights in their place.
+        validate_first: look at held-out patients before the first step too.
+    """
+
+    precision: Precision | None = None
+    facts: Mapping[str, object] | None = None
+    first_row: Mapping[str, float] = field(default_factory=dict)
+    report: Callable[[Progress], None] = lambda progress: None
+    validate_first: bool = False
+
+
+def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.device, run: Run = Run()) -> None:
     """Train to the end or to the time limit, going on from the checkpoint in ``out_dir`` if there is one.
 
     Writes checkpoint, state, log and the exported EMA weights to ``out_dir``.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    parameters = [p for p in task.trained.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(_groups(task.trained, settings), betas=settings.betas, fused=True)
-    ema = [p.detach().clone() for p in parameters]
-    progress = Progress(parameters, ema, optimizer, buffers=list(task.trained.buffers()))
-    resume(progress, out_dir)
+    loop = _Loop(task, settings, out_dir, device, run)
+    progress, interrupted = loop.progress, Interrupt()
+    if progress.step == 0:
+        loop.begin()
     started = time.monotonic() - progress.elapsed_s
-    log = Log(out_dir / LOG if shared_state().is_main_process else None, progress)
-    precision = _choose_precision(task, settings, out_dir, device, log)
-    interrupted, saved_step = Interrupt(), progress.step
-    processes = shared_state()
-    bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5, disable=log.path is None)
+    bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5, disable=loop.log.path is None)
     end = math.inf if settings.max_minutes is None else time.monotonic() + settings.max_minutes * 60
     while progress.step < settings.steps and not any_process(bool(interrupted) or time.monotonic() > end):
-        log.add(_optimise(task, progress, settings, precision))
-        progress.step += 1
-        progress.samples += settings.batch_size * settings.gradient_accumulation_steps * processes.num_processes
+        loop.log.add(loop.step())
         progress.elapsed_s = time.monotonic() - started
-        average(progress.ema, parameters, min(settings.ema_decay, (1 + progress.step) / (10 + progress.step)))
         bar.update()
         if progress.step % settings.log_every == 0:
-            bar.set_postfix(loss=f"{log.write_means():.4f}", refresh=False)
-        if progress.step % settings.validate_every == 0:
-            _save_and_validate(task, progress, settings, out_dir, log, precision)
-            saved_step = progress.step
+            bar.set_postfix(loss=f"{loop.log.write_means():.4f}", refresh=False)
+        if progress.step % (settings.checkpoint_every or settings.validate_every) == 0:
+            loop.save()
+        if progress.step % settings.validate_every == 0 and progress.step < settings.steps:
+            loop.validate()
     bar.close()
-    if saved_step < progress.step:
-        _save_and_validate(task, progress, settings, out_dir, log, precision)
+    loop.finish()
 
 
 def learning_rate_at(step: int, settings: LoopSettings) -> float:
@@ -157,49 +171,112 @@ def averaged_weights(parameters: list[nn.Parameter], ema: list[Tensor]) -> Itera
         _copy(parameters, trained)
 
 
-def _choose_precision(task: Task, settings: LoopSettings, out_dir: Path, device: torch.device, log: Log) -> Precision:
-    """That of the run's checkpoint; at its beginning the faster one."""
-    kept = read_facts(out_dir).get(DTYPE)
-    if kept is not None:
-        return Precision(device, getattr(torch, kept))
+class _Loop:
+    """One run: what is trained, how far it has come, and what is done at a step, a checkpoint and a look."""
 
-    def run(candidate: Precision) -> None:
-        _losses(task, 0, 0.0, settings, candidate)["loss"].backward()
-        task.trained.zero_grad(set_to_none=True)
+    def __init__(self, task: Task, settings: LoopSettings, out_dir: Path, device: torch.device, run: Run) -> None:
+        self.task, self.settings, self.out_dir, self.run = task, settings, out_dir, run
+        parameters = [p for p in task.trained.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(_groups(task.trained, settings), betas=settings.betas, fused=True)
+        ema = [p.detach().clone() for p in parameters]
+        self.progress = Progress(parameters, ema, optimizer, buffers=list(task.trained.buffers()))
+        resume(self.progress, out_dir)
+        self.log = Log(out_dir / LOG if shared_state().is_main_process else None, self.progress)
+        self.precision = run.precision or self._choose_precision(device)
+        # float16 holds no small gradients: they are scaled up, and by less after each overflow.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.dtype == torch.float16)
+        if self.scaler.is_enabled() and (kept := read_facts(out_dir).get(SCALER)):
+            self.scaler.load_state_dict(json.loads(kept))
+        self.saved_step, self.validated_step = self.progress.step, -1
 
-    chosen, times = choose_precision(device, run)
-    if times:
-        log.write(times | {"bfloat16": float(chosen.dtype == torch.bfloat16)})
-    return chosen
+    def begin(self) -> None:
+        """What is done before the first step."""
+        if self.run.first_row:
+            self.log.write(dict(self.run.first_row))
+        if self.run.validate_first:
+            self.validate()
 
+    def step(self) -> dict[str, float]:
+        """Take one optimizer step; returns the mean losses and the norm of the gradient."""
+        progress, settings, processes, rows = self.progress, self.settings, shared_state(), []
+        for group in progress.optimizer.param_groups:
+            group["lr"] = group["rate"] * learning_rate_at(progress.step, settings)
+        count = settings.gradient_accumulation_steps
+        for number in range(progress.step * count, (progress.step + 1) * count):
+            batch = number * processes.num_processes + processes.process_index
+            losses = self._losses(batch, self.precision)
+            self.scaler.scale(losses["loss"] / count).backward()
+            rows.append({name: float(value.detach()) for name, value in losses.items()})
+        average_gradients(progress.parameters)
+        self.scaler.unscale_(progress.optimizer)
+        norm = _clip_gradients(progress.optimizer, settings.clip_norm)
+        # One bad batch must not destroy the averaged weights; the scaler sees to that itself.
+        if self.scaler.is_enabled() or math.isfinite(norm):
+            self.scaler.step(progress.optimizer)
+        self.scaler.update()
+        progress.optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        progress.samples += settings.batch_size * count * processes.num_processes
+        decay = min(settings.ema_decay, (1 + progress.step) / (10 + progress.step))
+        average(progress.ema, progress.parameters, decay)
+        return {name: sum(row[name] for row in rows) / count for name in rows[0]} | {"gradient_norm": norm}
 
-def _losses(
-    task: Task, batch: int, share_done: float, settings: LoopSettings, precision: Precision
-) -> dict[str, Tensor]:
-    device = precision.device
-    # Dropout draws from torch's own random source: set by the step, a run that was cut goes on as if it had not been.
-    with precision.autocast(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed * 1_000_003 + batch)
-        return task.loss(batch, share_done)
+    def save(self) -> None:
+        """Write a checkpoint."""
+        if shared_state().is_main_process:
+            facts = {DTYPE: str(self.precision.dtype).removeprefix("torch.")}
+            if self.scaler.is_enabled():
+                facts[SCALER] = json.dumps(self.scaler.state_dict())
+            if self.run.facts is not None:
+                facts[RUN] = json.dumps(self.run.facts)
+            save(self.progress, self.settings, self.out_dir, facts)
+        shared_state().wait_for_everyone()
+        self.saved_step = self.progress.step
 
+    def validate(self) -> None:
+        """Export the averaged weights and look at held-out patients."""
+        if shared_state().is_main_process:
+            with averaged_weights(self.progress.parameters, self.progress.ema), torch.no_grad():
+                self.task.export(self.out_dir)
+                with self.precision.autocast():
+                    figures = self.task.validate()
+                if figures:
+                    self.log.write({f"validation_{name}": value for name, value in figures.items()})
+                self.run.report(self.progress)
+        shared_state().wait_for_everyone()
+        self.validated_step = self.progress.step
 
-def _optimise(task: Task, progress: Progress, settings: LoopSettings, precision: Precision) -> dict[str, float]:
-    step, optimizer = progress.step, progress.optimizer
-    for group in optimizer.param_groups:
-        group["lr"] = group["rate"] * learning_rate_at(step, settings)
-    processes, count, rows = shared_state(), settings.gradient_accumulation_steps, []
-    for number in range(step * count, (step + 1) * count):
-        batch = number * processes.num_processes + processes.process_index
-        losses = _losses(task, batch, step / settings.steps, settings, precision)
-        (losses["loss"] / count).backward()
-        rows.append({name: float(value.detach()) for name, value in losses.items()})
-    average_gradients(progress.parameters)
-    norm = _clip_gradients(optimizer, settings.clip_norm)
-    if math.isfinite(norm):  # one bad batch must not destroy the averaged weights
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    means = {name: sum(row[name] for row in rows) / count for name in rows[0]}
-    return means | {"gradient_norm": norm}
+    def finish(self) -> None:
+        """Save what is not saved yet; first, as torchrun gives its processes half a minute when it is told to stop."""
+        if self.log.values:
+            self.log.write_means()
+        if self.saved_step < self.progress.step:
+            self.save()
+        # Also where nothing was left to do: the last run may have been killed before it wrote the result.
+        if self.validated_step < self.progress.step:
+            self.validate()
+
+    def _choose_precision(self, device: torch.device) -> Precision:
+        """That of the run's checkpoint; at its beginning the faster one."""
+        kept = read_facts(self.out_dir).get(DTYPE)
+        if kept is not None:
+            return Precision(device, getattr(torch, kept))
+
+        def run(candidate: Precision) -> None:
+            self._losses(0, candidate)["loss"].backward()
+            self.task.trained.zero_grad(set_to_none=True)
+
+        chosen, times = choose_precision(device, run)
+        if times:
+            self.log.write(times | {"bfloat16": float(chosen.dtype == torch.bfloat16)})
+        return chosen
+
+    def _losses(self, batch: int, precision: Precision) -> dict[str, Tensor]:
+        devices = [precision.device] if precision.device.type == "cuda" else []
+        # Dropout draws from torch's own random source: set by the batch, a run that was cut goes on as if it had not.
+        with precision.autocast(), torch.random.fork_rng(devices):
+            torch.manual_seed((self.settings.seed * 1_000_003 + batch) % 2**63)
+            return self.task.loss(batch, self.progress.step / self.settings.steps)
 
 
 def _clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float) -> float:
@@ -249,22 +326,3 @@ class Interrupt:
     def _note(self, number: int, frame: object) -> None:
         self.came = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _save_and_validate(
-    task: Task,
-    progress: Progress,
-    settings: LoopSettings,
-    out_dir: Path,
-    log: Log,
-    precision: Precision,
-) -> None:
-    processes = shared_state()
-    if processes.is_main_process:
-        save(progress, settings, out_dir, {DTYPE: str(precision.dtype).removeprefix("torch.")})
-        with averaged_weights(progress.parameters, progress.ema), torch.no_grad():
-            task.export(out_dir)  # first: torchrun gives its processes half a minute when it is told to stop
-            with precision.autocast():
-                figures = task.validate()
-        log.write({f"validation_{name}": value for name, value in figures.items()})
-    processes.wait_for_everyone()

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from cxr.generate.model import LoadedModel, load_model
 from cxr.generate.sampling import Denoiser, encode
+from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.models.presets import request_defaults
 from cxr.request.generation_request import GenerationRequest
-from cxr.train.captions import caption
 
 BATCH = 8
 SAVE_EVERY = 8  # batches

@@ -5,8 +5,6 @@ Layers are named as in torchvision and in those weights; only the features are b
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,20 +22,16 @@ class DenseNetFeatures(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         width = 64
-        stages: OrderedDict[str, nn.Module] = OrderedDict(
-            conv0=nn.Conv2d(1, width, 7, 2, 3, bias=False),
-            norm0=nn.BatchNorm2d(width),
-            relu0=nn.ReLU(inplace=True),
-            pool0=nn.MaxPool2d(3, 2, 1),
-        )
+        start = {"conv0": nn.Conv2d(1, width, 7, 2, 3, bias=False), "norm0": nn.BatchNorm2d(width)}
+        self.features = _named(**start, relu0=nn.ReLU(inplace=True), pool0=nn.MaxPool2d(3, 2, 1))
         for number, count in enumerate(LAYERS, start=1):
-            stages[f"denseblock{number}"] = _dense_block(width, count)
+            layers = {f"denselayer{k + 1}": _DenseLayer(width + k * GROWTH) for k in range(count)}
+            self.features.add_module(f"denseblock{number}", _named(**layers))
             width += count * GROWTH
             if number < len(LAYERS):
-                stages[f"transition{number}"] = _transition(width)
+                self.features.add_module(f"transition{number}", _transition(width))
                 width //= 2
-        stages["norm5"] = nn.BatchNorm2d(width)
-        self.features = nn.Sequential(stages)
+        self.features.add_module("norm5", nn.BatchNorm2d(width))
 
     def forward(self, images: Tensor) -> Tensor:
         return functional.relu(self.features(images)).mean(dim=(2, 3))
@@ -58,19 +52,13 @@ class _DenseLayer(nn.Module):
         return torch.cat([maps, self.conv2(functional.relu(self.norm2(inner)))], dim=1)
 
 
-def _dense_block(width: int, count: int) -> nn.Sequential:
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        (f"denselayer{k + 1}", _DenseLayer(width + k * GROWTH)) for k in range(count)
-    )
-    return nn.Sequential(layers)
-
-
 def _transition(width: int) -> nn.Sequential:
-    return nn.Sequential(
-        OrderedDict(
-            norm=nn.BatchNorm2d(width),
-            relu=nn.ReLU(inplace=True),
-            conv=nn.Conv2d(width, width // 2, 1, bias=False),
-            pool=nn.AvgPool2d(2, 2),
-        )
-    )
+    conv = nn.Conv2d(width, width // 2, 1, bias=False)
+    return _named(norm=nn.BatchNorm2d(width), relu=nn.ReLU(inplace=True), conv=conv, pool=nn.AvgPool2d(2, 2))
+
+
+def _named(**layers: nn.Module) -> nn.Sequential:
+    sequence = nn.Sequential()
+    for name, layer in layers.items():
+        sequence.add_module(name, layer)
+    return sequence

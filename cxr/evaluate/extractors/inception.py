@@ -1,12 +1,11 @@
 """Inception v3 up to its last pooling: the features of FID and KID.
 
 The variant with which TensorFlow's 2015 weights were trained, which Heusel et al. (NeurIPS 2017) measured with. It
-differs from the usual one in its poolings only. Layers are named as in the published PyTorch weights.
+differs from the usual one in its poolings only. Layers are named as in the published PyTorch weights. Written out here:
+torchmetrics has it through torch-fidelity, which downloads pickled weights by itself.
 """
 
 from __future__ import annotations
-
-from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,8 @@ SIZE = 299
 WIDTH = 2048
 
 Kernel = tuple[int, int]
+Steps = tuple[tuple[int, Kernel], ...]  # convolutions one after the other: channels and kernel
+POINT, ROW, COLUMN, SQUARE, LARGE = (1, 1), (1, 7), (7, 1), (3, 3), (5, 5)
 
 
 class InceptionFeatures(nn.Module):
@@ -23,22 +24,20 @@ class InceptionFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.Conv2d_1a_3x3 = _Convolution(3, 32, (3, 3), stride=2)
-        self.Conv2d_2a_3x3 = _Convolution(32, 32, (3, 3))
-        self.Conv2d_2b_3x3 = _Convolution(32, 64, (3, 3), padding=(1, 1))
-        self.Conv2d_3b_1x1 = _Convolution(64, 80, (1, 1))
-        self.Conv2d_4a_3x3 = _Convolution(80, 192, (3, 3))
-        self.Mixed_5b = _BlockA(192, 32)
-        self.Mixed_5c = _BlockA(256, 64)
-        self.Mixed_5d = _BlockA(288, 64)
-        self.Mixed_6a = _BlockB(288)
-        self.Mixed_6b = _BlockC(128)
-        self.Mixed_6c = _BlockC(160)
-        self.Mixed_6d = _BlockC(160)
-        self.Mixed_6e = _BlockC(192)
-        self.Mixed_7a = _BlockD()
-        self.Mixed_7b = _BlockE(1280, last=False)
-        self.Mixed_7c = _BlockE(2048, last=True)
+        self.Conv2d_1a_3x3 = _Convolution(3, 32, SQUARE, stride=2, padding=(0, 0))
+        self.Conv2d_2a_3x3 = _Convolution(32, 32, SQUARE, padding=(0, 0))
+        self.Conv2d_2b_3x3 = _Convolution(32, 64, SQUARE)
+        self.Conv2d_3b_1x1 = _Convolution(64, 80, POINT)
+        self.Conv2d_4a_3x3 = _Convolution(80, 192, SQUARE, padding=(0, 0))
+        for name, channels, pooled in (("5b", 192, 32), ("5c", 256, 64), ("5d", 288, 64)):
+            self.add_module(f"Mixed_{name}", _block_a(channels, pooled))
+        self.Mixed_6a = _Block(288, {"branch3x3": ((384, SQUARE),), "branch3x3dbl": _double(64, 96)}, halving=True)
+        for name, inner in (("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)):
+            self.add_module(f"Mixed_{name}", _block_c(inner))
+        turned: Steps = ((192, POINT), (192, ROW), (192, COLUMN), (192, SQUARE))
+        self.Mixed_7a = _Block(768, {"branch3x3": ((192, POINT), (320, SQUARE)), "branch7x7x3": turned}, halving=True)
+        self.Mixed_7b = _ForkedBlock(1280, largest=False)
+        self.Mixed_7c = _ForkedBlock(2048, largest=True)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(images)))
@@ -51,116 +50,93 @@ class InceptionFeatures(nn.Module):
 
 
 class _Convolution(nn.Module):
+    """Keeps height and width unless ``stride`` or ``padding`` say otherwise."""
+
     def __init__(self, channels: int, out: int, kernel: Kernel, stride: int = 1, padding: Kernel | None = None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, out, kernel, stride, padding or (0, 0), bias=False)
+        padding = (kernel[0] // 2, kernel[1] // 2) if padding is None else padding
+        self.conv = nn.Conv2d(channels, out, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(out, eps=0.001)
 
     def forward(self, maps: Tensor) -> Tensor:
         return functional.relu(self.bn(self.conv(maps)))
 
 
-def _same(channels: int, out: int, kernel: Kernel) -> _Convolution:
-    """A convolution that keeps height and width."""
-    return _Convolution(channels, out, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
-
-
-def _chain(prefix: str, channels: int, *steps: tuple[int, Kernel]) -> OrderedDict[str, nn.Module]:
-    """Convolutions one after the other, called prefix_1, prefix_2 and so on."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, (out, kernel) in enumerate(steps, start=1):
-        layers[f"{prefix}_{number}"] = _same(channels, out, kernel)
-        channels = out
-    return layers
-
-
 class _Block(nn.Module):
-    """Branches side by side; their maps are joined in the order of the published network."""
+    """Branches side by side, and last the pooled maps; their maps are joined in the order of the published network.
 
-    def add(self, layers: OrderedDict[str, nn.Module]) -> None:
-        for name, layer in layers.items():
-            self.add_module(name, layer)
+    Args:
+        channels: of the maps that come in.
+        branches: name -> its convolutions; several are called name_1, name_2 and so on.
+        pooled: channels of a convolution behind the pooling, 0 for none.
+        halving: the last convolution of each branch and the pooling halve height and width.
+    """
 
-    def run(self, prefix: str, maps: Tensor) -> Tensor:
-        number = 1
-        while hasattr(self, f"{prefix}_{number}"):
-            maps = getattr(self, f"{prefix}_{number}")(maps)
-            number += 1
+    def __init__(self, channels: int, branches: dict[str, Steps], pooled: int = 0, *, halving: bool = False) -> None:
+        super().__init__()
+        self.halving, self.layers = halving, {name: self._names(name, len(steps)) for name, steps in branches.items()}
+        for name, steps in branches.items():
+            before = channels
+            for layer, (out, kernel) in zip(self.layers[name], steps, strict=True):
+                last = halving and layer == self.layers[name][-1]
+                stride, padding = (2, (0, 0)) if last else (1, None)
+                self.add_module(layer, _Convolution(before, out, kernel, stride, padding))
+                before = out
+        if pooled:
+            self.branch_pool = _Convolution(channels, pooled, POINT)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.cat([*(self.run(name, maps) for name in self.layers), self.pool(maps)], 1)
+
+    def run(self, name: str, maps: Tensor) -> Tensor:
+        for layer in self.layers[name]:
+            maps = self.get_submodule(layer)(maps)
         return maps
 
+    def pool(self, maps: Tensor) -> Tensor:
+        if self.halving:
+            return functional.max_pool2d(maps, 3, 2)
+        pooled: Tensor = self.branch_pool(functional.avg_pool2d(maps, 3, 1, 1, count_include_pad=False))
+        return pooled
 
-class _BlockA(_Block):
-    def __init__(self, channels: int, pooled: int) -> None:
-        super().__init__()
-        self.branch1x1 = _same(channels, 64, (1, 1))
-        self.add(_chain("branch5x5", channels, (48, (1, 1)), (64, (5, 5))))
-        self.add(_chain("branch3x3dbl", channels, (64, (1, 1)), (96, (3, 3)), (96, (3, 3))))
-        self.branch_pool = _same(channels, pooled, (1, 1))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        pooled = self.branch_pool(_mean_pool(maps))
-        return torch.cat([self.branch1x1(maps), self.run("branch5x5", maps), self.run("branch3x3dbl", maps), pooled], 1)
+    @staticmethod
+    def _names(name: str, count: int) -> list[str]:
+        return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
 
 
-class _BlockB(_Block):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.branch3x3 = _Convolution(channels, 384, (3, 3), stride=2)
-        self.add(_chain("branch3x3dbl", channels, (64, (1, 1)), (96, (3, 3))))
-        self.branch3x3dbl_3 = _Convolution(96, 96, (3, 3), stride=2)
+class _ForkedBlock(_Block):
+    """Two of its branches end in a flat and an upright convolution side by side."""
 
-    def forward(self, maps: Tensor) -> Tensor:
-        pooled = functional.max_pool2d(maps, 3, 2)
-        return torch.cat([self.branch3x3(maps), self.run("branch3x3dbl", maps), pooled], 1)
-
-
-class _BlockC(_Block):
-    def __init__(self, inner: int) -> None:
-        super().__init__()
-        row, column, point = (1, 7), (7, 1), (1, 1)
-        self.branch1x1 = _same(768, 192, point)
-        self.add(_chain("branch7x7", 768, (inner, point), (inner, row), (192, column)))
-        steps = ((inner, point), (inner, column), (inner, row), (inner, column), (192, row))
-        self.add(_chain("branch7x7dbl", 768, *steps))
-        self.branch_pool = _same(768, 192, point)
+    def __init__(self, channels: int, *, largest: bool) -> None:
+        ends: dict[str, Steps] = {"branch3x3_1": ((384, POINT),), "branch3x3dbl": ((448, POINT), (384, SQUARE))}
+        super().__init__(channels, {"branch1x1": ((320, POINT),), **ends}, 192)
+        self.largest = largest
+        for name in ("branch3x3_2a", "branch3x3dbl_3a"):
+            self.add_module(name, _Convolution(384, 384, (1, 3)))
+            self.add_module(f"{name[:-1]}b", _Convolution(384, 384, (3, 1)))
 
     def forward(self, maps: Tensor) -> Tensor:
-        pooled = self.branch_pool(_mean_pool(maps))
-        return torch.cat([self.branch1x1(maps), self.run("branch7x7", maps), self.run("branch7x7dbl", maps), pooled], 1)
+        single, double = self.run("branch3x3_1", maps), self.run("branch3x3dbl", maps)
+        forks = [self.get_submodule(f"branch3x3_2{end}")(single) for end in "ab"]
+        forks += [self.get_submodule(f"branch3x3dbl_3{end}")(double) for end in "ab"]
+        return torch.cat([self.run("branch1x1", maps), *forks, self.pool(maps)], 1)
 
-
-class _BlockD(_Block):
-    def __init__(self) -> None:
-        super().__init__()
-        self.branch3x3_1 = _same(768, 192, (1, 1))
-        self.branch3x3_2 = _Convolution(192, 320, (3, 3), stride=2)
-        self.add(_chain("branch7x7x3", 768, (192, (1, 1)), (192, (1, 7)), (192, (7, 1))))
-        self.branch7x7x3_4 = _Convolution(192, 192, (3, 3), stride=2)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        pooled = functional.max_pool2d(maps, 3, 2)
-        return torch.cat([self.run("branch3x3", maps), self.run("branch7x7x3", maps), pooled], 1)
-
-
-class _BlockE(_Block):
-    def __init__(self, channels: int, *, last: bool) -> None:
-        super().__init__()
-        self.last = last
-        row, column = (1, 3), (3, 1)
-        self.branch1x1 = _same(channels, 320, (1, 1))
-        self.branch3x3_1 = _same(channels, 384, (1, 1))
-        self.branch3x3_2a, self.branch3x3_2b = _same(384, 384, row), _same(384, 384, column)
-        self.add(_chain("branch3x3dbl", channels, (448, (1, 1)), (384, (3, 3))))
-        self.branch3x3dbl_3a, self.branch3x3dbl_3b = _same(384, 384, row), _same(384, 384, column)
-        self.branch_pool = _same(channels, 192, (1, 1))
-
-    def forward(self, maps: Tensor) -> Tensor:
+    def pool(self, maps: Tensor) -> Tensor:
         # The last block of those weights takes the maximum where all others take the mean.
-        pooled = self.branch_pool(functional.max_pool2d(maps, 3, 1, 1) if self.last else _mean_pool(maps))
-        single, double = self.branch3x3_1(maps), self.run("branch3x3dbl", maps)
-        branches = [self.branch1x1(maps), self.branch3x3_2a(single), self.branch3x3_2b(single)]
-        return torch.cat([*branches, self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), pooled], 1)
+        return self.branch_pool(functional.max_pool2d(maps, 3, 1, 1)) if self.largest else super().pool(maps)
 
 
-def _mean_pool(maps: Tensor) -> Tensor:
-    return functional.avg_pool2d(maps, 3, 1, 1, count_include_pad=False)
+def _double(first: int, second: int) -> Steps:
+    return (first, POINT), (second, SQUARE), (second, SQUARE)
+
+
+def _block_a(channels: int, pooled: int) -> _Block:
+    wide: Steps = ((48, POINT), (64, LARGE))
+    branches: dict[str, Steps] = {"branch1x1": ((64, POINT),), "branch5x5": wide, "branch3x3dbl": _double(64, 96)}
+    return _Block(channels, branches, pooled)
+
+
+def _block_c(inner: int) -> _Block:
+    double: Steps = ((inner, POINT), (inner, COLUMN), (inner, ROW), (inner, COLUMN), (192, ROW))
+    single: Steps = ((inner, POINT), (inner, ROW), (192, COLUMN))
+    return _Block(768, {"branch1x1": ((192, POINT),), "branch7x7": single, "branch7x7dbl": double}, 192)

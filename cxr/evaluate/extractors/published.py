@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cxr.evaluate.extractors import densenet, inception
-from cxr.evaluate.extractors.extract import Extractor
+from cxr.evaluate.extractors.extractor import Extractor
 from cxr.folders.metadata import file_sha256
 from cxr.images.pixels import from_uint8
 from cxr.request.errors import DataError
@@ -51,39 +53,24 @@ class Published:
 def _rad_dino(folder: Path) -> Embed:
     from transformers import Dinov2Model
 
-    network = Dinov2Model.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-    normalise = _normaliser(folder)
-
-    def embed(pixels: NDArray[np.uint8]) -> Tensor:
-        output: Tensor = network(pixel_values=normalise(pixels)).pooler_output
-        return output
-
-    return embed
+    network, normalise = _from_transformers(Dinov2Model, folder)
+    return lambda pixels: network(pixel_values=normalise(pixels)).pooler_output
 
 
 def _clip(folder: Path) -> Embed:
     from transformers import CLIPVisionModelWithProjection
 
-    network = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-    normalise = _normaliser(folder)
-
-    def embed(pixels: NDArray[np.uint8]) -> Tensor:
-        output: Tensor = network(pixel_values=normalise(pixels)).image_embeds
-        return output / output.norm(dim=1, keepdim=True)  # CMMD's kernel is made for length 1
-
-    return embed
+    network, normalise = _from_transformers(CLIPVisionModelWithProjection, folder)
+    # CMMD's kernel is made for length 1.
+    return lambda pixels: functional.normalize(network(pixel_values=normalise(pixels)).image_embeds, eps=0.0)
 
 
-def _normaliser(folder: Path) -> Callable[[NDArray[np.uint8]], Tensor]:
-    """[B, S, S] uint8 -> [B, 3, S, S], shifted and scaled as the model's preprocessor says."""
+def _from_transformers(kind: type[Any], folder: Path) -> tuple[nn.Module, Callable[[NDArray[np.uint8]], Tensor]]:
+    """A network, and what makes its input: [B, S, S] uint8 -> [B, 3, S, S], as the model's preprocessor says."""
+    network = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     mean, deviation = (torch.tensor(settings[name]).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
-
-    def normalise(pixels: NDArray[np.uint8]) -> Tensor:
-        unit: Tensor = (from_uint8(pixels) + 1) / 2
-        return (unit.expand(-1, 3, -1, -1) - mean) / deviation
-
-    return normalise
+    return network, lambda pixels: ((from_uint8(pixels) + 1) / 2 - mean) / deviation
 
 
 def _inception(folder: Path) -> Embed:
@@ -107,22 +94,12 @@ def _filled(network: nn.Module, folder: Path) -> nn.Module:
     return network.eval()
 
 
+SETTINGS = ("config.json", "preprocessor_config.json")
+HUB = "on the Hugging Face Hub"
 PUBLISHED = {
-    "rad-dino": Published(
-        ("config.json", "preprocessor_config.json", WEIGHTS),
-        346,
-        "MIT",
-        "the model microsoft/rad-dino on the Hugging Face Hub",
-        518,
-        _rad_dino,
-    ),
+    "rad-dino": Published((*SETTINGS, WEIGHTS), 346, "MIT", f"the model microsoft/rad-dino {HUB}", 518, _rad_dino),
     "clip": Published(
-        ("config.json", "preprocessor_config.json", WEIGHTS),
-        1712,
-        "MIT",
-        "the model openai/clip-vit-large-patch14-336 on the Hugging Face Hub",
-        336,
-        _clip,
+        (*SETTINGS, WEIGHTS), 1712, "MIT", f"the model openai/clip-vit-large-patch14-336 {HUB}", 336, _clip
     ),
     "inception": Published(
         (WEIGHTS,),

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import entry_points
 
-from cxr.evaluate.extractors.extract import Extractor
-from cxr.evaluate.extractors.own import extractor_of
+from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.extractors.published import PUBLISHED, load_published
-from cxr.judges import shipped
+from cxr.images.pixels import from_uint8
+from cxr.judges import judge as judges
+from cxr.judges.judge import Judge
+from cxr.judges.networks import SIZE
 from cxr.request.errors import RequestError
 
-NAMES = (*shipped.NAMES, *PUBLISHED)
+NAMES = (*judges.NAMES, *PUBLISHED)
 PLUGINS = "cxr_studio.extractors"  # entry points of other packages: functions without arguments that give an Extractor
+VERSION = 1  # of the code around the judges' weights
 
 
 def load_extractors(names: Iterable[str]) -> tuple[Extractor, ...]:
@@ -32,11 +35,17 @@ def load_extractors(names: Iterable[str]) -> tuple[Extractor, ...]:
     loaders: dict[str, Callable[[], Extractor]] = {
         **{name: point.load() for name, point in plugins.items() if name in wanted},
         **{name: partial(load_published, name) for name in PUBLISHED},
-        **{name: partial(load_own, name) for name in shipped.NAMES},
+        **{name: partial(load_own, name) for name in judges.NAMES},
     }
     return tuple(loaders[name]() for name in wanted)
 
 
 def load_own(name: str) -> Extractor:
     """One of this project's own networks as an extractor."""
-    return extractor_of(name, shipped.load_shipped(name))
+    return extractor_of(name, judges.load_embedded(name))
+
+
+def extractor_of(name: str, judge: Judge) -> Extractor:
+    """Features [B, D] of a judge's network, from which it reads labels (`cxr.judges.judge.scores_of`)."""
+    network = judge.network
+    return Extractor(name, VERSION, judge.sha256, SIZE, lambda pixels: network.embed(from_uint8(pixels)))

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.cache import Rows, cache_latents, cache_texts
 from cxr.train.full_lora.data import CaptionedImage, TrainingData
-from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.settings import FullLoraSettings
+from cxr.train.full_lora.training_settings import FullLoraSettings
 from cxr.train.loop import batch_generator
 
 NUM_VALIDATION = 64  # held-out images, at each of these shares of the noise schedule
@@ -65,21 +63,17 @@ class Batches:
         shown = [text for image in (*self.training, *self.validation) for text in image.captions]
         texts = list(dict.fromkeys(["", *settings.validation_prompts, *shown]))
         self.texts, self.num_cut = cache_texts(folder / "texts", base, texts, device)
-        self.num_texts = len(texts)
         self._places = {text: place for place, text in enumerate(texts)}
 
     def draw(self, number: int, num_timesteps: int) -> Batch:
         """A batch of the training set: every image once before any comes again, timesteps and noise at random."""
-        generator = batch_generator(self.settings.seed, number)
-        count = self.settings.batch_size
+        generator, count = batch_generator(self.settings.seed, number), self.settings.batch_size
         indices = [self._index(number * count + place) for place in range(count)]
         timesteps = torch.randint(num_timesteps, (count,), generator=generator)
         dropped = torch.rand(count, generator=generator) < self.settings.caption_dropout
-        captions = []
-        for index, drop in zip(indices, dropped, strict=True):
-            wordings = self.training[index].captions
-            chosen = wordings[int(torch.randint(len(wordings), (), generator=generator))]
-            captions.append("" if drop else chosen)
+        wordings = [self.training[index].captions for index in indices]
+        chosen = [some[int(torch.randint(len(some), (), generator=generator))] for some in wordings]
+        captions = ["" if drop else text for drop, text in zip(dropped, chosen, strict=True)]
         return self._batch(self.latents.rows(indices)["latents"], captions, timesteps, generator)
 
     def validation_batch(self, index: int, num_timesteps: int) -> Batch:
@@ -93,12 +87,12 @@ class Batches:
     def embed(self, texts: Sequence[str]) -> Rows:
         """Cached embeddings of the empty text, validation prompts and captions, on the device in float32."""
         rows = self.texts.rows([self._places[text] for text in texts])
-        return {name: value.float().to(self.device) for name, value in rows.items()}
+        return {name: value.to(self.device) for name, value in rows.items()}
 
     def _batch(self, latents: Tensor, captions: list[str], timesteps: Tensor, generator: torch.Generator) -> Batch:
         noise = torch.randn(latents.shape, generator=generator)
         return Batch(
-            latents.float().to(self.device),
+            latents.to(self.device),
             noise.to(self.device),
             timesteps.to(self.device),
             self.embed(captions),
@@ -110,28 +104,6 @@ class Batches:
         turn, place = divmod(position, len(self.training))
         order = torch.randperm(len(self.training), generator=batch_generator(self.settings.seed + 1, turn))
         return int(order[place])
-
-
-def predict(unet: UNet2DConditionModel, batch: Batch, schedule: DDPMScheduler, dtype: torch.dtype) -> Tensor:
-    """What the UNet says about a batch with its noise added.
-
-    Args:
-        unet: of any of the model kinds.
-        batch: on the UNet's device.
-        schedule: of noise.
-        dtype: of the UNet's frozen weights.
-    Returns:
-        [B, C, h, w] float32.
-    """
-    noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps).to(dtype)
-    extra: dict[str, Any] = {}
-    if "pooled" in batch.text:
-        # Height and width, the corner of the crop, height and width wanted: nothing is cropped.
-        size = batch.resolution
-        time_ids = torch.tensor([[size, size, 0, 0, size, size]] * len(noisy), device=noisy.device, dtype=torch.float32)
-        extra["added_cond_kwargs"] = {"text_embeds": batch.text["pooled"].to(dtype), "time_ids": time_ids}
-    output: Tensor = unet(noisy, batch.timesteps, batch.text["text"].to(dtype), return_dict=False, **extra)[0]
-    return output.float()
 
 
 def _spread(images: tuple[CaptionedImage, ...], count: int) -> tuple[CaptionedImage, ...]:

@@ -17,9 +17,9 @@ from cxr.images.atomic import atomic_file
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
 from cxr.models.devices import shared_state
+from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.data import CaptionedImage
-from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.networks import TextEncoders, load_vae
+from cxr.train.full_lora.model_parts import TextEncoders, load_vae
 
 SHARD_ROWS = 256
 IMAGES_AT_ONCE, TEXTS_AT_ONCE = 1, 16
@@ -47,25 +47,34 @@ class RowCache:
         """Numbers of the files that have to be made."""
         return [number for number in range(-(-self.num_rows // SHARD_ROWS)) if not self._is_there(number)]
 
-    def fill(self, number: int, make: Callable[[range], Rows], at_once: int) -> None:
-        """Make one file.
+    def fill(self, load: Callable[[], Callable[[range], Rows]], at_once: int) -> None:
+        """Make the files that are missing, shared among the processes of this run.
 
         Args:
-            number: which.
-            make: computes the rows of a range of things.
-            at_once: how many things it is asked for together.
+            load: reads the networks, only where a file is missing; they leave the memory again. Gives what computes
+                the rows of a range of things.
+            at_once: how many things that is asked for together.
         """
-        rows = range(number * SHARD_ROWS, min((number + 1) * SHARD_ROWS, self.num_rows))
-        parts = [make(rows[start : start + at_once]) for start in range(0, len(rows), at_once)]
-        tensors = {name: torch.cat([part[name] for part in parts]).half().contiguous() for name in parts[0]}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(self._path(number)) as file:
-            file.write(save(tensors, metadata={"key": self.key}))
+        state = shared_state()
+        mine = [number for number in self.missing() if number % state.num_processes == state.process_index]
+        if mine:
+            make = load()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for number in mine:
+                rows = range(number * SHARD_ROWS, min((number + 1) * SHARD_ROWS, self.num_rows))
+                parts = [make(rows[start : start + at_once]) for start in range(0, len(rows), at_once)]
+                tensors = {name: torch.cat([part[name] for part in parts]).half().contiguous() for name in parts[0]}
+                with atomic_file(self._path(number)) as file:
+                    file.write(save(tensors, metadata={"key": self.key}))
+            del make
+            free_memory()
+        state.wait_for_everyone()
 
     def rows(self, indices: Sequence[int]) -> Rows:
-        """The rows of some things, in their order, float16; read from disk each time."""
+        """The rows of some things, in their order, float32; read from disk each time."""
         found = [self._row(index) for index in indices]
-        return {name: torch.cat([row[name] for row in found]) for name in found[0]}
+        # Autocast to bfloat16 on a CPU cannot join float16.
+        return {name: torch.cat([row[name].float() for row in found]) for name in found[0]}
 
     def _row(self, index: int) -> Rows:
         number, place = divmod(index, SHARD_ROWS)
@@ -98,23 +107,20 @@ def cache_latents(
         device: where to compute.
         data: fingerprint of the images.
     """
-    cache = RowCache(folder, len(images), [base.hashes["vae"], resolution, data])
-    mine = _share(cache.missing())
-    if mine:
+
+    def load() -> Callable[[range], Rows]:
         vae = load_vae(base, device)
 
         @torch.no_grad()
         def encode(rows: range) -> Rows:
             squares = from_uint8(read_squares([images[row].path for row in rows], resolution))
             pixels = squares.expand(-1, vae.config.in_channels, -1, -1).to(device)
-            latents = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
-            return {"latents": latents.cpu()}
+            return {"latents": (vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor).cpu()}
 
-        for number in mine:
-            cache.fill(number, encode, IMAGES_AT_ONCE)
-        del vae, encode
-        free_memory(device)
-    shared_state().wait_for_everyone()
+        return encode
+
+    cache = RowCache(folder, len(images), [base.hashes["vae"], resolution, data])
+    cache.fill(load, IMAGES_AT_ONCE)
     return cache
 
 
@@ -127,26 +133,20 @@ def cache_texts(folder: Path, base: BaseModel, texts: Sequence[str], device: tor
         texts: each once.
         device: where to compute.
     """
-    cache = RowCache(folder, len(texts), [*(base.hashes[part] for part in base.text_parts), list(texts)])
-    mine, num_cut = _share(cache.missing()), 0
-    if mine:
+    num_cut = 0
+
+    def load() -> Callable[[range], Rows]:
+        nonlocal num_cut
         encoders = TextEncoders(base, device)
         num_cut = encoders.count_cut(texts)
-        for number in mine:
-            cache.fill(number, lambda rows: encoders.encode([texts[row] for row in rows]), TEXTS_AT_ONCE)
-        del encoders
-        free_memory(device)
-    shared_state().wait_for_everyone()
+        return lambda rows: encoders.encode([texts[row] for row in rows])
+
+    cache = RowCache(folder, len(texts), [*(base.hashes[part] for part in base.text_parts), list(texts)])
+    cache.fill(load, TEXTS_AT_ONCE)
     return cache, num_cut
 
 
-def free_memory(device: torch.device) -> None:
+def free_memory() -> None:
     """Give memory that nothing uses any more back to the GPU."""
-    if device.type == "cuda":
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _share(numbers: list[int]) -> list[int]:
-    """What this process does of the work of all."""
-    state = shared_state()
-    return [number for number in numbers if number % state.num_processes == state.process_index]

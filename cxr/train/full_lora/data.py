@@ -5,24 +5,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.compiler import compile_prompt
-from cxr.evaluate.extractors.cache import hash_files
+from cxr.folders.metadata import hash_files
 from cxr.folders.radiographs import read_folders
+from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import split_by_patient
 from cxr.request.errors import DataError
 from cxr.train.adapter_file import summary_of
-from cxr.train.captions import caption
 
 CAPTION_COLUMNS = ("caption", "text", "prompt")  # the first that a table has
 KEY_COLUMNS = ("file_name", "patient_id")
 OWN_FORMS = ("caption", "plain")  # in which this program's captions are written anyway
-
-CaptionWriter = Callable[[Radiograph, random.Random], str]
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,6 @@ class TrainingData:
         return summary_of(self.training)
 
 
-def label_caption(record: Radiograph, chance: random.Random) -> str:
-    """A caption from the labels; never empty: captions are dropped while training."""
-    return caption(record, chance, findings=True, empty_share=0.0)
-
-
 def in_form(text: str, form: str) -> str:
     """A caption in the form that a model's prompts have; those without a form of their own get it as it is.
 
@@ -71,11 +64,6 @@ def in_form(text: str, form: str) -> str:
     return text if form in OWN_FORMS else compile_prompt(text, form).text or text
 
 
-def caption_writer(form: str) -> CaptionWriter:
-    """What writes captions from labels in a form, as ``in_form`` does."""
-    return lambda record, chance: in_form(label_caption(record, chance), form)
-
-
 def read_training_data(
     folders: Sequence[Path],
     *,
@@ -83,7 +71,7 @@ def read_training_data(
     judging_share: float,
     captions_per_image: int,
     seed: int,
-    write_caption: CaptionWriter = label_caption,
+    form: str = "plain",
 ) -> TrainingData:
     """Read folders of images and a ``metadata.csv``, and split them by patient.
 
@@ -96,49 +84,45 @@ def read_training_data(
         judging_share: of the patients, left to judges.
         captions_per_image: wordings of the labels of one image.
         seed: of the wordings.
-        write_caption: makes a caption from labels, in the form that the model's prompts have.
+        form: that the model's prompts have, as for `in_form`; captions of the data stay as they are.
     Raises:
         DataError: a folder is not of that shape, captions are missing, or no patient is left to learn from.
     """
     records: list[Radiograph] = []
-    own: dict[int, str] = {}
-    for folder in folders:
-        column = _caption_column(Path(folder))
-        if column is None:
-            records += read_folders([folder])
-            continue
-        for record, text in _read_captioned(Path(folder) / "metadata.csv", column):
-            own[id(record)] = text
-            records.append(record)
+    own: dict[int, str] = {}  # by the record, as a table may list an image with several captions
+    for folder in map(Path, folders):
+        captioned = _read_captioned(folder / "metadata.csv")
+        own |= {id(record): text for record, text in captioned}
+        records += [record for record, _ in captioned] or read_folders([folder])
     if own and len(own) < len(records):
         raise DataError("some data folders have captions and some have none; give all of them captions, or none")
 
-    def captioned(record: Radiograph) -> CaptionedImage:
-        chances = (random.Random(f"{seed} {record.path.name} {number}") for number in range(captions_per_image))
-        texts = (own[id(record)],) if own else tuple(write_caption(record, chance) for chance in chances)
-        return CaptionedImage(record.path, record.patient_id, texts)
+    def with_captions(record: Radiograph) -> CaptionedImage:
+        if own:
+            return CaptionedImage(record.path, record.patient_id, (own[id(record)],))
+        sources = (random.Random(f"{seed} {record.path.name} {number}") for number in range(captions_per_image))
+        # Never empty: captions are dropped while training.
+        texts = (caption(record, rng, findings=True, empty_share=0.0) for rng in sources)
+        return CaptionedImage(record.path, record.patient_id, tuple(in_form(text, form) for text in texts))
 
     split = split_by_patient(records, validation_share, judging_share)
     if not split.training:
         raise DataError("no patient is left to train on; give more images, or lower the shares held out")
-    training, validation = (tuple(map(captioned, side)) for side in (split.training, split.held_out))
+    training, validation = (tuple(map(with_captions, side)) for side in (split.training, split.held_out))
     return TrainingData(training, validation, bool(own), _fingerprint(training, validation))
 
 
-def _caption_column(folder: Path) -> str | None:
-    table = folder / "metadata.csv"
+def _read_captioned(table: Path) -> list[tuple[Radiograph, str]]:
+    """Images with the captions that a table has; none if it has no column of them."""
     if not table.is_file():
         raise DataError(f"{table} is missing; a data folder holds images and a metadata.csv")
     with table.open(newline="", encoding="utf-8-sig") as lines:
-        names = csv.DictReader(lines).fieldnames or ()
-    return next((name for name in CAPTION_COLUMNS if name in names), None)
-
-
-def _read_captioned(table: Path, column: str) -> list[tuple[Radiograph, str]]:
-    with table.open(newline="", encoding="utf-8-sig") as lines:
         rows = csv.DictReader(lines)
-        missing = [name for name in KEY_COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
+        names = rows.fieldnames or ()
+        column = next((name for name in CAPTION_COLUMNS if name in names), None)
+        if column is None:
+            return []
+        if missing := [name for name in KEY_COLUMNS if name not in names]:
             raise DataError(f"{table} has no column {', '.join(missing)}; patients are kept apart by patient_id")
         found = []
         for number, row in enumerate(rows, start=2):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,22 +12,13 @@ from cxr.folders.sheet import SheetRow
 from cxr.generate.noise import initial_latents
 from cxr.images.pixels import to_uint8
 from cxr.request.errors import GenerationError
-from cxr.train.full_lora.batches import VALIDATION_SHARES, Batches, predict
+from cxr.train.full_lora.base_model import BaseModel
+from cxr.train.full_lora.batches import VALIDATION_SHARES, Batches
 from cxr.train.full_lora.cache import free_memory
-from cxr.train.full_lora.folder import BaseModel
-from cxr.train.full_lora.loss import squared_errors, training_target
-from cxr.train.full_lora.networks import load_vae, sampling_scheduler
+from cxr.train.full_lora.denoising import Denoiser
+from cxr.train.full_lora.model_parts import load_vae, sampling_scheduler
 
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE = 20, 5.0
-
-
-@dataclass(frozen=True)
-class Denoiser:
-    """A UNet with its LoRA, the noise schedule it was made with, and the number format of its frozen weights."""
-
-    unet: UNet2DConditionModel
-    schedule: DDPMScheduler
-    dtype: torch.dtype
 
 
 @torch.no_grad()
@@ -39,15 +28,12 @@ def validation_loss(denoiser: Denoiser, batches: Batches) -> dict[str, float]:
     Returns:
         "loss", the mean, and "loss_at_125" and its like, at one timestep each; nothing if no patient is held out.
     """
-    num_timesteps, rows = len(denoiser.schedule.alphas_cumprod), []
-    for index in range(len(batches.validation)):
-        batch = batches.validation_batch(index, num_timesteps)
-        target = training_target(batch.latents, batch.noise, batch.timesteps, denoiser.schedule)
-        rows.append(squared_errors(predict(denoiser.unet, batch, denoiser.schedule, denoiser.dtype), target).cpu())
+    count = denoiser.num_timesteps
+    rows = [denoiser.errors(batches.validation_batch(index, count)).cpu() for index in range(len(batches.validation))]
     if not rows:
         return {}
     means = torch.stack(rows).mean(dim=0).tolist()
-    at = {f"loss_at_{int(share * num_timesteps)}": mean for share, mean in zip(VALIDATION_SHARES, means, strict=True)}
+    at = {f"loss_at_{int(share * count)}": mean for share, mean in zip(VALIDATION_SHARES, means, strict=True)}
     return {"loss": sum(means) / len(means)} | at
 
 
@@ -74,7 +60,7 @@ def validation_images(denoiser: Denoiser, base: BaseModel, batches: Batches) -> 
         images = (vae.decode(latents.float() / vae.config.scaling_factor).sample for latents in all_latents)
         rows.append(SheetRow(prompt, tuple(_grey(image) for image in images)))
     del vae
-    free_memory(batches.device)
+    free_memory()
     return rows
 
 
@@ -101,12 +87,12 @@ def _draw(
     """Latents [1, C, h, w] of one image."""
     rows = {name: value.to(denoiser.dtype) for name, value in batches.embed([prompt, ""]).items()}
     names = {"text": "prompt_embeds", "pooled": "pooled_prompt_embeds"}
-    told = {names[name]: value[:1] for name, value in rows.items()}
-    told |= {f"negative_{names[name]}": value[1:] for name, value in rows.items()}
+    embedded = {names[name]: value[:1] for name, value in rows.items()}
+    embedded |= {f"negative_{names[name]}": value[1:] for name, value in rows.items()}
     side = batches.resolution // batches.base.scale_factor
     latents = initial_latents([seed], (denoiser.unet.config.in_channels, side, side))
     result: Tensor = pipeline(
-        **told,
+        **embedded,
         latents=latents.to(batches.device, denoiser.dtype),
         height=batches.resolution,
         width=batches.resolution,

@@ -1,0 +1,106 @@
+"""Sets of images -> one report."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.evaluate.comparison import Sets, check_sets
+from cxr.evaluate.example_sheets import draw_closest_pairs, draw_examples
+from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
+from cxr.evaluate.measures.distances import EXPLORATORY, rank_agreement
+from cxr.evaluate.measures.goals import check_goals
+from cxr.metrics.result import to_plain
+from cxr.request.errors import DataError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured only when asked for, since it takes minutes.
+
+    Args:
+        sensitivity: distances of real images that are made worse step by step.
+        utility: classifiers trained on the images.
+        sweep: figures of other settings, from `read_sweep`, to be shown with the report.
+    """
+
+    sensitivity: bool = False
+    utility: bool = False
+    sweep: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A report, and the pictures that go with it: name -> [H, W] uint8."""
+
+    report: dict[str, Any]
+    pictures: dict[str, NDArray[np.uint8]]
+
+
+def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
+    """Measure everything that the given sets allow.
+
+    Raises:
+        DataError: as `check_sets`, or an image cannot be read.
+    """
+    check_sets(sets)
+    made = Measurements(sets, tools)
+    rows = [made.measure("distances", functools.partial(made.distances, one), one.id) for one in tools.extractors]
+    copies = made.measure("copies", made.copies)
+    report: dict[str, Any] = {
+        "format": FORMAT,
+        "title": f"Evaluation of {_subject(sets)}",
+        "generated": sets.generated.describe(),
+        "reference": sets.reference.describe(),
+        "training": sets.training.describe() if sets.training is not None else None,
+        "distances": rows,
+        "rank_agreement": rank_agreement(rows),
+        "sensitivity": made.measure("sensitivity", made.sensitivity) if options.sensitivity else [],
+        "diversity": made.measure("diversity", made.diversity),
+        "fidelity": made.measure("fidelity", made.fidelity),
+        "copies": copies,
+        "utility": made.measure("utility", made.utility) if options.utility else None,
+        "failures": made.measure("failures", made.failures),
+        "sweep": options.sweep,
+        "versions": library_versions(),
+    }
+    if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
+        made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
+    report["goals"] = to_plain(check_goals(to_plain(report)))
+    report |= {"notes": made.notes, "reasons": made.reasons}
+    pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
+    if copies is not None and sets.training is not None:
+        pictures["closest_pairs"] = draw_closest_pairs(copies["pairs"], sets.generated, sets.training)
+    return Outcome(report, pictures)
+
+
+def read_sweep(path: Path) -> Any:
+    """What ``python -m cxr sweep`` wrote.
+
+    Raises:
+        DataError: it is not that.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not found["points"]:
+            raise ValueError("it holds no points")
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not what python -m cxr sweep wrote: {error}") from error
+
+
+def _subject(sets: Sets) -> str:
+    """Who made the images, or where that is unknown or mixed the name of their folder."""
+    model, adapter = (sets.generated.recipe.get(name) for name in ("model", "adapter"))
+    if not isinstance(model, str):
+        return sets.generated.folder.resolve().name
+    return f"{model} with the LoRA {adapter}" if isinstance(adapter, str) and adapter != "none" else model

@@ -1,0 +1,1 @@
+"""Features and pixels -> figures: one module for each question that a report answers."""

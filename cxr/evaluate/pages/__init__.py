@@ -1,1 +1,0 @@
-"""A finished report -> JSON, Markdown, HTML, plots."""

@@ -1,0 +1,1 @@
+"""A finished evaluation -> JSON, Markdown, HTML, plots."""

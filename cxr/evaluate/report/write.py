@@ -1,0 +1,66 @@
+"""A finished evaluation -> a folder: figures for programs, pages for people, plots and pictures."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr.evaluate.report.plots import draw_plots
+from cxr.evaluate.report.render import render
+from cxr.metrics.result import to_json, to_plain, write_file
+from cxr.request.errors import RequestError
+
+PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+Picture = NDArray[np.uint8] | bytes
+
+
+def write_report(report: dict[str, Any], output: Path, pictures: Mapping[str, Picture] | None = None) -> list[Path]:
+    """Write a report: ``report.json``, ``report.md``, ``report.html``, ``plots/*.svg`` and ``pictures/*.png``.
+
+    The same report gives the same bytes. All files show the same figures, rounded to six significant digits.
+
+    Args:
+        report: what was measured, by part; a part that was not measured is None.
+        output: the folder, made if it is not there; its files of the same names are replaced.
+        pictures: name -> [H, W] uint8 (grey) or [H, W, 3] uint8 (RGB), or the bytes of a PNG. One with "pair" in its
+            name is shown with the copies, any other at the top.
+    Returns:
+        The files, `report.json` first.
+    Raises:
+        RequestError: a picture's name or content cannot be used.
+        OutputError: the folder cannot be written.
+    """
+    plain = to_plain(report)
+    images = {name: _as_png(name, picture) for name, picture in sorted((pictures or {}).items())}
+    plots = draw_plots(plain)
+    files = {"report.json": to_json(plain)}
+    for kind, suffix in (("markdown", "md"), ("html", "html")):
+        files[f"report.{suffix}"] = render(kind, plain, plots, images).encode()
+    files |= {f"plots/{name}.svg": svg for name, svg in plots.items()}
+    files |= {f"pictures/{name}.png": png for name, png in images.items()}
+    return [write_file(output / name, data) for name, data in files.items()]
+
+
+def _as_png(name: str, picture: Picture) -> bytes:
+    if not PICTURE_NAME.fullmatch(name):
+        raise RequestError(f"the picture's name is {name!r}; use letters, digits, _ and - only")
+    if isinstance(picture, bytes):
+        if not picture.startswith(PNG_SIGNATURE):
+            raise RequestError(f"the picture {name} is not a PNG; give the bytes of a PNG or an array")
+        return picture
+    if picture.dtype != np.uint8 or picture.ndim not in {2, 3} or picture.shape[2:] not in {(), (3,)}:
+        raise RequestError(
+            f"the picture {name} is {picture.dtype} {list(picture.shape)}; use uint8 [H, W] or [H, W, 3]"
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,1 +1,0 @@
-"""What a report consists of: one module for each question that it answers."""

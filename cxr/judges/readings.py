@@ -1,0 +1,195 @@
+"""What a judge read off images beside what they should show, and how far the two agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.labels.targets import ATTRIBUTES, GROUPS, LABELS, NEAR_YEARS, attribute_scores, attribute_targets
+from cxr.metrics.agreement import weighted_auroc, weighted_share
+from cxr.metrics.intervals import cluster_weights
+from cxr.vocabulary import FINDINGS
+
+ABNORMAL = LABELS.index("abnormal")
+SHUFFLES = 20
+PAIRED_RESAMPLES = 2_000  # enough for a p-value that survives the correction for many findings
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one judge read off N images, and what was asked for (or is known of them).
+
+    Args:
+        seen: [N, len(ATTRIBUTES)], logits.
+        asked: [N, len(ATTRIBUTES)]: 1 yes, 0 no, NaN not said.
+        years_seen: [N].
+        years_asked: [N], NaN where not said.
+        clusters: [N], the prompt (or the patient) of each.
+    """
+
+    seen: Array
+    asked: Array
+    years_seen: Array
+    years_asked: Array
+    clusters: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.seen)
+
+    def take(self, rows: NDArray[np.intp]) -> Reading:
+        """Some of the images."""
+        years = self.years_seen[rows], self.years_asked[rows]
+        return Reading(self.seen[rows], self.asked[rows], *years, self.clusters[rows])
+
+
+def make_reading(scores: Array, targets: NDArray[np.floating], clusters: Sequence[str]) -> Reading:
+    """Put together what `cxr.judges.judge.scores_of` and `targets_of` gave for the same images."""
+    return Reading(
+        attribute_scores(scores),
+        attribute_targets(targets),
+        np.asarray(scores[:, -1], np.float64),
+        np.asarray(targets[:, -1], np.float64),
+        np.asarray(clusters, dtype=np.str_),
+    )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of one judge with what was asked; each array starts with the figure, then `RESAMPLES` resamples.
+
+    Args:
+        pf: [1 + B, len(ATTRIBUTES)], balanced accuracy: mean of the share of images asked to show an attribute that do,
+            and of those asked not to that do not; normal images and those with other findings count one half each.
+        auroc: [1 + B, len(ATTRIBUTES)], the same without a threshold.
+        joint: [1 + B], share of images on which everything that was asked is seen at once.
+        mae: [1 + B], years.
+        within: [1 + B], share of ages within `NEAR_YEARS`.
+        num_positive: [len(ATTRIBUTES)].
+        num_negative: [len(ATTRIBUTES)].
+    """
+
+    pf: Array
+    auroc: Array
+    joint: Array
+    mae: Array
+    within: Array
+    num_positive: NDArray[np.intp]
+    num_negative: NDArray[np.intp]
+
+
+def measure_agreement(reading: Reading, thresholds: Array, seed: int = 0) -> Agreement:
+    """Compare what was seen with what was asked.
+
+    Args:
+        reading: of one judge.
+        thresholds: [len(ATTRIBUTES)], from which logit on an attribute counts as seen; fixed beforehand.
+        seed: of the resamples, which draw whole clusters.
+    """
+    weights = np.vstack([np.ones(len(reading)), cluster_weights(reading.clusters, seed)])
+    return Agreement(
+        _balanced_accuracies(reading, thresholds, weights),
+        _areas(reading, weights),
+        _joint(reading, thresholds, weights),
+        *_years(reading, weights),
+        (reading.asked == 1).sum(axis=0),
+        (reading.asked == 0).sum(axis=0),
+    )
+
+
+def shuffled(reading: Reading, thresholds: Array, share: float | None = None, seed: int = 0) -> Array:
+    """PF of each attribute with prompts given to other images, a mean over `SHUFFLES`: [len(ATTRIBUTES)].
+
+    Args:
+        reading: of one judge.
+        thresholds: as for `measure_agreement`.
+        share: of the prompts, drawn at random; None for all.
+        seed: of the shuffles.
+    """
+    rng, once = np.random.default_rng(seed), np.ones((1, len(reading)))
+    rows = []
+    for _ in range(SHUFFLES):
+        order = np.arange(len(reading))
+        moved = order if share is None else np.flatnonzero(rng.random(len(reading)) < share)
+        order[moved] = rng.permutation(moved)
+        rows.append(_balanced_accuracies(replace(reading, seen=reading.seen[order]), thresholds, once)[0])
+    return np.mean(rows, axis=0)
+
+
+def paired_difference(first: Reading, second: Reading, seed: int = 0) -> Array:
+    """AUROC of one set minus that of another on the prompts that both have; resamples draw the same prompts for both.
+
+    Returns:
+        [1 + `PAIRED_RESAMPLES`, len(ATTRIBUTES)], the difference itself first.
+    """
+    shared = np.intersect1d(first.clusters, second.clusters)
+    drawn = cluster_weights(np.arange(len(shared)), seed, PAIRED_RESAMPLES)
+    counts = np.vstack([np.ones(len(shared)), drawn])
+    areas = []
+    for reading in (first, second):
+        rows = np.flatnonzero(np.isin(reading.clusters, shared))
+        weights = counts[:, np.searchsorted(shared, reading.clusters[rows])]
+        areas.append(_areas(reading.take(rows), weights))
+    difference: Array = areas[0] - areas[1]
+    return difference
+
+
+def _sides(reading: Reading) -> Iterator[tuple[int, NDArray[np.bool_], list[NDArray[np.bool_]]]]:
+    """Attributes of which both kinds were asked for: column, images asked to show it, strata of those asked not to.
+
+    For a finding the strata are normal images and those with other findings.
+    """
+    for column, name in enumerate(ATTRIBUTES):
+        positive, negative = reading.asked[:, column] == 1, reading.asked[:, column] == 0
+        strata = [negative]
+        if name in FINDINGS or name in GROUPS:
+            normal = reading.asked[:, ABNORMAL] == 0
+            strata = [negative & normal, negative & ~normal]
+        if positive.any() and negative.any():
+            yield column, positive, [stratum for stratum in strata if stratum.any()]
+
+
+def _balanced_accuracies(reading: Reading, thresholds: Array, weights: Array) -> Array:
+    """PF of each attribute, [B, len(ATTRIBUTES)]; NaN where not both kinds were asked for or there is no threshold."""
+    values = np.full((len(weights), len(ATTRIBUTES)), np.nan)
+    for column, positive, strata in _sides(reading):
+        if np.isfinite(thresholds[column]):
+            seen = reading.seen[:, column] >= thresholds[column]
+            refusals = np.mean([weighted_share(~seen, stratum, weights) for stratum in strata], axis=0)
+            values[:, column] = (weighted_share(seen, positive, weights) + refusals) / 2
+    return values
+
+
+def _areas(reading: Reading, weights: Array) -> Array:
+    """AUROC of each attribute, [B, len(ATTRIBUTES)]; NaN where not both kinds were asked for."""
+    areas = np.full((len(weights), len(ATTRIBUTES)), np.nan)
+    for column, positive, strata in _sides(reading):
+        either = [positive | stratum for stratum in strata]
+        scores = reading.seen[:, column]
+        rows = [weighted_auroc(scores[some], positive[some], weights[:, some]) for some in either]
+        areas[:, column] = np.mean(rows, axis=0)
+    return areas
+
+
+def _joint(reading: Reading, thresholds: Array, weights: Array) -> Array:
+    """Everything that is stated at once: view, sex, age within `NEAR_YEARS`, and the findings asked for, or none."""
+    stated = ~np.isnan(reading.asked)
+    # An image that was asked for effusion is not blamed for what else it shows: its prompt excluded nothing.
+    excluding = (reading.asked == 0) & (np.arange(len(ATTRIBUTES)) > ABNORMAL)
+    counted = stated & ~excluding & np.isfinite(thresholds)
+    counted[:, len(LABELS) :] = False  # groups repeat their findings
+    right = (((reading.seen >= thresholds) == (reading.asked == 1)) | ~counted).all(axis=1)
+    near = np.isnan(reading.years_asked) | (np.abs(reading.years_seen - reading.years_asked) <= NEAR_YEARS)
+    return weighted_share(right & near, counted.any(axis=1), weights)
+
+
+def _years(reading: Reading, weights: Array) -> tuple[Array, Array]:
+    known = ~np.isnan(reading.years_asked)
+    errors, weights = np.abs(reading.years_seen - reading.years_asked)[known], weights[:, known]
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no age is known
+        return weights @ errors / weights.sum(axis=1), weights @ (errors <= NEAR_YEARS) / weights.sum(axis=1)

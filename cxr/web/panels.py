@@ -1,0 +1,116 @@
+"""The small pieces of HTML on the page. Whatever came from a user or a file is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Literal
+
+from cxr.request.model_info import ModelInfo
+from cxr.web.image_job import ImageState
+from cxr.web.model_choice import STAND_IN, ModelChoice, is_stand_in
+
+Tone = Literal["idle", "quiet", "busy", "good", "bad"]
+
+HEADER = """
+<header class="cxr-header">
+  <div>
+    <h1><span class="cxr-mark" aria-hidden="true"></span>CXR Studio</h1>
+    <p>Describe a chest radiograph in words; get synthetic ones, each with a seed that makes it again.</p>
+  </div>
+  <p class="cxr-badge">Synthetic images. Not for diagnosis.</p>
+</header>
+"""
+
+FOOTER = """
+<p class="cxr-footer">Every image comes out of a generative model and shows no real person. Do not enter patient data.
+Prompts are not logged; images stay on this server for about an hour and carry their whole recipe in the PNG.</p>
+"""
+
+
+def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "quiet", notes: Sequence[str] = ()) -> str:
+    """The status panel: always the same height, whatever it says.
+
+    Args:
+        title: what is going on, in a few words.
+        detail: at the right end, for example the time left.
+        fraction: share of the work done, 0 to 1.
+        tone: colours; "good" and "bad" are also read out by screen readers.
+        notes: sentences below the bar.
+    """
+    percent = round(100 * min(max(fraction, 0.0), 1.0))
+    # Each step's text would be too much for a screen reader; outcomes and notes are read out.
+    live = ' role="status"' if tone in ("good", "bad") else ""
+    lines = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return (
+        f'<div class="cxr-status cxr-{tone}">'
+        f'<div class="cxr-line"{live}><strong>{escape(title)}</strong><span>{escape(detail)}</span></div>'
+        f'<div class="cxr-bar" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><div style="width:{percent}%"></div></div>'
+        f'<ul class="cxr-notes" aria-live="polite">{lines}</ul></div>'
+    )
+
+
+IDLE = panel("Ready", tone="idle", notes=["Describe an image, then press Enter or Generate."])
+
+
+def describe_state(state: ImageState) -> str:
+    """The status panel for a job."""
+    failed = [f"Seed {failure.seed} failed: {failure.reason}" for failure in state.failures]
+    notes = (*failed, *state.notes)
+    count = len(state.images)
+    if state.stage == "loading":
+        return panel("Loading the model…", "a few seconds", tone="busy")
+    if state.stage == "finished":
+        title = f"{images(count)} ready" + (f", {len(failed)} failed" if failed else "")
+        return panel(title, f"{state.elapsed_s:.1f} s", 1.0, "bad" if failed else "good", notes)
+    if state.stage == "stopped":
+        kept = f"{images(count)} kept" if count else "no image was finished"
+        return panel(f"Stopped: {kept}", "", state.num_settled / state.request.num_images, "quiet", notes)
+    return _describe_running(state, notes)
+
+
+def describe_model(choice: ModelChoice, info: ModelInfo | None = None, problem: str = "") -> str:
+    """The line that says which model and which LoRA answer."""
+    if problem:
+        return f'<p class="cxr-model cxr-bad"><b>Model not available.</b> {escape(problem)}</p>'
+    if info is None:
+        text = f"Model <b>{escape(_short(choice.model or 'embedded'))}</b> · loading…"
+    else:
+        adapter = "no LoRA" if info.adapter == "none" else f"LoRA <b>{escape(info.adapter)}</b>"
+        text = (
+            f"Model <b>{escape(info.model)}</b> · {adapter} · {info.resolution} × {info.resolution} px · "
+            f"{escape(info.scheduler.removesuffix('Scheduler'))} · {escape(info.weight_dtype)} on {escape(info.device)}"
+        )
+        if is_stand_in(choice, info):
+            return f'<p class="cxr-model cxr-bad"><b>{STAND_IN}</b> {text}</p>'
+    return f'<p class="cxr-model">{text}</p>'
+
+
+def _describe_running(state: ImageState, notes: Sequence[str]) -> str:
+    progress, request = state.progress, state.request
+    if progress is None:
+        done = state.num_settled
+        return panel(f"Image {done}/{request.num_images} is done", "", done / request.num_images, "busy", notes)
+    image = f"Image {progress.image_index + 1}/{progress.num_images}"
+    title = f"{image} · step {progress.step}/{progress.num_inference_steps}"
+    detail = "" if progress.remaining_s is None else f"{seconds(progress.remaining_s)} left"
+    return panel(title, detail, progress.fraction, "busy", notes)
+
+
+def images(count: int) -> str:
+    """A number of images, in words."""
+    return f"{count:,} image" if count == 1 else f"{count:,} images"
+
+
+def seconds(duration: float) -> str:
+    """A duration, as exactly as one wants to know it."""
+    if duration >= 90 * 60:
+        return f"{duration / 3600:.1f} h"
+    if duration >= 90:
+        return f"{round(duration / 60)} min"
+    return f"{max(1, round(duration))} s"
+
+
+def _short(model: str) -> str:
+    return model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]  # never a whole path of this machine
