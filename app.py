@@ -16,10 +16,11 @@ from cxr.web.spaces_gpu import place_model
 settings = parse_arguments(sys.argv[1:] if __name__ == "__main__" else [])
 prepare_environment()
 
-from cxr.web.layout import build_page  # noqa: E402  gradio reads the environment when it is imported
+from cxr.web.page import build_page, new_job_table  # noqa: E402  gradio reads the environment when it is imported
 
 place_model(settings.choice)
-demo = build_page(settings.choice, settings.limits)
+jobs = new_job_table(settings.limits)
+demo = build_page(settings.choice, settings.limits, jobs)
 
 if __name__ == "__main__":
-    serve(demo, settings)
+    serve(demo, settings, jobs)

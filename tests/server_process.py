@@ -27,15 +27,15 @@ def note(event, arguments):
 
 sys.addaudithook(note)
 
-from cxr.web import jobs
-generate = jobs._generate
+from cxr.web import image_job
+generate = image_job.generate_on_gpu
 
 def break_or_generate(request, choice):
     if request.prompt.startswith("nodule"):
         raise KeyError(request.prompt) from ValueError(request.negative_prompt)
     yield from generate(request, choice)
 
-jobs._generate = break_or_generate
+image_job.generate_on_gpu = break_or_generate
 sys.argv[0] = "app.py"
 runpy.run_path("app.py", run_name="__main__")
 """

@@ -9,8 +9,8 @@ from hostile_adapters import LAYER, pair
 from cxr.commands import main as cli
 from cxr.lora.find import describe_adapter
 from cxr.web.adapter_card import describe_adapters as as_html
-from cxr.web.handlers import Handlers
 from cxr.web.model_choice import ModelChoice
+from cxr.web.page import describe_choice
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 
@@ -86,8 +86,11 @@ def test_the_page_escapes_the_card(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_the_loaded_loras(tiny_model_dir: Path, tiny_lora_dir: Path, tmp_path: Path) -> None:
-    html = Handlers(ModelChoice(str(tiny_model_dir), f"local:{tiny_lora_dir}"), ()).describe_adapters()
+    def cards(*choice: str) -> str:
+        return str(list(describe_choice(ModelChoice(*choice)))[-1][1])
+
+    html = cards(str(tiny_model_dir), f"local:{tiny_lora_dir}")
     for words in ("LoRA tiny_lora", "rank 4 · alpha 12 · base tiny · licence CC0-1.0"):
         assert words in html
-    assert Handlers(ModelChoice(str(tiny_model_dir), "none"), ()).describe_adapters() == ""
-    assert Handlers(ModelChoice(str(tmp_path / "nowhere")), ()).describe_adapters() == ""
+    assert cards(str(tiny_model_dir), "none") == ""
+    assert cards(str(tmp_path / "nowhere")) == ""

@@ -21,25 +21,27 @@ from typing import Any
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from live_page import LivePage
 from PIL import Image
+from server_process import free_port, request, wait_until
 
+from cxr.generate import images as generate_images
 from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.images.png import read_recipe
 from cxr.request.events import StepProgress
-from cxr.request.generation_request import GenerationRequest
 from cxr.web import jobs
-from cxr.web.launch import ServerSettings, launch_options
-from cxr.web.layout import build_page
-from cxr.web.limits import MAX_QUEUE, Limits
+from cxr.web.limits import Limits
 from cxr.web.model_choice import ModelChoice
 
 ROOT = Path(__file__).parents[1]
 LOCAL_NAMES = {"127.0.0.1", "localhost", "None", "0.0.0.0", "::1"}
 PROMPT = "A 55-year-old man with pneumonia"
 MOST_DATASET_IMAGES = 40
+MAX_WAITING = 4
 COHORT = "[{findings: Effusion, count: 5}, {findings: No Finding, age: 55, count: 3}]"
+JSON = {"Content-Type": "application/json"}
 CSV_PLAN = "prompt,count\nnormal chest x-ray,2\n=cmd(),1\n"
 
 
@@ -51,13 +53,13 @@ class Pace:
         self.num_steps = 0
         self.num_active = 0
         self.max_active = 0
-        self.real = jobs._generate
+        self.real = generate_images.generate
 
-    def generate(self, request: GenerationRequest, choice: ModelChoice) -> Iterator[Any]:
+    def generate(self, *given: Any, **options: Any) -> Iterator[Any]:
         self.num_active += 1
         self.max_active = max(self.max_active, self.num_active)
         try:
-            for event in self.real(request, choice):
+            for event in self.real(*given, **options):
                 if isinstance(event, StepProgress):
                     self.num_steps += 1
                     time.sleep(self.step_s)
@@ -66,19 +68,15 @@ class Pace:
             self.num_active -= 1
 
 
-class Server:
+class Server(LivePage):
     """A running page, the names that it has looked up, and the pace of its model."""
 
-    def __init__(self, url: str, page: Any, choice: ModelChoice, pace: Pace, names: set[str]) -> None:
-        self.url, self.page, self.choice, self.pace, self.names = url, page, choice, pace, names
+    def __init__(self, choice: ModelChoice, pace: Pace, names: set[str]) -> None:
+        super().__init__(choice, Limits(dataset_images=MOST_DATASET_IMAGES, queue=MAX_WAITING))
+        self.pace, self.names = pace, names
 
-    def status_of(self, path: str) -> int:
-        try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as response:
-                return int(response.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+    def status_of(self, path: str, body: bytes | None = None, **headers: str) -> int:
+        return request(self.url + path, body, headers)[0]
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +94,10 @@ def server(tiny_model_dir: Path, tiny_lora_dir: Path, tmp_path_factory: pytest.T
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
         patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         patch.setattr(socket, "getaddrinfo", note_and_look_up)
-        patch.setattr(jobs, "_generate", pace.generate)
-        page = build_page(choice, Limits(dataset_images=MOST_DATASET_IMAGES))
-        port = free_port()
-        options = launch_options(ServerSettings(port=port))
-        page.launch(**options, prevent_thread_lock=True, quiet=True)
-        yield Server(f"http://127.0.0.1:{port}", page, choice, pace, names)
-        page.close(verbose=False)
+        patch.setattr(generate_images, "generate", pace.generate)
+        server = Server(choice, pace, names)
+        yield server
+        server.close()
 
 
 @pytest.fixture(scope="module")
@@ -119,21 +114,8 @@ def _full_pace(server: Server) -> Iterator[None]:
     server.pace.step_s = 0.0
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def wait_until(condition: Any, timeout_s: float = 10.0) -> None:
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_prompt_alone_is_enough(client: Client) -> None:
@@ -301,19 +283,86 @@ def test_two_users_at_once_each_get_their_own_images(client: Client, server: Ser
 
 
 def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server) -> None:
-    server.page._queue.max_size = 1
     server.pace.step_s, server.pace.num_steps = 0.05, 0
-    try:
-        running = client.submit(PROMPT, num_inference_steps=60, api_name="/generate")
-        wait_until(lambda: server.pace.num_steps >= 1)
-        waiting = client.submit(PROMPT, num_inference_steps=1, api_name="/generate")
-        wait_until(lambda: len(server.page._queue) == 1)
-        with pytest.raises(Exception, match=r"(?i)queue is full"):
-            client.predict(PROMPT, num_inference_steps=1, api_name="/generate")
-        running.cancel()
-        assert waiting.result(timeout=20)[2]["seeds"] == [0]
-    finally:
-        server.page._queue.max_size = MAX_QUEUE
+    running = client.submit(PROMPT, num_inference_steps=60, api_name="/generate")
+    wait_until(lambda: server.pace.num_steps >= 1)
+    waiting = [client.submit(PROMPT, num_inference_steps=1, api_name="/generate") for _ in range(MAX_WAITING)]
+    wait_until(lambda: server.jobs.count() == 1 + MAX_WAITING)
+    with pytest.raises(Exception, match=r"(?i)queue is full"):
+        client.predict(PROMPT, num_inference_steps=1, api_name="/generate")
+    status, text = request(f"{server.url}/gradio_api/call/v2/generate", b'{"prompt": "x"}', JSON)
+    assert status == 503
+    assert "queue is full" in text
+    running.cancel()
+    assert [job.result(timeout=20)[2]["seeds"] for job in waiting] == [[0]] * MAX_WAITING
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "sentence"),
+    [
+        ("call/v2/generate", {}, 422, "prompt is missing; /generate takes prompt, negative_prompt, seed, "),
+        ("call/v2/generate", {"prompt": "x", "promt": 1}, 422, "there is no parameter “promt”; /generate takes prompt"),
+        (
+            "call/v2/dataset",
+            {"text": "x"},
+            422,
+            "there is no parameter “text”; /dataset takes plan, ",
+        ),
+        ("call/generate", {"data": ["x"]}, 422, "data has 1 of 8 values; /generate takes prompt, "),
+        ("call/v2/paint", {"prompt": "x"}, 404, "there is no such endpoint; use /generate, /dataset"),
+        ("call/start", {"data": []}, 404, "there is no such endpoint"),
+        ("call/generate", [], 422, "the request is not an object in JSON"),
+        ("call/v2/generate", "{" * 40_000, 422, "the request is not an object in JSON"),
+    ],
+)
+def test_a_call_that_cannot_be_answered_is_one_sentence(
+    path: str, body: Any, status: int, sentence: str, server: Server
+) -> None:
+    data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    got, answer = request(f"{server.url}/gradio_api/{path}", data, JSON)
+    assert (got, json.loads(answer)["detail"][: len(sentence)]) == (status, sentence)
+
+
+def test_nothing_is_called_past_the_queue(server: Server) -> None:
+    for path in ("run/generate", "api/generate", "run/dataset"):
+        assert server.status_of(f"/gradio_api/{path}", json.dumps({"data": [PROMPT]}).encode(), **JSON) == 404
+
+
+def test_a_list_is_no_prompt(client: Client) -> None:
+    with pytest.raises(AppError, match="prompt is list; give text"):
+        client.predict(["a", "b"], api_name="/generate")
+
+
+def test_a_job_that_nobody_listens_to_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "UNHEARD_S", 0.5)
+    server.pace.step_s = 0.05
+    event = server.post("call/generate", {"data": [PROMPT, "", 0, 100, 1, 1, 1, 1]})["event_id"]
+    with server.listen(f"call/generate/{event}"):
+        time.sleep(1.0)
+        assert server.jobs.count() == 1  # somebody listens
+    wait_until(lambda: server.jobs.count() == 0)
+    server.post("call/generate", {"data": [PROMPT, "", 0, 100, 64, 1, 1, 1]})
+    wait_until(lambda: server.jobs.count() == 1)
+    wait_until(lambda: server.jobs.count() == 0, 3.0)  # of the 320 s that it would take
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example", 403),
+        ("evil.example:7860", 403),
+        ("localhost.evil.example", 403),
+        ("xyz.gradio.live", 403),
+        ("localhost:7860", 200),
+        ("127.0.0.1:7860", 200),
+        ("[::1]:7860", 200),
+        ("192.168.1.5", 200),
+        (socket.gethostname(), 200),
+    ],
+)
+def test_only_its_own_names_are_answered(host: str, status: int, server: Server) -> None:
+    for path in ("/", "/config", "/gradio_api/info"):
+        assert server.status_of(path, Host=host, Origin=f"http://{host}") == status
 
 
 def test_generating_looks_nothing_up(client: Client, server: Server) -> None:
@@ -421,7 +470,8 @@ socket.getaddrinfo = note_and_look_up
 import app  # as Hugging Face Spaces may do; sys.argv is not read then
 from cxr.web.launch import launch_options, parse_arguments
 page = app.demo
-_, url, _ = page.launch(**launch_options(parse_arguments(sys.argv[1:])), prevent_thread_lock=True, quiet=True)
+options = launch_options(parse_arguments(sys.argv[1:]), page, app.jobs)
+_, url, _ = page.launch(**options, prevent_thread_lock=True, quiet=True)
 html = urllib.request.urlopen(url, timeout=20).read().decode()
 print(json.dumps({"names": sorted(names), "title": "CXR Studio" in html, "torch": "torch" in sys.modules}))
 page.close(verbose=False)

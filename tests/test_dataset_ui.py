@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import os
@@ -21,14 +22,16 @@ from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.request.errors import OutputError, RequestError
-from cxr.web import dataset_jobs, dataset_status
+from cxr.web import dataset_job
+from cxr.web.dataset_events import DatasetEvents
 from cxr.web.dataset_form import ROWS, TABLE, TEXT
-from cxr.web.dataset_handlers import DatasetHandlers
-from cxr.web.dataset_jobs import DatasetJob, DatasetState, new_job, remove_old_folders, run_turn
-from cxr.web.dataset_text import fields_of_text, plan_of_text, text_of_file
-from cxr.web.layout import build_page
+from cxr.web.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs import Job, JobTable
 from cxr.web.limits import Limits
 from cxr.web.model_choice import ModelChoice
+from cxr.web.page import build_page
+from cxr.web.plan_text import fields_of_text, plan_of_text, text_of_file
+from cxr.web.visitors import Visitor
 
 MOST = 60
 TABLE_OF_12 = [
@@ -52,15 +55,26 @@ def choice(tiny_model_dir: Path) -> ModelChoice:
 
 
 @pytest.fixture
-def handlers(choice: ModelChoice) -> DatasetHandlers:
-    return DatasetHandlers(choice, MOST)
+def events(choice: ModelChoice) -> DatasetEvents:
+    return DatasetEvents(choice, Limits(dataset_images=MOST), JobTable())
 
 
-def run(job: DatasetJob, choice: ModelChoice, act: Callable[[DatasetState], None] = lambda state: None) -> DatasetState:
-    """Run one turn; ``act`` sees every state."""
-    for state in run_turn(job, choice):
+def make(
+    order: DatasetOrder, choice: ModelChoice, act: Callable[[DatasetState], None] = lambda state: None
+) -> DatasetState:
+    """Make a data set; ``act`` sees every state."""
+    for state in make_dataset(order, choice, Job()):
         act(state)
     return state
+
+
+async def follow(events: DatasetEvents, job: Job, act: Callable[[Any], None] = lambda values: None) -> list[Any]:
+    """All that the page shows of a job; ``act`` sees it when it comes."""
+    shown = []
+    async for values in events.run(job):
+        shown.append(values)
+        act(values)
+    return shown
 
 
 def slow(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
@@ -76,14 +90,14 @@ def slow(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
 # -- plans as users give them
 
 
-def test_table_and_fields_are_a_plan(handlers: DatasetHandlers) -> None:
-    plan = handlers.read_form(*FORM[:-1])
+def test_table_and_fields_are_a_plan(events: DatasetEvents) -> None:
+    plan = events.read_form(*FORM[:-1])
     assert (plan.name, len(plan.images)) == ("=cmd() <b>", 12)
     assert plan.counts("split") == {"train": 6, "validation": 3, "test": 3}
     assert plan.images[0].request.num_inference_steps == 1
     empty_rows = [*TABLE_OF_12, dict.fromkeys(KEYS, ""), dict.fromkeys(KEYS)]
-    assert handlers.read_form(TABLE, empty_rows, *FORM[2:-1]).sha256 == plan.sha256
-    assert len(handlers.default_plan().images) == sum(int(row[-1]) for row in ROWS)
+    assert events.read_form(TABLE, empty_rows, *FORM[2:-1]).sha256 == plan.sha256
+    assert len(events.default_plan().images) == sum(int(row[-1]) for row in ROWS)
 
 
 def test_text_is_taken_for_csv_by_its_first_line() -> None:
@@ -101,14 +115,14 @@ def test_text_is_taken_for_csv_by_its_first_line() -> None:
     ],
 )
 def test_an_uploaded_cohort_fills_the_table_with_the_same_plan(
-    text: str, handlers: DatasetHandlers, tmp_path: Path
+    text: str, events: DatasetEvents, tmp_path: Path
 ) -> None:
     path = tmp_path / ("plan.csv" if text.startswith("findings") else "plan.yaml")
     path.write_text(text)
-    kind, rows, _, *fields = handlers.fill(str(path))
+    kind, rows, _, *fields = events.fill(str(path))
     table = [dict(zip(KEYS, row, strict=True)) for row in rows]
     assert kind == TABLE
-    assert handlers.read_form(TABLE, table, "", *fields).sha256 == plan_of_text(text, MOST).sha256
+    assert events.read_form(TABLE, table, "", *fields).sha256 == plan_of_text(text, MOST).sha256
 
 
 @pytest.mark.parametrize(
@@ -122,12 +136,12 @@ def test_an_uploaded_cohort_fills_the_table_with_the_same_plan(
         "cohort: [{findings: Mass}]\ntemplates: ['{findings}']",
     ],
 )
-def test_what_the_table_cannot_hold_stays_text(text: str, handlers: DatasetHandlers, tmp_path: Path) -> None:
+def test_what_the_table_cannot_hold_stays_text(text: str, events: DatasetEvents, tmp_path: Path) -> None:
     path = tmp_path / ("plan.csv" if text.startswith("prompt\n") else "plan.yml")
     path.write_text(text)
-    kind, rows, shown, *_ = handlers.fill(str(path))
+    kind, rows, shown, *_ = events.fill(str(path))
     assert (kind, rows, shown) == (TEXT, gr.skip(), text)
-    assert handlers.read_form(TEXT, rows, shown, *FORM[3:-1]).sha256 == plan_of_text(text, MOST).sha256
+    assert events.read_form(TEXT, rows, shown, *FORM[3:-1]).sha256 == plan_of_text(text, MOST).sha256
 
 
 @pytest.mark.parametrize(
@@ -146,9 +160,9 @@ def test_what_the_table_cannot_hold_stays_text(text: str, handlers: DatasetHandl
         ("prompts: [*a]", "no aliases|is not YAML"),
     ],
 )
-def test_a_wrong_plan_is_one_sentence(text: Any, message: str, handlers: DatasetHandlers) -> None:
+def test_a_wrong_plan_is_one_sentence(text: Any, message: str, events: DatasetEvents) -> None:
     with pytest.raises(gr.Error, match=message):
-        handlers.check(TEXT, [], text, *FORM[3:])
+        events.check(TEXT, [], text, *FORM[3:])
 
 
 @pytest.mark.parametrize(
@@ -168,12 +182,12 @@ def test_a_wrong_plan_is_one_sentence(text: Any, message: str, handlers: Dataset
     ],
 )
 def test_mistakes_are_said_before_anything_changes(
-    handlers: DatasetHandlers, position: int, value: Any, message: str, tmp_path: Path
+    events: DatasetEvents, position: int, value: Any, message: str, tmp_path: Path
 ) -> None:
     form: list[Any] = [*FORM]
     form[position] = value
     with pytest.raises(gr.Error, match=message):
-        handlers.start(None, *form)
+        events.start(None, None, *form)
     assert not list(tmp_path.rglob("datasets/*"))
 
 
@@ -196,13 +210,13 @@ def test_a_file_that_is_no_plan(name: str, content: bytes, message: str, tmp_pat
 
 
 def test_a_job_ends_with_a_zip_that_holds_no_text_of_users_where_it_could_do_harm(choice: ModelChoice) -> None:
-    job = new_job(plan_of_text(f"name: =1+1\n{PROMPTS}", MOST), False)
+    order = new_order(plan_of_text(f"name: =1+1\n{PROMPTS}", MOST), False)
     threads = torch.get_num_threads()
-    last = run(job, choice)
+    last = make(order, choice)
     assert torch.get_num_threads() == threads
     assert last.stage == "finished"
     assert last.archive is not None
-    assert last.archive.name == f"dataset_4_{job.plan.sha256[:8]}.zip"
+    assert last.archive.name == f"dataset_4_{order.plan.sha256[:8]}.zip"
     assert last.facts is not None
     assert (last.facts["num_images"], last.facts["num_failed"], last.facts["pass_rates"]) == (4, 0, {})
     assert last.facts["counts"]["split"] == {"train": 2, "test": 2}
@@ -218,137 +232,154 @@ def test_a_job_ends_with_a_zip_that_holds_no_text_of_users_where_it_could_do_har
 
 
 def test_stopped_and_gone_on_with_it_gives_the_same_bytes(
-    handlers: DatasetHandlers, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+    events: DatasetEvents, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(handlers.start(None, *FORM)[0], choice)
+    whole = make(events.start(None, None, *FORM)[0].order, choice)
     slow(monkeypatch, 0.02)
-    job, turn, *_ = handlers.start(None, *FORM)
-    seen = [
-        handlers.stop(job) for shown in handlers.run(job) if " of 12" in shown[0] and job.last_state.progress.finished
-    ]
-    assert "Stopping" in seen[0][0]
-    assert job.last_state.stage == "stopped"
-    kept = job.last_state.progress.finished
+    job = events.start(None, None, *FORM)[0]
+    seen: list[str] = []
+
+    def stop_in_the_middle(values: Any) -> None:
+        if not seen and " of 12" in values[0] and job.state.progress.finished:
+            seen.append(events.stop(job)[0])
+
+    shown = asyncio.run(follow(events, job, stop_in_the_middle))
+    assert "Stopping" in seen[0]
+    assert job.state.stage == "stopped"
+    kept = job.state.progress.finished
     assert 0 < kept < 12
-    assert f"Stopped at {kept} of 12" in dataset_status.describe_state(job.last_state)
-    assert [button.interactive for button in handlers.settle(job)] == [True, False]
-    again, next_turn, *_ = handlers.start(job, *FORM)
-    assert again.folder == job.folder
-    assert next_turn != turn
-    last = list(handlers.run(again))[-1]
+    assert f"Stopped at {kept} of 12" in shown[-1][0]
+    assert [button.interactive for button in shown[-1][1:3]] == [True, False]
+    again = events.start(None, job, *FORM)[0]
+    assert again.order.folder == job.order.folder
+    last = asyncio.run(follow(events, again))[-1]
     assert "12 images ready" in last[0]
+    assert again.state.facts["seconds"] > job.state.seconds > 0
     assert whole.archive is not None
-    assert (
-        Path(last[1].value["path"] if isinstance(last[1].value, dict) else last[1].value).read_bytes()
-        == whole.archive.read_bytes()
-    )
-    assert handlers.start(again, TABLE, TABLE_OF_12, "", "=cmd() <b>", 8, *FORM[5:])[0].folder != job.folder
+    assert again.state.archive.read_bytes() == whole.archive.read_bytes()
+    other = events.start(None, again, TABLE, TABLE_OF_12, "", "=cmd() <b>", 8, *FORM[5:])[0]
+    assert other.order.folder != job.order.folder
+    other.abandon()
 
 
 def test_a_job_gives_way_to_those_who_wait_and_comes_back(
-    handlers: DatasetHandlers, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+    events: DatasetEvents, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow(monkeypatch, 0.01)
-    monkeypatch.setattr(dataset_jobs, "TURN_S", 0.1)
-    monkeypatch.setattr("cxr.web.dataset_handlers.watch_queue", lambda concurrency_id: lambda: True)
-    job, *_ = handlers.start(None, *FORM)
-    turns, panels = 0, []
-    while True:
-        *before, last = handlers.run(job)
-        panels.append(last[0])
-        turns += 1
-        assert all(shown[-1] == gr.skip() for shown in before)
-        if job.last_state.stage == "finished":
-            break
-        assert isinstance(last[-1], int)  # the next turn
-        assert handlers.settle(job) == (gr.skip(),) * 2
-        assert not get_model(choice.model, choice.adapter).lock.locked()
-    assert turns > 2
-    assert any("of 12 images, waiting" in panel for panel in panels)
-    assert [button.interactive for button in handlers.settle(job)] == [True, False]
-    assert list(handlers.run(job)) == [(gr.skip(),) * 5]  # an event too many does nothing
+    monkeypatch.setattr(dataset_job, "TURN_S", 0.1)
+    order = new_order(plan_of_text(PROMPTS.replace("'-2'", "'-2', {prompt: a, count: 20}"), MOST), False)
+    seen: list[Any] = []
+
+    async def together() -> list[Any]:
+        job = events.submit(order, Visitor())
+        others = []
+
+        def act(values: Any) -> None:
+            if " of 24" in values[0] and len(others) < 2:
+                others.append(asyncio.create_task(ask_for_another(len(others))))
+
+        async def ask_for_another(number: int) -> None:
+            short = events.submit(new_order(plan_of_text(f"prompts: [b{number}]", MOST), False), Visitor())
+            await follow(events, short)
+            seen.append((short.state.stage, job.has_ended))
+
+        shown = await follow(events, job, act)
+        await asyncio.gather(*others)
+        return shown
+
+    shown = asyncio.run(together())
+    assert seen == [("finished", False)] * 2, "they had their turn in between"
+    assert any("of 24 images, waiting" in values[0] for values in shown)
+    assert "24 images ready" in shown[-1][0]
+    assert not get_model(choice.model, choice.adapter).lock.locked()
 
 
-def test_closing_a_turn_ends_its_thread_and_frees_the_model(
+def test_closing_a_job_ends_its_thread_and_frees_the_model(
     choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow(monkeypatch, 0.2)
-    job = new_job(plan_of_text(PROMPTS, MOST), False)
+    order = new_order(plan_of_text(PROMPTS, MOST), False)
     lock = get_model(choice.model, choice.adapter).lock
-    states = run_turn(job, choice)
+    states = make_dataset(order, choice, Job())
     assert any(lock.locked() for _ in states), "the thread has begun"
     states.close()
     assert not lock.locked()
-    assert len(list(job.folder.rglob("*.png"))) < len(job.plan.images)
+    assert len(list(order.folder.rglob("*.png"))) < len(order.plan.images)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("dataset")]
 
 
-def test_stopped_before_its_turn_nothing_runs(handlers: DatasetHandlers) -> None:
-    job = handlers.start(None, *FORM)[0]
-    assert "Stopped before it began" in handlers.stop(job)[0]
-    assert list(handlers.run(job)) == [(gr.skip(),) * 5]
-    assert handlers.stop(None) == (gr.skip(),) * 3
+def test_stopped_before_its_turn_nothing_runs(events: DatasetEvents, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(monkeypatch, 0.1)
+    first, job = (events.start(None, None, *FORM)[0] for _ in range(2))
+    assert "Stopped before it began" in events.stop(job)[0]
+    assert asyncio.run(follow(events, job)) == []
+    assert events.stop(None) == (gr.skip(),) * 3
+    first.abandon()
 
 
-def test_a_full_queue_and_a_fault_are_said(handlers: DatasetHandlers, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = handlers.start(None, *FORM)[0]
-    assert "nothing was started" in handlers.give_up(job)[0]
-    job.last_state = DatasetState("waiting", 12)
-    assert "What is finished is kept" in handlers.give_up(job)[0]
-    monkeypatch.setattr("cxr.web.dataset_handlers.run_turn", lambda *given: (1 / 0 for _ in [0]))
-    with pytest.raises(ZeroDivisionError):
-        list(handlers.run(job))
-    assert "went wrong" in handlers.give_up(job)[0]
-
-
-def test_errors_do_not_tell_folders(
-    handlers: DatasetHandlers, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+def test_a_full_queue_and_a_fault_are_said(
+    choice: ModelChoice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    job = handlers.start(None, *FORM)[0]
-    (job.folder / "set").mkdir()
-    (job.folder / "set" / "other").touch()
+    slow(monkeypatch, 0.1)
+    events = DatasetEvents(choice, Limits(dataset_images=MOST), JobTable(max_waiting=1))
+    jobs = [events.start(None, None, *FORM)[0] for _ in range(2)]
+    with pytest.raises(gr.Error, match="nothing was started") as refused:
+        events.start(None, None, *FORM)
+    assert refused.value.title == "The model is busy"
+    assert len(list(tmp_path.rglob("datasets/*"))) == 2
+    for job in jobs:
+        job.abandon()
+    monkeypatch.setattr("cxr.dataset.make.iterate_dataset", lambda *given: (1 / 0 for _ in [0]))
+    job = DatasetEvents(choice, Limits(), JobTable()).start(None, None, *FORM)[0]
+    shown: list[Any] = []
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(follow(events, job, shown.append))
+    assert "went wrong" in shown[-1][0]
+
+
+def test_errors_do_not_tell_folders(events: DatasetEvents, choice: ModelChoice) -> None:
+    order = new_order(plan_of_text(PROMPTS, MOST), False)
+    (order.folder / "set").mkdir()
+    (order.folder / "set" / "other").touch()
     with pytest.raises(OutputError, match="the folder of the job/set holds other files"):
-        run(job, choice)
+        make(order, choice)
     with pytest.raises(gr.Error, match="holds other files"):
-        list(handlers.run(job))
+        asyncio.run(follow(events, events.submit(order, Visitor())))
 
 
 def test_the_time_is_measured_once_for_the_same_settings(
-    handlers: DatasetHandlers, monkeypatch: pytest.MonkeyPatch
+    events: DatasetEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, first = handlers.check(*FORM)
+    plan, first = events.check(*FORM)
     assert "measuring" in first
     assert "12 images" in first
     assert "&lt;b&gt;" in first
     assert "<b>=cmd" in first
-    measured = handlers.measure(plan)
-    assert "about 1 s here" in measured
+    assert "about 1 s here" in asyncio.run(events.measure(None, plan))
     monkeypatch.setattr("cxr.dataset.estimate.estimate", lambda *given: pytest.fail("measured twice"))
-    assert "about 1 s here" in handlers.check(*FORM)[1]
-    assert "here" in handlers.start(None, *FORM)[3]
+    assert "about 1 s here" in asyncio.run(events.measure(None, plan))
+    assert "about 1 s here" in events.check(*FORM)[1]
+    job, summary, *_ = events.start(None, None, *FORM)
+    assert "here" in summary
+    job.abandon()
 
 
-def test_folders_that_nothing_has_happened_to_are_removed(choice: ModelChoice) -> None:
-    old, young, busy = (new_job(plan_of_text(PROMPTS, MOST), False).folder for _ in range(3))
-    young.mkdir(exist_ok=True)
+def test_folders_that_nothing_has_happened_to_are_removed() -> None:
+    old, young, busy = (new_order(plan_of_text(PROMPTS, MOST), False).folder for _ in range(3))
     for folder in (old, busy):
         (folder / "set").mkdir(parents=True, exist_ok=True)
         for path in (folder, folder / "set"):
             os.utime(path, (0, 0))
     (busy / "set" / "a.png").touch()
-    remove_old_folders()
+    new_order(plan_of_text(PROMPTS, MOST), False)
     assert [folder.exists() for folder in (old, young, busy)] == [False, True, True]
 
 
 # -- page
 
 
-def test_data_sets_share_the_models_queue_and_can_be_left_out(choice: ModelChoice) -> None:
+def test_data_sets_can_be_left_out(choice: ModelChoice) -> None:
     page = build_page(choice, Limits(dataset_images=5, queue=3))
-    functions = {fn.name: fn for fn in page.fns.values()}
     assert {fn.api_name for fn in page.fns.values() if fn.api_visibility == "public"} == {"generate", "dataset"}
-    for name in ("dataset", "measure", "run", "generate"):
-        assert (functions[name].concurrency_id, functions[name].concurrency_limit) == ("model", 1)
-    assert page._queue.max_size == 3
     without = build_page(choice, Limits(dataset_images=0))
     assert [fn.api_name for fn in without.fns.values() if fn.api_visibility == "public"] == ["generate"]

@@ -6,15 +6,50 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from server_process import ROOT, ServerProcess, request
 
-from cxr.web.environment import ALLOW_FLAG, HARMLESS, OVERRIDDEN, REFUSED, find_danger
+from cxr.web.environment import ALLOW_FLAG, REFUSED, find_danger
 from cxr.web.launch import parse_arguments
 
 READ = re.compile(r"""(?:environ(?:\.get)?|getenv)\s*[(\[]\s*["'](GRADIO_[A-Z0-9_]+)""")
+# What the page says itself, by an argument or by setting the variable.
+OVERRIDDEN: Mapping[str, str] = {
+    "GRADIO_ANALYTICS_ENABLED": "no news to gradio",
+    "GRADIO_NODE_NUM_PORTS": "no Node server",
+    "GRADIO_NODE_PATH": "no Node server",
+    "GRADIO_NODE_SERVER_NAME": "no Node server",
+    "GRADIO_NODE_SERVER_PORT": "no Node server",
+    "GRADIO_RUN_HISTORY": "no history of prompts",
+    "GRADIO_SSR_MODE": "no Node server",
+    "GRADIO_TEMP_DIR": "a private folder within it",
+}
+# What may be set: it restricts, tunes, or belongs to parts of gradio that the page does not use.
+HARMLESS: Mapping[str, str] = {
+    "GRADIO_ALLOW_FLAGGING": "no longer read; Spaces set it",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "how often queue statistics are made",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "size of the queue statistics",
+    "GRADIO_AUTO_LOGOUT": "gradio's own command line",
+    "GRADIO_BLOCKED_PATHS": "refuses more files",
+    "GRADIO_CACHE_EXAMPLES": "gr.Examples, which the page does not use",
+    "GRADIO_CACHE_MODE": "gr.Examples, which the page does not use",
+    "GRADIO_CHAT_FLAGGING_MODE": "chats",
+    "GRADIO_DEFAULT_CONCURRENCY_LIMIT": "the events of the page have limits of their own",
+    "GRADIO_EXAMPLES_CACHE": "gr.Examples, which the page does not use",
+    "GRADIO_FLAGGING_MODE": "gr.Interface, which the page does not use",
+    "GRADIO_HEARTBEAT_INTERVAL": "how often a waiting page hears from the server",
+    "GRADIO_NUM_PORTS": "the port is given, so that no other is tried; Spaces set it",
+    "GRADIO_RESET_EXAMPLES_CACHE": "gr.Examples, which the page does not use",
+    "GRADIO_ROOT_PATH": "the address behind a proxy",
+    "GRADIO_SERVER_MODE_ENABLED": "written by gradio, read by nobody",
+    "GRADIO_SERVER_NAME": "the default of --host",
+    "GRADIO_SERVER_PORT": "the default of --port",
+    "GRADIO_THEME": "no longer read; Spaces set it",
+    "GRADIO_WORKFLOW_INBROWSER": "gradio's workflows",
+}
 # As a Space of a free account has them, besides what names its owner and its host.
 SPACE = {
     "GRADIO_ALLOW_FLAGGING": "never",

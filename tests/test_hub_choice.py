@@ -25,12 +25,12 @@ from cxr.images.reading import read_grey
 from cxr.models.presets import PRESETS, request_defaults
 from cxr.request.errors import HubUnreachableError
 from cxr.request.generation_request import GenerationRequest
-from cxr.web import status
-from cxr.web.form import DEFAULTS
-from cxr.web.handlers import Handlers
-from cxr.web.jobs import run_job
-from cxr.web.layout import build_page
+from cxr.web import panels
+from cxr.web.image_form import DEFAULTS
+from cxr.web.image_job import make_images
+from cxr.web.jobs import Job
 from cxr.web.model_choice import STAND_IN, ModelChoice, answering, load_model_for
+from cxr.web.page import build_page, describe_choice
 
 SD15 = PRESETS["sd15"]
 
@@ -111,41 +111,43 @@ def test_an_image_of_an_older_commit_is_made_again_with_that_commit(
     assert read_recipe(path).model_revision.endswith(f"@{commit}") is (commit != repo.commit)
 
 
+def model_line(choice: ModelChoice) -> str:
+    """What the page says about the model when it has opened."""
+    return str(list(describe_choice(choice))[-1][0])
+
+
 def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     choice = ModelChoice("sd15")
     endpoint = constants.ENDPOINT
     unplug(monkeypatch)
-    assert (
-        "The Hub cannot be reached; the embedded demo model answers" in list(Handlers(choice, ()).describe_model())[-1]
-    )
-    last = list(run_job(GenerationRequest("normal chest x-ray", num_inference_steps=1), choice))[-1]
+    assert "The Hub cannot be reached; the embedded demo model answers" in model_line(choice)
+    last = list(make_images(GenerationRequest("normal chest x-ray", num_inference_steps=1), choice, Job()))[-1]
     assert last.facts["model"] == "embedded"
     assert last.notes[0] == STAND_IN == last.facts["notes"][0]
     assert last.info is not None
-    assert STAND_IN in status.describe_model(choice, last.info)
+    assert STAND_IN in panels.describe_model(choice, last.info)
     with pytest.raises(HubUnreachableError):
         load_model_for(choice)  # data sets never take another model than the one that was chosen
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     assert answering(choice) == ModelChoice(), "the Hub is left alone for a while"
     monkeypatch.setattr(cxr.web.model_choice, "_resting_until_s", {})
     assert answering(choice) == choice
-    line = list(Handlers(choice, ()).describe_model())[-1]
+    line = model_line(choice)
     assert STAND_IN not in line
     assert "<b>sd15</b>" in line
 
 
 def test_the_stand_in_gets_its_own_settings_and_card(sd15: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     unplug(monkeypatch)
-    handlers = Handlers(ModelChoice("sd15"), ())
-    own = tuple(DEFAULTS[name] for name in ("num_inference_steps", "guidance_scale", "guidance_stop"))
-    assert handlers.settings_of_stand_in() == own
-    assert "LoRA clinical" in handlers.describe_adapters()
-    assert Handlers(ModelChoice(), ()).settings_of_stand_in() == (gr.skip(),) * 3
+    _, cards, *settings = list(describe_choice(ModelChoice("sd15")))[-1]
+    assert settings == [DEFAULTS[name] for name in ("num_inference_steps", "guidance_scale", "guidance_stop")]
+    assert "LoRA clinical" in cards
+    assert list(describe_choice(ModelChoice()))[-1][2:] == (gr.skip(),) * 3
 
 
 def test_other_faults_of_a_model_stay_faults_of_the_page(sd15: HubServer) -> None:
     sd15.repos[SD15.hub_id].failures["*"] = "gated"
-    line = list(Handlers(ModelChoice("sd15"), ()).describe_model())[-1]
+    line = model_line(ModelChoice("sd15"))
     assert "Model not available" in line
     assert "is gated: accept its terms" in line
 

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from cxr.web import launch
+from cxr.web.hosts import allowed_hosts, check_host
+from cxr.web.jobs import JobTable
 from cxr.web.launch import ServerSettings, launch_options, parse_arguments, prepare_environment
 from cxr.web.limits import SPACE_LIMITS, Limits
 from cxr.web.model_choice import ModelChoice
+from cxr.web.refusal import Refusal
 from cxr.web.temporary import sweep_old_folders
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +103,8 @@ def test_a_wrong_limit_in_the_environment_is_one_line(
         (["--max-dataset-images", "-1"], "0 to 1,000,000"),
         (["--max-dataset-images", "1000001"], "0 to 1,000,000"),
         (["--max-queue", "0"], "1 to 1,000,000"),
+        (["--allowed-host", "http://a.example"], "'http://a.example' is not a host name"),
+        (["--allowed-host", "a.example,b:80"], "'b:80' is not a host name"),
         (["--auth", "userpassword"], "USER:PASSWORD"),
         (["--auth", ":secret"], "USER:PASSWORD"),
         (["--shar"], "--shar"),
@@ -119,7 +124,35 @@ def test_wrong_flags_are_one_line(arguments: list[str], words: str, capsys: pyte
 def test_app_answers_a_wrong_flag_without_loading_anything() -> None:
     result = subprocess.run([sys.executable, "app.py", "--port", "99999"], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "app.py: argument --port: '99999' is no port; use a whole number from 1 to 65535\n"
+    assert result.stderr == "app.py: argument --port: '99999' is not a valid port; use a whole number from 1 to 65535\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "names"),
+    [
+        (["--host", "cxr.example.org"], {}, ["cxr.example.org"]),
+        (["--share"], {}, ["1234abcd.gradio.live"]),
+        (["--allowed-host", "a.example, *.b.example"], {}, ["A.example:443", "x.b.example", "a.example."]),
+        ([], {"CXR_ALLOWED_HOSTS": "a.example"}, ["a.example"]),
+        ([], {"SPACE_ID": "someone/space", "SPACE_HOST": "own.example"}, ["someone-space.hf.space", "own.example"]),
+        ([], {"GRADIO_ROOT_PATH": "https://proxy.example:8443/cxr"}, ["proxy.example"]),
+    ],
+)
+def test_names_that_are_allowed(
+    arguments: list[str], environment: dict[str, str], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SPACE_ID", "SPACE_HOST", "CXR_ALLOWED_HOSTS", "GRADIO_ROOT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    usual = allowed_hosts("127.0.0.1", False, parse_arguments([]).allowed_hosts)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = parse_arguments(arguments)
+    allowed = allowed_hosts(settings.host, settings.share, settings.allowed_hosts)
+    for name in names:
+        check_host(name, allowed)
+        with pytest.raises(Refusal, match=r"does not answer to the name “.*”; allow it with --allowed-host") as refused:
+            check_host(name, usual)
+        assert refused.value.status == 403
 
 
 def test_password_is_not_in_the_settings_text() -> None:
@@ -137,7 +170,7 @@ def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(launch, "keep_values_out_of_logs", lambda: None)
     with pytest.raises(SystemExit) as stopped:
-        launch.serve(Taken(), ServerSettings())
+        launch.serve(Taken(), ServerSettings(), JobTable())
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -172,7 +205,7 @@ def test_sweep_removes_only_old_folders_of_this_program(tmp_path: Path, monkeypa
 
 
 def test_launch_keeps_clinical_text_private() -> None:
-    options = launch_options(ServerSettings(host="127.0.0.1", port=1234))
+    options = launch_options(ServerSettings(host="127.0.0.1", port=1234), None, JobTable())
     assert options["run_history"] is False
     assert options["enable_monitoring"] is False
     assert options["strict_cors"] is True

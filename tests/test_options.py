@@ -99,9 +99,10 @@ from cxr.folders.parquet import COLUMNS
 from cxr.generate.images import shared_settings
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
-from cxr.web.form import build_form, values_of
-from cxr.web.jobs import JobState
+from cxr.web.image_form import build_image_form, values_of
+from cxr.web.image_job import ImageState
 from cxr.web.model_choice import ModelChoice
+from cxr.web.page import build_page
 import sample_images
 
 arguments = build_parser().parse_args(["generate", "x", "--output", "out", "--contrast", "1.5"])
@@ -126,10 +127,12 @@ assert plan.images[0].request.contrast == 2.0
 grid = build_plan({"grid": {"prompt": ["x"], "contrast": [1, 2]}}, "a grid")
 assert [image.request.contrast for image in grid.images] == [1.0, 2.0]
 with gr.Blocks():
-    form = build_form(ModelChoice())
+    form = build_image_form(ModelChoice())
 assert form.settings["contrast"].label == "Contrast"
 assert dict(zip(form.everything, values_of(recipe)))[form.settings["contrast"]] == 0.5
-assert JobState(request).facts["contrast"] == 1.5
+assert ImageState(request).facts["contrast"] == 1.5
+endpoint = build_page(ModelChoice()).get_api_info()["named_endpoints"]["/generate"]
+assert endpoint["parameters"][-1]["parameter_name"] == "contrast", endpoint
 """
 
 

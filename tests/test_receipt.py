@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import json
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -29,10 +31,12 @@ from cxr.judges.reliability import Reliability
 from cxr.labels.targets import LABELS
 from cxr.request.events import ExportedFile
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.handlers import Handlers
-from cxr.web.jobs import JobState, run_job
+from cxr.web.image_events import ImageEvents
+from cxr.web.image_job import ImageState, make_images
+from cxr.web.jobs import Job, JobTable
+from cxr.web.limits import Limits
 from cxr.web.model_choice import ModelChoice
-from cxr.web.receipt import FOOTNOTE, describe_receipts
+from cxr.web.receipt_table import FOOTNOTE, describe_receipts
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
 FACTS = {"label", "asked", "seen", "ceiling", "judgeable"}
@@ -217,22 +221,32 @@ def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> No
 # -- on the page and in the API
 
 
+def shown_by_page(choice: ModelChoice) -> tuple[Any, list[Any]]:
+    """A job of the page, and all that it shows."""
+    events = ImageEvents(choice, (), Limits(), JobTable())
+    job, *_, hidden = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)
+    assert (hidden.value, hidden.visible) == ("", False)
+
+    async def run() -> list[Any]:
+        return [values async for values in events.run(job)]
+
+    return job, asyncio.run(run())
+
+
 def test_without_a_judge_everything_is_as_before(choice: ModelChoice) -> None:
-    handlers = Handlers(choice, ())
-    job = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)[0]
-    list(handlers.run(job))
-    assert job.last_state.stage == "finished"
-    assert len(job.last_state.images) == 2
-    assert "receipt" not in job.last_state.facts
-    assert handlers.settle(job)[3] == {"__type__": "update"}
+    job, shown = shown_by_page(choice)
+    assert job.state.stage == "finished"
+    assert len(job.state.images) == 2
+    assert "receipt" not in job.state.facts
+    assert {repr(values[-1]) for values in shown} == {repr(gr.skip())}
 
 
 def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: Path) -> None:
     request = GenerationRequest(PROMPT, seed=5, num_images=2, num_inference_steps=2)
-    before = list(run_job(request, choice))[-1].facts
+    before = list(make_images(request, choice, Job()))[-1].facts
     receipts._load.cache_clear()
     install(weights)
-    states = list(run_job(request, choice))
+    states = list(make_images(request, choice, Job()))
     assert not any(state.receipts for state in states[:-1])
     facts = states[-1].facts
     assert set(facts) - set(before) == {"receipt"}
@@ -246,20 +260,16 @@ def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: 
 
 def test_the_page_shows_it_when_the_job_is_over_and_hides_it_for_the_next(choice: ModelChoice, weights: Path) -> None:
     install(weights)
-    handlers = Handlers(choice, ())
-    job, *_, hidden = handlers.start(PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)
-    assert (hidden.value, hidden.visible) == ("", False)
-    list(handlers.run(job))
-    shown = handlers.settle(job)[3]
+    shown = shown_by_page(choice)[1][-1][-1]
     assert shown.visible
     for words in ("Seed 5", "Seed 6", "not judgeable", "55 years", "90 %", "66 %", FOOTNOTE):
         assert words in shown.value
     assert shown.value.count("not judgeable") == 2  # the effusion, on each image
 
 
-def hand_made(*rows: ReceiptRow, notes: tuple[str, ...] = ()) -> JobState:
+def hand_made(*rows: ReceiptRow, notes: tuple[str, ...] = ()) -> ImageState:
     image = ExportedFile(Path("000000_7.png"), "0", {"seed": 7})
-    return JobState(GenerationRequest("x"), "finished", images=(image,), receipts=(Receipt(rows, notes),))
+    return ImageState(GenerationRequest("x"), "finished", images=(image,), receipts=(Receipt(rows, notes),))
 
 
 def test_whatever_a_file_or_a_prompt_says_is_escaped() -> None:

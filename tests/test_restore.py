@@ -19,9 +19,9 @@ from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
 from cxr.request.model_info import ModelInfo
-from cxr.web.form import build_form
-from cxr.web.layout import build_page
+from cxr.web.image_form import build_image_form
 from cxr.web.model_choice import ModelChoice
+from cxr.web.page import build_page
 from cxr.web.restore import build_restore, describe
 
 RECIPE = replace(sample_images.RECIPE, negative_prompt="mass", guidance_stop=0.6, library_versions={})
@@ -96,7 +96,7 @@ def test_what_is_said_is_text() -> None:
 def restoring() -> tuple[Any, Any]:
     """The form and the function of the event."""
     with gr.Blocks() as page:
-        form = build_form(ModelChoice())
+        form = build_image_form(ModelChoice())
         build_restore(form, lambda: INFO)
     (function,) = [fn for fn in page.fns.values() if fn.name == "restore"]
     return form, function

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from cxr.folders import archive
 from cxr.models.batch_size import ZERO_GPU_BATCH_SIZE
 from cxr.models.presets import PRESETS
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
-from cxr.web import jobs, spaces_gpu
-from cxr.web.jobs import run_job
+from cxr.web import image_job, spaces_gpu
+from cxr.web.image_job import generate_on_gpu, make_images
+from cxr.web.jobs import Job
 from cxr.web.model_choice import ModelChoice
 from cxr.web.spaces_gpu import MAX_SECONDS, START_S, STEP_S, gpu_seconds, on_gpu, place_model
 
@@ -74,9 +76,9 @@ def request_of(**values: Any) -> GenerationRequest:
 
 
 def test_the_duration_function_takes_what_the_decorated_one_takes() -> None:
-    decorated = inspect.signature(jobs._generate).parameters
+    decorated = inspect.signature(generate_on_gpu).parameters
     assert list(inspect.signature(gpu_seconds).parameters.values()) == list(decorated.values())
-    assert inspect.isgeneratorfunction(inspect.unwrap(jobs._generate))
+    assert inspect.isgeneratorfunction(inspect.unwrap(generate_on_gpu))
 
 
 def test_the_duration_grows_with_images_steps_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,27 +102,27 @@ def test_a_folder_of_unknown_size_counts_as_the_usual_one(choice: ModelChoice) -
 def test_a_job_borrows_the_gpu_for_its_images_only(
     spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = jobs._pack
+    real = archive.write_zip
 
-    def pack(*given: Any) -> Any:
+    def write_zip(*given: Any) -> Any:
         spaces.log.append("packed")
         return real(*given)
 
-    monkeypatch.setattr(jobs, "_pack", pack)
-    monkeypatch.setattr(jobs, "_generate", on_gpu(inspect.unwrap(jobs._generate)))
+    monkeypatch.setattr(archive, "write_zip", write_zip)
+    monkeypatch.setattr(image_job, "generate_on_gpu", on_gpu(inspect.unwrap(generate_on_gpu)))
     request = request_of(num_images=2, num_inference_steps=2)
-    *_, last = run_job(request, choice)
+    *_, last = make_images(request, choice, Job())
     assert (last.stage, len(last.images)) == ("finished", 2)
     assert spaces.log == ["decorated", gpu_seconds(request, choice), "given back", "packed"]
-    list(run_job(request, choice))
+    list(make_images(request, choice, Job()))
     assert spaces.log.count("decorated") == 1
 
 
 def test_leaving_a_job_gives_the_gpu_back(
     spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "_generate", on_gpu(inspect.unwrap(jobs._generate)))
-    states = run_job(request_of(num_images=4), choice)
+    monkeypatch.setattr(image_job, "generate_on_gpu", on_gpu(inspect.unwrap(generate_on_gpu)))
+    states = make_images(request_of(num_images=4), choice, Job())
     for state in states:
         if state.progress is not None:
             break
@@ -132,7 +134,7 @@ def test_without_the_package_the_function_runs_here(
     spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "spaces", None)  # importing it then fails
-    generate = on_gpu(inspect.unwrap(jobs._generate))
+    generate = on_gpu(inspect.unwrap(generate_on_gpu))
     events = list(generate(request_of(num_inference_steps=1), choice))
     assert isinstance(events[-1], GeneratedImage)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-import threading
+import time
 import zipfile
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import sample_images
 
+from cxr.generate import images as generate_images
 from cxr.generate.model import LoadedModel, get_model
 from cxr.images.png import encode_png
 from cxr.request.errors import GenerationError
@@ -22,16 +24,18 @@ from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepPr
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import SETTINGS
-from cxr.web import jobs, status
-from cxr.web.examples import find_examples
-from cxr.web.form import build_form
-from cxr.web.handlers import Handlers
-from cxr.web.jobs import Job, JobState, run_job
-from cxr.web.layout import build_page
+from cxr.web import panels
+from cxr.web.examples import Example, find_examples
+from cxr.web.gallery import Previews, grid_shape
+from cxr.web.image_events import ImageEvents
+from cxr.web.image_form import build_image_form
+from cxr.web.image_job import ImageState, make_images
+from cxr.web.jobs import Job, JobTable
+from cxr.web.limits import Limits
 from cxr.web.model_choice import ModelChoice
+from cxr.web.page import build_page, describe_choice
 from cxr.web.spaces_gpu import gpu_seconds, on_gpu
 from cxr.web.theme import CSS, build_theme
-from cxr.web.view import JobView, grid_shape
 
 ROOT = Path(__file__).parents[1]
 RECIPE = dataclasses.replace(
@@ -45,7 +49,7 @@ RECIPE = dataclasses.replace(
     width=8,
     height=8,
 )
-FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0, 0.7)  # as `Handlers.start` takes it
+FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0, 0.7)  # as `ImageEvents.start` takes it
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +60,19 @@ def _private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.fixture
 def choice(tiny_model_dir: Path) -> ModelChoice:
     return ModelChoice(str(tiny_model_dir), "none")
+
+
+def events_of(choice: ModelChoice, examples: tuple[Example, ...] = ()) -> ImageEvents:
+    return ImageEvents(choice, examples, Limits(), JobTable())
+
+
+def all_of(yielded: AsyncGenerator[Any, None]) -> list[Any]:
+    """Everything that an event yields."""
+
+    async def collect() -> list[Any]:
+        return [values async for values in yielded]
+
+    return asyncio.run(collect())
 
 
 # -- look
@@ -70,7 +87,7 @@ def test_theme_is_dark_for_everybody_and_fetches_nothing() -> None:
 
 
 def test_status_panel_escapes_what_users_typed() -> None:
-    panel = status.panel("<b>", "<i>", 0.5, notes=["“<script>alert(1)</script>”"])
+    panel = panels.panel("<b>", "<i>", 0.5, notes=["“<script>alert(1)</script>”"])
     assert "<script>" not in panel
     assert "<b>" not in panel
     assert "&lt;script&gt;" in panel
@@ -88,20 +105,20 @@ def test_grid_shows_all_images_at_once(num_images: int, shape: tuple[int, int]) 
 def test_state_says_image_step_and_time_left() -> None:
     request = GenerationRequest("chest xray", seed=5, num_images=4)
     progress = StepProgress(1, 4, 3, 8, elapsed_s=2.0, remaining_s=6.4)
-    panel = status.describe_state(JobState(request, "running", progress))
+    panel = panels.describe_state(ImageState(request, "running", progress))
     for words in ("Image 2/4", "step 3/8", "6 s left", 'aria-valuenow="34"'):
         assert words in panel
-    failed = JobState(request, "finished", failures=(FailedImage(1, 6, "it is flat"),), notes=("a note",))
-    panel = status.describe_state(failed)
+    failed = ImageState(request, "finished", failures=(FailedImage(1, 6, "it is flat"),), notes=("a note",))
+    panel = panels.describe_state(failed)
     for words in ("0 images ready, 1 failed", "Seed 6 failed: it is flat", "a note"):
         assert words in panel
 
 
 def test_model_line_names_model_and_lora_and_hides_folders() -> None:
     choice = ModelChoice("/home/somebody/models/own")
-    assert "somebody" not in status.describe_model(choice)
+    assert "somebody" not in panels.describe_model(choice)
     info = ModelInfo("own", "sha256:0", "clinical", "0", 256, "UniPCMultistepScheduler", "float32", "cpu")
-    line = status.describe_model(choice, info)
+    line = panels.describe_model(choice, info)
     assert "<b>own</b>" in line
     assert "LoRA <b>clinical</b>" in line
     assert "256 × 256" in line
@@ -112,7 +129,7 @@ def test_model_line_names_model_and_lora_and_hides_folders() -> None:
 
 def test_job_ends_with_images_and_their_zip(choice: ModelChoice) -> None:
     request = GenerationRequest("chest xray zebra", "unicorn", seed=5, num_images=2, num_inference_steps=4)
-    states = list(run_job(request, choice))
+    states = list(make_images(request, choice, Job()))
     assert [state.stage for state in states[:2]] == ["loading", "running"]
     last = states[-1]
     assert last.stage == "finished"
@@ -128,14 +145,13 @@ def test_job_ends_with_images_and_their_zip(choice: ModelChoice) -> None:
 
 
 def test_stop_acts_within_one_step_and_keeps_finished_images(choice: ModelChoice) -> None:
-    stop = threading.Event()
-    request = GenerationRequest("chest xray", num_images=3, num_inference_steps=4)
+    job, request = Job(), GenerationRequest("chest xray", num_images=3, num_inference_steps=4)
     after_stop = []
-    for state in run_job(request, choice, stop):
-        if stop.is_set():
+    for state in make_images(request, choice, job):
+        if job.is_stopped:
             after_stop.append(state)
         if len(state.images) == 1 and state.progress and state.progress.step == 2:
-            stop.set()
+            job.stop()
     assert len(after_stop) == 1
     assert after_stop[0].stage == "stopped"
     assert len(after_stop[0].images) == 1
@@ -144,43 +160,43 @@ def test_stop_acts_within_one_step_and_keeps_finished_images(choice: ModelChoice
 
 
 def test_stop_after_the_last_image_changes_nothing(choice: ModelChoice) -> None:
-    stop = threading.Event()
-    for state in run_job(GenerationRequest("chest xray", num_inference_steps=2), choice, stop):
+    job = Job()
+    for state in make_images(GenerationRequest("chest xray", num_inference_steps=2), choice, job):
         if state.images:
-            stop.set()
+            job.stop()
     assert state.stage == "finished"
 
 
 def test_closing_a_job_frees_the_model(choice: ModelChoice) -> None:
-    job = run_job(GenerationRequest("chest xray", num_inference_steps=8), choice)
+    states = make_images(GenerationRequest("chest xray", num_inference_steps=8), choice, Job())
     for _ in range(4):
-        next(job)
+        next(states)
     lock = get_model(choice.model, choice.adapter).lock
     assert lock.locked()
-    job.close()
+    states.close()
     assert not lock.locked()
 
 
 def test_failed_images_are_reported_and_never_shown(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = jobs._generate
+    real = generate_images.generate
 
-    def fail_second(request: GenerationRequest, choice: ModelChoice):  # type: ignore[no-untyped-def]
-        for event in real(request, choice):
+    def fail_second(request: GenerationRequest, *rest: Any, **options: Any) -> Iterator[Any]:
+        for event in real(request, *rest, **options):
             second = isinstance(event, GeneratedImage) and event.index == 1
             yield FailedImage(1, request.seeds[1], "it is flat") if second else event
 
-    monkeypatch.setattr(jobs, "_generate", fail_second)
+    monkeypatch.setattr(generate_images, "generate", fail_second)
     request = GenerationRequest("chest xray", num_images=2, num_inference_steps=2)
-    last = list(run_job(request, choice))[-1]
+    last = list(make_images(request, choice, Job()))[-1]
     assert last.facts["seeds"] == [0]
     assert last.facts["failures"] == [{"seed": 1, "reason": "it is flat"}]
 
-    def fail_all(request: GenerationRequest, choice: ModelChoice):  # type: ignore[no-untyped-def]
+    def fail_all(request: GenerationRequest, *rest: Any, **options: Any) -> Iterator[Any]:
         yield FailedImage(0, request.seed, "it is flat")
 
-    monkeypatch.setattr(jobs, "_generate", fail_all)
+    monkeypatch.setattr(generate_images, "generate", fail_all)
     with pytest.raises(GenerationError, match="not one image came out: it is flat"):
-        list(run_job(GenerationRequest("chest xray"), choice))
+        list(make_images(GenerationRequest("chest xray"), choice, Job()))
 
 
 def test_gpu_time_is_asked_for_with_the_arguments_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,29 +210,44 @@ def test_gpu_time_is_asked_for_with_the_arguments_of_the_function(monkeypatch: p
     assert gpu_seconds(small, ModelChoice()) < gpu_seconds(large, ModelChoice())
 
 
-# -- handlers
+# -- events
 
 
-def test_page_run_shows_previews_then_images_and_cleans_up(choice: ModelChoice) -> None:
-    handlers = Handlers(choice, ())
-    job, seed, *_ = handlers.start(*FORM)
+def slow_down(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
+    real = generate_images.generate
+
+    def slow(*given: Any, **options: Any) -> Iterator[Any]:
+        for event in real(*given, **options):
+            time.sleep(each_s)
+            yield event
+
+    monkeypatch.setattr(generate_images, "generate", slow)
+
+
+def test_page_run_shows_previews_then_images_and_cleans_up(
+    choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch, 0.05)  # or states would be passed over
+    events = events_of(choice)
+    job, seed, *_ = events.start(None, None, *FORM)
     assert seed == 5
-    shown = list(handlers.run(job))
-    galleries = [values[1] for values in shown if isinstance(values[1], list)]
+    shown = all_of(events.run(job))
+    galleries = [values[3] for values in shown if isinstance(values[3], list)]
     captions = [[caption for _, caption in gallery] for gallery in galleries]
     assert ["Seed 5 …"] in captions
     assert ["Seed 5", "Seed 6 …"] in captions
     assert captions[-1] == ["Seed 5", "Seed 6"]
-    assert job.ended
+    assert job.has_ended
     folder = Path(galleries[-1][0][0]).parents[1]
     assert not list(folder.glob("forming-*"))
-    assert isinstance(shown[-1][2], gr.DownloadButton)
-    assert shown[-1][3]["seeds"] == [5, 6]
+    assert [button.interactive for button in shown[-1][1:3]] == [True, False]
+    assert isinstance(shown[-1][4], gr.DownloadButton)
+    assert shown[-1][5]["seeds"] == [5, 6]
 
 
 def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> None:
-    handlers = Handlers(choice, ())
-    seeds = {handlers.start("chest xray", "", -1, True, 3, 1, 2.0, 1.0, 0.7)[1] for _ in range(5)}
+    events = events_of(choice)
+    seeds = {events.start(None, None, "chest xray", "", -1, True, 3, 1, 2.0, 1.0, 0.7)[1] for _ in range(5)}
     assert len(seeds) == 5
 
 
@@ -225,6 +256,7 @@ def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> Non
     [
         (0, "", "“Prompt” is empty"),
         (0, None, "“Prompt” is NoneType"),
+        (0, ["a", "b"], "“Prompt” is list"),
         (0, "x" * 2001, "2,001 characters"),
         (0, "a\x00b", "U\\+0000"),
         (2, None, "“Seed of the first image” is None"),
@@ -241,54 +273,68 @@ def test_wrong_values_become_one_clear_message(choice: ModelChoice, position: in
     values: list[Any] = [*FORM]
     values[position] = value
     with pytest.raises(gr.Error, match=message):
-        Handlers(choice, ()).start(*values)
+        events_of(choice).start(None, None, *values)
 
 
 def test_missing_model_is_said_and_nothing_hangs(tmp_path: Path) -> None:
-    handlers = Handlers(ModelChoice(str(tmp_path / "nowhere")), ())
-    lines = list(handlers.describe_model())
-    assert "Model not available" in lines[-1]
-    job = Job(GenerationRequest("chest xray"))
-    run = handlers.run(job)
-    next(run)
-    assert "unknown" in next(run)[0]
-    with pytest.raises(gr.Error, match="nowhere"):
-        next(run)
-    assert job.ended
+    events = events_of(ModelChoice(str(tmp_path / "nowhere")))
+    assert "Model not available" in list(describe_choice(events.choice))[-1][0]
+    job = events.start(None, None, *FORM)[0]
+    shown: list[Any] = []
 
-    async def call() -> None:
-        async for _ in handlers.generate("chest xray", "", 0, 2, 1, 1.0, 1.0):
-            pass
+    async def run() -> None:
+        async for values in events.run(job):
+            shown.append(values)
 
     with pytest.raises(gr.Error, match="nowhere"):
-        asyncio.run(call())
+        asyncio.run(run())
+    assert "That did not work" in shown[-1][0]
+    assert "unknown" in shown[-1][0]
+    assert job.has_ended
+    with pytest.raises(gr.Error, match="nowhere"):
+        all_of(events.generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
 
 
-def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice) -> None:
-    handlers = Handlers(choice, ())
-    job = handlers.start(*FORM)[0]
-    assert "Stopped before it began" in handlers.stop(job)[0]
-    assert list(handlers.run(job)) == [(gr.skip(),) * 5]
-    assert handlers.settle(job)[0] == gr.skip()
+def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_down(monkeypatch, 0.05)
+    events = events_of(choice)
+    first, second = (events.start(None, None, *FORM)[0] for _ in range(2))
+    panel, *buttons = events.stop(second)
+    assert "Stopped before it began" in panel
+    assert [button.interactive for button in buttons] == [True, False]
+    assert all_of(events.run(second)) == []
+    assert "Stopping" in events.stop(first)[0]
+    assert "Stopped: " in all_of(events.run(first))[-1][0]
+    assert events.stop(first) == events.stop(None) == (gr.skip(),) * 3
 
 
-def test_settle_says_busy_and_broken(choice: ModelChoice) -> None:
-    handlers = Handlers(choice, ())
-    job = Job(GenerationRequest("chest xray"))
-    assert "busy" in handlers.settle(job)[0]
-    job.started = job.crashed = True
-    assert "went wrong" in handlers.settle(job)[0]
+def test_a_job_that_the_page_never_asked_for_makes_room_for_its_next(
+    choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch, 0.05)
+    events = events_of(choice)
+    first = events.start(None, None, *FORM)[0]
+    second = events.start(None, first, *FORM)[0]
+    assert first.is_stopped
+    assert all_of(events.run(second))[-1][5]["seeds"] == [5, 6]
+    assert all_of(events.run(second)) == []  # an event too many does nothing
 
 
-def test_unexpected_errors_keep_their_trace(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(request: GenerationRequest, choice: ModelChoice):  # type: ignore[no-untyped-def]
+def test_a_fault_is_said_and_keeps_its_trace(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: Any, **options: Any) -> Iterator[Any]:
         yield 1 / 0
 
-    monkeypatch.setattr(jobs, "_generate", broken)
-    job = Job(GenerationRequest("chest xray"))
+    monkeypatch.setattr(generate_images, "generate", broken)
+    events = events_of(choice)
+    job, shown = events.start(None, None, *FORM)[0], []
+
+    async def run() -> None:
+        async for values in events.run(job):
+            shown.append(values)
+
     with pytest.raises(ZeroDivisionError):
-        list(Handlers(choice, ()).run(job))
-    assert job.crashed
+        asyncio.run(run())
+    assert "went wrong" in shown[-1][0]
 
 
 # -- page and examples
@@ -300,37 +346,33 @@ def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> No
     (tmp_path / "a.png").write_bytes(b"no picture")
     examples = find_examples(tmp_path)
     assert [example.path.name for example in examples] == ["b.png"]
-    values = Handlers(choice, examples).fill_from_example(gr.SelectData(None, {"index": 0, "value": None}))
+    values = events_of(choice, examples).fill_from_example(gr.SelectData(None, {"index": 0, "value": None}))
     assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6)
     assert find_examples(tmp_path / "missing") == ()
 
 
 def test_the_form_has_the_order_of_the_api() -> None:
     with gr.Blocks():
-        form = build_form(ModelChoice())
+        form = build_image_form(ModelChoice())
     # The page's images have 8 bits.
     assert [*form.settings, "bit_depth"] == [*SETTINGS]
     assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
 
 
-def test_page_has_two_public_endpoints_and_one_model_job_at_a_time(choice: ModelChoice) -> None:
-    page = build_page(choice)
-    functions = list(page.fns.values())
+def test_page_has_two_public_endpoints_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
+    functions = list(build_page(choice).fns.values())
     assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["generate", "dataset"]
     model_jobs = [fn for fn in functions if fn.name in ("generate", "run", "dataset", "measure")]
-    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in model_jobs} == {("model", 1)}
+    assert {fn.concurrency_limit for fn in model_jobs} == {None}
     assert len(model_jobs) == 5  # both tabs have a "run"
-    assert page._queue.max_size == 32
     assert not list((ROOT / "cxr").rglob("*.pyi"))  # gradio writes them beside subclasses of its widgets
 
 
-def test_view_leaves_alone_what_has_not_changed(tmp_path: Path, choice: ModelChoice, tiny_model: LoadedModel) -> None:
-    view = JobView(choice)
+def test_what_has_not_changed_is_left_alone(tmp_path: Path, choice: ModelChoice, tiny_model: LoadedModel) -> None:
+    events, previews = events_of(choice), Previews()
     request = GenerationRequest("chest xray", num_images=2)
     file = ExportedFile(tmp_path / "000000_0.png", "0", {"seed": 0})
-    first = JobState(request, "running", info=tiny_model.info, folder=tmp_path, images=(file,))
-    assert view.show(first)[1] == [(str(file.path), "Seed 0")]
-    second = JobState(
-        request, "running", StepProgress(1, 2, 1, 8, 1.0), info=tiny_model.info, folder=tmp_path, images=(file,)
-    )
-    assert view.show(second)[1:] == (gr.skip(),) * 4
+    first = ImageState(request, "running", info=tiny_model.info, folder=tmp_path, images=(file,))
+    assert events.show(first, ImageState(request), previews)[3] == [(str(file.path), "Seed 0")]
+    second = dataclasses.replace(first, progress=StepProgress(1, 2, 1, 8, 1.0))
+    assert events.show(second, first, previews)[1:] == (gr.skip(),) * 7

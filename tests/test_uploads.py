@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from collections.abc import Iterator
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import pytest
 from hostile_pictures import GOOD_PNG
-from server_process import free_port, request
+from live_page import LivePage
+from server_process import request
 
-from cxr.web import uploads
+from cxr.web import door, uploads
+from cxr.web.door import MAX_BODY_BYTES, MAX_UPLOADS_AT_ONCE
 from cxr.web.headers import security_headers
-from cxr.web.launch import ServerSettings, launch_options
-from cxr.web.layout import build_page
 from cxr.web.model_choice import ModelChoice
-from cxr.web.uploads import MAX_BODY_BYTES, Refusal, check_files
+from cxr.web.refusal import Refusal
+from cxr.web.uploads import check_upload
 
 KIND = "multipart/form-data; boundary=b"
 HEADERS = {"Content-Type": KIND}
@@ -41,10 +43,9 @@ def url(temp: Path) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(temp))
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        page, port = build_page(ModelChoice("nowhere")), free_port()
-        page.launch(**launch_options(ServerSettings(port=port)), prevent_thread_lock=True, quiet=True)
-        yield f"http://127.0.0.1:{port}/gradio_api/upload"
-        page.close(verbose=False)
+        page = LivePage(ModelChoice("nowhere"))
+        yield f"{page.url}/gradio_api/upload"
+        page.close()
 
 
 def test_known_kinds_come_in_unchanged(url: str) -> None:
@@ -80,7 +81,7 @@ def test_names_in_other_spellings_are_seen() -> None:
     for head in (b"filename=a.exe", b'filename="a.csv"; filename="a.exe"', b'FileName="a.exe"'):
         body = b'--b\r\ncontent-disposition: form-data; name="files"; ' + head + b"\r\n\r\nMZ\r\n--b--\r\n"
         with pytest.raises(Refusal, match="files only"):
-            check_files(body, KIND.encode())
+            asyncio.run(check_upload(body, KIND))
 
 
 @pytest.mark.parametrize(
@@ -117,8 +118,8 @@ def test_a_file_is_bounded(url: str) -> None:
 
 
 def test_an_upload_that_never_ends_gives_its_place_back(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "MAX_UPLOAD_S", 0.05)
-    for _ in range(uploads.MAX_AT_ONCE + 1):
+    monkeypatch.setattr(door, "MAX_BODY_S", 0.05)
+    for _ in range(MAX_UPLOADS_AT_ONCE + 1):
         connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
         connection.putrequest("POST", "/gradio_api/upload")
         connection.putheader("Content-Type", KIND)

@@ -6,10 +6,9 @@ import asyncio
 import json
 import time
 import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,21 +16,20 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from gradio_client import Client
 from gradio_client.exceptions import AppError, ValidationError
-from server_process import free_port, wait_until
+from live_page import LivePage
+from server_process import wait_until
 
+from cxr.generate import images
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
-from cxr.web import jobs
-from cxr.web.clients import address_of, count_jobs, limit_jobs, too_many
-from cxr.web.handlers import Handlers
-from cxr.web.jobs import run_job
-from cxr.web.launch import ServerSettings, launch_options
-from cxr.web.layout import build_page
-from cxr.web.limits import SPACE_LIMITS, Limits, find_resolution
-from cxr.web.model_choice import ModelChoice
+from cxr.web.image_events import ImageEvents
+from cxr.web.image_job import make_images
+from cxr.web.jobs import Job, JobTable
+from cxr.web.limits import SPACE_LIMITS, Limits, find_resolution, too_many
+from cxr.web.model_choice import ModelChoice, load_model_for
+from cxr.web.visitors import Visitor, address_of
 
 SLOW = "mass"  # prompts that begin so take long
 MOST = 2
@@ -39,47 +37,26 @@ FORM = ("mass", "", 5, False, 100, 1, 1.0, 1.0, 1.0)
 VALUES = [SLOW, "", 0, 100, 8, 1, 1, 1]
 
 
-class Server:
+class Server(LivePage):
     """A page whose visitors are told apart by the address in X-Forwarded-For, as on a Space."""
 
     def __init__(self, choice: ModelChoice) -> None:
-        self.page = build_page(choice, Limits(jobs_per_client=MOST, pixel_steps=1, dataset_pixel_steps=1))
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self.page.launch(**launch_options(ServerSettings(port=port)), prevent_thread_lock=True, quiet=True)
-        self.clients = ExitStack()
-
-    def client(self, address: str) -> Client:
-        headers = {"X-Forwarded-For": address}
-        client = Client(self.url, headers=headers, verbose=False, download_files=False, analytics_enabled=False)
-        self.clients.callback(client.close)
-        return client
-
-    def post(self, path: str, body: Any, address: str) -> Any:
-        headers = {"Content-Type": "application/json", "X-Forwarded-For": address}
-        request = urllib.request.Request(f"{self.url}/gradio_api/{path}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.load(response)
-
-    def listen(self, path: str) -> Any:
-        return urllib.request.urlopen(f"{self.url}/gradio_api/{path}", timeout=20)
+        super().__init__(choice, Limits(jobs_per_client=MOST, pixel_steps=1, dataset_pixel_steps=1))
 
     def start_slow(self, address: str) -> Any:
         event = self.post("call/generate", {"data": VALUES}, address)["event_id"]
+        wait_until(lambda: self.jobs.count(Visitor(event)) == 1)
         return self.listen(f"call/generate/{event}")
-
-    def count(self, address: str) -> int:
-        return count_jobs(self.page._queue, None, address)
 
 
 @pytest.fixture(scope="module")
 def server(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    real = jobs._generate
+    real = images.generate
 
-    def generate(request: GenerationRequest, choice: ModelChoice) -> Iterator[Any]:
+    def generate(request: GenerationRequest, *rest: Any, **options: Any) -> Iterator[Any]:
         if request.prompt.startswith("nodule"):
             raise KeyError("broken")
-        for event in real(request, choice):
+        for event in real(request, *rest, **options):
             if request.prompt.startswith(SLOW) and isinstance(event, StepProgress):
                 time.sleep(0.02)
             yield event
@@ -89,11 +66,11 @@ def server(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
         patch.setenv("FORWARDED_ALLOW_IPS", "")
         patch.setenv("SPACE_ID", "someone/space")
-        patch.setattr(jobs, "_generate", generate)
+        patch.setattr(images, "generate", generate)
         server = Server(ModelChoice(str(tiny_model_dir), "none"))
+        load_model_for(server.choice)  # a job that loads it cannot be ended
         yield server
-        server.clients.close()
-        server.page.close(verbose=False)
+        server.close()
 
 
 def test_one_visitor_has_two_jobs_and_others_have_theirs(server: Server) -> None:
@@ -145,12 +122,59 @@ def test_programs_are_told_of_the_budget(server: Server) -> None:
         )
 
 
+def test_who_asks_one_after_the_other_is_never_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.jobs, "max_per_visitor", 1)
+    client = server.client("8.8.8.6")
+    for seed in range(20):
+        options = {"seed": seed, "num_inference_steps": 1, "api_name": "/generate"}
+        assert client.predict("chest xray", **options)[2]["seeds"] == [seed]
+    with server.start_slow("8.8.8.6"), pytest.raises(ValidationError, match="you have a request at the model already"):
+        client.predict("chest xray", api_name="/generate")
+
+
+def test_many_at_once_are_no_more_than_allowed(server: Server) -> None:
+    """Those that pass the door together are counted when they get to the queue."""
+    bodies = [{"data": VALUES, "session_hash": f"s{number}"} for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda body: status_of(server, body, "8.8.8.7"), bodies))
+    wait_until(lambda: server.count("8.8.8.7") == MOST)
+    assert set(answers) <= {200, 422}
+    time.sleep(0.3)
+    assert server.count("8.8.8.7") == MOST
+    for number in range(8):
+        server.jobs.leave(f"s{number}")
+    wait_until(lambda: server.count("8.8.8.7") == 0)
+
+
+def status_of(server: Server, body: Any, address: str) -> int:
+    try:
+        server.post("call/generate", body, address)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    return 200
+
+
+class Page:
+    """What a browser sends."""
+
+    def __init__(self, server: Server, session: str, address: str) -> None:
+        self.server, self.session, self.address = server, session, address
+
+    def send(self, event: str, *data: Any) -> None:
+        body = {"session_hash": self.session, "fn_index": self.server.number_of(event), "data": list(data)}
+        self.server.post("queue/join", body, self.address)
+
+    def hear(self) -> list[Any]:
+        with self.server.listen(f"queue/data?session_hash={self.session}") as stream:
+            return [json.loads(line[6:]) for line in stream if b"process_completed" in line]
+
+
 def test_the_page_refuses_before_anything_changes(server: Server) -> None:
-    start = next(number for number, fn in server.page.fns.items() if fn.name == "start")
     streams = [server.start_slow("8.8.8.5") for _ in range(MOST)]
-    server.post("queue/join", {"session_hash": "busy", "fn_index": start, "data": list(FORM)}, "8.8.8.5")
-    with server.listen("queue/data?session_hash=busy") as stream:
-        (said,) = [json.loads(line[6:]) for line in stream if b"process_completed" in line]
+    page = Page(server, "busy", "8.8.8.5")
+    page.send("start", None, *FORM)
+    (said,) = page.hear()
     assert said["success"] is False
     assert "you have 2 requests at the model already" in said["output"]["error"]
     for stream in streams:
@@ -159,57 +183,33 @@ def test_the_page_refuses_before_anything_changes(server: Server) -> None:
 
 
 def test_stopping_on_the_page_gives_the_place_back(server: Server) -> None:
-    images = [
-        number for number, fn in server.page.fns.items() if isinstance(getattr(fn.fn, "__self__", None), Handlers)
-    ]
-    start, run, stop = (
-        next(number for number in images if server.page.fns[number].name == name) for name in ("start", "run", "stop")
-    )
     blocker = server.client("8.8.4.3").submit(*VALUES, api_name="/generate")
     wait_until(lambda: server.count("8.8.4.3") == 1)
-
-    def event(function: int, data: list[Any], listen: bool = True) -> None:
-        session = {"session_hash": "page", "fn_index": function, "data": data}
-        server.post("queue/join", session, "8.8.8.3")
-        if listen:
-            with server.listen("queue/data?session_hash=page") as stream:
-                assert any(b'"success":true' in line for line in stream if b"process_completed" in line)
-
+    page = Page(server, "page", "8.8.8.3")
     for _ in range(2 * MOST):
-        event(start, list(FORM))
-        event(run, [None], listen=False)
-        wait_until(lambda: server.count("8.8.8.3") == 1)
-        server.post("run/predict", {"session_hash": "page", "fn_index": stop, "data": [None]}, "8.8.8.3")
-        wait_until(lambda: server.count("8.8.8.3") == 0)
-        with server.listen("queue/data?session_hash=page") as stream:
-            assert any(b"process_completed" in line for line in stream)
+        page.send("start", None, *FORM)
+        assert page.hear()[0]["success"]
+        page.send("run", None)
+        assert server.count("8.8.8.3") == 1
+        stop = {"session_hash": "page", "fn_index": server.number_of("stop"), "data": [None]}
+        server.post("run/predict", stop, "8.8.8.3")
+        assert server.count("8.8.8.3") == 0
+        assert page.hear()[0]["success"]
     blocker.cancel()
 
 
-def test_the_next_turn_of_a_data_set_is_no_further_job() -> None:
-    """It is asked for while the present turn still runs."""
-
-    async def push(**_: Any) -> tuple[bool, str, str]:
-        return True, "taken", "success"
-
-    def run() -> None: ...
-
-    turns = SimpleNamespace(fn=run, concurrency_id="model", api_visibility="private")
-    other = SimpleNamespace(fn=push, concurrency_id="model", api_visibility="private")
-    asked = SimpleNamespace(client=SimpleNamespace(host="1.1.1.1"), headers={})
-    running = SimpleNamespace(fn=turns, session_hash="s", concurrency_id="model", request=asked)
-    queue = SimpleNamespace(push=push, event_queue_per_concurrency_id={}, active_jobs=[[running], None])
-    limit_jobs(SimpleNamespace(_queue=queue, fns={0: turns, 1: other}), 1, in_turns=run)
-
-    def pushed(function: int, session: str) -> bool:
-        body = SimpleNamespace(fn_index=function, session_hash=session)
-        return bool(asyncio.run(queue.push(body=body, request=asked, username=None))[0])
-
-    assert pushed(0, "s")
-    assert not pushed(1, "s")
-    assert not pushed(0, "another session of the same address")
-    queue.active_jobs = [None]
-    assert pushed(1, "s")
+def test_a_page_that_is_closed_gives_the_place_back(server: Server) -> None:
+    page = Page(server, "closed", "8.8.8.9")
+    page.send("start", None, *FORM)
+    page.hear()
+    page.send("run", None)
+    stream = server.listen("queue/data?session_hash=closed")
+    for line in stream:
+        if b"process_generating" in line:
+            break
+    assert server.count("8.8.8.9") == 1
+    stream.close()
+    wait_until(lambda: server.count("8.8.8.9") == 0)
 
 
 @pytest.mark.parametrize(
@@ -255,21 +255,21 @@ def test_the_page_says_so_before_anything_changes(tiny_model_dir: Path) -> None:
     assert find_resolution(str(tiny_model_dir)) == 32
     assert find_resolution(None) == 256
     assert find_resolution("nowhere") is None
-    handlers = Handlers(ModelChoice(str(tiny_model_dir), "none"), (), Limits(pixel_steps=1))
+    events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), (), Limits(pixel_steps=1), JobTable())
     with pytest.raises(gr.Error, match="at most 9 images of 100 steps"):
-        handlers.start("chest xray", "", 5, False, 100, 10, 1.0, 1.0, 1.0)
+        events.start(None, None, "chest xray", "", 5, False, 100, 10, 1.0, 1.0, 1.0)
 
 
 def pause_after_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = jobs._generate
+    real = images.generate
 
-    def slow(request: GenerationRequest, choice: ModelChoice) -> Iterator[Any]:
-        for event in real(request, choice):
+    def slow(*given: Any, **options: Any) -> Iterator[Any]:
+        for event in real(*given, **options):
             yield event
             if not isinstance(event, StepProgress):
                 time.sleep(0.3)
 
-    monkeypatch.setattr(jobs, "_generate", slow)
+    monkeypatch.setattr(images, "generate", slow)
 
 
 def test_time_is_up_and_what_is_finished_is_packed(
@@ -279,14 +279,14 @@ def test_time_is_up_and_what_is_finished_is_packed(
     choice = ModelChoice(str(tiny_model_dir), "none")
     request = GenerationRequest("chest xray", num_images=64, num_inference_steps=1)
     pause_after_each_image(monkeypatch)
-    last = list(run_job(request, choice, limit_s=1.0))[-1]
+    last = list(make_images(request, choice, Job(), limit_s=1.0))[-1]
     assert last.stage == "stopped"
     assert 1 <= len(last.images) < 64
     assert "one request gets are over" in last.facts["notes"][-1]
     with zipfile.ZipFile(str(last.archive)) as archive:
         assert sum(name.endswith(".png") for name in archive.namelist()) == len(last.images)
     with pytest.raises(GenerationError, match=r"no image was finished in 1e-06 s, the most that one request gets"):
-        list(run_job(request, choice, limit_s=1e-6))
+        list(make_images(request, choice, Job(), limit_s=1e-6))
 
 
 def test_programs_get_what_is_finished_when_time_is_up(
@@ -294,10 +294,10 @@ def test_programs_get_what_is_finished_when_time_is_up(
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     pause_after_each_image(monkeypatch)
-    handlers = Handlers(ModelChoice(str(tiny_model_dir), "none"), (), Limits(job_s=1))
+    events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), (), Limits(job_s=1), JobTable())
 
     async def last() -> Any:
-        return [result async for result in handlers.generate("chest xray", "", 0, 1, 64, 1.0, 1.0)][-1]
+        return [result async for result in events.generate("chest xray", "", 0, 1, 64, 1.0, 1.0)][-1]
 
     gallery, archive, facts = asyncio.run(last())
     assert 1 <= len(gallery) < 64

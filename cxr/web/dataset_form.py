@@ -9,9 +9,9 @@ import gradio as gr
 
 from cxr.dataset.cohort import KEYS
 from cxr.request.settings import SETTINGS
-from cxr.web.dataset_text import NAME, SPLITS, SUFFIXES, Rows
 from cxr.web.events import AT_ONCE
-from cxr.web.form import slider
+from cxr.web.image_form import slider, unchecked
+from cxr.web.plan_text import NAME, SPLITS, SUFFIXES, Rows
 
 TABLE, TEXT = "Table", "Text"
 ROWS: Rows = [
@@ -36,7 +36,7 @@ split: {train: 0.8, test: 0.2}"""
 
 @dataclass(frozen=True)
 class DatasetForm:
-    """The widgets of a plan, in the order in which `cxr.web.dataset_handlers.read_form` takes their values."""
+    """The widgets of a plan, in the order in which ``DatasetEvents.read_form`` takes their values."""
 
     kind: gr.Radio
     rows: gr.Dataframe
@@ -107,7 +107,7 @@ def _build_cohort() -> gr.Dataframe:
         elem_id="cohort",
     )
     # With its headers: whoever edits the table may add columns, and those are refused by name.
-    rows.preprocess = lambda payload: [dict(zip(payload.headers or KEYS, row, strict=False)) for row in payload.data]
+    unchecked(rows, lambda sent: [dict(zip(sent.headers or KEYS, row, strict=False)) for row in sent.data])
     with gr.Row(elem_id="cohort-row"):
         gr.HTML(f'<p class="cxr-hint">{TABLE_HINT}</p>')
         add = gr.Button("Add a row", size="sm", scale=0, min_width=88)

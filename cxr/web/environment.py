@@ -1,4 +1,7 @@
-"""Every variable that gradio reads from the environment, and which of them the page refuses to start with."""
+"""Which of the variables that gradio reads from the environment the page refuses to start with.
+
+A test names all the others, and why each may be set.
+"""
 
 from __future__ import annotations
 
@@ -44,40 +47,6 @@ REFUSED: Mapping[str, Danger] = {
     "GRADIO_WATCH_DIRS": RELOADS,
     "GRADIO_WATCH_ENCODING": RELOADS,
     "GRADIO_WATCH_MODULE_NAME": RELOADS,
-}
-# What the page says itself, by an argument or by setting the variable.
-OVERRIDDEN: Mapping[str, str] = {
-    "GRADIO_ANALYTICS_ENABLED": "no news to gradio",
-    "GRADIO_NODE_NUM_PORTS": "no Node server",
-    "GRADIO_NODE_PATH": "no Node server",
-    "GRADIO_NODE_SERVER_NAME": "no Node server",
-    "GRADIO_NODE_SERVER_PORT": "no Node server",
-    "GRADIO_RUN_HISTORY": "no history of prompts",
-    "GRADIO_SSR_MODE": "no Node server",
-    "GRADIO_TEMP_DIR": "a private folder within it",
-}
-# What may be set: it restricts, tunes, or belongs to parts of gradio that the page does not use.
-HARMLESS: Mapping[str, str] = {
-    "GRADIO_ALLOW_FLAGGING": "no longer read; Spaces set it",
-    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "how often queue statistics are made",
-    "GRADIO_ANALYTICS_MAX_EVENTS": "size of the queue statistics",
-    "GRADIO_AUTO_LOGOUT": "gradio's own command line",
-    "GRADIO_BLOCKED_PATHS": "refuses more files",
-    "GRADIO_CACHE_EXAMPLES": "gr.Examples, which the page does not use",
-    "GRADIO_CACHE_MODE": "gr.Examples, which the page does not use",
-    "GRADIO_CHAT_FLAGGING_MODE": "chats",
-    "GRADIO_DEFAULT_CONCURRENCY_LIMIT": "the events of the page that need the model have their own limit",
-    "GRADIO_EXAMPLES_CACHE": "gr.Examples, which the page does not use",
-    "GRADIO_FLAGGING_MODE": "gr.Interface, which the page does not use",
-    "GRADIO_HEARTBEAT_INTERVAL": "how often a waiting page hears from the server",
-    "GRADIO_NUM_PORTS": "the port is given, so that no other is tried; Spaces set it",
-    "GRADIO_RESET_EXAMPLES_CACHE": "gr.Examples, which the page does not use",
-    "GRADIO_ROOT_PATH": "the address behind a proxy",
-    "GRADIO_SERVER_MODE_ENABLED": "written by gradio, read by nobody",
-    "GRADIO_SERVER_NAME": "the default of --host",
-    "GRADIO_SERVER_PORT": "the default of --port",
-    "GRADIO_THEME": "no longer read; Spaces set it",
-    "GRADIO_WORKFLOW_INBROWSER": "gradio's workflows",
 }
 
 

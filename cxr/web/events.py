@@ -1,10 +1,94 @@
-"""How events are run: which ones share the model, and which ones programs may call."""
+"""What the events of all tabs share: how they are run, how errors are said, and how a job is shown."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterator
+from html import escape
 from typing import Any
 
-MODEL_QUEUE = "model"
-MODEL_JOBS: dict[str, Any] = {"concurrency_id": MODEL_QUEUE, "concurrency_limit": 1}
+import gradio as gr
+
+from cxr.request.errors import CxrError
+from cxr.request.settings import LABELS
+from cxr.web import panels
+from cxr.web.jobs import Job
+from cxr.web.limits import BusyError
+
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
+# The model's own queue is that of `cxr.web.jobs`; gradio's holds nothing back.
+IN_PARALLEL: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
+QUEUED: dict[str, Any] = {**IN_PARALLEL, **PRIVATE}
+
+ERROR_DURATION_S = 20
+MAX_MESSAGE_CHARACTERS = 600
+FAILED = "That did not work"
+MODEL_IS_BUSY = "The model is busy"
+CRASHED = "Something went wrong inside the program; its log holds the details. Nothing you typed is lost."
+
+
+@contextlib.contextmanager
+def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
+    """Turn errors that were written for users into gradio's; leave faults of the program with their trace.
+
+    Args:
+        on_page: the page takes a message for HTML, and it may repeat what stands in a file of somebody else's.
+    """
+    try:
+        yield
+    except CxrError as error:
+        # Programs know the parameters, people the labels.
+        message = error.described(LABELS if on_page else {})
+        if len(message) > MAX_MESSAGE_CHARACTERS:  # it repeats what was given
+            message = message[:MAX_MESSAGE_CHARACTERS] + " …"
+        message = escape(message, quote=False) if on_page else message
+        title = MODEL_IS_BUSY if isinstance(error, BusyError) else FAILED
+        raise gr.Error(message, ERROR_DURATION_S, title=title, print_exception=False) from error
+
+
+def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
+    """Values for the button that starts a job and the one that stops it."""
+    return gr.Button(interactive=not is_running), gr.Button(interactive=is_running)
+
+
+async def show_job(
+    job: Job | None, show: Callable[[Any], tuple[Any, ...]], num_widgets: int
+) -> AsyncGenerator[tuple[Any, ...], None]:
+    """Follow a job on the page; an error goes into its panel as well. Closing this ends the job.
+
+    Args:
+        job: None and one that is followed already show nothing.
+        show: turns a state into values for the widgets, in a thread.
+        num_widgets: that the job has, the panel first.
+    """
+    nothing = (gr.skip(),) * (num_widgets - 1)
+    if job is None or job.is_followed:
+        return
+    try:
+        async with contextlib.aclosing(job.follow()) as states:
+            async for state in states:
+                yield await asyncio.to_thread(show, state)
+    except CxrError as error:
+        yield panels.panel(FAILED, tone="bad", notes=[error.described(LABELS)]), *nothing
+        with errors_for_users():
+            raise
+    except Exception:
+        yield panels.panel(FAILED, tone="bad", notes=[CRASHED]), *nothing
+        raise
+
+
+def stop_job(job: Job | None, title: str) -> tuple[Any, ...]:
+    """Ask a job to end. Returns values for (status, start button, stop button).
+
+    Args:
+        job: None if there is none yet.
+        title: the panel of a job that waited.
+    """
+    if job is None or job.has_ended:
+        return (gr.skip(),) * 3
+    is_running = not job.stop()
+    if is_running:
+        return panels.panel("Stopping…", tone="busy"), gr.skip(), gr.Button(interactive=False)
+    return title, *buttons(is_running=False)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Mapping
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HUB = "https://huggingface.co"
 FRAME_ANCESTORS = f"'self' {HUB} https://*.hf.space"
@@ -53,11 +49,11 @@ def security_headers(environment: Mapping[str, str] = os.environ) -> dict[str, s
 class SecurityHeaders:
     """ASGI middleware that adds the headers; it holds nothing back, so that streams stay streams."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.headers = [(name.lower().encode(), value.encode()) for name, value in security_headers().items()]
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer with the headers."""
 
         async def send_with_headers(message: Message) -> None:

@@ -1,221 +1,240 @@
-"""One request from the loading of the model to the ZIP, told step by step. Knows nothing of widgets."""
+"""The jobs of all visitors: who waits, whose turn it is, and the one thread that uses the model.
+
+A job is a generator of states, each with a ``stage``. The thread takes one state after the other; "finished" and
+"stopped" are the last ones, and after "waiting" the job goes to the end of the queue. Whoever follows a job gets its
+newest state, so that a slow visitor holds nobody up.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import os
+import contextvars
 import secrets
-import tempfile
 import threading
 import time
-from collections.abc import Generator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-from cxr.request.errors import GenerationError, OutputError
-from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
-from cxr.request.generation_request import GenerationRequest
-from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import SYNTHETIC_NOTICE
-from cxr.request.settings import API_SETTINGS, SHARED
-from cxr.web.model_choice import STAND_IN, ModelChoice, answering, load_model_for
-from cxr.web.spaces_gpu import on_gpu
+from cxr.request.errors import RequestError
+from cxr.web.limits import BUSY, MAX_QUEUE, BusyError, too_many
+from cxr.web.visitors import Visitor
 
-if TYPE_CHECKING:
-    from cxr.generate.model import LoadedModel
-    from cxr.judges.receipt import Receipt
-
-PREVIEW_EVERY = 2  # denoising steps
-# Settings that the facts repeat: those that the caller chose for all images.
-REPORTED = tuple(name for name in API_SETTINGS if name in SHARED and name != "num_images")
-
-Stage = Literal["loading", "running", "stopped", "finished"]
+OVER = ("finished", "stopped")
+UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends
 
 
-@dataclass(frozen=True)
-class JobState:
-    """What is known about one request so far.
-
-    ``elapsed_s`` counts from the moment the model was ready. ``folder`` is the job's own temporary folder, and
-    ``archive`` the ZIP in it, there once the job has ended. So are ``receipts``, one for each image, or none if this
-    installation has no judge.
-    """
-
-    request: GenerationRequest
-    stage: Stage = "loading"
-    progress: StepProgress | None = None
-    images: tuple[ExportedFile, ...] = ()
-    failures: tuple[FailedImage, ...] = ()
-    notes: tuple[str, ...] = ()
-    info: ModelInfo | None = None
-    folder: Path | None = None
-    archive: Path | None = None
-    receipts: tuple[Receipt, ...] = ()
-    elapsed_s: float = 0.0
-
-    @property
-    def num_settled(self) -> int:
-        """Images that are finished or have failed."""
-        return len(self.images) + len(self.failures)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The part of the result that is not a picture, for programs."""
-        receipt = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
-        return {
-            "seeds": [file.metadata["seed"] for file in self.images],
-            "seconds": round(self.elapsed_s, 3),
-            "model": self.info.model if self.info else None,
-            "model_revision": self.info.model_revision if self.info else None,
-            "adapter": self.info.adapter if self.info else None,
-            **{name: getattr(self.request, name) for name in REPORTED},
-            "failures": [{"seed": failed.seed, "reason": failed.reason} for failed in self.failures],
-            "notes": list(self.notes),
-            "stopped": self.stage == "stopped",
-            "notice": SYNTHETIC_NOTICE,
-        } | receipt
-
-
-@dataclass
+@dataclass(eq=False)
 class Job:
-    """A request of one visitor and the wish to end it; lives in the visitor's session."""
-
-    request: GenerationRequest
-    stop: threading.Event = field(default_factory=threading.Event)
-    started: bool = False
-    ended: bool = False
-    crashed: bool = False
-    last_state: JobState | None = None
-
-
-def run_job(
-    request: GenerationRequest, choice: ModelChoice, stop: threading.Event | None = None, limit_s: float = 0
-) -> Generator[JobState, None, None]:
-    """Make the images of a request and pack them.
+    """Work for the model, what is known about it, and the wish to end it.
 
     Args:
-        request: what to make.
-        choice: which model makes it.
-        stop: once set, the job ends within one denoising step and packs the finished images.
-        limit_s: seconds with the model after which it ends in the same way and says so; 0 for no limit.
-    Yields:
-        The state after every denoising step and every image; the last one is "finished" or "stopped".
-    Raises:
-        CxrError: no model, no space, or not one image came out.
+        order: what was asked for.
+        visitor: who asked.
+        halt: once set, the work that is under way ends within one denoising step.
+        is_stopped: the job itself is to end, and not only its turn.
+        is_abandoned: nobody wants its results.
+        others_wait: whether other jobs wait for the model.
+        state: the newest one, None before the first.
+        error: what it ended with instead of a last state.
     """
-    state = JobState(request)
-    yield state
-    answers = answering(choice)
-    model = load_model_for(answers)
-    notes = _notes(request, model) if answers == choice else (STAND_IN, *_notes(request, model))
-    folder = new_run_folder()
-    state = replace(state, stage="running", info=model.info, notes=notes, folder=folder)
-    stopped = False
-    with contextlib.closing(_make_images(state, answers, folder)) as states:
-        for state in states:
-            yield state
-            if stop is not None and stop.is_set():
-                stopped = state.num_settled < request.num_images
-                break
-            if 0 < limit_s < state.elapsed_s and state.num_settled < request.num_images:
-                state, stopped = _out_of_time(state, limit_s), True
-                break
-    if state.failures and not state.images and not stopped:
-        raise GenerationError(f"not one image came out: {state.failures[0].reason}")
-    archive = _pack(state, folder)
-    stage: Stage = "stopped" if stopped else "finished"
-    yield replace(state, stage=stage, progress=None, archive=archive, receipts=_read_receipts(state))
+
+    order: Any = None
+    visitor: Visitor = field(default_factory=Visitor)
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    halt: threading.Event = field(default_factory=threading.Event)
+    is_stopped: bool = False
+    is_abandoned: bool = False
+    has_ended: bool = False
+    is_followed: bool = False
+    others_wait: Callable[[], bool] = lambda: False
+    state: Any = None
+    error: BaseException | None = None
+    heard_s: float = field(default_factory=time.monotonic)
+
+    _states: Generator[Any, None, None] = field(init=False, repr=False)
+    _table: JobTable | None = field(default=None, init=False, repr=False)
+    _followers: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False)
+    # Gradio keeps the current request in context variables, and ZeroGPU reads it there.
+    _context: contextvars.Context = field(default_factory=contextvars.copy_context, init=False, repr=False)
+
+    def stop(self) -> bool:
+        """Ask it to end within one denoising step; what is finished is kept. Returns whether it waited, and is over."""
+        self.is_stopped = True
+        self.halt.set()
+        return self._table is not None and self._table._drop_waiting(self)
+
+    def abandon(self) -> None:
+        """End it as soon as possible; nobody wants its results."""
+        self.is_abandoned = True
+        self.stop()
+
+    async def follow(self) -> AsyncGenerator[Any, None]:
+        """Every state from now on, the newest where several have come at once; closing it abandons the job.
+
+        Raises:
+            CxrError: the job ended with it.
+        """
+        loop, news, seen = asyncio.get_running_loop(), asyncio.Event(), None
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(news.set)
+
+        self.is_followed = True
+        self._followers.append(wake)
+        try:
+            while True:
+                news.clear()
+                has_ended, state = self.has_ended, self.state  # in this order: the last state is set before the end
+                if state is not seen:
+                    yield (seen := state)
+                if has_ended:
+                    break
+                await news.wait()
+            if self.error is not None:
+                raise self.error
+        finally:
+            self._followers.remove(wake)
+            if not self.has_ended:
+                self.abandon()
+
+    def _publish(self, state: Any, *, has_ended: bool = False) -> None:
+        self.state, self.has_ended = state, has_ended
+        for wake in [*self._followers]:
+            wake()
 
 
-def _out_of_time(state: JobState, limit_s: float) -> JobState:
-    if not state.images:
-        raise GenerationError(
-            f"no image was finished in {limit_s:g} s, the most that one request gets; use fewer steps"
-        )
-    note = f"The {limit_s:g} s that one request gets are over; ask for the other images in another request."
-    return replace(state, notes=(*state.notes, note))
-
-
-def new_run_folder(kind: str = "runs") -> Path:
-    """Make the folder of one job; it lies where gradio deletes old files by itself, if they have been on the page.
+class JobTable:
+    """All jobs that wait or run, in the order of their turns.
 
     Args:
-        kind: name of the folder that holds those of all jobs of this kind.
+        max_waiting: jobs that may wait.
+        max_per_visitor: jobs of one visitor that may wait or run; 0 for no limit.
     """
-    root = temp_root() / kind
-    folder = root / secrets.token_hex(16)
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"no temporary folder can be made in {root}: {error.strerror}") from error
-    for old in root.iterdir():
-        if old != folder:
-            with contextlib.suppress(OSError):
-                old.rmdir()  # removes empty folders only: those whose files have been deleted by age
-    return folder
 
+    def __init__(self, max_waiting: int = MAX_QUEUE, max_per_visitor: int = 0) -> None:
+        self.max_waiting, self.max_per_visitor = max_waiting, max_per_visitor
+        self.is_watched = False  # whether something tells who listens
+        self._changed = threading.Condition()
+        self._jobs: list[Job] = []
+        self._running: Job | None = None  # one of them
+        self._listeners: Counter[str] = Counter()
+        self._thread: threading.Thread | None = None
 
-def temp_root() -> Path:
-    """The folder of everything that is kept for a while only."""
-    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+    def check_room(self, visitor: Visitor) -> None:
+        """Refuse another job of a visitor, if there are too many.
 
+        Raises:
+            RequestError: of this visitor, or of all.
+        """
+        self.end_unheard()
+        if 0 < self.max_per_visitor <= self.count(visitor):
+            raise RequestError(too_many(self.max_per_visitor))
+        if self.count() > self.max_waiting:  # one of them has its turn
+            raise BusyError(BUSY)
 
-def _make_images(state: JobState, choice: ModelChoice, folder: Path) -> Generator[JobState, None, None]:
-    from cxr.folders.image_folder import ImageFolder
+    def count(self, visitor: Visitor | None = None) -> int:
+        """Jobs that wait or run, of one visitor or of all."""
+        return sum(1 for job in [*self._jobs] if visitor is None or job.visitor.is_same(visitor))
 
-    started_s = time.monotonic()
-    with ImageFolder(folder / "images") as writer, contextlib.closing(_generate(state.request, choice)) as events:
-        for event in events:
-            if isinstance(event, GeneratedImage):
-                state = replace(state, images=(*state.images, writer.write(event)), progress=None)
-            elif isinstance(event, FailedImage):
-                state = replace(state, failures=(*state.failures, event), progress=None)
-            else:
-                state = replace(state, progress=event)
-            state = replace(state, elapsed_s=time.monotonic() - started_s)
-            yield state
+    def submit(self, job: Job, states: Generator[Any, None, None]) -> Job:
+        """Put a job at the end of the queue.
 
+        Args:
+            job: what was asked, and by whom.
+            states: does the work; it runs in the table's thread.
+        Raises:
+            RequestError: there are too many jobs.
+        """
+        with self._changed:
+            self.check_room(job.visitor)
+            job._table, job._states, job.others_wait = self, states, lambda: len(self._jobs) > 1
+            self._jobs.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, daemon=True, name="jobs")
+                self._thread.start()
+            self._changed.notify_all()
+        return job
 
-@on_gpu
-def _generate(
-    request: GenerationRequest, choice: ModelChoice
-) -> Generator[StepProgress | GeneratedImage | FailedImage, None, None]:
-    # Takes the choice, not the model: on ZeroGPU the arguments travel to another process.
-    from cxr.generate.images import generate
+    @contextlib.contextmanager
+    def listening(self, session: str) -> Iterator[None]:
+        """Somebody listens to what is sent to a session."""
+        self._listeners[session] += 1
+        try:
+            yield
+        finally:
+            self._note_listeners()
+            self._listeners[session] -= 1
+            self._listeners += Counter()  # forgets those that nobody listens to
 
-    yield from generate(request, load_model_for(choice), preview_every=PREVIEW_EVERY)
+    def leave(self, session: str) -> None:
+        """Nobody will ever listen to a session again: its jobs end."""
+        for job in [*self._jobs]:
+            if job.visitor.session == session:
+                job.abandon()
 
+    def end_unheard(self) -> None:
+        """End the jobs that nobody has listened to for `UNHEARD_S`."""
+        self._note_listeners()
+        for job in [*self._jobs] if self.is_watched else ():
+            if time.monotonic() - job.heard_s > UNHEARD_S:
+                job.abandon()
 
-def _pack(state: JobState, folder: Path) -> Path | None:
-    from cxr.folders.archive import write_zip
+    def close(self, timeout_s: float = 10.0) -> None:
+        """End all jobs and wait for the model to be free, so long at most."""
+        end_s = time.monotonic() + timeout_s
+        while self._jobs and time.monotonic() < end_s:
+            for job in [*self._jobs]:
+                job.abandon()
+            time.sleep(0.02)
 
-    if not state.images:
-        return None
-    name = f"chest-xrays_{state.request.seed}_{len(state.images)}.zip"
-    return write_zip(folder / name, state.images).path
+    def _note_listeners(self) -> None:
+        for job in [*self._jobs]:
+            if self._listeners[job.visitor.session]:
+                job.heard_s = time.monotonic()
 
+    def _drop_waiting(self, job: Job) -> bool:
+        with self._changed:
+            if job is self._running or job not in self._jobs:
+                return False
+            self._jobs.remove(job)
+        job._states.close()
+        job._publish(job.state, has_ended=True)
+        return True
 
-def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
-    from cxr.prompts.inspection import inspect_prompt
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._jobs:
+                    self._changed.wait()
+                job = self._running = self._jobs[0]
+            job._context.run(self._take_turn, job)
 
-    tokenizer = model.pipeline.tokenizer
-    notes = (*model.notes, *inspect_prompt(request.prompt, tokenizer).notes)
-    if request.negative_prompt.strip():
-        negative_notes = inspect_prompt(request.negative_prompt, tokenizer).notes
-        notes += tuple(f"Negative prompt: {note}" for note in negative_notes)
-    return notes
+    def _take_turn(self, job: Job) -> None:
+        """Take states until the job is over or gives way."""
+        state: Any = None
+        try:
+            for state in job._states:
+                if state.stage == "waiting" and not job.is_stopped:
+                    self._end_turn(job, state, gives_way=True)
+                    return
+                if job.is_abandoned or state.stage in OVER:
+                    break
+                job._publish(state)
+                self.end_unheard()
+            job._states.close()
+        except Exception as error:  # it is the follower's, also if it is a fault of the program
+            job.error = error
+        self._end_turn(job, state or job.state)
 
-
-def _read_receipts(state: JobState) -> tuple[Receipt, ...]:
-    """One receipt for each image of a job; none if this installation has no judge."""
-    import numpy as np
-
-    from cxr.images.reading import read_grey
-    from cxr.judges.receipt import embedded_judge, read_receipt  # torch takes seconds to import
-
-    judge = embedded_judge()
-    if judge is None or not state.images:
-        return ()
-    pixels = np.stack([read_grey(file.path) for file in state.images])
-    return tuple(read_receipt(pixels, state.request.prompt, *judge))
+    def _end_turn(self, job: Job, state: Any, *, gives_way: bool = False) -> None:
+        """Whoever sees the last state may ask for another job at once, so this one has left the table before."""
+        with self._changed:
+            self._running = None
+            self._jobs.remove(job)
+            if gives_way:
+                self._jobs.append(job)
+            job._publish(state, has_ended=not gives_way)

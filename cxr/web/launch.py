@@ -18,14 +18,16 @@ from typing import Any, NoReturn
 from cxr.commands.options import add_model_options
 from cxr.request.errors import CxrError
 from cxr.web.environment import ALLOW_FLAG, find_danger
-from cxr.web.jobs import temp_root
+from cxr.web.hosts import ALLOW_HOST_FLAG, ALLOW_HOST_VARIABLE, allowed_hosts, is_host_name
+from cxr.web.jobs import JobTable
 from cxr.web.limits import Limits, default_limits
 from cxr.web.logs import keep_values_out_of_logs
 from cxr.web.model_choice import ModelChoice, answering
-from cxr.web.temporary import keep_sweeping, make_private_folder
+from cxr.web.temporary import keep_sweeping, make_private_folder, temp_root
 
 DEFAULT_PORT = 7860
 HOST_VARIABLE, PORT_VARIABLE = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
+SPARE_THREADS = 32
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 LIMIT_HELP = {
     "dataset_images": "images of one data set; 0 leaves data sets out",
@@ -47,6 +49,7 @@ class ServerSettings:
     auth: tuple[str, str] | None = field(default=None, repr=False)
     choice: ModelChoice = field(default_factory=ModelChoice)
     limits: Limits = field(default_factory=Limits)
+    allowed_hosts: tuple[str, ...] = ()
 
     @property
     def is_public(self) -> bool:
@@ -85,6 +88,14 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     parser.add_argument("--share", action="store_true", help="also open a public gradio.live link")
     parser.add_argument("--auth", type=_credentials, metavar="USER:PASSWORD", help="ask visitors to sign in")
     add_model_options(parser)
+    parser.add_argument(
+        ALLOW_HOST_FLAG,
+        type=_host_names,
+        default=os.environ.get(ALLOW_HOST_VARIABLE, ""),
+        metavar="NAME[,NAME]",
+        help="names to answer to besides this machine's own, for example that of a proxy, or *.example.org "
+        f"(default: {ALLOW_HOST_VARIABLE})",
+    )
     parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
     _add_limits(parser, default_limits())
     given = parser.parse_args(arguments)
@@ -92,7 +103,7 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
         parser.error(danger)
     choice = ModelChoice(given.model, given.adapter)
     limits = Limits(**{name: getattr(given, f"max_{name}") for name in LIMIT_HELP})
-    return ServerSettings(given.host, given.port, given.share, given.auth, choice, limits)
+    return ServerSettings(given.host, given.port, given.share, given.auth, choice, limits, given.allowed_host)
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:
@@ -119,14 +130,22 @@ def prepare_environment() -> None:
     make_private_folder()
 
 
-def launch_options(settings: ServerSettings) -> dict[str, Any]:
-    """Everything that ``Blocks.launch`` is told, with the choices that keep clinical text private."""
+def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[str, Any]:
+    """Everything that ``Blocks.launch`` is told, with the choices that keep clinical text private.
+
+    Args:
+        settings: where the page is served, and to whom.
+        page: as ``build_page`` gives it.
+        jobs: the table that it was built with.
+    """
     from starlette.middleware import Middleware
 
+    from cxr.web.calls import Calls
+    from cxr.web.door import Door
     from cxr.web.headers import SecurityHeaders
     from cxr.web.theme import CSS, FAVICON, HEAD, build_theme
-    from cxr.web.uploads import UploadGate
 
+    hosts = allowed_hosts(settings.host, settings.share, settings.allowed_hosts)
     return {
         "server_name": settings.host,
         "server_port": settings.port,
@@ -143,20 +162,21 @@ def launch_options(settings: ServerSettings) -> dict[str, Any]:
         "ssr_mode": False,
         "mcp_server": False,
         "max_file_size": "5mb",
-        "app_kwargs": {"middleware": [Middleware(SecurityHeaders), Middleware(UploadGate)]},
+        "max_threads": settings.limits.queue + SPARE_THREADS,  # each job that waits is an event that gradio runs
+        "app_kwargs": {"middleware": [Middleware(SecurityHeaders), Middleware(Door, Calls(page, jobs), hosts)]},
         "state_session_capacity": 500,
     }
 
 
-def serve(demo: Any, settings: ServerSettings) -> None:
-    """Launch the page, load the model beside it, and stay until interrupted."""
+def serve(page: Any, settings: ServerSettings, jobs: JobTable) -> None:
+    """Launch the page, load the model beside it, and stay until interrupted; then end all jobs."""
     if settings.is_public and settings.auth is None and not os.environ.get("SPACE_ID"):
         sys.stderr.write("Anyone who reaches this address can use the page; --auth USER:PASSWORD makes them sign in.\n")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))  # by default the second would leave the temporary files behind
     keep_values_out_of_logs()
     try:
-        _, url, _ = demo.launch(**launch_options(settings), prevent_thread_lock=True, quiet=True)
+        _, url, _ = page.launch(**launch_options(settings, page, jobs), prevent_thread_lock=True, quiet=True)
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
         sys.stderr.write(
@@ -167,7 +187,10 @@ def serve(demo: Any, settings: ServerSettings) -> None:
     sys.stdout.flush()
     keep_sweeping(temp_root())
     threading.Thread(target=_warm_up, args=(settings.choice,), daemon=True, name="model-warm-up").start()
-    demo.block_thread()
+    try:
+        page.block_thread()
+    finally:
+        jobs.close()
 
 
 def _warm_up(choice: ModelChoice) -> None:
@@ -179,8 +202,15 @@ def _warm_up(choice: ModelChoice) -> None:
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; use a whole number from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid port; use a whole number from 1 to 65535")
     return int(text)
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if wrong := [name for name in names if not is_host_name(name)]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not a host name; give it as images.example.org")
+    return names
 
 
 def _count(text: str, low: int = 0) -> int:

@@ -13,6 +13,11 @@ from cxr.request.generation_request import GenerationRequest
 
 MAX_QUEUE = 32
 MILLION = 1_000_000
+BUSY = "Its queue is full and nothing was started. Nothing you typed is lost; try again in a minute."
+
+
+class BusyError(RequestError):
+    """As many requests wait as may."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,12 @@ def default_limits(environment: Mapping[str, str] = os.environ) -> Limits:
         # There a GPU is lent for seconds, and to another process.
         return Limits(**{**vars(SPACE_LIMITS), "dataset_images": 0})
     return SPACE_LIMITS
+
+
+def too_many(jobs_per_client: int) -> str:
+    """What a visitor reads who has as many jobs as allowed."""
+    jobs = "a request" if jobs_per_client == 1 else f"{jobs_per_client} requests"
+    return f"you have {jobs} at the model already, as many as this server allows; wait for one to end, or stop it"
 
 
 def find_resolution(model: str | None) -> int | None:

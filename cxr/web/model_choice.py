@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cxr.models.presets import PRESETS, find_preset, request_defaults
-from cxr.request.errors import HubUnreachableError, ModelError
+from cxr.request.errors import CxrError, HubUnreachableError, ModelError
 from cxr.request.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ def answering(choice: ModelChoice) -> ModelChoice:
         _resting_until_s[choice] = time.monotonic() + RETRY_AFTER_S
         return ModelChoice()
     return choice
+
+
+def loaded_info(choice: ModelChoice) -> ModelInfo | None:
+    """What is known about the model that answers, or None if there is none."""
+    try:
+        return load_model_for(answering(choice)).info
+    except CxrError:
+        return None
 
 
 def known_to_answer(choice: ModelChoice) -> ModelChoice:

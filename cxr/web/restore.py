@@ -15,8 +15,8 @@ from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.events import PRIVATE
-from cxr.web.form import Form, values_of
-from cxr.web.jobs import temp_root
+from cxr.web.image_form import ImageForm, values_of
+from cxr.web.temporary import temp_root
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 TITLE = "Restore settings from an image"
@@ -43,7 +43,7 @@ def refusal(error: CxrError) -> str:
     return f'<p class="cxr-hint cxr-bad" role="alert">{escape(text[:1].upper() + text[1:])}. Nothing was changed.</p>'
 
 
-def build_restore(form: Form, find_info: Callable[[], ModelInfo | None]) -> None:
+def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None]) -> None:
     """Make the accordion with the field for a picture, and its event.
 
     Args:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+from cxr.request.errors import OutputError
 
 TEMP_PREFIX = "cxr-studio-"
 ABANDONED_S = 24 * 3600  # folders that a killed server left behind are removed after a day
@@ -33,6 +36,28 @@ def make_private_folder() -> Path:
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     tempfile.tempdir = str(folder)  # what libraries write for a moment lies there too, should the process be killed
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def temp_root() -> Path:
+    """The folder of everything that is kept for a while only."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+
+
+def new_job_folder(kind: str) -> Path:
+    """Make the folder of one job.
+
+    Args:
+        kind: one of `KINDS`.
+    Raises:
+        OutputError: the disk refused it.
+    """
+    root = temp_root() / kind
+    folder = root / secrets.token_hex(16)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"no temporary folder can be made in {root}: {error.strerror}") from error
     return folder
 
 

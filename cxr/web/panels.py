@@ -7,7 +7,7 @@ from html import escape
 from typing import Literal
 
 from cxr.request.model_info import ModelInfo
-from cxr.web.jobs import JobState
+from cxr.web.image_job import ImageState
 from cxr.web.model_choice import STAND_IN, ModelChoice, is_stand_in
 
 Tone = Literal["idle", "quiet", "busy", "good", "bad"]
@@ -54,7 +54,7 @@ def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "qui
 IDLE = panel("Ready", tone="idle", notes=["Describe an image, then press Enter or Generate."])
 
 
-def describe_state(state: JobState) -> str:
+def describe_state(state: ImageState) -> str:
     """The status panel for a job."""
     failed = [f"Seed {failure.seed} failed: {failure.reason}" for failure in state.failures]
     notes = (*failed, *state.notes)
@@ -87,7 +87,7 @@ def describe_model(choice: ModelChoice, info: ModelInfo | None = None, problem: 
     return f'<p class="cxr-model">{text}</p>'
 
 
-def _describe_running(state: JobState, notes: Sequence[str]) -> str:
+def _describe_running(state: ImageState, notes: Sequence[str]) -> str:
     progress, request = state.progress, state.request
     if progress is None:
         done = state.num_settled

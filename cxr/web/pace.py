@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cxr.dataset.plan import Plan
+from cxr.web.model_choice import ModelChoice, load_model_for
 
 if TYPE_CHECKING:
     from cxr.dataset.estimate import Estimate
-    from cxr.generate.model import LoadedModel
 
 Kind = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The only state of a job that measures."""
+
+    estimate: Estimate
+    stage: str = "finished"
 
 
 class Pace:
@@ -31,19 +41,19 @@ class Pace:
             return None
         return Estimate(len(known), sum(seconds for seconds, _ in known), int(sum(size for _, size in known)))
 
-    def measure(self, plan: Plan, model: LoadedModel) -> Estimate:
-        """Make a few of the plan's images to see what it takes.
+    def measure(self, plan: Plan, choice: ModelChoice) -> Generator[Measured, None, None]:
+        """Make a few of the plan's images to see what it takes, as a job.
 
         Raises:
-            GenerationError: none could be made.
+            CxrError: no model, or none of the images could be made.
         """
         from cxr.dataset.estimate import estimate
 
-        taken = estimate(plan, model)
+        taken = estimate(plan, load_model_for(choice))
         kinds = set(self._kinds(plan))
         if len(kinds) == 1:
             self._each[kinds.pop()] = taken.seconds / taken.num_images, taken.size_bytes / taken.num_images
-        return taken
+        yield Measured(taken)
 
     def _kinds(self, plan: Plan) -> list[Kind]:
         from cxr.generate.images import shared_settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt, ReceiptRow
-    from cxr.web.jobs import JobState
+    from cxr.web.image_job import ImageState
 
 TITLE = "Asked against seen"
 FOOTNOTE = (
@@ -20,7 +20,7 @@ SIGNS = {True: ("cxr-yes", "✓", "as asked"), False: ("cxr-no", "✗", "not as 
 NOT_JUDGEABLE = '<td class="cxr-faint">not judgeable</td>'
 
 
-def describe_receipts(state: JobState) -> str:
+def describe_receipts(state: ImageState) -> str:
     """The receipts of a job's images, folded away under one line; empty if there are none."""
     if not state.receipts:
         return ""

@@ -1,10 +1,10 @@
-"""The form: the widgets that make up a request. Labels, ranges and defaults are those of the table of settings."""
+"""The form of a request: its widgets. Labels, ranges and defaults are those of the table of settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -15,11 +15,12 @@ from cxr.web.prompt_chips import add_prompt_chips
 
 PLACEHOLDER = "A 55-year-old man with pneumonia"
 DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
+Widget = TypeVar("Widget", bound=Any)
 SIDE_BY_SIDE = (("num_images", "num_inference_steps"), ("guidance_scale", "guidance_stop"))
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageForm:
     """The widgets that make up a request, by setting in the order of the API's parameters, and the randomise box."""
 
     settings: Mapping[str, Any]
@@ -32,7 +33,7 @@ class Form:
 
     @property
     def everything(self) -> list[Any]:
-        """What the page sends, in the order of ``Handlers.start``: the box comes after prompts and seed."""
+        """What the page sends, in the order of ``ImageEvents.start``: the box comes after prompts and seed."""
         return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
 
     @property
@@ -42,29 +43,31 @@ class Form:
 
 
 def values_of(recipe: Recipe) -> tuple[Any, ...]:
-    """What ``Form.everything`` has to hold to make the image of a recipe again."""
+    """What ``ImageForm.everything`` has to hold to make the image of a recipe again."""
     values = [1 if name == "num_images" else getattr(recipe, name) for name in API_SETTINGS]
     return (*values[:3], False, *values[3:])
 
 
-def build_form(choice: ModelChoice) -> Form:
+def build_image_form(choice: ModelChoice) -> ImageForm:
     """Make the widgets; to be called inside the column that holds them.
 
     Args:
         choice: which model will read the prompt; its defaults are what the widgets start with.
     """
     widgets: dict[str, Any] = {}
-    widgets["prompt"] = gr.Textbox(
-        label=SETTINGS["prompt"].label,
-        placeholder=PLACEHOLDER,
-        lines=1,  # with one line Enter generates; the style sheet makes the box taller
-        max_lines=3,  # a long text scrolls inside, so that nothing below it moves
-        info="Age, sex, view and findings, in plain English",
-        elem_id="prompt",
+    widgets["prompt"] = unchecked(
+        gr.Textbox(
+            label=SETTINGS["prompt"].label,
+            placeholder=PLACEHOLDER,
+            lines=1,  # with one line Enter generates; the style sheet makes the box taller
+            max_lines=3,  # a long text scrolls inside, so that nothing below it moves
+            info="Age, sex, view and findings, in plain English",
+            elem_id="prompt",
+        )
     )
     add_prompt_chips(widgets["prompt"], choice)
-    widgets["negative_prompt"] = gr.Textbox(
-        "", label=SETTINGS["negative_prompt"].label, lines=1, max_lines=1, info="What should not be there"
+    widgets["negative_prompt"] = unchecked(
+        gr.Textbox("", label=SETTINGS["negative_prompt"].label, lines=1, max_lines=1, info="What should not be there")
     )
     widgets["seed"] = gr.Number(DEFAULTS["seed"], label=SETTINGS["seed"].label, elem_id="seed")
     randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
@@ -72,7 +75,7 @@ def build_form(choice: ModelChoice) -> Form:
         with gr.Row():
             widgets |= {name: slider(name, start=choice.defaults) for name in pair}
     widgets |= {name: slider(name, start=choice.defaults) for name in API_SETTINGS if name not in widgets}
-    return Form({name: widgets[name] for name in API_SETTINGS}, randomise)
+    return ImageForm({name: widgets[name] for name in API_SETTINGS}, randomise)
 
 
 def slider(name: str, elem_id: str | None = None, start: Mapping[str, Any] | None = None) -> gr.Slider:
@@ -94,7 +97,17 @@ def slider(name: str, elem_id: str | None = None, start: Mapping[str, Any] | Non
         buttons=[],
         elem_id=elem_id or name,
     )
-    # The request checks what was sent, and its messages name the value and the range. Set on the widget, as gradio
-    # would write a stub file beside a subclass.
-    widget.preprocess = lambda payload: payload
+    return unchecked(widget)
+
+
+def unchecked(widget: Widget, read: Callable[[Any], Any] = lambda payload: payload) -> Widget:
+    """Let the values of a widget through as they were sent: the request checks them, and its messages name the value.
+
+    Set on the widget, as gradio would write a stub file beside a subclass.
+
+    Args:
+        widget: which.
+        read: what a handler gets of what was sent.
+    """
+    widget.preprocess = read
     return widget

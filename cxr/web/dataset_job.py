@@ -1,0 +1,165 @@
+"""One data set from its plan to the ZIP, as a generator of states; it gives way to others. Knows nothing of widgets."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cxr.dataset.plan import Plan
+from cxr.request.errors import CxrError, GenerationError, RequestError
+from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.web.jobs import OVER, Job
+from cxr.web.model_choice import ModelChoice, load_model_for
+from cxr.web.temporary import new_job_folder, sweep, temp_root
+
+if TYPE_CHECKING:
+    from cxr.generate.model import LoadedModel
+    from cxr.generate.progress import JobProgress
+
+DEFAULT_MAX_ATTEMPTS = 4
+HIGHEST_MAX_ATTEMPTS = 100
+TURN_S = 20.0  # a job that others wait for ends its turn after this time and goes to the end of the queue
+COUNTED = ("findings", "sex", "view", "split")
+
+Stage = Literal["loading", "running", "waiting", "stopped", "finished"]
+
+
+@dataclass(frozen=True)
+class DatasetOrder:
+    """What data set is to be made, and where.
+
+    Args:
+        plan: what to make.
+        gate: whether images that do not show what was asked are made again.
+        max_attempts: seeds that an image may take.
+        folder: of this job alone; what is finished lies there.
+        seconds: that earlier jobs have spent on it.
+        is_kept: whether what is finished stays in the folder, so that another job can go on with it.
+    """
+
+    plan: Plan
+    gate: bool
+    max_attempts: int
+    folder: Path
+    seconds: float = 0.0
+    is_kept: bool = True
+
+    def is_for(self, plan: Plan, gate: object, max_attempts: int = DEFAULT_MAX_ATTEMPTS) -> bool:
+        """Whether it makes the same, so that a job can go on with it."""
+        wanted = plan.sha256, gate, max_attempts
+        return (self.plan.sha256, self.gate, self.max_attempts) == wanted and self.folder.is_dir()
+
+
+@dataclass(frozen=True)
+class DatasetState:
+    """What is known about a data set so far; the ZIP, the picture of samples and the facts are there at its end."""
+
+    stage: Stage
+    total: int
+    progress: JobProgress | None = None
+    seconds: float = 0.0
+    archive: Path | None = None
+    samples: Path | None = None
+    facts: dict[str, Any] | None = None
+
+
+def new_order(
+    plan: Plan, gate: object, max_attempts: object = DEFAULT_MAX_ATTEMPTS, *, is_kept: bool = True
+) -> DatasetOrder:
+    """Make the folder of a new data set, and remove what nothing has happened to for long.
+
+    Raises:
+        CxrError: a value is not allowed, or the disk refused the folder.
+    """
+    if not isinstance(gate, bool):
+        raise RequestError(f"gate is {gate!r}; use true or false")
+    if isinstance(max_attempts, bool) or max_attempts not in range(1, HIGHEST_MAX_ATTEMPTS + 1):
+        raise RequestError(f"max_attempts is {max_attempts!r}; use a whole number from 1 to {HIGHEST_MAX_ATTEMPTS}")
+    sweep(temp_root())
+    return DatasetOrder(plan, gate, int(str(max_attempts)), new_job_folder("datasets"), is_kept=is_kept)
+
+
+def make_dataset(order: DatasetOrder, choice: ModelChoice, job: Job) -> Generator[DatasetState, None, None]:
+    """Make a data set, or what is missing of it.
+
+    Args:
+        order: what to make; its folder holds what an earlier job has made.
+        choice: which model makes it.
+        job: says when to stop, and whether others wait for the model.
+    Yields:
+        The state about twice a second; "waiting" when others have waited for the model long enough, the last one is
+        "finished" or "stopped".
+    Raises:
+        CxrError: no model, no space, or not one image came out.
+    """
+    state = DatasetState("loading", len(order.plan.images), seconds=order.seconds)
+    yield state
+    try:
+        while state.stage not in OVER:
+            turn = _take_turn(order, load_model_for(choice), job, state.seconds)
+            for state in turn:
+                yield state
+    except CxrError as error:
+        # The folders of this machine are nobody's business.
+        raise type(error)(str(error).replace(str(order.folder), "the folder of the job")) from error
+    finally:
+        if not order.is_kept:
+            shutil.rmtree(order.folder / "set", ignore_errors=True)  # the ZIP holds all of it
+
+
+def _take_turn(
+    order: DatasetOrder, model: LoadedModel, job: Job, seconds: float
+) -> Generator[DatasetState, None, None]:
+    """Go on until the data set is finished or stopped, or others have waited for `TURN_S`."""
+    from cxr.dataset.make import Options, iterate_dataset  # torch takes seconds to import
+
+    job.halt.clear()  # it ended the turn before
+    if job.is_stopped:
+        job.halt.set()
+    options = Options(gate=order.gate, max_attempts=order.max_attempts)
+    began_s, before = time.monotonic(), None
+    state = DatasetState("running", len(order.plan.images))
+    with contextlib.closing(iterate_dataset(order.plan, order.folder / "set", model, options, job.halt)) as steps:
+        for progress in steps:
+            state = replace(state, progress=progress, seconds=seconds + progress.elapsed_s)
+            if progress.stage != "running":
+                break
+            yield state
+            tried = progress.finished + progress.failed + progress.rejected
+            before = tried if before is None else before
+            # What is begun is lost at the end of a turn, so each has to come to something.
+            if time.monotonic() - began_s > TURN_S and tried > before and job.others_wait():
+                job.halt.set()
+    assert state.progress is not None
+    if state.progress.stage == "finished":
+        yield _packed(order, state, model)
+    else:
+        yield replace(state, stage="stopped" if job.is_stopped else "waiting")
+
+
+def _packed(order: DatasetOrder, state: DatasetState, model: LoadedModel) -> DatasetState:
+    """Pack what is finished; the name of the ZIP holds numbers only."""
+    from cxr.dataset.convert import convert
+
+    manifest = state.progress.manifest if state.progress else None
+    assert manifest is not None
+    if not manifest["num_images"]:
+        raise GenerationError("not one image came out; try other settings, or without the gate")
+    name = f"dataset_{manifest['num_images']}_{order.plan.sha256[:8]}.zip"
+    (archive,) = convert(order.folder / "set", order.folder / name, "zip")
+    facts = {name: manifest[name] for name in ("num_images", "num_failed", "num_rejected", "pass_rates")} | {
+        "counts": {of: order.plan.counts(of) for of in COUNTED},
+        "seconds": round(state.seconds, 3),
+        "model": model.info.model,
+        "adapter": model.info.adapter,
+        "plan_sha256": order.plan.sha256,
+        "notice": SYNTHETIC_NOTICE,
+    }
+    # A copy, as gradio deletes what it has shown, and the data set stays whole.
+    samples = Path(shutil.copyfile(order.folder / "set" / "plots" / "samples.png", order.folder / "samples.png"))
+    return replace(state, stage="finished", archive=archive, samples=samples, facts=facts)

@@ -1,0 +1,193 @@
+"""One request from the loading of the model to the ZIP, as a generator of states. Knows nothing of widgets."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cxr.request.errors import GenerationError
+from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.model_info import ModelInfo
+from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.settings import API_SETTINGS, SHARED
+from cxr.web.jobs import Job
+from cxr.web.model_choice import STAND_IN, ModelChoice, answering, load_model_for
+from cxr.web.spaces_gpu import on_gpu
+from cxr.web.temporary import new_job_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cxr.generate.model import LoadedModel
+    from cxr.judges.receipt import Receipt
+
+PREVIEW_EVERY = 2  # denoising steps
+# Settings that the facts repeat: those that the caller chose for all images.
+REPORTED = tuple(name for name in API_SETTINGS if name in SHARED and name != "num_images")
+
+Stage = Literal["loading", "running", "stopped", "finished"]
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """What is known about one request so far.
+
+    ``elapsed_s`` counts from the moment the model was ready. ``folder`` is the job's own temporary folder, and
+    ``archive`` the ZIP in it, there once the job has ended. So are ``receipts``, one for each image, or none if this
+    installation has no judge.
+    """
+
+    request: GenerationRequest
+    stage: Stage = "loading"
+    progress: StepProgress | None = None
+    images: tuple[ExportedFile, ...] = ()
+    failures: tuple[FailedImage, ...] = ()
+    notes: tuple[str, ...] = ()
+    info: ModelInfo | None = None
+    folder: Path | None = None
+    archive: Path | None = None
+    receipts: tuple[Receipt, ...] = ()
+    elapsed_s: float = 0.0
+
+    @property
+    def num_settled(self) -> int:
+        """Images that are finished or have failed."""
+        return len(self.images) + len(self.failures)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The part of the result that is not a picture, for programs."""
+        receipt = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
+        return {
+            "seeds": [file.metadata["seed"] for file in self.images],
+            "seconds": round(self.elapsed_s, 3),
+            "model": self.info.model if self.info else None,
+            "model_revision": self.info.model_revision if self.info else None,
+            "adapter": self.info.adapter if self.info else None,
+            **{name: getattr(self.request, name) for name in REPORTED},
+            "failures": [{"seed": failed.seed, "reason": failed.reason} for failed in self.failures],
+            "notes": list(self.notes),
+            "stopped": self.stage == "stopped",
+            "notice": SYNTHETIC_NOTICE,
+        } | receipt
+
+
+def make_images(
+    request: GenerationRequest, choice: ModelChoice, job: Job, limit_s: float = 0
+) -> Generator[ImageState, None, None]:
+    """Make the images of a request and pack them.
+
+    Args:
+        request: what to make.
+        choice: which model makes it.
+        job: once it is stopped, the finished images are packed within one denoising step.
+        limit_s: seconds with the model after which it ends in the same way and says so; 0 for no limit.
+    Yields:
+        The state after every denoising step and every image; the last one is "finished" or "stopped".
+    Raises:
+        CxrError: no model, no space, or not one image came out.
+    """
+    state = ImageState(request)
+    yield state
+    answers = answering(choice)
+    model = load_model_for(answers)
+    notes = _notes(request, model) if answers == choice else (STAND_IN, *_notes(request, model))
+    state = replace(state, stage="running", info=model.info, notes=notes, folder=new_job_folder("runs"))
+    pixels: list[NDArray[np.uint8]] = []
+    with contextlib.closing(_write_images(state, answers, pixels)) as states:
+        for state in states:
+            yield state
+            is_late = 0 < limit_s < state.elapsed_s
+            if (job.is_stopped or is_late) and state.num_settled < request.num_images:
+                state = replace(state if job.is_stopped else _out_of_time(state, limit_s), stage="stopped")
+                break
+        else:
+            state = replace(state, stage="finished")
+    if state.failures and not state.images and state.stage == "finished":
+        raise GenerationError(f"not one image came out: {state.failures[0].reason}")
+    yield replace(state, progress=None, archive=_pack(state), receipts=_read_receipts(request.prompt, pixels))
+
+
+def _out_of_time(state: ImageState, limit_s: float) -> ImageState:
+    if not state.images:
+        raise GenerationError(
+            f"no image was finished in {limit_s:g} s, the most that one request gets; use fewer steps"
+        )
+    note = f"The {limit_s:g} s that one request gets are over; ask for the other images in another request."
+    return replace(state, notes=(*state.notes, note))
+
+
+def _write_images(
+    state: ImageState, choice: ModelChoice, pixels: list[NDArray[np.uint8]]
+) -> Generator[ImageState, None, None]:
+    """Write each image when it is finished, and add its pixels to the list."""
+    from cxr.folders.image_folder import ImageFolder
+    from cxr.images.pixels import to_8_bits  # numpy and more are imported with the model
+
+    assert state.folder is not None
+    started_s = time.monotonic()
+    with (
+        ImageFolder(state.folder / "images") as writer,
+        contextlib.closing(generate_on_gpu(state.request, choice)) as events,
+    ):
+        for event in events:
+            if isinstance(event, GeneratedImage):
+                state = replace(state, images=(*state.images, writer.write(event)), progress=None)
+                pixels.append(to_8_bits(event.pixels))
+            elif isinstance(event, FailedImage):
+                state = replace(state, failures=(*state.failures, event), progress=None)
+            else:
+                state = replace(state, progress=event)
+            state = replace(state, elapsed_s=time.monotonic() - started_s)
+            yield state
+
+
+@on_gpu
+def generate_on_gpu(
+    request: GenerationRequest, choice: ModelChoice
+) -> Generator[StepProgress | GeneratedImage | FailedImage, None, None]:
+    """Make images with the model of a choice.
+
+    It takes the choice, not the model: on ZeroGPU the arguments travel to another process.
+    """
+    from cxr.generate.images import generate
+
+    yield from generate(request, load_model_for(choice), preview_every=PREVIEW_EVERY)
+
+
+def _pack(state: ImageState) -> Path | None:
+    from cxr.folders.archive import write_zip
+
+    if not state.images or state.folder is None:
+        return None
+    name = f"chest-xrays_{state.request.seed}_{len(state.images)}.zip"
+    return write_zip(state.folder / name, state.images).path
+
+
+def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
+    from cxr.prompts.inspection import inspect_prompt
+
+    tokenizer = model.pipeline.tokenizer
+    notes = (*model.notes, *inspect_prompt(request.prompt, tokenizer).notes)
+    if request.negative_prompt.strip():
+        negative_notes = inspect_prompt(request.negative_prompt, tokenizer).notes
+        notes += tuple(f"Negative prompt: {note}" for note in negative_notes)
+    return notes
+
+
+def _read_receipts(prompt: str, pixels: list[NDArray[np.uint8]]) -> tuple[Receipt, ...]:
+    """One receipt for each image of a job; none if this installation has no judge."""
+    import numpy as np
+
+    from cxr.judges.receipt import embedded_judge, read_receipt  # torch takes seconds to import
+
+    judge = embedded_judge()
+    if judge is None or not pixels:
+        return ()
+    return tuple(read_receipt(np.stack(pixels), prompt, *judge))

@@ -1,0 +1,86 @@
+"""The page: its header, its tabs, and what it says about the model when it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import gradio as gr
+
+from cxr.request.errors import CxrError
+from cxr.request.settings import BY_MODEL, SETTINGS
+from cxr.web import panels
+from cxr.web.adapter_card import describe_adapters
+from cxr.web.dataset_events import DatasetEvents
+from cxr.web.dataset_tab import build_dataset_tab
+from cxr.web.events import QUEUED
+from cxr.web.examples import find_examples
+from cxr.web.image_events import ImageEvents
+from cxr.web.image_tab import build_image_tab
+from cxr.web.jobs import JobTable
+from cxr.web.limits import Limits
+from cxr.web.model_choice import ModelChoice, answering, load_model_for
+from cxr.web.temporary import LIFETIME_S, SWEEP_EVERY_S
+
+# Of gradio's own queue, where events stay for a moment only; who has to wait for the model waits in the job table.
+MAX_EVENTS = 1_000
+
+
+def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | None = None) -> gr.Blocks:  # noqa: B008
+    """Build the page and its public endpoints, ``/generate`` and ``/dataset``; no model is loaded yet.
+
+    Args:
+        choice: which model and LoRA will answer.
+        limits: what visitors may ask of it.
+        jobs: those of all visitors; else a table of its own.
+    """
+    jobs = jobs or new_job_table(limits)
+    images = ImageEvents(choice, find_examples(), limits, jobs)
+    with gr.Blocks(
+        title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
+    ) as page:
+        gr.HTML(panels.HEADER)
+        model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line")
+        adapter_cards = gr.HTML("", elem_id="adapter-cards")
+        if limits.dataset_images:
+            with gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Images"):
+                    form = build_image_tab(images, model_line)
+                with gr.Tab("Data set"):
+                    build_dataset_tab(DatasetEvents(choice, limits, jobs))
+        else:
+            form = build_image_tab(images, model_line)
+        gr.HTML(panels.FOOTER)
+
+        def open_page() -> Generator[tuple[Any, ...], None, None]:
+            yield from describe_choice(choice)
+
+        page.load(open_page, outputs=[model_line, adapter_cards, *form.by_model], **QUEUED)
+    # Straight calls of endpoints, which gradio would let past its queue, are closed.
+    page.queue(max_size=MAX_EVENTS, api_open=False)
+    return page
+
+
+def new_job_table(limits: Limits) -> JobTable:
+    """A table for the jobs of a page."""
+    return JobTable(limits.queue, limits.jobs_per_client)
+
+
+def describe_choice(choice: ModelChoice) -> Generator[tuple[Any, ...], None, None]:
+    """Say all that depends on the model that answers; waits for it if it is still being loaded.
+
+    Yields:
+        Values for (model line, LoRA cards, the settings of `BY_MODEL`); these are those of the model that answers in
+        place of the chosen one, or stay as they are.
+    """
+    settings: tuple[Any, ...] = (gr.skip(),) * len(BY_MODEL)
+    yield panels.describe_model(choice), gr.skip(), *settings
+    try:
+        answers = answering(choice)
+        model = load_model_for(answers)
+    except CxrError as error:
+        yield panels.describe_model(choice, problem=str(error)), "", *settings
+        return
+    if answers != choice:
+        settings = tuple(SETTINGS[name].default for name in BY_MODEL)
+    yield panels.describe_model(choice, model.info), describe_adapters(model.adapters), *settings

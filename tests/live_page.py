@@ -1,0 +1,61 @@
+"""A running page in this process, as `app.py` serves it, and ways to ask it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+from gradio_client import Client
+from server_process import free_port
+
+from cxr.web.launch import ServerSettings, launch_options
+from cxr.web.limits import Limits
+from cxr.web.model_choice import ModelChoice
+from cxr.web.page import build_page, new_job_table
+from cxr.web.visitors import Visitor
+
+
+class LivePage:
+    """The page, its job table, and where it is served; to be closed."""
+
+    def __init__(self, choice: ModelChoice, limits: Limits = Limits(), **settings: Any) -> None:  # noqa: B008
+        self.choice, self.jobs, port = choice, new_job_table(limits), free_port()
+        self.page = build_page(choice, limits, self.jobs)
+        self.url = f"http://127.0.0.1:{port}"
+        options = launch_options(ServerSettings(port=port, limits=limits, **settings), self.page, self.jobs)
+        self.page.launch(**options, prevent_thread_lock=True, quiet=True)
+        self._clients: list[Client] = []
+
+    def client(self, address: str = "") -> Client:
+        """A client, on a Space at this address."""
+        headers = {"X-Forwarded-For": address} if address else {}
+        client = Client(self.url, headers=headers, verbose=False, download_files=False, analytics_enabled=False)
+        self._clients.append(client)
+        return client
+
+    def post(self, path: str, body: Any, address: str = "") -> Any:
+        """The answer to a request in JSON."""
+        headers = {"Content-Type": "application/json", "X-Forwarded-For": address}
+        request = urllib.request.Request(f"{self.url}/gradio_api/{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+    def listen(self, path: str) -> Any:
+        """A stream of events."""
+        return urllib.request.urlopen(f"{self.url}/gradio_api/{path}", timeout=20)
+
+    def count(self, address: str) -> int:
+        """Jobs from an address that wait or run."""
+        return self.jobs.count(Visitor("", address))
+
+    def number_of(self, event: str, room: str = "cxr.web.image_events") -> int:
+        """Gradio's number of an event of the page."""
+        return next(number for number, fn in self.page.fns.items() if fn.name == event and fn.fn.__module__ == room)
+
+    def close(self) -> None:
+        """End it with all its clients and jobs."""
+        for client in self._clients:
+            client.close()
+        self.jobs.close()
+        self.page.close(verbose=False)
