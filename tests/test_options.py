@@ -50,7 +50,6 @@ def test_defaults_are_those_of_a_request_and_of_the_model() -> None:
     [
         (["bench", "--dataset", "2", "--steps", "0"], "--steps is 0; use a whole number from 1 to 100"),
         (["bench", "--dataset", "0"], "--dataset is 0; use 1 or more"),
-        (["bench", "--dataset", "2", "--kills", "3"], "--kills is 3; use 0 to 2"),
         (["bench", "--dataset", "2", "--processes", "0"], "--processes is 0; use 1 or more"),
         (["bench", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
         (["sheet", "x", "--output", "x.png", "--columns", "0"], "--columns is 0; use 1 or more"),
