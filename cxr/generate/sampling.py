@@ -187,5 +187,5 @@ def project_to_grey(latents: Tensor, projection: tuple[tuple[float, ...], float]
         grey = (latents * latents.new_tensor(weights).view(1, -1, 1, 1)).sum(dim=1, keepdim=True) + bias
     height, width = grey.shape[-2:]
     enlarged = resize(torch.nan_to_num(grey), (height * PREVIEW_UPSCALING, width * PREVIEW_UPSCALING))
-    (picture,) = to_uint8(enlarged)
+    picture: NDArray[np.uint8] = to_uint8(enlarged)[0]
     return picture

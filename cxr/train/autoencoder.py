@@ -130,8 +130,9 @@ def as_if_sampled(latents: Tensor, generator: torch.Generator) -> Tensor:
     noise = LATENT_NOISE * strength * torch.randn(latents.shape, generator=generator)
     frequency = torch.arange(BLOCK)
     fineness = (frequency[:, None] + frequency).clamp(max=2).reshape(1, -1, 1, 1) / 2  # 0 for the mean, then 1/2, 1
-    faded: Tensor = latents * (1 - LATENT_FADING * fading * fineness).to(latents.device)
-    return faded + noise.to(latents.device)
+    kept = (1 - LATENT_FADING * fading * fineness).to(latents.device)
+    corrupted: Tensor = latents * kept + noise.to(latents.device)
+    return corrupted
 
 
 def pyramid_loss(images: Tensor, target: Tensor, levels: int) -> Tensor:
