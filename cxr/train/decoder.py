@@ -131,7 +131,8 @@ class DecoderTask:
         """Ratio of the two losses' gradients at the last layer (Esser et al., CVPR 2021)."""
         last = self.vae.decoder.conv_out.weight
         sizes = [torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (faithful, unreal)]
-        return (sizes[0] / sizes[1].clamp(min=1e-8)).clamp(max=LARGEST_BALANCE).detach()
+        balance: Tensor = (sizes[0] / sizes[1].clamp(min=1e-8)).clamp(max=LARGEST_BALANCE).detach()
+        return balance
 
     def _crops(self, count: int, generator: torch.Generator) -> Tensor:
         width = self.crop_size * self.films.shape[-1] // RESOLUTION
