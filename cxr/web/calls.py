@@ -42,28 +42,33 @@ class Calls:
         described: Any = self.page.get_api_info()
         return {path.strip("/"): api["parameters"] for path, api in described["named_endpoints"].items()}
 
-    def check(self, path: str, body: bytes, address: str) -> None:
+    def check(self, path: str, body: bytes, address: str) -> bytes:
         """Refuse a call that cannot be answered.
 
         Args:
             path: of the request; others than `WAY_IN` are let through.
             body: of the request.
             address: of the visitor.
+        Returns:
+            The body to go on with: calls by name have no session but their own, by which their listener is known.
         Raises:
             Refusal: with 404, 422 or 503.
         """
         way_in = WAY_IN.fullmatch(path)
         if way_in is None:
-            return
+            return body
         values = _read_json(body)
         if way_in["join"]:
             number = values.get("fn_index")
             function = self.page.fns.get(number) if isinstance(number, int) else None
             if function is None or function.api_visibility != "public":
-                return  # the page's own events say it in their own words
+                return body  # the page's own events say it in their own words
+            session = values.get("session_hash")
         else:
             self._check_values(way_in["endpoint"], values, by_name=bool(way_in["named"]))
-        session = values.get("session_hash") if not way_in["named"] else None
+            session = None
+            if values.pop("session_hash", None) is not None:
+                body = json.dumps(values).encode()
         try:
             self.jobs.check_room(Visitor(session if isinstance(session, str) else "", address))
         except BusyError as error:
@@ -72,6 +77,7 @@ class Calls:
             # Of the refusals of a queue, this is the one whose sentence gradio's client passes on.
             said = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": str(error)}
             raise Refusal(422, str(error), [said]) from error
+        return body
 
     def _check_values(self, endpoint: str, values: dict[str, Any], *, by_name: bool) -> None:
         """Refuse an unknown endpoint, and values that it does not take or that are missing."""

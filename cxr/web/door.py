@@ -62,7 +62,7 @@ class Door:
             if is_form:
                 await check_upload(body, kind)
             else:
-                self.calls.check(scope["path"], body, address_of(request))
+                body = self.calls.check(scope["path"], body, address_of(request))
             await self.app(scope, _replay(body, request.receive), send)
 
     async def _listen(self, session: str, is_call: bool, scope: Scope, receive: Receive, send: Send) -> None:
