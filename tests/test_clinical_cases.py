@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from cxr.compiler import FORMS, asked_labels, compile_prompt, parse_prompt
-from cxr.compiler.records import SHOWN
-from cxr.vocabulary import FINDINGS, labels_of
+from cxr.labels.vocabulary import FINDINGS, labels_of
+from cxr.prompts import FORMS, asked_labels, compile_prompt, parse_prompt
+from cxr.prompts.records import SHOWN
 
 HERE = Path(__file__).parent
 ROWS = [json.loads(line) for line in (HERE / "clinical_cases.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -13,7 +13,11 @@ import pytest
 from transformers import CLIPTokenizer
 
 from cxr.commands.main import main
-from cxr.compiler import (
+from cxr.labels.captions import caption
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.vocabulary import FINDINGS, PromptLabels, labels_of
+from cxr.models.presets import EMBEDDED_FOLDER
+from cxr.prompts import (
     FORMS,
     Chip,
     Finding,
@@ -23,12 +27,8 @@ from cxr.compiler import (
     misread_findings,
     parse_prompt,
 )
-from cxr.compiler.lexicon import reading_reasons
-from cxr.labels.captions import caption
-from cxr.labels.radiograph import Radiograph
-from cxr.models.presets import EMBEDDED_FOLDER
+from cxr.prompts.lexicon import reading_reasons
 from cxr.request.errors import RequestError
-from cxr.vocabulary import FINDINGS, PromptLabels, labels_of
 
 ISSUE = "72 yo F with large right effusion, no pneumothorax, AP portable"
 LONGEST_S = 0.05

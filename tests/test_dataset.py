@@ -438,7 +438,7 @@ def test_killed_and_gone_on_with_by_two_processes_it_is_the_same(
     assert not (folder / "manifest.json").exists()
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     arguments = [*launch, *command(plan_path, folder, tiny_model_dir)]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert "18 images" in done.stdout
     assert "in 2 processes" in done.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cxr.dataset.label_columns import CHEXPERT_COLUMNS, CHEXPERT_SOURCES, NIH_COLUMNS, chexpert_labels, nih_labels
-from cxr.vocabulary import FINDINGS
+from cxr.labels.vocabulary import FINDINGS
 
 
 def test_a_cohort_says_what_is_there_and_what_is_not() -> None:

@@ -15,8 +15,8 @@ from sample_images import fill, make_image
 from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.image_folder import ImageFolder
 from cxr.labels.cells import label_cells
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
-from cxr.vocabulary import PromptLabels
 
 TABLE = "train/metadata.jsonl"
 

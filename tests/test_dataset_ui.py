@@ -272,7 +272,7 @@ def test_a_job_gives_way_to_those_who_wait_and_comes_back(
 
     async def together() -> list[Any]:
         job = events.submit(order, Visitor())
-        others = []
+        others: list[asyncio.Task[Any]] = []
 
         def act(values: Any) -> None:
             if " of 24" in values[0] and len(others) < 2:

@@ -15,12 +15,12 @@ from cxr.generate.images import generate
 from cxr.generate.model import LoadedModel, load_model
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_grey
+from cxr.labels.vocabulary import FINDING_PHRASES
 from cxr.lora.find import describe_adapter
 from cxr.models.presets import EMBEDDED_FOLDER
 from cxr.prompts.inspection import inspect_prompt
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
-from cxr.vocabulary import FINDING_PHRASES
 from cxr.web.examples import find_examples
 
 EMBEDDED = EMBEDDED_FOLDER

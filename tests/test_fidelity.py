@@ -13,8 +13,8 @@ from cxr.judges.judge import Judge
 from cxr.judges.networks import LabelNetwork
 from cxr.judges.readings import Agreement, Reading, make_reading, measure_agreement, paired_difference, shuffled
 from cxr.labels.targets import ATTRIBUTES, LABELS, targets_of
+from cxr.labels.vocabulary import PromptLabels
 from cxr.metrics.result import MetricResult
-from cxr.vocabulary import PromptLabels
 
 EFFUSION, MALE = ATTRIBUTES.index("Effusion"), ATTRIBUTES.index("male")
 THRESHOLDS = np.zeros(len(ATTRIBUTES))

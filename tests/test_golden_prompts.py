@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cxr.compiler import parse_prompt
-from cxr.vocabulary import FINDINGS
+from cxr.labels.vocabulary import FINDINGS
+from cxr.prompts import parse_prompt
 
 ROWS = [
     json.loads(line)

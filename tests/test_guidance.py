@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from cxr.labels.targets import LABELS
+from cxr.labels.vocabulary import FINDINGS
 from cxr.request.errors import DataError
 from cxr.train import guide, text
 from cxr.train.guide import LAST_TIMESTEP, LONGEST_SHIFT, GuideNetwork, load_guide, log_likelihood, velocity_shift
-from cxr.vocabulary import FINDINGS
 
 NUM_TARGETS = len(LABELS) + 1
 

@@ -154,7 +154,7 @@ def test_a_file_that_arrived_badly_is_fetched_once_more(
     ("path", "failure", "message"),
     [
         (UNET, "slow", f"{REPO}/{UNET} stalled: no data for 0.4 s"),
-        ("info", "mute", f"cannot be reached for {REPO}"),
+        ("info", "mute", f"cannot be reached for {REPO}|{REPO} stalled"),
         ("info", "broken", f"cannot be reached for {REPO} .it answered 500"),
         (UNET, "broken", "cannot be reached|stalled"),
     ],

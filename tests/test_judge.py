@@ -18,8 +18,8 @@ from cxr.judges.judge import load_judge, measure_labels, read_labels
 from cxr.judges.networks import NETWORKS, SIZE
 from cxr.labels.split import split_by_patient
 from cxr.labels.targets import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
+from cxr.labels.vocabulary import labels_of
 from cxr.request.errors import DataError
-from cxr.vocabulary import labels_of
 
 PROMPTS = ["A 50-year-old man with effusion", "A 50-year-old woman with effusion", "A 70-year-old man, normal lungs"]
 

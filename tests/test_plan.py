@@ -11,8 +11,8 @@ import pytest
 from cxr.dataset.cohort import AgeRange, apportion, read_age, read_findings
 from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.plan_file import read_plan
+from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.request.errors import RequestError
-from cxr.vocabulary import FINDINGS, labels_of
 
 BALANCED = """\
 name: balanced

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from gradio.routes import App
 
-from cxr.compiler import compile_prompt
+from cxr.prompts import compile_prompt
 from cxr.web.model_choice import ModelChoice
 from cxr.web.page import build_page
 from cxr.web.prompt_chips import MAX_CHIPS, PromptChips, describe_chips, form_of

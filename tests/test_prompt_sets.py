@@ -19,7 +19,7 @@ from cxr.evaluate.fixed_prompts import (
 )
 from cxr.labels.captions import caption, fixed_prompt, known_words
 from cxr.labels.radiograph import Radiograph
-from cxr.vocabulary import labels_of
+from cxr.labels.vocabulary import labels_of
 
 PROMPTS = [request.prompt for request in fidelity_requests()]
 

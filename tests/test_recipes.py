@@ -15,8 +15,8 @@ from hostile_pictures import with_recipe
 from cxr.commands.main import main
 from cxr.folders.dicom import PRIVATE_CREATOR, PRIVATE_GROUP, RECIPE_ELEMENT, SyntheticPatient, encode_dicom
 from cxr.images.png import read_recipe
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.recipe import Recipe
-from cxr.vocabulary import PromptLabels
 
 OWN = sample_images.RECIPE.values
 REFUSED: dict[str, tuple[Any, str]] = {

@@ -22,6 +22,7 @@ from cxr.commands.main import main
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
+from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.train import architecture, base, loop, lora, processes, text
 from cxr.train.augment import augment
 from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
@@ -31,7 +32,6 @@ from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
 from cxr.train.setup import Setup
 from cxr.train.tokenizer import build_tokenizer
-from cxr.vocabulary import FINDINGS, labels_of
 
 ROWS = [
     ("No Finding", "54", "M", "PA", "1"),

@@ -14,10 +14,10 @@ import torch
 from cxr.evaluate.measures.utility import measure_utility
 from cxr.evaluate.measures.utility_classifier import LabelledImages, augment, classify, train_classifier
 from cxr.labels.targets import LABELS
+from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import auroc
 from cxr.metrics.result import MetricResult, to_plain
 from cxr.request.errors import DataError
-from cxr.vocabulary import FINDINGS
 
 ARMS = ["TRTR", "TSTR", "real + synthetic", "synthetic, then real", "10 % real", "synthetic, then 10 % real"]
 ABNORMAL, MALE = LABELS.index("abnormal"), LABELS.index("male")

@@ -14,8 +14,8 @@ from pathlib import Path
 from cxr.dataset.dataset_folder import WORK_NAME
 from cxr.generate.progress import FILE_NAME
 from cxr.labels.radiograph import NO_FINDING
+from cxr.labels.vocabulary import FINDINGS
 from cxr.request.errors import GenerationError
-from cxr.vocabulary import FINDINGS
 
 POLL_S = 0.1
 

@@ -21,11 +21,11 @@ from cxr.commands.export import add_export_parser
 from cxr.commands.generate import add_generate_parser
 from cxr.commands.models import add_models_parser
 from cxr.commands.options import Commands, described
+from cxr.commands.prompt import add_prompt_parser
 from cxr.commands.restore import add_restore_parser
 from cxr.commands.sheet import add_sheet_parser
 from cxr.commands.train import add_train_parser
 from cxr.commands.verify import add_verify_parser
-from cxr.compiler.cli import add_prompt_parser
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say
 from cxr.request.recipe import SYNTHETIC_NOTICE

@@ -31,7 +31,7 @@ STAGES = {
     "base": _Stage("4. the UNet: anatomy, view, sex and age, without findings", 8_000, 32, 5e-4),
     "lora": _Stage("5. the findings, on top of a trained base", 2_000, 32, 5e-4),
     "decoder": _Stage(
-        "6. sharper pictures: the decoder against a discriminator, on what the model samples", 40_000, 8, 1e-4
+        "6. sharper pictures: the decoder against a discriminator, on what the model samples", 40_000, 2, 1e-4
     ),
     "judge": _Stage("apart: reads the labels off real images, to measure prompt fidelity", 3_000, 32, 1e-3),
 }
@@ -188,7 +188,7 @@ def _add_judge_options(stage: argparse.ArgumentParser) -> None:
 
 def _add_autoencoder_options(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--start-from", type=Path, metavar="VAE_DIR", help="exported weights to begin with")
-    _add_crop_size(stage)
+    _add_crop_size(stage, 96, "a last phase with whole images, 256, pays")
 
 
 def _add_decoder_options(stage: argparse.ArgumentParser) -> None:
@@ -200,16 +200,16 @@ def _add_decoder_options(stage: argparse.ArgumentParser) -> None:
         metavar="N",
         help="latents to sample under prompts of training patients, kept in --out (default %(default)s)",
     )
-    _add_crop_size(stage)
+    _add_crop_size(stage, 256, "of crops it learns other amounts of detail, as its norms see less")
 
 
-def _add_crop_size(stage: argparse.ArgumentParser) -> None:
+def _add_crop_size(stage: argparse.ArgumentParser, default: int, text: str) -> None:
     stage.add_argument(
         "--crop-size",
         type=int,
-        default=96,
+        default=default,
         metavar="PIXELS",
-        help="side of the training crops (default 96); a last phase with whole images, 256, pays",
+        help=f"side of the training crops (default {default}); {text}",
     )
 
 

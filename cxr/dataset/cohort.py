@@ -17,8 +17,8 @@ from typing import Any
 
 from cxr.labels.cells import OLDEST, VIEWS
 from cxr.labels.radiograph import NO_FINDING
+from cxr.labels.vocabulary import FINDINGS, PromptLabels
 from cxr.request.errors import RequestError
-from cxr.vocabulary import FINDINGS, PromptLabels
 
 ALL = "all"
 NIH = "NIH"

@@ -8,8 +8,8 @@ from cxr.judges.judge import SMALL, load_embedded, read_labels
 from cxr.judges.networks import SIZE
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.targets import LABELS
+from cxr.labels.vocabulary import FINDINGS, PromptLabels
 from cxr.request.events import GreyLevels
-from cxr.vocabulary import FINDINGS, PromptLabels
 
 ABNORMAL = "abnormal"
 GATE_NAME = SMALL

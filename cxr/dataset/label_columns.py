@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cxr.labels.radiograph import NO_FINDING
-from cxr.vocabulary import FINDINGS
+from cxr.labels.vocabulary import FINDINGS
 
 NIH_COLUMNS = (NO_FINDING, *FINDINGS)
 # The 14 observations of CheXpert (Irvin et al., AAAI 2019) and the NIH findings that each stands for. Lung Opacity is

@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
-from cxr.compiler import asked_labels
 from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry, share_out
 from cxr.generate.planned_image import PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.captions import noun_of
 from cxr.labels.radiograph import NO_FINDING
+from cxr.labels.vocabulary import FINDING_PHRASES, PromptLabels
+from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import PLAN_SETTINGS
-from cxr.vocabulary import FINDING_PHRASES, PromptLabels
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)

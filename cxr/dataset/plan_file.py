@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from cxr.compiler import asked_labels
 from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, check_total, plan_of
 from cxr.generate.planned_image import single_images
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, read_prompt_table
+from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
 from cxr.request.settings import parse_number
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from cxr.labels.captions import fixed_prompt
 from cxr.labels.radiograph import Radiograph
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.generation_request import GenerationRequest
-from cxr.vocabulary import PromptLabels
 
 VERSION = 1
 # Images that ask for each finding alone. 300 make a figure; findings that are rare or hard to tell get fewer.

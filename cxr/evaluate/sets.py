@@ -16,8 +16,8 @@ from cxr.folders.metadata import hash_files
 from cxr.folders.reader import read_images
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import targets_of
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.settings import SHARED
-from cxr.vocabulary import PromptLabels
 
 # What tells one way of making images from another; seeds and prompts differ by image.
 RECIPE_FACTS = (

@@ -23,11 +23,11 @@ from cxr.judges.judge import SMALL, load_embedded, scores_of
 from cxr.judges.readings import make_reading, measure_agreement
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import ATTRIBUTES
+from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.features import Features
 from cxr.metrics.kernel import kernel_distance
 from cxr.metrics.neighbours import measure_neighbourhoods
 from cxr.request.generation_request import GenerationRequest
-from cxr.vocabulary import FINDINGS
 
 SEED_OFFSET = 5_000_000  # no image of a sweep is an image of a report
 NUM_PROMPTS = 300

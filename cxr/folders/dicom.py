@@ -19,10 +19,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cxr import __version__
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GreyLevels
 from cxr.request.recipe import SYNTHETIC_NOTICE, Recipe
-from cxr.vocabulary import PromptLabels
 
 # UIDs are named after what they stand for, so that the same image always has the same one.
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-studio")

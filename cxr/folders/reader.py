@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxr.compiler import asked_labels
 from cxr.folders.metadata import METADATA_NAME
 from cxr.images.squares import find_images
 from cxr.labels.cells import read_label_cells
 from cxr.labels.radiograph import COLUMNS
+from cxr.labels.vocabulary import PromptLabels
+from cxr.prompts import asked_labels
 from cxr.request.errors import DataError
-from cxr.vocabulary import PromptLabels
 
 CSV_NAME = "metadata.csv"
 PROMPT_COLUMNS = ("prompt", "text")

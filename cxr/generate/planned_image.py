@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.generation_request import GenerationRequest
-from cxr.vocabulary import PromptLabels
 
 RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
 UNKNOWN = PromptLabels(None, None, None, None)

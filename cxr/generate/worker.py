@@ -22,9 +22,9 @@ from cxr.generate.images import generate_each, shared_settings
 from cxr.generate.model import LoadedModel
 from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.generate.progress import Progress
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels, StepProgress
 from cxr.request.generation_request import GenerationRequest
-from cxr.vocabulary import PromptLabels
 
 MAX_WAITING = 16  # images; a slow disk then slows the model down instead of filling the memory
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.labels.targets import ATTRIBUTES, GROUPS, LABELS, NEAR_YEARS, attribute_scores, attribute_targets
+from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc, weighted_share
 from cxr.metrics.intervals import cluster_weights
-from cxr.vocabulary import FINDINGS
 
 ABNORMAL = LABELS.index("abnormal")
 SHUFFLES = 20

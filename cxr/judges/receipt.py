@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.compiler import asked_labels, misread_findings
 from cxr.images.squares import fit_square
 from cxr.judges.judge import WEIGHTS, Judge, load_judge, read_labels
 from cxr.judges.networks import SIZE
 from cxr.judges.reliability import Reliability, read_reliability
 from cxr.labels.targets import LABELS, NEAR_YEARS
+from cxr.labels.vocabulary import FINDINGS, PromptLabels
+from cxr.prompts import asked_labels, misread_findings
 from cxr.request.errors import DataError
-from cxr.vocabulary import FINDINGS, PromptLabels
 
 JUDGE_NAME, RELIABILITY_NAME = "dense.safetensors", "reliability.json"
 NOT_SAID = "not said"

@@ -10,7 +10,7 @@ import random
 import re
 
 from cxr.labels.radiograph import Radiograph
-from cxr.vocabulary import (
+from cxr.labels.vocabulary import (
     AGE_FORMS,
     CHILDREN,
     FILLERS,

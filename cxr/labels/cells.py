@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cxr.labels.radiograph import NO_FINDING
-from cxr.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, PromptLabels
+from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, PromptLabels
 
 SEXES, VIEWS = ("F", "M"), ("PA", "AP")
 OLDEST = 120  # years

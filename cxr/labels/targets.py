@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.labels.radiograph import Radiograph
-from cxr.vocabulary import FINDINGS, PromptLabels
+from cxr.labels.vocabulary import FINDINGS, PromptLabels
 
 LABELS = ("PA", "male", "abnormal", *FINDINGS)  # each yes or no; the age comes after them
 # Findings that radiographs hardly tell apart, and that reports name as one; seen if either is.
@@ -46,8 +46,8 @@ def attribute_scores(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     def either(members: NDArray[np.float64]) -> NDArray[np.float64]:
         # With independent findings P(none) is the product of 1 - p: a sum of softplus in logarithms.
         log_none = -np.logaddexp(0, members).sum(axis=1)
-        log_some: NDArray[np.float64] = np.log(-np.expm1(np.minimum(log_none, -1e-12)))
-        return log_some - log_none
+        logits_of_any: NDArray[np.float64] = np.log(-np.expm1(np.minimum(log_none, -1e-12))) - log_none
+        return logits_of_any
 
     return _with_groups(logits, either)
 

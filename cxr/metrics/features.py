@@ -30,7 +30,8 @@ def check_features(features: Features) -> NDArray[np.float64]:
 def squared_distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Squared Euclidean distances of all rows of x [N, D] to all rows of y [M, D]: [N, M]."""
     squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
-    return np.clip(squares - 2 * x @ y.T, 0, None)
+    distances: NDArray[np.float64] = np.clip(squares - 2 * x @ y.T, 0, None)
+    return distances
 
 
 def distance_strips(

@@ -58,11 +58,14 @@ def measure_similarity(
 
 def _similarities(images: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.float64]:
     """SSIM and MS-SSIM of each pair: [P, 2]."""
-    measures = structural_similarity_index_measure, multiscale_structural_similarity_index_measure
     rows = []
     for start in range(0, len(pairs), BATCH):
         # In float: differences of uint8 would wrap around.
-        sides = [torch.from_numpy(images[pairs[start : start + BATCH, side]]).float()[:, None] for side in (0, 1)]
-        values = [measure(*sides, data_range=float(DATA_RANGE), reduction="none") for measure in measures]
-        rows.append(torch.stack(values, dim=1))
+        left, right = (torch.from_numpy(images[pairs[start : start + BATCH, side]]).float()[:, None] for side in (0, 1))
+        ssim = structural_similarity_index_measure(left, right, data_range=float(DATA_RANGE), reduction="none")
+        ms_ssim = multiscale_structural_similarity_index_measure(
+            left, right, data_range=float(DATA_RANGE), reduction="none"
+        )
+        assert isinstance(ssim, torch.Tensor), "without return_full_image it is one tensor"
+        rows.append(torch.stack([ssim, ms_ssim], dim=1))
     return torch.cat(rows).double().numpy()

@@ -96,7 +96,7 @@ def _speedup(reference: torch.nn.Module, candidate: torch.nn.Module) -> float:
     # The first round also pays for setting up kernels, and the best drops it.
     rounds = [[seconds(step, device) for step in steps] for _ in range(1 + PROBE_ROUNDS)]
     reference_s, candidate_s = (min(taken) for taken in zip(*rounds, strict=True))
-    return reference_s / candidate_s
+    return float(reference_s / candidate_s)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

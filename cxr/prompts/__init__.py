@@ -1,1 +1,23 @@
-"""Free text: what it asks for, and what a model makes of it."""
+"""Clinical text -> findings and attributes -> each model's own form of prompt. No model and no download is needed."""
+
+from cxr.prompts.compilation import compile_prompt, estimate_tokens
+from cxr.prompts.forms import FORMS, PromptForm, find_form
+from cxr.prompts.labels import asked_labels, misread_findings
+from cxr.prompts.parsing import parse_prompt
+from cxr.prompts.records import Chip, CompiledPrompt, Finding, Note, ParsedPrompt
+
+__all__ = [
+    "FORMS",
+    "Chip",
+    "CompiledPrompt",
+    "Finding",
+    "Note",
+    "ParsedPrompt",
+    "PromptForm",
+    "asked_labels",
+    "compile_prompt",
+    "estimate_tokens",
+    "find_form",
+    "misread_findings",
+    "parse_prompt",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from cxr.compiler import misread_findings
+from cxr.prompts.labels import misread_findings
 from cxr.request.prompt_report import PromptReport
 
 MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408

@@ -191,7 +191,9 @@ COLUMNS = {name: setting.column for name, setting in SETTINGS.items() if setting
 SHARED = tuple(name for name, setting in SETTINGS.items() if not setting.varies)
 API_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.in_api)
 BY_MODEL = tuple(name for name, setting in SETTINGS.items() if setting.by_model)
-PLAN_SETTINGS = ("negative_prompt", *(name for name in SHARED if name != "num_images"))
+# Cards of data sets have always listed the two of guidance before these.
+_LAST = ("adapter_weight", "bit_depth")
+PLAN_SETTINGS = ("negative_prompt", *(name for name in SHARED if name not in ("num_images", *_LAST)), *_LAST)
 
 
 def describe_settings(names: Iterable[str]) -> list[str]:

@@ -25,6 +25,7 @@ from cxr.judges.networks import SIZE
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import LABELS, scaled_targets
+from cxr.labels.vocabulary import FINDING_PHRASES, labels_of
 from cxr.request.errors import DataError
 from cxr.train.architecture import build_scheduler, build_unet
 from cxr.train.augment import augment
@@ -33,7 +34,6 @@ from cxr.train.latents import COARSE_SIZE, block_cosines, latents_of
 from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
 from cxr.train.text import read_text
-from cxr.vocabulary import FINDING_PHRASES, labels_of
 
 NUM_VALIDATION = 256
 NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute

@@ -29,14 +29,14 @@ from cxr.train.architecture import RESOLUTION
 from cxr.train.autoencoder import by_size, crop, energy_loss, psnr, pyramid_loss, shrink
 from cxr.train.base import forget_origins
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
-from cxr.train.latents import block_cosines, coarse_images, latents_of
+from cxr.train.latents import block_cosines, latents_of
 from cxr.train.loop import batch_generator
 from cxr.train.sampled import sampled_latents
 from cxr.train.setup import Setup
 
 ENERGY_WEIGHT = 0.1  # of the detail's energy against the reconstruction
-CONTENT_WEIGHT = 8.0  # of what sampled latents say themselves
-ADVERSARIAL_WEIGHT = 0.5  # of the weight that gives the discriminator as large a gradient as all else
+CONTENT_WEIGHT = 1.0  # of what the latents hold, in their own scale: the finest counts as much as the coarsest
+ADVERSARIAL_WEIGHT = 1.0  # of the weight that gives the discriminator as large a gradient as all else
 LARGEST_BALANCE = 3.0
 ADVERSARIAL_STEPS = (60, 260)  # over which its weight rises: until then it learns alone
 NUM_VALIDATION = 64
@@ -54,11 +54,13 @@ class Source:
 
 
 class DecoderTask:
-    """Half of each batch are crops of real films, half sampled latents, which have no film to be compared with."""
+    """Half of each batch are real films, half sampled latents, which have no film to be compared with."""
 
-    def __init__(self, setup: Setup, source: Source, *, crop_size: int = 96) -> None:
+    def __init__(self, setup: Setup, source: Source, *, crop_size: int = RESOLUTION) -> None:
         if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
             raise RequestError(f"crop_size is {crop_size}; use a multiple of 32 up to {RESOLUTION}")
+        if setup.settings.batch_size < 2:
+            raise RequestError("the batch size is 1; the decoder stage needs a film and a sampled image at least")
         self.crop_size, self.settings, self.device = crop_size, setup.settings, setup.device
         self.films, self.held_out = _large_films(setup.training), _reduced(_large_films(setup.validation))
         if not len(self.films):
@@ -77,7 +79,7 @@ class DecoderTask:
         self.sampled_held_out = _sampled(source, setup.validation, "held_out", num_unseen) * self.gain
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
-        """Reconstruction of real films, content of sampled latents, and the discriminator's opinion of both.
+        """Reconstruction of films, content of all latents, and the discriminator's opinion of both kinds.
 
         The discriminator's own loss is part of the sum: neither side has gradients from the other's.
         """
@@ -87,9 +89,9 @@ class DecoderTask:
         sampled = self._sampled_crops(self.settings.batch_size - num_real, generator)
         latents = torch.cat([block_cosines(shrink(shrink(films))), sampled])
         painted = self.vae.decode(latents).sample.float()
-        of_films, of_sampled = painted[:num_real], painted[num_real:]
+        of_films = painted[:num_real]
         reconstruction, energy = pyramid_loss(of_films, films, levels=4), energy_loss(of_films, films)
-        content = (shrink(shrink(of_sampled)) - coarse_images(sampled).clamp(-1, 1)).abs().mean()
+        content = (block_cosines(shrink(shrink(painted))) - latents).abs().mean()
         faithful = reconstruction + ENERGY_WEIGHT * energy + CONTENT_WEIGHT * content
         unreal = -realism(self.discriminator, painted)
         weight = ADVERSARIAL_WEIGHT * _risen(step) * self._balance(faithful, unreal)

@@ -28,7 +28,8 @@ from cxr.train.log import LOG, Log
 from cxr.train.precision import Precision, choose_precision
 from cxr.train.processes import any_process, average_gradients
 
-DTYPE, SCALER = "dtype", "scaler"  # facts of a checkpoint: the format that its run computes in, the state of float16's
+# Facts of a checkpoint: the number format of its run, and how the gradients of float16 are scaled.
+DTYPE, SCALER = "dtype", "scaler"
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
+from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.train.adapter_file import save_unet_lora, summary_of
 from cxr.train.base import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
 from cxr.train.loop import batch_generator
 from cxr.train.setup import Setup
-from cxr.vocabulary import FINDINGS, labels_of
 
 RANK = 32
 LORA_ALPHA = 32

@@ -17,11 +17,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
+from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, VAGUE_AGES, PromptLabels, labels_of
 from cxr.request.errors import DataError
 from cxr.train.architecture import TEXT_WIDTH, build_text_encoder
 from cxr.train.setup import Setup
 from cxr.train.tokenizer import build_tokenizer
-from cxr.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, VAGUE_AGES, PromptLabels, labels_of
 
 AGE_STEP, AGE_TOP = 5, 100  # years: an age is read as a mixture of steps, so that near ages look alike
 NUM_AGES = AGE_TOP // AGE_STEP + 1

@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.compiler import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.models.presets import find_preset
+from cxr.prompts import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.request.errors import CxrError
 from cxr.request.settings import MAX_PROMPT_CHARACTERS
 from cxr.web.events import AT_ONCE

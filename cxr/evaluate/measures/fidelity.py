@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from cxr.judges.judge import Judge
 from cxr.judges.readings import Agreement, Array, Reading, measure_agreement, paired_difference, shuffled
 from cxr.labels.targets import ATTRIBUTES
+from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import JUDGEABLE_AUROC
 from cxr.metrics.intervals import holm, middle, two_sided
 from cxr.metrics.result import MetricResult
-from cxr.vocabulary import FINDINGS
 
 # The fixed list that the headline is the mean of; age is told in years instead, having no yes and no.
 HEADLINE = (

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from cxr.evaluate.measures.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.labels.targets import LABELS
+from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc
 from cxr.metrics.intervals import cluster_weights, middle
 from cxr.metrics.result import MetricResult
 from cxr.request.errors import DataError
-from cxr.vocabulary import FINDINGS
 
 SIZE = 64  # pixels; of the images of a report
 FEW = 0.1  # of the real images

@@ -87,12 +87,12 @@ class Batches:
     def embed(self, texts: Sequence[str]) -> Rows:
         """Cached embeddings of the empty text, validation prompts and captions, on the device in float32."""
         rows = self.texts.rows([self._places[text] for text in texts])
-        return {name: value.float().to(self.device) for name, value in rows.items()}
+        return {name: value.to(self.device) for name, value in rows.items()}
 
     def _batch(self, latents: Tensor, captions: list[str], timesteps: Tensor, generator: torch.Generator) -> Batch:
         noise = torch.randn(latents.shape, generator=generator)
         return Batch(
-            latents.float().to(self.device),
+            latents.to(self.device),
             noise.to(self.device),
             timesteps.to(self.device),
             self.embed(captions),

@@ -71,9 +71,10 @@ class RowCache:
         state.wait_for_everyone()
 
     def rows(self, indices: Sequence[int]) -> Rows:
-        """The rows of some things, in their order, float16; read from disk each time."""
+        """The rows of some things, in their order, float32; read from disk each time."""
         found = [self._row(index) for index in indices]
-        return {name: torch.cat([row[name] for row in found]) for name in found[0]}
+        # Autocast to bfloat16 on a CPU cannot join float16.
+        return {name: torch.cat([row[name].float() for row in found]) for name in found[0]}
 
     def _row(self, index: int) -> Rows:
         number, place = divmod(index, SHARD_ROWS)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.compiler import compile_prompt
 from cxr.folders.metadata import hash_files
 from cxr.folders.radiographs import read_folders
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import split_by_patient
+from cxr.prompts import compile_prompt
 from cxr.request.errors import DataError
 from cxr.train.adapter_file import summary_of
 
@@ -59,7 +59,7 @@ def in_form(text: str, form: str) -> str:
 
     Args:
         text: in the words of this program's captions.
-        form: a name of ``cxr.compiler.FORMS``.
+        form: a name of ``cxr.prompts.FORMS``.
     """
     return text if form in OWN_FORMS else compile_prompt(text, form).text or text
 

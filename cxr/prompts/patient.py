@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cxr.compiler.lexicon import CUES
+from cxr.prompts.lexicon import CUES
 
 MAX_AGE = 120
 

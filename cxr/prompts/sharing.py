@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from cxr.compiler.attributes import Attributes
-from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS
-from cxr.compiler.lexicon import SHADOWS, SIDELESS
-from cxr.compiler.phrases import Tag
-from cxr.compiler.records import SHOWN, Certainty
+from cxr.prompts.attributes import Attributes
+from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS
+from cxr.prompts.lexicon import SHADOWS, SIDELESS
+from cxr.prompts.phrases import Tag
+from cxr.prompts.records import SHOWN, Certainty
 
 PLACES = MODIFIERS | {"place", "structure"}  # "opacity at the right base, probably pneumonia"
 

@@ -1,26 +1,31 @@
-"""Changes, chances and comparisons, which hold cues that deny nothing or that deny only together."""
+"""Sentences in which changes, chances, comparisons and the other side are told by tags of their own.
+
+Their words hold cues that deny nothing ("no increase in") or that deny only together ("low probability of").
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS
-from cxr.compiler.phrases import Tag
+from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS
+from cxr.prompts.phrases import Tag
 
 CHANGES = {"change", "difference", "growth", "increase", "decrease", "reduction", "enlargement", "resolution"}
 CHANGES |= {"improvement", "worsening", "progression"}
 BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
+OTHER_SIDES = (["left", "right"], ["right", "left"])
+TELLING = {"negation", "negated before", "severity", "doubt"}  # of a side of its own
 CHANCES = {"probability", "likelihood", "chance", "suspicion", "possibility", "risk"}
 LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", "slim", "reduced", "decreased"}
 BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
-# "Old granuloma", not "old woman"; "has not effusion", not "has not changed".
-OTHERWISE_BEFORE_FINDING = {"old": "status", "has not": "negation", "have not": "negation"}
+# "Old granuloma", not "old woman"; "no prior pneumonia", not "no prior film".
+OTHERWISE_BEFORE_FINDING = {"old": "status", "no prior": "negation", "no previous": "negation"}
 
 
 def rewrite(sentence: list[Tag]) -> list[Tag]:
-    """The sentence with each change, chance and comparison as one tag."""
-    return _with_comparisons(_with_changes(_with_chances(sentence)))
+    """The sentence with each change, chance and comparison as one tag, and no finding left out for its other side."""
+    return _with_ellipses(_with_comparisons(_with_changes(_with_chances(sentence))))
 
 
 def _with_chances(tags: list[Tag]) -> list[Tag]:
@@ -29,7 +34,7 @@ def _with_chances(tags: list[Tag]) -> list[Tag]:
     for index, tag in enumerate(result):
         if tag.phrase.split(" ")[0] in CHANCES:
             low = [place for place in range(max(0, index - 3), index) if result[place].phrase in LOW]
-            ends_low = result[-1].phrase in LOW
+            ends_low = result[-1].phrase in LOW and result[-2].kind == "verb"
             if low or ends_low:
                 first = low[-1] if low else index
                 words = " ".join(part.words for part in result[first : index + 1])
@@ -63,7 +68,7 @@ def _with_changes(tags: list[Tag]) -> list[Tag]:
 
 def _describes(tags: Sequence[Tag], index: int) -> bool:
     """Whether a word describes what stands before it, as no finding follows in its clause."""
-    if tags[index].kind not in ("descriptor", "severity", "status"):
+    if tags[index].kind not in ("descriptor", "severity", "status", "enlarged"):
         return False
     kinds = [tag.kind for tag in tags[index + 1 :]]
     end = min((kinds.index(kind) for kind in ("comma", "break") if kind in kinds), default=len(kinds))
@@ -95,4 +100,24 @@ def _with_comparisons(tags: list[Tag]) -> list[Tag]:
             continue
         result.append(tag)
         index += 1
+    return result
+
+
+def _with_ellipses(tags: list[Tag]) -> list[Tag]:
+    """The sentence with the finding named again for its other side: "right effusion, none on the left"."""
+    result: list[Tag] = []
+    start = 0
+    finding, side = None, ""
+    for end in [index for index, tag in enumerate(tags) if tag.kind in SEPARATORS] + [len(tags)]:
+        item = tags[start:end]
+        sides = [str(tag.value) for tag in item if tag.kind == "side"]
+        named = [tag for tag in item if tag.kind in NAMING]
+        if named:
+            finding, side = (named[-1] if named[-1].kind == "finding" else None), "".join(sides)
+        elif finding is not None and [side, *sides] in OTHER_SIDES and {tag.kind for tag in item} & TELLING:
+            denied = any(tag.kind in ("negation", "negated before") for tag in item)
+            told = [tag for tag in item if tag.kind in (*MODIFIERS, "descriptor", "doubt")]
+            item = [*([Tag("negation")] if denied else []), *told, finding]
+        result += [*item, *tags[end : end + 1]]
+        start = end + 1
     return result

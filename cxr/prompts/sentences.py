@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cxr.compiler.changes import rewrite
-from cxr.compiler.phrases import Tag
-from cxr.compiler.tables import with_cells
+from cxr.prompts.changes import rewrite
+from cxr.prompts.phrases import Tag
+from cxr.prompts.tables import with_cells
 
 REQUESTS = {"can", "could", "would", "will", "please"}
 HEADING_CUES = {"negation", "negation either way", "doubt", "doubt either way", "history", "negated before"}

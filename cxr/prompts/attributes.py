@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cxr.compiler.kinds import DESCRIPTIVE, MODIFIERS, REACH
-from cxr.compiler.phrases import Tag
+from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS, REACH
+from cxr.prompts.phrases import Tag
 
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
 FORMERLY = {"previously", "formerly", "initially"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from cxr.compiler.records import Note
+from cxr.prompts.records import Note
 
 NEGATIVE_PROMPT = "a negative prompt has a field of its own; nothing of it is asked for"
 NO_SETTING = "a setting of another program, which is not read"

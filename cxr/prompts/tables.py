@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cxr.compiler.kinds import MODIFIERS
-from cxr.compiler.phrases import Tag
+from cxr.prompts.kinds import MODIFIERS
+from cxr.prompts.phrases import Tag
 
 DENYING = {"no", "n", "none", "negative", "neg", "absent", "false", "nil", "0", "not present", "not seen"}
 AFFIRMING = {"yes", "y", "positive", "pos", "present", "true", "1"}

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.compiler.kinds import CLAUSE_ENDS, CUES, HEADS, MODIFIERS, NAMING, REACH
-from cxr.compiler.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
-from cxr.compiler.phrases import Tag
-from cxr.compiler.records import Certainty
-from cxr.compiler.sentences import is_heading
+from cxr.prompts.kinds import CLAUSE_ENDS, CUES, HEADS, MODIFIERS, NAMING, REACH
+from cxr.prompts.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
+from cxr.prompts.phrases import Tag
+from cxr.prompts.records import Certainty
+from cxr.prompts.sentences import is_heading
 
 MEANINGS: dict[str, Certainty] = {
     "negation": "absent",
@@ -45,7 +45,8 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
             _apply_backwards(tags, index, result, "absent")
         elif kind in MEANINGS and (kind in ("history", "supposition") or _speaks_of_what_follows(tags, index)):
             # "No opacity suspicious for pneumonia" doubts nothing.
-            if not (kind in ("doubt", "supposition") and current in ("absent", "supposed")):
+            # "Denies a history of pneumonia" speaks of no pneumonia at all.
+            if current not in ("absent", "supposed") or kind in ("negation", "foreign negation"):
                 current = "supposed" if kind == "doubt" and recommended else MEANINGS[kind]
             heading = is_heading(tags, index)
             foreign |= kind == "foreign negation"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from cxr.compiler.kinds import CLAUSE_ENDS
-from cxr.compiler.lexicon import NORMAL_DENIES
-from cxr.compiler.phrases import Tag
-from cxr.compiler.records import Certainty
+from cxr.prompts.kinds import CLAUSE_ENDS
+from cxr.prompts.lexicon import NORMAL_DENIES
+from cxr.prompts.phrases import Tag
+from cxr.prompts.records import Certainty
 
 # Without the part that they speak of, other words for normal say nothing about the image.
 WHOLE_IMAGE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cxr.compiler.lexicon import COUNTABLE, FINDING_WORDS
+from cxr.prompts.lexicon import COUNTABLE, FINDING_WORDS
 
 Certainty = Literal["present", "absent", "possible", "past", "supposed"]
 ChipKind = Literal["understood", "ignored", "conflicting"]

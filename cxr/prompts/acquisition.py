@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cxr.compiler.phrases import Tag
+from cxr.prompts.phrases import Tag
 
 POSITIONS = ("erect", "semi-erect", "supine", "decubitus")
 ENDS = {"comma", "sentence", "is", "break"}

@@ -7,12 +7,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from cxr.compiler.forms import PromptForm, find_form
-from cxr.compiler.parsing import parse_prompt
-from cxr.compiler.records import Chip, CompiledPrompt, Finding, ParsedPrompt
-from cxr.compiler.remarks import NO_WORDS
-from cxr.compiler.selection import SEXES, describe_age, select
-from cxr.vocabulary import MODALITIES
+from cxr.labels.vocabulary import MODALITIES
+from cxr.prompts.forms import PromptForm, find_form
+from cxr.prompts.parsing import parse_prompt
+from cxr.prompts.records import Chip, CompiledPrompt, Finding, ParsedPrompt
+from cxr.prompts.remarks import NO_WORDS
+from cxr.prompts.selection import SEXES, describe_age, select
 
 MAX_TOKENS = 75  # CLIP's 77 without the marks of start and end
 LETTERS_PER_TOKEN = 4  # CLIP's tokenizer cuts medical words: "pneumothorax" is 4 tokens

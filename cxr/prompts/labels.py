@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from cxr.compiler.parsing import parse_prompt
-from cxr.compiler.records import SHOWN
-from cxr.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
+from cxr.labels.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
+from cxr.prompts.parsing import parse_prompt
+from cxr.prompts.records import SHOWN
 
 
 @functools.lru_cache(maxsize=256)  # a data set has many images of one prompt

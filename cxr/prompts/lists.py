@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.compiler.kinds import CLAUSE_ENDS, CUES, CUES_BEHIND, DESCRIPTIVE, MODIFIERS, NAMING, REACH, SEPARATORS
-from cxr.compiler.phrases import STATEMENTS, Tag
-from cxr.compiler.records import Certainty
+from cxr.prompts.kinds import CLAUSE_ENDS, CUES, CUES_BEHIND, DESCRIPTIVE, MODIFIERS, NAMING, REACH, SEPARATORS
+from cxr.prompts.phrases import STATEMENTS, Tag
+from cxr.prompts.records import Certainty
 
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}

@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TypeVar
 
-from cxr.compiler.acquisition import Acquisition, is_lateral_view, read_acquisition
-from cxr.compiler.attributes import Attributes, attach
-from cxr.compiler.elsewhere import without_other_parts
-from cxr.compiler.kinds import CLAUSE_ENDS
-from cxr.compiler.lexicon import ENLARGED_MEANS, NAME_PARTS, reading_reasons
-from cxr.compiler.merging import find_conflicts, merge
-from cxr.compiler.negation import read_certainties
-from cxr.compiler.normality import NormalStatements, read_normal
-from cxr.compiler.other_programs import split_off
-from cxr.compiler.patient import Patient, read_patient
-from cxr.compiler.phrases import Tag
-from cxr.compiler.records import SHOWN, Certainty, Finding, Note, ParsedPrompt
-from cxr.compiler.remarks import remarks_on, unread_words
-from cxr.compiler.sentences import split_sentences
-from cxr.compiler.sharing import share
-from cxr.compiler.tokens import tag
-from cxr.compiler.wording import plain_letters, tidy, written_out
+from cxr.prompts.acquisition import Acquisition, is_lateral_view, read_acquisition
+from cxr.prompts.attributes import Attributes, attach
+from cxr.prompts.elsewhere import without_other_parts
+from cxr.prompts.kinds import CLAUSE_ENDS
+from cxr.prompts.lexicon import ENLARGED_MEANS, NAME_PARTS, reading_reasons
+from cxr.prompts.merging import find_conflicts, merge
+from cxr.prompts.negation import read_certainties
+from cxr.prompts.normality import NormalStatements, read_normal
+from cxr.prompts.other_programs import split_off
+from cxr.prompts.patient import Patient, read_patient
+from cxr.prompts.phrases import Tag
+from cxr.prompts.records import SHOWN, Certainty, Finding, Note, ParsedPrompt
+from cxr.prompts.remarks import remarks_on, unread_words
+from cxr.prompts.sentences import split_sentences
+from cxr.prompts.sharing import share
+from cxr.prompts.tokens import tag
+from cxr.prompts.wording import plain_letters, tidy, written_out
 
 SIZES = {"borderline", "big", "huge", "large", "massive", "very large", "very big"}  # of a heart
 NO_GRADES = {"big", "large"}  # these only say that a heart is enlarged

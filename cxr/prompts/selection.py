@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from cxr.compiler.forms import CAPTION_GROUPS, PromptForm
-from cxr.compiler.lexicon import FINDING_WORDS
-from cxr.compiler.records import Chip, Finding, ParsedPrompt
-from cxr.compiler.remarks import NO_WORDS
-from cxr.compiler.writers import join
+from cxr.prompts.forms import CAPTION_GROUPS, PromptForm
+from cxr.prompts.lexicon import FINDING_WORDS
+from cxr.prompts.records import Chip, Finding, ParsedPrompt
+from cxr.prompts.remarks import NO_WORDS
+from cxr.prompts.writers import join
 
 NOT_UNDERSTOOD = "not understood; only English is read"
 CONFLICTS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from cxr.compiler.lexicon import CUES
-from cxr.compiler.phrases import FILLERS, INSIDE, PHRASES, SIDE_WORDS, TABLE, Tag
-from cxr.compiler.spelling import BaseForm, base_form
-from cxr.compiler.wording import plain_letters
+from cxr.prompts.lexicon import CUES
+from cxr.prompts.phrases import FILLERS, INSIDE, PHRASES, SIDE_WORDS, TABLE, Tag
+from cxr.prompts.spelling import BaseForm, base_form
+from cxr.prompts.wording import plain_letters
 
 _LATIN = "a-zß-ɏ"
 _NUMBER = r"\d+(?:[.,]\d+)?"

@@ -6,12 +6,11 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from typing import Any
 
-from cxr.compiler.compilation import compile_prompt
-from cxr.compiler.forms import FORMS
-from cxr.compiler.parsing import parse_prompt
-from cxr.request.messages import say
+from cxr.commands.options import Commands, add_command, say_result
+from cxr.prompts.compilation import compile_prompt
+from cxr.prompts.forms import FORMS
+from cxr.prompts.parsing import parse_prompt
 
 DESCRIPTION = """\
 Read a clinical prompt and write it in the form that a model was trained with.
@@ -22,20 +21,13 @@ cannot be told, and what contradicts itself. No image is made.
 MARKS = {"understood": "+", "ignored": "-", "conflicting": "!"}
 
 
-def add_prompt_parser(subparsers: Any) -> None:
-    """Add ``prompt``; the parsed arguments carry ``run``, called with them."""
+def add_prompt_parser(commands: Commands) -> None:
+    """Add the command to the others."""
     forms = "\n".join(f"  {form.name:<10} {form.description}" for form in FORMS.values())
-    parser = subparsers.add_parser(
-        "prompt",
-        help="show what a prompt is read as",
-        description=DESCRIPTION,
-        epilog=f"forms:\n{forms}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(commands, "prompt", _prompt, "show what a prompt is read as", DESCRIPTION, f"forms:\n{forms}")
     parser.add_argument("text", metavar="TEXT", help="the prompt, in quotes")
     parser.add_argument("--form", default="caption", metavar="FORM", help="how to write it (default caption)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    parser.set_defaults(run=_prompt)
 
 
 def _prompt(arguments: argparse.Namespace) -> int:
@@ -44,7 +36,7 @@ def _prompt(arguments: argparse.Namespace) -> int:
         record = {"compiled": asdict(compiled), "parsed": asdict(parse_prompt(arguments.text))}
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         return 0
-    say(sys.stdout, compiled.text)
+    say_result(compiled.text)
     for chip in compiled.chips:
-        say(sys.stdout, f"{MARKS[chip.kind]} {chip.kind}: {chip.label}" + (f" ({chip.reason})" if chip.reason else ""))
+        say_result(f"{MARKS[chip.kind]} {chip.kind}: {chip.label}" + (f" ({chip.reason})" if chip.reason else ""))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from configparser import ConfigParser
 from pathlib import Path
 
-from cxr.vocabulary import FINDINGS
+from cxr.labels.vocabulary import FINDINGS
 
 FOLDER = Path(__file__).parent
 READ_AS = "read as: "  # begins the headings of findings.txt that give the reason of a reading

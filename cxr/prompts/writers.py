@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.compiler.lexicon import FINDING_WORDS
-from cxr.compiler.records import Finding, ParsedPrompt
-from cxr.vocabulary import CHILDREN, FINDING_PHRASES, FINDINGS, MODALITIES, NORMAL_PHRASES, SUBJECTS
+from cxr.labels.vocabulary import CHILDREN, FINDING_PHRASES, FINDINGS, MODALITIES, NORMAL_PHRASES, SUBJECTS
+from cxr.prompts.lexicon import FINDING_WORDS
+from cxr.prompts.records import Finding, ParsedPrompt
 
 GROWN_AGE = 16  # from here on the captions say man and woman
 # CheXpert's 14 labels have no words of their own for these.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from cxr.compiler.lexicon import CUES, finding_phrases
+from cxr.prompts.lexicon import CUES, finding_phrases
 
 SHORTEST_PLURAL = 4
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cxr.compiler.kinds import MODIFIERS
-from cxr.compiler.patient import Patient
-from cxr.compiler.phrases import Tag
-from cxr.compiler.records import Note
+from cxr.prompts.kinds import MODIFIERS
+from cxr.prompts.patient import Patient
+from cxr.prompts.phrases import Tag
+from cxr.prompts.records import Note
 
 NO_WORDS = "this model has no words for it"
 NOT_VISIBLE = "a symptom or circumstance, not visible in a radiograph"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cxr.compiler.lexicon import LUNG_FINDINGS
-from cxr.compiler.normality import NormalStatements
-from cxr.compiler.records import Finding
+from cxr.prompts.lexicon import LUNG_FINDINGS
+from cxr.prompts.normality import NormalStatements
+from cxr.prompts.records import Finding
 
 
 def merge(findings: Sequence[Finding]) -> list[Finding]:

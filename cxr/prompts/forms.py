@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cxr.compiler.lexicon import FINDING_WORDS
-from cxr.compiler.records import ParsedPrompt
-from cxr.compiler.writers import (
+from cxr.labels.vocabulary import FINDING_PHRASES, SIDE_KNOWN_FINDINGS, VAGUE_AGES
+from cxr.prompts.lexicon import FINDING_WORDS
+from cxr.prompts.records import ParsedPrompt
+from cxr.prompts.writers import (
     CHEXPERT_NAMES,
     KEY_VALUE_NAMES,
     write_caption,
@@ -20,7 +21,6 @@ from cxr.compiler.writers import (
     write_report,
 )
 from cxr.request.errors import RequestError
-from cxr.vocabulary import FINDING_PHRASES, SIDE_KNOWN_FINDINGS, VAGUE_AGES
 
 CAPTION_GROUPS = {word for _, _, word in VAGUE_AGES} | {"child", "infant", "neonate"}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.compiler.kinds import MODIFIERS
-from cxr.compiler.phrases import Tag
-from cxr.compiler.records import Note
+from cxr.prompts.kinds import MODIFIERS
+from cxr.prompts.phrases import Tag
+from cxr.prompts.records import Note
 
 ELSEWHERE = "in another part of the body, which a chest radiograph does not show"
 BETWEEN = {*MODIFIERS, "descriptor", "acute", "unknown", "elsewhere", "structure"}  # may stand between part and finding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from cxr.compiler.phrases import FILLERS, TABLE, WORDS, singular
+from cxr.prompts.phrases import FILLERS, TABLE, WORDS, singular
 
 TYPO_MIN_LETTERS, TYPO_TWO_MIN_LETTERS, TYPO_MAX_LETTERS = 7, 11, 19
 SIDES = ("left", "right")  # a side is never lost for a slip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from cxr.compiler.lexicon import NUMBER_WORDS, TENS
+from cxr.prompts.lexicon import NUMBER_WORDS, TENS
 
 MAX_CHARACTERS = 8_000  # four times what a request may hold; what follows is not read
 
