@@ -150,7 +150,7 @@ def test_many_at_once_are_no_more_than_allowed(server: Server) -> None:
     assert server.count("8.8.8.7") == MOST
     assert {event for event in events if isinstance(event, int)} <= {422}
     for event in events:
-        server.jobs.leave(str(event))
+        server.jobs.end_event(str(event))
     wait_until(lambda: server.count("8.8.8.7") == 0)
 
 

@@ -160,21 +160,22 @@ class JobTable:
         return job
 
     @contextlib.contextmanager
-    def listening(self, session: str) -> Iterator[None]:
-        """Somebody listens to what is sent to a session."""
-        self._listeners[session] += 1
+    def listening(self, name: str) -> Iterator[None]:
+        """Somebody listens to what is sent to a session, or to one event by its id."""
+        self._listeners[name] += 1
         try:
             yield
         finally:
             self._note_listeners()
-            self._listeners[session] -= 1
+            self._listeners[name] -= 1
             self._listeners += Counter()  # forgets those that nobody listens to
 
-    def leave(self, session: str) -> None:
-        """Nobody will ever listen to a session again: its jobs end."""
-        for job in [*self._jobs]:
-            if job.visitor.session == session:
-                job.abandon()
+    def end_event(self, event: str) -> bool:
+        """End the job of an event, which nobody wants any more; returns whether there is one."""
+        jobs = [job for job in [*self._jobs] if event and job.visitor.ticket.event == event]
+        for job in jobs:
+            job.abandon()
+        return bool(jobs)
 
     def end_unheard(self) -> None:
         """End the jobs that nobody has listened to for `UNHEARD_S`."""
@@ -193,7 +194,7 @@ class JobTable:
 
     def _note_listeners(self) -> None:
         for job in [*self._jobs]:
-            if self._listeners[job.visitor.session]:
+            if self._listeners[job.visitor.session] or self._listeners[job.visitor.ticket.event]:
                 job.heard_s = time.monotonic()
 
     def _drop_waiting(self, job: Job) -> bool:
