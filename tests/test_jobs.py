@@ -210,3 +210,5 @@ def test_closing_the_table_frees_the_model() -> None:
     table.close()
     assert first.has_ended
     assert second.has_ended
+    with pytest.raises(BusyError):
+        submit(table, short)

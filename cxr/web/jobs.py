@@ -118,6 +118,7 @@ class JobTable:
     def __init__(self, max_waiting: int = MAX_QUEUE, max_per_visitor: int = 0) -> None:
         self.max_waiting, self.max_per_visitor = max_waiting, max_per_visitor
         self.is_watched = False  # whether something tells who listens
+        self.is_closed = False
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._running: Job | None = None  # one of them
@@ -133,7 +134,7 @@ class JobTable:
         self.end_unheard()
         if 0 < self.max_per_visitor <= self.count(visitor):
             raise RequestError(too_many(self.max_per_visitor))
-        if self.count() > self.max_waiting:  # one of them has its turn
+        if self.is_closed or self.count() > self.max_waiting:  # one of them has its turn
             raise BusyError(BUSY)
 
     def count(self, visitor: Visitor | None = None) -> int:
@@ -184,13 +185,15 @@ class JobTable:
             if time.monotonic() - job.heard_s > UNHEARD_S:
                 job.abandon()
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """End all jobs and wait for the model to be free, so long at most."""
-        end_s = time.monotonic() + timeout_s
-        while self._jobs and time.monotonic() < end_s:
-            for job in [*self._jobs]:
-                job.abandon()
-            time.sleep(0.02)
+    def close(self) -> None:
+        """Take no more jobs, end all, and wait for the one at the model: its thread must not outlive the program."""
+        with self._changed:
+            self.is_closed = True
+            self._changed.notify_all()
+        for job in [*self._jobs]:
+            job.abandon()
+        if self._thread is not None:
+            self._thread.join()
 
     def _note_listeners(self) -> None:
         for job in [*self._jobs]:
@@ -210,6 +213,8 @@ class JobTable:
         while True:
             with self._changed:
                 while not self._jobs:
+                    if self.is_closed:
+                        return
                     self._changed.wait()
                 job = self._running = self._jobs[0]
             job._context.run(self._take_turn, job)
