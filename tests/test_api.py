@@ -293,7 +293,7 @@ def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server
     status, text = request(f"{server.url}/gradio_api/call/v2/generate", b'{"prompt": "x"}', JSON)
     assert status == 503
     assert "queue is full" in text
-    running.cancel()
+    running.cancel()  # and none of the others, although they are the same client's
     assert [job.result(timeout=20)[2]["seeds"] for job in waiting] == [[0]] * MAX_WAITING
 
 

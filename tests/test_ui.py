@@ -373,6 +373,6 @@ def test_what_has_not_changed_is_left_alone(tmp_path: Path, choice: ModelChoice,
     request = GenerationRequest("chest xray", num_images=2)
     file = ExportedFile(tmp_path / "000000_0.png", "0", {"seed": 0})
     first = ImageState(request, "running", info=tiny_model.info, folder=tmp_path, images=(file,))
-    assert events.show(first, ImageState(request), previews)[3] == [(str(file.path), "Seed 0")]
+    assert events.show(first, None, previews)[3] == [(str(file.path), "Seed 0")]
     second = dataclasses.replace(first, progress=StepProgress(1, 2, 1, 8, 1.0))
     assert events.show(second, first, previews)[1:] == (gr.skip(),) * 7

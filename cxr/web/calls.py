@@ -5,6 +5,7 @@ The job table itself refuses what is too much, however it comes; here programs a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from cxr.web.visitors import Visitor
 # Gradio's ways in: its page and its clients join the queue by number, others call by name, with values in order or, in
 # version 2, by name.
 WAY_IN = re.compile(r".*/gradio_api/(?:(?P<join>queue/join)|call/(?P<named>v2/)?(?P<endpoint>[^/]+))/?")
+CANCEL = re.compile(r".*/gradio_api/cancel/?")
 STREAM = re.compile(r".*/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
 
 
@@ -42,25 +44,27 @@ class Calls:
         described: Any = self.page.get_api_info()
         return {path.strip("/"): api["parameters"] for path, api in described["named_endpoints"].items()}
 
-    def check(self, path: str, body: bytes, address: str) -> None:
+    def check(self, path: str, body: bytes, address: str) -> bool:
         """Refuse a call that cannot be answered.
 
         Args:
             path: of the request; others than `WAY_IN` are let through.
             body: of the request.
             address: of the visitor.
+        Returns:
+            Whether it is a call.
         Raises:
             Refusal: with 404, 422 or 503.
         """
         way_in = WAY_IN.fullmatch(path)
         if way_in is None:
-            return
+            return False
         values = _read_json(body)
         if way_in["join"]:
             number = values.get("fn_index")
             function = self.page.fns.get(number) if isinstance(number, int) else None
             if function is None or function.api_visibility != "public":
-                return  # the page's own events say it in their own words
+                return True  # the page's own events say it in their own words
         else:
             self._check_values(way_in["endpoint"], values, by_name=bool(way_in["named"]))
         session = values.get("session_hash") if not way_in["named"] else None
@@ -72,6 +76,7 @@ class Calls:
             # Of the refusals of a queue, this is the one whose sentence gradio's client passes on.
             said = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": str(error)}
             raise Refusal(422, str(error), [said]) from error
+        return True
 
     def _check_values(self, endpoint: str, values: dict[str, Any], *, by_name: bool) -> None:
         """Refuse an unknown endpoint, and values that it does not take or that are missing."""
@@ -88,9 +93,23 @@ class Calls:
         elif isinstance(data := values.get("data"), list) and len(data) != len(names):
             raise _wrong(422, f"data has {len(data)} of {len(names)} values; {takes}, in this order")
 
+    def cancels(self, path: str, body: bytes) -> bool:
+        """End the job that a request cancels, if it does; gradio would end all jobs of the same client with it."""
+        if CANCEL.fullmatch(path) is None:
+            return False
+        event = _read_json(body).get("event_id")
+        return isinstance(event, str) and self.jobs.end_event(event)
+
+
+def event_of(answer: bytes) -> str:
+    """The id of the event that a call has become, from the answer to it; empty if it was refused."""
+    with contextlib.suppress(ValueError, AttributeError):
+        return str(json.loads(answer).get("event_id", ""))
+    return ""
+
 
 def stream_of(path: str, query_session: str) -> tuple[str, bool] | None:
-    """The session that a request listens to, and whether it is that of one call; None for other requests."""
+    """What a request listens to: a session or, by its id, one event, and whether it is the latter; None for others."""
     if (stream := STREAM.fullmatch(path)) is None:
         return None
     return (stream["event"], True) if stream["event"] else (query_session, False)

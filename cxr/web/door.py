@@ -7,13 +7,14 @@ import contextlib
 from collections.abc import Iterable
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cxr.web.calls import Calls, stream_of
+from cxr.web.calls import Calls, event_of, stream_of
 from cxr.web.hosts import check_host
 from cxr.web.refusal import Refusal
 from cxr.web.uploads import INCOMPLETE, check_upload
-from cxr.web.visitors import address_of
+from cxr.web.visitors import Ticket, address_of
 
 MAX_BODY_BYTES = 8_000_000  # of one request, all its files together
 MAX_BODY_S = 60.0
@@ -61,12 +62,15 @@ class Door:
             body = await _read_body(request)
             if is_form:
                 await check_upload(body, kind)
-            else:
-                self.calls.check(scope["path"], body, address_of(request))
+            elif self.calls.check(scope["path"], body, address_of(request)):
+                scope, send = _with_ticket(scope, send)
+            elif self.calls.cancels(scope["path"], body):
+                await JSONResponse({"success": True})(scope, request.receive, send)
+                return
             await self.app(scope, _replay(body, request.receive), send)
 
-    async def _listen(self, session: str, is_call: bool, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on the stream of a session; when that of a call breaks off, nobody can take it up again."""
+    async def _listen(self, name: str, is_event: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a stream; when that of one event breaks off, nobody can take it up again."""
         is_complete = False
 
         async def send_and_note(message: Message) -> None:
@@ -75,11 +79,23 @@ class Door:
             await send(message)
 
         try:
-            with self.jobs.listening(session):
+            with self.jobs.listening(name):
                 await self.app(scope, receive, send_and_note)
         finally:
-            if is_call and not is_complete:
-                self.jobs.leave(session)
+            if is_event and not is_complete:
+                self.jobs.end_event(name)
+
+
+def _with_ticket(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """A call with a ticket, which learns the id of its event when the call is answered."""
+    ticket, answer = Ticket(), bytearray()
+
+    async def send_and_note(message: Message) -> None:
+        answer.extend(message.get("body", b""))
+        ticket.event = ticket.event or event_of(bytes(answer))
+        await send(message)
+
+    return {**scope, "state": {**scope.get("state", {}), "ticket": ticket}}, send_and_note
 
 
 async def _read_body(request: Request) -> bytes:

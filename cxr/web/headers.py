@@ -58,8 +58,8 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message.get("headers", ())}
-                added = [header for header in self.headers if header[0] not in given]
+                own = {name.lower() for name, _ in message.get("headers", ())}
+                added = [header for header in self.headers if header[0] not in own]
                 message = {**message, "headers": [*message.get("headers", ()), *added]}
             await send(message)
 

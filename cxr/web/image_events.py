@@ -91,7 +91,8 @@ class ImageEvents:
 
     async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
         """Show the images of a job as they form. Yields values as `show`."""
-        previews, shown = Previews(), ImageState(GenerationRequest("none yet"))
+        previews = Previews()
+        shown: ImageState | None = None
 
         def show_next(state: ImageState) -> tuple[Any, ...]:
             nonlocal shown
@@ -104,19 +105,19 @@ class ImageEvents:
         finally:
             previews.remove()
 
-    def show(self, state: ImageState, shown: ImageState, previews: Previews) -> tuple[Any, ...]:
+    def show(self, state: ImageState, shown: ImageState | None, previews: Previews) -> tuple[Any, ...]:
         """The page for a state; what has not changed is left alone.
 
         Args:
             state: what is known now.
-            shown: what the page shows.
+            shown: what the page shows; None at first.
             previews: of this job.
         Returns:
             Values for (status, generate button, stop button, gallery, ZIP button, facts, model line, receipt).
         """
         widgets: list[Any] = [panels.describe_state(state), *(gr.skip(),) * 7]
         forming, is_over = previews.items(state), state.stage in OVER
-        if forming or is_over or shown.info is None or len(shown.images) < len(state.images):
+        if forming or is_over or shown is None or len(shown.images) < len(state.images):
             widgets[3] = gallery_items(state) + forming
         if is_over:
             widgets[1:3] = buttons(is_running=False)
@@ -125,7 +126,7 @@ class ImageEvents:
             widgets[5] = state.facts
             if state.receipts:
                 widgets[7] = gr.HTML(describe_receipts(state), visible=True)
-        if state.info and shown.info is None:
+        if state.info and (shown is None or shown.info is None):
             widgets[6] = panels.describe_model(self.choice, state.info)
         return tuple(widgets)
 
@@ -169,4 +170,4 @@ class ImageEvents:
                         num_sent, part = number, replace(state, images=state.images[:number])
                         yield gallery_items(part), None, part.facts
                     if state.stage in OVER:
-                        yield gallery_items(state), str(state.archive), state.facts
+                        yield gallery_items(state), str(state.archive) if state.archive else None, state.facts

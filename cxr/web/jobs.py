@@ -118,6 +118,7 @@ class JobTable:
     def __init__(self, max_waiting: int = MAX_QUEUE, max_per_visitor: int = 0) -> None:
         self.max_waiting, self.max_per_visitor = max_waiting, max_per_visitor
         self.is_watched = False  # whether something tells who listens
+        self.is_closed = False
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._running: Job | None = None  # one of them
@@ -133,7 +134,7 @@ class JobTable:
         self.end_unheard()
         if 0 < self.max_per_visitor <= self.count(visitor):
             raise RequestError(too_many(self.max_per_visitor))
-        if self.count() > self.max_waiting:  # one of them has its turn
+        if self.is_closed or self.count() > self.max_waiting:  # one of them has its turn
             raise BusyError(BUSY)
 
     def count(self, visitor: Visitor | None = None) -> int:
@@ -160,21 +161,22 @@ class JobTable:
         return job
 
     @contextlib.contextmanager
-    def listening(self, session: str) -> Iterator[None]:
-        """Somebody listens to what is sent to a session."""
-        self._listeners[session] += 1
+    def listening(self, name: str) -> Iterator[None]:
+        """Somebody listens to what is sent to a session, or to one event by its id."""
+        self._listeners[name] += 1
         try:
             yield
         finally:
             self._note_listeners()
-            self._listeners[session] -= 1
+            self._listeners[name] -= 1
             self._listeners += Counter()  # forgets those that nobody listens to
 
-    def leave(self, session: str) -> None:
-        """Nobody will ever listen to a session again: its jobs end."""
-        for job in [*self._jobs]:
-            if job.visitor.session == session:
-                job.abandon()
+    def end_event(self, event: str) -> bool:
+        """End the job of an event, which nobody wants any more; returns whether there is one."""
+        jobs = [job for job in [*self._jobs] if event and job.visitor.ticket.event == event]
+        for job in jobs:
+            job.abandon()
+        return bool(jobs)
 
     def end_unheard(self) -> None:
         """End the jobs that nobody has listened to for `UNHEARD_S`."""
@@ -183,17 +185,19 @@ class JobTable:
             if time.monotonic() - job.heard_s > UNHEARD_S:
                 job.abandon()
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """End all jobs and wait for the model to be free, so long at most."""
-        end_s = time.monotonic() + timeout_s
-        while self._jobs and time.monotonic() < end_s:
-            for job in [*self._jobs]:
-                job.abandon()
-            time.sleep(0.02)
+    def close(self) -> None:
+        """Take no more jobs, end all, and wait for the one at the model: its thread must not outlive the program."""
+        with self._changed:
+            self.is_closed = True
+            self._changed.notify_all()
+        for job in [*self._jobs]:
+            job.abandon()
+        if self._thread is not None:
+            self._thread.join()
 
     def _note_listeners(self) -> None:
         for job in [*self._jobs]:
-            if self._listeners[job.visitor.session]:
+            if self._listeners[job.visitor.session] or self._listeners[job.visitor.ticket.event]:
                 job.heard_s = time.monotonic()
 
     def _drop_waiting(self, job: Job) -> bool:
@@ -209,6 +213,8 @@ class JobTable:
         while True:
             with self._changed:
                 while not self._jobs:
+                    if self.is_closed:
+                        return
                     self._changed.wait()
                 job = self._running = self._jobs[0]
             job._context.run(self._take_turn, job)

@@ -98,12 +98,12 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     )
     parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
     _add_limits(parser, default_limits())
-    given = parser.parse_args(arguments)
-    if (danger := find_danger(os.environ)) and not given.allow_gradio_variables:
+    chosen = parser.parse_args(arguments)
+    if (danger := find_danger(os.environ)) and not chosen.allow_gradio_variables:
         parser.error(danger)
-    choice = ModelChoice(given.model, given.adapter)
-    limits = Limits(**{name: getattr(given, f"max_{name}") for name in LIMIT_HELP})
-    return ServerSettings(given.host, given.port, given.share, given.auth, choice, limits, given.allowed_host)
+    choice = ModelChoice(chosen.model, chosen.adapter)
+    limits = Limits(**{name: getattr(chosen, f"max_{name}") for name in LIMIT_HELP})
+    return ServerSettings(chosen.host, chosen.port, chosen.share, chosen.auth, choice, limits, chosen.allowed_host)
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:

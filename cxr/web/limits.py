@@ -50,10 +50,10 @@ class Limits:
             RequestError: it has more pixel-steps than one request may have.
         """
         steps = request.num_inference_steps
-        most = _most_images(self.pixel_steps, steps, resolution)
-        if most is None or request.num_images <= most:
+        allowed = _affordable_images(self.pixel_steps, steps, resolution)
+        if allowed is None or request.num_images <= allowed:
             return
-        small = f"at most {_plural(most, 'image')} of {_plural(steps, 'step')}" if most else "fewer steps"
+        small = f"at most {_plural(allowed, 'image')} of {_plural(steps, 'step')}" if allowed else "fewer steps"
         raise RequestError(
             f"{_plural(request.num_images, 'image')} of {_plural(steps, 'step')} are more than this server makes for "
             f"one request ({self.pixel_steps:,} million pixel-steps); ask for {small}"
@@ -68,7 +68,7 @@ class Limits:
         Raises:
             RequestError: it has more pixel-steps than one data set may have.
         """
-        if self.dataset_pixel_steps and _most_images(self.dataset_pixel_steps, num_steps, resolution) == 0:
+        if self.dataset_pixel_steps and _affordable_images(self.dataset_pixel_steps, num_steps, resolution) == 0:
             raise RequestError(
                 f"the data set has {num_steps:,} steps in all, more than this server makes for one data set "
                 f"({self.dataset_pixel_steps:,} million pixel-steps); use fewer images or steps"
@@ -111,7 +111,7 @@ def find_resolution(model: str | None) -> int | None:
         return None  # loading the model will say what is wrong with it
 
 
-def _most_images(millions: int, num_inference_steps: int, resolution: int | None) -> int | None:
+def _affordable_images(millions: int, num_inference_steps: int, resolution: int | None) -> int | None:
     """How many images of so many steps the budget pays for; None if there is no limit."""
     if not millions or not resolution:
         return None

@@ -31,7 +31,7 @@ def plan_of_fields(
     seed: int,
     settings: Sequence[float],
     shares: Sequence[float],
-    most: int,
+    max_images: int,
 ) -> Plan:
     """Make a plan from the table and the fields of the page.
 
@@ -41,7 +41,7 @@ def plan_of_fields(
         seed: of the first image.
         settings: one for each of `FIELDS`.
         shares: one for each of `SPLITS`.
-        most: images that the plan may ask for.
+        max_images: images that the plan may ask for.
     Raises:
         RequestError: something in it is not allowed.
     """
@@ -53,17 +53,17 @@ def plan_of_fields(
         "cohort": [entry for entry in cells if entry],
         "split": dict(zip(SPLITS, shares, strict=True)),
     }
-    return build_plan(parts, NAME, most)
+    return build_plan(parts, NAME, max_images)
 
 
-def plan_of_text(text: object, most: int) -> Plan:
+def plan_of_text(text: object, max_images: int) -> Plan:
     """Make a plan from text in YAML or CSV; which of them it is, is seen by its first line.
 
     Raises:
         RequestError: it is neither, or something in it is not allowed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        plan = read_plan(_saved(_checked(text), Path(folder)), most)
+        plan = read_plan(_saved(_checked(text), Path(folder)), max_images)
     for image in plan.images:
         if image.split not in SPLITS:  # they name folders, and no text of users gets into names
             raise RequestError(f"the plan has a split {image.split!r}; use {', '.join(SPLITS)}")
@@ -87,7 +87,7 @@ def text_of_file(path: Path) -> str:
         raise RequestError("this file is not UTF-8 text; save it as UTF-8") from error
 
 
-def fields_of_text(text: str, most: int) -> tuple[Rows, str, int, list[Any], list[float]] | None:
+def fields_of_text(text: str, max_images: int) -> tuple[Rows, str, int, list[Any], list[float]] | None:
     """What the table and the fields have to hold to be the same plan, as `plan_of_fields` takes it.
 
     Returns:
@@ -95,7 +95,7 @@ def fields_of_text(text: str, most: int) -> tuple[Rows, str, int, list[Any], lis
     Raises:
         RequestError: the text is no plan, or something in it is not allowed.
     """
-    plan = plan_of_text(text, most)
+    plan = plan_of_text(text, max_images)
     with tempfile.TemporaryDirectory() as folder:
         parts = read_parts(_saved(text, Path(folder)))
     if parts is None:
@@ -111,7 +111,7 @@ def fields_of_text(text: str, most: int) -> tuple[Rows, str, int, list[Any], lis
     )
     table = [dict(zip(KEYS, row, strict=True)) for row in fields[0]]
     try:
-        same = plan_of_fields(table, *fields[1:], most).sha256 == plan.sha256
+        same = plan_of_fields(table, *fields[1:], max_images).sha256 == plan.sha256
     except RequestError:
         return None
     return fields if same else None

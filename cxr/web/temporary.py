@@ -26,10 +26,9 @@ def make_private_folder() -> Path:
 
     It lies in GRADIO_TEMP_DIR, if that is set, and is removed when the process ends.
     """
-    given = os.environ.get("GRADIO_TEMP_DIR")
-    if given and Path(given).name.startswith(TEMP_PREFIX) and Path(given).is_dir():
-        return Path(given)  # that of the process which started this one
-    parent = Path(given or tempfile.gettempdir())
+    parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+    if parent.name.startswith(TEMP_PREFIX) and parent.is_dir():
+        return parent  # that of the process which started this one
     parent.mkdir(parents=True, exist_ok=True)
     sweep_old_folders(parent)
     folder = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=parent))  # readable by this user only

@@ -5,8 +5,15 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass
+class Ticket:
+    """Goes with a request from the door to its event; gradio's id of the event is known when it is answered."""
+
+    event: str = ""
 
 
 @dataclass(frozen=True)
@@ -16,10 +23,12 @@ class Visitor:
     Args:
         session: gradio's name for the page or the program that listens; of a plain HTTP call, its event id.
         address: network address; empty where nobody asks over a network.
+        ticket: of the request.
     """
 
     session: str = ""
     address: str = ""
+    ticket: Ticket = field(default_factory=Ticket, compare=False)
 
     def is_same(self, other: Visitor) -> bool:
         """Whether both count as one, where requests are counted."""
@@ -29,7 +38,10 @@ class Visitor:
 
 def visitor_of(request: Any) -> Visitor:
     """The visitor of an event, from its ``gr.Request``; None is nobody."""
-    return Visitor(request.session_hash or "", address_of(request)) if request is not None else Visitor()
+    if request is None:
+        return Visitor()
+    ticket = getattr(request.state, "ticket", None) or Ticket()
+    return Visitor(request.session_hash or "", address_of(request), ticket)
 
 
 def address_of(request: Any) -> str:
