@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hub_server import HubServer, serving
 from huggingface_hub import constants
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
 
 @pytest.fixture

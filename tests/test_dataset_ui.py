@@ -39,7 +39,7 @@ TABLE_OF_12 = [
     dict(zip(KEYS, ("Effusion", "{F: 1, M: 1}", "40-60", "PA", "8"), strict=True)),
     {"Findings": "Mass", "Count": "4"},
 ]
-FORM = (TABLE, TABLE_OF_12, "", "=cmd() <b>", 7, 1, 2.0, 0.7, 1.0, 8, 0.5, 0.25, 0.25, False)
+FORM = (TABLE, TABLE_OF_12, "", "=cmd() <b>", 7, 1, 2.0, 1.0, 0.7, 8, 0.5, 0.25, 0.25, False)
 PROMPTS = (
     "split: {train: 1, test: 1}\nsettings: {num_inference_steps: 1}\nprompts: ['=cmd()', '@x ../../y', '+1', '-2']\n"
 )
@@ -273,7 +273,7 @@ def test_a_job_gives_way_to_those_who_wait_and_comes_back(
 
     async def together() -> list[Any]:
         job = events.submit(order, Visitor())
-        others: list[asyncio.Task[Any]] = []
+        others: list[Any] = []
 
         def act(values: Any) -> None:
             if " of 24" in values[0] and len(others) < 2:

@@ -17,6 +17,7 @@ from cxr.request.errors import DataError, RequestError
 from cxr.train import decoder, loop, precision, sampled
 from cxr.train.decoder import channel_gains, read_vae, with_gain
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
+from cxr.train.latents import block_cosines, coarse_images
 from cxr.train.loop import LoopSettings
 from cxr.train.precision import Precision, choose_precision
 from cxr.train.setup import Setup
@@ -154,6 +155,11 @@ def test_a_batch_of_one_is_refused(data: list[Path], tmp_path: Path) -> None:
     setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=1, learning_rate=1e-4), CPU)
     with pytest.raises(RequestError, match="a film and a sampled image at least"):
         decoder.DecoderTask(setup, decoder.Source("embedded", "none", 4, tmp_path))
+
+
+def test_latents_give_back_the_coarse_image() -> None:
+    coarse = torch.rand(2, 1, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(coarse_images(block_cosines(coarse)), coarse, rtol=0, atol=1e-5)
 
 
 def test_the_power_of_a_wave_is_in_its_own_band() -> None:

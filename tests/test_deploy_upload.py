@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from huggingface_hub import HfApi, close_session, constants
@@ -74,8 +75,9 @@ def test_the_list_is_what_the_operations_hold(files: SpaceFiles) -> None:
     ],
 )
 def test_what_a_space_cannot_be_is_told_first(values: dict[str, str], message: str, files: SpaceFiles) -> None:
+    arguments: dict[str, Any] = {"repo_id": "me/space", "api": NOBODY, "files": files} | values
     with pytest.raises(CxrError, match=message):
-        plan_space(**{"repo_id": "me/space", "api": NOBODY, "files": files} | values)
+        plan_space(**arguments)
 
 
 def test_a_folder_of_this_machine_is_no_model_of_a_space(files: SpaceFiles, tmp_path: Path) -> None:

@@ -50,7 +50,6 @@ def test_defaults_are_those_of_a_request_and_of_the_model() -> None:
     [
         (["bench", "--dataset", "2", "--steps", "0"], "--steps is 0; use a whole number from 1 to 100"),
         (["bench", "--dataset", "0"], "--dataset is 0; use 1 or more"),
-        (["bench", "--dataset", "2", "--kills", "3"], "--kills is 3; use 0 to 2"),
         (["bench", "--dataset", "2", "--processes", "0"], "--processes is 0; use 1 or more"),
         (["bench", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
         (["sheet", "x", "--output", "x.png", "--columns", "0"], "--columns is 0; use 1 or more"),
@@ -99,6 +98,7 @@ from cxr.folders.parquet import COLUMNS
 from cxr.generate.images import shared_settings
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
+from cxr.web.dataset_form import build_dataset_form
 from cxr.web.image_form import build_image_form, values_of
 from cxr.web.image_job import ImageState
 from cxr.web.model_choice import ModelChoice
@@ -128,6 +128,8 @@ grid = build_plan({"grid": {"prompt": ["x"], "contrast": [1, 2]}}, "a grid")
 assert [image.request.contrast for image in grid.images] == [1.0, 2.0]
 with gr.Blocks():
     form = build_image_form(ModelChoice())
+    dataset_form, _ = build_dataset_form()
+assert "contrast" in dataset_form.settings
 assert form.settings["contrast"].label == "Contrast"
 assert dict(zip(form.everything, values_of(recipe)))[form.settings["contrast"]] == 0.5
 assert ImageState(request).facts["contrast"] == 1.5

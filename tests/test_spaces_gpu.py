@@ -146,7 +146,7 @@ def test_app_places_the_model_on_zero_gpu_only(spaces: FakeSpaces, monkeypatch: 
     monkeypatch.setenv("CXR_ADAPTER", "none")
     on_gpu(lambda request, choice: iter(()))
     runpy.run_path(str(ROOT / "app.py"), run_name="app")
-    assert loaded == [(None, "none")]
+    assert loaded == [("embedded", "none")]
     assert spaces.log == ["environment", "decorated"]
     monkeypatch.delenv("SPACES_ZERO_GPU")
     loaded.clear()

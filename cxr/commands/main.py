@@ -16,14 +16,16 @@ from cxr.commands.adapter import add_adapter_parsers
 from cxr.commands.bench import add_bench_parser
 from cxr.commands.dataset import add_dataset_parser
 from cxr.commands.deploy import add_deploy_parser
-from cxr.commands.evaluate import add_evaluate_parsers
+from cxr.commands.evaluate import add_evaluate_parser
 from cxr.commands.export import add_export_parser
 from cxr.commands.generate import add_generate_parser
 from cxr.commands.models import add_models_parser
 from cxr.commands.options import Commands, described
 from cxr.commands.prompt import add_prompt_parser
+from cxr.commands.report import add_report_parser
 from cxr.commands.restore import add_restore_parser
 from cxr.commands.sheet import add_sheet_parser
+from cxr.commands.sweep import add_sweep_parser
 from cxr.commands.train import add_train_parser
 from cxr.commands.verify import add_verify_parser
 from cxr.request.errors import CxrError, RequestError
@@ -60,9 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 2 for anything that the user can put right.
     """
-    # Read when these libraries are imported: their remarks about optional parts are not for the user.
-    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
-        os.environ.setdefault(name, "error")
     try:
         arguments = build_parser().parse_args(argv)
         return int(arguments.run(arguments))
@@ -99,6 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_verify_parser(commands)
     add_export_parser(commands)
     add_restore_parser(commands)
-    add_evaluate_parsers(commands)
+    add_evaluate_parser(commands)
+    add_report_parser(commands)
+    add_sweep_parser(commands)
     add_deploy_parser(commands)
     return parser

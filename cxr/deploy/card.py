@@ -84,9 +84,9 @@ def with_model(card: SpaceCard, hub_id: str, preload: str) -> SpaceCard:
     """
     changed = copy.deepcopy(card)
     if hub_id:
-        changed.data.models = [hub_id]
+        changed.data["models"] = [hub_id]
     if preload:
-        changed.data.preload_from_hub = [preload]
+        changed.data["preload_from_hub"] = [preload]
     return changed
 
 

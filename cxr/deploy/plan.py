@@ -11,7 +11,7 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, SpaceHardware
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it is in its documentation
 
 from cxr.deploy.card import check_card, read_card, with_model
 from cxr.deploy.files import SpaceFiles, collect_files

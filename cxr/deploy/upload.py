@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import httpx2
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, SpaceHardware
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from cxr.deploy.plan import SpacePlan
@@ -37,16 +37,16 @@ def upload(plan: SpacePlan, api: HfApi) -> str:
     Raises:
         OutputError: the Hub refused or could not be reached.
     """
-    space = {"repo_id": plan.repo_id, "repo_type": "space"}
     with _hub_errors():
-        url = str(api.create_repo(**space, private=plan.private or None, exist_ok=True, space_sdk="gradio"))
+        private = plan.private or None
+        url = str(api.create_repo(plan.repo_id, private=private, repo_type="space", exist_ok=True, space_sdk="gradio"))
         for name, value in plan.variables.items():  # before the files, so that the first start knows them
             api.add_space_variable(plan.repo_id, name, value)
-        api.create_commit(**space, operations=list(plan.operations), commit_message=COMMIT_MESSAGE)
+        api.create_commit(plan.repo_id, list(plan.operations), repo_type="space", commit_message=COMMIT_MESSAGE)
     if plan.hardware is not None:
         try:
             with _hub_errors():
-                api.request_space_hardware(plan.repo_id, plan.hardware)
+                api.request_space_hardware(plan.repo_id, SpaceHardware(plan.hardware))
         except OutputError as error:
             raise OutputError(f"{url} is uploaded, but without {plan.hardware}: {error}") from error
     return url

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ from cxr.judges.readings import Reading, make_reading
 from cxr.labels.targets import LABELS
 from cxr.metrics.degrade import degrade
 from cxr.metrics.features import Features
+
+Value = TypeVar("Value")
 
 SENSITIVITY_IMAGES = 500
 SEED = 0
@@ -212,10 +214,11 @@ class Measurements:
         cache = self._once(("cache", extractor.id), lambda: FeatureCache(self.tools.cache, extractor.id))
         return self._once((images.folder, extractor.id), lambda: extract(images.paths, images.hashes, extractor, cache))
 
-    def _once(self, key: tuple[object, ...], compute: Callable[[], Any]) -> Any:
+    def _once(self, key: tuple[object, ...], compute: Callable[[], Value]) -> Value:
         if key not in self._found:
             self._found[key] = compute()
-        return self._found[key]
+        found: Value = self._found[key]
+        return found
 
     def _reading(self, judge: Judge, images: ImageSet, clusters: tuple[str, ...]) -> Reading:
         scores = scores_of(judge.network, self.features(images, extractor_of(judge.name, judge)))

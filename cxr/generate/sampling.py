@@ -86,7 +86,7 @@ class Denoiser:
         self.num_taken = 0
         network = model.network.config
         shape = (network.in_channels, network.sample_size, network.sample_size)
-        self.latents = initial_latents(seeds, shape).to(model.device) * self.scheduler.init_noise_sigma
+        self.latents: Tensor = initial_latents(seeds, shape).to(model.device) * self.scheduler.init_noise_sigma
         self._step_options = self._noise_source(seeds, shape)
 
     @torch.inference_mode()
@@ -187,4 +187,5 @@ def project_to_grey(latents: Tensor, projection: tuple[tuple[float, ...], float]
         grey = (latents * latents.new_tensor(weights).view(1, -1, 1, 1)).sum(dim=1, keepdim=True) + bias
     height, width = grey.shape[-2:]
     enlarged = resize(torch.nan_to_num(grey), (height * PREVIEW_UPSCALING, width * PREVIEW_UPSCALING))
-    return to_uint8(enlarged)[0]
+    picture: NDArray[np.uint8] = to_uint8(enlarged)[0]
+    return picture

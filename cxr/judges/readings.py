@@ -118,7 +118,8 @@ def shuffled(reading: Reading, thresholds: Array, share: float | None = None, se
         moved = order if share is None else np.flatnonzero(rng.random(len(reading)) < share)
         order[moved] = rng.permutation(moved)
         rows.append(_balanced_accuracies(replace(reading, seen=reading.seen[order]), thresholds, once)[0])
-    return np.mean(rows, axis=0)
+    shuffled: NDArray[np.float64] = np.mean(rows, axis=0)
+    return shuffled
 
 
 def paired_difference(first: Reading, second: Reading, seed: int = 0) -> Array:

@@ -101,7 +101,8 @@ class AutoencoderTask:
         rows = torch.linspace(0, len(images) - 1, count).long()  # from large and small sources alike
         posterior = self.vae.encode(images[rows]).latent_dist
         error = (posterior.mean.float() - latents[rows]).square().mean()
-        return error + 1e-3 * (posterior.logvar.float() - LOG_VARIANCE).square().mean()
+        loss: Tensor = error + 1e-3 * (posterior.logvar.float() - LOG_VARIANCE).square().mean()
+        return loss
 
     def _sharp_crops(self, count: int, generator: torch.Generator) -> Tensor:
         if not count:
@@ -129,7 +130,9 @@ def as_if_sampled(latents: Tensor, generator: torch.Generator) -> Tensor:
     noise = LATENT_NOISE * strength * torch.randn(latents.shape, generator=generator)
     frequency = torch.arange(BLOCK)
     fineness = (frequency[:, None] + frequency).clamp(max=2).reshape(1, -1, 1, 1) / 2  # 0 for the mean, then 1/2, 1
-    return latents * (1 - LATENT_FADING * fading * fineness).to(latents.device) + noise.to(latents.device)
+    kept = (1 - LATENT_FADING * fading * fineness).to(latents.device)
+    corrupted: Tensor = latents * kept + noise.to(latents.device)
+    return corrupted
 
 
 def pyramid_loss(images: Tensor, target: Tensor, levels: int) -> Tensor:

@@ -29,13 +29,14 @@ from cxr.train.architecture import RESOLUTION
 from cxr.train.autoencoder import by_size, crop, energy_loss, psnr, pyramid_loss, shrink
 from cxr.train.base import forget_origins
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
-from cxr.train.latents import block_cosines, latents_of
+from cxr.train.latents import block_cosines, coarse_images, latents_of
 from cxr.train.loop import batch_generator
 from cxr.train.sampled import sampled_latents
 from cxr.train.setup import Setup
 
 ENERGY_WEIGHT = 0.1  # of the detail's energy against the reconstruction
 CONTENT_WEIGHT = 1.0  # of what the latents hold, in their own scale: the finest counts as much as the coarsest
+TONE_WEIGHT = 8.0  # of the same in grey: the coarsest counts most
 ADVERSARIAL_WEIGHT = 1.0  # of the weight that gives the discriminator as large a gradient as all else
 LARGEST_BALANCE = 3.0
 ADVERSARIAL_STEPS = (60, 260)  # over which its weight rises: until then it learns alone
@@ -91,14 +92,15 @@ class DecoderTask:
         painted = self.vae.decode(latents).sample.float()
         of_films = painted[:num_real]
         reconstruction, energy = pyramid_loss(of_films, films, levels=4), energy_loss(of_films, films)
-        content = (block_cosines(shrink(shrink(painted))) - latents).abs().mean()
-        faithful = reconstruction + ENERGY_WEIGHT * energy + CONTENT_WEIGHT * content
+        difference = block_cosines(shrink(shrink(painted))) - latents
+        content, tone = difference.abs().mean(), coarse_images(difference).abs().mean()
+        faithful = reconstruction + ENERGY_WEIGHT * energy + CONTENT_WEIGHT * content + TONE_WEIGHT * tone
         unreal = -realism(self.discriminator, painted)
         weight = ADVERSARIAL_WEIGHT * _risen(step) * self._balance(faithful, unreal)
         hinge = hinge_loss(self.discriminator, films, painted)
         total = faithful + weight * unreal + hinge
-        parts = {"reconstruction": reconstruction, "energy": energy, "content": content, "hinge": hinge}
-        return {"loss": total, **parts, "adversarial_weight": weight}
+        parts = {"reconstruction": reconstruction, "energy": energy, "content": content, "tone": tone}
+        return {"loss": total, **parts, "hinge": hinge, "adversarial_weight": weight}
 
     def validate(self) -> dict[str, float]:
         """PSNR in dB; power in each band: of decoded films as a share of those films', of sampled pictures of all."""
@@ -131,7 +133,8 @@ class DecoderTask:
         """Ratio of the two losses' gradients at the last layer (Esser et al., CVPR 2021)."""
         last = self.vae.decoder.conv_out.weight
         sizes = [torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (faithful, unreal)]
-        return (sizes[0] / sizes[1].clamp(min=1e-8)).clamp(max=LARGEST_BALANCE).detach()
+        balance: Tensor = (sizes[0] / sizes[1].clamp(min=1e-8)).clamp(max=LARGEST_BALANCE).detach()
+        return balance
 
     def _crops(self, count: int, generator: torch.Generator) -> Tensor:
         width = self.crop_size * self.films.shape[-1] // RESOLUTION

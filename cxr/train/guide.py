@@ -131,7 +131,8 @@ class GuideTask:
         noise = torch.randn(latents.shape, generator=generator)
         alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)
         noisy = alpha * latents + sigma * noise
-        return self.network(noisy.to(self.device), timesteps.to(self.device)).float()
+        logits: Tensor = self.network(noisy.to(self.device), timesteps.to(self.device)).float()
+        return logits
 
 
 def log_likelihood(read: Tensor, targets: Tensor) -> Tensor:

@@ -44,6 +44,12 @@ def block_cosines(coarse: Tensor) -> Tensor:
     return functional.conv2d(coarse, basis[:, None], stride=BLOCK)
 
 
+def coarse_images(latents: Tensor) -> Tensor:
+    """Latents -> the coarse images that `block_cosines` makes them of, [B, 1, 4h, 4w] float32; its inverse."""
+    scale = torch.tensor(LATENT_SCALE).flatten().to(latents)[None, :, None, None]
+    return functional.conv_transpose2d(latents / scale.square(), _scaled_basis().to(latents)[:, None], stride=BLOCK)
+
+
 def latents_of(records: Sequence[Radiograph]) -> Tensor:
     """Latents of whole radiographs, in the order of the records: [N, 16, 16, 16] float16."""
     side = COARSE_SIZE // BLOCK

@@ -99,7 +99,8 @@ class TextTask:
         tokens = tokenizer(plain, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
             before = encoder(tokens.to(self.device))[0].float()
-        return (self._encode(plain)[1].float() - before).square().mean() / before.var()
+        change: Tensor = (self._encode(plain)[1].float() - before).square().mean() / before.var()
+        return change
 
     def _encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids

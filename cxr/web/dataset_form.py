@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,7 +12,7 @@ from cxr.dataset.cohort import KEYS
 from cxr.request.settings import SETTINGS
 from cxr.web.events import AT_ONCE
 from cxr.web.image_form import slider, unchecked
-from cxr.web.plan_text import NAME, SPLITS, SUFFIXES, Rows
+from cxr.web.plan_text import FIELDS, NAME, SPLITS, SUFFIXES, Rows
 
 TABLE, TEXT = "Table", "Text"
 ROWS: Rows = [
@@ -20,6 +21,7 @@ ROWS: Rows = [
     ["Edema + Effusion", "M", "60-85", "AP", "2"],
     ["No Finding", "", "NIH", "", "4"],
 ]
+SIDE_BY_SIDE = (("num_inference_steps", "adapter_weight"), ("guidance_scale", "guidance_stop"))
 SHARES = (0.8, 0.1, 0.1)
 TABLE_HINT = (
     "One row for each group: findings of NIH ChestX-ray14, several joined by +, or No Finding; F, M or shares such as "
@@ -43,25 +45,20 @@ class DatasetForm:
     text: gr.Textbox
     name: gr.Textbox
     seed: gr.Number
-    num_inference_steps: gr.Slider
-    guidance_scale: gr.Slider
-    guidance_stop: gr.Slider
-    adapter_weight: gr.Slider
-    bit_depth: gr.Radio
-    train: gr.Number
-    validation: gr.Number
-    test: gr.Number
+    settings: Mapping[str, Any]
+    shares: Mapping[str, gr.Number]
     gate: gr.Checkbox
 
     @property
     def plan(self) -> list[Any]:
         """All of them: what makes a plan, and how it is made."""
-        return [getattr(self, field.name) for field in fields(self)]
+        return [*self.filled, self.gate]
 
     @property
     def filled(self) -> list[Any]:
         """Those that an uploaded plan fills."""
-        return self.plan[:-1]
+        first = [self.kind, self.rows, self.text, self.name, self.seed]
+        return [*first, *(self.settings[name] for name in FIELDS), *self.shares.values()]
 
 
 def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
@@ -120,26 +117,22 @@ def _build_settings() -> dict[str, Any]:
     with gr.Row():
         name = gr.Textbox(NAME, label="Name", max_lines=1, max_length=200, min_width=130)
         seed = gr.Number(0, label="First seed", min_width=130)
-    with gr.Row():
-        steps = slider("num_inference_steps", "dataset-steps")
-        weight = slider("adapter_weight", "dataset-weight")
-    with gr.Row():
-        guidance = slider("guidance_scale", "dataset-guidance")
-        guided = slider("guidance_stop", "dataset-guided")
-    depth = SETTINGS["bit_depth"]
-    bit_depth = gr.Radio([(f"{bits} bit", bits) for bits in depth.choices], value=depth.default, label=depth.label)
+    settings: dict[str, Any] = {}
+    for pair in SIDE_BY_SIDE:
+        with gr.Row():
+            settings |= {one: _setting(one) for one in pair}
+    settings |= {one: _setting(one) for one in FIELDS if one not in settings}
     with gr.Row(elem_id="dataset-split"):
         shares = {
             split: gr.Number(share, label=split.capitalize(), min_width=80)
             for split, share in zip(SPLITS, SHARES, strict=True)
         }
-    return {
-        "name": name,
-        "seed": seed,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        "guidance_stop": guided,
-        "adapter_weight": weight,
-        "bit_depth": bit_depth,
-        **shares,
-    }
+    return {"name": name, "seed": seed, "settings": settings, "shares": shares}
+
+
+def _setting(name: str) -> gr.Slider | gr.Radio:
+    setting = SETTINGS[name]
+    if setting.kind == "choice":
+        choices = [(f"{value} bit", value) for value in setting.choices]
+        return gr.Radio(choices, value=setting.default, label=setting.label)
+    return slider(name, elem_id=f"dataset-{name}")

@@ -36,9 +36,10 @@ def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | 
     """
     jobs = jobs or new_job_table(limits)
     images = ImageEvents(choice, find_examples(), limits, jobs)
-    with gr.Blocks(
+    page = gr.Blocks(
         title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
-    ) as page:
+    )
+    with page:
         gr.HTML(panels.HEADER)
         model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line")
         adapter_cards = gr.HTML("", elem_id="adapter-cards")

@@ -13,13 +13,14 @@ from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.plan_file import read_cells, read_parts, read_plan
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import PLAN_SETTINGS
 
 MAX_TEXT_BYTES = 1_000_000
 SPLITS = ("train", "validation", "test")
 SUFFIXES = (".yaml", ".yml", ".csv")
 NAME = "dataset"  # of a data set that has no other
 # The settings that the page has fields for.
-FIELDS = ("num_inference_steps", "guidance_scale", "guidance_stop", "adapter_weight", "bit_depth")
+FIELDS = tuple(name for name in PLAN_SETTINGS if name != "negative_prompt")
 
 Rows = list[list[str]]
 

@@ -46,7 +46,8 @@ class InceptionFeatures(nn.Module):
         for name, block in self.named_children():
             if name.startswith("Mixed"):
                 maps = block(maps)
-        return maps.mean(dim=(2, 3))
+        pooled: Tensor = maps.mean(dim=(2, 3))
+        return pooled
 
 
 class _Convolution(nn.Module):

@@ -211,7 +211,8 @@ def _described(tiny: Tensor) -> Tensor:
 def _standardised(values: Tensor) -> Tensor:
     """Rows of mean 0 and length 1, so that products of rows are correlations; about 0 where a row is flat."""
     centred = values - values.mean(dim=-1, keepdim=True)
-    return centred / centred.norm(dim=-1, keepdim=True).clamp(min=1.0)
+    unit: Tensor = centred / centred.norm(dim=-1, keepdim=True).clamp(min=1.0)
+    return unit
 
 
 def _reduced(pixels: NDArray[np.uint8], side: int) -> Tensor:

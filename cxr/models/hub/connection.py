@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx2
 from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
-from huggingface_hub.utils import tqdm
+from huggingface_hub.utils.tqdm import tqdm
 
 from cxr.request.errors import HubError, HubUnreachableError
 

@@ -11,7 +11,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.utils.sha import git_hash
@@ -126,7 +126,7 @@ def _fetch_one(listing: Listing, file: HubFile) -> None:
     if not path.exists():
         if is_offline():
             raise HubUnreachableError(f"the Hub may not be asked (HF_HUB_OFFLINE), and {file.path} is not on this disk")
-        options = {
+        options: dict[str, Any] = {
             "revision": listing.revision or constants.DEFAULT_REVISION,  # the cache notes which commit it stands for
             "endpoint": constants.ENDPOINT,
             "etag_timeout": CONNECT_S,

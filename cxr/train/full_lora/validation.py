@@ -105,6 +105,7 @@ def _draw(
 
 def _grey(image: Tensor) -> NDArray[np.uint8]:
     try:
-        return to_uint8(image)[0]
+        picture: NDArray[np.uint8] = to_uint8(image)[0]
+        return picture
     except ValueError as error:
         raise GenerationError("a validation image holds NaN; start again with a lower --learning-rate") from error
