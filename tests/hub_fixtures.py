@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +40,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
             connect(self, address)
 
         monkeypatch.setattr(socket.socket, "connect", local_only)
+        # Between two tries the library waits for seconds.
+        waits = {"sleep": lambda seconds: time.sleep(min(seconds, 0.01))}
+        monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(**(vars(time) | waits)))
         disable_progress_bars()
         yield server
         enable_progress_bars()
         assert not foreign, "only the local Hub may be asked"
+    # Work that was given up goes on trying, and each new try closes the connections of all: of the next test, too.
+    for thread in threading.enumerate():
+        if thread.name == "hub":
+            thread.join(60)
