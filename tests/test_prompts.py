@@ -65,4 +65,4 @@ def test_extreme_texts_are_reported_without_failing(prompt: str, tokenizer: Any)
 
 def test_what_a_prompt_denies_may_be_shown_by_a_model_of_few_words(tokenizer: Any) -> None:
     (note,) = inspect_prompt("effusion, no mass", tokenizer).notes
-    assert note.startswith("This model reads no denials: it may show Mass.")
+    assert note.startswith("This model ignores negation: it may show Mass.")

@@ -48,7 +48,7 @@ def generate(
         request: what to make.
         model: what to make it with.
         stop: once set, the iterator ends within one denoising step; images already given stay valid.
-        preview_every: put a small preview into the progress of every so-manieth step; 0 for none.
+        preview_every: put a small preview into the progress of every n-th step; 0 for none.
     Yields:
         StepProgress after each denoising step, then a GeneratedImage or FailedImage for each image, in order.
 

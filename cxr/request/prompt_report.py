@@ -24,7 +24,7 @@ class PromptReport:
             notes.append(f"This model was not trained with: {listed}. It may ignore them.")
         if self.denied:
             names = ", ".join(self.denied)
-            notes.append(f"This model reads no denials: it may show {names}. Leave out what should not be there.")
+            notes.append(f"This model ignores negation: it may show {names}. Leave out what should not be there.")
         if self.cut_text:
             limit = self.max_tokens
             notes.append(f"The prompt is longer than {limit} tokens; this part was left out: “{self.cut_text}”")
