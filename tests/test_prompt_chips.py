@@ -13,10 +13,10 @@ from fastapi.testclient import TestClient
 from gradio.routes import App
 
 from cxr.prompts import compile_prompt
-from cxr.web.model_choice import ModelChoice
-from cxr.web.page import build_page
-from cxr.web.prompt_chips import MAX_CHIPS, PromptChips, describe_chips, form_of
-from cxr.web.theme import CSS
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.blocks import build_page
+from cxr.web.page.prompt_chips import MAX_CHIPS, PromptChips, describe_chips, form_of
+from cxr.web.page.theme import CSS
 
 ISSUE = "72 yo F with large right effusion, no pneumothorax, AP portable"
 
@@ -94,7 +94,7 @@ def test_the_form_comes_from_the_model(tiny_model_dir: Path, monkeypatch: pytest
     class Report:
         prompt_form = "report"
 
-    monkeypatch.setattr("cxr.web.prompt_chips.find_preset", lambda model: Report())
+    monkeypatch.setattr("cxr.web.page.prompt_chips.find_preset", lambda model: Report())
     assert PromptChips(ModelChoice()).reword("72F CHF") == "72 year old female. Pulmonary edema."
 
 

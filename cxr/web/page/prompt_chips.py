@@ -11,8 +11,8 @@ from cxr.models.presets import find_preset
 from cxr.prompts import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.request.errors import CxrError
 from cxr.request.settings import MAX_PROMPT_CHARACTERS
-from cxr.web.events import AT_ONCE
-from cxr.web.model_choice import ModelChoice, known_to_answer
+from cxr.web.jobs.model_choice import ModelChoice, known_to_answer
+from cxr.web.page.events import AT_ONCE
 
 # Waits until typing pauses, then sends what stands in the box by that time.
 DEBOUNCE = """(text) => new Promise((send) => {
