@@ -12,8 +12,8 @@ from cxr.models.presets import prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, BY_MODEL, SETTINGS
-from cxr.web.model_choice import ModelChoice
-from cxr.web.prompt_chips import add_prompt_chips
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.prompt_chips import add_prompt_chips
 
 PLACEHOLDER = "A 55-year-old man with pneumonia"
 DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}

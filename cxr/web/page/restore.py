@@ -14,9 +14,9 @@ from cxr.request.errors import CxrError
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, SETTINGS
-from cxr.web.events import PRIVATE
-from cxr.web.image_form import ImageForm, values_of
-from cxr.web.temporary import temp_root
+from cxr.web.page.events import PRIVATE
+from cxr.web.page.image_form import ImageForm, values_of
+from cxr.web.server.temporary import temp_root
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 TITLE = "Restore settings from an image"

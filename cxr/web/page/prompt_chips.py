@@ -11,8 +11,8 @@ from cxr.models.presets import prompt_form_of
 from cxr.prompts import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.prompts.rewording import reword
 from cxr.request.settings import MAX_PROMPT_CHARACTERS
-from cxr.web.events import AT_ONCE
-from cxr.web.model_choice import ModelChoice, known_to_answer
+from cxr.web.jobs.model_choice import ModelChoice, known_to_answer
+from cxr.web.page.events import AT_ONCE
 
 # Waits until typing pauses, then sends what stands in the box by that time.
 DEBOUNCE = """(text, isReworded) => new Promise((send) => {

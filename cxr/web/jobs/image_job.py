@@ -16,10 +16,10 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.request.settings import API_SETTINGS, SHARED
-from cxr.web.jobs import Job
-from cxr.web.model_choice import STAND_IN, ModelChoice, answering, load_model_for
-from cxr.web.spaces_gpu import on_gpu
-from cxr.web.temporary import new_job_folder
+from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
+from cxr.web.jobs.spaces_gpu import on_gpu
+from cxr.web.jobs.table import Job
+from cxr.web.server.temporary import new_job_folder
 
 if TYPE_CHECKING:
     import numpy as np
