@@ -15,6 +15,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+from cxr.web.page.receipt_table import FOOTNOTE, describe_receipts
 from safetensors.torch import save_file
 
 from cxr.judges import receipt as receipts
@@ -35,7 +36,6 @@ from cxr.web.jobs.image_job import ImageState, make_images
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import Job, JobTable
 from cxr.web.page.image_events import ImageEvents
-from cxr.web.page.receipt_table import FOOTNOTE, describe_receipts
 from cxr.web.server.limits import Limits
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"

@@ -15,6 +15,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import sample_images
+from cxr.web.page.gallery import Previews, grid_shape
 
 from cxr.generate import images as generate_images
 from cxr.generate.model import LoadedModel, get_model
@@ -31,7 +32,6 @@ from cxr.web.jobs.table import Job, JobTable
 from cxr.web.page import panels
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.examples import Example, find_examples
-from cxr.web.page.gallery import Previews, grid_shape
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import build_image_form
 from cxr.web.page.theme import CSS, build_theme

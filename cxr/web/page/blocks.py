@@ -15,7 +15,7 @@ from cxr.web.page import panels
 from cxr.web.page.adapter_card import describe_adapters
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_tab import build_dataset_tab
-from cxr.web.page.events import QUEUED
+from cxr.web.page.events import QUEUED, as_sentence
 from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_tab import build_image_tab
@@ -35,31 +35,38 @@ def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | 
         jobs: those of all visitors; else a table of its own.
     """
     jobs = jobs or new_job_table(limits)
-    images = ImageEvents(choice, find_examples(), limits, jobs)
+    images = ImageEvents(choice, limits, jobs)
     page = gr.Blocks(
         title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
     )
     with page:
-        gr.HTML(panels.HEADER)
-        model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line")
-        adapter_cards = gr.HTML("", elem_id="adapter-cards")
-        if limits.dataset_images:
-            with gr.Tabs(elem_id="tabs"):
-                with gr.Tab("Images"):
-                    form = build_image_tab(images, model_line)
-                with gr.Tab("Data set"):
+        gr.HTML(panels.HEADER, elem_id="header")
+        model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line", render=False)
+        adapter_cards = gr.HTML("", elem_id="adapter-cards", render=False)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Images", id="images"):
+                form, status = build_image_tab(images, find_examples(), model_line)
+            if limits.dataset_images:
+                with gr.Tab("Data set", id="dataset"):
                     build_dataset_tab(DatasetEvents(choice, limits, jobs))
-        else:
-            form = build_image_tab(images, model_line)
-        gr.HTML(panels.FOOTER)
+            with gr.Tab("About", id="about"):
+                _build_about(model_line, adapter_cards, limits)
 
         def open_page() -> Generator[tuple[Any, ...], None, None]:
             yield from describe_choice(choice)
 
-        page.load(open_page, outputs=[model_line, adapter_cards, *form.by_model], **QUEUED)
+        page.load(open_page, outputs=[model_line, adapter_cards, status, *form.by_model], **QUEUED)
     # Straight calls of endpoints, which gradio would let past its queue, are closed.
     page.queue(max_size=MAX_EVENTS, api_open=False)
     return page
+
+
+def _build_about(model_line: gr.HTML, adapter_cards: gr.HTML, limits: Limits) -> None:
+    gr.HTML('<h2 class="cxr-heading">About this program</h2>' + panels.ABOUT)
+    gr.HTML('<h2 class="cxr-heading">The model that answers</h2>')
+    model_line.render()  # type: ignore[no-untyped-call]
+    adapter_cards.render()  # type: ignore[no-untyped-call]
+    gr.HTML('<h2 class="cxr-heading">What this server allows</h2>' + panels.describe_limits(limits))
 
 
 def new_job_table(limits: Limits) -> JobTable:
@@ -71,17 +78,20 @@ def describe_choice(choice: ModelChoice) -> Generator[tuple[Any, ...], None, Non
     """Say all that depends on the model that answers; waits for it if it is still being loaded.
 
     Yields:
-        Values for (model line, LoRA cards, the settings of `BY_MODEL`); these are those of the model that answers in
+        Values for (model line, LoRA cards, status, the settings of `BY_MODEL`); the status says what went wrong, if
+        anything did, and the settings are those of the model that answers in
         place of the chosen one, or stay as they are.
     """
     settings: tuple[Any, ...] = (gr.skip(),) * len(BY_MODEL)
-    yield panels.describe_model(choice), gr.skip(), *settings
+    yield panels.describe_model(choice), gr.skip(), gr.skip(), *settings
     try:
         answers = answering(choice)
         model = load_model_for(answers)
     except CxrError as error:
-        yield panels.describe_model(choice, problem=str(error)), "", *settings
+        problem = as_sentence(str(error))
+        said = panels.panel("Model not available", tone="bad", notes=[problem])
+        yield panels.describe_model(choice, problem=problem), "", said, *settings
         return
     if answers != choice:
         settings = tuple(SETTINGS[name].default for name in BY_MODEL)
-    yield panels.describe_model(choice, model.info), describe_adapters(model.adapters), *settings
+    yield panels.describe_model(choice, model.info), describe_adapters(model.adapters), gr.skip(), *settings

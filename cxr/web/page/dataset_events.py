@@ -20,7 +20,7 @@ from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, fields_of_text, plan_of
 from cxr.web.jobs.table import OVER, Job, JobTable
 from cxr.web.page import dataset_panels, panels
 from cxr.web.page.dataset_form import ROWS, SHARES, TABLE, TEXT
-from cxr.web.page.events import buttons, errors_for_users, show_job, stop_job
+from cxr.web.page.events import STOPPING, buttons, errors_for_users, show_job, stop_job
 from cxr.web.page.image_form import DEFAULTS
 from cxr.web.server.limits import Limits, find_resolution
 from cxr.web.server.visitors import Visitor, visitor_of
@@ -145,7 +145,10 @@ class DatasetEvents:
 
     def stop(self, job: Job | None) -> tuple[Any, ...]:
         """Ask a job to end. Returns values for (status, make button, stop button)."""
-        return stop_job(job, dataset_panels.describe_stopped(job.state if job else None))
+        panel = stop_job(job, dataset_panels.describe_stopped(job.state if job else None))
+        if panel is None:
+            return (gr.skip(),) * 3
+        return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))
 
     async def dataset(
         self,

@@ -12,7 +12,7 @@ from cxr.dataset.cohort import KEYS
 from cxr.request.settings import SETTINGS
 from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, SUFFIXES, Rows
 from cxr.web.page.events import AT_ONCE
-from cxr.web.page.image_form import slider, unchecked
+from cxr.web.page.image_form import number, unchecked
 
 TABLE, TEXT = "Table", "Text"
 ROWS: Rows = [
@@ -130,9 +130,9 @@ def _build_settings() -> dict[str, Any]:
     return {"name": name, "seed": seed, "settings": settings, "shares": shares}
 
 
-def _setting(name: str) -> gr.Slider | gr.Radio:
+def _setting(name: str) -> gr.Number | gr.Radio:
     setting = SETTINGS[name]
     if setting.kind == "choice":
         choices = [(f"{value} bit", value) for value in setting.choices]
         return gr.Radio(choices, value=setting.default, label=setting.label)
-    return slider(name, elem_id=f"dataset-{name}")
+    return number(name, elem_id=f"dataset-{name}")

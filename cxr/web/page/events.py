@@ -26,6 +26,7 @@ ERROR_DURATION_S = 20
 MAX_MESSAGE_CHARACTERS = 600
 FAILED = "That did not work"
 MODEL_IS_BUSY = "The model is busy"
+STOPPING = panels.panel("Stopping…", tone="busy")
 CRASHED = "Something went wrong inside the program; its log holds the details. Nothing you typed is lost."
 
 
@@ -40,12 +41,17 @@ def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
         yield
     except CxrError as error:
         # Programs know the parameters, people the labels.
-        message = error.described(LABELS if on_page else {})
+        message = as_sentence(error.described(LABELS)) if on_page else error.described({})
         if len(message) > MAX_MESSAGE_CHARACTERS:  # it repeats what was given
             message = message[:MAX_MESSAGE_CHARACTERS] + " …"
         message = escape(message, quote=False) if on_page else message
         title = MODEL_IS_BUSY if isinstance(error, BusyError) else FAILED
         raise gr.Error(message, ERROR_DURATION_S, title=title, print_exception=False) from error
+
+
+def as_sentence(text: str) -> str:
+    """The same with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
@@ -71,7 +77,7 @@ async def show_job(
             async for state in states:
                 yield await asyncio.to_thread(show, state)
     except CxrError as error:
-        yield panels.panel(FAILED, tone="bad", notes=[error.described(LABELS)]), *nothing
+        yield panels.panel(FAILED, tone="bad", notes=[as_sentence(error.described(LABELS))]), *nothing
         with errors_for_users():
             raise
     except Exception:
@@ -79,16 +85,15 @@ async def show_job(
         raise
 
 
-def stop_job(job: Job | None, title: str) -> tuple[Any, ...]:
-    """Ask a job to end. Returns values for (status, start button, stop button).
+def stop_job(job: Job | None, title: str) -> str | None:
+    """Ask a job to end.
 
     Args:
         job: None if there is none yet.
         title: the panel of a job that waited.
+    Returns:
+        The status panel: `STOPPING`, or the title if the job is over; None if there was nothing to end.
     """
     if job is None or job.has_ended:
-        return (gr.skip(),) * 3
-    is_running = not job.stop()
-    if is_running:
-        return panels.panel("Stopping…", tone="busy"), gr.skip(), gr.Button(interactive=False)
-    return title, *buttons(is_running=False)
+        return None
+    return title if job.stop() else STOPPING

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
+from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import API_SETTINGS
+from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.api.endpoint import takes_settings
 from cxr.web.jobs.image_job import ImageState, make_images
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import OVER, Job, JobTable
 from cxr.web.page import panels
-from cxr.web.page.events import buttons, errors_for_users, show_job, stop_job
-from cxr.web.page.examples import Example
-from cxr.web.page.gallery import Previews, gallery_items, grid_shape
-from cxr.web.page.image_form import values_of
-from cxr.web.page.receipt_table import describe_receipts
-from cxr.web.server.limits import Limits, find_resolution
+from cxr.web.page.dicom_file import write_picture
+from cxr.web.page.events import STOPPING, errors_for_users, show_job, stop_job
+from cxr.web.page.image_form import PLACEHOLDER, form_values
+from cxr.web.page.stage_data import file_value, gallery_items, stage_value
+from cxr.web.page.twins import twin_of
+from cxr.web.server.limits import BusyError, Limits, find_resolution
 from cxr.web.server.visitors import visitor_of
 
 RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough to be copied by hand
+STILL_RUNS = "Images are being made; stop them first, or wait. Nothing you typed is lost."
 
 
 class ImageEvents:
@@ -33,13 +35,12 @@ class ImageEvents:
 
     Args:
         choice: which model and LoRA answer.
-        examples: the shipped pictures, in the order in which they are shown.
         limits: what one visitor may ask for.
         jobs: those of all visitors.
     """
 
-    def __init__(self, choice: ModelChoice, examples: Sequence[Example], limits: Limits, jobs: JobTable) -> None:
-        self.choice, self.examples, self.limits, self.jobs = choice, examples, limits, jobs
+    def __init__(self, choice: ModelChoice, limits: Limits, jobs: JobTable) -> None:
+        self.choice, self.limits, self.jobs = choice, limits, jobs
 
     def submit(self, asker: gr.Request | None, request: GenerationRequest) -> Job:
         """Put a request into the queue.
@@ -50,6 +51,13 @@ class ImageEvents:
         self.limits.check_request(request, find_resolution(self.choice.model))
         job = Job(request, visitor_of(asker))
         return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
+
+    def press(self, asker: gr.Request | None, before: Job | None, *form: Any) -> tuple[Any, ...]:
+        """The one button: end the job that runs, or else start one. Arguments and values as of `start`."""
+        panel = stop_job(before, panels.panel("Stopped before it began")) if _is_shown(before) else None
+        if panel is None:
+            return self.start(asker, before, *form)
+        return gr.skip(), gr.skip(), panel, run_button(is_running=panel == STOPPING), *(gr.skip(),) * 4
 
     def start(
         self,
@@ -66,7 +74,7 @@ class ImageEvents:
         Args:
             asker: who asks.
             before: the job that the page had until now.
-            prompt: of the request.
+            prompt: of the request; an empty one stands for the example.
             negative_prompt: of the request; may be empty.
             seed: of the first image.
             randomise: take another seed instead.
@@ -74,69 +82,88 @@ class ImageEvents:
         Returns:
             Values for (job, seed, then as `show`).
         """
+        if prompt == "":
+            prompt = PLACEHOLDER
         if randomise:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
-        if before is not None and not before.is_followed:
-            before.stop()  # the page will never ask for it
         with errors_for_users():
+            if _is_shown(before):
+                raise BusyError(STILL_RUNS)
+            if before is not None:
+                before.stop()  # the page will never ask for it
             values = (prompt, negative_prompt, seed, *settings)
             request = GenerationRequest(**dict(zip(API_SETTINGS, values, strict=True)))
             job = self.submit(asker, request)
         waiting = panels.panel("Waiting for the model…", tone="busy")
-        columns, rows = grid_shape(request.num_images)
-        gallery = gr.Gallery(value=None, columns=columns, rows=rows, selected_index=None)
-        idle_zip, no_receipt = gr.DownloadButton(value=None, interactive=False), gr.HTML("", visible=False)
-        widgets = waiting, *buttons(is_running=True), gallery, idle_zip, None, gr.skip(), no_receipt
-        return job, request.seed, *widgets
+        idle_zip = gr.DownloadButton(value=None, interactive=False)
+        return job, request.seed, waiting, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip()
 
     async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
         """Show the images of a job as they form. Yields values as `show`."""
-        previews = Previews()
         shown: ImageState | None = None
 
         def show_next(state: ImageState) -> tuple[Any, ...]:
             nonlocal shown
-            widgets, shown = self.show(state, shown, previews), state
+            widgets, shown = self.show(state, shown), state
             return widgets
 
-        try:
-            async for widgets in show_job(job, show_next, 8):
-                yield widgets
-        finally:
-            previews.remove()
+        async for widgets in show_job(job, show_next, 6):
+            yield widgets
 
-    def show(self, state: ImageState, shown: ImageState | None, previews: Previews) -> tuple[Any, ...]:
+    def show(self, state: ImageState, shown: ImageState | None) -> tuple[Any, ...]:
         """The page for a state; what has not changed is left alone.
 
         Args:
             state: what is known now.
             shown: what the page shows; None at first.
-            previews: of this job.
         Returns:
-            Values for (status, generate button, stop button, gallery, ZIP button, facts, model line, receipt).
+            Values for (status, button, viewer, ZIP button, facts, model line).
         """
-        widgets: list[Any] = [panels.describe_state(state), *(gr.skip(),) * 7]
-        forming, is_over = previews.items(state), state.stage in OVER
-        if forming or is_over or shown is None or len(shown.images) < len(state.images):
-            widgets[3] = gallery_items(state) + forming
+        widgets: list[Any] = [panels.describe_state(state), *(gr.skip(),) * 5]
+        is_over = state.stage in OVER
+        has_preview = state.progress is not None and state.progress.preview is not None
+        if has_preview or is_over or shown is None or len(shown.images) < len(state.images):
+            widgets[2] = stage_value(state)
         if is_over:
-            widgets[1:3] = buttons(is_running=False)
+            widgets[1] = run_button(is_running=False)
             if state.archive:
-                widgets[4] = gr.DownloadButton(value=str(state.archive), interactive=True)
-            widgets[5] = state.facts
-            if state.receipts:
-                widgets[7] = gr.HTML(describe_receipts(state), visible=True)
+                widgets[3] = gr.DownloadButton(value=str(state.archive), interactive=True)
+            widgets[4] = state.facts
         if state.info and (shown is None or shown.info is None):
-            widgets[6] = panels.describe_model(self.choice, state.info)
+            widgets[5] = panels.describe_model(self.choice, state.info)
         return tuple(widgets)
 
-    def stop(self, job: Job | None) -> tuple[Any, ...]:
-        """Ask a job to end. Returns values for (status, generate button, stop button)."""
-        return stop_job(job, panels.panel("Stopped before it began"))
+    def fill(self, event: gr.EventData) -> tuple[Any, ...]:
+        """Fill the whole form with the settings that the page sends: those of a picture, an example or a link.
 
-    def fill_from_example(self, event: gr.SelectData) -> tuple[Any, ...]:
-        """Fill the whole form with the recipe of the picture that was clicked."""
-        return values_of(self.examples[event.index].recipe)
+        Args:
+            event: holds ``settings`` by name, the program's own in place of those that are missing; ``randomise``; and
+                ``twin``, what shall differ from them.
+        """
+        asked: Mapping[str, Any] = event._data or {}
+        with errors_for_users():
+            settings = _read_settings(asked.get("settings"))
+            if asked.get("twin"):
+                settings = twin_of(settings, str(asked["twin"]))
+        return form_values(settings, randomise=asked.get("randomise") is True)
+
+    def use_seed(self, event: gr.EventData) -> tuple[int, bool]:
+        """Keep a picture's seed for the next one. Returns values for (seed, randomise).
+
+        Args:
+            event: holds ``seed``.
+        """
+        with errors_for_users():
+            return SETTINGS["seed"].check((event._data or {}).get("seed")), False
+
+    def dicom(self, event: gr.EventData) -> dict[str, Any]:
+        """Write a picture of this page as DICOM. Returns the file, for the browser.
+
+        Args:
+            event: holds ``path``, of a picture that was shown.
+        """
+        with errors_for_users():
+            return file_value(write_picture(str((event._data or {}).get("path", ""))))
 
     @takes_settings
     async def generate(
@@ -171,3 +198,21 @@ class ImageEvents:
                         yield gallery_items(part), None, part.facts
                     if state.stage in OVER:
                         yield gallery_items(state), str(state.archive) if state.archive else None, state.facts
+
+
+def run_button(*, is_running: bool) -> gr.Button:
+    """The button that starts a job, or ends the one that runs: one, so that the keyboard stays where it is."""
+    return gr.Button("Stop", variant="stop") if is_running else gr.Button("Generate", variant="primary")
+
+
+def _is_shown(job: Job | None) -> bool:
+    return job is not None and job.is_followed and not job.has_ended
+
+
+def _read_settings(values: object) -> dict[str, Any]:
+    """The settings of one image, checked."""
+    if not isinstance(values, Mapping):
+        raise RequestError("the settings are not a table; nothing was changed")
+    defaults = {name: SETTINGS[name].default for name in API_SETTINGS}
+    request = GenerationRequest(**defaults | {name: values[name] for name in API_SETTINGS if name in values})
+    return {name: getattr(request, name) for name in API_SETTINGS}

@@ -11,14 +11,13 @@ import gradio as gr
 from cxr.models.presets import prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.recipe import Recipe
-from cxr.request.settings import API_SETTINGS, BY_MODEL, SETTINGS
+from cxr.request.settings import API_SETTINGS, BY_MODEL, SETTINGS, ImageSettings
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.page.prompt_chips import add_prompt_chips
 
 PLACEHOLDER = "A 55-year-old man with pneumonia"
 DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
+AT_HAND = ("prompt", "num_images", "seed")  # what is not folded under "Advanced"
 Widget = TypeVar("Widget", bound=Any)
-SIDE_BY_SIDE = (("num_images", "num_inference_steps"), ("guidance_scale", "guidance_stop"))
 
 
 @dataclass(frozen=True)
@@ -44,64 +43,104 @@ class ImageForm:
         return [self.settings[name] for name in BY_MODEL]
 
 
+def settings_of(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
+    """What has to be asked for, by setting, to make one image again.
+
+    Args:
+        recipe: of the image, or a request that says what its model reads.
+        model: name of its model.
+    """
+    typed = to_type_again(recipe, prompt_form_of(model))
+    return {name: 1 if name == "num_images" else getattr(typed, name) for name in API_SETTINGS}
+
+
 def values_of(recipe: Recipe) -> tuple[Any, ...]:
     """What ``ImageForm.everything`` has to hold to make the image of a recipe again."""
-    typed = to_type_again(recipe, prompt_form_of(recipe.model))
-    values = [1 if name == "num_images" else getattr(typed, name) for name in API_SETTINGS]
-    return (*values[:3], False, *values[3:])
+    return form_values(settings_of(recipe, recipe.model))
+
+
+def form_values(settings: Mapping[str, Any], *, randomise: bool = False) -> tuple[Any, ...]:
+    """Values for ``ImageForm.everything``.
+
+    Args:
+        settings: by name, all of the API's.
+        randomise: whether the next image gets another seed.
+    """
+    values = [settings[name] for name in API_SETTINGS]
+    return (*values[:3], randomise, *values[3:])
 
 
 def build_image_form(choice: ModelChoice) -> ImageForm:
-    """Make the widgets; to be called inside the column that holds them.
+    """Make the widgets, not yet rendered: the tab puts each where it belongs.
 
     Args:
         choice: which model will read the prompt; its defaults are what the widgets start with.
     """
-    widgets: dict[str, Any] = {}
-    widgets["prompt"] = unchecked(
-        gr.Textbox(
-            label=SETTINGS["prompt"].label,
-            placeholder=PLACEHOLDER,
-            lines=1,  # with one line Enter generates; the style sheet makes the box taller
-            max_lines=3,  # a long text scrolls inside, so that nothing below it moves
-            info="Age, sex, view and findings, in plain English",
-            elem_id="prompt",
-        )
+    widgets = {name: _widget(name, choice.defaults) for name in API_SETTINGS}
+    randomise = gr.Checkbox(
+        True, label="New seed each time", container=False, min_width=110, elem_id="randomise", render=False
     )
-    widgets["reword"] = unchecked(
-        gr.Checkbox(SETTINGS["reword"].default, label=SETTINGS["reword"].label, elem_id="reword-first", render=False)
-    )
-    add_prompt_chips(widgets["prompt"], widgets["reword"], choice)
-    widgets["negative_prompt"] = unchecked(
-        gr.Textbox("", label=SETTINGS["negative_prompt"].label, lines=1, max_lines=1, info="What should not be there")
-    )
-    widgets["seed"] = gr.Number(DEFAULTS["seed"], label=SETTINGS["seed"].label, elem_id="seed")
-    randomise = gr.Checkbox(True, label="New random seed each time", elem_id="randomise")
-    for pair in SIDE_BY_SIDE:
-        with gr.Row():
-            widgets |= {name: slider(name, start=choice.defaults) for name in pair}
-    widgets |= {name: slider(name, start=choice.defaults) for name in API_SETTINGS if name not in widgets}
-    return ImageForm({name: widgets[name] for name in API_SETTINGS}, randomise)
+    return ImageForm(widgets, randomise)
 
 
-def slider(name: str, elem_id: str | None = None, start: Mapping[str, Any] | None = None) -> gr.Slider:
-    """A slider for one setting, which stands on its default.
+def _widget(name: str, start: Mapping[str, Any]) -> Any:
+    if name == "prompt":
+        return _prompt()
+    setting = SETTINGS[name]
+    common: dict[str, Any] = {"label": setting.label, "info": sentence(name), "elem_id": name, "render": False}
+    if setting.kind == "switch":
+        return unchecked(gr.Checkbox(setting.default, **common))
+    if setting.kind == "text":
+        return unchecked(gr.Textbox(setting.default, lines=1, max_lines=1, **common))
+    return number(name, start=start, info=name not in AT_HAND, render=False)
+
+
+def _prompt() -> gr.Textbox:
+    box = gr.Textbox(
+        PLACEHOLDER,  # one click makes a picture
+        label=SETTINGS["prompt"].label,
+        placeholder=PLACEHOLDER,
+        lines=1,  # with one line Enter generates; the style sheet makes the box taller
+        max_lines=2,  # a long text scrolls inside, so that nothing below it moves
+        elem_id="prompt",
+        render=False,
+    )
+    return unchecked(box)
+
+
+def sentence(name: str) -> str:
+    """What a setting is, and its range."""
+    setting = SETTINGS[name]
+    what = setting.help[:1].upper() + setting.help[1:]
+    return f"{what}. {setting.range}." if setting.kind in ("number", "whole number") else f"{what}."
+
+
+def number(
+    name: str,
+    elem_id: str | None = None,
+    start: Mapping[str, Any] | None = None,
+    *,
+    info: bool = True,
+    render: bool = True,
+) -> gr.Number:
+    """A field for one setting, which stands on its default. What is typed is sent as it is: nothing is clamped.
 
     Args:
         name: of the setting.
-        elem_id: where it has more than one slider on the page.
+        elem_id: where it has more than one field on the page.
         start: values to stand on in place of the program's own.
+        info: whether its sentence stands beside it.
+        render: whether it stands where it is made.
     """
     setting = SETTINGS[name]
-    widget = gr.Slider(
-        setting.low,
-        setting.high,
+    widget = gr.Number(
         (start or {}).get(name, setting.default),
         step=setting.step,
         label=setting.label,
-        min_width=130,
-        buttons=[],
+        info=sentence(name) if info else None,
+        min_width=96,
         elem_id=elem_id or name,
+        render=render,
     )
     return unchecked(widget)
 

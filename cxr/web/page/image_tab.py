@@ -1,115 +1,164 @@
-"""The images tab: which widgets there are, and what each event calls."""
+"""The images tab: which widgets there are, where they stand, and what each event calls."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
+from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
-from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED, buttons
-from cxr.web.page.image_events import ImageEvents
-from cxr.web.page.image_form import ImageForm, build_image_form
+from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED
+from cxr.web.page.examples import Example
+from cxr.web.page.image_events import ImageEvents, run_button
+from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of, unchecked
+from cxr.web.page.prompt_builder import build_prompt_builder
+from cxr.web.page.prompt_chips import build_prompt_chips, connect_prompt_chips
+from cxr.web.page.receipt_rows import FOOTNOTE
 from cxr.web.page.restore import build_restore
-from cxr.web.page.theme import SHOW_FORM, SHOW_RESULTS
+from cxr.web.page.scripts import EXAMPLES, SAVE_FILE, VIEWER, VIEWER_TEMPLATE
+from cxr.web.page.stage_data import file_value
 
 
 @dataclass(frozen=True)
 class ImageResults:
-    """The widgets that show what a job does and makes."""
+    """The widgets that show what a job does and makes, and the button that starts and ends one."""
 
     status: gr.HTML
-    stop_button: gr.Button
-    gallery: gr.Gallery
+    button: gr.Button
+    viewer: gr.HTML
     zip_button: gr.DownloadButton
-    receipt: gr.HTML
     facts: gr.JSON
 
+    @property
+    def shown(self) -> list[Any]:
+        """All of them, in the order of ``ImageEvents.show``."""
+        return [self.status, self.button, self.viewer, self.zip_button, self.facts]
 
-def build_image_tab(events: ImageEvents, model_line: gr.HTML) -> ImageForm:
+
+def build_image_tab(events: ImageEvents, examples: Sequence[Example], model_line: gr.HTML) -> tuple[ImageForm, gr.HTML]:
     """Build the content of the tab and the endpoint ``/generate``.
 
     Args:
         events: what its events do.
+        examples: the shipped pictures, in the order in which they are shown.
         model_line: says which model answers.
+    Returns:
+        The form, and the panel that says what is going on.
     """
-    with gr.Row(elem_id="workspace", elem_classes="workspace"):
-        with gr.Column(scale=5, min_width=300, elem_id="form"):
-            form = build_image_form(events.choice)
-            generate_button = gr.Button("Generate", variant="primary", elem_id="generate")
-            build_restore(form, lambda: loaded_info(events.choice))
-        with gr.Column(scale=8, min_width=300, elem_id="stage"):
-            results = _build_results()
-    _build_examples(events, form)
-    _connect(events, form, results, model_line, generate_button)
-    # The page streams previews and per-step news; programs get this plain endpoint instead.
-    gr.Button(visible=False).click(
-        events.generate,
-        inputs=form.parameters,
-        outputs=[results.gallery, results.zip_button, results.facts],
-        api_name="generate",
-        **IN_PARALLEL,
+    form = build_image_form(events.choice)
+    with gr.Row(elem_id="composer"):
+        with gr.Column(scale=7, min_width=280, elem_id="describe"):
+            form.settings["prompt"].render()
+            chips = build_prompt_chips(PLACEHOLDER, events.choice)
+        with gr.Column(scale=4, min_width=280, elem_id="ask"):
+            with gr.Row(elem_id="numbers"):
+                for widget in (form.settings["num_images"], form.settings["seed"], form.randomise):
+                    widget.render()
+            with gr.Row(elem_id="run"):
+                button = gr.Button("Generate", variant="primary", elem_id="generate", scale=0, min_width=120)
+                status = gr.HTML(panels.IDLE, elem_id="status", scale=1)
+    strip = _build_examples(examples)
+    with gr.Row(elem_id="folded"):
+        with gr.Accordion("Prompt builder", open=False, elem_id="builder"):
+            builder = build_prompt_builder(PLACEHOLDER)
+        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+            for name in (name for name in API_SETTINGS if name not in AT_HAND):
+                form.settings[name].render()
+        build_restore(form, lambda: loaded_info(events.choice))
+    results = _build_results(status, button)
+    connect_prompt_chips(chips, form.settings["prompt"], form.settings["reword"], builder, events.choice)
+    _connect(events, form, results, strip, model_line)
+    _connect_endpoint(events, results)
+    return form, status
+
+
+def _build_results(status: gr.HTML, button: gr.Button) -> ImageResults:
+    viewer = gr.HTML(
+        None,
+        html_template=VIEWER_TEMPLATE,
+        js_on_load=VIEWER,
+        apply_default_css=False,
+        elem_id="stage",
+        footnote=FOOTNOTE,
     )
-    return form
+    with gr.Row(elem_id="take-away"):
+        zip_button = gr.DownloadButton(
+            "Download ZIP of the last request", interactive=False, elem_id="zip", scale=0, min_width=260
+        )
+        with gr.Accordion("Facts about the last request", open=False):
+            facts = gr.JSON(label="Facts", show_label=False)
+    return ImageResults(status, button, viewer, zip_button, facts)
 
 
-def _build_results() -> ImageResults:
-    with gr.Row(elem_classes="status-row"):
-        panel = gr.HTML(panels.IDLE, elem_id="status", scale=1)
-        # Beside the progress, so that it is in sight on a phone too.
-        stop_button = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", scale=0, min_width=76)
-    gallery = gr.Gallery(
-        label="Images",
-        show_label=False,
-        format="png",  # the default is a lossy format
-        columns=1,
-        rows=1,
-        fit_columns=False,  # else the grid changes with every image that arrives
-        object_fit="contain",
-        interactive=False,
-        buttons=["download", "fullscreen"],
-        elem_id="results",
-    )
-    zip_button = gr.DownloadButton("Download ZIP", interactive=False, elem_id="zip")
-    receipt = gr.HTML("", visible=False, elem_id="receipt")
-    with gr.Accordion("Facts about these images", open=False):
-        facts = gr.JSON(label="Facts", show_label=False)
-    return ImageResults(panel, stop_button, gallery, zip_button, receipt, facts)
-
-
-def _build_examples(events: ImageEvents, form: ImageForm) -> None:
-    if not events.examples:
-        return
-    gr.HTML('<h2 class="cxr-heading">Examples</h2><p class="cxr-hint">Click one to fill the form with its recipe.</p>')
-    gallery = gr.Gallery(
-        [(str(example.path), example.recipe.prompt) for example in events.examples],
-        label="Examples",
-        show_label=False,
-        columns=None,  # the style sheet fits as many as there is room for
-        allow_preview=False,
-        interactive=False,
-        buttons=[],
+def _build_examples(examples: Sequence[Example]) -> gr.HTML:
+    values = [
+        {
+            "file": file_value(example.path),
+            "caption": example.recipe.prompt,
+            "settings": settings_of(example.recipe, example.recipe.model),
+        }
+        for example in examples
+    ]
+    return gr.HTML(
+        values,
+        html_template='<ul class="cxr-strip" aria-label="Examples: a click makes the picture"></ul>',
+        js_on_load=EXAMPLES,
+        apply_default_css=False,
+        visible=bool(values),
         elem_id="examples",
     )
-    gallery.select(events.fill_from_example, outputs=form.everything, **AT_ONCE).then(None, js=SHOW_FORM)
 
 
-def _connect(
-    events: ImageEvents, form: ImageForm, results: ImageResults, model_line: gr.HTML, generate_button: gr.Button
-) -> None:
+def _connect(events: ImageEvents, form: ImageForm, results: ImageResults, strip: gr.HTML, model_line: gr.HTML) -> None:
     job = gr.State(None)
-    start_stop = [generate_button, results.stop_button]
-    shown = [results.status, *start_stop, results.gallery, results.zip_button, results.facts, model_line]
-    shown.append(results.receipt)
-    started = gr.on(
-        [generate_button.click, form.settings["prompt"].submit],
-        events.start,
-        inputs=[job, *form.everything],
-        outputs=[job, form.settings["seed"], *shown],
-        **QUEUED,
-    )
-    started.success(None, js=SHOW_RESULTS)
-    ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
-    ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
-    results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)
+    shown = [*results.shown, model_line]
+    asked: dict[str, Any] = {
+        "inputs": [job, *form.everything],
+        "outputs": [job, form.settings["seed"], *shown],
+    } | QUEUED
+    filled = [
+        part.make(events.fill, outputs=form.everything, **QUEUED)  # one click makes the picture
+        for part in (strip, results.viewer)
+    ]
+    results.viewer.fill(events.fill, outputs=form.everything, **QUEUED)
+    results.viewer.seed(events.use_seed, outputs=[form.settings["seed"], form.randomise], **QUEUED)
+    started = [
+        results.button.click(events.press, **asked),
+        form.settings["prompt"].submit(events.start, **asked),
+        *(made.success(events.start, **asked) for made in filled),
+    ]
+    for start in started:
+        ran = start.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
+        ran.failure(lambda: run_button(is_running=False), outputs=results.button, trigger_mode="multiple", **AT_ONCE)
+    link = gr.HTML(None, visible="hidden", elem_id="dicom-file")
+    written = results.viewer.dicom(events.dicom, outputs=link, **QUEUED)
+    written.success(None, inputs=link, js=SAVE_FILE)
+
+
+def _connect_endpoint(events: ImageEvents, results: ImageResults) -> None:
+    """The page streams previews and per-step news; programs get this plain endpoint, whose widgets nobody sees."""
+    with gr.Column(visible=False):
+        gallery = gr.Gallery(label="Images", show_label=False, format="png")  # the default is a lossy format
+        gr.Button().click(
+            events.generate,
+            inputs=[_parameter(name, events.choice.defaults) for name in API_SETTINGS],
+            outputs=[gallery, results.zip_button, results.facts],
+            api_name="generate",
+            **IN_PARALLEL,
+        )
+
+
+def _parameter(name: str, defaults: dict[str, Any]) -> Any:
+    setting = SETTINGS[name]
+    default = defaults.get(name, setting.default)
+    if setting.kind == "switch":
+        return unchecked(gr.Checkbox(default, label=setting.label))
+    if setting.kind == "text":
+        return unchecked(gr.Textbox(default, label=setting.label))
+    if name == "seed":
+        return unchecked(gr.Number(default, label=setting.label))
+    return unchecked(gr.Slider(setting.low, setting.high, default, step=setting.step, label=setting.label))

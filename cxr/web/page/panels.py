@@ -7,25 +7,41 @@ from html import escape
 from typing import Literal
 
 from cxr.request.model_info import ModelInfo
+from cxr.request.settings import SETTINGS
 from cxr.web.jobs.image_job import ImageState
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, is_stand_in
+from cxr.web.server.limits import Limits
 
 Tone = Literal["idle", "quiet", "busy", "good", "bad"]
 
 HEADER = """
 <header class="cxr-header">
-  <div>
-    <h1><span class="cxr-mark" aria-hidden="true"></span>CXR Studio</h1>
-    <p>Describe a chest radiograph in words; get synthetic ones, each with a seed that makes it again.</p>
-  </div>
+  <h1><span class="cxr-mark" aria-hidden="true"></span>CXR Studio</h1>
   <p class="cxr-badge">Synthetic images. Not for diagnosis.</p>
 </header>
 """
 
-FOOTER = """
-<p class="cxr-footer">Every image comes out of a generative model and shows no real person. Do not enter patient data.
-Prompts are not logged; images stay on this server for about an hour and carry their whole recipe in the PNG.</p>
+ABOUT = """
+<p class="cxr-about">Describe a chest radiograph in words; get synthetic ones, each with a seed that makes it again.
+Every image comes out of a generative model and shows no real person. Do not enter patient data. Prompts are not logged;
+images stay on this server for about an hour and carry their whole recipe in the PNG.</p>
 """
+
+
+def describe_limits(limits: Limits) -> str:
+    """What one visitor may ask of this server, as a list."""
+    count = SETTINGS["num_images"]
+    lines = [f"{count.high:g} images for each request"]
+    if limits.pixel_steps:
+        lines.append(f"{limits.pixel_steps:,} million pixel-steps (images × steps × width × height) for each request")
+    if limits.job_s:
+        lines.append(f"{limits.job_s:,} seconds of the model for each request; what is finished then is kept")
+    if limits.jobs_per_client:
+        lines.append(f"{limits.jobs_per_client:,} requests of one visitor at a time")
+    if limits.dataset_images:
+        lines.append(f"{limits.dataset_images:,} images for each data set")
+    lines.append(f"{limits.queue:,} requests may wait for the model")
+    return "<ul class='cxr-about'>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 
 
 def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "quiet", notes: Sequence[str] = ()) -> str:
@@ -51,7 +67,7 @@ def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "qui
     )
 
 
-IDLE = panel("Ready", tone="idle", notes=["Describe an image, then press Enter or Generate."])
+IDLE = panel("Ready", tone="idle", notes=["Press Generate, or Enter in the prompt."])
 
 
 def describe_state(state: ImageState) -> str:

@@ -1,7 +1,8 @@
-"""Under the prompt box: what was understood, what this model ignores, what contradicts itself, and "Reword"."""
+"""Under the prompt box: what was understood, what this model ignores, what contradicts itself, "Reword" and "Undo"."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -10,9 +11,10 @@ import gradio as gr
 from cxr.models.presets import prompt_form_of
 from cxr.prompts import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.prompts.rewording import reword
-from cxr.request.settings import MAX_PROMPT_CHARACTERS
+from cxr.request.settings import MAX_PROMPT_CHARACTERS, SETTINGS
 from cxr.web.jobs.model_choice import ModelChoice, known_to_answer
-from cxr.web.page.events import AT_ONCE
+from cxr.web.page.events import AT_ONCE, QUEUED, errors_for_users
+from cxr.web.page.prompt_builder import Choices, PromptBuilder, check_age, read_choices, sides_are_known, write_choices
 
 # Waits until typing pauses, then sends what stands in the box by that time.
 DEBOUNCE = """(text, isReworded) => new Promise((send) => {
@@ -76,49 +78,112 @@ class PromptChips:
             prompt: what was typed.
             is_reworded: whether the model gets it in its own words.
         """
+        html, can_reword = self.read(prompt, is_reworded)
+        return html, gr.Button(interactive=can_reword)
+
+    def read(self, prompt: str | None, is_reworded: object = False) -> tuple[str, bool]:
+        """HTML of the chips, and whether the model has other words for the prompt; arguments as of `describe`."""
         compiled, own = self._compile(prompt)
         if is_reworded is True:
             above = describe_sent(own, reword(own, compiled.form))
         else:
             above = "" if "absent" in find_form(compiled.form).says else describe_denials(own)
-        can_reword = bool(compiled.text) and compiled.text != own
-        return _live(above + describe_chips(compiled)), gr.Button(visible=can_reword)
+        return _live(above + describe_chips(compiled)), bool(compiled.text) and compiled.text != own
 
     def reword(self, prompt: str | None) -> str:
         """The prompt in the model's own form."""
         compiled, own = self._compile(prompt)
         return compiled.text or own
 
+    def rewritten(self, prompt: str | None) -> tuple[str, str, Any]:
+        """Reword the prompt. Returns values for (prompt, prompt before, undo button)."""
+        return self.reword(prompt), prompt or "", gr.Button(interactive=True)
+
     def _compile(self, prompt: str | None) -> tuple[CompiledPrompt, str]:
         text = (prompt or "")[:MAX_PROMPT_CHARACTERS]
         form = prompt_form_of(known_to_answer(self.choice).model)
         return compile_prompt(text, form), " ".join(parse_prompt(text).text.split())
 
+    def switches(self, prompt: str | None) -> tuple[Any, ...]:
+        """What the prompt builder has to show for a prompt. Returns values for ``PromptBuilder.widgets``."""
+        choices = read_choices(prompt or "")
+        form = find_form(prompt_form_of(known_to_answer(self.choice).model))
+        side = gr.Radio(value=choices.side, visible=sides_are_known(choices.findings, form))
+        return [*choices.findings], choices.sex, choices.age, choices.view, side
 
-def add_prompt_chips(prompt: gr.Textbox, is_reworded: gr.Checkbox, choice: ModelChoice) -> None:
-    """Put chips, switch and button below the prompt box and connect them; to be called where they shall stand.
+    def switched(self, prompt: str | None, *values: Any) -> tuple[str, str, Any]:
+        """The prompt after a switch of the builder. Returns values for (prompt, prompt before, undo button)."""
+        findings, sex, age, view, side = values
+        with errors_for_users():
+            choices = Choices(tuple(findings), sex, check_age(age), view, side)
+        return write_choices(prompt or "", choices), prompt or "", gr.Button(interactive=True)
+
+
+@dataclass(frozen=True)
+class ChipWidgets:
+    """What stands below the prompt box, and the text that "Undo" brings back."""
+
+    chips: gr.HTML
+    reword: gr.Button
+    undo: gr.Button
+    before: gr.State
+
+
+def build_prompt_chips(prompt: str, choice: ModelChoice) -> ChipWidgets:
+    """Make the row below the prompt box; to be called where it shall stand.
 
     Args:
+        prompt: what the box holds at first.
+        choice: which model will read the prompt.
+    """
+    html, can_reword = PromptChips(choice).read(prompt, SETTINGS["reword"].default)
+    with gr.Row(elem_id="chips-row"):
+        chips = gr.HTML(html, elem_id="prompt-chips", padding=False)
+        reword = gr.Button("Reword", interactive=can_reword, size="sm", elem_id="reword", scale=0, min_width=76)
+        undo = gr.Button("Undo", interactive=False, size="sm", elem_id="undo", scale=0, min_width=64)
+    return ChipWidgets(chips, reword, undo, gr.State(""))
+
+
+def connect_prompt_chips(
+    row: ChipWidgets, prompt: gr.Textbox, is_reworded: gr.Checkbox, builder: PromptBuilder, choice: ModelChoice
+) -> None:
+    """Let the chips and the builder follow the prompt, and the prompt the buttons and the builder.
+
+    Args:
+        row: below the box.
         prompt: the box.
-        is_reworded: the switch "Reword before generating", not yet rendered.
+        is_reworded: the switch "Reword before generating".
+        builder: the switches that say the same as the prompt.
         choice: which model will read the prompt.
     """
     handlers = PromptChips(choice)
-    chips = gr.HTML(_live(""), elem_id="prompt-chips", padding=False)
-    with gr.Row(elem_id="reword-row"):
-        is_reworded.render()  # type: ignore[no-untyped-call]
-        button = gr.Button("Reword for the model", visible=False, size="sm", elem_id="reword", scale=0, min_width=180)
     gr.on(
         [prompt.change, is_reworded.change],
-        handlers.describe,
+        lambda text, reworded: (*handlers.describe(text, reworded), *handlers.switches(text)),
         inputs=[prompt, is_reworded],
-        outputs=[chips, button],
+        outputs=[row.chips, row.reword, *builder.widgets],
         js=DEBOUNCE,
         trigger_mode="multiple",
         concurrency_limit=None,
         **AT_ONCE,
     )
-    button.click(handlers.reword, inputs=prompt, outputs=prompt, concurrency_limit=None, **AT_ONCE)
+    changed = [prompt, row.before, row.undo]
+    row.reword.click(handlers.rewritten, inputs=prompt, outputs=changed, concurrency_limit=None, **AT_ONCE)
+    row.undo.click(
+        lambda text: (text, gr.Button(interactive=False)),
+        inputs=row.before,
+        outputs=[prompt, row.undo],
+        concurrency_limit=None,
+        **AT_ONCE,
+    )
+    gr.on(
+        [widget.input for widget in builder.widgets],
+        handlers.switched,
+        inputs=[prompt, *builder.widgets],
+        outputs=changed,
+        trigger_mode="always_last",
+        **QUEUED,
+    )
 
 
 def _live(rows: str) -> str:

@@ -1,0 +1,44 @@
+// Two pictures: which, how, and the twin that differs from a picture in one thing.
+const MODES = { difference: "as a difference", slider: "under a slider", side: "side by side" };
+const TWINS = { finding: "With / without finding", age: "Another age", sex: "The other sex", lora: "With / without LoRA" };
+
+function differencesOf(first, second) {
+  const names = Object.keys(first.settings).filter((name) => name !== "num_images" && first.settings[name] !== second.settings[name]);
+  return names.map((name) => (name === "prompt" ? short(second.prompt, 44) : `${name.replaceAll("_", " ")} ${second.settings[name]}`));
+}
+
+// Those of the same seed come first: what differs between them is what was asked, not chance.
+function partnersOf(item, items) {
+  const others = items.filter((other) => other !== item);
+  return others.sort((one, other) => (other.seed === item.seed) - (one.seed === item.seed));
+}
+
+function showCompare(box, { item, items, other, mode, choose, makeTwin }) {
+  const options = partnersOf(item, items).map((one) => {
+    const what = differencesOf(item, one).join(", ") || short(one.prompt, 44);
+    return node("option", { value: one.id, selected: one === other }, one.seed === item.seed ? `Same seed: ${what}` : `Seed ${one.seed}: ${short(one.prompt, 44)}`);
+  });
+  const partner = node(
+    "select",
+    { "aria-label": "Compare with", disabled: !options.length, onchange: (event) => choose(event.target.value, mode) },
+    node("option", { value: "" }, options.length ? "No other picture" : "No other picture yet"),
+    ...options
+  );
+  const ways = Object.entries(MODES).map(([name, label]) => node("option", { value: name, selected: name === mode }, label));
+  const way = node("select", { "aria-label": "How to compare", disabled: !other, onchange: (event) => choose(other.id, event.target.value) }, ...ways);
+  const twins = Object.entries(TWINS)
+    .filter(([kind]) => kind !== "lora" || item.adapter !== "none")
+    .map(([kind, label]) => node("button", { type: "button", onclick: () => makeTwin(kind) }, label));
+  box.replaceChildren(
+    node("h3", {}, "Compare"),
+    node("div", { class: "cxr-actions" }, partner, way),
+    node("p", { class: "cxr-hint" }, "Make the same seed again and see what one change does:"),
+    node("div", { class: "cxr-actions" }, ...twins)
+  );
+}
+
+function legendOf(view, mode) {
+  if (mode !== "difference") return "";
+  const { peak, mean } = view.difference;
+  return `Blue: A is brighter. Orange: B is brighter. Largest difference ${peak} of 255 grey levels, mean ${mean.toFixed(1)}.`;
+}

@@ -1,0 +1,72 @@
+"""What the viewer on the page gets to show: the state of a job as plain values for JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from cxr.request.events import ExportedFile
+from cxr.web.jobs.image_job import ImageState
+from cxr.web.page.image_form import settings_of
+from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
+
+
+def stage_value(state: ImageState) -> dict[str, Any]:
+    """A job for the viewer, which keeps the pictures of earlier ones.
+
+    Returns:
+        ``job``, a name for it; ``images``, those that are finished; ``forming``, the one that is not, or None;
+        ``is_over``.
+    """
+    images = [_image(state, number) for number in range(len(state.images))]
+    return {
+        "job": state.folder.name if state.folder else "",
+        "images": images,
+        "forming": _forming(state),
+        "is_over": state.stage in ("stopped", "finished"),
+    }
+
+
+def file_value(path: Path) -> dict[str, Any]:
+    """A file that gradio serves; it adds the address."""
+    return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
+
+
+def gallery_items(state: ImageState) -> list[tuple[str, str]]:
+    """The finished images as programs get them: paths, which keep their bytes, with the seed as caption."""
+    return [(str(file.path), f"Seed {file.metadata['seed']}") for file in state.images]
+
+
+def _image(state: ImageState, number: int) -> dict[str, Any]:
+    file: ExportedFile = state.images[number]
+    info, seed = state.info, file.metadata["seed"]
+    request = replace(state.request, seed=seed, num_images=1)
+    receipt = state.receipts[number] if state.receipts else None
+    return {
+        "file": file_value(file.path),
+        "seed": seed,
+        "prompt": request.prompt,
+        "sent": request.model_prompt if request.model_prompt != request.prompt else "",
+        "settings": settings_of(request, info.model if info else None),
+        "model": info.model if info else "",
+        "adapter": info.adapter if info else "none",
+        "rows": receipt_rows(receipt) if receipt else [],
+        "as_asked": count_as_asked(receipt) if receipt else (0, 0),
+        "notes": [*receipt.notes] if receipt else [],
+    }
+
+
+def _forming(state: ImageState) -> dict[str, Any] | None:
+    """The picture that is forming, as a data address: nobody needs it a moment later."""
+    progress = state.progress
+    if progress is None or progress.preview is None:
+        return None
+    buffer = io.BytesIO()
+    Image.fromarray(progress.preview).save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"url": f"data:image/png;base64,{data}", "seed": state.request.seeds[progress.image_index]}
