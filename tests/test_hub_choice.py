@@ -153,9 +153,9 @@ def test_other_faults_of_a_model_stay_faults_of_the_page(sd15: HubServer) -> Non
 
 
 @pytest.mark.parametrize("model", ["sd15", None, "nowhere"])
-def test_the_sliders_start_with_what_suits_the_model(model: str | None) -> None:
+def test_the_form_starts_with_what_suits_the_model(model: str | None) -> None:
     page = build_page(ModelChoice(model))
-    found = {block.elem_id: block.value for block in page.blocks.values() if isinstance(block, gr.Slider)}
+    found = {block.elem_id: block.value for block in page.blocks.values() if isinstance(block, gr.Number)}
     for name in ("num_inference_steps", "guidance_scale", "guidance_stop"):
         expected = request_defaults(model)[name] if model == "sd15" else DEFAULTS[name]
         assert found[name] == expected

@@ -74,17 +74,17 @@ def test_an_empty_box_has_no_chips_and_no_button(prompt: str | None) -> None:
     html, button = PromptChips(ModelChoice()).describe(prompt)
     assert "<span" not in html
     assert 'aria-live="polite"' in html
-    assert not button.visible
+    assert not button.interactive
 
 
 def test_reword_is_offered_only_where_it_changes_something() -> None:
     chips = PromptChips(ModelChoice())
-    assert chips.describe(ISSUE)[1].visible
+    assert chips.describe(ISSUE)[1].interactive
     reworded = chips.reword(ISSUE)
     assert reworded == "A 72-year-old woman with pleural effusion, portable AP view"
-    assert not chips.describe(reworded)[1].visible
+    assert not chips.describe(reworded)[1].interactive
     assert chips.reword(reworded) == reworded
-    assert not chips.describe("something else entirely")[1].visible
+    assert not chips.describe("something else entirely")[1].interactive
 
 
 def test_the_form_comes_from_the_model(tiny_model_dir: Path) -> None:
@@ -129,14 +129,17 @@ def _call(client: TestClient, event: dict[str, Any], *values: Any) -> list[Any]:
 
 def test_the_page_answers_typing_and_rewords(client: TestClient) -> None:
     events = _events(client)
-    html, button = _call(client, events["describe"], ISSUE, True)
+    html, button, *switches = _call(client, events["describe"], ISSUE, True)
+    assert switches[:4] == [["Effusion"], "F", 72, "AP"]
     assert "no pneumothorax" in html
     assert "Sent to the model: “A 72-year-old woman" in html
     assert "Sent to the model" not in _call(client, events["describe"], ISSUE, False)[0]
-    assert button["visible"] is True
-    reworded = _call(client, events["reword"], ISSUE)[0]
+    assert button["interactive"] is True
+    reworded, before, undo = _call(client, events["reword"], ISSUE)
+    assert before == ISSUE
+    assert undo["interactive"] is True
     assert reworded.startswith("A 72-year-old woman")
-    assert _call(client, events["describe"], reworded, True)[1]["visible"] is False
+    assert _call(client, events["describe"], reworded, True)[1]["interactive"] is False
 
 
 def test_typing_waits_for_no_queue_and_is_no_endpoint(client: TestClient) -> None:

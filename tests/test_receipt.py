@@ -11,11 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 import torch
-from cxr.web.page.receipt_table import FOOTNOTE, describe_receipts
 from safetensors.torch import save_file
 
 from cxr.judges import receipt as receipts
@@ -30,12 +28,12 @@ from cxr.judges.receipt import (
 )
 from cxr.judges.reliability import Reliability
 from cxr.labels.targets import LABELS
-from cxr.request.events import ExportedFile
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import Job, JobTable
 from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 from cxr.web.server.limits import Limits
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
@@ -223,9 +221,8 @@ def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> No
 
 def shown_by_page(choice: ModelChoice) -> tuple[Any, list[Any]]:
     """A job of the page, and all that it shows."""
-    events = ImageEvents(choice, (), Limits(), JobTable())
-    job, *_, hidden = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7, True)
-    assert (hidden.value, hidden.visible) == ("", False)
+    events = ImageEvents(choice, Limits(), JobTable())
+    job = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7, True)[0]
 
     async def run() -> list[Any]:
         return [values async for values in events.run(job)]
@@ -238,7 +235,7 @@ def test_without_a_judge_everything_is_as_before(choice: ModelChoice) -> None:
     assert job.state.stage == "finished"
     assert len(job.state.images) == 2
     assert "receipt" not in job.state.facts
-    assert {repr(values[-1]) for values in shown} == {repr(gr.skip())}
+    assert [image["rows"] for image in shown[-1][2]["images"]] == [[], []]
 
 
 def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: Path) -> None:
@@ -258,44 +255,38 @@ def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: 
     json.dumps(facts, allow_nan=False)
 
 
-def test_the_page_shows_it_when_the_job_is_over_and_hides_it_for_the_next(choice: ModelChoice, weights: Path) -> None:
+def test_the_page_shows_it_when_the_job_is_over(choice: ModelChoice, weights: Path) -> None:
     install(weights)
-    shown = shown_by_page(choice)[1][-1][-1]
-    assert shown.visible
-    for words in ("Seed 5", "Seed 6", "not judgeable", "55 years", "90 %", "66 %", FOOTNOTE):
-        assert words in shown.value
-    assert shown.value.count("not judgeable") == 2  # the effusion, on each image
+    images = shown_by_page(choice)[1][-1][2]["images"]
+    assert [image["seed"] for image in images] == [5, 6]
+    for image in images:
+        assert image["rows"][0]["label"] == "Effusion"  # what was asked of findings comes first
+        assert image["rows"][0]["seen"] == "not judgeable"
+        assert {row["ceiling"] for row in image["rows"]} >= {"90 %", "66 %"}
+        assert "55 years" in {row["asked"] for row in image["rows"]}
+        json.dumps(image, allow_nan=False)
 
 
-def hand_made(*rows: ReceiptRow, notes: tuple[str, ...] = ()) -> ImageState:
-    image = ExportedFile(Path("000000_7.png"), "0", {"seed": 7})
-    return ImageState(GenerationRequest("x"), "finished", images=(image,), receipts=(Receipt(rows, notes),))
+def row_of(label: str, asked: str, as_asked: bool | None, **changes: Any) -> ReceiptRow:
+    return dataclasses.replace(ReceiptRow(label, asked, "yes", 0.9, 90.0, True, as_asked), **changes)
 
 
-def test_whatever_a_file_or_a_prompt_says_is_escaped() -> None:
-    bad = "<script>alert(1)</script>"
-    page = describe_receipts(hand_made(ReceiptRow(bad, bad, bad, 0.9, 90.0, True, True), notes=(bad,)))
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 4
+def test_what_was_asked_comes_first_findings_before_the_rest() -> None:
+    rows = (
+        row_of("view", "not said", None),
+        row_of("sex", "male", False),
+        row_of("Mass", "not said", None),
+        row_of("Pleural_Thickening", "yes", True),
+    )
+    assert [row["label"] for row in receipt_rows(Receipt(rows))] == ["Pleural Thickening", "Sex", "View", "Mass"]
 
 
 def test_page_counts_only_what_can_be_judged() -> None:
-    right, wrong = (ReceiptRow(f"label {k}", "yes", "yes", 0.9, math.nan, True, k == 0) for k in range(2))
-    unsure = dataclasses.replace(wrong, label="label 2", judgeable=False)
-    page = describe_receipts(hand_made(right, wrong, unsure))
-    for words in ("1 of 2 as asked", 'aria-label="as asked"', 'aria-label="not as asked"', "unknown"):
-        assert words in page
-    assert "nothing that can be judged" in describe_receipts(hand_made(unsure))
-    sentence = describe_receipts(hand_made(notes=(NOTHING_ASKED,)))
-    assert NOTHING_ASKED in sentence
-    assert "<table>" not in sentence
-
-
-def test_what_only_some_images_show_comes_last() -> None:
-    view, sex, mass = (ReceiptRow(name, "not said", "yes", 0.9, 90.0, True, None) for name in ("view", "sex", "Mass"))
-    state = hand_made()
-    both = Receipt((view, mass, sex)), Receipt((view, sex))
-    page = describe_receipts(dataclasses.replace(state, images=state.images * 2, receipts=both))
-    assert page.index(">View<") < page.index(">Sex<") < page.index(">Mass<")
-    assert page.count("not seen") == 1
-    assert "as asked" not in page.partition("</summary>")[2]
+    right, wrong = row_of("view", "PA", True), row_of("sex", "male", False)
+    unsure = row_of("Mass", "yes", False, judgeable=False, ceiling=math.nan, score=math.nan)
+    assert count_as_asked(Receipt((right, wrong, unsure))) == (1, 2)
+    assert count_as_asked(Receipt((unsure,))) == (0, 0)
+    (line,) = receipt_rows(Receipt((unsure,)))
+    assert line == {
+        "label": "Mass", "asked": "yes", "seen": "not judgeable", "verdict": None, "score": "", "ceiling": "unknown"
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import re
 import time
 import zipfile
@@ -15,27 +16,33 @@ import gradio as gr
 import numpy as np
 import pytest
 import sample_images
-from cxr.web.page.gallery import Previews, grid_shape
 
+from cxr.folders.dicom import read_dicom
 from cxr.generate import images as generate_images
 from cxr.generate.model import LoadedModel, get_model
 from cxr.images.png import encode_png
-from cxr.request.errors import GenerationError
+from cxr.images.reading import read_levels
+from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
-from cxr.request.settings import SETTINGS
+from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.jobs.image_job import ImageState, make_images
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
 from cxr.web.jobs.table import Job, JobTable
 from cxr.web.page import panels
 from cxr.web.page.blocks import build_page, describe_choice
-from cxr.web.page.examples import Example, find_examples
+from cxr.web.page.events import stop_job
+from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
-from cxr.web.page.image_form import build_image_form
-from cxr.web.page.theme import CSS, build_theme
+from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_of
+from cxr.web.page.scripts import FOLDER
+from cxr.web.page.stage_data import stage_value
+from cxr.web.page.theme import COLOURS, CSS, build_theme
+from cxr.web.page.twins import twin_of
 from cxr.web.server.limits import Limits
+from cxr.web.server.temporary import temp_root
 
 ROOT = Path(__file__).parents[1]
 RECIPE = dataclasses.replace(
@@ -62,8 +69,13 @@ def choice(tiny_model_dir: Path) -> ModelChoice:
     return ModelChoice(str(tiny_model_dir), "none")
 
 
-def events_of(choice: ModelChoice, examples: tuple[Example, ...] = ()) -> ImageEvents:
-    return ImageEvents(choice, examples, Limits(), JobTable())
+def events_of(choice: ModelChoice) -> ImageEvents:
+    return ImageEvents(choice, Limits(), JobTable())
+
+
+def sent(**data: Any) -> gr.EventData:
+    """What the page sends with an event."""
+    return gr.EventData(None, data)
 
 
 def all_of(yielded: AsyncGenerator[Any, None]) -> list[Any]:
@@ -78,11 +90,37 @@ def all_of(yielded: AsyncGenerator[Any, None]) -> list[Any]:
 # -- look
 
 
-def test_theme_is_dark_for_everybody_and_fetches_nothing() -> None:
+def luminance(colour: str) -> float:
+    """Relative luminance of "#rrggbb" (WCAG 2.2)."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_texts_and_borders_stand_out_in_both_schemes(scheme: int) -> None:
+    def of(name: str) -> str:
+        return COLOURS[name][scheme]
+
+    for name in ("body_text_color", "body_text_color_subdued", "link_text_color"):
+        assert min(contrast(of(name), of(fill)) for fill in ("body_background_fill", "block_background_fill")) >= 4.5
+    for part in ("primary", "secondary", "cancel"):
+        assert contrast(of(f"button_{part}_text_color"), of(f"button_{part}_background_fill")) >= 4.5
+    assert contrast(of("input_placeholder_color"), of("input_background_fill")) >= 4.5
+    for name in ("input_border_color", "checkbox_border_color", "slider_color", "button_secondary_border_color"):
+        assert contrast(of(name), of("block_background_fill")) >= 3
+
+
+def test_the_look_follows_the_system_and_fetches_nothing() -> None:
     theme = build_theme()
-    assert theme.body_background_fill == theme.body_background_fill_dark == "#0a0d11"
-    sheet = theme._get_theme_css() + CSS
-    assert not re.search(r"url\(.?https?:|@import|@font-face", sheet)
+    assert theme.body_background_fill != theme.body_background_fill_dark
+    sheet = theme._get_theme_css() + CSS + "".join(path.read_text() for path in FOLDER.iterdir())
+    assert not re.search(r"url\(.?https?:|@import|@font-face|https?://", sheet.replace("http://www.w3.org", ""))
     assert not theme._stylesheets
 
 
@@ -92,14 +130,6 @@ def test_status_panel_escapes_what_users_typed() -> None:
     assert "<b>" not in panel
     assert "&lt;script&gt;" in panel
     assert 'aria-valuenow="50"' in panel
-
-
-@pytest.mark.parametrize(
-    ("num_images", "shape"),
-    [(1, (1, 1)), (2, (2, 1)), (3, (2, 2)), (4, (2, 2)), (6, (3, 2)), (16, (4, 4)), (64, (4, 4))],
-)
-def test_grid_shows_all_images_at_once(num_images: int, shape: tuple[int, int]) -> None:
-    assert grid_shape(num_images) == shape
 
 
 def test_state_says_image_step_and_time_left() -> None:
@@ -232,17 +262,28 @@ def test_page_run_shows_previews_then_images_and_cleans_up(
     job, seed, *_ = events.start(None, None, *FORM)
     assert seed == 5
     shown = all_of(events.run(job))
-    galleries = [values[3] for values in shown if isinstance(values[3], list)]
-    captions = [[caption for _, caption in gallery] for gallery in galleries]
-    assert ["Seed 5 …"] in captions
-    assert ["Seed 5", "Seed 6 …"] in captions
-    assert captions[-1] == ["Seed 5", "Seed 6"]
+    stages = [values[2] for values in shown if isinstance(values[2], dict)]
+    assert {stage["forming"]["seed"] for stage in stages if stage["forming"]} == {5, 6}
+    assert all(stage["forming"]["url"].startswith("data:image/png;base64,") for stage in stages if stage["forming"])
+    assert [[image["seed"] for image in stage["images"]] for stage in stages if not stage["forming"]][-1] == [5, 6]
+    assert {stage["job"] for stage in stages if stage["images"]} == {job.state.folder.name}
+    assert [stage["is_over"] for stage in stages] == [False] * (len(stages) - 1) + [True]
+    json.dumps(stages, allow_nan=False)
     assert job.has_ended
-    folder = Path(galleries[-1][0][0]).parents[1]
-    assert not list(folder.glob("forming-*"))
-    assert [button.interactive for button in shown[-1][1:3]] == [True, False]
-    assert isinstance(shown[-1][4], gr.DownloadButton)
-    assert shown[-1][5]["seeds"] == [5, 6]
+    assert shown[-1][1].value == "Generate"
+    assert isinstance(shown[-1][3], gr.DownloadButton)
+    assert shown[-1][4]["seeds"] == [5, 6]
+
+
+def test_each_image_comes_with_all_that_makes_it_again(choice: ModelChoice) -> None:
+    last = list(
+        make_images(GenerationRequest("chest xray", seed=5, num_images=2, num_inference_steps=2), choice, Job())
+    )[-1]
+    images = stage_value(last)["images"]
+    assert [image["settings"]["seed"] for image in images] == [5, 6]
+    alone = list(make_images(GenerationRequest(**images[1]["settings"]), choice, Job()))[-1]
+    assert alone.images[0].path.read_bytes()[-1000:] == last.images[1].path.read_bytes()[-1000:]
+    assert images[1]["file"]["path"] == str(last.images[1].path)
 
 
 def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> None:
@@ -254,7 +295,7 @@ def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> Non
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
-        (0, "", "“Prompt” is empty"),
+        (0, "   ", "“Prompt” is empty"),
         (0, None, "“Prompt” is NoneType"),
         (0, ["a", "b"], "“Prompt” is list"),
         (0, "x" * 2001, "2,001 characters"),
@@ -295,17 +336,56 @@ def test_missing_model_is_said_and_nothing_hangs(tmp_path: Path) -> None:
         all_of(events.generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
 
 
+def test_an_empty_prompt_is_the_example(choice: ModelChoice) -> None:
+    assert events_of(choice).start(None, None, "", *FORM[1:])[0].order.prompt == PLACEHOLDER
+
+
+async def press_while_it_runs(events: ImageEvents, job: Job) -> tuple[Any, ...]:
+    """What the button shows that is pressed while the page follows a job, and the last that the job shows."""
+    running = events.run(job)
+    await anext(running)
+    pressed = events.press(None, job, *FORM)
+    last: Any = None
+    async for last in running:  # noqa: B007
+        pass
+    return pressed, last
+
+
+def test_one_button_starts_a_job_and_ends_it(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_down(monkeypatch, 0.05)
+    events = events_of(choice)
+    job, _, _, button, *_ = events.press(None, None, *FORM)
+    assert button.value == "Stop"
+    pressed, last = asyncio.run(press_while_it_runs(events, job))
+    assert pressed[:2] == (gr.skip(), gr.skip())
+    assert "Stopping" in pressed[2]
+    assert "Stopped: " in last[0]
+    assert last[1].value == "Generate"
+    assert events.press(None, job, *FORM)[3].value == "Stop"  # the next one
+
+
 def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
     slow_down(monkeypatch, 0.05)
     events = events_of(choice)
-    first, second = (events.start(None, None, *FORM)[0] for _ in range(2))
-    panel, *buttons = events.stop(second)
+    events.start(None, None, *FORM)
+    second = events.start(None, None, *FORM)[0]
+    second.is_followed = True
+    _, _, panel, button, *_ = events.press(None, second, *FORM)
     assert "Stopped before it began" in panel
-    assert [button.interactive for button in buttons] == [True, False]
-    assert all_of(events.run(second)) == []
-    assert "Stopping" in events.stop(first)[0]
-    assert "Stopped: " in all_of(events.run(first))[-1][0]
-    assert events.stop(first) == events.stop(None) == (gr.skip(),) * 3
+    assert button.value == "Generate"
+    assert stop_job(second, "") is stop_job(None, "") is None
+
+
+def test_enter_starts_no_second_job_beside_the_one_that_is_shown(
+    choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch, 0.05)
+    events = events_of(choice)
+    job = events.start(None, None, *FORM)[0]
+    job.is_followed = True
+    with pytest.raises(gr.Error, match="Images are being made; stop them first"):
+        events.start(None, job, *FORM)
+    job.stop()
 
 
 def test_a_job_that_the_page_never_asked_for_makes_room_for_its_next(
@@ -316,7 +396,7 @@ def test_a_job_that_the_page_never_asked_for_makes_room_for_its_next(
     first = events.start(None, None, *FORM)[0]
     second = events.start(None, first, *FORM)[0]
     assert first.is_stopped
-    assert all_of(events.run(second))[-1][5]["seeds"] == [5, 6]
+    assert all_of(events.run(second))[-1][4]["seeds"] == [5, 6]
     assert all_of(events.run(second)) == []  # an event too many does nothing
 
 
@@ -346,9 +426,78 @@ def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> No
     (tmp_path / "a.png").write_bytes(b"no picture")
     examples = find_examples(tmp_path)
     assert [example.path.name for example in examples] == ["b.png"]
-    values = events_of(choice, examples).fill_from_example(gr.SelectData(None, {"index": 0, "value": None}))
+    settings = settings_of(RECIPE, RECIPE.model)
+    values = events_of(choice).fill(sent(settings=settings))
     assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6, False)
     assert find_examples(tmp_path / "missing") == ()
+
+
+def test_a_link_fills_what_it_names_and_the_rest_is_usual(choice: ModelChoice) -> None:
+    values = events_of(choice).fill(sent(settings={"prompt": "mass", "seed": 3, "unknown": 1}, randomise=True))
+    usual = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": "mass", "seed": 3}
+    assert values == form_values(usual, randomise=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (None, "The settings are not a table"),
+        ([1], "The settings are not a table"),
+        ({}, "“Prompt” is NoneType"),
+        ({"prompt": "x", "seed": "7"}, "“Seed of the first image” is '7'"),
+        ({"prompt": "x", "seed": -1}, "“Seed of the first image” is -1"),
+        ({"prompt": "x", "num_images": 500}, "“Images” is 500; use a whole number from 1 to 64"),
+        ({"prompt": "x", "guidance_scale": None}, "“Guidance” is None"),
+        ({"prompt": "x", "reword": "true"}, "“Reword before generating” is 'true'"),
+    ],
+)
+def test_what_a_page_sends_is_checked(choice: ModelChoice, settings: object, message: str) -> None:
+    with pytest.raises(gr.Error, match=message) as raised:
+        events_of(choice).fill(sent(settings=settings))
+    assert raised.value.title == "That did not work"
+    assert raised.value.message[0] in "T“"
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("finding", {"prompt": "A 55-year-old man with no findings"}),
+        ("age", {"prompt": "A 30-year-old man with pneumonia"}),
+        ("sex", {"prompt": "A 55-year-old woman with pneumonia"}),
+        ("lora", {"adapter_weight": 0.0}),
+    ],
+)
+def test_a_twin_differs_in_one_thing_and_twice_is_back(kind: str, change: dict[str, Any]) -> None:
+    settings = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": PLACEHOLDER, "seed": 9}
+    twin = twin_of(settings, kind)
+    assert twin == settings | change
+    assert {name for name, value in twin_of(twin, kind).items() if value != settings[name]} <= {"prompt"}
+    with pytest.raises(RequestError, match="no such twin; use one of finding, age"):
+        twin_of(settings, "shoe size")
+
+
+def test_a_picture_of_the_page_becomes_dicom(choice: ModelChoice) -> None:
+    last = list(make_images(GenerationRequest("chest xray", seed=5, num_inference_steps=2), choice, Job()))[-1]
+    path = events_of(choice).dicom(sent(path=str(last.images[0].path)))["path"]
+    pixels, recipe, bits = read_dicom(Path(path))
+    assert np.array_equal(pixels, read_levels(last.images[0].path))
+    assert (recipe.seed, bits) == (5, 8)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [None, "", "/etc/passwd", "../../x.png", "{examples}/00_101.png", "{runs}/a/x.png", "{runs}/a/images/x.png"],
+)
+def test_only_pictures_of_this_program_become_dicom(choice: ModelChoice, path: str | None) -> None:
+    named = path and path.format(examples=ROOT / "examples", runs=temp_root() / "runs")
+    with pytest.raises(gr.Error, match="This picture is no longer on the server"):
+        events_of(choice).dicom(sent(path=named))
+
+
+def test_use_this_seed_keeps_the_prompt(choice: ModelChoice) -> None:
+    assert events_of(choice).use_seed(sent(seed=77)) == (77, False)
+    with pytest.raises(gr.Error, match="“Seed of the first image” is 'x'"):
+        events_of(choice).use_seed(sent(seed="x"))
 
 
 def test_the_form_has_the_order_of_the_api() -> None:
@@ -369,10 +518,10 @@ def test_page_has_two_public_endpoints_and_gradio_holds_nobody_back(choice: Mode
 
 
 def test_what_has_not_changed_is_left_alone(tmp_path: Path, choice: ModelChoice, tiny_model: LoadedModel) -> None:
-    events, previews = events_of(choice), Previews()
+    events = events_of(choice)
     request = GenerationRequest("chest xray", num_images=2)
     file = ExportedFile(tmp_path / "000000_0.png", "0", {"seed": 0})
     first = ImageState(request, "running", info=tiny_model.info, folder=tmp_path, images=(file,))
-    assert events.show(first, None, previews)[3] == [(str(file.path), "Seed 0")]
+    assert [image["seed"] for image in events.show(first, None)[2]["images"]] == [0]
     second = dataclasses.replace(first, progress=StepProgress(1, 2, 1, 8, 1.0))
-    assert events.show(second, first, previews)[1:] == (gr.skip(),) * 7
+    assert events.show(second, first)[1:] == (gr.skip(),) * 5

@@ -19,7 +19,7 @@ from cxr.web.page.image_form import ImageForm, values_of
 from cxr.web.server.temporary import temp_root
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-TITLE = "Restore settings from an image"
+TITLE = "Restore settings"
 UNSURE = "The image may come out differently"
 
 
@@ -51,7 +51,7 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None]) ->
         find_info: gives the loaded model, or None.
     """
     with gr.Accordion(TITLE, open=False, elem_id="restore"):
-        file = gr.File(file_types=list(SUFFIXES), label="PNG made by this program", height=140, elem_id="restore-file")
+        file = gr.UploadButton("Choose a PNG made by this program", file_types=list(SUFFIXES), elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
 
     def restore(path: str) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ function receiptRow(row) {
 
 function receiptTable(item, footnote) {
   if (!item.rows.length) return item.notes.map((note) => node("p", { class: "cxr-hint" }, note));
-  const head = ["", "Asked", "Seen", "Right on real"].map((name) => node("th", { scope: "col" }, name));
+  const head = ["Label", "Asked", "Seen", "Right on real"].map((name) => node("th", { scope: "col" }, name));
   return [
     node(
       "div",
@@ -60,13 +60,12 @@ function showDetails(box, item, actions, footnote) {
 
 function tileOf(item, isSelected, select) {
   const caption = `${item.isStarred ? "★ " : ""}Seed ${item.seed}`;
-  const name = [caption, item.prompt, verdictOf(item)].filter(Boolean).join(", ");
   return node(
     "li",
     {},
     node(
       "button",
-      { type: "button", "aria-label": name, "aria-current": isSelected && "true", "data-id": item.id, onclick: select },
+      { type: "button", "aria-current": isSelected && "true", "data-id": item.id, onclick: select },
       node("img", { src: item.file.url, alt: "", loading: "lazy" }),
       node("span", {}, node("b", {}, caption), " ", verdictOf(item)),
       node("span", { class: "cxr-tile-prompt" }, item.prompt)
