@@ -262,7 +262,7 @@ def test_page_run_shows_previews_then_images_and_cleans_up(
     job, seed, *_ = events.start(None, None, *FORM)
     assert seed == 5
     shown = all_of(events.run(job))
-    stages = [values[2] for values in shown if isinstance(values[2], dict)]
+    stages = [values[2] for values in shown if "images" in values[2]]
     assert {stage["forming"]["seed"] for stage in stages if stage["forming"]} == {5, 6}
     assert all(stage["forming"]["url"].startswith("data:image/png;base64,") for stage in stages if stage["forming"])
     assert [[image["seed"] for image in stage["images"]] for stage in stages if not stage["forming"]][-1] == [5, 6]
@@ -513,7 +513,7 @@ def test_page_has_two_public_endpoints_and_gradio_holds_nobody_back(choice: Mode
     assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["generate", "dataset"]
     model_jobs = [fn for fn in functions if fn.name in ("generate", "run", "dataset", "measure")]
     assert {fn.concurrency_limit for fn in model_jobs} == {None}
-    assert len(model_jobs) == 5  # both tabs have a "run"
+    assert {fn.name for fn in model_jobs} == {"generate", "run", "dataset", "measure"}
     assert not list((ROOT / "cxr").rglob("*.pyi"))  # gradio writes them beside subclasses of its widgets
 
 

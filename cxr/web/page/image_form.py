@@ -87,7 +87,12 @@ def _widget(name: str, start: Mapping[str, Any]) -> Any:
     if name == "prompt":
         return _prompt()
     setting = SETTINGS[name]
-    common: dict[str, Any] = {"label": setting.label, "info": sentence(name), "elem_id": name, "render": False}
+    common: dict[str, Any] = {
+        "label": setting.label,
+        "info": sentence(name),
+        "elem_id": f"setting-{name}",
+        "render": False,
+    }
     if setting.kind == "switch":
         return unchecked(gr.Checkbox(setting.default, **common))
     if setting.kind == "text":
