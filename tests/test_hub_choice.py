@@ -139,10 +139,10 @@ def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, m
 
 def test_the_stand_in_gets_its_own_settings_and_card(sd15: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     unplug(monkeypatch)
-    _, cards, *settings = list(describe_choice(ModelChoice("sd15")))[-1]
+    _, cards, _, *settings = list(describe_choice(ModelChoice("sd15")))[-1]
     assert settings == [DEFAULTS[name] for name in ("num_inference_steps", "guidance_scale", "guidance_stop")]
     assert "LoRA clinical" in cards
-    assert list(describe_choice(ModelChoice()))[-1][2:] == (gr.skip(),) * 3
+    assert list(describe_choice(ModelChoice()))[-1][2:] == (gr.skip(),) * 4
 
 
 def test_other_faults_of_a_model_stay_faults_of_the_page(sd15: HubServer) -> None:

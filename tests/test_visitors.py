@@ -254,7 +254,7 @@ def test_the_page_says_so_before_anything_changes(tiny_model_dir: Path) -> None:
     assert find_resolution(str(tiny_model_dir)) == 32
     assert find_resolution(None) == 256
     assert find_resolution("nowhere") is None
-    events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), (), Limits(pixel_steps=1), JobTable())
+    events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), Limits(pixel_steps=1), JobTable())
     with pytest.raises(gr.Error, match="at most 9 images of 100 steps"):
         events.start(None, None, "chest xray", "", 5, False, 100, 10, 1.0, 1.0, 1.0, True)
 
@@ -293,7 +293,7 @@ def test_programs_get_what_is_finished_when_time_is_up(
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     pause_after_each_image(monkeypatch)
-    events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), (), Limits(job_s=1), JobTable())
+    events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), Limits(job_s=1), JobTable())
 
     async def last() -> Any:
         return [result async for result in events.generate("chest xray", "", 0, 1, 64, 1.0, 1.0)][-1]
