@@ -66,7 +66,7 @@ def test_switches_win_over_what_stood_there(prompt: str, choices: Choices) -> No
     ],
 )
 def test_one_switch_changes_one_thing(prompt: str, change: dict[str, object], text: str) -> None:
-    choices = Choices(**{**vars(read_choices(prompt)), **change})  # type: ignore[arg-type]
+    choices = Choices(**{**vars(read_choices(prompt)), **change})
     assert write_choices(prompt, choices) == text
 
 

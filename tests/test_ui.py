@@ -37,6 +37,7 @@ from cxr.web.page.events import stop_job
 from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_of
+from cxr.web.page.picture_events import dicom, fill, use_seed
 from cxr.web.page.scripts import FOLDER
 from cxr.web.page.stage_data import stage_value
 from cxr.web.page.theme import COLOURS, CSS, build_theme
@@ -420,20 +421,20 @@ def test_a_fault_is_said_and_keeps_its_trace(choice: ModelChoice, monkeypatch: p
 # -- page and examples
 
 
-def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> None:
+def test_examples_fill_the_whole_form(tmp_path: Path) -> None:
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
     (tmp_path / "b.png").write_bytes(encode_png(GeneratedImage(0, pixels, RECIPE)))
     (tmp_path / "a.png").write_bytes(b"no picture")
     examples = find_examples(tmp_path)
     assert [example.path.name for example in examples] == ["b.png"]
     settings = settings_of(RECIPE, RECIPE.model)
-    values = events_of(choice).fill(sent(settings=settings))
+    values = fill(sent(settings=settings))
     assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6, False)
     assert find_examples(tmp_path / "missing") == ()
 
 
-def test_a_link_fills_what_it_names_and_the_rest_is_usual(choice: ModelChoice) -> None:
-    values = events_of(choice).fill(sent(settings={"prompt": "mass", "seed": 3, "unknown": 1}, randomise=True))
+def test_a_link_fills_what_it_names_and_the_rest_is_usual() -> None:
+    values = fill(sent(settings={"prompt": "mass", "seed": 3, "unknown": 1}, randomise=True))
     usual = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": "mass", "seed": 3}
     assert values == form_values(usual, randomise=True)
 
@@ -451,9 +452,9 @@ def test_a_link_fills_what_it_names_and_the_rest_is_usual(choice: ModelChoice) -
         ({"prompt": "x", "reword": "true"}, "“Reword before generating” is 'true'"),
     ],
 )
-def test_what_a_page_sends_is_checked(choice: ModelChoice, settings: object, message: str) -> None:
+def test_what_a_page_sends_is_checked(settings: object, message: str) -> None:
     with pytest.raises(gr.Error, match=message) as raised:
-        events_of(choice).fill(sent(settings=settings))
+        fill(sent(settings=settings))
     assert raised.value.title == "That did not work"
     assert raised.value.message[0] in "T“"
 
@@ -478,7 +479,7 @@ def test_a_twin_differs_in_one_thing_and_twice_is_back(kind: str, change: dict[s
 
 def test_a_picture_of_the_page_becomes_dicom(choice: ModelChoice) -> None:
     last = list(make_images(GenerationRequest("chest xray", seed=5, num_inference_steps=2), choice, Job()))[-1]
-    path = events_of(choice).dicom(sent(path=str(last.images[0].path)))["path"]
+    path = dicom(sent(path=str(last.images[0].path)))["path"]
     pixels, recipe, bits = read_dicom(Path(path))
     assert np.array_equal(pixels, read_levels(last.images[0].path))
     assert (recipe.seed, bits) == (5, 8)
@@ -488,16 +489,16 @@ def test_a_picture_of_the_page_becomes_dicom(choice: ModelChoice) -> None:
     "path",
     [None, "", "/etc/passwd", "../../x.png", "{examples}/00_101.png", "{runs}/a/x.png", "{runs}/a/images/x.png"],
 )
-def test_only_pictures_of_this_program_become_dicom(choice: ModelChoice, path: str | None) -> None:
+def test_only_pictures_of_this_program_become_dicom(path: str | None) -> None:
     named = path and path.format(examples=ROOT / "examples", runs=temp_root() / "runs")
     with pytest.raises(gr.Error, match="This picture is no longer on the server"):
-        events_of(choice).dicom(sent(path=named))
+        dicom(sent(path=named))
 
 
-def test_use_this_seed_keeps_the_prompt(choice: ModelChoice) -> None:
-    assert events_of(choice).use_seed(sent(seed=77)) == (77, False)
+def test_use_this_seed_keeps_the_prompt() -> None:
+    assert use_seed(sent(seed=77)) == (77, False)
     with pytest.raises(gr.Error, match="“Seed of the first image” is 'x'"):
-        events_of(choice).use_seed(sent(seed="x"))
+        use_seed(sent(seed="x"))
 
 
 def test_the_form_has_the_order_of_the_api() -> None:

@@ -10,19 +10,16 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.request.settings import API_SETTINGS
 from cxr.web.api.endpoint import takes_settings
 from cxr.web.jobs.image_job import ImageState, make_images
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import OVER, Job, JobTable
 from cxr.web.page import panels
-from cxr.web.page.dicom_file import write_picture
 from cxr.web.page.events import STOPPING, errors_for_users, show_job, stop_job
-from cxr.web.page.image_form import PLACEHOLDER, form_values
-from cxr.web.page.stage_data import file_value, gallery_items, stage_value
-from cxr.web.page.twins import twin_of
+from cxr.web.page.image_form import PLACEHOLDER
+from cxr.web.page.stage_data import gallery_items, stage_value
 from cxr.web.server.limits import BusyError, Limits, find_resolution
 from cxr.web.server.visitors import visitor_of
 
@@ -133,38 +130,6 @@ class ImageEvents:
             widgets[5] = panels.describe_model(self.choice, state.info)
         return tuple(widgets)
 
-    def fill(self, event: gr.EventData) -> tuple[Any, ...]:
-        """Fill the whole form with the settings that the page sends: those of a picture, an example or a link.
-
-        Args:
-            event: holds ``settings`` by name, the program's own in place of those that are missing; ``randomise``; and
-                ``twin``, what shall differ from them.
-        """
-        asked: Mapping[str, Any] = event._data or {}
-        with errors_for_users():
-            settings = _read_settings(asked.get("settings"))
-            if asked.get("twin"):
-                settings = twin_of(settings, str(asked["twin"]))
-        return form_values(settings, randomise=asked.get("randomise") is True)
-
-    def use_seed(self, event: gr.EventData) -> tuple[int, bool]:
-        """Keep a picture's seed for the next one. Returns values for (seed, randomise).
-
-        Args:
-            event: holds ``seed``.
-        """
-        with errors_for_users():
-            return SETTINGS["seed"].check((event._data or {}).get("seed")), False
-
-    def dicom(self, event: gr.EventData) -> dict[str, Any]:
-        """Write a picture of this page as DICOM. Returns the file, for the browser.
-
-        Args:
-            event: holds ``path``, of a picture that was shown.
-        """
-        with errors_for_users():
-            return file_value(write_picture(str((event._data or {}).get("path", ""))))
-
     @takes_settings
     async def generate(
         self,
@@ -207,12 +172,3 @@ def run_button(*, is_running: bool) -> gr.Button:
 
 def _is_shown(job: Job | None) -> bool:
     return job is not None and job.is_followed and not job.has_ended
-
-
-def _read_settings(values: object) -> dict[str, Any]:
-    """The settings of one image, checked."""
-    if not isinstance(values, Mapping):
-        raise RequestError("the settings are not a table; nothing was changed")
-    defaults = {name: SETTINGS[name].default for name in API_SETTINGS}
-    request = GenerationRequest(**defaults | {name: values[name] for name in API_SETTINGS if name in values})
-    return {name: getattr(request, name) for name in API_SETTINGS}

@@ -15,6 +15,7 @@ from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED
 from cxr.web.page.examples import Example
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of, unchecked
+from cxr.web.page.picture_events import dicom, fill, use_seed
 from cxr.web.page.prompt_builder import build_prompt_builder
 from cxr.web.page.prompt_chips import build_prompt_chips, connect_prompt_chips
 from cxr.web.page.receipt_rows import FOOTNOTE
@@ -121,11 +122,11 @@ def _connect(events: ImageEvents, form: ImageForm, results: ImageResults, strip:
         "outputs": [job, form.settings["seed"], *shown],
     } | QUEUED
     filled = [
-        part.make(events.fill, outputs=form.everything, **QUEUED)  # one click makes the picture
+        part.make(fill, outputs=form.everything, **QUEUED)  # one click makes the picture
         for part in (strip, results.viewer)
     ]
-    results.viewer.fill(events.fill, outputs=form.everything, **QUEUED)
-    results.viewer.seed(events.use_seed, outputs=[form.settings["seed"], form.randomise], **QUEUED)
+    results.viewer.fill(fill, outputs=form.everything, **QUEUED)
+    results.viewer.seed(use_seed, outputs=[form.settings["seed"], form.randomise], **QUEUED)
     started = [
         results.button.click(events.press, **asked),
         form.settings["prompt"].submit(events.start, **asked),
@@ -135,7 +136,7 @@ def _connect(events: ImageEvents, form: ImageForm, results: ImageResults, strip:
         ran = start.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
         ran.failure(lambda: run_button(is_running=False), outputs=results.button, trigger_mode="multiple", **AT_ONCE)
     link = gr.HTML(None, visible="hidden", elem_id="dicom-file")
-    written = results.viewer.dicom(events.dicom, outputs=link, **QUEUED)
+    written = results.viewer.dicom(dicom, outputs=link, **QUEUED)
     written.success(None, inputs=link, js=SAVE_FILE)
 
 

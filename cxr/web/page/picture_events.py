@@ -1,0 +1,61 @@
+"""Events of the viewer and of the strip of examples: what the browser sends about a picture -> widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from cxr.request.errors import RequestError
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.page.dicom_file import write_picture
+from cxr.web.page.events import errors_for_users
+from cxr.web.page.image_form import form_values
+from cxr.web.page.stage_data import file_value
+from cxr.web.page.twins import twin_of
+
+
+def fill(event: gr.EventData) -> tuple[Any, ...]:
+    """Fill the whole form with the settings that the page sends: those of a picture, an example or a link.
+
+    Args:
+        event: holds ``settings`` by name, the program's own in place of those that are missing; ``randomise``; and
+            ``twin``, what shall differ from them.
+    """
+    asked: Mapping[str, Any] = event._data or {}
+    with errors_for_users():
+        settings = _read_settings(asked.get("settings"))
+        if asked.get("twin"):
+            settings = twin_of(settings, str(asked["twin"]))
+    return form_values(settings, randomise=asked.get("randomise") is True)
+
+
+def use_seed(event: gr.EventData) -> tuple[int, bool]:
+    """Keep a picture's seed for the next one. Returns values for (seed, randomise).
+
+    Args:
+        event: holds ``seed``.
+    """
+    with errors_for_users():
+        return SETTINGS["seed"].check((event._data or {}).get("seed")), False
+
+
+def dicom(event: gr.EventData) -> dict[str, Any]:
+    """Write a picture of this page as DICOM. Returns the file, for the browser.
+
+    Args:
+        event: holds ``path``, of a picture that was shown.
+    """
+    with errors_for_users():
+        return file_value(write_picture(str((event._data or {}).get("path", ""))))
+
+
+def _read_settings(values: object) -> dict[str, Any]:
+    """The settings of one image, checked."""
+    if not isinstance(values, Mapping):
+        raise RequestError("the settings are not a table; nothing was changed")
+    defaults = {name: SETTINGS[name].default for name in API_SETTINGS}
+    request = GenerationRequest(**defaults | {name: values[name] for name in API_SETTINGS if name in values})
+    return {name: getattr(request, name) for name in API_SETTINGS}
