@@ -1,6 +1,11 @@
 // Grey pictures in a canvas: one, two side by side, two under a slider, or their signed difference.
 const TOP = 255; // grey levels are 0 to 255: a canvas decodes PNGs to 8 bits, which is what the page makes
 
+// A colour as the canvas stores it.
+function packed(red, green, blue) {
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
 async function loadGrey(url) {
   const blob = await (await fetch(url)).blob();
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
@@ -51,30 +56,29 @@ class GreyView {
     });
   }
 
-  paint(picture, colourOf) {
+  paint(picture, palette, offset = 0) {
     const { width, height, levels } = picture;
     const canvas = node("canvas", { width, height });
     const context = canvas.getContext("2d");
-    const pixels = context.createImageData(width, height);
-    for (let index = 0; index < levels.length; index++) {
-      pixels.data.set(colourOf(levels[index]), 4 * index);
-    }
-    context.putImageData(pixels, 0, 0);
+    const image = context.createImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let index = 0; index < levels.length; index++) pixels[index] = palette[levels[index] + offset];
+    context.putImageData(image, 0, 0);
     return canvas;
   }
 
   paintGrey(picture) {
-    const colours = Array.from(this.greys(), (grey) => [grey, grey, grey, TOP]);
-    return this.paint(picture, (level) => colours[level]);
+    return this.paint(picture, Uint32Array.from(this.greys(), (grey) => packed(grey, grey, grey)));
   }
 
   // Blue where the first is brighter, orange where the second is; the window says what is full colour.
   paintDifference() {
-    const top = (this.difference.peak * this.window) / TOP;
-    return this.paint(this.difference, (level) => {
-      const share = Math.min(Math.abs(level) / top, 1);
-      return (level < 0 ? [64, 156, 255, TOP] : [255, 150, 40, TOP]).map((part, at) => (at < 3 ? part * share : part));
+    const full = (this.difference.peak * this.window) / TOP;
+    const palette = Uint32Array.from({ length: 2 * TOP + 1 }, (_, at) => {
+      const share = Math.min(Math.abs(at - TOP) / full, 1);
+      return packed(...(at < TOP ? [64, 156, 255] : [255, 150, 40]).map((part) => Math.round(part * share)));
     });
+    return this.paint(this.difference, palette, TOP);
   }
 
   // Where each picture is drawn, in pixels of the screen: [left, width] of its pane and [left, width] of what is seen.

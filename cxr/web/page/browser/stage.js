@@ -104,6 +104,7 @@ async function takeNews() {
   news.images.forEach((image) => keep(news.job, image));
   const newest = items.at(-1);
   const hasNew = items.length > before;
+  if (hasNew) drawTiles();
   if (hasNew && state.twinOf) {
     Object.assign(state, { item: state.twinOf, other: newest, twinOf: null, isFollowing: false });
     await redraw();
