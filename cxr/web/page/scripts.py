@@ -15,7 +15,15 @@ def _read(*names: str) -> str:
 EXAMPLES = _read("nodes.js", "examples.js")
 VIEWER_TEMPLATE = _read("viewer.html")
 VIEWER = _read(
-    "nodes.js", "grey_view.js", "gestures.js", "details.js", "compare.js", "history.js", "address.js", "stage.js"
+    "nodes.js",
+    "grey_view.js",
+    "gestures.js",
+    "details.js",
+    "compare.js",
+    "history.js",
+    "address.js",
+    "toasts.js",
+    "stage.js",
 )
 SAVE_FILE = """(file) => {
     const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name});
