@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from cxr.labels.vocabulary import FINDINGS
 FOLDER = Path(__file__).parent
 READ_AS = "read as: "  # begins the headings of findings.txt that give the reason of a reading
 
+_CHOICES = re.compile("[{}]")
 WordLists = dict[str, dict[str, tuple[str, ...]]]
 
 
@@ -20,11 +23,17 @@ def _read(name: str) -> WordLists:
     parser.read_string((FOLDER / name).read_text(encoding="utf-8"))
     return {
         section: {
-            key: tuple(" ".join(phrase.split()) for phrase in value.split(","))
+            key: tuple(phrase for pattern in value.split(",") for phrase in _phrases(pattern))
             for key, value in parser[section].items()
         }
         for section in parser.sections()
     }
+
+
+def _phrases(pattern: str) -> list[str]:
+    """All phrases that a pattern stands for: "{no|not} seen" for two."""
+    parts = [part.split("|") for part in _CHOICES.split(pattern)]
+    return [" ".join(" ".join(words).split()) for words in itertools.product(*parts)]
 
 
 CUES = _read("cues.txt")

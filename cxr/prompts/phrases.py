@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from cxr.prompts.lexicon import CUES, finding_phrases
 
@@ -72,6 +73,10 @@ def _tables() -> dict[str, Tag]:
     return turned | table | findings
 
 
+def _first_word(phrase: str) -> str:
+    return phrase.partition(" ")[0]
+
+
 def _is_statement(phrase: str, tag: Tag) -> bool:
     """Whether a finding's phrase says something of a part of the chest: "heart enlarged", "lungs hyperinflated"."""
     first, _, second = phrase.partition(" ")
@@ -92,9 +97,11 @@ TABLE = {
 STATEMENTS = {phrase for phrase, tag in _RAW_TABLE.items() if _is_statement(phrase, tag)}
 SIDE_WORDS = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both"}
 INSIDE = SIDE_WORDS | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
-PHRASES: dict[str, list[tuple[list[str], Tag]]] = {}
-for _phrase, _tag in sorted(TABLE.items(), key=lambda item: -len(item[0].split())):
-    PHRASES.setdefault(_phrase.split()[0], []).append((_phrase.split(), _tag))
+# First word -> the numbers of words of the phrases that begin with it, longest first.
+LENGTHS = {
+    first: sorted({phrase.count(" ") + 1 for phrase in phrases}, reverse=True)
+    for first, phrases in groupby(sorted(TABLE, key=_first_word), key=_first_word)
+}
 FILLERS = set(CUES["fillers"]["words"]) | {
     word
     for section in ("sexes", "age groups")

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from cxr.prompts.lexicon import CUES
-from cxr.prompts.phrases import FILLERS, INSIDE, PHRASES, SIDE_WORDS, TABLE, Tag
+from cxr.prompts.phrases import FILLERS, INSIDE, LENGTHS, SIDE_WORDS, TABLE, Tag
 from cxr.prompts.spelling import BaseForm, base_form
 from cxr.prompts.wording import plain_letters
 
@@ -64,15 +64,15 @@ def _placed(tag: Tag, words: str, start: int, forms: list[BaseForm]) -> Tag:
 
 def _longest(words: list[str], index: int) -> tuple[Tag | None, int, Tag | None]:
     """The longest phrase that begins here, its number of tokens, and a side that stands inside it."""
-    for phrase, found in PHRASES.get(words[index], ()):
-        if words[index : index + len(phrase)] == phrase:
-            return found, len(phrase), None
-        if found.kind != "finding" or len(phrase) == 1:
-            continue
-        stretch = words[index : index + len(phrase) + 1]  # "elevated right hemidiaphragm", "swallowed a coin"
-        for place in range(1, len(stretch) - 1):
-            if stretch[place] in INSIDE and stretch[:place] + stretch[place + 1 :] == phrase:
-                return found, len(stretch), TABLE[stretch[place]] if stretch[place] in SIDE_WORDS else None
+    for length in LENGTHS.get(words[index], ()):
+        stretch = words[index : index + length + 1]
+        if len(stretch) >= length and (found := TABLE.get(" ".join(stretch[:length]))):
+            return found, length, None
+        for place in range(1, length):  # "elevated right hemidiaphragm", "swallowed a coin"
+            if len(stretch) > length and stretch[place] in INSIDE:
+                found = TABLE.get(" ".join(stretch[:place] + stretch[place + 1 :]))
+                if found and found.kind == "finding":
+                    return found, length + 1, TABLE[stretch[place]] if stretch[place] in SIDE_WORDS else None
     return None, 1, None
 
 
