@@ -125,9 +125,16 @@ def _elsewhere(
     later = [place for place in owned if place > index]
     earlier = [place for place in owned if place < index]
     next_link = tags[segments[number + 1][0]].kind if number + 1 < len(segments) else ""
-    if later and (next_link in ("and", "or", "negation", "doubt") or not earlier) and next_link != "break":
+    joined = next_link in ("and", "or", "negation", "doubt") or (next_link == "break" and _is_subject(tags, segments[number]))
+    if later and (joined or (not earlier and next_link != "break")):
         return later[:1]
     return earlier[-1:] if earlier else later[:1]
+
+
+def _is_subject(tags: Sequence[Tag], segment: Sequence[int]) -> bool:
+    """Whether a segment names a part alone, of which what follows is said: "the left (shows ...)", "right base (with ...)"."""
+    kinds = {tags[place].kind for place in segment}
+    return kinds <= {"side", "location", "structure", "filler", *SEGMENT_ENDS}
 
 
 def _is_about_something_else(tag: Tag) -> bool:

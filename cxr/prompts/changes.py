@@ -12,7 +12,7 @@ from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS
 from cxr.prompts.phrases import Tag
 
 CHANGES = {"change", "difference", "growth", "increase", "decrease", "reduction", "enlargement", "resolution"}
-CHANGES |= {"improvement", "worsening", "progression"}
+CHANGES |= {"improvement", "worsening", "progression", "relief", "clearing", "regression", "decline", "alteration"}
 BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
 OTHER_SIDES = (["left", "right"], ["right", "left"])
 TELLING = {"negation", "negated before", "severity", "doubt"}  # of a side of its own
@@ -20,7 +20,7 @@ CHANCES = {"probability", "likelihood", "chance", "suspicion", "possibility", "r
 LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", "slim", "reduced", "decreased"}
 BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
 # "Old granuloma", not "old woman"; "no prior pneumonia", not "no prior film".
-OTHERWISE_BEFORE_FINDING = {"old": "status", "no prior": "negation", "no previous": "negation"}
+OTHERWISE_BEFORE_FINDING = {"old": "status", "no prior": "negation", "no previous": "negation", "non": "negation"}
 
 
 def rewrite(sentence: list[Tag]) -> list[Tag]:

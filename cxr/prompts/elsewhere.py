@@ -9,7 +9,8 @@ from cxr.prompts.phrases import Tag
 from cxr.prompts.records import Note
 
 ELSEWHERE = "in another part of the body, which a chest radiograph does not show"
-BETWEEN = {*MODIFIERS, "descriptor", "acute", "unknown", "elsewhere", "structure"}  # may stand between part and finding
+# May stand between the part and its finding.
+BETWEEN = {*MODIFIERS, "descriptor", "acute", "unknown", "elsewhere", "structure"}
 BEHIND = {"place", "article", "filler", *MODIFIERS}  # "edema of the left leg"
 
 
@@ -45,7 +46,8 @@ def _take(sentence: list[Tag], first: int, last: int) -> Note:
 def _part_before(sentence: Sequence[Tag], index: int) -> int | None:
     part = None
     for place in range(index - 1, -1, -1):
-        if sentence[place].kind not in BETWEEN:
+        joined = sentence[place].kind == "and" and sentence[place - 1].phrase == "swelling"  # "leg swelling and edema"
+        if sentence[place].kind not in BETWEEN and not joined:
             break
         if sentence[place].kind == "elsewhere":
             part = place

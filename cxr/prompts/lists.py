@@ -14,6 +14,8 @@ DOUBTING = {"doubt", "doubt either way", "history", "supposition"}  # an item th
 STATING_ALWAYS = {"article", "verb", "affirmation", "is"}
 ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
 PLURAL_VERBS = {"are", "were", "have"}
+NOWADAYS = {"now", "and now", "presents with"}
+WATCHING = ("monitor", "watch", "screen", "surveillance", "prevent", "prophylaxis")
 VERBS_INSIDE = {"is", "are"}
 OTHER_TOPICS = {"PA", "AP", "lateral", "view", "portable", "erect", "semi-erect", "supine", "decubitus", "number"}
 
@@ -42,7 +44,7 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
         return False
     if heading:
         return True
-    return current != "supposed" and _goes_on_to_link(tags, comma, current, kinds)
+    return _goes_on_to_link(tags, comma, current, kinds)
 
 
 def _kinds_of(item: Sequence[Tag]) -> set[str]:
@@ -54,7 +56,7 @@ def _kinds_of(item: Sequence[Tag]) -> set[str]:
 
 
 def _goes_on_to_link(tags: Sequence[Tag], comma: int, current: Certainty, kinds: set[str]) -> bool:
-    """Whether "or" or "and" ends the list, or, of a denial, whether the next item is bare."""
+    """Whether "or" or "and" ends the list, or whether the next item is bare and none of a new topic."""
     ahead = _list_ahead(tags, comma)
     if "or all" in ahead:
         return True
@@ -62,7 +64,14 @@ def _goes_on_to_link(tags: Sequence[Tag], comma: int, current: Certainty, kinds:
         rest = ahead[ahead.index(link) :] if link in ahead else []
         if NAMING & set(rest) and (link == "or" or not MODIFIERS & set(ahead)):
             return current != "possible" or "finding" in rest
-    return current == "absent" and not kinds & {"side", "severity"} and not _has_place_behind(item_at(tags, comma + 1))
+    if kinds & {"side", "severity"} or _has_place_behind(item_at(tags, comma + 1)):
+        return False
+    if current == "past":  # "h/o CHF, TB, now effusion"
+        return any(tag.kind == "break" and tag.phrase in NOWADAYS for tag in tags[comma:])
+    if current == "supposed":
+        cues = [tag.phrase for tag in tags[:comma] if tag.kind == "supposition"]
+        return bool(cues) and cues[-1].startswith(WATCHING)
+    return current == "absent"
 
 
 def _closes_bracket(tags: Sequence[Tag], comma: int) -> bool:

@@ -12,7 +12,7 @@ from cxr.prompts.tables import with_cells
 REQUESTS = {"can", "could", "would", "will", "please"}
 HEADING_CUES = {"negation", "negation either way", "doubt", "doubt either way", "history", "negated before"}
 LISTING = ("include", "includes", "significant for", "notable for")  # "PMH is significant for", "differential includes"
-BEFORE_COLON = {"filler", "place", "abnormality"}  # may stand between a cue and its colon
+BEFORE_COLON = {"filler", "place", "abnormality", "view"}  # may stand between a cue and its colon
 LINKS = {"or", "and", "negation", "article", "place", "versus", "means"}  # no sentence ends with these
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from cxr.prompts.lexicon import NUMBER_WORDS, TENS
 
@@ -20,8 +21,16 @@ _PUNCTUATION = str.maketrans(
     | {"‑": "-", "。": ".", "、": ",", "،": ",", "；": ";"}
 )
 _SPACE = re.compile(r"[^\S\n]+")
+
+
+def _with_boxes_read(line: re.Match[str]) -> str:
+    """A line that begins with a box to tick, each of which stands before its finding."""
+    return _TICKED.sub(", present ", _BOX.sub(", no ", line.group()))
+
+
+_BOX, _TICKED = re.compile(r"\[ ?\]"), re.compile(r"\[ ?x ?\]", re.IGNORECASE)
 _BONES = "ribs?|clavicle|sternum|humerus"
-_SHORT_FORMS = tuple(
+_SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), words)
     for pattern, words in (
         (r"([^\w\s])\1+", r"\1"),  # "???"
@@ -38,7 +47,16 @@ _SHORT_FORMS = tuple(
         (rf"\b({_BONES}) ?#(?!\d)", r"\1 fracture"),
         (rf"#(?= ?(?:{_BONES})\b)", "fractured "),
         # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax (-)".
+        (r"(?<=[=:(| ][01])\.0+(?!\d)", ""),
         (r"(?<!age)[=:] ?0(?![\w.])", ": none"),
+        (r"[=:] ?[-✗✘✖❌](?= ?(?:[,;\n]|$))", ": none"),
+        (r"[=:] ?[+✓✔✅](?= ?(?:[,;\n]|$))", ": present"),
+        # Boxes, before a line's items or behind them: "[x] effusion [ ] edema", "effusion [x]".
+        (r"☐", "[ ]"),
+        (r"[☑☒]", "[x]"),
+        (r"(?:^|(?<=\n))(?:[-*] ?)?\[ ?x? ?\][^\n]*", _with_boxes_read),
+        (r"\[ ?\]", ": none,"),
+        (r"\[ ?x ?\]", ": present,"),
         (r"(^|[,;.\n]) ?\( ?- ?\) ?(?=[a-z])", r"\1 no "),
         (r"(^|[,;.\n]) ?\( ?\+ ?\) ?(?=[a-z])", r"\1 present "),
         (r"\( ?- ?\)", " none "),
@@ -98,12 +116,12 @@ def written_out(text: str) -> str:
     text = text.translate(_PUNCTUATION)
     for pattern, words in _SHORT_FORMS:
         text = pattern.sub(words, text)
-    return _HYPHEN.sub(" ", _SPELLED.sub(_in_digits, text))
+    return _SPELLED.sub(_in_digits, text)
 
 
 def plain_letters(text: str) -> str:
-    """The same text in small letters without accents; every character keeps its place."""
-    return text.translate(_PLAIN_LETTERS)
+    """The same text in small letters without accents and hyphens; every character keeps its place."""
+    return _HYPHEN.sub(" ", text).translate(_PLAIN_LETTERS)
 
 
 def _in_digits(match: re.Match[str]) -> str:
