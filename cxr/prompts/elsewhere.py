@@ -10,7 +10,8 @@ from cxr.prompts.records import Note
 
 ELSEWHERE = "in another part of the body, which a chest radiograph does not show"
 # May stand between the part and its finding.
-BETWEEN = {*MODIFIERS, "descriptor", "acute", "unknown", "elsewhere", "structure"}
+BETWEEN = {*MODIFIERS, "descriptor", "acute", "unknown", "elsewhere", "structure", "is"}
+BELOW = {"abdomen", "upper abdomen", "stomach"}  # at the edge of the image
 BEHIND = {"place", "article", "filler", *MODIFIERS}  # "edema of the left leg"
 
 
@@ -55,11 +56,11 @@ def _part_before(sentence: Sequence[Tag], index: int) -> int | None:
 
 
 def _part_behind(sentence: Sequence[Tag], index: int) -> int | None:
-    if index + 1 >= len(sentence) or sentence[index + 1].kind != "place":
+    if index + 1 >= len(sentence) or not (sentence[index + 1].kind == "place" or sentence[index + 1].phrase == "("):
         return None
     for place in range(index + 1, len(sentence)):
-        if sentence[place].kind == "elsewhere":
+        if sentence[place].kind == "elsewhere" or sentence[place].phrase in BELOW:
             return place
-        if sentence[place].kind not in BEHIND:
+        if sentence[place].kind not in BEHIND and sentence[place].phrase != "(":
             break
     return None

@@ -10,7 +10,7 @@ from cxr.prompts.records import Certainty
 
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
-DOUBTING = {"doubt", "doubt either way", "history", "supposition"}  # an item that begins so is no longer denied
+BEGUN = {"doubt", "doubt either way", "history", "supposition", "number"}  # an item that begins so is not denied
 STATING_ALWAYS = {"article", "verb", "affirmation", "is"}
 ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
 PLURAL_VERBS = {"are", "were", "have"}
@@ -35,10 +35,10 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
         return False
     if not item or is_adjective(tags, comma):  # ", or"; "no large, loculated effusion"
         return True
-    heading = heading and tags[comma].phrase in (",", "-")
+    heading = heading and tags[comma].phrase in (",", "-", ";")
     stating = STATING if current == "absent" and not heading else STATING_ALWAYS
     begun = next((tag.kind for tag in item if tag.kind != "filler"), "")
-    if kinds & stating or begun in DOUBTING or (_is_other_topic(item) and not heading):
+    if kinds & stating or begun in BEGUN or (_is_other_topic(item) and not heading):
         return current == "absent" and _is_predicate_of_list(tags, comma)
     if {"side", "severity"} <= kinds:  # "no pneumothorax, small left effusion or atelectasis"
         return False

@@ -57,6 +57,7 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"(?:^|(?<=\n))(?:[-*] ?)?\[ ?x? ?\][^\n]*", _with_boxes_read),
         (r"\[ ?\]", ": none,"),
         (r"\[ ?x ?\]", ": present,"),
+        (r"(^|[,;:\n] ?)(?:!|(?<!,)0 (?!(?:y|yo|m|f|d|(?:year|yr|month|mo|week|wk|day|hour)s?)\b))(?=[a-z])", r"\1 no "),
         (r"(^|[,;.\n]) ?\( ?- ?\) ?(?=[a-z])", r"\1 no "),
         (r"(^|[,;.\n]) ?\( ?\+ ?\) ?(?=[a-z])", r"\1 present "),
         (r"\( ?- ?\)", " none "),
@@ -77,9 +78,13 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"'s\b|(?<=[a-z])\.(?=[a-z]\b)", ""),
         (r"(?<![\w+])\+ve\b", "positive"),
         (r"(?<![\w-])-ve\b", "negative"),
-        (r"(?<=\d)(?:st|nd|rd|th)\b", ""),
+        (r"(?<=\d)(?:st|nd|rd|th|ish)\b", ""),
+        (r"(\d) ?1[/⁄]2(?= ?-?(?:year|yr|y|month|mo)s?\b)", r"\1"),  # completed years
+        (r"(\d[ -]years?),? (?:and )?\d{1,2}[ -]months?\b", r"\1"),
     )
 )
+_FIRST, _NUMBERED = re.compile(r"(?:^|[:\n.;,]) ?1[.)] ?[A-Za-z]"), re.compile(r"(?<![^\s:;,.])[1-9][.)] ?(?=[A-Za-z(])")
+_ASKED, _UNASKED = re.compile(r"(?<![^\s,;])\+(?=[A-Za-z])"), re.compile(r"(?<![^\s,;])-(?=[A-Za-z])")  # "+mass -edema"
 _SPELLED = re.compile(
     rf"\b({'|'.join(TENS)})(?:[ -]({'|'.join(list(NUMBER_WORDS)[:9])}))?\b"
     rf"|\b({'|'.join(NUMBER_WORDS)})(?=[ -](?:years?|yrs?|months?|weeks?|days?|yo|y)\b)",
@@ -114,6 +119,10 @@ def tidy(text: str) -> str:
 def written_out(text: str) -> str:
     """Tidied text with its short forms and numbers written out, its capitals and accents kept."""
     text = text.translate(_PUNCTUATION)
+    if _FIRST.search(text):
+        text = _NUMBERED.sub("; ", text)
+    if _ASKED.search(text):
+        text = _UNASKED.sub("no ", text)
     for pattern, words in _SHORT_FORMS:
         text = pattern.sub(words, text)
     return _SPELLED.sub(_in_digits, text)
