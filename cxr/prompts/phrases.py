@@ -95,8 +95,9 @@ TABLE = {
     for key in [" ".join(word if word in PLURALS else singular(word, WORDS) for word in phrase.split())]
 }
 STATEMENTS = {phrase for phrase, tag in _RAW_TABLE.items() if _is_statement(phrase, tag)}
-SIDE_WORDS = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both"}
-INSIDE = SIDE_WORDS | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
+# Words that may stand inside a finding's phrase; the first ones place it.
+PLACING = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both", "upper", "lower", "middle"}
+INSIDE = PLACING | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
 # First word -> the numbers of words of the phrases that begin with it, longest first.
 LENGTHS = {
     first: sorted({phrase.count(" ") + 1 for phrase in phrases}, reverse=True)
