@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS, REACH
 from cxr.prompts.phrases import Tag
@@ -42,9 +42,13 @@ class Attributes:
 
     def apart(self) -> list[Attributes]:
         """Two findings where each side has its own grade or place ("moderate right, small left"), else one."""
-        told = [item for item in self.items.values() if item.severities or item.locations]
-        graded = [item for item in told if item.side in ("left", "right")]
-        return graded if len({item.side for item in graded}) > 1 else [self]
+        graded = [item for item in self.items.values() if item.side in ("left", "right")]
+        graded = [item for item in graded if item.severities or item.locations]
+        if len({item.side for item in graded}) < 2:
+            return [self]
+        own = {word for item in graded for word in item.descriptors}
+        shared = [word for word in self.descriptors if word not in own]
+        return [replace(item, descriptors=[*item.descriptors, *shared]) for item in graded]
 
     @property
     def side(self) -> str | None:

@@ -21,6 +21,7 @@ LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", 
 BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
 # "Old granuloma", not "old woman"; "no prior pneumonia", not "no prior film".
 OTHERWISE_BEFORE_FINDING = {"old": "status", "no prior": "negation", "no previous": "negation", "non": "negation"}
+OTHERWISE_BEFORE_FINDING |= dict.fromkeys(("other", "additional", "further"), "status")
 
 
 def rewrite(sentence: list[Tag]) -> list[Tag]:
@@ -35,6 +36,8 @@ def _with_chances(tags: list[Tag]) -> list[Tag]:
         if tag.phrase.split(" ")[0] in CHANCES:
             low = [place for place in range(max(0, index - 3), index) if result[place].phrase in LOW]
             ends_low = result[-1].phrase in LOW and result[-2].kind == "verb"
+            if any(tag.kind == "finding" for tag in result[low[-1] : index]) if low else not ends_low:
+                continue
             if low or ends_low:
                 first = low[-1] if low else index
                 words = " ".join(part.words for part in result[first : index + 1])

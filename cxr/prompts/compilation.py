@@ -50,7 +50,8 @@ def compile_prompt(
         written, dropped = _cut(" ".join(parsed.text.split()), count, max_tokens)
     else:
         written, dropped = _shorten(selection.prompt, prompt_form, count, max_tokens)
-    understood = [chip for chip in selection.understood if chip.label not in dropped]
+    gone = {*dropped, *(f"possible {label}" for label in dropped)}
+    understood = [chip for chip in selection.understood if chip.label not in gone]
     ignored = [*selection.ignored, *(Chip(_short(label), "ignored", TOO_LONG) for label in dropped)]
     chips = (*understood, *ignored, *selection.conflicting)
     # An image of what was only denied, or of symptoms, is still a radiograph.

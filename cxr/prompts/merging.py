@@ -67,6 +67,8 @@ def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _denies(absent: Finding, present: Finding) -> bool:
-    """Whether a denial covers a finding: "no left effusion" says nothing about the right one."""
+    """Whether a denial covers a finding: "no left effusion" says nothing about the right one, "no new" about a known."""
     pairs = ((absent.side, present.side), (absent.severity, present.severity), (absent.location, present.location))
-    return absent.name == present.name and all(denied is None or denied == told for denied, told in pairs)
+    if absent.name != present.name or not set(absent.descriptors) <= set(present.descriptors):
+        return False
+    return all(denied is None or denied == told for denied, told in pairs)

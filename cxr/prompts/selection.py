@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from cxr.prompts.forms import CAPTION_GROUPS, PromptForm
 from cxr.prompts.lexicon import FINDING_WORDS
-from cxr.prompts.records import Chip, Finding, ParsedPrompt
+from cxr.prompts.records import SHOWN, Chip, Finding, ParsedPrompt
 from cxr.prompts.remarks import NO_WORDS
 from cxr.prompts.writers import join
 
@@ -23,6 +24,8 @@ NOT_ASKED = {
     "past": "history, which this image need not show",
     "supposed": "spoken of, but not said to be there",
 }
+BESIDE = "denied beside one that is asked for"
+POSSIBLE = "possible, told as present"
 BOTH = "both present and absent; taken as present"
 SEXES = {"F": "female", "M": "male"}
 
@@ -60,7 +63,12 @@ def select(prompt: ParsedPrompt, form: PromptForm) -> Selection:
         for note in prompt.notes:
             _tell(selection, f"“{note.words}”", note.understood, note.reason)
         selection.ignored += [Chip(f"“{word}”", "ignored", NOT_UNDERSTOOD) for word in prompt.unread]
-    selection.understood = list(dict.fromkeys(selection.understood))
+    understood = list(dict.fromkeys(selection.understood))
+    count = Counter(chip.label for chip in understood)
+    selection.understood = [
+        replace(chip, label=f"possible {chip.label}") if count[chip.label] > 1 and POSSIBLE in chip.reason else chip
+        for chip in understood
+    ]
     selection.ignored = list(dict.fromkeys(selection.ignored))
     return selection
 
@@ -122,13 +130,21 @@ def _select_findings(selection: Selection, form: PromptForm) -> None:
     normal = prompt.normal and "normal" not in prompt.conflicts
     if normal:
         _tell(selection, "normal", True)
-    findings = [
-        finding
-        for finding in prompt.findings
-        if not (finding.certainty == "absent" and finding.name in prompt.conflicts)
-    ]
-    told = [kept for finding in findings if (kept := _select_finding(selection, finding, form))]
+    told = []
+    for finding in prompt.findings:
+        if finding.certainty == "absent" and finding.name in prompt.conflicts:
+            continue
+        if finding.certainty == "absent" and any(_covers(finding, other) for other in prompt.findings):
+            _tell(selection, finding.label, False, BESIDE)
+        elif kept := _select_finding(selection, finding, form):
+            told.append(kept)
     selection.prompt = replace(prompt, findings=tuple(dict.fromkeys(told)), normal=normal)
+
+
+def _covers(absent: Finding, other: Finding) -> bool:
+    """Whether a denial, without its descriptions, would deny a finding that is asked for: "no new nodule"."""
+    same = all(getattr(absent, name) in (None, getattr(other, name)) for name in ATTRIBUTES)
+    return other.certainty in SHOWN and absent.name == other.name and same
 
 
 def _select_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding | None:
@@ -161,7 +177,7 @@ def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> F
     reasons = list(finding.reasons)
     if finding.certainty == "possible" and "possible" not in form.says:
         kept = replace(kept, certainty="present")
-        reasons.append("possible, told as present")
+        reasons.append(POSSIBLE)
     shown = form.names[finding.name]
     if form.name == "chexpert" and shown not in (finding.name, f"Pleural {finding.name}"):
         reasons.append(f'written as "{shown}"')
