@@ -110,7 +110,8 @@ def _apply_backwards(
     last_only: bool = False,
 ) -> None:
     """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
-    in_list = tags[index].value == "list" or (index > 0 and tags[index - 1].phrase in PLURAL_VERBS)
+    verb = next((tag.phrase for tag in reversed(tags[:index]) if tag.kind != "filler"), "")
+    in_list = tags[index].value == "list" or verb in PLURAL_VERBS
     last_only |= tags[index].value == "item"
     # "Described on CT, but not seen here" names nothing since the comma; "..., kein Erguss" does.
     named = tags[index].kind == "foreign negation" and bool(item_at(tags, index + 1))
