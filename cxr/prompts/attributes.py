@@ -129,7 +129,9 @@ def _elsewhere(
     later = [place for place in owned if place > index]
     earlier = [place for place in owned if place < index]
     next_link = tags[segments[number + 1][0]].kind if number + 1 < len(segments) else ""
-    joined = next_link in ("and", "or", "negation", "doubt") or (next_link == "break" and _is_subject(tags, segments[number]))
+    joined = next_link in ("and", "or", "negation", "doubt") or (
+        next_link == "break" and _is_subject(tags, segments[number])
+    )
     if later and (joined or (not earlier and next_link != "break")):
         return later[:1]
     return earlier[-1:] if earlier else later[:1]

@@ -20,7 +20,13 @@ CHANCES = {"probability", "likelihood", "chance", "suspicion", "possibility", "r
 LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", "slim", "reduced", "decreased"}
 BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
 # "Old granuloma", not "old woman"; "no prior pneumonia", not "no prior film".
-OTHERWISE_BEFORE_FINDING = {"old": "status", "no prior": "negation", "no previous": "negation", "non": "negation", "cannot be": "negation"}
+OTHERWISE_BEFORE_FINDING = {
+    "old": "status",
+    "no prior": "negation",
+    "no previous": "negation",
+    "non": "negation",
+    "cannot be": "negation",
+}
 OTHERWISE_BEFORE_FINDING |= dict.fromkeys(("other", "additional", "further"), "status")
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cxr.prompts.lexicon import CUES
 
 MAX_AGE = 120
+_DIGIT = re.compile(r"\d")
 
 _SEX_WORD = r"(?:male|female|man|woman|boy|girl|lady|gentleman|gent|guy|m|f)\b"
 _PERSON = r"(?:baby|infant|boy|girl|child|neonate|newborn|toddler|male|female|m\b|f\b)"
@@ -51,7 +52,9 @@ _YEARS = (
     ),
     re.compile(r"\b(?:age|aged|ages)(?: is| of)?[ :=]{1,3}0{0,2}(\d{1,3})(?=y?\b)"),
     re.compile(r"\b(?:male|female|man|woman|m|f) ?/ ?(\d{1,3})\b"),
-    re.compile(r"\b(?:male|female|man|woman|boy|girl|lady|gentleman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,;|\n]|\.(?!\d)|$|with|normal|years?))"),
+    re.compile(
+        r"\b(?:male|female|man|woman|boy|girl|lady|gentleman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,;|\n]|\.(?!\d)|$|with|normal|years?))"
+    ),
     re.compile(r"\b(?:m|f) ?(\d{2,3})\b"),
     re.compile(rf"\b{_SEX_WORD} of (\d{{1,3}})\b"),
     re.compile(r"(?<!since )(?<!for )(?<!after )\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),
@@ -107,13 +110,15 @@ def read_patient(text: str) -> Patient:
     """
     spans: list[Span] = []
 
+    has_digits = bool(_DIGIT.search(text))  # else most patterns find nothing
+
     def found(pattern: re.Pattern[str]) -> list[re.Match[str]]:
-        matches = list(pattern.finditer(text))
+        matches = list(pattern.finditer(text)) if has_digits or pattern is _DECADE_WORD else []
         spans.extend(Span(*match.span()) for match in matches)
         return matches
 
     def found_age(pattern: re.Pattern[str]) -> list[int]:
-        matches = [match for match in pattern.finditer(text) if _number(match) <= MAX_AGE]
+        matches = [match for match in pattern.finditer(text) if _number(match) <= MAX_AGE] if has_digits else []
         spans.extend(Span(*match.span()) for match in matches)
         return [_number(match) for match in matches]
 

@@ -14,7 +14,17 @@ NOT_VISIBLE = "a symptom or circumstance, not visible in a radiograph"
 ENGLISH_ONLY = "read as a denial in another language; only English is read"
 CORRECTED = "read as “{}”"
 # Said of no finding: kinds whose words would else be dropped without a sign.
-UNTOLD = {"circumstance", "procedure", "recommendation", "enlarged", "status", "descriptor", "severity", "side", "location"}
+UNTOLD = {
+    "circumstance",
+    "procedure",
+    "recommendation",
+    "enlarged",
+    "status",
+    "descriptor",
+    "severity",
+    "side",
+    "location",
+}
 UNTOLD_PARTS = {"bones", "other"}
 
 

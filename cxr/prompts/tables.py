@@ -8,7 +8,21 @@ from dataclasses import replace
 from cxr.prompts.kinds import MODIFIERS
 from cxr.prompts.phrases import Tag
 
-DENYING = {"no", "n", "none", "negative", "neg", "absent", "false", "nil", "0", "non", "nein", "not present", "not seen"}
+DENYING = {
+    "no",
+    "n",
+    "none",
+    "negative",
+    "neg",
+    "absent",
+    "false",
+    "nil",
+    "0",
+    "non",
+    "nein",
+    "not present",
+    "not seen",
+}
 AFFIRMING = {"yes", "y", "positive", "pos", "present", "true", "1"}
 CELL_ENDS = {"comma", "sentence", "part", "question", "and"}
 HAVE_CELLS = MODIFIERS | {"finding", "abnormality"}

@@ -71,10 +71,14 @@ def _longest(words: list[str], index: int) -> tuple[Tag | None, int, list[str]]:
         stretch = words[index : index + length]
         if len(stretch) == length and (found := TABLE.get(" ".join(stretch))):
             return found, length, []
-        for place in range(1, length):  # "elevated right hemidiaphragm", "swallowed a coin", "collapsed left lower lobe"
+        for place in range(
+            1, length
+        ):  # "elevated right hemidiaphragm", "swallowed a coin", "collapsed left lower lobe"
             inside = list(takewhile(INSIDE.__contains__, words[index + place : index + place + MAX_INSIDE]))
             for count in range(1, min(len(inside), len(words) - index - length) + 1):
-                phrase = " ".join((*words[index : index + place], *words[index + place + count : index + length + count]))
+                phrase = " ".join(
+                    (*words[index : index + place], *words[index + place + count : index + length + count])
+                )
                 found = TABLE.get(phrase)
                 if found and found.kind == "finding":
                     return found, length + count, inside[:count]

@@ -57,7 +57,10 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"(?:^|(?<=\n))(?:[-*] ?)?\[ ?x? ?\][^\n]*", _with_boxes_read),
         (r"\[ ?\]", ": none,"),
         (r"\[ ?x ?\]", ": present,"),
-        (r"(^|[,;:\n] ?)(?:!|(?<!,)0 (?!(?:y|yo|m|f|d|(?:year|yr|month|mo|week|wk|day|hour)s?)\b))(?=[a-z])", r"\1 no "),
+        (
+            r"(^|[,;:\n] ?)(?:!|(?<!,)0 (?!(?:y|yo|m|f|d|(?:year|yr|month|mo|week|wk|day|hour)s?)\b))(?=[a-z])",
+            r"\1 no ",
+        ),
         (r"(^|[,;.\n]) ?\( ?- ?\) ?(?=[a-z])", r"\1 no "),
         (r"(^|[,;.\n]) ?\( ?\+ ?\) ?(?=[a-z])", r"\1 present "),
         (r"\( ?- ?\)", " none "),
@@ -83,7 +86,10 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"(\d[ -]years?),? (?:and )?\d{1,2}[ -]months?\b", r"\1"),
     )
 )
-_FIRST, _NUMBERED = re.compile(r"(?:^|[:\n.;,]) ?1[.)] ?[A-Za-z]"), re.compile(r"(?<![^\s:;,.])[1-9][.)] ?(?=[A-Za-z(])")
+_FIRST, _NUMBERED = (
+    re.compile(r"(?:^|[:\n.;,]) ?1[.)] ?[A-Za-z]"),
+    re.compile(r"(?<![^\s:;,.])[1-9][.)] ?(?=[A-Za-z(])"),
+)
 _ASKED, _UNASKED = re.compile(r"(?<![^\s,;])\+(?=[A-Za-z])"), re.compile(r"(?<![^\s,;])-(?=[A-Za-z])")  # "+mass -edema"
 _SPELLED = re.compile(
     rf"\b({'|'.join(TENS)})(?:[ -]({'|'.join(list(NUMBER_WORDS)[:9])}))?\b"
@@ -118,6 +124,8 @@ def tidy(text: str) -> str:
 
 def written_out(text: str) -> str:
     """Tidied text with its short forms and numbers written out, its capitals and accents kept."""
+    if not text:  # a prompt without a negative one
+        return text
     text = text.translate(_PUNCTUATION)
     if _FIRST.search(text):
         text = _NUMBERED.sub("; ", text)
