@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS, REACH
-from cxr.prompts.phrases import Tag
+from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, REACH, Tag
 
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
 FORMERLY = {"previously", "formerly", "initially"}
@@ -22,10 +21,10 @@ class Attributes:
     locations: list[str] = field(default_factory=list)
     location_words: list[str] = field(default_factory=list)  # as the prompt has them
     descriptors: list[str] = field(default_factory=list)
-    items: dict[int, Attributes] = field(default_factory=dict)  # by the item of the list that told them
+    items: dict[int, Attributes] = field(default_factory=dict)  # by the item of the list that holds them
 
     def add(self, tag: Tag, item: int | None = None) -> None:
-        """Take one modifier in, which a numbered item of the sentence told."""
+        """Take one modifier in, which a numbered item of the sentence holds."""
         if item is not None:
             self.items.setdefault(item, Attributes()).add(tag)
         if tag.kind in DESCRIPTIVE:
@@ -59,7 +58,7 @@ class Attributes:
 
     @property
     def severity(self) -> Tag | None:
-        """The highest that is given: of "mild to moderate" the second."""
+        """The highest that is named: of "mild to moderate" the second."""
         return max(self.severities, key=lambda tag: SEVERITY_ORDER.index(str(tag.value)), default=None)
 
     @property
@@ -138,7 +137,7 @@ def _elsewhere(
 
 
 def _is_subject(tags: Sequence[Tag], segment: Sequence[int]) -> bool:
-    """Whether a segment names a part alone, of which what follows is said: "the left (shows ...)", "right base (with ...)"."""
+    """Whether a segment names a part alone, of which what follows is said: "the left" of "the left shows ..."."""
     kinds = {tags[place].kind for place in segment}
     return kinds <= {"side", "location", "structure", "filler", *SEGMENT_ENDS}
 

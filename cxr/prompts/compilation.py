@@ -36,7 +36,7 @@ def compile_prompt(
         form: a name of ``FORMS``.
         count_tokens: the model's own count, without start and end marks; by default the embedded model's for captions,
             for other forms an estimate on the high side.
-        max_tokens: the most that the model reads.
+        max_tokens: as many as the model reads.
     Returns:
         The prompt and its chips. Where nothing was read, the prompt is the text itself.
     Raises:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.prompts.kinds import CLAUSE_ENDS, CUES, CUES_BEHIND, DESCRIPTIVE, MODIFIERS, NAMING, REACH, SEPARATORS
-from cxr.prompts.phrases import STATEMENTS, Tag
+from cxr.prompts.phrases import (
+    CLAUSE_ENDS,
+    CUE_KINDS,
+    CUES_BEHIND,
+    DESCRIPTIVE,
+    MODIFIERS,
+    NAMING,
+    REACH,
+    SEPARATORS,
+    STATEMENTS,
+    Tag,
+)
 from cxr.prompts.records import Certainty
 
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
@@ -81,7 +91,7 @@ def _closes_bracket(tags: Sequence[Tag], comma: int) -> bool:
     for tag in reversed(tags[max(0, comma - REACH) : comma]):
         if tag.phrase in ("(", "["):
             return False
-        if tag.kind in CUES:
+        if tag.kind in CUE_KINDS:
             return True
     return False
 
@@ -99,7 +109,7 @@ def item_at(tags: Sequence[Tag], start: int) -> list[Tag]:
 def _list_ahead(tags: Sequence[Tag], comma: int) -> list[str]:
     ahead = []
     for tag in tags[comma + 1 : comma + REACH]:
-        if tag.kind in ("break", "exception", "normal", *CUES, *CUES_BEHIND):
+        if tag.kind in ("break", "exception", "normal", *CUE_KINDS, *CUES_BEHIND):
             break
         ahead.append(tag.kind)
     return ahead
@@ -108,7 +118,7 @@ def _list_ahead(tags: Sequence[Tag], comma: int) -> list[str]:
 def is_adjective(tags: Sequence[Tag], comma: int) -> bool:
     """Whether the item before a comma, from its cue on, is an adjective of what follows."""
     for index in range(comma - 1, max(-1, comma - REACH), -1):
-        if tags[index].kind in SEPARATORS or tags[index].kind in CUES:
+        if tags[index].kind in SEPARATORS or tags[index].kind in CUE_KINDS:
             return index < comma - 1
         if tags[index].kind not in ADJECTIVES:
             return False

@@ -28,7 +28,7 @@ def _young(unit: str, ending: str) -> re.Pattern[str]:
     )
 
 
-# Younger than a year or told in months: the number, and what one is in years.
+# Younger than a year or counted in months: the number, and what one is in years.
 _YOUNG = (
     (_young(_MONTHS, r"olds?\b|o\b|of age\b"), 12),
     (re.compile(r"\b(\d{1,3}) ?m/?o\b"), 12),
@@ -52,9 +52,7 @@ _YEARS = (
     ),
     re.compile(r"\b(?:age|aged|ages)(?: is| of)?[ :=]{1,3}0{0,2}(\d{1,3})(?=y?\b)"),
     re.compile(r"\b(?:male|female|man|woman|m|f) ?/ ?(\d{1,3})\b"),
-    re.compile(
-        r"\b(?:male|female|man|woman|boy|girl|lady|gentleman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,;|\n]|\.(?!\d)|$|with|normal|years?))"
-    ),
+    re.compile(rf"\b{_SEX_WORD},? ?(\d{{1,3}})(?=y?o? ?(?:[,;|\n]|\.(?!\d)|$|with|normal|years?))"),
     re.compile(r"\b(?:m|f) ?(\d{2,3})\b"),
     re.compile(rf"\b{_SEX_WORD} of (\d{{1,3}})\b"),
     re.compile(r"(?<!since )(?<!for )(?<!after )\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),
@@ -125,22 +123,22 @@ def read_patient(text: str) -> Patient:
     words = set(re.findall(r"[a-z]+", _NO_TITLE.sub(" ", text)))
     sexes = {sex for sex, names in CUES["sexes"].items() if words & set(names)}
     sexes |= {match.group(1).upper() for pattern in _SEXES for match in found(pattern)}
-    told = tuple(sorted(sexes))
+    known = tuple(sorted(sexes))
     if ranges := found(_RANGE):
         low, high = (int(number) for number in ranges[0].groups() if number)
-        return Patient(((low + high) // 2,), None, told, tuple(spans), ranges[0].group())
+        return Patient(((low + high) // 2,), None, known, tuple(spans), ranges[0].group())
     months = [(_number(match), per_year) for pattern, per_year in _YOUNG for match in found(pattern)]
     if months:
         number, per_year = months[0]
         group = None if number >= per_year else "neonate" if number / per_year < 1 / 12 else "infant"
-        return Patient((number // per_year,), group, told, tuple(spans))
+        return Patient((number // per_year,), group, known, tuple(spans))
     ages = {age for pattern in _YEARS for age in found_age(pattern)}
     if not ages and sexes:
         ages = {age for age in found_age(_BARE) if age}
     group = None if ages else _group(text)
     found(_DECADE)
     found(_DECADE_WORD)
-    return Patient((0,) if group in ("neonate", "infant") else tuple(sorted(ages)), group, told, tuple(spans))
+    return Patient((0,) if group in ("neonate", "infant") else tuple(sorted(ages)), group, known, tuple(spans))
 
 
 def _number(match: re.Match[str]) -> int:

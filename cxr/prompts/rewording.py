@@ -10,7 +10,7 @@ from typing import TypeVar
 from cxr.labels.captions import known_words
 from cxr.labels.vocabulary import labels_of
 from cxr.prompts.compilation import compile_prompt
-from cxr.prompts.labels import asked_labels
+from cxr.prompts.inspection import asked_labels
 from cxr.request.settings import ImageSettings
 
 Settings = TypeVar("Settings", bound=ImageSettings)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
 from cxr.prompts.attributes import Attributes
-from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS
 from cxr.prompts.lexicon import SHADOWS, SIDELESS
-from cxr.prompts.phrases import Tag
+from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, Tag
 from cxr.prompts.records import SHOWN, Certainty
 
 WITH = {"with", "along with", "together with", "accompanied by", "plus"}

@@ -1,4 +1,4 @@
-"""What is to be told -> a prompt in the words of one form."""
+"""What is to be said -> a prompt in the words of one form."""
 
 from __future__ import annotations
 
