@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,34 @@ def test_a_denial_runs_through_its_list_and_no_farther() -> None:
         text = f"{start}{rng.choice(CUES)} {items}{end}"
         text = text.upper() if rng.random() < 0.2 else text
         assert set(asked_labels(text).findings or ()) == set(asked), text
+
+
+# -- the switch, for every form
+
+
+def joined_prompts(number: int) -> list[str]:
+    """Prompts of several of the texts, as reports are: what one says must not change what another asks for."""
+    rng = random.Random(61)
+    joints = (". ", ", ", "\n", " ", "; ")
+    return [rng.choice(joints).join(text.rstrip(".") for text in rng.sample(TEXTS, 3)) for _ in range(number)]
+
+
+@pytest.mark.parametrize("form", ["caption", "key_value", "chexpert", "report"])
+def test_what_is_sent_asks_for_all_that_is_asked_and_for_nothing_else(form: str) -> None:
+    names = FORMS[form].names
+    for text in [*TEXTS[::3], *joined_prompts(300)]:
+        compiled, sent = compile_prompt(text, form), reword(text, form)
+        asked = {finding.name for finding in parse_prompt(text).findings if finding.certainty in SHOWN}
+        named = {finding.name for finding in parse_prompt(text).findings} | asked
+        wanted = {names[name].lower() for name in asked if name in names}
+        if compiled.dropped:  # it is too long for the model
+            continue
+        assert reword(sent, form) == sent, text
+        if form == "caption":  # read by words alone, as the embedded model reads
+            assert set(labels_of(sent).findings or ()) == asked & set(FINDINGS), (text, sent)
+            continue
+        assert all(words in sent.lower() for words in wanted), (text, sent)
+        others = {names[name].lower() for name in named - asked if name in names} - wanted
+        others = {words for words in others if not any(words in kept for kept in wanted)}
+        said = re.sub(r"No [^.]*\.", "", sent) if form == "report" else sent
+        assert not any(re.search(rf"\b{words}\b", said.lower()) for words in others), (text, sent)
