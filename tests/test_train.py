@@ -29,8 +29,7 @@ from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enl
 from cxr.train.base import MACHINE_SETTINGS
 from cxr.train.judge import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
-from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
-from cxr.train.setup import Setup
+from cxr.train.setup import LoopSettings, Setup, batch_generator, learning_rate_at
 from cxr.train.tokenizer import build_tokenizer
 
 ROWS = [
@@ -349,7 +348,7 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     settings = LoopSettings(steps=1, batch_size=32, learning_rate=1e-3)
     setup = Setup(read_folders(data), [], settings, torch.device("cpu"))
     guide_file = trained / "guide_run" / "guide.safetensors"
-    task = lora.LoraTask(setup, model_dir=trained / "base_run", guide_path=guide_file, guide_weight=2.0)
+    task = lora.LoraTask(setup, model=trained / "base_run", guide=guide_file, guide_weight=2.0)
     monkeypatch.setattr(task, "_predict", predict)
     loss = float(task.loss(0, 0.0)["loss"])
     asked, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))

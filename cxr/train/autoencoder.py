@@ -24,8 +24,7 @@ from cxr.labels.radiograph import Radiograph
 from cxr.request.errors import DataError, RequestError
 from cxr.train.architecture import RESOLUTION, build_autoencoder
 from cxr.train.latents import BLOCK, block_cosines
-from cxr.train.loop import batch_generator
-from cxr.train.setup import Setup
+from cxr.train.setup import Setup, batch_generator
 
 SOFT_SIZE = RESOLUTION // 2  # what a small source holds
 LATENT_NOISE = 0.1  # largest standard deviation added to latents: sampled ones are not perfect either
@@ -39,8 +38,7 @@ class AutoencoderTask:
     """Reconstruction for what latents hold, the right amount of detail for what they do not."""
 
     def __init__(self, setup: Setup, *, start_from: Path | None = None, crop_size: int = RESOLUTION) -> None:
-        if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
-            raise RequestError(f"crop_size is {crop_size}; use a multiple of 32 up to {RESOLUTION}")
+        check_crop_size(crop_size)
         self.crop_size = crop_size
         self.settings, self.device = setup.settings, setup.device
         torch.manual_seed(self.settings.seed)  # initial weights only; batches have generators of their own
@@ -76,13 +74,13 @@ class AutoencoderTask:
         figures = {}
         if len(self.validation_large):
             target = functional.interpolate(from_uint8(self.validation_large), size=RESOLUTION, mode="area")
-            decoded = self._decode(block_cosines(shrink(shrink(target))))
+            decoded = decode_each(self.vae, block_cosines(shrink(shrink(target))))
             figures["psnr_256"] = psnr(decoded, target)
             figures["detail_ratio"] = float(detail(decoded).std() / detail(target).std())
         if len(self.validation_small):
             target = from_uint8(self.validation_small)
             latents = block_cosines(shrink(target))
-            figures["psnr_128"] = psnr(shrink(self._decode(latents)), target)
+            figures["psnr_128"] = psnr(shrink(decode_each(self.vae, latents)), target)
             encoded = [self.vae.encode(enlarge(image[None]).to(self.device)).latent_dist.mean.cpu() for image in target]
             figures["encoder_rmse"] = float((torch.cat(encoded) - latents).square().mean().sqrt())
         return figures
@@ -91,10 +89,6 @@ class AutoencoderTask:
         """Write ``vae/``; the latents need no further scaling."""
         self.vae.register_to_config(scaling_factor=1.0)
         self.vae.save_pretrained(out_dir / "vae")
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        rows = [self.vae.decode(row[None].to(self.device)).sample for row in latents]
-        return torch.cat(rows).float().cpu().clamp(-1, 1)
 
     def _encoder_loss(self, images: Tensor, latents: Tensor) -> Tensor:
         count = max(1, int(len(images) * ENCODER_SHARE))
@@ -118,10 +112,23 @@ class AutoencoderTask:
 
     def _soft_crops(self, count: int, generator: torch.Generator) -> Tensor:
         source = self.small if len(self.small) else self.large
-        width = self.crop_size * source.shape[-1] // RESOLUTION
-        picked = torch.randint(len(source), (count,), generator=generator).tolist()
-        target = torch.cat([crop(source[index], width, generator) for index in picked]).to(self.device)
-        return functional.interpolate(target, size=self.crop_size // 2, mode="area")
+        crops = random_crops(source, count, self.crop_size, generator).to(self.device)
+        return functional.interpolate(crops, size=self.crop_size // 2, mode="area")
+
+
+def check_crop_size(crop_size: int) -> None:
+    """Refuse a side of training crops that the networks cannot halve often enough, or that no image has.
+
+    Raises:
+        RequestError: it is not a multiple of 32 up to the side of an image.
+    """
+    if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
+        raise RequestError(f"is {crop_size}; use a multiple of 32 up to {RESOLUTION}", field="crop_size")
+
+
+def decode_each(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Latents [B, 16, h, w], one at a time to save memory -> images [B, 1, 16h, 16w] float32 in [-1, 1] on the CPU."""
+    return torch.cat([vae.decode(row[None].to(vae.device)).sample for row in latents]).float().cpu().clamp(-1, 1)
 
 
 def as_if_sampled(latents: Tensor, generator: torch.Generator) -> Tensor:
@@ -186,12 +193,32 @@ def psnr(images: Tensor, target: Tensor) -> float:
     return float(10 * torch.log10(4 / (images - target).square().mean()))
 
 
+def random_crops(images: NDArray[np.uint8], count: int, crop_size: int, generator: torch.Generator) -> Tensor:
+    """Random squares [count, 1, s, s] of images [N, S, S], of which they show the share that crops are of a whole image.
+
+    Args:
+        images: to pick from.
+        count: of the crops.
+        crop_size: their side in pixels of a whole image.
+        generator: source of all draws.
+    """
+    width = crop_size * images.shape[-1] // RESOLUTION
+    picked = torch.randint(len(images), (count,), generator=generator).tolist()
+    return torch.cat([crop(images[index], width, generator) for index in picked])
+
+
 def crop(image: NDArray[np.uint8], width: int, generator: torch.Generator) -> Tensor:
+    """A square of an image [S, S] at random: [1, 1, width, width] float32 in [-1, 1]."""
     top, left = (int(torch.randint(image.shape[0] - width + 1, (), generator=generator)) for _ in range(2))
     return from_uint8(np.ascontiguousarray(image[None, top : top + width, left : left + width]))
 
 
 def by_size(records: Sequence[Radiograph]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The small images [N, 128, 128] and the large ones [N, S, S]; either may be none.
+
+    Raises:
+        DataError: an image is of another size, or the large ones are of several.
+    """
     groups = {side: pixels for side, (_, pixels) in load_pixels(records).items()}
     odd = [side for side in groups if side != SOFT_SIZE and side < RESOLUTION]
     if odd or len([side for side in groups if side >= RESOLUTION]) > 1:

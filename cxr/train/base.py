@@ -31,8 +31,7 @@ from cxr.train.architecture import build_scheduler, build_unet
 from cxr.train.augment import augment
 from cxr.train.guide import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import COARSE_SIZE, block_cosines, latents_of
-from cxr.train.loop import batch_generator
-from cxr.train.setup import Setup
+from cxr.train.setup import Setup, batch_generator
 from cxr.train.text import read_text
 
 NUM_VALIDATION = 256
@@ -67,13 +66,11 @@ class DiffusionTask:
     findings = False
     guided = tuple(name for name in ALL_LABELS if name != VIEW)  # it is learnt without; exaggerated, AP turns to haze
 
-    def __init__(
-        self, setup: Setup, parts: FrozenParts, guide_path: Path | None = None, guide_weight: float = 0.0
-    ) -> None:
+    def __init__(self, setup: Setup, parts: FrozenParts, guide: Path | None = None, guide_weight: float = 0.0) -> None:
         self.settings, self.device, self.vae = setup.settings, setup.device, parts.vae
         self.tokenizer, self.text_encoder = parts.tokenizer, parts.text_encoder.to(self.device)
         self.guide_weight = guide_weight
-        self.guide = load_guide(guide_path).to(self.device) if guide_path and guide_weight else None
+        self.guide = load_guide(guide).to(self.device) if guide and guide_weight else None
         self.records, self.validation_records = list(setup.training), list(setup.validation)[:NUM_VALIDATION]
         self.latents, self.validation_latents = latents_of(self.records), latents_of(self.validation_records)
         scheduler = build_scheduler()
@@ -168,19 +165,28 @@ class DiffusionTask:
 
 
 class BaseTask(DiffusionTask):
-    """The UNet is trained, from random weights or from exported ones."""
+    """The UNet is trained, from random weights or from exported ones.
+
+    Args:
+        setup: what to learn from.
+        vae: folder that the autoencoder stage wrote.
+        text: folder that the text stage wrote.
+        start_from: exported model to begin with, or None.
+        guide: file that the guide stage wrote, or None.
+        guide_weight: how strongly it exaggerates labels.
+    """
 
     def __init__(
         self,
         setup: Setup,
         *,
-        vae_dir: Path,
-        text_dir: Path,
+        vae: Path,
+        text: Path,
         start_from: Path | None = None,
-        guide_path: Path | None = None,
+        guide: Path | None = None,
         guide_weight: float = 0.0,
     ) -> None:
-        super().__init__(setup, read_parts(vae_dir, text_dir), guide_path, guide_weight)
+        super().__init__(setup, read_parts(vae, text), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
         if start_from is None:
             self.unet = build_unet()

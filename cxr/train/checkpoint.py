@@ -1,4 +1,7 @@
-"""Checkpoints of a training run: weights, averages and optimizer moments as safetensors, so nothing is unpickled."""
+"""Checkpoints of a training run: weights, averages and optimizer moments as safetensors, so nothing is unpickled.
+
+``Accelerator.save_state`` does not serve: it pickles the optimizer, the schedule and the random generators.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,7 @@ from cxr.request.errors import DataError
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.json"
-# Facts of a checkpoint: what its run depends on, and the steps that its optimizer took: fewer than the run's where
-# gradients were not finite.
-RUN, OPTIMIZER_STEP = "run", "optimizer_step"
+RUN = "run"  # the fact of a checkpoint that says what its run depends on
 
 
 @dataclass
@@ -52,29 +53,20 @@ def save(progress: Progress, settings: Any, out_dir: Path, facts: dict[str, str]
         progress: what to keep.
         settings: a dataclass, for the reader of ``state.json`` only.
         out_dir: an existing folder.
-        facts: what else `read_facts` should tell of the checkpoint.
+        facts: what else `read_facts` is to find.
     """
-    tensors = {f"buffer.{index}": buffer.contiguous() for index, buffer in enumerate(progress.buffers)}
-    for index, (parameter, averaged) in enumerate(zip(progress.parameters, progress.ema, strict=True)):
-        tensors[f"trained.{index}"] = parameter.detach().contiguous()
-        tensors[f"ema.{index}"] = averaged.contiguous()
-        moments = progress.optimizer.state.get(parameter, {})
-        for name in ("exp_avg", "exp_avg_sq"):
-            if name in moments:
-                tensors[f"{name}.{index}"] = moments[name].contiguous()
+    tensors = {f"buffer.{index}": buffer for index, buffer in enumerate(progress.buffers)}
+    tensors |= {f"trained.{index}": parameter.detach() for index, parameter in enumerate(progress.parameters)}
+    tensors |= {f"ema.{index}": average for index, average in enumerate(progress.ema)}
+    for index, moments in progress.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    state = {"step": progress.step, "samples": progress.samples, "elapsed_s": round(progress.elapsed_s, 1)}
+    metadata = {name: str(value) for name, value in state.items()} | (facts or {})
     # Written beside and renamed: being killed here must not cost the last good checkpoint.
-    told = {"step": str(progress.step), "samples": str(progress.samples), "elapsed_s": f"{progress.elapsed_s:.1f}"}
-    states = progress.optimizer.state.values()
-    told[OPTIMIZER_STEP] = str(max((int(state["step"]) for state in states), default=0))
-    save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata=told | (facts or {}))
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata)
     (out_dir / f"{CHECKPOINT}.tmp").replace(out_dir / CHECKPOINT)
-    state = {
-        "step": progress.step,
-        "samples": progress.samples,
-        "elapsed_s": round(progress.elapsed_s, 1),
-        "settings": asdict(settings),
-    }
-    (out_dir / STATE).write_text(json.dumps(state, indent=2) + "\n")
+    (out_dir / STATE).write_text(json.dumps(state | {"settings": asdict(settings)}, indent=2) + "\n")
 
 
 def read_facts(out_dir: Path) -> dict[str, str]:
@@ -100,25 +92,22 @@ def resume(progress: Progress, out_dir: Path) -> None:
     """
     if not (out_dir / CHECKPOINT).exists():
         return
-    tensors, told = load_file(out_dir / CHECKPOINT), read_facts(out_dir)
+    tensors, facts = load_file(out_dir / CHECKPOINT), read_facts(out_dir)
     shapes = [tensors[name].shape for name in tensors if name.startswith("trained.")]
     if sorted(shapes) != sorted(parameter.shape for parameter in progress.parameters):
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
-    progress.step, progress.samples = int(told["step"]), int(told["samples"])
-    progress.elapsed_s = float(told["elapsed_s"])
-    optimizer_step = float(told.get(OPTIMIZER_STEP, progress.step))
-    for index, buffer in enumerate(progress.buffers):
-        buffer.copy_(tensors[f"buffer.{index}"])
-    for index, parameter in enumerate(progress.parameters):
-        with torch.no_grad():
-            parameter.copy_(tensors[f"trained.{index}"])
-            progress.ema[index].copy_(tensors[f"ema.{index}"])
-        if f"exp_avg.{index}" in tensors:
-            progress.optimizer.state[parameter] = {
-                "step": torch.tensor(optimizer_step, device=parameter.device),
-                "exp_avg": tensors[f"exp_avg.{index}"].to(parameter.device),
-                "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter.device),
-            }
+    progress.step, progress.samples = int(facts["step"]), int(facts["samples"])
+    progress.elapsed_s = float(facts["elapsed_s"])
+    moments: dict[int, dict[str, Tensor]] = {}
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            kind, index, *rest = name.split(".")
+            if kind == "optimizer":
+                moments.setdefault(int(index), {})[rest[0]] = tensor
+            else:
+                kept = {"buffer": progress.buffers, "trained": progress.parameters, "ema": progress.ema}[kind]
+                kept[int(index)].copy_(tensor)
+    progress.optimizer.load_state_dict(progress.optimizer.state_dict() | {"state": moments})
 
 
 def check_same_run(out_dir: Path, facts: Mapping[str, object], unspoken: Collection[str]) -> None:

@@ -24,10 +24,9 @@ from cxr.labels.targets import AGE_SCALE, LABELS, scaled_targets
 from cxr.metrics.agreement import auroc
 from cxr.request.errors import DataError
 from cxr.train.architecture import LATENT_CHANNELS, build_scheduler
-from cxr.train.judge import jitter
+from cxr.train.augment import jitter
 from cxr.train.latents import COARSE_SIZE, block_cosines
-from cxr.train.loop import batch_generator
-from cxr.train.setup import Setup
+from cxr.train.setup import Setup, batch_generator
 
 GUIDE = "guide.safetensors"
 LAST_TIMESTEP = 850  # later than this almost nothing is left to read, and the gradient is divided by almost nothing

@@ -23,8 +23,7 @@ from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.train.adapter_file import save_unet_lora, summary_of
 from cxr.train.base import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
-from cxr.train.loop import batch_generator
-from cxr.train.setup import Setup
+from cxr.train.setup import Setup, batch_generator
 
 RANK = 32
 LORA_ALPHA = 32
@@ -45,11 +44,9 @@ class LoraTask(DiffusionTask):
     findings = True
     guided = tuple(name for name in ALL_LABELS if name not in (VIEW, *PERSON))
 
-    def __init__(
-        self, setup: Setup, *, model_dir: Path, guide_path: Path | None = None, guide_weight: float = 0.0
-    ) -> None:
-        folder = model_dir / "model"
-        super().__init__(setup, read_parts(folder, folder), guide_path, guide_weight)
+    def __init__(self, setup: Setup, *, model: Path, guide: Path | None = None, guide_weight: float = 0.0) -> None:
+        folder = model / "model"
+        super().__init__(setup, read_parts(folder, folder), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
         self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(self.device)
         self.unet.requires_grad_(False)

@@ -17,6 +17,7 @@ from cxr.train.full_lora.model_parts import training_schedule
 from cxr.train.full_lora.task import FORMATS, FullLoraTask, choose_format
 from cxr.train.full_lora.training_settings import OF_THE_WEIGHTS, FullLoraSettings
 from cxr.train.precision import Precision
+from cxr.train.setup import LoopSettings
 
 CLIP_NORM, WEIGHT_DECAY, BETAS = 1.0, 0.01, (0.9, 0.999)
 LOG_EVERY = 10
@@ -56,12 +57,12 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
         raise GenerationError(_too_little_memory(base, settings)) from error
 
 
-def _loop_settings(settings: FullLoraSettings) -> loop.LoopSettings:
+def _loop_settings(settings: FullLoraSettings) -> LoopSettings:
     same = (
         *("steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "warmup_steps", "decay_share"),
         *("ema_decay", "seed", "validate_every", "checkpoint_every", "max_minutes"),
     )
-    return loop.LoopSettings(
+    return LoopSettings(
         **{name: getattr(settings, name) for name in same},
         betas=BETAS,
         clip_norm=CLIP_NORM,

@@ -73,7 +73,7 @@ class FullLoraSettings:
     # Classifier-free guidance needs empty captions.
     caption_dropout: float = _setting(0.1, "share of empty captions", SHARE, option=float)
     captions_per_image: int = _setting(4, "wordings of an image's labels", ABOVE_ZERO, option=int)
-    gradient_checkpointing: bool | None = _setting(None, "less memory for more time (default: on a GPU)")
+    gradient_checkpointing: bool | None = _setting(None, "less memory for more time (default: on a GPU)", option=bool)
     mixed_precision: str = _setting(
         "auto", f"{FORMATS.words}; the frozen weights take it too on a GPU", FORMATS, option=str
     )
@@ -82,7 +82,7 @@ class FullLoraSettings:
         500, "steps between looks at held-out patients and validation images", ABOVE_ZERO, weights=False
     )
     validation_prompts: tuple[str, ...] = _setting(
-        VALIDATION_PROMPTS, "what validation images ask for; may be repeated", weights=False
+        VALIDATION_PROMPTS, "what validation images ask for; may be repeated", option=tuple, weights=False
     )
     validation_images: int = _setting(
         2, "images of each validation prompt, 0 for none", ZERO_OR_MORE, option=int, weights=False
