@@ -23,12 +23,12 @@ from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
 from cxr.labels.vocabulary import FINDINGS, labels_of
-from cxr.train import architecture, base, loop, lora, processes, text
+from cxr.train import architecture, base, diffusion, loop, lora, processes, text
 from cxr.train.augment import augment
-from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
-from cxr.train.base import MACHINE_SETTINGS
+from cxr.train.detail import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.judge import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
+from cxr.train.pipeline_folder import MACHINE_SETTINGS, fit_preview
 from cxr.train.setup import LoopSettings, Setup, batch_generator, learning_rate_at
 from cxr.train.tokenizer import build_tokenizer
 
@@ -221,7 +221,7 @@ def test_preview_projection_is_the_least_squares_fit() -> None:
     torch.manual_seed(0)
     vae = architecture.build_autoencoder().eval().requires_grad_(False)
     latents = torch.randn(2, 16, 4, 4)
-    weights, bias = base.fit_preview(vae, latents)
+    weights, bias = fit_preview(vae, latents)
     grey = torch.nn.functional.interpolate(vae.decode(latents / vae.config.scaling_factor).sample, size=4, mode="area")
     residual = grey[:, 0] - torch.einsum("bchw,c->bhw", latents, torch.tensor(weights)) - bias
     assert abs(float(residual.mean())) < 1e-4
@@ -332,18 +332,18 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     """
     seen: dict[bool, list[str]] = {}
 
-    def predict(draw: base.Draw, captions: list[str], unet: object = None) -> Tensor:
+    def predict(draw: diffusion.Draw, captions: list[str], unet: object = None) -> Tensor:
         seen[unet is None] = captions
         return torch.full_like(draw.velocity, float(unet is not None))
 
     def brighten(guide: object, noisy: Tensor, *levels: Tensor) -> Tensor:
-        found = levels[-1][:, [base.ALL_LABELS.index(name) for name in FINDINGS]]
-        person = levels[-1][:, [base.ALL_LABELS.index(name) for name in lora.PERSON]]
-        assert bool(levels[-1][:, base.ALL_LABELS.index(base.VIEW)].isnan().all())
+        found = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in FINDINGS]]
+        person = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in lora.PERSON]]
+        assert bool(levels[-1][:, diffusion.ALL_LABELS.index(diffusion.VIEW)].isnan().all())
         grey = 0.2 * found.nan_to_num().clamp(min=0).sum(dim=1) + 0.3 * (~person.isnan()).any(dim=1)
         return grey[:, None, None, None] * torch.ones_like(noisy)
 
-    monkeypatch.setattr(base, "velocity_shift", brighten)
+    monkeypatch.setattr(diffusion, "velocity_shift", brighten)
     monkeypatch.setattr(lora, "DATA_SHARE", 0.0)
     settings = LoopSettings(steps=1, batch_size=32, learning_rate=1e-3)
     setup = Setup(read_folders(data), [], settings, torch.device("cpu"))

@@ -23,12 +23,19 @@ from cxr.images.pixels import from_uint8
 from cxr.labels.radiograph import Radiograph
 from cxr.request.errors import DataError, RequestError
 from cxr.train.architecture import RESOLUTION, build_autoencoder
-from cxr.train.latents import BLOCK, block_cosines
+from cxr.train.detail import (
+    SOFT_SIZE,
+    as_if_sampled,
+    detail,
+    energy_loss,
+    enlarge,
+    psnr,
+    pyramid_loss,
+    shrink,
+)
+from cxr.train.latents import block_cosines
 from cxr.train.setup import Setup, batch_generator
 
-SOFT_SIZE = RESOLUTION // 2  # what a small source holds
-LATENT_NOISE = 0.1  # largest standard deviation added to latents: sampled ones are not perfect either
-LATENT_FADING = 0.3  # largest share taken from fine latents: few sampling steps leave them that much too faint
 LOG_VARIANCE = -9.0  # of the posterior, which has nothing to be unsure about
 ENCODER_SHARE = 0.25  # of each batch that also trains the encoder, the easier part
 ENERGY_WEIGHT = 0.04  # of the detail's energy against the reconstruction
@@ -131,70 +138,8 @@ def decode_each(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return torch.cat([vae.decode(row[None].to(vae.device)).sample for row in latents]).float().cpu().clamp(-1, 1)
 
 
-def as_if_sampled(latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Latents [B, 16, h, w] of real images, made as noisy and as faint in the fine frequencies as sampled ones."""
-    strength, fading = torch.rand(2, len(latents), 1, 1, 1, generator=generator)
-    noise = LATENT_NOISE * strength * torch.randn(latents.shape, generator=generator)
-    frequency = torch.arange(BLOCK)
-    fineness = (frequency[:, None] + frequency).clamp(max=2).reshape(1, -1, 1, 1) / 2  # 0 for the mean, then 1/2, 1
-    kept = (1 - LATENT_FADING * fading * fineness).to(latents.device)
-    corrupted: Tensor = latents * kept + noise.to(latents.device)
-    return corrupted
-
-
-def pyramid_loss(images: Tensor, target: Tensor, levels: int) -> Tensor:
-    """Mean L1 distance of values and of differences between neighbours, over halved sizes; [B, 1, H, W] each."""
-    total = torch.zeros((), device=images.device)
-    for level in range(levels):
-        if level:
-            images, target = shrink(images), shrink(target)
-        error = images - target
-        total = total + error.abs().mean()
-        total = total + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return total / levels
-
-
-def energy_loss(images: Tensor, target: Tensor) -> Tensor:
-    """Mean distance of the logarithms of local detail, 8x8 windows, at two sizes; [B, 1, H, W] each.
-
-    It asks how much detail there is, not where, so that what cannot be known is painted as strongly as in real images.
-    """
-    total = torch.zeros((), device=images.device)
-    for _ in range(2):
-        total = total + (_log_energy(images) - _log_energy(target)).abs().mean()
-        images, target = shrink(images), shrink(target)
-    return total
-
-
-def _log_energy(images: Tensor) -> Tensor:
-    smooth = functional.interpolate(shrink(images), scale_factor=2.0, mode="bilinear")
-    return 0.5 * (functional.avg_pool2d((images - smooth).square(), 8, 4) + 1e-6).log()
-
-
-def shrink(images: Tensor) -> Tensor:
-    """Half the side, by 2x2 means."""
-    return functional.avg_pool2d(images, 2) if len(images) else images[..., ::2, ::2]
-
-
-def enlarge(images: Tensor) -> Tensor:
-    """Small images [B, 1, h, w] at twice the side, without new detail (bicubic)."""
-    if images.shape[-1] >= RESOLUTION:
-        images = functional.interpolate(images, size=SOFT_SIZE, mode="area")
-    return functional.interpolate(images, scale_factor=2.0, mode="bicubic").clamp(-1, 1)
-
-
-def detail(images: Tensor) -> Tensor:
-    """What a 2x2 mean cannot hold: the band that the decoder has to paint."""
-    return images - functional.interpolate(shrink(images), scale_factor=2.0, mode="nearest")
-
-
-def psnr(images: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB for values in [-1, 1]."""
-    return float(10 * torch.log10(4 / (images - target).square().mean()))
-
-
 def random_crops(images: NDArray[np.uint8], count: int, crop_size: int, generator: torch.Generator) -> Tensor:
-    """Random squares [count, 1, s, s] of images [N, S, S], of which they show the share that crops are of a whole image.
+    """Squares of images [N, S, S] at random, [count, 1, s, s]: s is the share of S that a crop is of a whole image.
 
     Args:
         images: to pick from.

@@ -22,7 +22,7 @@ from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.train.adapter_file import save_unet_lora, summary_of
-from cxr.train.base import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
+from cxr.train.diffusion import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
 from cxr.train.setup import Setup, batch_generator
 
 RANK = 32
@@ -31,7 +31,7 @@ UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 NORMAL_SHARE = 0.25  # of the training images that show no finding
 SWAPPED_SHARE = 0.5  # of the captions that ask for another image's findings, as sampling does
 PERSON = ("male", "age")
-PERSON_WEIGHT = 1.0  # of the guide for those: the base obeys them already, but a LoRA that is not told forgets some
+PERSON_WEIGHT = 1.0  # of the guide for those: the base obeys them already, but a LoRA without it forgets some
 DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where they show what is asked
 
 
@@ -71,12 +71,12 @@ class LoraTask(DiffusionTask):
         indices, other_indices = self.pick(generator, count), self.pick(generator, count)
         shown, others = ([self.records[index] for index in rows] for rows in (indices, other_indices))
         swapped = torch.rand(count, generator=generator) < SWAPPED_SHARE
-        asked = [
+        wanted = [
             replace(record, findings=other.findings) if swap else record
             for record, other, swap in zip(shown, others, swapped, strict=True)
         ]
         draw = self._draw(self.latents[indices], generator)
-        plain, captions = self._captions(shown, step, findings=False), self._captions(asked, step, findings=True)
+        plain, captions = self._captions(shown, step, findings=False), self._captions(wanted, step, findings=True)
         with torch.no_grad():
             base = self._predict(draw, plain, self.base)
         share = DATA_SHARE * (~swapped).float()[:, None, None, None].to(self.device)
@@ -106,10 +106,10 @@ class LoraTask(DiffusionTask):
         return indices
 
     def _captions(self, records: Sequence[Radiograph], step: int, *, findings: bool) -> list[str]:
-        """One prompt each; with findings and without, the same attributes are told."""
+        """One prompt each; with findings and without, the same attributes are named."""
         seed = self.settings.seed
-        chances = [random.Random(f"{seed} {step} {number}") for number in range(len(records))]
-        return [caption(record, chance, findings=findings) for record, chance in zip(records, chances, strict=True)]
+        sources = [random.Random(f"{seed} {step} {number}") for number in range(len(records))]
+        return [caption(record, rng, findings=findings) for record, rng in zip(records, sources, strict=True)]
 
     def export(self, out_dir: Path) -> None:
         """Write the LoRA in diffusers' format, with rank and alpha in its metadata."""

@@ -57,9 +57,9 @@ def _requests(model: str, records: Sequence[Radiograph], count: int, purpose: st
     order, requests = list(records), []
     random.Random(purpose).shuffle(order)
     for number in range(count):
-        chance = random.Random(f"{purpose} {number}")
-        prompt = caption(order[number % len(order)], chance, findings=True, empty_share=0)
-        requests.append(GenerationRequest(prompt, seed=chance.getrandbits(32), **request_defaults(model)))
+        rng = random.Random(f"{purpose} {number}")
+        prompt = caption(order[number % len(order)], rng, findings=True, empty_share=0)
+        requests.append(GenerationRequest(prompt, seed=rng.getrandbits(32), **request_defaults(model)))
     return requests
 
 
