@@ -31,9 +31,9 @@ from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.images.png import read_recipe
 from cxr.request.events import StepProgress
-from cxr.web import jobs
-from cxr.web.limits import Limits
-from cxr.web.model_choice import ModelChoice
+from cxr.web.jobs import table as jobs
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.server.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 LOCAL_NAMES = {"127.0.0.1", "localhost", "None", "0.0.0.0", "::1"}
@@ -468,7 +468,7 @@ def note_and_look_up(host, *rest, **options):
     return look_up(host, *rest, **options)
 socket.getaddrinfo = note_and_look_up
 import app  # as Hugging Face Spaces may do; sys.argv is not read then
-from cxr.web.launch import launch_options, parse_arguments
+from cxr.web.server.launch import launch_options, parse_arguments
 page = app.demo
 options = launch_options(parse_arguments(sys.argv[1:]), page, app.jobs)
 _, url, _ = page.launch(**options, prevent_thread_lock=True, quiet=True)

@@ -31,12 +31,12 @@ from cxr.judges.reliability import Reliability
 from cxr.labels.targets import LABELS
 from cxr.request.events import ExportedFile
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.image_events import ImageEvents
-from cxr.web.image_job import ImageState, make_images
-from cxr.web.jobs import Job, JobTable
-from cxr.web.limits import Limits
-from cxr.web.model_choice import ModelChoice
-from cxr.web.receipt_table import FOOTNOTE, describe_receipts
+from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.table import Job, JobTable
+from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.receipt_table import FOOTNOTE, describe_receipts
+from cxr.web.server.limits import Limits
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
 FACTS = {"label", "asked", "seen", "ceiling", "judgeable"}

@@ -19,10 +19,10 @@ from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
 from cxr.request.model_info import ModelInfo
-from cxr.web.image_form import build_image_form
-from cxr.web.model_choice import ModelChoice
-from cxr.web.page import build_page
-from cxr.web.restore import build_restore, describe
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.blocks import build_page
+from cxr.web.page.image_form import build_image_form
+from cxr.web.page.restore import build_restore, describe
 
 RECIPE = replace(sample_images.RECIPE, negative_prompt="mass", guidance_stop=0.6, library_versions={})
 INFO = ModelInfo("embedded", "sha256:00", "clinical", "11", 32, RECIPE.scheduler, "float32", "cpu")

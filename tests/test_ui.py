@@ -24,18 +24,18 @@ from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepPr
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import SETTINGS
-from cxr.web import panels
-from cxr.web.examples import Example, find_examples
-from cxr.web.gallery import Previews, grid_shape
-from cxr.web.image_events import ImageEvents
-from cxr.web.image_form import build_image_form
-from cxr.web.image_job import ImageState, make_images
-from cxr.web.jobs import Job, JobTable
-from cxr.web.limits import Limits
-from cxr.web.model_choice import ModelChoice
-from cxr.web.page import build_page, describe_choice
-from cxr.web.spaces_gpu import gpu_seconds, on_gpu
-from cxr.web.theme import CSS, build_theme
+from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
+from cxr.web.jobs.table import Job, JobTable
+from cxr.web.page import panels
+from cxr.web.page.blocks import build_page, describe_choice
+from cxr.web.page.examples import Example, find_examples
+from cxr.web.page.gallery import Previews, grid_shape
+from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.image_form import build_image_form
+from cxr.web.page.theme import CSS, build_theme
+from cxr.web.server.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 RECIPE = dataclasses.replace(

@@ -24,12 +24,12 @@ from cxr.generate import images
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.image_events import ImageEvents
-from cxr.web.image_job import make_images
-from cxr.web.jobs import Job, JobTable
-from cxr.web.limits import SPACE_LIMITS, Limits, find_resolution, too_many
-from cxr.web.model_choice import ModelChoice, load_model_for
-from cxr.web.visitors import Visitor, address_of
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.model_choice import ModelChoice, load_model_for
+from cxr.web.jobs.table import Job, JobTable
+from cxr.web.page.image_events import ImageEvents
+from cxr.web.server.limits import SPACE_LIMITS, Limits, find_resolution, too_many
+from cxr.web.server.visitors import Visitor, address_of
 
 SLOW = "mass"  # prompts that begin so take long
 MOST = 2

@@ -15,10 +15,10 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import RequestError
-from cxr.web.jobs import JobTable
-from cxr.web.limits import BusyError
-from cxr.web.refusal import Refusal
-from cxr.web.visitors import Visitor
+from cxr.web.jobs.table import JobTable
+from cxr.web.server.limits import BusyError
+from cxr.web.server.refusal import Refusal
+from cxr.web.server.visitors import Visitor
 
 # Gradio's ways in: its page and its clients join the queue by number, others call by name, with values in order or, in
 # version 2, by name.
