@@ -14,7 +14,8 @@ from cxr.bench.gpu import PRODUCT, GpuBench, _plain_pipelines, format_gpu_bench,
 from cxr.bench.roofline import PROMPT, count_flops, peak_flops_per_s
 from cxr.commands import main as cli
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.models.devices import seconds
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage

@@ -21,7 +21,7 @@ import torch
 from cxr.bench.defaults import BenchResult
 from cxr.commands import main as cli
 from cxr.folders.image_folder import ImageFolder
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.prompt_table import read_prompt_table
 from cxr.images.png import read_recipe
 from cxr.request.errors import RequestError
@@ -146,7 +146,7 @@ def test_failed_images_are_told_and_the_rest_is_kept(
 ) -> None:
     asked = itertools.count()
     with monkeypatch.context() as patch:
-        patch.setattr("cxr.generate.images.is_flat", lambda pixels: next(asked) % 3 == 1)
+        patch.setattr("cxr.generate.micro_batches.is_flat", lambda pixels: next(asked) % 3 == 1)
         assert generate("normal", "--count", "4") == 1
     captured = capsys.readouterr()
     assert captured.err == "image 1 with seed 1 failed: the picture is empty (one even grey); " + (

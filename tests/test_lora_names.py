@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from tiny_families import pixart_sigma, sana, stable_diffusion_xl
 from torch import Tensor
 
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.lora.find import describe_adapter
 from cxr.lora.fit import networks_of
 from cxr.lora.known_layers import is_layer

@@ -19,9 +19,11 @@ from cxr.commands.restore import command_line
 from cxr.dataset.make import Options, iterate_dataset
 from cxr.dataset.plan import Plan, build_plan
 from cxr.folders.image_folder import ImageFolder
-from cxr.generate.images import generate, recipe_for
+from cxr.generate.images import generate
 from cxr.generate.into_folder import generate_into_folder
-from cxr.generate.model import LoadedModel, get_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import get_model
+from cxr.generate.recipes import recipe_for
 from cxr.prompts.rewording import reword, to_type_again, with_sent_prompt
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage

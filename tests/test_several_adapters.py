@@ -17,7 +17,8 @@ import cxr.lora.find
 import cxr.lora.loaded
 from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.lora.find import describe_adapter, describe_adapters
 from cxr.lora.loaded import attach
 from cxr.lora.lora_file import LoraFile
@@ -151,7 +152,7 @@ def test_load_switch_and_unload_leave_the_base_bit_identical(dtype: str, root: P
             pass
         assert not np.array_equal(image_of(model).pixels, image.pixels)
         assert np.array_equal(image_of(model, adapter_weight=0.0).pixels, image.pixels)
-    model.unload_adapter()
+    model.load_adapter(())
     assert state_sha256(model) == before
     assert (model.info, model.adapters) == (info, ())
     assert model.pipeline.get_list_adapters() == {}
@@ -191,7 +192,7 @@ def test_a_failing_load_keeps_the_base_and_the_present_loras(
         model.load_adapter("first,third")
     assert model.info == info
     assert np.array_equal(image_of(model).pixels, image.pixels)
-    model.unload_adapter()
+    model.load_adapter(())
     assert state_sha256(model) == before
 
 
@@ -214,7 +215,7 @@ def test_a_merge_that_fails_half_way_is_undone(
     monkeypatch.setattr(cxr.lora.loaded.LoadedAdapters, "_merge", failing)
     with pytest.raises(torch.OutOfMemoryError):
         model.set_adapter_weight(1.0)
-    model.unload_adapter()
+    model.load_adapter(())
     assert state_sha256(model) == before
 
 

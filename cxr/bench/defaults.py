@@ -17,7 +17,8 @@ import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
 
 from cxr.bench.roofline import PROMPT, check_runs, make_images
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.generate.sampling import Denoiser, encode
 from cxr.models.devices import seconds
 from cxr.request.errors import GenerationError

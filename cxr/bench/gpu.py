@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from cxr.bench.roofline import PROMPT, check_runs, count_flops, make_images, peak_flops_per_s
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.models.devices import choose_device, run_step, seconds
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.models.devices import seconds
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import FailedImage

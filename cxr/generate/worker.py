@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import Protocol
 
 from cxr.generate.images import generate_each, shared_settings
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.generate.progress import Progress
 from cxr.labels.vocabulary import PromptLabels
