@@ -6,14 +6,13 @@ All of it is text of somebody else's: short, one line, and to be escaped whereve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cxr.lora.settings import parse_object, read_text
 from cxr.request.model_info import AdapterInfo
 
-MAX_CARD_BYTES = 256 * 2**10
 MAX_FRONT_MATTER_CHARACTERS = 8 * 2**10
 MAX_DEPTH = 10  # of nested lists and mappings
 MAX_FACT_CHARACTERS = 200
@@ -39,7 +38,11 @@ def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     Returns:
         Texts by their names in `AdapterInfo`; "unknown" where nothing says so.
     """
-    sources = (_read_json(path.with_name("config.json")), _read_front_matter(path.with_name("README.md")), metadata)
+    sources = (
+        parse_object(read_text(path.with_name("config.json"))),
+        _read_front_matter(path.with_name("README.md")),
+        metadata,
+    )
     return {fact: _first(sources, keys) for fact, keys in KEYS.items()}
 
 
@@ -81,26 +84,9 @@ def _fact(value: object) -> str:
     return line if len(line) <= MAX_FACT_CHARACTERS else line[: MAX_FACT_CHARACTERS - 1] + "…"
 
 
-def _read_text(path: Path) -> str:
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_CARD_BYTES:
-            return ""
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(_read_text(path) or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return card if isinstance(card, dict) else {}
-
-
 def _read_front_matter(path: Path) -> dict[str, Any]:
     """The YAML between the first two lines of dashes."""
-    text = _read_text(path)
+    text = read_text(path)
     head, fence, _ = text.removeprefix("---\n").partition("\n---")
     if not text.startswith("---\n") or not fence or len(head) > MAX_FRONT_MATTER_CHARACTERS:
         return {}

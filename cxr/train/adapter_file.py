@@ -1,4 +1,4 @@
-"""A trained LoRA -> the file that diffusers and this program read."""
+"""A LoRA to train in a UNet, and the file that diffusers and this program read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from diffusers import UNet2DConditionModel
+from diffusers.training_utils import cast_training_params
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -18,6 +20,27 @@ class Shown(Protocol):
 
     @property
     def patient_id(self) -> str: ...
+
+
+def add_lora(unet: UNet2DConditionModel, rank: int, alpha: float, targets: Sequence[str]) -> LoraConfig:
+    """Add a LoRA that changes nothing yet, in float32, and freeze nothing; torch's random numbers decide its weights.
+
+    Args:
+        unet: without a LoRA.
+        rank: its width.
+        alpha: its strength, times 1 / rank.
+        targets: ends of the names of the layers that get it.
+    """
+    # peft takes any number for lora_alpha, whatever its annotation says.
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        target_modules=list(targets),
+        init_lora_weights="gaussian",
+    )
+    unet.add_adapter(config)
+    cast_training_params(unet, torch.float32)
+    return config
 
 
 def save_unet_lora(

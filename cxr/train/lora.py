@@ -15,13 +15,12 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from peft import LoraConfig
 from torch import Tensor, nn
 
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
-from cxr.train.adapter_file import save_unet_lora, summary_of
+from cxr.train.adapter_file import add_lora, save_unet_lora, summary_of
 from cxr.train.diffusion import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
 from cxr.train.setup import Setup, batch_generator
 
@@ -52,10 +51,7 @@ class LoraTask(DiffusionTask):
         self.unet.requires_grad_(False)
         use_fast_attention(self.unet, self.device)
         self.base = copy.deepcopy(self.unet)
-        self.unet_config = LoraConfig(
-            r=RANK, lora_alpha=LORA_ALPHA, target_modules=list(UNET_TARGETS), init_lora_weights="gaussian"
-        )
-        self.unet.add_adapter(self.unet_config)
+        self.unet_config = add_lora(self.unet, RANK, LORA_ALPHA, UNET_TARGETS)
         self.trained: nn.Module = self.unet
         self.groups = _groups(self.records)
 

@@ -15,8 +15,6 @@ from diffusers import (
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
-from diffusers.training_utils import cast_training_params
-from peft import LoraConfig
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -24,7 +22,6 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import ModelError
 from cxr.train.full_lora.base_model import BaseModel
-from cxr.train.full_lora.training_settings import FullLoraSettings
 
 UNET_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")  # the attention layers, as diffusers' own scripts have it
 NEVER_SHOWN = 1e-6  # share of signal below which an image cannot be seen in the noise
@@ -38,18 +35,6 @@ def load_vae(base: BaseModel, device: torch.device) -> AutoencoderKL:
 def load_unet(base: BaseModel, dtype: torch.dtype, device: torch.device) -> UNet2DConditionModel:
     """The UNet with all weights frozen."""
     return _load(UNet2DConditionModel, base, "unet", dtype).to(device)
-
-
-def add_lora(unet: UNet2DConditionModel, settings: FullLoraSettings) -> LoraConfig:
-    """Add a LoRA that changes nothing yet, in float32; the seed decides its weights."""
-    config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(UNET_TARGETS), init_lora_weights="gaussian"
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        unet.add_adapter(config)
-    cast_training_params(unet, torch.float32)
-    return config
 
 
 def training_schedule(base: BaseModel) -> DDPMScheduler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from cxr.train.full_lora.training_settings import OF_THE_WEIGHTS, FullLoraSettin
 from cxr.train.precision import Precision
 from cxr.train.setup import LoopSettings
 
-CLIP_NORM, WEIGHT_DECAY, BETAS = 1.0, 0.01, (0.9, 0.999)
+BETAS = (0.9, 0.999)
 LOG_EVERY = 10
 MODEL, DATA = "another base model", "other images or captions"  # as messages name what a run depends on
 
@@ -58,17 +59,9 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
 
 
 def _loop_settings(settings: FullLoraSettings) -> LoopSettings:
-    same = (
-        *("steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "warmup_steps", "decay_share"),
-        *("ema_decay", "seed", "validate_every", "checkpoint_every", "max_minutes"),
-    )
-    return LoopSettings(
-        **{name: getattr(settings, name) for name in same},
-        betas=BETAS,
-        clip_norm=CLIP_NORM,
-        weight_decay=WEIGHT_DECAY,
-        log_every=LOG_EVERY,
-    )
+    """The settings that every training has."""
+    shared = {row.name for row in fields(LoopSettings)} & {row.name for row in fields(settings)}
+    return LoopSettings(**{name: getattr(settings, name) for name in shared}, betas=BETAS, log_every=LOG_EVERY)
 
 
 def _facts_of_run(
