@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.bench.dataset import bench_dataset, format_dataset_bench
+from cxr.bench.dataset_speed import bench_dataset, format_dataset_bench
 from cxr.commands.main import main
 from cxr.dataset import make
 from cxr.dataset.complete import complete_dataset

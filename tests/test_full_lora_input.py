@@ -11,11 +11,11 @@ from test_data import make_folder
 from tiny_sd import ROWS, save_tiny, train
 
 from cxr.request.errors import RequestError
-from cxr.train.full_lora.adapter_card import license_of
 from cxr.train.full_lora.base_model import BaseModel, read_base_model
 from cxr.train.full_lora.cache import SHARD_ROWS, RowCache
 from cxr.train.full_lora.data import in_form
 from cxr.train.full_lora.denoising import choose_gamma, loss_weights
+from cxr.train.full_lora.model_card import license_of
 from cxr.train.full_lora.model_parts import TextEncoders
 from cxr.train.full_lora.task import FullLoraTask
 from cxr.train.full_lora.training_settings import VALIDATION_PROMPTS, FullLoraSettings

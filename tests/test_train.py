@@ -23,10 +23,10 @@ from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
 from cxr.labels.vocabulary import FINDINGS, labels_of
-from cxr.train import architecture, base, diffusion, loop, lora, processes, text
+from cxr.train import architecture, base, diffusion, loop, lora, parallel, text
 from cxr.train.augment import augment
 from cxr.train.detail import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
-from cxr.train.judge import JudgeTask
+from cxr.train.judge_task import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.pipeline_folder import MACHINE_SETTINGS, fit_preview
 from cxr.train.setup import LoopSettings, Setup, batch_generator, learning_rate_at
@@ -263,9 +263,9 @@ def test_gradients_are_averaged_over_the_processes(monkeypatch: pytest.MonkeyPat
     parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
-    monkeypatch.setattr(processes, "shared_state", lambda: SimpleNamespace(num_processes=2, device="cpu"))
-    monkeypatch.setattr(processes, "reduce", lambda tensor, how: (tensor + 3) / 2)
-    processes.average_gradients(parameters)
+    monkeypatch.setattr(parallel, "shared_state", lambda: SimpleNamespace(num_processes=2, device="cpu"))
+    monkeypatch.setattr(parallel, "reduce", lambda tensor, how: (tensor + 3) / 2)
+    parallel.average_gradients(parameters)
     for parameter in parameters:
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, torch.full_like(parameter, 2.0))

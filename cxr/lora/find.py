@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.lora.card import read_card
 from cxr.lora.choice import LOCAL_PREFIX, AdapterChoice, format_adapters, parse_adapters
+from cxr.lora.facts import read_card
 from cxr.lora.lora_file import LoraFile, read_lora_file
 from cxr.lora.safetensors_header import PICKLE_SUFFIXES
 from cxr.models.presets import HUB_PREFIX

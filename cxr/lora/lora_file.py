@@ -26,7 +26,7 @@ from cxr.lora.safetensors_header import (
     open_regular,
     read_header,
 )
-from cxr.lora.settings import check_alpha, read_settings
+from cxr.lora.strength import check_alpha, read_settings
 from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
 
 MAX_RANK = 256

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from cxr.models.families import Family
-from cxr.models.families.files import (
+from cxr.models.families.folder_check import (
     INDEX,
     ModelFolder,
     check_folders,
@@ -52,7 +52,7 @@ def find_model_folder(preset: Preset, *, variant: str | None = None) -> ModelFol
     """
     if preset.folder is not None:
         return ModelFolder(preset.name, preset.folder)
-    from cxr.models.hub.models import download_model  # huggingface_hub takes its time to import, and most need no Hub
+    from cxr.models.hub.download import download_model  # huggingface_hub takes its time to import, and most need no Hub
 
     return download_model(preset, variant=variant)
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,11 @@ def resume(progress: Progress, out_dir: Path) -> None:
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
     progress.step, progress.samples = int(facts["step"]), int(facts["samples"])
     progress.elapsed_s = float(facts["elapsed_s"])
+    kept: dict[str, Sequence[Tensor]] = {
+        "trained": progress.parameters,
+        "ema": progress.ema,
+        "buffer": progress.buffers,
+    }
     moments: dict[int, dict[str, Tensor]] = {}
     with torch.no_grad():
         for name, tensor in tensors.items():
@@ -105,8 +110,7 @@ def resume(progress: Progress, out_dir: Path) -> None:
             if kind == "optimizer":
                 moments.setdefault(int(index), {})[rest[0]] = tensor
             else:
-                kept = {"buffer": progress.buffers, "trained": progress.parameters, "ema": progress.ema}[kind]
-                kept[int(index)].copy_(tensor)
+                kept[kind][int(index)].copy_(tensor)
     progress.optimizer.load_state_dict(progress.optimizer.state_dict() | {"state": moments})
 
 

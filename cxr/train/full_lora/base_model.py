@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.models.families.family import SCHEDULER_SETTINGS
-from cxr.models.families.files import INDEX, ModelFolder, check_folders, read_settings
+from cxr.models.families.folder_check import INDEX, ModelFolder, check_folders, read_settings
 from cxr.models.model_folder import find_model_folder, folder_sha256
 from cxr.models.presets import find_preset, image_size
 from cxr.request.errors import ModelError

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr.lora.settings import parse_object, read_text
+from cxr.lora.strength import parse_object, read_text
 from cxr.request.model_info import AdapterInfo
 
 MAX_FRONT_MATTER_CHARACTERS = 8 * 2**10

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from cxr.models.families import Family
-from cxr.models.families.files import INDEX, ModelFolder, check_index, has_variant, read_settings, weight_files
-from cxr.models.hub.files import fetch, from_hub_or_cache
+from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, has_variant, read_settings, weight_files
+from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
 from cxr.models.presets import COMMIT, Preset
 from cxr.request.errors import HubError
