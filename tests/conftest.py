@@ -158,7 +158,8 @@ def write_lora(
     noise = torch.Generator().manual_seed(1)
     for part in parts:
         component = getattr(pipeline, part)
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS[part])
+        targets = LORA_TARGETS[part]
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets)  # type: ignore[arg-type]  # any number
         component.add_adapter(config, "default")
         state = get_peft_model_state_dict(component, adapter_name="default")
         # A fresh LoRA has B = 0 and changes nothing; trained ones do not.

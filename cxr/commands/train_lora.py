@@ -13,7 +13,7 @@ from typing import Any
 
 from cxr.models.presets import find_preset
 from cxr.request.errors import RequestError
-from cxr.train.full_lora.training_settings import EXTRA, ROWS, FullLoraSettings
+from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
 
 DEFAULTS: dict[str, Any] = {name: row.default for name, row in ROWS.items()}
 GUIDES = ("guide", "guide_weight")
@@ -42,7 +42,7 @@ def add_full_lora_options(stage: argparse.ArgumentParser) -> None:
             kind = {"action": argparse.BooleanOptionalAction}
         elif row.metadata["option"] is tuple:
             kind = {"action": "append", "dest": name, "metavar": "TEXT"}
-            text = f"{row.metadata['words']} (default: {len(row.default)} of this program's)"
+            text = f"{row.metadata['words']} (default: {len(VALIDATION_PROMPTS)} of this program's)"
         group.add_argument(_flag(name), help=text.replace("%", "%%"), **kind)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, SpaceHardware
 from huggingface_hub.errors import HFValidationError
@@ -42,7 +41,7 @@ class SpacePlan:
 
     repo_id: str
     operations: tuple[CommitOperationAdd, ...]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     variables: Mapping[str, str]
     hardware: str | None = None
     private: bool = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cxr.lora.strength import parse_object, read_text
 from cxr.request.model_info import AdapterInfo
@@ -29,7 +28,7 @@ KEYS = {
 }
 
 
-def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
     """The three facts that decide whether one may use a LoRA; an unreadable card counts as none, as it only describes.
 
     Args:
@@ -64,7 +63,7 @@ def card_rows(info: AdapterInfo) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _first(sources: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
+def _first(sources: Sequence[Mapping[str, object]], keys: Sequence[str]) -> str:
     for source in sources:
         for key in keys:
             if fact := _fact(source.get(key)):
@@ -84,7 +83,7 @@ def _fact(value: object) -> str:
     return line if len(line) <= MAX_FACT_CHARACTERS else line[: MAX_FACT_CHARACTERS - 1] + "…"
 
 
-def _read_front_matter(path: Path) -> dict[str, Any]:
+def _read_front_matter(path: Path) -> dict[str, object]:
     """The YAML between the first two lines of dashes."""
     text = read_text(path)
     head, fence, _ = text.removeprefix("---\n").partition("\n---")

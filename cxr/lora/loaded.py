@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from peft.tuners.lora import LoraLayer as PeftLoraLayer
+from peft.tuners.lora import Conv2d, Linear
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
@@ -113,10 +113,10 @@ class LoadedAdapters:
             scales = self._scales(weight)
             self.pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))
 
-    def _merge(self, layer: PeftLoraLayer, scales: Mapping[str, float]) -> None:
+    def _merge(self, layer: Linear | Conv2d, scales: Mapping[str, float]) -> None:
         if not scales:
             return
-        parameter = layer.get_base_layer().weight
+        parameter = _weight_of(layer)
         total = parameter.data.float()
         for name, scale in scales.items():
             layer.set_scale(name, scale)
@@ -131,10 +131,12 @@ class LoadedAdapters:
         except BaseException:
             self.pipeline.unload_lora_weights()  # a half-loaded LoRA leaves its layers behind
             raise
+        to: Any = nn.Module.to  # its annotations know no layout
         for layer in adapted_layers(self.pipeline):
-            base = layer.get_base_layer().weight
             for matrix in (*layer.lora_A.values(), *layer.lora_B.values()):
-                matrix.to(dtype=base.dtype, memory_format=torch.channels_last)  # as the rest of the network
+                to(
+                    matrix, dtype=_weight_of(layer).dtype, memory_format=torch.channels_last
+                )  # as the rest of the network
         self._files = files
 
     def _scales(self, weight: float) -> dict[str, float]:
@@ -176,12 +178,19 @@ def attach(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name:
         raise AdapterError(f"LoRA {name!r} cannot be loaded into this model: {error}") from error
 
 
-def adapted_layers(pipeline: DiffusionPipeline) -> Iterator[PeftLoraLayer]:
+def adapted_layers(pipeline: DiffusionPipeline) -> Iterator[Linear | Conv2d]:
     """The layers that carry LoRAs."""
     for network in networks_of(pipeline).values():
         for module in network.modules():
-            if isinstance(module, PeftLoraLayer):
+            if isinstance(module, Linear | Conv2d):
                 yield module
+
+
+def _weight_of(layer: Linear | Conv2d) -> nn.Parameter:
+    """The base model's weight of a layer."""
+    weight = layer.get_base_layer().weight
+    assert isinstance(weight, nn.Parameter), "a layer that takes a LoRA has a weight"
+    return weight
 
 
 def _peft_settings(component: str, layers: list[LoraLayer]) -> dict[str, Any]:

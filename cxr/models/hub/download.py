@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 from cxr.models.families import Family
 from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, has_variant, read_settings, weight_files
@@ -35,7 +35,7 @@ def download_model(preset: Preset, *, variant: str | None = None) -> ModelFolder
     return ModelFolder(preset.name, folder, f"hub:{preset.hub_id}@{commit}", variant, notes)
 
 
-def _take(preset: Preset, variant: str | None, listing: Listing) -> tuple[Any, str, str | None]:
+def _take(preset: Preset, variant: str | None, listing: Listing) -> tuple[Path, str, str | None]:
     """Fetch what is missing of a listing; all of it is checked. Gives the folder, its commit and its variant."""
     index = read_settings(ModelFolder(preset.name, fetch(listing, [INDEX])), INDEX)
     family = check_index(index, preset.name, preset.family)
@@ -57,7 +57,7 @@ def _settings(family: Family, listing: Listing) -> Iterator[str]:
 
 
 def _weights(preset: Preset, family: Family, listing: Listing, variant: str | None) -> Iterator[str]:
-    def read(file: str) -> dict[str, Any]:
+    def read(file: str) -> dict[str, object]:
         return read_settings(ModelFolder(preset.name, fetch(listing, [file])), file)
 
     for component in family.weighted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr.models.families.family import SCHEDULER_SETTINGS
 from cxr.models.families.folder_check import INDEX, ModelFolder, check_folders, read_settings
@@ -91,7 +90,7 @@ def read_base_model(model: str) -> BaseModel:
     return base
 
 
-def _check_kind(name: str, unet: dict[str, Any], vae: dict[str, Any], scheduler: dict[str, Any]) -> None:
+def _check_kind(name: str, unet: dict[str, object], vae: dict[str, object], scheduler: dict[str, object]) -> None:
     """Raise for what has the right pipeline class and still cannot be trained."""
     if vae.get("latent_channels") == SMALL_LATENT_CHANNELS:
         raise ModelError(
