@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bench.defaults import BenchResult, _start_fresh, format_bench, run_bench
+from cxr.bench.defaults import BenchResult, format_bench, run_bench, start_fresh
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.model_info import ModelInfo
 
@@ -41,7 +41,7 @@ def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tin
 @pytest.mark.slow
 def test_a_failure_of_the_new_process_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match=r"could not make an image: .*nowhere"):
-        _start_fresh(str(tmp_path / "nowhere"), "none")
+        start_fresh(str(tmp_path / "nowhere"), "none")
 
 
 @pytest.mark.parametrize("runs", [0, 101])

@@ -10,8 +10,10 @@ import torch
 from conftest import SaveLora
 from diffusers import StableDiffusionPipeline
 from hostile_adapters import pair
+from peft.tuners.lora import Linear
 from safetensors.torch import load_file, save_file
 from test_hostile_adapters import state_sha256
+from torch import Tensor
 
 import cxr.lora.find
 import cxr.lora.loaded
@@ -202,17 +204,17 @@ def test_a_merge_that_fails_half_way_is_undone(
     model = load_model(str(tiny_model_dir), "none")
     before = state_sha256(model)
     model.load_adapter("first,second")
-    merge: Callable[..., None] = cxr.lora.loaded.LoadedAdapters._merge
+    product: Callable[..., Tensor] = Linear.get_delta_weight
     count = 0
 
-    def failing(*arguments: object) -> None:
+    def failing(layer: Linear, adapter: str) -> Tensor:
         nonlocal count
         count += 1
         if count == 5:
             raise torch.OutOfMemoryError
-        merge(*arguments)
+        return product(layer, adapter)
 
-    monkeypatch.setattr(cxr.lora.loaded.LoadedAdapters, "_merge", failing)
+    monkeypatch.setattr(Linear, "get_delta_weight", failing)
     with pytest.raises(torch.OutOfMemoryError):
         model.set_adapter_weight(1.0)
     model.load_adapter(())

@@ -326,7 +326,7 @@ def test_latents_are_faded_where_they_are_fine_and_never_in_the_mean() -> None:
 def test_the_lora_learns_from_the_base_and_the_guide(
     trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The base says 1, the LoRA 0, the guide 0.2 a finding that is told and 0.3 where sex or age are.
+    """The base says 1, the LoRA 0, the guide 0.2 a finding that is named and 0.3 where sex or age are.
 
     The loss is the squared distance; several findings together have the weight of one times the root of their number.
     """
@@ -349,13 +349,13 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     setup = Setup(read_folders(data), [], settings, torch.device("cpu"))
     guide_file = trained / "guide_run" / "guide.safetensors"
     task = lora.LoraTask(setup, model=trained / "base_run", guide=guide_file, guide_weight=2.0)
-    monkeypatch.setattr(task, "_predict", predict)
+    monkeypatch.setattr(task, "predict", predict)
     loss = float(task.loss(0, 0.0)["loss"])
-    asked, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))
-    counts = [len(labels.findings or ()) for labels in asked]
+    named, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))
+    counts = [len(labels.findings or ()) for labels in named]
     assert {0, 1, 2} == set(counts)
-    people = [labels.sex is not None or labels.age is not None for labels in asked]
-    shifts = [2 * 0.2 * count**0.5 + 0.3 * told for count, told in zip(counts, people, strict=True)]
+    people = [labels.sex is not None or labels.age is not None for labels in named]
+    shifts = [2 * 0.2 * count**0.5 + 0.3 * person for count, person in zip(counts, people, strict=True)]
     assert loss == pytest.approx(sum((1 + shift) ** 2 for shift in shifts) / 32, rel=1e-5)
     assert not any(labels.findings for labels in plain)
-    assert [(labels.sex, labels.view) for labels in asked] == [(labels.sex, labels.view) for labels in plain]
+    assert [(labels.sex, labels.view) for labels in named] == [(labels.sex, labels.view) for labels in plain]

@@ -89,7 +89,7 @@ def run_bench(
     loaded = load_model(model, adapter)
     make_images(loaded)
     load_to_first_image_s = time.perf_counter() - began
-    fresh_process_s = seconds(lambda: _start_fresh(model, adapter), loaded.device) if fresh_process else None
+    fresh_process_s = seconds(lambda: start_fresh(model, adapter), loaded.device) if fresh_process else None
     image_s = _interleaved(loaded, runs)
     num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
     preview_share = num_previews * _preview_seconds(loaded, runs) / image_s["product"]
@@ -166,7 +166,12 @@ def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
     return statistics.median(seconds(denoiser.preview, loaded.device) for _ in range(5 * runs))
 
 
-def _start_fresh(model: str | None, adapter: str | None) -> None:
+def start_fresh(model: str | None, adapter: str | None) -> None:
+    """Make one image in a new process.
+
+    Raises:
+        GenerationError: that process failed.
+    """
     code = (
         "import sys; from cxr.bench.roofline import make_images; from cxr.generate.model import load_model; "
         "make_images(load_model(*[value or None for value in sys.argv[1:]]))"

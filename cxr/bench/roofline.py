@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,6 +20,8 @@ PROMPT = "A 55-year-old man with pneumonia"
 MAX_RUNS = 100
 GEMM_SIDES = {"cuda": (4096, 8192), "cpu": (256, 512)}
 GEMM_ROUNDS = 10
+
+Arm = TypeVar("Arm")
 
 
 def count_flops(work: Callable[[], object]) -> int:
@@ -42,6 +46,23 @@ def peak_flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
             taken_s = seconds(lambda left=left, right=right: left @ right, device)  # type: ignore[misc]
             best = max(best, 2 * side**3 / taken_s)
     return best
+
+
+def interleaved_medians(arms: Mapping[Arm, Callable[[], object]], runs: int, device: torch.device) -> dict[Arm, float]:
+    """Median seconds of each arm; every round runs all of them, after one that only warms up.
+
+    Args:
+        arms: what is timed, by its name.
+        runs: rounds.
+        device: where it runs.
+    """
+    taken: dict[Arm, list[float]] = {arm: [] for arm in arms}
+    for number in range(1 + runs):
+        for arm, work in arms.items():
+            taken_s = seconds(work, device)
+            if number:
+                taken[arm].append(taken_s)
+    return {arm: statistics.median(values) for arm, values in taken.items()}
 
 
 def check_runs(runs: int) -> None:

@@ -100,7 +100,7 @@ def _set_scheduler(pipeline: Any, name: str | None) -> None:
         pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config)
 
 
-_models: dict[tuple[str, str | None], LoadedModel] = {}
+models_in_memory: dict[tuple[str, str | None], LoadedModel] = {}
 _models_lock = threading.Lock()
 
 
@@ -110,9 +110,9 @@ def get_model(model: str | None = None, adapter: str | None = "default") -> Load
     place = str(preset.folder.resolve()) if preset.folder else f"{preset.name}: {preset.hub_id}@{preset.revision}"
     key = (place, _adapter_source(preset, adapter))
     with _models_lock:
-        if key not in _models:
-            _models[key] = load_model(model, adapter)
-        return _models[key]
+        if key not in models_in_memory:
+            models_in_memory[key] = load_model(model, adapter)
+        return models_in_memory[key]
 
 
 def _adapter_source(preset: Preset, adapter: str | None) -> str | None:

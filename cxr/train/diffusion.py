@@ -84,7 +84,7 @@ class DiffusionTask:
         captions = [caption(self.records[index], rng, findings=self.findings) for index in indices]
         draw = self._draw(self._latents(indices, generator), generator)
         target = draw.velocity + self._shift(draw, captions)
-        return {"loss": (self._predict(draw, captions) - target).square().mean()}
+        return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
     def validate(self) -> dict[str, float]:
         """The error on held-out patients, with the same noise, captions and timesteps at every call.
@@ -133,7 +133,7 @@ class DiffusionTask:
         labels[:, [name not in guided for name in ALL_LABELS]] = torch.nan
         return velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
 
-    def _predict(self, draw: Draw, captions: list[str], unet: UNet2DConditionModel | None = None) -> Tensor:
+    def predict(self, draw: Draw, captions: list[str], unet: UNet2DConditionModel | None = None) -> Tensor:
         """The velocity that the UNet (or another one) sees in noisy latents under these prompts, float32."""
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
@@ -149,7 +149,7 @@ class DiffusionTask:
             indices = [place[id(record)] for record in records[start : start + 32]]
             draw = self._draw(self.validation_latents[indices], generator)
             with torch.no_grad():
-                velocities.append(self._predict(draw, captions[start : start + 32]))
+                velocities.append(self.predict(draw, captions[start : start + 32]))
             errors.append((velocities[-1] - draw.velocity).square().mean(dim=(1, 2, 3)))
         return torch.cat(errors), torch.cat(velocities)
 

@@ -74,10 +74,10 @@ class LoraTask(DiffusionTask):
         draw = self._draw(self.latents[indices], generator)
         plain, captions = self._captions(shown, step, findings=False), self._captions(wanted, step, findings=True)
         with torch.no_grad():
-            base = self._predict(draw, plain, self.base)
+            base = self.predict(draw, plain, self.base)
         share = DATA_SHARE * (~swapped).float()[:, None, None, None].to(self.device)
         target = base + share * (draw.velocity - base) + self._shift(draw, captions)
-        return {"loss": (self._predict(draw, captions) - target).square().mean()}
+        return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
     def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
         """Findings by the guide's weight, sex and age by `PERSON_WEIGHT`.
