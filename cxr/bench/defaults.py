@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
 
-from cxr.bench.roofline import PROMPT, check_runs, make_images
+from cxr.bench.roofline import PROMPT, call_diffusers, check_runs, make_images
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.generate.sampling import Denoiser, encode
@@ -137,7 +137,7 @@ def _interleaved(loaded: LoadedModel, runs: int) -> dict[str, float]:
             make_images(loaded)
             run("float32", lambda: make_images(loaded))
             with loaded.with_lora_layers():
-                run("defaults", lambda: _call_reference(reference))
+                run("defaults", lambda: call_diffusers(reference, DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE))
     return {arm: statistics.median(values) for arm, values in taken.items()}
 
 
@@ -147,16 +147,6 @@ def _reference_pipeline(loaded: LoadedModel) -> StableDiffusionPipeline:
     pipeline = StableDiffusionPipeline(**components, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def _call_reference(pipeline: StableDiffusionPipeline) -> None:
-    pipeline(
-        PROMPT,
-        num_inference_steps=DEFAULT_STEPS,
-        guidance_scale=DEFAULT_GUIDANCE_SCALE,
-        generator=torch.Generator().manual_seed(0),
-        output_type="np",
-    )
 
 
 def _preview_seconds(loaded: LoadedModel, runs: int) -> float:

@@ -14,7 +14,15 @@ from typing import Any
 
 import torch
 
-from cxr.bench.roofline import PROMPT, check_runs, count_flops, interleaved_medians, make_images, peak_flops_per_s
+from cxr.bench.roofline import (
+    PROMPT,
+    call_diffusers,
+    check_runs,
+    count_flops,
+    interleaved_medians,
+    make_images,
+    peak_flops_per_s,
+)
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.models.devices import choose_device, run_step, seconds
@@ -168,11 +176,4 @@ def _make_images(loaded: LoadedModel, batch: int) -> None:
 
 def _call_plain(pipeline: Any, batch: int) -> None:
     request = GenerationRequest(PROMPT, num_images=batch)
-    pipeline(
-        PROMPT,
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
-        num_images_per_prompt=batch,
-        generator=[torch.Generator().manual_seed(seed) for seed in request.seeds],
-        output_type="np",
-    )
+    call_diffusers(pipeline, request.num_inference_steps, request.guidance_scale, request.seeds)

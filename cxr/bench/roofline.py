@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -87,3 +87,15 @@ def make_images(loaded: LoadedModel, **settings: float) -> None:
     for event in generate(GenerationRequest(PROMPT, **settings), loaded):  # type: ignore[arg-type]
         if isinstance(event, FailedImage):
             raise GenerationError(f"the bench's prompt gives no image: {event.reason}")
+
+
+def call_diffusers(pipeline: Any, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int] = (0,)) -> None:
+    """Make images of the bench's prompt by the pipeline's own call."""
+    pipeline(
+        PROMPT,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        num_images_per_prompt=len(seeds),
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        output_type="np",
+    )

@@ -16,7 +16,7 @@ from torch.nn import functional
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
 from cxr.judges.networks import SIZE
-from cxr.train.architecture import build_scheduler, build_unet
+from cxr.train.architecture import build_scheduler, build_unet, read_part
 from cxr.train.augment import augment
 from cxr.train.diffusion import DiffusionTask, read_parts, use_fast_attention
 from cxr.train.latents import COARSE_SIZE, block_cosines
@@ -51,7 +51,7 @@ class BaseTask(DiffusionTask):
         if start_from is None:
             self.unet = build_unet()
         else:
-            self.unet = UNet2DConditionModel.from_pretrained(start_from / "unet", dtype=torch.float32)
+            self.unet = read_part(UNet2DConditionModel, start_from / "unet")
         use_fast_attention(self.unet, self.device)
         self.unet.to(self.device).train()
         self.trained = self.unet

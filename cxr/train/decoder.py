@@ -24,7 +24,7 @@ from cxr.labels.radiograph import Radiograph
 from cxr.metrics.spectrum import BANDS, band_powers
 from cxr.models.presets import find_preset
 from cxr.request.errors import DataError, RequestError
-from cxr.train.architecture import RESOLUTION
+from cxr.train.architecture import RESOLUTION, read_part
 from cxr.train.autoencoder import by_size, check_crop_size, decode_each, random_crops
 from cxr.train.detail import energy_loss, psnr, pyramid_loss, shrink
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
@@ -171,10 +171,7 @@ def read_vae(model: str) -> AutoencoderKL:
     folder = find_preset(model).folder
     if folder is None:
         raise DataError(f"{model} is a model of the Hub; the decoder stage trains that of a model in a folder")
-    try:
-        return AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{model} has no vae that can be read: {error}") from error
+    return read_part(AutoencoderKL, folder / "vae")
 
 
 def _reduced(films: NDArray[np.uint8]) -> NDArray[np.uint8]:

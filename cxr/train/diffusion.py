@@ -17,8 +17,7 @@ from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import LABELS, scaled_targets
 from cxr.labels.vocabulary import labels_of
-from cxr.request.errors import DataError
-from cxr.train.architecture import build_scheduler
+from cxr.train.architecture import build_scheduler, read_part
 from cxr.train.guide_network import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.opposites import opposites
@@ -160,10 +159,7 @@ def read_parts(vae_dir: Path, text_dir: Path) -> FrozenParts:
     Raises:
         DataError: one of them is missing or unreadable.
     """
-    try:
-        vae = AutoencoderKL.from_pretrained(vae_dir / "vae", dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise DataError(f"the vae in {vae_dir} cannot be read: {error}") from error
+    vae = read_part(AutoencoderKL, vae_dir / "vae")
     return FrozenParts(vae.requires_grad_(False), *read_text(text_dir))
 
 

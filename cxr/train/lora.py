@@ -21,6 +21,7 @@ from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.train.adapter_file import add_lora, save_unet_lora, summary_of
+from cxr.train.architecture import read_part
 from cxr.train.diffusion import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
 from cxr.train.setup import Setup, batch_generator
 
@@ -47,7 +48,7 @@ class LoraTask(DiffusionTask):
         folder = model / "model"
         super().__init__(setup, read_parts(folder, folder), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
-        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(self.device)
+        self.unet = read_part(UNet2DConditionModel, folder / "unet").to(self.device)
         self.unet.requires_grad_(False)
         use_fast_attention(self.unet, self.device)
         self.base = copy.deepcopy(self.unet)

@@ -16,8 +16,7 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.labels.vocabulary import labels_of
-from cxr.request.errors import DataError
-from cxr.train.architecture import TEXT_WIDTH, build_text_encoder
+from cxr.train.architecture import TEXT_WIDTH, build_text_encoder, read_part
 from cxr.train.caption_targets import AGE_STEP, FLAGS, NUM_AGES, random_captions, targets_of_captions
 from cxr.train.setup import Setup
 from cxr.train.tokenizer import build_tokenizer
@@ -114,12 +113,8 @@ def read_text(folder: Path) -> tuple[CLIPTextModel, CLIPTokenizer]:
     Raises:
         DataError: one of them is missing or unreadable.
     """
-    try:
-        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    except (OSError, ValueError) as error:
-        raise DataError(f"the text encoder or the tokenizer in {folder} cannot be read: {error}") from error
-    return encoder.requires_grad_(False).eval(), tokenizer
+    encoder = read_part(CLIPTextModel, folder / "text_encoder")
+    return encoder.requires_grad_(False).eval(), read_part(CLIPTokenizer, folder / "tokenizer")
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from cxr.models.families.folder_check import weight_file
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import ModelError
 from cxr.train.full_lora.base_model import BaseModel
@@ -101,9 +101,9 @@ class TextEncoders:
 
 def _load(kind: type[Any], base: BaseModel, part: str, dtype: torch.dtype) -> Any:
     """A network with its weights frozen."""
-    folder = base.folder / part
     # Many models on the Hub keep a float16 copy beside the full weights; some keep nothing else.
-    halves_only = not _weights(folder, "") and _weights(folder, "fp16.")
+    names = {f"{part}/{path.name}" for path in (base.folder / part).iterdir()}
+    halves_only = not weight_file(part, names, None) and weight_file(part, names, "fp16")
     options = {"variant": "fp16"} if halves_only else {}
     return _load_part(kind, base, part, dtype=dtype, use_safetensors=True, **options).requires_grad_(False)
 
@@ -114,8 +114,3 @@ def _load_part(kind: type[Any], base: BaseModel, part: str, **options: Any) -> A
             return kind.from_pretrained(base.folder / part, local_files_only=True, **options)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {base.name!r} cannot be read: its {part} is missing or damaged") from error
-
-
-def _weights(folder: Path, variant: str) -> bool:
-    names = (f"diffusion_pytorch_model.{variant}safetensors", f"model.{variant}safetensors")
-    return any((folder / name).is_file() or (folder / f"{name}.index.json").is_file() for name in names)
