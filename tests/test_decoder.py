@@ -18,8 +18,9 @@ from cxr.train import decoder, loop, precision, sampled
 from cxr.train.decoder import channel_gains, read_vae, with_gain
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
 from cxr.train.latents import block_cosines, coarse_images
+from cxr.train.loop_settings import LoopSettings
 from cxr.train.precision import Precision, choose_precision
-from cxr.train.setup import LoopSettings, Setup
+from cxr.train.setup import Setup
 
 CPU = torch.device("cpu")
 OPTIONS = ("--num-sampled", "4", "--crop-size", "64", "--steps", "4", "--validate-every", "2")

@@ -50,7 +50,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     from cxr.labels.split import Split, split_by_patient
     from cxr.models.devices import shared_state
     from cxr.train import loop
-    from cxr.train.setup import LoopSettings, Setup
+    from cxr.train.loop_settings import LoopSettings
+    from cxr.train.setup import Setup
 
     torch.set_flush_denormal(True)  # tiny numbers make a CPU many times slower
     if arguments.stage == "lora" and full_lora.is_full_size(arguments):

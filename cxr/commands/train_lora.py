@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from cxr.commands.train_stages import flag_of
 from cxr.models.presets import find_preset
 from cxr.request.errors import RequestError
 from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
@@ -107,4 +108,4 @@ def run_full_lora(arguments: argparse.Namespace) -> None:
 
 
 def _flag(name: str) -> str:
-    return "--validation-prompt" if name == "validation_prompts" else "--" + name.replace("_", "-")
+    return "--validation-prompt" if name == "validation_prompts" else flag_of(name)

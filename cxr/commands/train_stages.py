@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
+from cxr.train.loop_settings import LoopSettings
 
 
 class Option(NamedTuple):
@@ -134,14 +135,16 @@ STAGES = {
 
 
 def loop_options(stage: Stage) -> tuple[Option, ...]:
-    """What all stages have."""
-    return (
-        Option("--steps", stage.steps, "optimizer steps in all (default {})"),
-        Option("--batch-size", stage.batch_size, "samples a batch (default {})"),
-        Option("--learning-rate", stage.learning_rate, "peak rate (default {})"),
-        Option("--decay-share", 0.2, "last share of the steps that slows down (default {})"),
-        Option("--ema-decay", 0.999, "averaging of the weights (default {})"),
-        Option("--validate-every", 1_000, "steps between looks at held-out patients, which also save (default {})"),
-        Option("--seed", 0, "of weights, batches and noise (default {})"),
-        Option("--max-minutes", None, "save and stop after this time", {"type": float}),
-    )
+    """What all stages have, as the table of settings describes it."""
+    rows = LoopSettings.__dataclass_fields__
+    own = {"steps": stage.steps, "batch_size": stage.batch_size, "learning_rate": stage.learning_rate}
+    own |= {name: rows[name].default for name in ("decay_share", "ema_decay", "validate_every", "seed")}
+    options = [
+        Option(flag_of(name), value, f"{rows[name].metadata['words']} (default {{}})") for name, value in own.items()
+    ]
+    return *options, Option("--max-minutes", None, rows["max_minutes"].metadata["words"], {"type": float})
+
+
+def flag_of(name: str) -> str:
+    """What is typed for a setting."""
+    return "--" + name.replace("_", "-")

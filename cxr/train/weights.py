@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from cxr.train.setup import LoopSettings
+from cxr.train.loop_settings import LoopSettings
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float) -> float:

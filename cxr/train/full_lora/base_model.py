@@ -76,7 +76,7 @@ def read_base_model(model: str) -> BaseModel:
     unet, vae = (read_settings(files, f"{part}/config.json") for part in ("unet", "vae"))
     scheduler = read_settings(files, SCHEDULER_SETTINGS)
     _check_kind(preset.name, unet, vae, scheduler)
-    prediction_type = scheduler.get("prediction_type", "epsilon")
+    prediction_type = str(scheduler.get("prediction_type", "epsilon"))
     try:
         resolution, scale_factor = image_size(unet, vae)
     except (KeyError, TypeError) as error:

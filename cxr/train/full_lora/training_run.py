@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -18,10 +17,7 @@ from cxr.train.full_lora.model_parts import training_schedule
 from cxr.train.full_lora.task import FORMATS, FullLoraTask, choose_format
 from cxr.train.full_lora.training_settings import OF_THE_WEIGHTS, FullLoraSettings
 from cxr.train.precision import Precision
-from cxr.train.setup import LoopSettings
 
-BETAS = (0.9, 0.999)
-LOG_EVERY = 10
 MODEL, DATA = "another base model", "other images or captions"  # as messages name what a run depends on
 
 
@@ -50,18 +46,12 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
         task = FullLoraTask(base, data, settings, out_dir, precision)
         first = {"texts": float(task.batches.texts.num_rows), "texts_cut": float(task.batches.num_cut)}
         run = loop.Run(precision, facts, first, task.report, validate_first=True)  # the base alone, to compare with
-        loop.train(task, _loop_settings(settings), out_dir, precision.device, run)
+        loop.train(task, settings, out_dir, precision.device, run)
     except RuntimeError as error:
         # The latter is what torch says on a CPU.
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise GenerationError(_too_little_memory(base, settings)) from error
-
-
-def _loop_settings(settings: FullLoraSettings) -> LoopSettings:
-    """The settings that every training has."""
-    shared = {row.name for row in fields(LoopSettings)} & {row.name for row in fields(settings)}
-    return LoopSettings(**{name: getattr(settings, name) for name in shared}, betas=BETAS, log_every=LOG_EVERY)
 
 
 def _facts_of_run(
