@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from gradio.routes import App
 
+from cxr.models.presets import prompt_form_of
 from cxr.prompts import compile_prompt
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.blocks import build_page
@@ -84,6 +85,13 @@ def test_reword_is_offered_only_where_it_changes_something() -> None:
     assert not chips.describe(reworded)[1].visible
     assert chips.reword(reworded) == reworded
     assert not chips.describe("something else entirely")[1].visible
+
+
+def test_the_form_comes_from_the_model(tiny_model_dir: Path) -> None:
+    assert prompt_form_of(None) == prompt_form_of("embedded") == "caption"
+    assert prompt_form_of(str(tiny_model_dir)) == "plain"
+    assert prompt_form_of("/nowhere") == "plain"
+    assert PromptChips(ModelChoice("roentgen-v2")).reword("72F CHF") == "72 year old female. Pulmonary edema."
 
 
 # -- on a real page

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cxr.web.image_form import values_of
 
 from cxr.commands.main import main
 from cxr.commands.restore import command_line
@@ -29,6 +28,7 @@ from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
+from cxr.web.page.image_form import values_of
 
 DENIAL = "Effusion. No pneumonia, cardiomegaly."
 SENT = "chest x-ray, pleural effusion"

@@ -51,6 +51,7 @@ class Recipe(ImageSettings):
         RequestError: a value is not of its kind or outside its range; its field says which.
     """
 
+    reword: bool = SETTINGS["reword"].before
     scheduler: str
     model: str
     model_revision: str

@@ -106,7 +106,7 @@ def add_prompt_chips(prompt: gr.Textbox, is_reworded: gr.Checkbox, choice: Model
     handlers = PromptChips(choice)
     chips = gr.HTML(_live(""), elem_id="prompt-chips", padding=False)
     with gr.Row(elem_id="reword-row"):
-        is_reworded.render()  # type: ignore[no-untyped-call]  gradio's
+        is_reworded.render()  # type: ignore[no-untyped-call]
         button = gr.Button("Reword for the model", visible=False, size="sm", elem_id="reword", scale=0, min_width=180)
     gr.on(
         [prompt.change, is_reworded.change],

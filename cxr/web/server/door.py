@@ -64,6 +64,7 @@ class Door:
                 await check_upload(body, kind)
             elif self.calls.check(scope["path"], body, address_of(request)):
                 scope, send = _with_ticket(scope, send)
+                body = self.calls.completed(scope["path"], body)
             elif self.calls.cancels(scope["path"], body):
                 await JSONResponse({"success": True})(scope, request.receive, send)
                 return
