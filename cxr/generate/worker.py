@@ -69,7 +69,7 @@ class Worker:
 
     Args:
         model: what to make images with.
-        progress: told of every image.
+        progress: counts every image.
         stop: once set, work ends within one denoising step.
         gate: what images have to pass, or None.
         max_attempts: seeds that an image may take.

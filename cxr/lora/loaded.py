@@ -16,7 +16,8 @@ from peft.tuners.lora import Conv2d, Linear
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from cxr.lora.find import AdapterFile, recipe_fields
+from cxr.lora.choice import AdapterChoice, format_adapters
+from cxr.lora.find import AdapterFile
 from cxr.lora.fit import check_fits, layers_in_model, name_in_model, networks_of
 from cxr.lora.lora_file import LoraFile, LoraLayer
 from cxr.models.model_folder import no_progress_bars
@@ -48,8 +49,11 @@ class LoadedAdapters:
 
     @property
     def recipe_fields(self) -> tuple[str, str]:
-        """``adapter`` and ``adapter_sha256`` of recipes."""
-        return recipe_fields(self._files)
+        """``adapter`` and ``adapter_sha256`` of recipes: names with weights, and hashes joined by commas."""
+        if not self._files:
+            return "none", ""
+        choices = [AdapterChoice(file.info.name, file.weight) for file in self._files]
+        return format_adapters(choices), ",".join(info.sha256 for info in self.infos)
 
     def load(self, files: tuple[AdapterFile, ...]) -> None:
         """Put LoRAs into the pipeline in place of the present ones; if one does not fit, the present ones stay.

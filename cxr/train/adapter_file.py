@@ -15,8 +15,8 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
 
-class Shown(Protocol):
-    """An image that tells whom it shows."""
+class OfPatient(Protocol):
+    """An image that says whose it is."""
 
     @property
     def patient_id(self) -> str: ...
@@ -53,7 +53,7 @@ def save_unet_lora(
         unet: with the LoRA, whose weights are written as they are now.
         config: what the LoRA was made with.
         pipeline_class: of the model that it is for.
-        facts: what ``config.json`` tells.
+        facts: the content of ``config.json``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
@@ -66,7 +66,7 @@ def save_unet_lora(
     (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def summary_of(records: Sequence[Shown]) -> str:
+def summary_of(records: Sequence[OfPatient]) -> str:
     """How many images of how many patients, in words."""
     patients = len({record.patient_id for record in records})
     return f"{_counted(len(records), 'image')} of {_counted(patients, 'patient')}"

@@ -114,13 +114,13 @@ def resume(progress: Progress, out_dir: Path) -> None:
     progress.optimizer.load_state_dict(progress.optimizer.state_dict() | {"state": moments})
 
 
-def check_same_run(out_dir: Path, facts: Mapping[str, object], unspoken: Collection[str]) -> None:
+def check_same_run(out_dir: Path, facts: Mapping[str, object], opaque: Collection[str]) -> None:
     """Refuse to go on from a checkpoint that was made otherwise.
 
     Args:
         out_dir: of the run.
         facts: what its weights depend on, as the checkpoint keeps it.
-        unspoken: those of them whose values say nothing to people; their names say what is different.
+        opaque: those of them whose values say nothing to people; their names say what is different.
     Raises:
         DataError: naming the first difference.
     """
@@ -131,5 +131,5 @@ def check_same_run(out_dir: Path, facts: Mapping[str, object], unspoken: Collect
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
     for name, value in facts.items():
         if before.get(name) != value:
-            how = name if name in unspoken else f"{name} {before.get(name)}, and this one has {value}"
+            how = name if name in opaque else f"{name} {before.get(name)}, and this one has {value}"
             raise DataError(f"{out_dir} holds a run with {how}; use the same again, or an empty --out folder")

@@ -169,11 +169,6 @@ def weight_files(
     return [file, *sorted(set(shards(read(file), file, name).values()))]
 
 
-def has_variant(family: Family, names: Container[str], variant: str) -> bool:
-    """Whether all components are there in that variant."""
-    return all(weight_file(component, names, variant) for component in family.weighted)
-
-
 def shards(index: Mapping[str, object], file: str, name: str) -> dict[str, str]:
     """Weight -> file in the folder of the index that lists them.
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from cxr.models.families import Family
-from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, has_variant, read_settings, weight_files
+from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, read_settings, weight_file, weight_files
 from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
 from cxr.models.presets import COMMIT, Preset
@@ -39,7 +39,7 @@ def _take(preset: Preset, variant: str | None, listing: Listing) -> tuple[Path, 
     """Fetch what is missing of a listing; all of it is checked. Gives the folder, its commit and its variant."""
     index = read_settings(ModelFolder(preset.name, fetch(listing, [INDEX])), INDEX)
     family = check_index(index, preset.name, preset.family)
-    if variant is not None and not has_variant(family, listing.files, variant):
+    if not all(weight_file(component, listing.files, variant) for component in family.weighted):
         variant = None
     paths = sorted({INDEX, *_settings(family, listing), *_weights(preset, family, listing, variant)})
     return fetch(listing, paths), listing.commit, variant

@@ -29,7 +29,7 @@ class Batch:
         noise: of the same shape.
         timesteps: [B] int64.
         text: embeddings of the captions, as `TextEncoders.encode` gives them.
-        resolution: side in pixels of the images behind the latents, which SDXL is told.
+        resolution: side in pixels of the images behind the latents, which SDXL reads.
     """
 
     latents: Tensor

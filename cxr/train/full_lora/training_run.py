@@ -40,7 +40,7 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
     _check(base, settings)
     precision = choose_format(settings)
     facts = _facts_of_run(base, data, settings, precision)
-    check_same_run(out_dir, facts, unspoken=(MODEL, DATA))
+    check_same_run(out_dir, facts, opaque=(MODEL, DATA))
     out_dir.mkdir(parents=True, exist_ok=True)
     try:
         task = FullLoraTask(base, data, settings, out_dir, precision)
