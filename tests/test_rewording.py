@@ -32,7 +32,7 @@ from cxr.web.page.image_form import values_of
 
 DENIAL = "Effusion. No pneumonia, cardiomegaly."
 SENT = "chest x-ray, pleural effusion"
-QUICK = {"num_inference_steps": 1, "guidance_scale": 1.0}
+QUICK: dict[str, Any] = {"num_inference_steps": 1, "guidance_scale": 1.0}
 
 
 @pytest.fixture
@@ -205,6 +205,7 @@ def test_a_data_set_rewords_and_has_both_texts(tmp_path: Path) -> None:
 
 def row_of(directory: Path) -> dict[str, Any]:
     """The only row of a data set."""
+    row: dict[str, Any]
     (row,) = map(json.loads, (directory / "train" / "metadata.jsonl").read_text("utf-8").splitlines())
     return row
 
