@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_data import make_folder
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -23,8 +24,10 @@ from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
 from cxr.labels.vocabulary import FINDINGS, labels_of
+from cxr.request.errors import DataError
 from cxr.train import architecture, base, diffusion, loop, lora, parallel, text
 from cxr.train.augment import augment
+from cxr.train.checkpoint import read_facts
 from cxr.train.detail import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.judge_task import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
@@ -286,6 +289,43 @@ class CountingTask:
 
     def export(self, out_dir: Path) -> None:
         pass
+
+
+class SignallingTask(CountingTask):
+    """Gets a signal twice in its first batch, as from somebody impatient or from torchrun, which passes it on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+        for _ in range(2):
+            os.kill(os.getpid(), self.number)
+        return super().loss(step, share_done)
+
+
+def test_a_second_sigterm_does_not_end_the_saving(tmp_path: Path) -> None:
+    before, settings = signal.getsignal(signal.SIGTERM), LoopSettings(steps=5, batch_size=1, learning_rate=1e-3)
+    loop.train(SignallingTask(signal.SIGTERM), settings, tmp_path, torch.device("cpu"))
+    assert json.loads((tmp_path / "state.json").read_text())["step"] == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+    settings = LoopSettings(steps=5, batch_size=1, learning_rate=1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(SignallingTask(signal.SIGINT), settings, tmp_path, torch.device("cpu"))
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    settings = LoopSettings(steps=1, batch_size=1, learning_rate=1e-3)
+    loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"))
+    file = tmp_path / "checkpoint.safetensors"
+    tensors, facts = load_file(file), read_facts(tmp_path)
+    moments = tensors.pop("optimizer.0.exp_avg")
+    save_file(tensors | {"exp_avg.0": moments}, file, facts)
+    with pytest.raises(DataError, match=r"of another version of this program \(it has exp_avg\)"):
+        loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"))
 
 
 def test_accumulated_batches_are_one_step_with_their_mean_gradient(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cxr.labels.radiograph import Radiograph
     from cxr.labels.split import Split
     from cxr.train.loop import Task
+    from cxr.train.setup import Setup
 
 
 # What suits a game of two networks: little memory of the other's last moves, and a discriminator that is ahead.
@@ -85,7 +86,7 @@ def _values_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: options[name] if value is None else value for name, value in typed.items()}
 
 
-def _build_task(arguments: argparse.Namespace, values: Mapping[str, Any], setup: Any) -> Task:
+def _build_task(arguments: argparse.Namespace, values: Mapping[str, Any], setup: Setup) -> Task:
     """The stage's task, which takes the options of the stage that are neither the loop's nor those of the data."""
     module, _, name = STAGES[arguments.stage].task.partition(".")
     task: Callable[..., Task] = getattr(importlib.import_module(f"cxr.train.{module}"), name)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cxr.request.errors import DataError
+from cxr.train.loop_settings import LoopSettings
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.json"
+KINDS = {"trained", "ema", "buffer", "optimizer"}  # of tensors in a checkpoint
 RUN = "run"  # the fact of a checkpoint that says what its run depends on
 
 
@@ -46,12 +47,12 @@ class Progress:
     buffers: list[Tensor] = field(default_factory=list)
 
 
-def save(progress: Progress, settings: Any, out_dir: Path, facts: dict[str, str] | None = None) -> None:
+def save(progress: Progress, settings: LoopSettings, out_dir: Path, facts: dict[str, str] | None = None) -> None:
     """Write the checkpoint and a readable ``state.json``.
 
     Args:
         progress: what to keep.
-        settings: a dataclass, for the reader of ``state.json`` only.
+        settings: for the reader of ``state.json`` only.
         out_dir: an existing folder.
         facts: what else `read_facts` is to find.
     """
@@ -66,7 +67,9 @@ def save(progress: Progress, settings: Any, out_dir: Path, facts: dict[str, str]
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata)
     (out_dir / f"{CHECKPOINT}.tmp").replace(out_dir / CHECKPOINT)
-    (out_dir / STATE).write_text(json.dumps(state | {"settings": asdict(settings)}, indent=2) + "\n")
+    # Those of every training alone: others may be prompts.
+    shown = {row.name: getattr(settings, row.name) for row in fields(LoopSettings)}
+    (out_dir / STATE).write_text(json.dumps(state | {"settings": shown}, indent=2) + "\n")
 
 
 def read_facts(out_dir: Path) -> dict[str, str]:
@@ -88,7 +91,7 @@ def resume(progress: Progress, out_dir: Path) -> None:
     """Take back what ``save`` wrote, if there is a checkpoint.
 
     Raises:
-        DataError: the checkpoint is of another network.
+        DataError: the checkpoint is of another network, or of another version of this program.
     """
     if not (out_dir / CHECKPOINT).exists():
         return
@@ -96,6 +99,11 @@ def resume(progress: Progress, out_dir: Path) -> None:
     shapes = [tensors[name].shape for name in tensors if name.startswith("trained.")]
     if sorted(shapes) != sorted(parameter.shape for parameter in progress.parameters):
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
+    if foreign := {name.partition(".")[0] for name in tensors} - KINDS:
+        raise DataError(
+            f"{out_dir} holds a checkpoint of another version of this program (it has {min(foreign)}); "
+            "go on with that version, or choose an empty --out folder"
+        )
     progress.step, progress.samples = int(facts["step"]), int(facts["samples"])
     progress.elapsed_s = float(facts["elapsed_s"])
     kept: dict[str, Sequence[Tensor]] = {
