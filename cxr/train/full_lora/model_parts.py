@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import (
@@ -15,7 +15,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from cxr.models.families.folder_check import weight_file
@@ -25,6 +25,9 @@ from cxr.train.full_lora.base_model import BaseModel
 
 UNET_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")  # the attention layers, as diffusers' own scripts have it
 NEVER_SHOWN = 1e-6  # share of signal below which an image cannot be seen in the noise
+
+Part = TypeVar("Part")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_vae(base: BaseModel, device: torch.device) -> AutoencoderKL:
@@ -63,7 +66,9 @@ class TextEncoders:
 
     def __init__(self, base: BaseModel, device: torch.device) -> None:
         self.base, self.device = base, device
-        kinds = {"": CLIPTextModel} | ({"_2": CLIPTextModelWithProjection} if base.is_xl else {})
+        kinds: dict[str, type[nn.Module]] = {"": CLIPTextModel} | (
+            {"_2": CLIPTextModelWithProjection} if base.is_xl else {}
+        )
         self.tokenizers = [_load_part(CLIPTokenizer, base, f"tokenizer{suffix}") for suffix in kinds]
         self.encoders = [
             _load(kind, base, f"text_encoder{suffix}", torch.float32).to(device).eval()
@@ -99,7 +104,7 @@ class TextEncoders:
         return sum(len(tokenizer(text, verbose=False).input_ids) > limit for text in texts)
 
 
-def _load(kind: type[Any], base: BaseModel, part: str, dtype: torch.dtype) -> Any:
+def _load(kind: type[Network], base: BaseModel, part: str, dtype: torch.dtype) -> Network:
     """A network with its weights frozen."""
     # Many models on the Hub keep a float16 copy beside the full weights; some keep nothing else.
     names = {f"{part}/{path.name}" for path in (base.folder / part).iterdir()}
@@ -108,9 +113,11 @@ def _load(kind: type[Any], base: BaseModel, part: str, dtype: torch.dtype) -> An
     return _load_part(kind, base, part, dtype=dtype, use_safetensors=True, **options).requires_grad_(False)
 
 
-def _load_part(kind: type[Any], base: BaseModel, part: str, **options: Any) -> Any:
+def _load_part(kind: type[Part], base: BaseModel, part: str, **options: object) -> Part:
+    reader: Any = kind
     try:
         with no_progress_bars():
-            return kind.from_pretrained(base.folder / part, local_files_only=True, **options)
+            found: Part = reader.from_pretrained(base.folder / part, local_files_only=True, **options)
+            return found
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {base.name!r} cannot be read: its {part} is missing or damaged") from error
