@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from cxr.lora.choice import AdapterChoice, format_adapters
 from cxr.lora.find import AdapterFile
-from cxr.lora.fit import check_fits, layers_in_model, name_in_model, networks_of
-from cxr.lora.lora_file import LoraFile, LoraLayer
+from cxr.lora.fit import check_fits, layers_in_model, name_in_model, networks_of, peft_settings
+from cxr.lora.lora_file import LoraFile
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import AdapterError
 from cxr.request.model_info import AdapterInfo
@@ -166,7 +166,7 @@ def attach(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name:
         state[f"{component}.{name_in_model(networks.get(component), component, module)}.{part}"] = tensors[key]
     try:
         for component in file.components:
-            settings = _peft_settings(component, layers_in_model(pipeline, file, component))
+            settings = peft_settings(component, layers_in_model(pipeline, file, component))
             options = {"adapter_name": adapter_name, "metadata": settings, "_pipeline": pipeline}
             with no_progress_bars(), warnings.catch_warnings():
                 # Several LoRAs in one network are meant.
@@ -195,19 +195,6 @@ def _weight_of(layer: Linear | Conv2d) -> nn.Parameter:
     weight = layer.get_base_layer().weight
     assert isinstance(weight, nn.Parameter), "a layer that takes a LoRA has a weight"
     return weight
-
-
-def _peft_settings(component: str, layers: list[LoraLayer]) -> dict[str, Any]:
-    """Arguments of peft's LoraConfig, from shapes and alphas alone: the file's own settings are not trusted."""
-    rank, alpha = layers[0].rank, layers[0].scaled_alpha
-    settings = {
-        "r": rank,
-        "lora_alpha": alpha,
-        "rank_pattern": {f"^{layer.module}": layer.rank for layer in layers if layer.rank != rank},
-        "alpha_pattern": {f"^{layer.module}": layer.scaled_alpha for layer in layers if layer.scaled_alpha != alpha},
-        "target_modules": [layer.module for layer in layers],
-    }
-    return {f"{component}.{name}": value for name, value in settings.items()}
 
 
 def _peft_names(count: int) -> list[str]:

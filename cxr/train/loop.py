@@ -97,11 +97,6 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
         loop.finish()
 
 
-def choose_device() -> torch.device:
-    """CUDA where there is one (this process's own), else the CPU."""
-    return shared_state().device if torch.cuda.is_available() else torch.device("cpu")
-
-
 class _Loop:
     """One run: what is trained, how far it has come, and what is done at a step, a checkpoint and a look."""
 

@@ -24,7 +24,7 @@ from cxr.train.full_lora.model_card import config_facts, write_card
 from cxr.train.full_lora.model_parts import UNET_TARGETS, load_unet, training_schedule
 from cxr.train.full_lora.training_settings import FullLoraSettings
 from cxr.train.full_lora.validation import validation_images, validation_loss
-from cxr.train.loop import choose_device
+from cxr.train.parallel import choose_device
 from cxr.train.precision import Precision
 
 ADAPTER, CACHE, IMAGES = "adapter", "cache", "validation"
