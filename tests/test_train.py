@@ -176,6 +176,30 @@ def test_a_checkpoint_of_another_network_is_refused(
     assert "checkpoint of another network" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("stage", "options", "part"),
+    [
+        ("autoencoder", ("--start-from",), "nowhere in"),
+        ("text", ("--start-from",), "text_encoder in"),
+        ("base", ("--vae", "--text"), "vae in"),
+        ("decoder", ("--model",), "is unknown"),
+    ],
+)
+def test_parts_that_are_not_there_are_one_sentence(
+    stage: str,
+    options: tuple[str, ...],
+    part: str,
+    data: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nowhere = [word for option in options for word in (option, str(tmp_path / "nowhere"))]
+    assert run(stage, [] if stage == "text" else data, tmp_path / "out", "--steps", "1", *nowhere) == 2
+    said = capsys.readouterr().err
+    assert part in said
+    assert "Traceback" not in said
+
+
 def test_a_text_encoder_that_learns_more_words_says_the_same_in_the_earlier_ones(tmp_path: Path) -> None:
     words = ("chest", "x", "ray", "a", "man", "with", "pneumonia")
     small = build_tokenizer(words)
