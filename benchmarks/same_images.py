@@ -5,8 +5,8 @@ a temporary git worktree and told this code's version number, so that every byte
 requests and plans, with the models that are here and with tiny random ones; pixels, recipes and all files are compared.
 A table is printed, and the exit status is 1 if anything differs.
 
-Recipe fields that the earlier code does not know are named with ``--newer reword sent_prompt``: all others are compared,
-and so are pixels and rows, while what is made of whole files (their hashes, README.md, manifest.json) is left out.
+Recipe fields that the earlier code does not know are named with ``--newer reword sent_prompt``: all others are
+compared, and so are pixels and rows, while what is made of whole files (hashes, README.md, manifest.json) is left out.
 """
 
 from __future__ import annotations
