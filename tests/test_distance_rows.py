@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cxr.evaluate.measures import distances
+from cxr.evaluate import distances
 from cxr.metrics.degrade import DEGRADATIONS, add_noise, blur, degrade
 from cxr.metrics.kernel import polynomial_mmd
 from cxr.metrics.result import MetricResult

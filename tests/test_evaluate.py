@@ -19,16 +19,14 @@ from sample_images import RECIPE
 from test_data import make_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import measurements
-from cxr.evaluate.comparison import Sets, check_sets
+from cxr.evaluate import copy_set, diversity, measurements
+from cxr.evaluate.distances import rank_agreement
 from cxr.evaluate.evaluation import Options, evaluate
-from cxr.evaluate.example_sheets import draw_closest_pairs, name_of
 from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.measurements import Tools
-from cxr.evaluate.measures import copy_set, diversity
-from cxr.evaluate.measures.distances import rank_agreement
 from cxr.evaluate.report.write import write_report
-from cxr.evaluate.sets import read_set
+from cxr.evaluate.sets import Sets, check_sets, read_set
+from cxr.evaluate.sheets import draw_closest_pairs, name_of
 from cxr.folders.image_folder import ImageFolder
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares

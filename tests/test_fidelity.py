@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.evaluate.measures.fidelity import headline, lower_judge, measure_fidelity, normalised
+from cxr.evaluate.fidelity import headline, lower_judge, measure_fidelity, normalised
 from cxr.judges.judge import Judge
 from cxr.judges.networks import LabelNetwork
 from cxr.judges.readings import Agreement, Reading, make_reading, measure_agreement, paired_difference, shuffled

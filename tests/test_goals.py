@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_report import NOTHING_MEASURED, full_report
 
-from cxr.evaluate.measures.goals import check_goals
+from cxr.evaluate.goals import check_goals
 from cxr.evaluate.report.write import write_report
 from cxr.metrics.result import to_plain
 

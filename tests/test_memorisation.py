@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cxr.evaluate.measures import alignment
-from cxr.evaluate.measures import copies as copy_search
-from cxr.evaluate.measures.alignment import align, aligned_nearest, warped
-from cxr.evaluate.measures.copies import calibration_half, check_copies, nearest_features
-from cxr.evaluate.measures.copy_set import CopySet, plant_copies
+from cxr.evaluate import alignment
+from cxr.evaluate import copies as copy_search
+from cxr.evaluate.alignment import align, aligned_nearest, warped
+from cxr.evaluate.copies import calibration_half, check_copies, nearest_features
+from cxr.evaluate.copy_set import CopySet, plant_copies
 from cxr.request.errors import DataError
 
 SIDE = 64

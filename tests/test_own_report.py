@@ -11,9 +11,8 @@ import pytest
 from test_evaluate import real_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import own_report, sweep
+from cxr.evaluate import copy_set, diversity, own_report, sweep
 from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests
-from cxr.evaluate.measures import copy_set, diversity
 from cxr.folders.radiographs import read_folders
 from cxr.labels.split import split_by_patient
 from cxr.request.generation_request import GenerationRequest

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.evaluate.measures.failures import measure_failures
+from cxr.evaluate.failures import measure_failures
 from cxr.evaluate.report.render import escape_markdown, figure, number, reason
 from cxr.evaluate.report.write import write_report
 from cxr.metrics.intervals import Interval

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cxr.commands.options import Commands, add_command, say_progress, say_result
 
 if TYPE_CHECKING:
-    from cxr.evaluate.comparison import Sets
     from cxr.evaluate.evaluation import Options
+    from cxr.evaluate.sets import Sets
 
 DESCRIPTION = """\
 Measure a folder of generated images against a folder of real ones, without network.
@@ -68,8 +68,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from cxr.evaluate.comparison import Sets
-    from cxr.evaluate.sets import read_set
+    from cxr.evaluate.sets import Sets, read_set
 
     options = read_options(arguments)
     names = (

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.comparison import Sets, check_sets
-from cxr.evaluate.example_sheets import draw_closest_pairs, draw_examples
+from cxr.evaluate.distances import EXPLORATORY, rank_agreement
+from cxr.evaluate.goals import check_goals
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
-from cxr.evaluate.measures.distances import EXPLORATORY, rank_agreement
-from cxr.evaluate.measures.goals import check_goals
+from cxr.evaluate.sets import Sets, check_sets
+from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
 from cxr.metrics.result import to_plain
 from cxr.request.errors import DataError
 

@@ -15,22 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr import __version__
-from cxr.evaluate.comparison import Sets
-from cxr.evaluate.example_sheets import name_of
+from cxr.evaluate.copies import check_copies
+from cxr.evaluate.copy_set import CopySet
+from cxr.evaluate.distances import halve, measure_rows
+from cxr.evaluate.diversity import measure_diversity
 from cxr.evaluate.extractors.extractor import Extractor, FeatureCache, embed, extract
 from cxr.evaluate.extractors.registry import extractor_of
-from cxr.evaluate.measures.copies import check_copies
-from cxr.evaluate.measures.copy_set import CopySet
-from cxr.evaluate.measures.distances import halve, measure_rows
-from cxr.evaluate.measures.diversity import measure_diversity
-from cxr.evaluate.measures.failures import measure_failures
-from cxr.evaluate.measures.fidelity import measure_fidelity
-from cxr.evaluate.measures.sensitivity import measure_degradations, measure_loss
-from cxr.evaluate.measures.utility import SIZE as UTILITY_SIZE
-from cxr.evaluate.measures.utility import measure_utility
-from cxr.evaluate.measures.utility_classifier import LabelledImages
+from cxr.evaluate.failures import measure_failures
+from cxr.evaluate.fidelity import measure_fidelity
 from cxr.evaluate.result_cache import ResultCache
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.sensitivity import measure_degradations, measure_loss
+from cxr.evaluate.sets import ImageSet, Sets
+from cxr.evaluate.sheets import name_of
+from cxr.evaluate.utility import SIZE as UTILITY_SIZE
+from cxr.evaluate.utility import measure_utility
+from cxr.evaluate.utility_classifier import LabelledImages
 from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge, scores_of
 from cxr.judges.networks import SIZE

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxr.evaluate.comparison import Sets
 from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests
-from cxr.evaluate.sets import ImageSet, read_set
+from cxr.evaluate.sets import ImageSet, Sets, read_set
 from cxr.folders.metadata import hash_files
 from cxr.generate.into_folder import generate_into_folder
 from cxr.labels.radiograph import Radiograph

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from cxr.evaluate.diversity import measure_diversity
 from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
-from cxr.evaluate.measures.diversity import measure_diversity
 from cxr.evaluate.own_report import Model, make_images, set_of
 from cxr.evaluate.sets import ImageSet
 from cxr.judges.judge import SMALL, load_embedded, scores_of

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.measures.alignment import MAX_ANGLE, MAX_SCALE, MAX_SHIFT, SIDE, TABLE_BYTES, aligned_nearest
-from cxr.evaluate.measures.copy_set import CopySet, Embed, plant_copies
+from cxr.evaluate.alignment import MAX_ANGLE, MAX_SCALE, MAX_SHIFT, SIDE, TABLE_BYTES, aligned_nearest
+from cxr.evaluate.copy_set import CopySet, Embed, plant_copies
 from cxr.metrics.features import Features, check_features, distance_strips
 from cxr.metrics.intervals import wilson
 from cxr.metrics.result import MetricResult

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cxr.evaluate.measures.alignment import warped
+from cxr.evaluate.alignment import warped
 from cxr.metrics.features import Features
 from cxr.request.errors import DataError
 
