@@ -44,6 +44,7 @@ def add_evaluate_parser(commands: Commands) -> None:
         ("prompted", "images for prompt fidelity (default: the generated ones)"),
         ("prompted-baseline", "the same prompts, made without LoRA"),
         ("diversity", "several images of each prompt (default: the generated ones)"),
+        ("probes", "images of prompts that deny a finding or name a side (default: the prompted ones)"),
         ("training", "real images the generator has learnt from; needed to look for copies"),
         ("control", "images of a LoRA over-trained on purpose, which the copy check must flag"),
     ):
@@ -73,7 +74,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     options = read_options(arguments)
     names = (
         *("generated", "reference", "baseline", "prompted", "prompted_baseline"),
-        *("diversity", "training", "control"),
+        *("diversity", "probes", "training", "control"),
     )
     folders = {name: getattr(arguments, name) for name in names}
     sets: dict[str, Any] = {name: folder and read_set(folder) for name, folder in folders.items()}

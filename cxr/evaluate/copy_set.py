@@ -1,25 +1,29 @@
-"""Images that are searched for copies, and copies that are planted to try the search."""
+"""Images that are searched for copies, and copies of all kinds that are planted to try the search."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch.nn import functional
 
-from cxr.evaluate.alignment import warped
+from cxr.evaluate.copy_search import warped
 from cxr.metrics.features import Features
 from cxr.request.errors import DataError
 
-NUM_PLANTED = 100
+NUM_PLANTED = 50  # of each kind
+REMADE = "re-made: moved, turned, blurred, noisy"
 PLANTED_SHIFT, PLANTED_ANGLE = 0.02, 2.0  # share of the side; degrees
 PLANTED_CONTRAST, PLANTED_NOISE = 0.1, 2.0  # share; grey levels
+BLEND = 0.7  # share of the training image
 
-Embed = Callable[[NDArray[np.uint8]], Features]
+Pixels = NDArray[np.uint8]  # [N, S, S]
+Embed = Callable[[Pixels], Features]
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class CopySet:
         DataError: the parts do not belong together.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     features: Mapping[str, Features]
     names: tuple[str, ...]
     hashes: tuple[str, ...]
@@ -62,29 +66,93 @@ class CopySet:
         return CopySet(self.pixels[chosen], features, names, hashes)
 
 
-def plant_copies(training: CopySet, seed: int = 0, embed: Mapping[str, Embed] | None = None) -> CopySet:
-    """Plant copies: up to `NUM_PLANTED` training images as a model that knows them by heart might draw them.
-
-    Each is shifted by 2 % in some direction, turned by 2 degrees, blurred, given 10 % more or less contrast and noise,
-    all at once.
+def plant_copies(
+    training: CopySet, others: Pixels, seed: int = 0, embed: Mapping[str, Embed] | None = None
+) -> Iterator[tuple[str, CopySet]]:
+    """Copies of up to `NUM_PLANTED` training images, once for each kind of change that the search should see through.
 
     Args:
         training: what they are chosen from.
-        seed: of the choice, the directions and the noise.
-        embed: the extractors; without one the result lacks its features.
+        others: [M, S, S], images of other patients, for what is half a copy.
+        seed: of all choices.
+        embed: the extractors; without one the results lack its features.
     """
     rng = np.random.default_rng(seed)
-    count = min(NUM_PLANTED, len(training))
-    chosen = training.take(np.sort(rng.choice(len(training), count, replace=False)))
+    chosen = training.take(np.sort(rng.choice(len(training), min(NUM_PLANTED, len(training)), replace=False)))
+    strangers = others[rng.integers(len(others), size=len(chosen))]
+    for kind, change in KINDS.items():
+        pixels = change(chosen.pixels, strangers, rng)
+        features = {name: make(pixels) for name, make in (embed or {}).items() if name in training.features}
+        hashes = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in pixels)
+        yield kind, CopySet(pixels, features, chosen.names, hashes)
+
+
+def _remade(pixels: Pixels, _: Pixels, rng: np.random.Generator) -> Pixels:
+    """As a model that knows them by heart might draw them: several small changes at once."""
+    count = len(pixels)
     direction, sign = rng.uniform(0, 2 * np.pi, count), rng.choice([-1.0, 1.0], (2, count))
     shift = PLANTED_SHIFT * np.cos(direction), PLANTED_SHIFT * np.sin(direction)
     transform = np.stack([*shift, PLANTED_ANGLE * sign[0], np.zeros(count)], axis=1)
-    shifted, _ = warped(torch.from_numpy(chosen.pixels).float(), torch.from_numpy(transform).float())
+    shifted, _inside = warped(torch.from_numpy(pixels).float(), torch.from_numpy(transform).float())
     moved = functional.avg_pool2d(shifted, 3, stride=1, padding=1, count_include_pad=False).double().numpy()
     means = moved.mean(axis=(1, 2), keepdims=True)
     changed = means + (moved - means) * (1 + PLANTED_CONTRAST * sign[1])[:, None, None]
     changed += rng.normal(0, PLANTED_NOISE, changed.shape)
-    pixels = changed.round().clip(0, 255).astype(np.uint8)
-    features = {name: make(pixels) for name, make in (embed or {}).items() if name in training.features}
-    hashes = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in pixels)
-    return CopySet(pixels, features, chosen.names, hashes)
+    return np.asarray(changed.round().clip(0, 255).astype(np.uint8))
+
+
+def _each(change: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
+    return lambda pixels, _, __: np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
+
+
+def _crop(share: float) -> Callable[[Image.Image], Image.Image]:
+    """Without so much of each edge, enlarged again."""
+
+    def crop(image: Image.Image) -> Image.Image:
+        cut = share * image.width
+        box = (cut, cut, image.width - cut, image.width - cut)
+        return image.resize(image.size, Image.Resampling.BICUBIC, box)
+
+    return crop
+
+
+def _frame(share: float, *, over: bool) -> Callable[[Image.Image], Image.Image]:
+    """A black border, over the image or around it."""
+
+    def frame(image: Image.Image) -> Image.Image:
+        width = round(share * image.width)
+        size = (image.width - 2 * width,) * 2
+        inner = image.crop((width, width, width + size[0], width + size[0])) if over else image.resize(size)
+        return ImageOps.expand(inner, width, fill=0)
+
+    return frame
+
+
+def _half(axis: int) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
+    def half(pixels: Pixels, others: Pixels, rng: np.random.Generator) -> Pixels:
+        middle = pixels.shape[1] // 2
+        parts = np.split(pixels, [middle], axis=axis), np.split(others, [middle], axis=axis)
+        return np.concatenate([parts[0][0], parts[1][1]], axis=axis)
+
+    return half
+
+
+KINDS: dict[str, Callable[[Pixels, Pixels, np.random.Generator], Pixels]] = {
+    REMADE: _remade,
+    "cropped by 5 %": _each(_crop(0.05)),
+    "cropped by 10 %": _each(_crop(0.10)),
+    "zoomed by 20 %": _each(_crop(1 / 12)),
+    "mirrored": _each(ImageOps.mirror),
+    "turned by 10 degrees": _each(lambda image: image.rotate(10, Image.Resampling.BICUBIC)),
+    "turned by 15 degrees": _each(lambda image: image.rotate(-15, Image.Resampling.BICUBIC)),
+    "black border over it": _each(_frame(0.08, over=True)),
+    "black border around it": _each(_frame(0.08, over=False)),
+    "left half copied": _half(2),
+    "upper half copied": _half(1),
+    "inverted": lambda pixels, _, __: 255 - pixels,
+    "equalised": _each(ImageOps.equalize),
+    "blended 70/30": lambda pixels, others, _: np.rint(BLEND * pixels + (1 - BLEND) * others).astype(np.uint8),
+    "mirrored, turned, cropped": _each(
+        lambda image: _crop(0.05)(ImageOps.mirror(image).rotate(7, Image.Resampling.BICUBIC))
+    ),
+}

@@ -20,7 +20,7 @@ from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
 from cxr.metrics.result import to_plain
 from cxr.request.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
     check_sets(sets)
     made = Measurements(sets, tools)
     rows = [made.measure("distances", functools.partial(made.distances, one), one.id) for one in tools.extractors]
-    copies = made.measure("copies", made.copies)
+    copies, fidelity = made.measure("copies", made.copies), made.measure("fidelity", made.fidelity)
+    judgeable = [row["name"] for row in (fidelity or {"attributes": ()})["attributes"] if row["judgeable"]]
     report: dict[str, Any] = {
         "format": FORMAT,
         "title": f"Evaluation of {_subject(sets)}",
@@ -65,8 +66,11 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
         "distances": rows,
         "rank_agreement": rank_agreement(rows),
         "sensitivity": made.measure("sensitivity", made.sensitivity) if options.sensitivity else [],
+        "detail": made.measure("detail", made.detail),
         "diversity": made.measure("diversity", made.diversity),
-        "fidelity": made.measure("fidelity", made.fidelity),
+        "fidelity": fidelity,
+        "groups": made.measure("groups", functools.partial(made.groups, judgeable), *judgeable),
+        "probes": made.measure("probes", made.probes),
         "copies": copies,
         "utility": made.measure("utility", made.utility) if options.utility else None,
         "failures": made.measure("failures", made.failures),

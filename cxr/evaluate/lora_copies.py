@@ -80,7 +80,7 @@ def _search(
         space["name"]: {
             "flagged": space["flagged"].value,
             "flagged_upper": space["flagged"].high,
-            "planted_copies_flagged": space["flagged_control"].value,
+            "planted_copies_flagged": float(np.mean([row["spaces"][space["name"]] for row in report["control"]])),
         }
         for space in report["spaces"]
     }

@@ -140,6 +140,7 @@ class Sets:
         prompted: images whose prompts were fixed to test fidelity; by default the generated ones.
         prompted_baseline: the same prompts, or some of them, by the base without LoRA.
         diversity: images of which several share a prompt; by default the generated ones.
+        probes: images whose prompts deny a finding or name a side; by default the prompted ones.
         training: the real images that the generator has learnt from.
         control: images of a LoRA that was over-trained on purpose, which the copy check has to flag.
         num_failed: generated images that were asked for and could not be made; None if nobody counted.
@@ -151,6 +152,7 @@ class Sets:
     prompted: ImageSet | None = None
     prompted_baseline: ImageSet | None = None
     diversity: ImageSet | None = None
+    probes: ImageSet | None = None
     training: ImageSet | None = None
     control: ImageSet | None = None
     num_failed: int | None = None

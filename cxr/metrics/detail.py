@@ -1,4 +1,4 @@
-"""What networks of 128 pixels overlook: sharpness, noise, contrast and which side the heart is on, at the native size."""
+"""What networks of 128 pixels overlook at the native size: sharpness, noise, contrast, the side of the heart."""
 
 from __future__ import annotations
 

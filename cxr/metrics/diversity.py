@@ -9,7 +9,7 @@ from cxr.metrics.features import Features, check_features, distance_strips, squa
 
 
 def standardised(features: Features, reference: Features) -> NDArray[np.float64]:
-    """Features on the scale of reference ones; a feature that is the same for all of those has no scale and is left out.
+    """Features on the scale of reference ones; one that is the same for all of those is left out.
 
     Args:
         features: [N, D].
@@ -46,12 +46,11 @@ def vendi_score(features: Features) -> float:
     return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
-def nearest_distances(features: Features, groups: NDArray[np.generic] | None = None) -> NDArray[np.float64]:
-    """Distance of each row of [N, D] to the nearest row of another group, or to the nearest other row: [N]."""
+def nearest_distances(features: Features) -> NDArray[np.float64]:
+    """Distance of each row of [N, D] to the nearest other row: [N]."""
     values = check_features(features)
-    codes = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     nearest = np.empty(len(values))
     for rows, squared in distance_strips(values, values):
-        squared[codes[rows, None] == codes] = np.inf
+        squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = np.inf
         nearest[rows] = np.sqrt(squared.min(axis=1))
     return nearest
