@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from cxr.evaluate.distances import EXPLORATORY, rank_agreement
 from cxr.evaluate.goals import check_goals
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
+from cxr.evaluate.reader_study import read_study
 from cxr.evaluate.sets import Sets, check_sets
 from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
-from cxr.metrics.result import to_plain
+from cxr.metrics.result import MetricResult, to_plain
 from cxr.request.errors import DataError
 
 FORMAT = 2
@@ -25,28 +27,53 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured only when asked for, since it takes minutes.
+    """What is measured only when asked for, since it takes minutes or people.
 
     Args:
         sensitivity: distances of real images that are made worse step by step.
         utility: classifiers trained on the images.
         sweep: figures of other settings, from `read_sweep`, to be shown with the report.
+        readings: what human readers of a study sent back, to be shown with it.
     """
 
     sensitivity: bool = False
     utility: bool = False
     sweep: Mapping[str, Any] | None = None
+    readings: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A report, and the pictures that go with it: name -> [H, W] uint8."""
+class Evaluation:
+    """What was measured.
+
+    Args:
+        report: all of it by part, as `report.json` holds it.
+        pictures: name -> [H, W] uint8, that go with the report.
+    """
 
     report: dict[str, Any]
     pictures: dict[str, NDArray[np.uint8]]
 
+    def figure(self, part: str, *names: str) -> MetricResult:
+        """One figure by the names on the way to it.
 
-def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
+        Args:
+            part: of the report: "distances", "fidelity", "copies", …
+            names: of extractor, space, row or attribute, in the report's order, and last of the figure itself:
+                ``figure("distances", "small", "generated", "KD")``, ``figure("fidelity", "PA", "PF")``.
+        Raises:
+            DataError: there is no such figure.
+        """
+        found = to_plain(self.report.get(part))
+        for name in names:
+            found = _step(found, name)
+        if not (isinstance(found, dict) and {"value", "low", "high"} <= found.keys()):
+            raise DataError(f"the report has no figure {' / '.join((part, *names))}")
+        numbers = {key: math.nan if found[key] is None else found[key] for key in ("value", "low", "high")}
+        return MetricResult(**(found | numbers))
+
+
+def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluation:
     """Measure everything that the given sets allow.
 
     Raises:
@@ -72,6 +99,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
         "groups": made.measure("groups", functools.partial(made.groups, judgeable), *judgeable),
         "probes": made.measure("probes", made.probes),
         "copies": copies,
+        "readers": read_study(options.readings, sets.generated, sets.reference, SEED) if options.readings else None,
         "utility": made.measure("utility", made.utility) if options.utility else None,
         "failures": made.measure("failures", made.failures),
         "sweep": options.sweep,
@@ -84,7 +112,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
     pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
     if copies is not None and sets.training is not None:
         pictures["closest_pairs"] = draw_closest_pairs(copies["pairs"], sets.generated, sets.training)
-    return Outcome(report, pictures)
+    return Evaluation(report, pictures)
 
 
 def read_sweep(path: Path) -> Any:
@@ -100,6 +128,24 @@ def read_sweep(path: Path) -> Any:
         return found
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not what python -m cxr sweep wrote: {error}") from error
+
+
+def _step(found: Any, name: str) -> Any:
+    """What is called so among the children of a part of a report; children of its lists count as its own."""
+    if isinstance(found, list):
+        named = (one for one in found if name in _names(one))
+        return next(named, None)
+    if not isinstance(found, dict):
+        return None
+    if name in found:
+        return found[name]
+    inner = (_step(found[key], name) for key in ("metrics", "rows", "attributes", "spaces", "control") if key in found)
+    return next((one for one in inner if one is not None), None)
+
+
+def _names(entry: Any) -> tuple[Any, ...]:
+    extractor = entry.get("extractor")
+    return entry.get("name"), entry.get("kind"), extractor.get("name") if isinstance(extractor, dict) else extractor
 
 
 def _subject(sets: Sets) -> str:

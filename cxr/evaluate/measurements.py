@@ -202,7 +202,7 @@ class Measurements:
         """Denials, and left and right."""
         images = self.sets.probes or self.sets.prompted or self.sets.generated
         self.tools.say("denials and sides")
-        part = measure_probes(self.tools.judges, images, self.sets.reference, self._scores, self.pixels, SEED)
+        part = measure_probes(self.tools.judges, images, self.sets.reference, self.scores, self.pixels, SEED)
         if not any(part.values()):
             raise _NotMeasuredError("too few prompts deny a finding that others ask for, or name a side.")
         return part
@@ -259,11 +259,12 @@ class Measurements:
         """Features with whose each image is."""
         return Sample(self.features(images, extractor), images.patients)
 
-    def _scores(self, judge: Judge, images: ImageSet) -> NDArray[np.float64]:
+    def scores(self, judge: Judge, images: ImageSet) -> NDArray[np.float64]:
+        """What a judge reads off images: [N, len(LABELS) + 1]."""
         return scores_of(judge.network, self.features(images, extractor_of(judge.name, judge)))
 
     def _reading(self, judge: Judge, images: ImageSet, clusters: tuple[str, ...]) -> Reading:
-        return make_reading(self._scores(judge, images), images.targets, clusters)
+        return make_reading(self.scores(judge, images), images.targets, clusters)
 
     def _copy_set(self, images: ImageSet) -> CopySet:
         features = {one.name: self.features(images, one) for one in self.tools.extractors}

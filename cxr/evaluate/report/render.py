@@ -32,7 +32,12 @@ DECIMALS: dict[str, int | None] = {
 }
 MISSING = "–"
 HASH_CHARACTERS = 12
-ON_REQUEST = {"sensitivity": "--sensitivity", "utility": "--utility", "sweep": "--sweep"}  # parts that take minutes
+ON_REQUEST = {
+    "sensitivity": "--sensitivity",
+    "readers": "--readings",
+    "utility": "--utility",
+    "sweep": "--sweep",
+}  # parts that take minutes
 
 
 class Cell(NamedTuple):
@@ -42,21 +47,35 @@ class Cell(NamedTuple):
     detail: str = ""
 
 
-def render(kind: str, report: dict[str, Any], plots: Mapping[str, bytes], pictures: Mapping[str, bytes]) -> str:
-    """Print the report.
+def render(
+    kind: str,
+    report: dict[str, Any],
+    plots: Mapping[str, bytes],
+    pictures: Mapping[str, bytes],
+    body: str = "body.j2",
+) -> str:
+    """Print a report or a comparison.
 
     Args:
         kind: "markdown", which links to ``plots/NAME.svg`` and ``pictures/NAME.png``; or "html", which holds them.
         report: plain values, as in `report.json`.
         plots: name -> SVG.
         pictures: name -> PNG.
+        body: the template that says what stands where.
     """
     page = (
         _environment(kind)
         .get_template(f"{kind}.j2")
-        .render(report=report, plots=plots, pictures=pictures, parts=f"{kind}_parts.j2", notice=SYNTHETIC_NOTICE)
+        .render(
+            report=report, plots=plots, pictures=pictures, parts=f"{kind}_parts.j2", body=body, notice=SYNTHETIC_NOTICE
+        )
     )
     return re.sub(r"\n{3,}", "\n\n", page).strip() + "\n"
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Print a template that is an HTML page by itself; what is put in is escaped."""
+    return _environment("html").get_template(template).render(**values)
 
 
 @cache
@@ -71,7 +90,7 @@ def _environment(kind: str) -> Environment:
     filters = (figure, number, short_hash, spoken, setting, setting_in, caption, flow, escape_markdown, inline_svg)
     environment.filters |= {each.__name__: each for each in (*filters, data_uri)}
     helpers = (figures, across, levels, goal_cells, counts, names_of, metrics_of, remarks, settings_of)
-    sentences = (distance_words, copy_words, corrected_p, reason)
+    sentences = (distance_words, fidelity_lines, copy_words, corrected_p, reason)
     environment.globals |= {each.__name__: each for each in (Cell, *helpers, *sentences)}
     return environment
 
@@ -226,6 +245,11 @@ def distance_words(entry: dict[str, Any]) -> str:
         f"KD is {above} above that of real films to real films ({POSING}: {above_real}); coverage is {coverage} "
         f"({coverage_real} for real films)."
     )
+
+
+def fidelity_lines(comparison: dict[str, Any]) -> list[str]:
+    """What each model's report would say of its prompt fidelity in one line."""
+    return [f"{row['name']}. {row['headline']}" for row in comparison["fidelity"]]
 
 
 def copy_words(part: dict[str, Any]) -> str:
