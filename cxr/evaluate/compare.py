@@ -15,7 +15,7 @@ from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.extractors.registry import load_extractors
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
 from cxr.evaluate.sets import ImageSet, Sets, check_sets
-from cxr.judges.readings import make_reading, paired_difference
+from cxr.judges.readings import PAIRED_RESAMPLES, make_reading, paired_difference
 from cxr.labels.targets import ATTRIBUTES
 from cxr.metrics.frechet import frechet_distance
 from cxr.metrics.intervals import holm, middle, two_sided
@@ -55,7 +55,10 @@ def compare_models(
     """
     if len(models) < 2:
         raise RequestError(f"there is {len(models)} model; compare two or more")
-    made = {name: Measurements(Sets(images, reference, training=training), tools) for name, images in models.items()}
+    fewest = min(map(len, models.values()))  # one number of images for all rows of a table
+    made = {
+        name: Measurements(Sets(images, reference, training=training), tools, fewest) for name, images in models.items()
+    }
     for one in made.values():
         check_sets(one.sets)
     rows = {name: _measure(name, one, tools, utility=utility) for name, one in made.items()}
@@ -99,16 +102,16 @@ def _benchmark_extractor(tools: Tools) -> tuple[Extractor, str]:
     """The benchmark's own, or where its weights are not in place the first one, and a note that says so."""
     try:
         return load_extractors([BENCHMARK_EXTRACTOR])[0], ""
-    except DataError as error:
+    except DataError:
         first = tools.extractors[0]
-        why = f"The benchmark's columns are computed with {first.name} and compare with no published figure: {error}"
+        why = f"The benchmark's columns are computed with {first.name} and compare with no published figure: the weights of {BENCHMARK_EXTRACTOR} are not in place"
         return first, why
 
 
 def _benchmark(made: Measurements, extractor: Extractor, row: Mapping[str, Any]) -> dict[str, Any]:
     """`COLUMNS` of one model: all pairs of images count, FD at whatever N there is."""
     reference, generated = (made.features(side, extractor) for side in (made.sets.reference, made.sets.generated))
-    count = min(len(reference), len(generated))
+    count = min(len(reference), made.limit or len(generated))
     rng = np.random.default_rng(SEED)
     x, y = (side[np.sort(rng.choice(len(side), count, replace=False))] for side in (reference, generated))
     bias = f"at N = {count:,} mostly bias" if count < EXPLORATORY else ""
@@ -150,7 +153,10 @@ def _tests(
         for extractor in tools.extractors:
             real = made[first].sample(made[first].sets.reference, extractor)
             sides = [made[name].sample(made[name].sets.generated, extractor) for name in (first, second)]
-            values = [np.concatenate([[mmd(real, side)], mmd_resamples(real, side, seed=SEED)]) for side in sides]
+            values = [
+                np.concatenate([[mmd(real, side)], mmd_resamples(real, side, seed=SEED, resamples=PAIRED_RESAMPLES)])
+                for side in sides
+            ]
             found.append(_test(f"KD by {extractor.name}", first, second, values[0] - values[1]))
         judgeable = [{row["name"] for row in rows[name]["attributes"] if row["judgeable"]} for name in (first, second)]
         if columns := [k for k, name in enumerate(ATTRIBUTES) if name in judgeable[0] & judgeable[1]]:

@@ -79,7 +79,7 @@ def floor_distances(reference: Sample, count: int, seed: int = 0) -> Array:
 
 
 def measure_rows(
-    reference: Sample, halves: Halves, rows: Mapping[str, Sample], seed: int = 0
+    reference: Sample, halves: Halves, rows: Mapping[str, Sample], seed: int = 0, limit: int | None = None
 ) -> dict[str, list[MetricResult]]:
     """Compare sets with the first half of the reference, the second half being one of them.
 
@@ -88,12 +88,13 @@ def measure_rows(
         halves: of it.
         rows: name -> images; as many are drawn of each as the smallest set has, so that all rows compare equal numbers.
         seed: of all draws.
+        limit: so many images at most, where other tables are to compare as many.
     Returns:
         Name -> KD, KD - floor, FD-infinity, FD, CMMD, precision, recall, density, coverage; also `POSING`.
     """
     sets = {**rows, POSING: reference.take(halves.second)}
     first = reference.take(halves.first)
-    count = min(len(first), *map(len, sets.values()))
+    count = min(limit or len(first), len(first), *map(len, sets.values()))
     first, floor = first.draw(count, seed), floor_distances(reference, count, seed)
     width = median_distance(first.features)
     return {name: measure_row(first, some.draw(count, seed), floor, width, seed) for name, some in sets.items()}
@@ -172,10 +173,12 @@ def _neighbourhoods(x: Sample, y: Sample, seed: int) -> list[MetricResult]:
         measure_neighbourhoods(x.features[groups[0] != k], y.features[groups[1] != k], seed)
         for k in range(JACKKNIFE_GROUPS)
     ]
-    return [
-        _result(name, len(x), value, jackknife(value, [part[name] for part in parts]), settings={"k": NEAREST})
-        for name, value in whole.items()
-    ]
+    results = []
+    for name, value in whole.items():
+        low, high = jackknife(value, [part[name] for part in parts])
+        interval = Interval(max(low, 0.0), high if name == "density" else min(high, 1.0))
+        results.append(_result(name, len(x), value, interval, settings={"k": NEAREST}))
+    return results
 
 
 def _result(name: str, count: int, value: float = np.nan, interval: Interval = UNKNOWN, **facts: Any) -> MetricResult:

@@ -82,14 +82,15 @@ class Measurements:
     Args:
         sets: what is compared.
         tools: what measures.
+        limit: distances compare at most so many images.
 
     Attributes:
         notes: sentences for the reader, from the parts measured so far.
         reasons: why a part was not measured, by its name.
     """
 
-    def __init__(self, sets: Sets, tools: Tools) -> None:
-        self.sets, self.tools = sets, tools
+    def __init__(self, sets: Sets, tools: Tools, limit: int | None = None) -> None:
+        self.sets, self.tools, self.limit = sets, tools, limit
         self.notes: list[str] = []
         self.reasons: dict[str, str] = {}
         self.halves = halve(sets.reference.patients)
@@ -110,7 +111,7 @@ class Measurements:
             return {"value": value, "notes": notes, "reasons": reasons}
 
         networks = [one.id for one in self.tools.extractors] + [judge.sha256 for judge in self.tools.judges.values()]
-        found = self.results.get(name, [*self.sets.identities, *networks, *settings], computed)
+        found = self.results.get(name, [*self.sets.identities, *networks, str(self.limit), *settings], computed)
         self.notes += found["notes"]
         self.reasons |= found["reasons"]
         return found["value"]
@@ -124,7 +125,7 @@ class Measurements:
             rows["base without LoRA"] = self.sample(self.sets.baseline, extractor)
         damaged = degrade(read_squares([reference.paths[index] for index in second], extractor.size))
         rows["degraded real"] = Sample(embed(damaged, extractor), np.asarray(reference.patients)[second])
-        measured = measure_rows(self.sample(reference, extractor), self.halves, rows, SEED)
+        measured = measure_rows(self.sample(reference, extractor), self.halves, rows, SEED, self.limit)
         if measured["degraded real"][0].value <= measured[POSING][0].value:
             self.notes.append(f"The extractor {extractor.name} is insensitive: it finds degraded images no worse.")
         facts = {name: getattr(extractor, name) for name in ("name", "version", "size", "weights_sha256")}

@@ -122,8 +122,10 @@ def mmd(x: Sample, y: Sample, kernel: Kernel = cubic_kernel) -> float:
     return float(within - 2 * sum(strips) / (len(x) * len(y)))
 
 
-def mmd_resamples(x: Sample, y: Sample, kernel: Kernel = cubic_kernel, seed: int = 0) -> Array:
-    """`mmd` on resamples that draw whole patients of both sets: [RESAMPLES].
+def mmd_resamples(
+    x: Sample, y: Sample, kernel: Kernel = cubic_kernel, seed: int = 0, resamples: int = RESAMPLES
+) -> Array:
+    """`mmd` on resamples that draw whole patients of both sets: [resamples].
 
     Of two sets of one distribution they spread wider than the figure itself does: the interval then is too wide rather
     than too narrow. Equal arguments of ``x`` and ``seed`` draw the same patients of ``x`` whatever ``y`` is.
@@ -132,7 +134,7 @@ def mmd_resamples(x: Sample, y: Sample, kernel: Kernel = cubic_kernel, seed: int
         Arcones and Gine, Annals of Statistics 1992 (degenerate U-statistics).
     """
     x, y = (side.draw(INTERVAL_IMAGES, seed) for side in (x, y))
-    weights = [cluster_weights(side.codes, seed + k) for k, side in enumerate((x, y))]
+    weights = [cluster_weights(side.codes, seed + k, resamples) for k, side in enumerate((x, y))]
     within = sum(
         weighted_mean(pair_table(side, kernel), w, side.codes) for side, w in zip((x, y), weights, strict=True)
     )
