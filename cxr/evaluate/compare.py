@@ -11,6 +11,7 @@ import numpy as np
 
 from cxr.evaluate.copy_search import ALIGNED
 from cxr.evaluate.distances import EXPLORATORY, POSING
+from cxr.evaluate.evaluation import unknown_to
 from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.extractors.registry import load_extractors
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
@@ -55,6 +56,7 @@ def compare_models(
     """
     if len(models) < 2:
         raise RequestError(f"there is {len(models)} model; compare two or more")
+    reference, left_out = unknown_to(tools.judges.values(), reference)
     fewest = min(map(len, models.values()))  # one number of images for all rows of a table
     made = {
         name: Measurements(Sets(images, reference, training=training), tools, fewest) for name, images in models.items()
@@ -63,7 +65,7 @@ def compare_models(
         check_sets(one.sets)
     rows = {name: _measure(name, one, tools, utility=utility) for name, one in made.items()}
     extractor, note = _benchmark_extractor(tools)
-    notes = [note] if note else []
+    notes = [*left_out, *([note] if note else [])]
     notes += [f"{name}: {text}" for name, one in made.items() for text in one.notes]
     return {
         "format": FORMAT,
@@ -104,7 +106,10 @@ def _benchmark_extractor(tools: Tools) -> tuple[Extractor, str]:
         return load_extractors([BENCHMARK_EXTRACTOR])[0], ""
     except DataError:
         first = tools.extractors[0]
-        why = f"The benchmark's columns are computed with {first.name} and compare with no published figure: the weights of {BENCHMARK_EXTRACTOR} are not in place"
+        why = (
+            f"The benchmark's columns are computed with {first.name} and compare with no published figure: the weights "
+            f"of {BENCHMARK_EXTRACTOR} are not in place."
+        )
         return first, why
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from cxr.evaluate.distances import EXPLORATORY, rank_agreement
 from cxr.evaluate.goals import check_goals
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
 from cxr.evaluate.reader_study import read_study
-from cxr.evaluate.sets import Sets, check_sets
+from cxr.evaluate.sets import FEWEST, ImageSet, Sets, check_sets
 from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
+from cxr.judges.judge import Judge
 from cxr.metrics.result import MetricResult, to_plain
 from cxr.request.errors import DataError
 
@@ -80,6 +81,8 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
         DataError: as `check_sets`, or an image cannot be read.
     """
     check_sets(sets)
+    reference, left_out = unknown_to(tools.judges.values(), sets.reference)
+    sets = replace(sets, reference=reference)
     made = Measurements(sets, tools)
     rows = [made.measure("distances", functools.partial(made.distances, one), one.id) for one in tools.extractors]
     copies, fidelity = made.measure("copies", made.copies), made.measure("fidelity", made.fidelity)
@@ -107,12 +110,33 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     }
     if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
         made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
+    made.notes[:0] = left_out
     report["goals"] = to_plain(check_goals(to_plain(report)))
     report |= {"notes": made.notes, "reasons": made.reasons}
     pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
     if copies is not None and sets.training is not None:
         pictures["closest_pairs"] = draw_closest_pairs(copies["pairs"], sets.generated, sets.training)
     return Evaluation(report, pictures)
+
+
+def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
+    """The real films of patients whom no judge has learnt from, and a note on those that are left out.
+
+    Raises:
+        DataError: too few are left.
+    """
+    judges = list(judges)
+    kept = [k for k, patient in enumerate(reference.patients) if not any(judge.knows(patient) for judge in judges)]
+    if len(kept) == len(reference):
+        return reference, []
+    out = len(reference) - len(kept)
+    if len(kept) < 2 * FEWEST:
+        raise DataError(
+            f"{out} of {len(reference)} images of {reference.folder} are of patients that the judges have learnt from; "
+            f"the {len(kept)} others are too few: name real films that the judges have not seen"
+        )
+    words = f"{out} of {len(reference)} real films are left out: they are of patients that the judges have learnt from."
+    return reference.take(kept), [words]
 
 
 def read_sweep(path: Path) -> Any:

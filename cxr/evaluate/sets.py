@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,12 @@ class ImageSet:
         for column in (self.hashes, self.prompts, self.patients, [path.name for path in self.paths]):
             digest.update(json.dumps(column).encode())
         return digest.hexdigest()
+
+    def take(self, rows: Sequence[int]) -> ImageSet:
+        """Some of the images."""
+        columns = (self.paths, self.hashes, self.labels, self.prompts, self.patients)
+        chosen = (tuple(column[k] for k in rows) for column in columns)
+        return ImageSet(self.folder, *chosen, recipe=self.recipe, is_real=self.is_real)  # type: ignore[arg-type]
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the set; only the folder's own name, its place is the user's."""
