@@ -25,7 +25,7 @@ LOCAL, FINE = 3 / 32, 2 / 64
 SMOOTHEST = 4.0  # grey levels; ground that is more even than that is noise
 STRONGEST = 2.5  # local deviations
 DIMENSIONS = 96  # of the images that are screened
-FITTED = 3_000  # images from which those are found
+FEWEST_FITTED, FITTED = 500, 3_000  # images from which those are found
 LOWEST = (-0.17, -0.17, -17.0, -0.24)  # shift right and down (shares of the side), turn (degrees), growth
 HIGHEST = (0.17, 0.17, 17.0, 0.27)
 STEPS = (0.025, 0.025, 2.0, 0.03)  # half of the grid's
@@ -62,6 +62,7 @@ class Nearest(NamedTuple):
 
 UNMOVED = (0.0, 0.0, 0.0, 0.0)
 _SHIFTS = ((0.07, 0.0), (0.05, -0.1), (0.1, -0.2))  # share of the side, growth: of whole images and of cropped corners
+_SMALL = (-0.03, 0.0, 0.03)
 _AROUND = [(x, y) for x, y in product((-1, 0, 1), repeat=2) if (x, y) != (0, 0)]
 FAMILIES = (
     Family(
@@ -76,6 +77,7 @@ FAMILIES = (
         tuple((x * far, y * far, 0.0, growth) for (far, growth), (x, y) in product(_SHIFTS, _AROUND)),
         4,
     ),
+    Family(ALIGNED, (0.125, 0.875, 0.125, 0.875), tuple(product(_SMALL, _SMALL, (-3.0, 0.0, 3.0), (0.0,))), 4),
     Family(ALIGNED, (0.2, 0.8, 0.2, 0.8), (UNMOVED,), 2),  # under a frame
     Family(HALVES, (0.06, 0.94, 0.06, 0.44), (UNMOVED,), 2),
     Family(HALVES, (0.06, 0.94, 0.56, 0.94), (UNMOVED,), 2),
@@ -157,7 +159,8 @@ class _Screen:
         )
         self.mean = seen.mean(dim=0)
         some = (seen - self.mean)[:: max(1, len(seen) // FITTED)]
-        self.axes = torch.linalg.svd(some, full_matrices=False)[2][:DIMENSIONS].T
+        few = len(some) < FEWEST_FITTED  # of so few images the main axes would miss what a moved one looks like
+        self.axes = torch.eye(some.shape[1]) if few else torch.linalg.svd(some, full_matrices=False)[2][:DIMENSIONS].T
         described = (seen - self.mean) @ self.axes
         self.described = described / described.norm(dim=1, keepdim=True).clamp(min=1e-6)
 
