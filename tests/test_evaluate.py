@@ -41,7 +41,10 @@ LABELS = [
     *(("Effusion", "50", "M", "PA"), ("No Finding", "40", "F", "AP")),
     *(("Mass", "60", "M", "PA"), ("No Finding", "70", "F", "PA")),
 ]
-PROMPTS = ["A 50-year-old man with effusion, PA view", "A 40-year-old woman with no findings, AP view"]
+PROMPTS = [  # in each view both sexes, and films with and without a finding
+    *("A 50-year-old man with effusion, PA view", "A 40-year-old woman with no findings, AP view"),
+    *("A 60-year-old woman with no findings, PA view", "A 45-year-old man with effusion, AP view"),
+]
 
 
 def real_folder(folder: Path, count: int, first: int = 0) -> Path:
@@ -56,7 +59,7 @@ def real_folder(folder: Path, count: int, first: int = 0) -> Path:
 def generated_folder(folder: Path, count: int, seed: int = 900) -> Path:
     with ImageFolder(folder) as images:
         for index in range(count):
-            recipe = dataclasses.replace(RECIPE, prompt=PROMPTS[index % 2], seed=seed + index)
+            recipe = dataclasses.replace(RECIPE, prompt=PROMPTS[index % len(PROMPTS)], seed=seed + index)
             pixels = np.random.default_rng(seed + index).integers(0, 256, (SIDE, SIDE), np.uint8)
             images.write(GeneratedImage(index, pixels, recipe))
     return folder
@@ -114,7 +117,7 @@ def test_every_part_that_the_folders_allow_is_measured(report: dict[str, Any]) -
     assert [row["name"] for row in report["diversity"]["wholes"]] == ["generated", POSING]
     assert [row["name"] for row in report["detail"]["rows"]] == ["generated", POSING]
     assert all("real" in goal for goal in report["goals"])
-    assert report["fidelity"]["num_prompts"] == 2
+    assert report["fidelity"]["num_prompts"] == 4
     assert {row["name"] for row in report["fidelity"]["attributes"]} >= {"PA", "male", "abnormal", "Effusion"}
     assert [space["name"] for space in report["copies"]["spaces"]] == ["tiny", "aligned pixels", "aligned halves"]
     assert len(report["copies"]["control"]) == len(copy_set.KINDS)
