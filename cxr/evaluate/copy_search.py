@@ -152,10 +152,8 @@ class _Screen:
 
     def __init__(self, family: Family, references: NDArray[np.uint8]) -> None:
         self.family = family
-        rows, columns = _pixels(family.window, SCREEN_SIDE)
-        self.cut = lambda images: images[:, rows, columns].flatten(1)
         seen = torch.cat(
-            [self.cut(local_scale(_reduced(references[k], SCREEN_SIDE))) for k in _chunks(len(references))]
+            [self._cut(local_scale(_reduced(references[k], SCREEN_SIDE))) for k in _chunks(len(references))]
         )
         self.mean = seen.mean(dim=0)
         some = (seen - self.mean)[:: max(1, len(seen) // FITTED)]
@@ -163,6 +161,11 @@ class _Screen:
         self.axes = torch.eye(some.shape[1]) if few else torch.linalg.svd(some, full_matrices=False)[2][:DIMENSIONS].T
         described = (seen - self.mean) @ self.axes
         self.described = described / described.norm(dim=1, keepdim=True).clamp(min=1e-6)
+
+    def _cut(self, images: Tensor) -> Tensor:
+        """The window's pixels of images [B, S, S] as rows."""
+        rows, columns = _pixels(self.family.window, SCREEN_SIDE)
+        return images[:, rows, columns].flatten(1)
 
     def candidates(self, queries: NDArray[np.uint8], own: NDArray[np.intp] | None) -> tuple[Tensor, Tensor, Tensor]:
         """The likeliest training images [N, k], the transforms that made them so [N, k, 4], whether mirrored [N, k]."""
@@ -174,7 +177,7 @@ class _Screen:
             moved = upright.flip(2) if mirrored else upright
             if transform != UNMOVED:
                 moved, _ = warped(moved, torch.tensor([transform]).repeat(len(moved), 1))
-            seen = self.cut(local_scale(moved)) @ self.axes
+            seen = self._cut(local_scale(moved)) @ self.axes
             for image in (seen, -seen):  # inverted
                 vectors = image - middle
                 score = (vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-6)) @ self.described.T

@@ -63,10 +63,11 @@ def diversity_requests() -> list[GenerationRequest]:
 
 def probe_requests() -> list[GenerationRequest]:
     """Pairs of prompts that differ in one word, from one seed each: a finding and its denial, left and right."""
-    rng, requests = random.Random(VERSION), []
+    rng = random.Random(VERSION)
+    requests: list[GenerationRequest] = []
     for finding in PROBED:
         words = FINDING_PHRASES[finding][1]
-        pairs = [(f"with {words}", f"with no {words.removeprefix('a ').removeprefix('an ')}")]
+        pairs: list[tuple[str, ...]] = [(f"with {words}", f"with no {words.removeprefix('a ').removeprefix('an ')}")]
         if finding in SIDED_FINDINGS:
             pairs.append(tuple(f"with {with_side(words, SIDE_FORMS[side][0])}" for side in ("left", "right")))
         for pair, number in itertools.product(pairs, range(NUM_PROBES)):

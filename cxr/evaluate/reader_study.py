@@ -47,6 +47,16 @@ class Answers(NamedTuple):
     finding_right: NDArray[np.float64]  # NaN where nothing is known
     quality: NDArray[np.float64]
 
+    def take(self, some: NDArray[np.bool_]) -> Answers:
+        """Some of the answers."""
+        return Answers(
+            self.images[some],
+            self.is_generated[some],
+            self.called_generated[some],
+            self.finding_right[some],
+            self.quality[some],
+        )
+
 
 def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int = 0, salt: str = "") -> str:
     """One HTML page with as many generated as real images in random order, which needs nothing besides itself.
@@ -91,7 +101,7 @@ def read_study(paths: Sequence[Path], generated: ImageSet, reference: ImageSet, 
     columns = Answers(*(np.array(column) for column in zip(*answers, strict=True)))
     rows = []
     for name, some in (("generated", columns.is_generated), ("real", ~columns.is_generated)):
-        picked = Answers(*(column[some] for column in columns))
+        picked = columns.take(some)
         figures = {
             "called generated": picked.called_generated,
             "finding right": picked.finding_right,

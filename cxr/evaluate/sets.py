@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,8 @@ class ImageSet:
 
     def take(self, rows: Sequence[int]) -> ImageSet:
         """Some of the images."""
-        columns = (self.paths, self.hashes, self.labels, self.prompts, self.patients)
-        chosen = (tuple(column[k] for k in rows) for column in columns)
-        return ImageSet(self.folder, *chosen, recipe=self.recipe, is_real=self.is_real)  # type: ignore[arg-type]
+        names = ("paths", "hashes", "labels", "prompts", "patients")
+        return replace(self, **{name: tuple(getattr(self, name)[k] for k in rows) for name in names})
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the set; only the folder's own name, its place is the user's."""
