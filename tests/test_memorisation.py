@@ -96,7 +96,7 @@ def test_the_closest_pairs_are_the_planted_copies(report: dict[str, Any]) -> Non
 def test_copies_are_flagged_and_strangers_are_not(report: dict[str, Any]) -> None:
     pixels = report["spaces"][-2]
     assert pixels["name"] == "aligned pixels"
-    assert pixels["threshold"] > 2 * report["pairs"][-1][0]  # all 20 copies, and by far
+    assert pixels["threshold"] > 1.5 * report["pairs"][-1][0]  # all 20 copies, and by far
     # Of so few calibration images the threshold lets about one of 28 strangers in; three of ten happen in 0.4 %.
     assert 20 / 30 <= pixels["flagged"].value <= 22 / 30
     assert pixels["flagged"].low < 20 / 30 < pixels["flagged"].high

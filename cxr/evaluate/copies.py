@@ -27,7 +27,7 @@ from cxr.request.errors import DataError
 QUANTILE = 0.001  # of real distances; what is nearer is flagged
 MAX_REAL = 0.002  # real images of other patients that may be flagged
 MIN_CONTROL = 0.95  # planted copies of each kind that must be found
-NEAR_EXACT = 0.98  # correlation after alignment
+NEAR_EXACT = 0.9  # correlation on the local scale after alignment; of 300 real films with others 0.73 at most
 NUM_PAIRS = 20
 TABLE_BYTES = 2**25  # of one strip of a table of all training images
 OVER_TRAINED = "images of an over-trained model"
@@ -59,7 +59,7 @@ def check_copies(
         num_training: images that the generated ones were compared with; num_calibration: held-out images that set the
         thresholds; num_held_out: held-out images, of other patients again, that the thresholds were tried on;
         near_exact: generated images that share their file's hash with a training image, or correlate with one above
-        0.98 after alignment; pairs: the 20 closest by aligned pixels (distance, name of the generated and of the
+        0.9 after alignment; pairs: the 20 closest by aligned pixels (distance, name of the generated and of the
         training image), closest first; control: for each kind of planted copy the share that is found by the aligned
         pixels or halves, and the shares by each space; spaces: one for each extractor, then those of the search, with
 
