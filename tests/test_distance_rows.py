@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxr.evaluate import distances
-from cxr.evaluate.sensitivity import choose_patients
+from cxr.evaluate.sensitivity import choose_patients, measure_loss
 from cxr.metrics.degrade import DEGRADATIONS, add_noise, blur, degrade
 from cxr.metrics.intervals import jackknife
 from cxr.metrics.kernel import Sample, kernel_distance, mmd, mmd_resamples
@@ -127,6 +127,18 @@ def test_random_patients_are_chosen_whole_and_not_from_the_start() -> None:
     assert len(chosen) == 100
     assert len(set(patients[chosen])) <= 26
     assert chosen.max() > 150
+
+
+def test_a_distance_notices_that_one_kind_becomes_rare() -> None:
+    rare = np.arange(200) % 4 == 0
+    some = features(200, seed=1) + 2.0 * rare[:, None]
+    reference = features(200, seed=2) + 2.0 * rare[:, None]
+    (row,) = measure_loss(Sample(reference), Sample(some), rare, 0)
+    assert row["kind"] == "loss of AP views"
+    assert row["monotone"]
+    assert row["kd"][-1] > 10 * abs(row["kd"][0])
+    for kind in (np.zeros(200, bool), np.ones(200, bool)):
+        assert measure_loss(Sample(reference), Sample(some), kind, 0) == []
 
 
 def test_the_interval_holds_the_unbiased_distance() -> None:
