@@ -70,6 +70,7 @@ async def show_job(
         num_widgets: that the job has, the panel first.
     """
     nothing = (gr.skip(),) * (num_widgets - 1)
+    yield gr.skip(), *nothing  # a generator that yields nothing would empty the widgets
     if job is None or job.is_followed:
         return
     try:

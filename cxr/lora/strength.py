@@ -1,0 +1,168 @@
+"""How strong a LoRA wants to be: from the file's metadata, or from the settings that peft writes beside it.
+
+A layer adds alpha / rank times its product, or alpha / √rank when it is rank-stabilised. Where nothing says alpha, the
+rank is taken and the user is told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cxr.lora.safetensors_header import damaged
+from cxr.request.errors import AdapterError
+
+MAX_ALPHA = 10_000
+MAX_TEXT_BYTES = 256 * 2**10
+SETTINGS_NAME = "adapter_config.json"  # of peft
+METADATA_KEY = "lora_adapter_metadata"  # of diffusers
+CONVERTED_KEY = "adapter_config"  # of this program: what lay beside a file that it converted
+# Settings of peft that change what the two matrices mean; this program applies plain LoRA only.
+UNSUPPORTED_SETTINGS = (
+    *("use_dora", "lora_bias", "modules_to_save", "layer_replication", "use_qalora", "trainable_token_indices"),
+    *("target_parameters", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config"),
+    "alora_invocation_tokens",
+)
+# Ways to start training that leave the base model as it is. PiSSA, OLoRA, LoftQ, CorDA and others take a part of its
+# weights out, so that their product is only right on a base that was changed in the same way.
+PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+# A pattern is a regular expression of somebody else's; without groups or repeated repetition it cannot take long.
+SIMPLE_PATTERN = re.compile(r"\^?(\w|\.\*?|\\\.|\\d\+?|\[[\w-]+\])+\$?", re.ASCII)
+PLAIN_PATTERN = re.compile(r"\^?[\w.]+", re.ASCII)
+MAX_WILDCARDS, MAX_WILD_PATTERNS = 3, 50
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """What settings say of one network's layers.
+
+    Args:
+        lora_alpha: of all layers, or None where nothing says it.
+        alpha_pattern: peft's pattern -> alpha of the layers whose name ends so.
+        use_rslora: whether layers are rank-stabilised.
+    """
+
+    lora_alpha: float | None = None
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    use_rslora: bool = False
+
+    def alpha(self, module: str) -> float | None:
+        """The alpha of one layer: of the first pattern that fits its name, as peft chooses, else that of all.
+
+        Args:
+            module: name of the layer in its network.
+        """
+        ends = [f"^{module}", module, *(module[dot.end() :] for dot in re.finditer(r"\.", module))]
+        fitting = [end for end in ends if end in self._order]
+        fitting += [pattern for pattern in self._wild if re.match(rf"(.*\.)?({pattern})$", module)]
+        return self.alpha_pattern[min(fitting, key=self._order.__getitem__)] if fitting else self.lora_alpha
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {pattern: number for number, pattern in enumerate(self.alpha_pattern)}
+
+    @cached_property
+    def _wild(self) -> list[str]:
+        return [pattern for pattern in self.alpha_pattern if not PLAIN_PATTERN.fullmatch(pattern)]
+
+
+def read_settings(
+    path: Path, metadata: Mapping[str, str], ranks: Mapping[tuple[str, str], int]
+) -> dict[str, LoraSettings]:
+    """The settings of each component, from the metadata that diffusers writes, else from peft's adapter_config.json.
+
+    Args:
+        path: of the LoRA file.
+        metadata: of the file.
+        ranks: of each (component, module).
+    Raises:
+        AdapterError: the settings are unreadable, out of range, or of more than a plain LoRA.
+    """
+    components = dict.fromkeys(component for component, _ in ranks)
+    try:
+        inside = json.loads(metadata.get(METADATA_KEY, "{}"))
+        settings = {name: _check(path, inside, f"{name}.") for name in components}
+        beside = parse_object(metadata.get(CONVERTED_KEY) or read_text_beside(path))
+        if type(beside.get("r")) is not int:  # a list of ranks is nothing that could be compared
+            beside = {}
+        described = {beside.get("r"), *(beside.get("rank_pattern") or {}).values()}
+        if len(components) == 1 and described & set(ranks.values()):
+            (component,) = components
+            if settings[component].lora_alpha is None:
+                settings[component] = _check(path, beside, "")
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise damaged(path, "its LoRA settings cannot be read") from error
+    return settings
+
+
+def check_alpha(path: Path, alpha: object) -> float:
+    """One alpha as a number.
+
+    Raises:
+        AdapterError: it is not a number above 0 and at most `MAX_ALPHA`.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise damaged(path, "its LoRA settings cannot be read: lora_alpha is not a number")
+    if not 0 < alpha <= MAX_ALPHA:
+        raise damaged(path, f"its lora_alpha is {alpha!s:.20}; above 0 and at most {MAX_ALPHA:,} is allowed")
+    return float(alpha)
+
+
+def _check(path: Path, settings: Mapping[str, Any], prefix: str) -> LoraSettings:
+    label = f"LoRA file {path.name!r}"
+    for setting in UNSUPPORTED_SETTINGS:
+        if settings.get(prefix + setting):
+            raise AdapterError(f"{label} uses {setting}, which this program cannot apply")
+    start = settings.get(f"{prefix}init_lora_weights")
+    if not isinstance(start, (str, bool, type(None))) or start not in PLAIN_STARTS:
+        raise AdapterError(
+            f"{label} was trained from init_lora_weights {str(start)[:20]!r}, which changes the base model too; "
+            "convert it to a plain LoRA: save_pretrained with path_initial_model_for_weight_conversion, of peft"
+        )
+    alpha, pattern = settings.get(f"{prefix}lora_alpha"), settings.get(f"{prefix}alpha_pattern") or {}
+    _check_pattern(label, pattern)
+    return LoraSettings(
+        None if alpha is None else check_alpha(path, alpha),
+        {name: check_alpha(path, value) for name, value in pattern.items()},
+        bool(settings.get(f"{prefix}use_rslora")),
+    )
+
+
+def _check_pattern(label: str, pattern: Mapping[str, Any]) -> None:
+    wild = [name for name in pattern if not PLAIN_PATTERN.fullmatch(name)]
+    is_simple = all(SIMPLE_PATTERN.fullmatch(name) and len(re.findall(r"[*+]", name)) <= MAX_WILDCARDS for name in wild)
+    if not is_simple or len(wild) > MAX_WILD_PATTERNS:
+        raise AdapterError(f"{label} uses an alpha_pattern of more than plain names, which this program cannot apply")
+
+
+def read_text_beside(path: Path) -> str:
+    """What peft wrote into the file's folder; empty unless it can be read.
+
+    Args:
+        path: of the LoRA file.
+    """
+    return read_text(path.with_name(SETTINGS_NAME))
+
+
+def read_text(path: Path) -> str:
+    """A small file of somebody else's; empty unless it can be read and has at most `MAX_TEXT_BYTES`."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_TEXT_BYTES:
+            return ""
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """The JSON object in a text; empty if there is none."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,202 @@
+"""What a model folder must hold, checked by name before any class is looked up or any weight is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr.models.families import FAMILIES, Family
+from cxr.request.errors import ModelError
+
+INDEX = "model_index.json"
+# Settings that make the libraries import code that comes with the weights, or ask the Hub for kernels.
+CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline", "custom_pipelines", "custom_code"})
+CODE_KEYS |= {"use_kernels", "kernel_config", "quantization_config"}
+IMPLEMENTATION = re.compile(r"_?\w+_implementation(_internal)?", re.ASCII)  # of attention, of experts
+VOCABULARIES = ("tokenizer.json", "vocab.json")  # as large as a million entries, and nothing below is a setting
+OWN_IMPLEMENTATIONS = (None, "eager", "sdpa", "flex_attention")  # anything else may come from the Hub as a kernel
+SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors", re.ASCII)
+LIBRARIES = frozenset({"diffusers", "transformers"})
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on this disk.
+
+    Args:
+        name: what messages and recipes call it.
+        path: its folder in diffusers format.
+        revision: "hub:ID@commit", or "" where the content's hash is to say it.
+        variant: "fp16" to read the files of that name, or None.
+        notes: what the user should know about where it came from.
+    """
+
+    name: str
+    path: Path
+    revision: str = ""
+    variant: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def check_index(index: Mapping[str, object], name: str, expected: str | None = None) -> Family:
+    """The family that a model_index.json stands for.
+
+    Args:
+        index: its content.
+        name: of the model, for messages.
+        expected: the only pipeline class that is allowed, or None for all known ones.
+    Raises:
+        ModelError: it names another pipeline, another component class, or code of its own.
+    """
+    check_settings(index, INDEX, name)
+    found = index.get("_class_name")
+    choices = [expected] if expected else list(FAMILIES)
+    if not isinstance(found, str) or found not in choices:
+        shown = found if isinstance(found, str) else "a class of its own"
+        raise ModelError(f"model {name!r} is {str(shown)[:60]!r}; this program runs {', '.join(choices)}")
+    family = FAMILIES[found]
+    for component, value in index.items():
+        if not component.startswith("_") and isinstance(value, list) and component not in family.ignored:
+            _check_component(family, component, value, name)
+    if missing := [component for component in family.components if not isinstance(index.get(component), list)]:
+        raise ModelError(f"model {name!r} {_not_made_of(family)}: {missing[0]} is missing")
+    return family
+
+
+def read_settings(model: ModelFolder, name: str) -> dict[str, object]:
+    """One of the model's JSON files.
+
+    Raises:
+        ModelError: it is not a JSON object.
+    """
+    path, label = model.path / name, f"model {model.name!r} has an unreadable {name}"
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for somebody who writes into it
+            raise ModelError(f"{label}: it is not a regular file")
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{label}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ModelError(f"{label}: it is not a JSON object")
+    return settings
+
+
+def check_folders(model: ModelFolder, parts: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Look through a model's folders before a library does: for pipes, and for settings that would run code.
+
+    Args:
+        model: where it lies.
+        parts: its folders that are going to be read.
+    Returns:
+        The settings in them, by file.
+    Raises:
+        ModelError: there is such a thing, or settings cannot be read.
+    """
+    found = {}
+    folders = [model.path / part for part in ("", *parts)]
+    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())):
+        file = path.relative_to(model.path).as_posix()
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading it might never end
+            raise ModelError(f"model {model.name!r} is refused: {file} is not a regular file")
+        if path.suffix == ".json" and "/" in file and path.is_file():
+            found[file] = read_settings(model, file)
+            check_settings(found[file], file, model.name)
+    return found
+
+
+def check_settings(settings: Mapping[str, object], file: str, name: str) -> None:
+    """Refuse settings, nested ones too, that would run code which comes with the weights or from the Hub.
+
+    Raises:
+        ModelError: there is such a setting.
+    """
+    for key, value in settings.items() if file.endswith(VOCABULARIES) else _nested(settings):
+        is_foreign = IMPLEMENTATION.fullmatch(key) and not isinstance(value, dict) and value not in OWN_IMPLEMENTATIONS
+        if is_foreign or (key in CODE_KEYS and value is not None):
+            raise ModelError(f"model {name!r} wants to run code of its own ({key[:60]} in {file}) and is refused")
+
+
+def _nested(settings: object) -> Iterator[tuple[str, object]]:
+    """All settings; the parts of an implementation for each sub-model count as its own."""
+    left: list[tuple[str, object]] = [("", settings)]
+    while left:
+        above, value = left.pop()
+        if isinstance(value, dict):
+            inside = [(above if IMPLEMENTATION.fullmatch(above) else key, entry) for key, entry in value.items()]
+            yield from inside
+            left += inside
+        elif isinstance(value, list):
+            left += [(above, entry) for entry in value]
+
+
+def weight_names(component: str, variant: str | None) -> tuple[str, str]:
+    """How the file of a component's weights is called, and how the one that lists several.
+
+    Args:
+        component: its folder.
+        variant: "fp16" or None.
+    """
+    base = f"{component}/{'model' if component.startswith('text_encoder') else 'diffusion_pytorch_model'}"
+    part = f".{variant}" if variant else ""
+    return f"{base}{part}.safetensors", f"{base}.safetensors.index{part}.json"
+
+
+def weight_file(component: str, names: Container[str], variant: str | None) -> str | None:
+    """The one of ``weight_names`` that is there, or None."""
+    return next((name for name in weight_names(component, variant) if name in names), None)
+
+
+def weight_files(
+    component: str, names: Container[str], variant: str | None, read: Callable[[str], Mapping[str, object]], name: str
+) -> list[str]:
+    """The files of a component's weights: one, or the list of several and these; none where there is neither.
+
+    Args:
+        component: its folder.
+        names: of the files that there are.
+        variant: "fp16" or None.
+        read: gives the content of such a list.
+        name: of the model, for messages.
+    Raises:
+        ModelError: the list names no files, or files elsewhere.
+    """
+    file = weight_file(component, names, variant)
+    if file is None or not file.endswith(".json"):
+        return [file] if file else []
+    return [file, *sorted(set(shards(read(file), file, name).values()))]
+
+
+def shards(index: Mapping[str, object], file: str, name: str) -> dict[str, str]:
+    """Weight -> file in the folder of the index that lists them.
+
+    Args:
+        index: content of a ``*.safetensors.index.json``.
+        file: its path in the model.
+        name: of the model, for messages.
+    Raises:
+        ModelError: it names no files, or files elsewhere.
+    """
+    listed = index.get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise ModelError(f"model {name!r} has an unreadable {file}: it lists no files")
+    folder = file.rpartition("/")[0]
+    for value in listed.values():
+        # accelerate once opened whatever path stood here (CVE-2026-69112)
+        if not isinstance(value, str) or not SHARD.fullmatch(value):
+            raise ModelError(f"model {name!r} is refused: {file} names a file that is not a plain .safetensors name")
+    return {str(key): f"{folder}/{value}" for key, value in listed.items()}
+
+
+def _check_component(family: Family, component: str, value: list[object], name: str) -> None:
+    allowed = family.components.get(component)
+    if allowed is None and any(value):
+        raise ModelError(f"model {name!r} {_not_made_of(family)}: {component[:60]!r} is not part of it")
+    if allowed is not None and (len(value) != 2 or value[0] not in LIBRARIES or value[1] not in allowed):
+        raise ModelError(f"model {name!r} {_not_made_of(family)}: its {component} is {str(value[-1:])[1:-1][:60]}")
+
+
+def _not_made_of(family: Family) -> str:
+    return f"is not a {family.name} made of {', '.join(family.components[part][0] for part in family.weighted)}"
