@@ -50,8 +50,8 @@ def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
 
 
 def as_sentence(text: str) -> str:
-    """The same with a capital letter."""
-    return text[:1].upper() + text[1:]
+    """The same with a capital letter, unless it begins with the name of a parameter."""
+    return text if "_" in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
 def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
@@ -70,13 +70,15 @@ async def show_job(
         num_widgets: that the job has, the panel first.
     """
     nothing = (gr.skip(),) * (num_widgets - 1)
-    yield gr.skip(), *nothing  # a generator that yields nothing would empty the widgets
     if job is None or job.is_followed:
+        yield gr.skip(), *nothing  # a generator that yields nothing would empty the widgets
         return
     try:
         async with contextlib.aclosing(job.follow()) as states:
             async for state in states:
                 yield await asyncio.to_thread(show, state)
+        if job.state is None:  # it was stopped while it waited
+            yield gr.skip(), *nothing
     except CxrError as error:
         yield panels.panel(FAILED, tone="bad", notes=[as_sentence(error.described(LABELS))]), *nothing
         with errors_for_users():
