@@ -51,7 +51,7 @@ class ImageEvents:
 
     def press(self, asker: gr.Request | None, before: Job | None, *form: Any) -> tuple[Any, ...]:
         """The one button: end the job that runs, or else start one. Arguments and values as of `start`."""
-        panel = stop_job(before, panels.panel("Stopped before it began")) if _is_shown(before) else None
+        panel = stop_job(before, panels.panel("Stopped before it began"))
         if panel is None:
             return self.start(asker, before, *form)
         return gr.skip(), gr.skip(), panel, run_button(is_running=panel == STOPPING), *(gr.skip(),) * 4
@@ -84,7 +84,7 @@ class ImageEvents:
         if randomise:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
         with errors_for_users():
-            if _is_shown(before):
+            if before is not None and before.is_followed and not before.has_ended:
                 raise BusyError(STILL_RUNS)
             if before is not None:
                 before.stop()  # the page will never ask for it
@@ -168,7 +168,3 @@ class ImageEvents:
 def run_button(*, is_running: bool) -> gr.Button:
     """The button that starts a job, or ends the one that runs: one, so that the keyboard stays where it is."""
     return gr.Button("Stop", variant="stop") if is_running else gr.Button("Generate", variant="primary")
-
-
-def _is_shown(job: Job | None) -> bool:
-    return job is not None and job.is_followed and not job.has_ended
