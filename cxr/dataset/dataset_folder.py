@@ -6,20 +6,18 @@ import contextlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from cxr.dataset.plan import Plan
+from cxr.dataset.reopen import write_logs
 from cxr.dataset.unit_log import Unit, units_of
-from cxr.folders.archive import MANIFEST_NAME
-from cxr.folders.dataset_reader import FORMAT
+from cxr.folders.dataset_reader import FORMAT, WORK_NAME, Manifest, read_manifest
 from cxr.folders.lock import locked
+from cxr.folders.metadata import MANIFEST_NAME
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
-from cxr.request.errors import OutputError
-
-WORK_NAME = ".cxr-dataset"
+from cxr.request.errors import DataError, OutputError
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,16 @@ class Beginning:
     max_attempts: int
     software: str
     format: int = FORMAT
+
+
+def beginning_of(manifest: Manifest) -> Beginning:
+    """What a finished data set was begun with.
+
+    Raises:
+        KeyError: the manifest is of another program.
+    """
+    facts = manifest.facts | {"num_images": manifest.facts["num_images"] + manifest.facts["num_failed"]}
+    return Beginning(**{field.name: facts[field.name] for field in fields(Beginning)})
 
 
 # What a user calls the values that two jobs on one folder may differ in.
@@ -108,14 +116,34 @@ class DatasetFolder:
         if known is None:
             with atomic_file(self.work / "job.json") as file:
                 file.write(json.dumps(asdict(wanted), indent=2).encode() + b"\n")
-        for name in (field.name for field in fields(Beginning)):
-            if known is not None and getattr(known, name) != getattr(wanted, name):
+        else:
+            self.check(known, wanted)
+        for path in self.progress.glob("*.json"):
+            path.unlink(missing_ok=True)
+
+    def check(self, known: Beginning, wanted: Beginning, ignored: Container[str] = ()) -> None:
+        """See that a job is what the folder was begun with.
+
+        Raises:
+            OutputError: a value that is not ignored is another.
+        """
+        for name in (field.name for field in fields(Beginning) if field.name not in ignored):
+            if getattr(known, name) != getattr(wanted, name):
                 raise OutputError(
                     f"{self.directory} was begun with another {NAMES.get(name, name)}; repeat that command to "
                     "continue it, or choose an empty folder"
                 )
-        for path in self.progress.glob("*.json"):
-            path.unlink(missing_ok=True)
+
+    def reopen(self, manifest: Manifest, plan: Plan) -> None:
+        """Make a finished data set one that is not, so that what is missing of it is made again.
+
+        Raises:
+            OutputError: the disk refused it.
+        """
+        with atomic_file(self.work / "job.json") as file:
+            file.write(json.dumps(asdict(beginning_of(manifest)), indent=2).encode() + b"\n")
+        write_logs(self.directory, manifest, self.units(plan))
+        (self.directory / MANIFEST_NAME).unlink()
 
     def read_beginning(self) -> Beginning | None:
         """What the job was begun with; None if it was not.
@@ -161,21 +189,20 @@ class DatasetFolder:
         except OSError as error:
             raise cannot_write(self.work, error) from error
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> Manifest | None:
         """The finished data set's manifest; None while there is none.
 
         Raises:
             OutputError: there is one that is not of this program.
         """
         path = self.directory / MANIFEST_NAME
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
             return None
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{path} cannot be read as a manifest; choose another folder") from error
-        if not isinstance(found, dict) or "plan_sha256" not in found:
-            raise OutputError(f"{path} is not that of a data set of this program; choose another folder")
+        try:
+            found = read_manifest(self.directory)
+            beginning_of(found)
+        except (DataError, TypeError, KeyError) as error:
+            raise OutputError(f"{path} is not that of a data set of this program; choose another folder") from error
         return found
 
     def _check_content(self) -> None:

@@ -22,7 +22,7 @@ from cxr.labels.vocabulary import FINDING_PHRASES, PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import PLAN_SETTINGS
+from cxr.request.settings import PLAN_SETTINGS, shown
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
@@ -52,7 +52,7 @@ class Plan:
         digest = hashlib.sha256(self.name.encode())
         for image in self.images:
             facts = asdict(image)
-            del facts["labels"]["sides"]  # follow from the prompt, and older versions did not read them
+            del facts["labels"]["sides"], facts["labels"]["unknown"]  # of older versions, which knew neither
             digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -89,7 +89,9 @@ def build_plan(
         requests += _from_prompts(content.get("prompts") or [], settings, seed, len(requests), max_images)
     if not requests:
         raise RequestError("the plan asks for no image; give it a cohort, prompts or a grid")
-    return plan_of(str(content.get("name") or name), requests, content.get("split") or SPLIT, seed, grid)
+    if not isinstance(content.get("name") or name, str):
+        raise RequestError(f"name is {shown(content['name'])}; use text, between quotes")
+    return plan_of(content.get("name") or name, requests, content.get("split") or SPLIT, seed, grid)
 
 
 Wish = tuple[GenerationRequest, PromptLabels, bool]  # the last: whether the labels are complete
