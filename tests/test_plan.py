@@ -256,7 +256,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ("prompts: [x]\nseed: 0123\n", r"plan\.yaml line 2: '0123' is no plain number"),
         ("cohort: [{findings: Mass, count: 010}]", r"line 1: '010' is no plain number"),
         ("cohort: [{findings: Mass, count: 1:30}]", r"line 1: '1:30' is no plain number"),
-        ("cohort: [{findings: Mass, age: 40:60}]", r"line 1: '40:60' is no plain number"),
+        ("cohort: [{findings: Mass, age: 20:40}]", r"line 1: '20:40' is no plain number"),
         ("prompts: [x]\nsettings:\n  guidance_scale: 1:30.5\n", r"line 3: '1:30\.5' is no plain number"),
         ("prompts: [x]\nseed: 0x10\n", r"line 2: '0x10' is no plain number"),
         ("prompts: [x]\nseed: 0b11\n", r"line 2: '0b11' is no plain number"),

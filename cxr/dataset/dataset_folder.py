@@ -62,7 +62,7 @@ def beginning_of(manifest: Manifest) -> Beginning:
     Raises:
         KeyError: the manifest is of another program.
     """
-    facts = manifest.facts | {"num_images": manifest.facts["num_images"] + manifest.facts["num_failed"]}
+    facts = dict(manifest.facts) | {"num_images": manifest.facts["num_images"] + manifest.facts["num_failed"]}
     return Beginning(**{field.name: facts[field.name] for field in fields(Beginning)})
 
 
@@ -103,8 +103,11 @@ class DatasetFolder:
         with locked(self.work / "job.lock") as mine:
             if not mine:
                 raise OutputError(f"another job is making {self.directory}; wait for it, or choose another folder")
-            self._tidy()
-            yield
+            try:
+                self._tidy()
+                yield
+            except OSError as error:  # the folder is gone, or something else lies where a file should be
+                raise cannot_write(self.directory, error) from error
 
     def begin(self, wanted: Beginning) -> None:
         """Fix what the job is made from, or see that it is what it was begun with; earlier counts are forgotten.

@@ -125,8 +125,8 @@ def iterate_dataset(
         finally:
             if not making.done():
                 stop.set()
-        manifest, now = making.result(), progress.now()
-        yield replace(now, stage="stopped") if manifest is None else _last(now.elapsed_s, now.total, manifest)
+        facts, now = making.result(), progress.now()
+        yield replace(now, stage="stopped") if facts is None else _last(now.elapsed_s, now.total, facts)
 
 
 def _last(elapsed_s: float, total: int, manifest: Mapping[str, Any]) -> JobProgress:

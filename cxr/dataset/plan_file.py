@@ -13,7 +13,7 @@ import yaml
 from cxr.dataset.cohort import KEYS, read_entry
 from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, check_total, plan_of
 from cxr.generate.planned_image import single_images
-from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, check_separator, read_csv_rows, read_prompt_table
+from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
 from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, parse_number, shown
@@ -73,7 +73,8 @@ def _read_csv(path: Path) -> Mapping[str, Any] | None:
     header = [name.strip().lower() for name in header]
     if "prompt" in header:
         return None
-    check_separator(path, header, KEYS)
+    if word := other_separator(header, (*KEYS, *COLUMNS.values())):
+        raise RequestError(f"{path.name} row 1: the cells are separated by {word}; save it with commas as separator")
     if "findings" not in header:
         raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
     if unknown := [name or "one without a name" for name in header if name not in KEYS]:

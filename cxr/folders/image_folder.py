@@ -127,6 +127,8 @@ class ImageFolder:
             return
         with contextlib.suppress(OutputError):
             self.close()
+        if isinstance(error, OSError):  # the folder is gone, or something else lies where a file should be
+            raise cannot_write(self.directory, error) from error
 
     def _read(self) -> dict[int, ExportedFile]:
         """Collect the images that are whole, from their lines or, where a line is missing, from themselves."""

@@ -60,7 +60,7 @@ def read_header(table: Path) -> list[str]:
         DataError: it cannot be read.
     """
     if table.name.endswith(".jsonl"):
-        row = next((row for _, row in read_rows(table) if row != ""), {})
+        row: Any = next((row for _, row in read_rows(table) if row != ""), {})
         return list(row) if isinstance(row, dict) else []
     try:
         text = _text(table)

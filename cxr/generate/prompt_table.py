@@ -89,31 +89,29 @@ def _read_number(name: str, text: str) -> int | float:
 
 def _check_header(path: Path, header: list[str]) -> list[str]:
     columns = [name.strip().lower() for name in header]
-    check_separator(path, columns, FIELDS)
     if "prompt" not in columns:
-        found = ", ".join(columns)[:200] or "nothing"
-        raise RequestError(f"{path.name} has no column “prompt”; its first row names {found} (separate with commas)")
+        found, word = ", ".join(columns)[:200] or "nothing", other_separator(columns, FIELDS)
+        raise RequestError(
+            f"{path.name} has no column “prompt”; its first row names {found} (separate with commas)"
+            + (f"; its separator is not the comma: save it without {word}" if word else "")
+        )
     for name in columns:
         if name and columns.count(name) > 1:
             raise RequestError(f"{path.name} has {columns.count(name)} columns “{name}”; keep one")
     return columns
 
 
-def check_separator(path: Path, header: Sequence[str], names: Container[str]) -> None:
-    """Refuse a table whose cells are separated by something else than commas.
+def other_separator(header: Sequence[str], names: Container[str]) -> str:
+    """What separates the cells of a table, if it is not commas: "semicolons" for example, else "".
 
     Args:
-        path: of the table.
         header: its first row, in lower case, cut at commas.
         names: of columns that are known.
-    Raises:
-        RequestError: cut at another separator the header would name known columns.
     """
     for word, separator in (("semicolons", ";"), ("tabs", "\t"), ("vertical bars", "|")):
         if any(separator in name and part.strip(' "') in names for name in header for part in name.split(separator)):
-            raise RequestError(
-                f"{path.name} row 1: the cells are separated by {word}; save it with commas as separator"
-            )
+            return word
+    return ""
 
 
 def read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

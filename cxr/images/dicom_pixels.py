@@ -107,7 +107,7 @@ def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
 
 
 def _windowed(dataset: FileDataset, values: NDArray[Any]) -> NDArray[np.uint8]:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     shown = np.asarray(apply_modality_lut(values, dataset), np.float64)
     centre, width = (dataset.get(name) for name in ("WindowCenter", "WindowWidth"))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 FOREIGN = "not a regular file"
 
 
-def open_regular(path: Path, *, through_links: bool = True) -> BinaryIO:
+def open_regular(path: Path, *, through_links: bool = True) -> BufferedReader:
     """Open a file for reading.
 
     Args:

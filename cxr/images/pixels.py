@@ -67,7 +67,8 @@ def from_window(values: NDArray[np.floating], centre: float, width: float) -> ND
         width: of the window, at least 1.
     """
     unit = (values - (centre - 0.5)) / max(width - 1, 1e-9) + 0.5
-    return (np.clip(unit, 0, 1) * 255).round().astype(np.uint8)
+    levels: NDArray[np.uint8] = (np.clip(unit, 0, 1) * 255).round().astype(np.uint8)
+    return levels
 
 
 def to_bits(pixels: GreyLevels, bits: int) -> GreyLevels:

@@ -26,7 +26,11 @@ WORTHWHILE_GAIN = 1.05
 # ZeroGPU has no GPU while the model is loaded, and what is measured later is lost with the process that had one.
 ZERO_GPU_BATCH_SIZE = 4
 PROBE_ROUNDS = 3
-ALLOCATOR_MESSAGES = ("MPS backend out of memory", "can't allocate memory")
+# oneDNN's, where it cannot have the memory of a kernel, are the last two.
+ALLOCATOR_MESSAGES = (
+    *("MPS backend out of memory", "can't allocate memory", "could not create a primitive"),
+    "could not create a memory object",
+)
 
 Work = Callable[[int], object]
 
