@@ -27,7 +27,7 @@ from cxr.commands.export import add_export_parser
 from cxr.dataset.convert import FORMATS, convert
 from cxr.folders.archive import write_zip
 from cxr.folders.dataset_reader import read_dataset
-from cxr.folders.dicom import read_dicom_recipe
+from cxr.folders.dicom_reader import read_dicom_recipe
 from cxr.folders.image_folder import ImageFolder
 from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 from cxr.folders.shards import cut, name_shards

@@ -6,73 +6,19 @@ import contextlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Container, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
+from cxr.dataset.beginning import Beginning, beginning_of, check_beginning
 from cxr.dataset.plan import Plan
 from cxr.dataset.reopen import write_logs
 from cxr.dataset.unit_log import Unit, units_of
-from cxr.folders.dataset_reader import FORMAT, WORK_NAME, Manifest, read_manifest
+from cxr.folders.dataset_reader import WORK_NAME, Manifest, read_manifest
 from cxr.folders.lock import locked
 from cxr.folders.metadata import MANIFEST_NAME
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
 from cxr.request.errors import DataError, OutputError
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """Everything that decides the bytes of the images, fixed when a job begins.
-
-    Args:
-        plan_sha256: of the plan.
-        num_images: that it asks for.
-        model: name of the base model.
-        model_revision: of its weights.
-        adapter: name of the LoRA, or "none".
-        adapter_sha256: of its file, or "".
-        weight_dtype: number format of the UNet, torch's name.
-        device: "cpu" or "cuda".
-        micro_batch_size: images that are denoised together.
-        num_threads: of the CPU in each process; another number changes the last bits.
-        gate: the judge that images have to pass, or "".
-        max_attempts: seeds that an image may take.
-        software: of this program.
-    """
-
-    plan_sha256: str
-    num_images: int
-    model: str
-    model_revision: str
-    adapter: str
-    adapter_sha256: str
-    weight_dtype: str
-    device: str
-    micro_batch_size: int
-    num_threads: int
-    gate: str
-    max_attempts: int
-    software: str
-    format: int = FORMAT
-
-
-def beginning_of(manifest: Manifest) -> Beginning:
-    """What a finished data set was begun with.
-
-    Raises:
-        KeyError: the manifest is of another program.
-    """
-    facts = dict(manifest.facts) | {"num_images": manifest.facts["num_images"] + manifest.facts["num_failed"]}
-    return Beginning(**{field.name: facts[field.name] for field in fields(Beginning)})
-
-
-# What a user calls the values that two jobs on one folder may differ in.
-NAMES = {
-    "plan_sha256": "plan",
-    "model_revision": "model",
-    "adapter_sha256": "LoRA",
-    "software": "version of CXR Studio",
-}
 
 
 class DatasetFolder:
@@ -120,22 +66,9 @@ class DatasetFolder:
             with atomic_file(self.work / "job.json") as file:
                 file.write(json.dumps(asdict(wanted), indent=2).encode() + b"\n")
         else:
-            self.check(known, wanted)
+            check_beginning(self.directory, known, wanted)
         for path in self.progress.glob("*.json"):
             path.unlink(missing_ok=True)
-
-    def check(self, known: Beginning, wanted: Beginning, ignored: Container[str] = ()) -> None:
-        """See that a job is what the folder was begun with.
-
-        Raises:
-            OutputError: a value that is not ignored is another.
-        """
-        for name in (field.name for field in fields(Beginning) if field.name not in ignored):
-            if getattr(known, name) != getattr(wanted, name):
-                raise OutputError(
-                    f"{self.directory} was begun with another {NAMES.get(name, name)}; repeat that command to "
-                    "continue it, or choose an empty folder"
-                )
 
     def reopen(self, manifest: Manifest, plan: Plan) -> None:
         """Make a finished data set one that is not, so that what is missing of it is made again.
@@ -166,9 +99,14 @@ class DatasetFolder:
 
     @property
     def begun(self) -> Beginning:
-        """What the job, which has begun, was begun with."""
+        """What the job, which has begun, was begun with.
+
+        Raises:
+            OutputError: it is gone.
+        """
         beginning = self.read_beginning()
-        assert beginning is not None, "the job has begun"
+        if beginning is None:
+            raise OutputError(f"cannot read {self.work}: somebody has removed it; the same command begins anew")
         return beginning
 
     def units(self, plan: Plan) -> list[Unit]:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from cxr import __version__
+from cxr.dataset.beginning import Beginning, beginning_of, check_beginning
 from cxr.dataset.complete import complete_dataset
-from cxr.dataset.dataset_folder import Beginning, DatasetFolder, beginning_of
+from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.gate import GATE_NAME, Gate
 from cxr.dataset.plan import Plan
 from cxr.dataset.processes import OtherProcessFailed, Processes
@@ -154,7 +155,7 @@ def _begin(
             raise OutputError(f"{folder.directory} holds the data set of another plan; choose an empty folder")
         model = load(begun)
         is_whole = is_complete(manifest)
-        folder.check(begun, _beginning(plan, options, model), ignored=CIRCUMSTANCES if is_whole else ())
+        check_beginning(folder.directory, begun, _beginning(plan, options, model), CIRCUMSTANCES if is_whole else ())
         if is_whole:
             folder.forget_work()
             return None

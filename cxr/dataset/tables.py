@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cxr.dataset.beginning import Beginning
 from cxr.dataset.card import card_files
-from cxr.dataset.dataset_folder import Beginning
 from cxr.dataset.label_columns import LABEL_COLUMNS, label_row
 from cxr.dataset.plan import Plan
 from cxr.dataset.rejections import REJECTED_NAME, pass_rates, rejected_table

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +16,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cxr import __version__
-from cxr.images.dicom_pixels import open_dicom
 from cxr.labels.vocabulary import PromptLabels
-from cxr.request.errors import DataError, RequestError
-from cxr.request.events import GreyLevels
+from cxr.request.errors import DataError
 from cxr.request.recipe import SYNTHETIC_NOTICE, Recipe
 
 # UIDs are named after what they stand for, so that the same image always has the same one.
@@ -83,64 +80,6 @@ def encode_dicom(
 def uid_of(*names: str) -> UID:
     """A UID that is always the same for the same names: 2.25 and a name-based UUID as a whole number."""
     return UID(f"2.25.{uuid.uuid5(NAMESPACE, '/'.join(names)).int}")
-
-
-def read_dicom_recipe(dataset: Dataset) -> Recipe:
-    """The recipe of an object that ``encode_dicom`` made.
-
-    Raises:
-        DataError: it carries none.
-    """
-    try:
-        text = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[RECIPE_ELEMENT].value
-    except (KeyError, AttributeError) as error:
-        raise DataError("the DICOM object carries no recipe; only those written by this program do") from error
-    try:
-        return Recipe.from_json(text)
-    except RequestError as error:
-        raise DataError(f"the DICOM object carries a recipe that this version cannot read: {error}") from error
-
-
-def read_dicom(path: Path, max_pixels: int = 2**24) -> tuple[GreyLevels, Recipe, int]:
-    """Read an object that ``encode_dicom`` made, or one that says so.
-
-    Args:
-        path: of the file.
-        max_pixels: that it may have.
-    Returns:
-        [H, W] uint8 or uint16 as they are stored, the recipe of the image that they come from, and Bits Stored.
-    Raises:
-        DataError: the file cannot be read as DICOM, or carries no recipe.
-    """
-    dataset = open_dicom(path)
-    recipe = read_dicom_recipe(dataset)
-    rows, columns = dataset.get("Rows"), dataset.get("Columns")
-    if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > max_pixels:
-        raise DataError(f"{path} is {columns} x {rows} pixels, its recipe says {recipe.width} x {recipe.height}")
-    try:
-        return dataset.pixel_array, recipe, int(dataset.BitsStored)
-    # pydicom's decoders raise what their formats happen to raise.
-    except (OSError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
-
-
-def read_dicom_facts(path: Path) -> dict[str, str]:
-    """What a DICOM file tells of its patient and, if it is of this program, what was asked for; else "".
-
-    Returns:
-        patient_id, prompt, findings, age, sex and view, in the spelling of tables.
-    Raises:
-        DataError: it cannot be read, or carries a recipe that cannot.
-    """
-    dataset = open_dicom(path, with_pixels=False)
-    names = {"patient_id": "PatientID", "age": "PatientAge", "sex": "PatientSex", "view": "ViewPosition"}
-    facts = {name: str(dataset.get(keyword) or "").strip() for name, keyword in names.items()}
-    is_ours = dataset.get("SyntheticData") == "YES" and dataset.get("Manufacturer") == "CXR Studio"
-    comments = str(dataset.get("ImageComments") or "") if is_ours else ""
-    return facts | {
-        "prompt": read_dicom_recipe(dataset).prompt if is_ours else "",
-        "findings": comments.removeprefix(ASKED_FOR) if comments.startswith(ASKED_FOR) else "",
-    }
 
 
 def _check(pixels: NDArray[np.unsignedinteger], bits: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr.folders.dicom import read_dicom
+from cxr.folders.dicom_reader import read_dicom
 from cxr.images.dicom_pixels import is_dicom
 from cxr.images.guarded import open_regular, reason_of
 from cxr.images.png import read_recipe

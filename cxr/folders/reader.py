@@ -1,7 +1,7 @@
 """The one reader of folders of images: each image with what the folder's tables tell of it.
 
 A table is ``metadata.csv`` or ``metadata.jsonl``, at the top of the folder or in each of its splits, or one that NIH
-ChestX-ray14, CheXpert, MIMIC-CXR or another program has put there. What its columns mean stands in `COLUMN_NAMES`.
+ChestX-ray14, CheXpert, MIMIC-CXR or another program has put there; `cxr.folders.table_columns` knows their columns.
 ``labels.csv`` repeats what they tell, and is not read. Nothing of a table gets lost in silence: a row that cannot be
 read, and a table that says nothing of an image in ten, are errors.
 """
@@ -11,40 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from cxr.folders.dicom import read_dicom_facts
+from cxr.folders.dicom_reader import read_dicom_facts
 from cxr.folders.file_names import FileNames
-from cxr.folders.metadata import METADATA_NAME
-from cxr.folders.tables import Row, is_table, read_header, read_rows
+from cxr.folders.table_columns import COLUMN_NAMES, CSV_NAME, columns_of, find_tables, read_studies
+from cxr.folders.tables import Row, read_header, read_rows
 from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
-from cxr.labels.cells import OBSERVATIONS, read_foreign_cells
-from cxr.labels.radiograph import COLUMNS, NO_FINDING
+from cxr.labels.cells import read_foreign_cells
+from cxr.labels.radiograph import COLUMNS
 from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import DataError
 
-CSV_NAME = "metadata.csv"
-LABELS_NAME = "labels.csv"
 UNKNOWN = PromptLabels(None, None, None, None)
 MIN_LISTED = 0.9  # of the images
-# What a column is called here and elsewhere, in lower case and with "_" for spaces; the first that is there counts.
-COLUMN_NAMES: dict[str, tuple[str, ...]] = {
-    "file_name": (
-        *("file_name", "filename", "image_index", "path", "img_savename", "image_path", "img_path", "image_name"),
-        *("image", "img", "file", "image_id", "dicom_id"),
-    ),
-    "prompt": ("prompt", "caption", "text", "annotated_prompt", "report", "impression"),
-    "findings": ("findings", "finding_labels"),
-    "sides": ("sides",),
-    "age": ("age", "patient_age", "patientage"),
-    "sex": ("sex", "gender", "patient_sex", "patient_gender", "patientsex"),
-    "view": ("view", "view_position", "viewposition", "ap/pa"),
-    "patient_id": ("patient_id", "patientid", "patient", "subject_id"),
-}
 PATIENT_FOLDER = re.compile(r"(?:^|[/\\])(patient\d+)[/\\]", re.IGNORECASE)  # of CheXpert, whose table has no column
 
 
@@ -108,32 +90,6 @@ def read_listed(folder: Path, columns: Sequence[str] = ()) -> list[ImageRecord]:
     return list(_listed(tables, folder, [path for place in places for path in _images(place)], columns))
 
 
-def find_tables(folder: Path) -> dict[str, list[Path]]:
-    """The tables of a folder, under "", or else those of its splits, by their names.
-
-    Raises:
-        DataError: a table cannot be read, or two say the same in different ways.
-    """
-    if own := _own_table(folder):
-        return {"": own}
-    if splits := {place.name: own for place in sorted(folder.glob("*/")) if (own := _own_table(place))}:
-        return splits
-    found = [path for path in sorted(folder.glob("*")) if is_table(path) and path.name != LABELS_NAME]
-    by_rank: dict[int, list[Path]] = {}
-    for path in found:
-        columns = _columns(tuple(read_header(path)))
-        if "file_name" in columns:  # the table that tells most, not a list of boxes or of splits beside it
-            by_rank.setdefault(len(columns), []).append(path)
-    return {"": by_rank[max(by_rank)]} if by_rank else {}
-
-
-def _own_table(folder: Path) -> list[Path]:
-    own = [folder / name for name in (CSV_NAME, METADATA_NAME) if (folder / name).is_file()]
-    if len(own) > 1:
-        raise DataError(f"{folder} holds {CSV_NAME} and {METADATA_NAME}; keep the one that is right")
-    return own
-
-
 def _images(place: Path) -> list[Path]:
     try:
         return find_images(place)
@@ -160,14 +116,14 @@ def _listed(
 def _read_records(
     table: Path, split: str, names: FileNames, columns: Sequence[str]
 ) -> Iterator[tuple[int, ImageRecord]]:
-    if missing := [name for name in columns if name not in _columns(tuple(read_header(table)))]:
+    if missing := [name for name in columns if name not in columns_of(tuple(read_header(table)))]:
         raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(columns)}")
-    studies = _studies(table)
+    studies = read_studies(table)
     for number, row in read_rows(table):
         if row == "":
             continue  # an empty line
         row = row | studies.get(str(row.get("study_id")), {}) if isinstance(row, dict) else {}
-        known = _columns(tuple(row))
+        known = columns_of(tuple(row))
         if not isinstance(row.get(known.get("file_name", "")), str):
             raise DataError(f"{table} has rows without file_name; each image needs its name there")
         if known.keys() <= {"file_name", "sides"}:
@@ -201,25 +157,6 @@ def _record(row: Row, known: Mapping[str, str], split: str, names: FileNames) ->
     if path is None and is_real and known["file_name"] == "file_name":
         raise ValueError(f"lists {name}, which is not in the folder")
     return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, row)
-
-
-@lru_cache(maxsize=64)
-def _columns(names: tuple[str, ...]) -> Mapping[str, str]:
-    """Our name of a column -> the table's own, for those that are known."""
-    theirs = {re.sub(r"[\s-]+", "_", name.strip()).casefold(): name for name in reversed(names)}
-    known = {ours: next((theirs[name] for name in them if name in theirs), "") for ours, them in COLUMN_NAMES.items()}
-    known["findings"] = known["findings"] or next((name for name in OBSERVATIONS if name in names), "")
-    return {ours: name for ours, name in known.items() if name}
-
-
-def _studies(table: Path) -> Mapping[str, dict[str, Any]]:
-    """MIMIC-CXR tells findings by study, in a table of its own beside the one of the images."""
-    if "dicom_id" not in (header := read_header(table)) or NO_FINDING in header:
-        return {}
-    for other in sorted(table.parent.glob("*")):
-        if is_table(other) and {"study_id", NO_FINDING} <= {*(names := read_header(other))} and "dicom_id" not in names:
-            return {str(row["study_id"]): dict(row) for _, row in read_rows(other)}
-    return {}
 
 
 def _unlisted(path: Path) -> ImageRecord:

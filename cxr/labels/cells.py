@@ -23,28 +23,18 @@ def label_cells(labels: PromptLabels) -> dict[str, str]:
 
 
 def read_label_cells(row: Mapping[str, object]) -> PromptLabels:
-    """Read what `label_cells` wrote; the findings come in the order of `FINDINGS`.
-
-    A further column ``sides`` may tell where some of them are: "Effusion:left|Mass:right".
+    """Read what `label_cells` wrote, and nothing else; the findings come in the order of `FINDINGS`.
 
     Raises:
         KeyError: a column is missing.
-        ValueError: a cell is not of its kind; the message names it.
+        ValueError: a cell is not as `label_cells` writes it.
     """
-    findings, age = _text(row, "findings"), _text(row, "age")
-    names = sorted(findings.split("|")) if findings not in ("", NO_FINDING) else []
-    for name in names:
-        if name not in FINDINGS:
-            raise ValueError(f"finding {name!r} is not one of {', '.join(FINDINGS)}")
-    if age and not (age.isascii() and age.isdigit() and len(age) <= 3 and int(age) <= OLDEST):
-        raise ValueError(f"age {age!r} is not a whole number from 0 to {OLDEST}")
-    return PromptLabels(
-        findings=tuple(names) if findings else None,
-        age=int(age) if age else None,
-        sex=_choice(row, "sex", SEXES),
-        view=_choice(row, "view", VIEWS),
-        sides=_sides(_text({"sides": ""} | dict(row), "sides"), names),
-    )
+    cells = {name: row[name] for name in ("findings", "age", "sex", "view")}
+    labels = read_foreign_cells(cells, is_ours=True)
+    cells["findings"] = "|".join(sorted(str(cells["findings"]).split("|")))
+    if label_cells(labels) != cells or not isinstance(row["findings"], str):
+        raise ValueError("the labels are not as this program writes them")
+    return labels
 
 
 # CheXpert's observations that are one of these findings; its others stand for none or for several of them.
@@ -146,17 +136,3 @@ def _sides(cell: str, findings: Sequence[str]) -> tuple[tuple[str, str], ...]:
                 f"{', '.join(SIDED_FINDINGS)} can have one"
             )
     return pairs
-
-
-def _choice(row: Mapping[str, object], name: str, allowed: Sequence[str]) -> str | None:
-    cell = _text(row, name)
-    if cell and cell not in allowed:
-        raise ValueError(f"{name} {cell!r} is not one of {', '.join(sorted(allowed))}")
-    return cell or None
-
-
-def _text(row: Mapping[str, object], name: str) -> str:
-    cell = row[name]
-    if not isinstance(cell, str):
-        raise ValueError(f"{name} {cell!r} is not text")
-    return cell
