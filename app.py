@@ -10,13 +10,13 @@ except LibraryError as error:
     sys.stderr.write(f"app.py: {error}\n")
     sys.exit(2)
 
-from cxr.web.launch import parse_arguments, prepare_environment, serve
-from cxr.web.spaces_gpu import place_model
+from cxr.web.jobs.spaces_gpu import place_model
+from cxr.web.server.launch import parse_arguments, prepare_environment, serve
 
 settings = parse_arguments(sys.argv[1:] if __name__ == "__main__" else [])
 prepare_environment()
 
-from cxr.web.page import build_page, new_job_table  # noqa: E402  gradio reads the environment when it is imported
+from cxr.web.page.blocks import build_page, new_job_table  # noqa: E402  gradio reads the environment when it is imported
 
 place_model(settings.choice)
 jobs = new_job_table(settings.limits)

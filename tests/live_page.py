@@ -9,11 +9,11 @@ from typing import Any
 from gradio_client import Client
 from server_process import free_port
 
-from cxr.web.launch import ServerSettings, launch_options
-from cxr.web.limits import Limits
-from cxr.web.model_choice import ModelChoice
-from cxr.web.page import build_page, new_job_table
-from cxr.web.visitors import Visitor
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.blocks import build_page, new_job_table
+from cxr.web.server.launch import ServerSettings, launch_options
+from cxr.web.server.limits import Limits
+from cxr.web.server.visitors import Visitor
 
 
 class LivePage:
@@ -49,7 +49,7 @@ class LivePage:
         """Jobs from an address that wait or run."""
         return self.jobs.count(Visitor("", address))
 
-    def number_of(self, event: str, room: str = "cxr.web.image_events") -> int:
+    def number_of(self, event: str, room: str = "cxr.web.page.image_events") -> int:
         """Gradio's number of an event of the page."""
         return next(number for number, fn in self.page.fns.items() if fn.name == event and fn.fn.__module__ == room)
 

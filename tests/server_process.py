@@ -27,7 +27,7 @@ def note(event, arguments):
 
 sys.addaudithook(note)
 
-from cxr.web import image_job
+from cxr.web.jobs import image_job
 generate = image_job.generate_on_gpu
 
 def break_or_generate(request, choice):

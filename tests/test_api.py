@@ -31,9 +31,9 @@ from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.images.png import read_recipe
 from cxr.request.events import StepProgress
-from cxr.web import jobs
-from cxr.web.limits import Limits
-from cxr.web.model_choice import ModelChoice
+from cxr.web.jobs import table as jobs
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.server.limits import Limits
 
 ROOT = Path(__file__).parents[1]
 LOCAL_NAMES = {"127.0.0.1", "localhost", "None", "0.0.0.0", "::1"}
@@ -213,6 +213,7 @@ def test_everything_else_is_private(client: Client, server: Server) -> None:
         "guidance_scale",
         "adapter_weight",
         "guidance_stop",
+        "reword",
     ]
     names = [parameter["parameter_name"] for parameter in described["named_endpoints"]["/dataset"]["parameters"]]
     assert names == ["plan", "max_attempts", "gate"]
@@ -308,7 +309,8 @@ def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server
             422,
             "there is no parameter “text”; /dataset takes plan, ",
         ),
-        ("call/generate", {"data": ["x"]}, 422, "data has 1 of 8 values; /generate takes prompt, "),
+        ("call/generate", {"data": []}, 422, "data has 0 of 9 values; /generate takes prompt, "),
+        ("call/generate", {"data": ["x"] * 10}, 422, "data has 10 of 9 values; /generate takes prompt, "),
         ("call/v2/paint", {"prompt": "x"}, 404, "there is no such endpoint; use /generate, /dataset"),
         ("call/start", {"data": []}, 404, "there is no such endpoint"),
         ("call/generate", [], 422, "the request is not an object in JSON"),
@@ -468,7 +470,7 @@ def note_and_look_up(host, *rest, **options):
     return look_up(host, *rest, **options)
 socket.getaddrinfo = note_and_look_up
 import app  # as Hugging Face Spaces may do; sys.argv is not read then
-from cxr.web.launch import launch_options, parse_arguments
+from cxr.web.server.launch import launch_options, parse_arguments
 page = app.demo
 options = launch_options(parse_arguments(sys.argv[1:]), page, app.jobs)
 _, url, _ = page.launch(**options, prevent_thread_lock=True, quiet=True)

@@ -23,16 +23,16 @@ from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.request.errors import OutputError, RequestError
-from cxr.web import dataset_job
-from cxr.web.dataset_events import DatasetEvents
-from cxr.web.dataset_form import ROWS, TABLE, TEXT
-from cxr.web.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
-from cxr.web.jobs import Job, JobTable
-from cxr.web.limits import Limits
-from cxr.web.model_choice import ModelChoice
-from cxr.web.page import build_page
-from cxr.web.plan_text import fields_of_text, plan_of_text, text_of_file
-from cxr.web.visitors import Visitor
+from cxr.web.jobs import dataset_job
+from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.plan_text import fields_of_text, plan_of_text, text_of_file
+from cxr.web.jobs.table import Job, JobTable
+from cxr.web.page.blocks import build_page
+from cxr.web.page.dataset_events import DatasetEvents
+from cxr.web.page.dataset_form import ROWS, TABLE, TEXT
+from cxr.web.server.limits import Limits
+from cxr.web.server.visitors import Visitor
 
 MOST = 60
 TABLE_OF_12 = [

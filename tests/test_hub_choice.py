@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from tiny_families import save_tiny
 
 import cxr.generate.model
-import cxr.web.model_choice
+import cxr.web.jobs.model_choice
 from cxr.commands.main import main
 from cxr.dataset.plan_file import read_plan
 from cxr.dataset.reproduce import IDENTICAL, Reproducer
@@ -25,12 +25,12 @@ from cxr.images.reading import read_grey
 from cxr.models.presets import PRESETS, request_defaults
 from cxr.request.errors import DataError, HubUnreachableError
 from cxr.request.generation_request import GenerationRequest
-from cxr.web import panels
-from cxr.web.image_form import DEFAULTS
-from cxr.web.image_job import make_images
-from cxr.web.jobs import Job
-from cxr.web.model_choice import STAND_IN, ModelChoice, answering, load_model_for
-from cxr.web.page import build_page, describe_choice
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
+from cxr.web.jobs.table import Job
+from cxr.web.page import panels
+from cxr.web.page.blocks import build_page, describe_choice
+from cxr.web.page.image_form import DEFAULTS
 
 SD15 = PRESETS["sd15"]
 
@@ -38,7 +38,7 @@ SD15 = PRESETS["sd15"]
 @pytest.fixture(autouse=True)
 def _nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cxr.generate.model, "_models", {})
-    monkeypatch.setattr(cxr.web.model_choice, "_resting_until_s", {})
+    monkeypatch.setattr(cxr.web.jobs.model_choice, "_resting_until_s", {})
 
 
 @pytest.fixture(name="sd15")
@@ -132,7 +132,7 @@ def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, m
         load_model_for(choice)  # data sets never take another model than the one that was chosen
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     assert answering(choice) == ModelChoice(), "the Hub is left alone for a while"
-    monkeypatch.setattr(cxr.web.model_choice, "_resting_until_s", {})
+    monkeypatch.setattr(cxr.web.jobs.model_choice, "_resting_until_s", {})
     assert answering(choice) == choice
     line = model_line(choice)
     assert STAND_IN not in line

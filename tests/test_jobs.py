@@ -14,10 +14,10 @@ import pytest
 from server_process import wait_until
 
 from cxr.request.errors import GenerationError, RequestError
-from cxr.web import jobs
-from cxr.web.jobs import Job, JobTable
-from cxr.web.limits import BusyError
-from cxr.web.visitors import Visitor
+from cxr.web.jobs import table as jobs
+from cxr.web.jobs.table import Job, JobTable
+from cxr.web.server.limits import BusyError
+from cxr.web.server.visitors import Visitor
 
 Work = Callable[[Job], Generator[Any, None, None]]
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from cxr.web import launch
-from cxr.web.hosts import allowed_hosts, check_host
-from cxr.web.jobs import JobTable
-from cxr.web.launch import ServerSettings, launch_options, parse_arguments, prepare_environment
-from cxr.web.limits import SPACE_LIMITS, Limits
-from cxr.web.model_choice import ModelChoice
-from cxr.web.refusal import Refusal
-from cxr.web.temporary import sweep_old_folders
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.table import JobTable
+from cxr.web.server import launch
+from cxr.web.server.hosts import allowed_hosts, check_host
+from cxr.web.server.launch import ServerSettings, launch_options, parse_arguments, prepare_environment
+from cxr.web.server.limits import SPACE_LIMITS, Limits
+from cxr.web.server.refusal import Refusal
+from cxr.web.server.temporary import sweep_old_folders
 
 ROOT = Path(__file__).parents[1]
 

@@ -98,11 +98,11 @@ from cxr.folders.parquet import COLUMNS
 from cxr.generate.images import shared_settings
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
-from cxr.web.dataset_form import build_dataset_form
-from cxr.web.image_form import build_image_form, values_of
-from cxr.web.image_job import ImageState
-from cxr.web.model_choice import ModelChoice
-from cxr.web.page import build_page
+from cxr.web.page.dataset_form import build_dataset_form
+from cxr.web.page.image_form import build_image_form, values_of
+from cxr.web.jobs.image_job import ImageState
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.blocks import build_page
 import sample_images
 
 arguments = build_parser().parse_args(["generate", "x", "--output", "out", "--contrast", "1.5"])

@@ -31,12 +31,12 @@ from cxr.judges.reliability import Reliability
 from cxr.labels.targets import LABELS
 from cxr.request.events import ExportedFile
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.image_events import ImageEvents
-from cxr.web.image_job import ImageState, make_images
-from cxr.web.jobs import Job, JobTable
-from cxr.web.limits import Limits
-from cxr.web.model_choice import ModelChoice
-from cxr.web.receipt_table import FOOTNOTE, describe_receipts
+from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.table import Job, JobTable
+from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.receipt_table import FOOTNOTE, describe_receipts
+from cxr.web.server.limits import Limits
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
 FACTS = {"label", "asked", "seen", "ceiling", "judgeable"}
@@ -224,7 +224,7 @@ def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> No
 def shown_by_page(choice: ModelChoice) -> tuple[Any, list[Any]]:
     """A job of the page, and all that it shows."""
     events = ImageEvents(choice, (), Limits(), JobTable())
-    job, *_, hidden = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)
+    job, *_, hidden = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7, True)
     assert (hidden.value, hidden.visible) == ("", False)
 
     async def run() -> list[Any]:

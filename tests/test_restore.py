@@ -19,10 +19,10 @@ from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
 from cxr.request.model_info import ModelInfo
-from cxr.web.image_form import build_image_form
-from cxr.web.model_choice import ModelChoice
-from cxr.web.page import build_page
-from cxr.web.restore import build_restore, describe
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.blocks import build_page
+from cxr.web.page.image_form import build_image_form
+from cxr.web.page.restore import build_restore, describe
 
 RECIPE = replace(sample_images.RECIPE, negative_prompt="mass", guidance_stop=0.6, library_versions={})
 INFO = ModelInfo("embedded", "sha256:00", "clinical", "11", 32, RECIPE.scheduler, "float32", "cpu")
@@ -110,7 +110,15 @@ def test_every_field_is_filled_and_the_upload_is_gone(tmp_path: Path, monkeypatc
     assert not path.exists()
     assert values.pop(form.randomise) is False
     assert values.pop(form.settings["num_images"]) == 1
-    for name in ("prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "guidance_stop"):
+    for name in (
+        "prompt",
+        "negative_prompt",
+        "seed",
+        "num_inference_steps",
+        "guidance_scale",
+        "guidance_stop",
+        "reword",
+    ):
         assert values.pop(form.settings[name]) == getattr(RECIPE, name)
     assert values.pop(form.settings["adapter_weight"]) == RECIPE.adapter_weight
     said, file = values.values()
@@ -154,6 +162,7 @@ def test_command_line_that_makes_an_example_again(tmp_path: Path, capsys: pytest
     assert main(["restore", str(path)]) == 0
     words = shlex.split(capsys.readouterr().out)
     assert words[:5] == ["python", "-m", "cxr", "generate", recipe.prompt]
+    words.remove("--no-reword")
     given = dict(zip(words[5::2], words[6::2], strict=True))
     assert given["--seed"] == "12"
     assert given["--negative-prompt"] == "mass"

@@ -19,11 +19,11 @@ from cxr.models.batch_size import ZERO_GPU_BATCH_SIZE
 from cxr.models.presets import PRESETS
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
-from cxr.web import image_job, spaces_gpu
-from cxr.web.image_job import generate_on_gpu, make_images
-from cxr.web.jobs import Job
-from cxr.web.model_choice import ModelChoice
-from cxr.web.spaces_gpu import MAX_SECONDS, START_S, STEP_S, gpu_seconds, on_gpu, place_model
+from cxr.web.jobs import image_job, spaces_gpu
+from cxr.web.jobs.image_job import generate_on_gpu, make_images
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.spaces_gpu import MAX_SECONDS, START_S, STEP_S, gpu_seconds, on_gpu, place_model
+from cxr.web.jobs.table import Job
 
 ROOT = Path(__file__).parents[1]
 
@@ -142,7 +142,7 @@ def test_without_the_package_the_function_runs_here(
 def test_app_places_the_model_on_zero_gpu_only(spaces: FakeSpaces, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[Any] = []
     monkeypatch.setattr("cxr.generate.model.get_model", lambda *given: loaded.append(given))
-    monkeypatch.setattr("cxr.web.launch.prepare_environment", lambda: spaces.log.append("environment"))
+    monkeypatch.setattr("cxr.web.server.launch.prepare_environment", lambda: spaces.log.append("environment"))
     monkeypatch.setenv("CXR_ADAPTER", "none")
     on_gpu(lambda request, choice: iter(()))
     runpy.run_path(str(ROOT / "app.py"), run_name="app")

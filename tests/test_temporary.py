@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from server_process import ServerProcess, request, wait_until
 
-from cxr.web.temporary import TEMP_PREFIX, folder_bytes, keep_sweeping, make_private_folder, sweep
+from cxr.web.server.temporary import TEMP_PREFIX, folder_bytes, keep_sweeping, make_private_folder, sweep
 
 LONG_AGO = time.time() - 7 * 24 * 3600
 

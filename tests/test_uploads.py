@@ -13,12 +13,12 @@ from hostile_pictures import GOOD_PNG
 from live_page import LivePage
 from server_process import request
 
-from cxr.web import door, uploads
-from cxr.web.door import MAX_BODY_BYTES, MAX_UPLOADS_AT_ONCE
-from cxr.web.headers import security_headers
-from cxr.web.model_choice import ModelChoice
-from cxr.web.refusal import Refusal
-from cxr.web.uploads import check_upload
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.server import door, uploads
+from cxr.web.server.door import MAX_BODY_BYTES, MAX_UPLOADS_AT_ONCE
+from cxr.web.server.headers import security_headers
+from cxr.web.server.refusal import Refusal
+from cxr.web.server.uploads import check_upload
 
 KIND = "multipart/form-data; boundary=b"
 HEADERS = {"Content-Type": KIND}

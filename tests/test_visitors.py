@@ -24,16 +24,16 @@ from cxr.generate import images
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.image_events import ImageEvents
-from cxr.web.image_job import make_images
-from cxr.web.jobs import Job, JobTable
-from cxr.web.limits import SPACE_LIMITS, Limits, find_resolution, too_many
-from cxr.web.model_choice import ModelChoice, load_model_for
-from cxr.web.visitors import Visitor, address_of
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.model_choice import ModelChoice, load_model_for
+from cxr.web.jobs.table import Job, JobTable
+from cxr.web.page.image_events import ImageEvents
+from cxr.web.server.limits import SPACE_LIMITS, Limits, find_resolution, too_many
+from cxr.web.server.visitors import Visitor, address_of
 
 SLOW = "mass"  # prompts that begin so take long
 MOST = 2
-FORM = ("mass", "", 5, False, 100, 1, 1.0, 1.0, 1.0)
+FORM = ("mass", "", 5, False, 100, 1, 1.0, 1.0, 1.0, True)
 VALUES = [SLOW, "", 0, 100, 8, 1, 1, 1]
 
 
@@ -256,7 +256,7 @@ def test_the_page_says_so_before_anything_changes(tiny_model_dir: Path) -> None:
     assert find_resolution("nowhere") is None
     events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), (), Limits(pixel_steps=1), JobTable())
     with pytest.raises(gr.Error, match="at most 9 images of 100 steps"):
-        events.start(None, None, "chest xray", "", 5, False, 100, 10, 1.0, 1.0, 1.0)
+        events.start(None, None, "chest xray", "", 5, False, 100, 10, 1.0, 1.0, 1.0, True)
 
 
 def pause_after_each_image(monkeypatch: pytest.MonkeyPatch) -> None:

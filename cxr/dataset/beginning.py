@@ -28,6 +28,7 @@ class Beginning:
         gate: the judge that images have to pass, or "".
         max_attempts: seeds that an image may take.
         software: of this program.
+        rewords: whether that version knew rewording; where the file does not say, it did not.
     """
 
     plan_sha256: str
@@ -44,16 +45,17 @@ class Beginning:
     max_attempts: int
     software: str
     format: int = FORMAT
+    rewords: bool = False
 
 
 def beginning_of(manifest: Manifest) -> Beginning:
     """What a finished data set was begun with.
 
     Raises:
-        KeyError: the manifest is of another program.
+        KeyError, TypeError: the manifest is of another program.
     """
     facts = dict(manifest.facts) | {"num_images": manifest.facts["num_images"] + manifest.facts["num_failed"]}
-    return Beginning(**{field.name: facts[field.name] for field in fields(Beginning)})
+    return Beginning(**{field.name: facts[field.name] for field in fields(Beginning) if field.name in facts})
 
 
 # What a user calls the values that two jobs on one folder may differ in.

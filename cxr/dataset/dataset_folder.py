@@ -90,7 +90,7 @@ class DatasetFolder:
         path = self.work / "job.json"
         try:
             return Beginning(**json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise OutputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error

@@ -9,18 +9,18 @@ import gradio as gr
 
 from cxr.request.errors import CxrError
 from cxr.request.settings import BY_MODEL, SETTINGS
-from cxr.web import panels
-from cxr.web.adapter_card import describe_adapters
-from cxr.web.dataset_events import DatasetEvents
-from cxr.web.dataset_tab import build_dataset_tab
-from cxr.web.events import QUEUED
-from cxr.web.examples import find_examples
-from cxr.web.image_events import ImageEvents
-from cxr.web.image_tab import build_image_tab
-from cxr.web.jobs import JobTable
-from cxr.web.limits import Limits
-from cxr.web.model_choice import ModelChoice, answering, load_model_for
-from cxr.web.temporary import LIFETIME_S, SWEEP_EVERY_S
+from cxr.web.jobs.model_choice import ModelChoice, answering, load_model_for
+from cxr.web.jobs.table import JobTable
+from cxr.web.page import panels
+from cxr.web.page.adapter_card import describe_adapters
+from cxr.web.page.dataset_events import DatasetEvents
+from cxr.web.page.dataset_tab import build_dataset_tab
+from cxr.web.page.events import QUEUED
+from cxr.web.page.examples import find_examples
+from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.image_tab import build_image_tab
+from cxr.web.server.limits import Limits
+from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S
 
 # Of gradio's own queue, where events stay for a moment only; who has to wait for the model waits in the job table.
 MAX_EVENTS = 1_000

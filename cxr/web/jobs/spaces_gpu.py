@@ -15,7 +15,7 @@ from cxr.request.errors import CxrError
 from cxr.request.generation_request import GenerationRequest
 
 if TYPE_CHECKING:
-    from cxr.web.model_choice import ModelChoice
+    from cxr.web.jobs.model_choice import ModelChoice
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -86,7 +86,7 @@ def place_model(choice: ModelChoice) -> None:
     """
     if not is_zero_gpu():
         return
-    from cxr.web.model_choice import load_model_for
+    from cxr.web.jobs.model_choice import load_model_for
 
     for function in _borrowers:  # ZeroGPU wants to see them before the page is launched, and before torch
         _lend_gpu(function)

@@ -15,10 +15,10 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import RequestError
-from cxr.web.jobs import JobTable
-from cxr.web.limits import BusyError
-from cxr.web.refusal import Refusal
-from cxr.web.visitors import Visitor
+from cxr.web.jobs.table import JobTable
+from cxr.web.server.limits import BusyError
+from cxr.web.server.refusal import Refusal
+from cxr.web.server.visitors import Visitor
 
 # Gradio's ways in: its page and its clients join the queue by number, others call by name, with values in order or, in
 # version 2, by name.
@@ -43,6 +43,22 @@ class Calls:
         """The parameters of each endpoint, as gradio describes them."""
         described: Any = self.page.get_api_info()
         return {path.strip("/"): api["parameters"] for path, api in described["named_endpoints"].items()}
+
+    def completed(self, path: str, body: bytes) -> bytes:
+        """The body of a call with the defaults of what it lacks at its end, as clients of older versions send it.
+
+        Args:
+            path: of the request.
+            body: of the request, which ``check`` has let through.
+        """
+        way_in = WAY_IN.fullmatch(path)
+        if way_in is None or way_in["join"] or way_in["named"]:
+            return body
+        values, parameters = _read_json(body), self.parameters[way_in["endpoint"]]
+        if not isinstance(data := values.get("data"), list) or len(data) >= len(parameters):
+            return body
+        defaults = [parameter["parameter_default"] for parameter in parameters[len(data) :]]
+        return json.dumps({**values, "data": [*data, *defaults]}).encode()
 
     def check(self, path: str, body: bytes, address: str) -> bool:
         """Refuse a call that cannot be answered.
@@ -90,7 +106,9 @@ class Calls:
             for parameter in parameters:
                 if not parameter["parameter_has_default"] and parameter["parameter_name"] not in values:
                     raise _wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
-        elif isinstance(data := values.get("data"), list) and len(data) != len(names):
+        elif isinstance(data := values.get("data"), list) and not (
+            len(data) <= len(names) and all(parameter["parameter_has_default"] for parameter in parameters[len(data) :])
+        ):
             raise _wrong(422, f"data has {len(data)} of {len(names)} values; {takes}, in this order")
 
     def cancels(self, path: str, body: bytes) -> bool:

@@ -12,13 +12,13 @@ import gradio as gr
 
 from cxr.request.errors import CxrError
 from cxr.request.settings import LABELS
-from cxr.web import panels
-from cxr.web.jobs import Job
-from cxr.web.limits import BusyError
+from cxr.web.jobs.table import Job
+from cxr.web.page import panels
+from cxr.web.server.limits import BusyError
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
-# The model's own queue is that of `cxr.web.jobs`; gradio's holds nothing back.
+# The model's own queue is that of `cxr.web.jobs.table`; gradio's holds nothing back.
 IN_PARALLEL: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
 QUEUED: dict[str, Any] = {**IN_PARALLEL, **PRIVATE}
 

@@ -12,18 +12,18 @@ import gradio as gr
 
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS
-from cxr.web import panels
-from cxr.web.endpoint import takes_settings
-from cxr.web.events import buttons, errors_for_users, show_job, stop_job
-from cxr.web.examples import Example
-from cxr.web.gallery import Previews, gallery_items, grid_shape
-from cxr.web.image_form import values_of
-from cxr.web.image_job import ImageState, make_images
-from cxr.web.jobs import OVER, Job, JobTable
-from cxr.web.limits import Limits, find_resolution
-from cxr.web.model_choice import ModelChoice
-from cxr.web.receipt_table import describe_receipts
-from cxr.web.visitors import visitor_of
+from cxr.web.api.endpoint import takes_settings
+from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.table import OVER, Job, JobTable
+from cxr.web.page import panels
+from cxr.web.page.events import buttons, errors_for_users, show_job, stop_job
+from cxr.web.page.examples import Example
+from cxr.web.page.gallery import Previews, gallery_items, grid_shape
+from cxr.web.page.image_form import values_of
+from cxr.web.page.receipt_table import describe_receipts
+from cxr.web.server.limits import Limits, find_resolution
+from cxr.web.server.visitors import visitor_of
 
 RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough to be copied by hand
 

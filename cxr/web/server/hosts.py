@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from cxr.web.refusal import Refusal
+from cxr.web.server.refusal import Refusal
 
 ALLOW_HOST_FLAG = "--allowed-host"
 ALLOW_HOST_VARIABLE = "CXR_ALLOWED_HOSTS"

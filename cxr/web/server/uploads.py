@@ -14,8 +14,8 @@ from pathlib import PurePath
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from cxr.web.refusal import Refusal
-from cxr.web.temporary import KINDS, folder_bytes, temp_root
+from cxr.web.server.refusal import Refusal
+from cxr.web.server.temporary import KINDS, folder_bytes, temp_root
 
 MAX_FILES = 8
 MAX_UPLOADS_BYTES = 512_000_000  # of everything that visitors have uploaded and that has not been swept yet

@@ -17,13 +17,13 @@ from typing import Any, NoReturn
 
 from cxr.commands.options import add_model_options
 from cxr.request.errors import CxrError
-from cxr.web.environment import ALLOW_FLAG, find_danger
-from cxr.web.hosts import ALLOW_HOST_FLAG, ALLOW_HOST_VARIABLE, allowed_hosts, is_host_name
-from cxr.web.jobs import JobTable
-from cxr.web.limits import Limits, default_limits
-from cxr.web.logs import keep_values_out_of_logs
-from cxr.web.model_choice import ModelChoice, answering
-from cxr.web.temporary import keep_sweeping, make_private_folder, temp_root
+from cxr.web.jobs.model_choice import ModelChoice, answering
+from cxr.web.jobs.table import JobTable
+from cxr.web.server.environment import ALLOW_FLAG, find_danger
+from cxr.web.server.hosts import ALLOW_HOST_FLAG, ALLOW_HOST_VARIABLE, allowed_hosts, is_host_name
+from cxr.web.server.limits import Limits, default_limits
+from cxr.web.server.logs import keep_values_out_of_logs
+from cxr.web.server.temporary import keep_sweeping, make_private_folder, temp_root
 
 DEFAULT_PORT = 7860
 HOST_VARIABLE, PORT_VARIABLE = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
@@ -140,10 +140,10 @@ def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[
     """
     from starlette.middleware import Middleware
 
-    from cxr.web.calls import Calls
-    from cxr.web.door import Door
-    from cxr.web.headers import SecurityHeaders
-    from cxr.web.theme import CSS, FAVICON, HEAD, build_theme
+    from cxr.web.api.calls import Calls
+    from cxr.web.page.theme import CSS, FAVICON, HEAD, build_theme
+    from cxr.web.server.door import Door
+    from cxr.web.server.headers import SecurityHeaders
 
     hosts = allowed_hosts(settings.host, settings.share, settings.allowed_hosts)
     return {

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.request.errors import RequestError
-from cxr.web.limits import BUSY, MAX_QUEUE, BusyError, too_many
-from cxr.web.visitors import Visitor
+from cxr.web.server.limits import BUSY, MAX_QUEUE, BusyError, too_many
+from cxr.web.server.visitors import Visitor
 
 OVER = ("finished", "stopped")
 UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends

@@ -8,7 +8,7 @@ from pathlib import Path
 from cxr.request.errors import DataError
 from cxr.request.recipe import Recipe
 
-EXAMPLES_FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES_FOLDER = Path(__file__).parents[3] / "examples"
 MAX_EXAMPLES = 24
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt, ReceiptRow
-    from cxr.web.image_job import ImageState
+    from cxr.web.jobs.image_job import ImageState
 
 TITLE = "Asked against seen"
 FOOTNOTE = (

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from cxr.web import panels
-from cxr.web.dataset_job import COUNTED, TURN_S, DatasetState
-from cxr.web.plan_text import SPLITS
+from cxr.web.jobs.dataset_job import COUNTED, TURN_S, DatasetState
+from cxr.web.jobs.plan_text import SPLITS
+from cxr.web.page import panels
 
 if TYPE_CHECKING:
     from cxr.dataset.estimate import Estimate

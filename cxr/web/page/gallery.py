@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cxr.web.image_job import ImageState
+from cxr.web.jobs.image_job import ImageState
 
 MAX_GRID_COLUMNS = 4
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import gradio as gr
 
 from cxr.dataset.plan import Plan
-from cxr.web import dataset_panels
-from cxr.web.dataset_events import DatasetEvents
-from cxr.web.dataset_form import DatasetForm, build_dataset_form
-from cxr.web.dataset_job import DEFAULT_MAX_ATTEMPTS
-from cxr.web.events import AT_ONCE, IN_PARALLEL, QUEUED, buttons
-from cxr.web.image_form import unchecked
-from cxr.web.theme import SHOW_DATASET
+from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS
+from cxr.web.page import dataset_panels
+from cxr.web.page.dataset_events import DatasetEvents
+from cxr.web.page.dataset_form import DatasetForm, build_dataset_form
+from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED, buttons
+from cxr.web.page.image_form import unchecked
+from cxr.web.page.theme import SHOW_DATASET
 
 
 @dataclass(frozen=True)

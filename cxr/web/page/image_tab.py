@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from cxr.web import panels
-from cxr.web.events import AT_ONCE, IN_PARALLEL, QUEUED, buttons
-from cxr.web.image_events import ImageEvents
-from cxr.web.image_form import ImageForm, build_image_form
-from cxr.web.model_choice import loaded_info
-from cxr.web.restore import build_restore
-from cxr.web.theme import SHOW_FORM, SHOW_RESULTS
+from cxr.web.jobs.model_choice import loaded_info
+from cxr.web.page import panels
+from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED, buttons
+from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.image_form import ImageForm, build_image_form
+from cxr.web.page.restore import build_restore
+from cxr.web.page.theme import SHOW_FORM, SHOW_RESULTS
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from html import escape
 from typing import Literal
 
 from cxr.request.model_info import ModelInfo
-from cxr.web.image_job import ImageState
-from cxr.web.model_choice import STAND_IN, ModelChoice, is_stand_in
+from cxr.web.jobs.image_job import ImageState
+from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, is_stand_in
 
 Tone = Literal["idle", "quiet", "busy", "good", "bad"]
 

@@ -10,9 +10,9 @@ import gradio as gr
 
 from cxr.dataset.cohort import KEYS
 from cxr.request.settings import SETTINGS
-from cxr.web.events import AT_ONCE
-from cxr.web.image_form import slider, unchecked
-from cxr.web.plan_text import FIELDS, NAME, SPLITS, SUFFIXES, Rows
+from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, SUFFIXES, Rows
+from cxr.web.page.events import AT_ONCE
+from cxr.web.page.image_form import slider, unchecked
 
 TABLE, TEXT = "Table", "Text"
 ROWS: Rows = [

@@ -14,9 +14,9 @@ from cxr.request.errors import CxrError
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, SETTINGS
-from cxr.web.events import PRIVATE
-from cxr.web.image_form import ImageForm, values_of
-from cxr.web.temporary import temp_root
+from cxr.web.page.events import PRIVATE
+from cxr.web.page.image_form import ImageForm, values_of
+from cxr.web.server.temporary import temp_root
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 TITLE = "Restore settings from an image"
@@ -32,7 +32,7 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
     for name, value in recipe.image_settings.items():
         usual = SETTINGS[name].default
-        if name not in API_SETTINGS and value != usual:
+        if name not in (*API_SETTINGS, "sent_prompt") and value != usual:
             lines.append(f"Its {SETTINGS[name].label.lower()}: {value}; the page makes images with {usual}.")
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
 

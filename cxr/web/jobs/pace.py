@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cxr.dataset.plan import Plan
-from cxr.web.model_choice import ModelChoice, load_model_for
+from cxr.web.jobs.model_choice import ModelChoice, load_model_for
 
 if TYPE_CHECKING:
     from cxr.dataset.estimate import Estimate

@@ -10,11 +10,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cxr.web.calls import Calls, event_of, stream_of
-from cxr.web.hosts import check_host
-from cxr.web.refusal import Refusal
-from cxr.web.uploads import INCOMPLETE, check_upload
-from cxr.web.visitors import Ticket, address_of
+from cxr.web.api.calls import Calls, event_of, stream_of
+from cxr.web.server.hosts import check_host
+from cxr.web.server.refusal import Refusal
+from cxr.web.server.uploads import INCOMPLETE, check_upload
+from cxr.web.server.visitors import Ticket, address_of
 
 MAX_BODY_BYTES = 8_000_000  # of one request, all its files together
 MAX_BODY_S = 60.0
@@ -64,6 +64,7 @@ class Door:
                 await check_upload(body, kind)
             elif self.calls.check(scope["path"], body, address_of(request)):
                 scope, send = _with_ticket(scope, send)
+                body = self.calls.completed(scope["path"], body)
             elif self.calls.cancels(scope["path"], body):
                 await JSONResponse({"success": True})(scope, request.receive, send)
                 return

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from cxr.dataset.plan import Plan
 from cxr.request.errors import CxrError, GenerationError, RequestError
 from cxr.request.recipe import SYNTHETIC_NOTICE
-from cxr.web.jobs import OVER, Job
-from cxr.web.model_choice import ModelChoice, load_model_for
-from cxr.web.temporary import new_job_folder, sweep, temp_root
+from cxr.web.jobs.model_choice import ModelChoice, load_model_for
+from cxr.web.jobs.table import OVER, Job
+from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 
 if TYPE_CHECKING:
     from cxr.generate.model import LoadedModel

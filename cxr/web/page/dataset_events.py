@@ -13,17 +13,17 @@ import gradio as gr
 from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
-from cxr.web import dataset_panels, panels
-from cxr.web.dataset_form import ROWS, SHARES, TABLE, TEXT
-from cxr.web.dataset_job import DEFAULT_MAX_ATTEMPTS, DatasetOrder, DatasetState, make_dataset, new_order
-from cxr.web.events import buttons, errors_for_users, show_job, stop_job
-from cxr.web.image_form import DEFAULTS
-from cxr.web.jobs import OVER, Job, JobTable
-from cxr.web.limits import Limits, find_resolution
-from cxr.web.model_choice import ModelChoice
-from cxr.web.pace import Pace
-from cxr.web.plan_text import FIELDS, NAME, SPLITS, fields_of_text, plan_of_fields, plan_of_text, text_of_file
-from cxr.web.visitors import Visitor, visitor_of
+from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS, DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.pace import Pace
+from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, fields_of_text, plan_of_fields, plan_of_text, text_of_file
+from cxr.web.jobs.table import OVER, Job, JobTable
+from cxr.web.page import dataset_panels, panels
+from cxr.web.page.dataset_form import ROWS, SHARES, TABLE, TEXT
+from cxr.web.page.events import buttons, errors_for_users, show_job, stop_job
+from cxr.web.page.image_form import DEFAULTS
+from cxr.web.server.limits import Limits, find_resolution
+from cxr.web.server.visitors import Visitor, visitor_of
 
 
 class DatasetEvents:

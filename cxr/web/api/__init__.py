@@ -1,0 +1,1 @@
+"""What programs call: which endpoints there are, and what they take."""

@@ -1,0 +1,1 @@
+"""What is seen: tabs, forms, panels and their events."""
