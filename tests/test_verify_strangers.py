@@ -268,7 +268,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a model": (
         lambda folder: sign(folder, model="other"),
-        "manifest.json says model is other, which its images do not",
+        "manifest.json says model is other, its images say otherwise",
     ),
     "a revision": (lambda folder: sign(folder, model_revision="sha256:0"), "says model_revision is sha256:0"),
     "a number": (lambda folder: sign(folder, num_images=9), "says num_images is 9"),

@@ -24,6 +24,7 @@ from cxr.folders.metadata import MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.images.guarded import reason_of
 from cxr.images.png import read_recipe
 from cxr.request.errors import CxrError, DataError
+from cxr.request.events import ExportedFile
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
 # What systems, git and the Hub's client put into a folder.
@@ -50,7 +51,7 @@ def find_faults(directory: Path) -> tuple[tuple[FinishedImage, ...], list[str]]:
         listed = {file.path: file.sha256 for file in manifest.files}
         found += _wrong_files(listed | {image.path: image.sha256 for image in images})
         found += _unlisted(directory, {directory / MANIFEST_NAME, *listed}, MANIFEST_NAME)
-        found += _without_row(directory, manifest, images)
+        found += _without_row(manifest, images)
         found += _wrong_facts(directory, manifest, images)
         found += wrong_labels(directory, images)
     return images, list(dict.fromkeys(found))
@@ -80,12 +81,15 @@ def _unlisted(directory: Path, listed: set[Path], table: str) -> Iterator[str]:
                 yield f"{path} is not in {table}"
 
 
-def _without_row(directory: Path, manifest: Manifest, images: Sequence[FinishedImage]) -> Iterator[str]:
+def _without_row(manifest: Manifest, images: Sequence[FinishedImage]) -> Iterator[str]:
     known = {image.path for image in images}
     for file in manifest.files:
-        inside = file.path.relative_to(directory)
-        if file.path.suffix == ".png" and inside.parts[0] != "plots" and file.path not in known and file.path.exists():
+        if _is_listed_image(file) and file.path not in known and file.path.exists():
             yield f"{file.path} has no line in {METADATA_NAME}"
+
+
+def _is_listed_image(file: ExportedFile) -> bool:
+    return file.path.suffix == ".png" and file.path.parent.name != "plots"
 
 
 def _wrong_recipes(images: Sequence[FinishedImage]) -> Iterator[str]:
@@ -102,12 +106,13 @@ def _wrong_facts(directory: Path, manifest: Manifest, images: Sequence[FinishedI
     facts, path = manifest.facts, directory / MANIFEST_NAME
     try:
         wanted = _facts_of(directory, facts, images)
+        wanted["num_images"].append(sum(map(_is_listed_image, manifest.files)))  # some may be missing, which is said
     except DataError as error:
         yield str(error)
         return
     for name, values in wanted.items():
         if name in facts and facts[name] not in values:
-            yield f"{path} says {name} is {str(facts[name])[:80]}, which its images do not"
+            yield f"{path} says {name} is {str(facts[name])[:80]}, its images say otherwise"
     for file in manifest.files:
         size = file.metadata.get("size_bytes")
         if file.path.is_file() and size != file.path.stat().st_size:
