@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from cxr.folders.dicom import ASKED_FOR, PRIVATE_CREATOR, PRIVATE_GROUP, RECIPE_ELEMENT
 from cxr.images.dicom_pixels import open_dicom
+from cxr.images.guarded import quiet_libraries
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GreyLevels
 from cxr.request.recipe import Recipe
@@ -60,7 +61,8 @@ def read_dicom_facts(path: Path) -> dict[str, str]:
     Raises:
         DataError: it cannot be read, or carries a recipe that cannot.
     """
-    dataset = open_dicom(path, with_pixels=False)
+    with quiet_libraries():
+        dataset = open_dicom(path, with_pixels=False)
     names = {"patient_id": "PatientID", "age": "PatientAge", "sex": "PatientSex", "view": "ViewPosition"}
     facts = {name: str(dataset.get(keyword) or "").strip() for name, keyword in names.items()}
     is_ours = dataset.get("SyntheticData") == "YES" and dataset.get("Manufacturer") == "CXR Studio"

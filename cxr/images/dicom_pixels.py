@@ -5,7 +5,6 @@ Source: DICOM PS3.3, C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality 
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +48,7 @@ def open_dicom(path: Path, *, with_pixels: bool = True) -> FileDataset:
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     try:
-        with open_regular(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on values that other programs write a little wrong
+        with open_regular(path) as file:
             if file.seek(0, 2) > MAX_FILE_BYTES:
                 raise DataError(f"{path} is larger than {MAX_FILE_BYTES // 1_000_000} MB")
             file.seek(0)

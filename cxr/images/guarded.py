@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+import warnings
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
@@ -39,6 +42,17 @@ def read_regular(path: Path, max_bytes: int, *, through_links: bool = True) -> b
     if len(data) > max_bytes:
         raise OSError(errno.EFBIG, f"larger than {max_bytes / 1e6:g} MB", str(path))
     return data
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No warnings of image libraries for a while: what is wrong with a file is an error here, or nothing.
+
+    Filters of warnings are those of the whole process, so that this stands around threads and never inside one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def reason_of(error: OSError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cxr.images.dicom_pixels import is_dicom, read_dicom_grey
-from cxr.images.guarded import open_regular, reason_of
+from cxr.images.guarded import open_regular, quiet_libraries, reason_of
 from cxr.images.pixels import bits_of, to_8_bits
 from cxr.images.png import RECIPE_KEY
 from cxr.request.errors import DataError
 from cxr.request.events import GreyLevels
 
+PHOTOMETRIC = 262  # the tag of TIFF
 MAX_PIXELS = 64_000_000  # four times the largest detector's
 
 
@@ -27,6 +27,16 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing, is no image or has more than `MAX_PIXELS`, several pages or values that are no
             grey levels.
+    """
+    with quiet_libraries():
+        return decode_grey(path)
+
+
+def decode_grey(path: Path) -> NDArray[np.uint8]:
+    """As `read_grey`, for threads: whoever starts them keeps the libraries quiet.
+
+    Raises:
+        DataError: as `read_grey`.
     """
     if is_dicom(path):
         return read_dicom_grey(path, MAX_PIXELS)
@@ -43,18 +53,18 @@ def read_levels(path: Path) -> GreyLevels:
     Raises:
         DataError: as `read_grey`; a DICOM file is no such image.
     """
-    return _decode(path)[0]
+    with quiet_libraries():
+        return _decode(path)[0]
 
 
 def _decode(path: Path) -> tuple[GreyLevels, bool]:
     """Levels, and whether this program has written them."""
     try:
-        with warnings.catch_warnings(), open_regular(path) as file:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                _check(image)
-                return _levels(ImageOps.exif_transpose(image)), RECIPE_KEY in image.info
-    except (DataError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with open_regular(path) as file, Image.open(file) as image:
+            _check(image)
+            white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+            return _levels(ImageOps.exif_transpose(image), white_is_zero), RECIPE_KEY in image.info
+    except (DataError, Image.DecompressionBombError) as error:
         reason = str(error) if isinstance(error, DataError) else f"it has more than {MAX_PIXELS:,} pixels"
         raise DataError(f"{path} cannot be read as an image: {reason}") from error
     except OSError as error:
@@ -71,14 +81,15 @@ def _check(image: Image.Image) -> None:
         raise DataError(f"it holds {pages} pictures; save each as a file of its own")
 
 
-def _levels(image: Image.Image) -> GreyLevels:
+def _levels(image: Image.Image, white_is_zero: bool) -> GreyLevels:
     # Pillow's own conversion of these modes to 8 bits cuts off instead of scaling.
     if image.mode.startswith("I"):
         levels = np.asarray(image)
         if levels.size and (levels.min() < 0 or levels.max() >= 2**16):
             raise DataError("its values are not 0 to 65,535; save it with 16 bits")
-        inverted = getattr(image, "tag_v2", {}).get(262) == 0
-        return (2 ** bits_of(levels.astype(np.uint16)) - 1 - levels if inverted else levels).astype(np.uint16)
+        levels = levels.astype(np.uint16)
+        # Of 8 bits Pillow turns it round itself.
+        return (2 ** bits_of(levels) - 1 - levels).astype(np.uint16) if white_is_zero else levels
     if image.mode == "F":
         return _from_floats(np.asarray(image))
     return np.asarray(image.convert("L"))

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.images.dicom_pixels import is_dicom
-from cxr.images.reading import read_grey
+from cxr.images.guarded import quiet_libraries
+from cxr.images.reading import decode_grey
 from cxr.request.errors import DataError
 
 SUFFIXES = {".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -68,9 +69,12 @@ def read_squares(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
     result = np.empty((len(paths), size, size), np.uint8)
 
     def read(index: int) -> None:
-        result[index] = fit_square(read_grey(paths[index]), size)
+        result[index] = fit_square(decode_grey(paths[index]), size)
 
-    with ThreadPoolExecutor(READERS) as pool:  # Pillow decodes and resizes without holding Python's lock
+    with (
+        quiet_libraries(),
+        ThreadPoolExecutor(READERS) as pool,
+    ):  # Pillow decodes and resizes without holding Python's lock
         list(pool.map(read, range(len(paths))))
     return result
 
