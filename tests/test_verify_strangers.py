@@ -583,7 +583,9 @@ def test_a_folder_of_generate_that_is_removed(tmp_path: Path) -> None:
 
     from cxr.folders.image_folder import ImageFolder
 
-    with pytest.raises(OutputError, match="cannot write"), ImageFolder(tmp_path / "out") as folder:
-        folder.write(make_image(0))
-        shutil.rmtree(tmp_path / "out")
-        folder.write(make_image(1))
+    folder = ImageFolder(tmp_path / "out")
+    folder.write(make_image(0))
+    shutil.rmtree(tmp_path / "out")
+    for action in (lambda: folder.write(make_image(1)), folder.close):
+        with pytest.raises(OutputError, match="cannot write"):
+            action()
