@@ -27,9 +27,10 @@ from cxr.dataset.make import Options, run_dataset
 from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.reproduce import Reproducer
 from cxr.dataset.verify import verify_file, verify_folder
-from cxr.generate.images import recipe_for
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.generate.progress import resident_mb
+from cxr.generate.recipes import recipe_for
 from cxr.images.png import read_recipe
 from cxr.request.errors import CxrError, DataError, OutputError
 from cxr.request.generation_request import GenerationRequest

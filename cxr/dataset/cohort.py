@@ -100,9 +100,8 @@ def read_findings(value: Any, where: str) -> tuple[str, ...]:
         return ()
     unknown = [name for name in names if name not in by_name]
     if not names or unknown:
-        raise RequestError(
-            f"{where} is {shown(value)}; use {', '.join(FINDINGS)}, {NO_FINDING}, or several joined by +"
-        )
+        value = repr(value) if isinstance(value, str) else shown(value)
+        raise RequestError(f"{where} is {value}; use {', '.join(FINDINGS)}, {NO_FINDING}, or several joined by +")
     return tuple(name for name in FINDINGS if name in {by_name[found] for found in names})
 
 

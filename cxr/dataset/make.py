@@ -23,7 +23,8 @@ from cxr.dataset.gate import GATE_NAME, Gate
 from cxr.dataset.plan import Plan
 from cxr.dataset.processes import OtherProcessFailed, Processes
 from cxr.dataset.reopen import is_complete
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.generate.progress import JobProgress, Progress
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.images.pixels import to_bits
 from cxr.images.recipe_file import differing_libraries, differing_values
 from cxr.lora.choice import LOCAL_PREFIX, parse_adapters
