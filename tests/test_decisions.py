@@ -108,10 +108,10 @@ def test_a_folder_goes_on_with_the_format_that_it_began_with(
 
     monkeypatch.setenv("CXR_DTYPE", "bfloat16")
     generate("whole", 3)
-    monkeypatch.setattr("cxr.generate.model._models", {})
+    monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
     generate("begun", 1)
     monkeypatch.setenv("CXR_DTYPE", "float32")
-    monkeypatch.setattr("cxr.generate.model._models", {})
+    monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
     generate("begun", 3)
     whole, begun = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "begun")
