@@ -14,7 +14,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from cxr.metrics.frechet import frechet_distance, frechet_infinity
-from cxr.metrics.kernel import gaussian_mmd, kernel_distance, polynomial_mmd
+from cxr.metrics.kernel import Sample, gaussian_mmd, kernel_distance, mmd
 from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
 from cxr.request.errors import DataError
 
@@ -58,7 +58,8 @@ def test_kernel_distance_is_that_of_torchmetrics(seed: int) -> None:
     count = min(map(len, sets))
     x, y = (features[:count] for features in sets)
     theirs = poly_mmd(torch.from_numpy(x), torch.from_numpy(y))
-    assert polynomial_mmd(x, y) == pytest.approx(float(theirs), rel=1e-6)
+    assert mmd(Sample(x), Sample(y)) == pytest.approx(float(theirs), rel=1e-6)
+    assert kernel_distance(x, y).value == pytest.approx(float(theirs), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", CASES)
@@ -94,17 +95,17 @@ def test_frechet_distance_of_known_gaussians(width: int) -> None:
 def test_distances_do_not_depend_on_sides_or_order(seed: int) -> None:
     reference, generated = two_sets(seed)
     shuffled = np.random.default_rng(9).permutation(generated)
-    for measure in (frechet_distance, lambda x, y: gaussian_mmd(x, y, sigma=3.0)):
+    for measure in (frechet_distance, lambda x, y: gaussian_mmd(x, y, sigma=3.0).value):
         value = measure(reference, generated)
         assert measure(generated, reference) == pytest.approx(value, rel=1e-9)
         assert measure(reference, shuffled) == pytest.approx(value, rel=1e-9)
-        assert measure(reference, reference) == pytest.approx(0, abs=1e-8)
+    assert frechet_distance(reference, reference) == pytest.approx(0, abs=1e-8)
 
 
 def test_more_difference_is_more_distance() -> None:
     reference = np.random.default_rng(0).normal(size=(300, 8))
     other = np.random.default_rng(1).normal(size=(300, 8))
-    for measure in (frechet_distance, gaussian_mmd, lambda x, y: kernel_distance(x, y).value):
+    for measure in (frechet_distance, *(lambda x, y, f=f: f(x, y).value for f in (gaussian_mmd, kernel_distance))):
         values = [measure(reference, other + shift) for shift in (0, 0.5, 1, 2)]
         assert values == sorted(values)
     coverages = [measure_neighbourhoods(reference, other + shift)["coverage"] for shift in (0, 1, 3)]
@@ -117,8 +118,59 @@ def test_kernel_distance_of_one_distribution_is_about_zero() -> None:
     x, y = chance.normal(size=(2, 400, 32))
     distance = kernel_distance(x, y)
     assert abs(distance.value) < 0.02
-    assert distance.settings == {"subsets": 1, "subset_size": 400}
+    assert distance.low < 0 < distance.high
     assert frechet_distance(x, y) > 1
+
+
+def of_patients(count: int, seed: int, images: int = 4) -> Sample:
+    """Images of one patient differ less than patients do."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(count, 1, 12))
+    features = (centres + 0.6 * rng.normal(size=(count, images, 12))).reshape(-1, 12)
+    return Sample(features, np.repeat(np.arange(count), images))
+
+
+def test_pairs_of_one_patient_are_left_out() -> None:
+    """With them both sets look tighter than they are, and the distance of equal distributions is no longer about 0."""
+    values, biased = [], []
+    for seed in range(20):
+        x, y = of_patients(30, seed), of_patients(30, 100 + seed)
+        values.append(mmd(x, y))
+        biased.append(mmd(Sample(x.features), Sample(y.features)))
+    assert abs(np.mean(values)) < 2 * np.std(values) / np.sqrt(20) + 1e-9
+    assert np.mean(biased) > 5 * abs(np.mean(values))
+
+
+def test_the_u_statistic_is_the_mean_over_pairs_of_different_patients() -> None:
+    x, y = of_patients(4, 0, 2), of_patients(3, 1, 3)
+
+    def mean(first: Sample, second: Sample, same: bool) -> float:
+        pairs = [
+            (a @ b / 12 + 1) ** 3
+            for i, a in enumerate(first.features)
+            for j, b in enumerate(second.features)
+            if not (same and first.codes[i] == second.codes[j])
+        ]
+        return float(np.mean(pairs))
+
+    assert mmd(x, y) == pytest.approx(mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False), rel=1e-9)
+
+
+@pytest.mark.slow
+def test_the_interval_holds_zero_for_one_distribution_of_patients() -> None:
+    held = 0
+    for seed in range(100):
+        result = kernel_distance(of_patients(60, seed), of_patients(60, 1000 + seed), seed)
+        held += result.low <= 0 <= result.high
+    assert held >= 90
+
+
+def test_a_real_difference_leaves_the_interval() -> None:
+    x, y = of_patients(60, 0), of_patients(60, 1)
+    moved = Sample(y.features + 0.5, y.codes)
+    for measure in (kernel_distance, gaussian_mmd):
+        assert measure(x, moved).low > 0
+        assert measure(x, y).low < 0 < measure(x, y).high
 
 
 def test_extrapolation_takes_away_the_bias() -> None:
@@ -154,7 +206,13 @@ def test_bad_features_are_refused(reference: np.ndarray, generated: np.ndarray, 
 def test_degenerate_sets_are_told() -> None:
     with pytest.raises(DataError, match="5 images are too few for 5 nearest neighbours"):
         measure_neighbourhoods(np.eye(5), np.eye(5))
-    with pytest.raises(DataError, match="too few to extrapolate"):
+    with pytest.raises(DataError, match="50 images are too few to extrapolate the distance; use 500 or more"):
         frechet_infinity(np.eye(50), np.eye(50))
+    with pytest.raises(DataError, match="all 5 images are of one patient"):
+        kernel_distance(Sample(np.eye(5), ["a"] * 5), np.eye(5))
+    with pytest.raises(DataError, match="2 patients are named for 5 images"):
+        Sample(np.eye(5), ["a", "b"])
+    with pytest.raises(DataError, match="5 and 4 columns"):
+        kernel_distance(np.eye(5), np.ones((5, 4)))
     with pytest.raises(DataError, match="most reference features are equal"):
         gaussian_mmd(np.zeros((5, 2)), np.eye(5)[:, :2])

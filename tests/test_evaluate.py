@@ -19,16 +19,14 @@ from sample_images import RECIPE
 from test_data import make_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import measurements
-from cxr.evaluate.comparison import Sets, check_sets
+from cxr.evaluate import copy_set, diversity, measurements
+from cxr.evaluate.distances import POSING, rank_agreement
 from cxr.evaluate.evaluation import Options, evaluate
-from cxr.evaluate.example_sheets import draw_closest_pairs, name_of
 from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.measurements import Tools
-from cxr.evaluate.measures import copy_set, diversity
-from cxr.evaluate.measures.distances import rank_agreement
 from cxr.evaluate.report.write import write_report
-from cxr.evaluate.sets import read_set
+from cxr.evaluate.sets import Sets, check_sets, read_set
+from cxr.evaluate.sheets import draw_closest_pairs, name_of
 from cxr.folders.image_folder import ImageFolder
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
@@ -43,7 +41,10 @@ LABELS = [
     *(("Effusion", "50", "M", "PA"), ("No Finding", "40", "F", "AP")),
     *(("Mass", "60", "M", "PA"), ("No Finding", "70", "F", "PA")),
 ]
-PROMPTS = ["A 50-year-old man with effusion, PA view", "A 40-year-old woman with no findings, AP view"]
+PROMPTS = [  # in each view both sexes, and films with and without a finding
+    *("A 50-year-old man with effusion, PA view", "A 40-year-old woman with no findings, AP view"),
+    *("A 60-year-old woman with no findings, PA view", "A 45-year-old man with effusion, AP view"),
+]
 
 
 def real_folder(folder: Path, count: int, first: int = 0) -> Path:
@@ -58,7 +59,7 @@ def real_folder(folder: Path, count: int, first: int = 0) -> Path:
 def generated_folder(folder: Path, count: int, seed: int = 900) -> Path:
     with ImageFolder(folder) as images:
         for index in range(count):
-            recipe = dataclasses.replace(RECIPE, prompt=PROMPTS[index % 2], seed=seed + index)
+            recipe = dataclasses.replace(RECIPE, prompt=PROMPTS[index % len(PROMPTS)], seed=seed + index)
             pixels = np.random.default_rng(seed + index).integers(0, 256, (SIDE, SIDE), np.uint8)
             images.write(GeneratedImage(index, pixels, recipe))
     return folder
@@ -108,14 +109,18 @@ def test_every_part_that_the_folders_allow_is_measured(report: dict[str, Any]) -
         "generated",
         "base without LoRA",
         "degraded real",
-        "real against real",
+        POSING,
     ]
-    assert {row["kind"] for row in report["sensitivity"]} == {"blur", "noise", "JPEG", "loss of AP views"}
+    assert {row["kind"] for row in report["sensitivity"]} >= {"undamaged", "blur", "noise", "JPEG"}
     assert report["rank_agreement"] is None  # of one extractor
-    assert {row["name"] for row in report["diversity"]["rows"]} == {"generated", "real"}
-    assert report["fidelity"]["num_prompts"] == 2
+    assert {row["name"] for row in report["diversity"]["rows"]} == {"generated", POSING}
+    assert [row["name"] for row in report["diversity"]["wholes"]] == ["generated", POSING]
+    assert [row["name"] for row in report["detail"]["rows"]] == ["generated", POSING]
+    assert all("real" in goal for goal in report["goals"])
+    assert report["fidelity"]["num_prompts"] == 4
     assert {row["name"] for row in report["fidelity"]["attributes"]} >= {"PA", "male", "abnormal", "Effusion"}
-    assert [space["name"] for space in report["copies"]["spaces"]] == ["tiny", "pixels"]
+    assert [space["name"] for space in report["copies"]["spaces"]] == ["tiny", "aligned pixels", "aligned halves"]
+    assert len(report["copies"]["control"]) == len(copy_set.KINDS)
     assert set(report["failures"]) >= {"failed", "flat", "duplicates"}
     assert report["generated"]["adapter_sha256"] == "11"
     assert report["reference"]["num_patients"] == 48
@@ -140,7 +145,7 @@ def test_what_is_missing_is_said_and_not_made_up(folders: dict[str, Path], tools
         shutil.copy(path, bare)
     report = evaluate(Sets(read_set(bare), read_set(folders["reference"])), tools).report
     assert report["fidelity"] is None
-    assert report["diversity"] is None
+    assert [row["name"] for row in report["diversity"]["rows"]] == [POSING]
     assert report["copies"] is None
     notes = " ".join(report["notes"])
     assert "images come without prompts" in notes
@@ -247,6 +252,6 @@ def test_the_closest_pairs_are_drawn_side_by_side(folders: dict[str, Path]) -> N
     generated, training = (read_set(folders[name]) for name in ("generated", "training"))
     pairs = [(0.1, name_of(generated.paths[0]), name_of(training.paths[3]))] * 5
     drawn = draw_closest_pairs(pairs, generated, training)
-    left, right = (drawn[26 : 26 + 128, start : start + 128] for start in (8, 8 + 128 + 8))
-    assert np.array_equal(left, read_squares([generated.paths[0]], 128)[0])
-    assert np.array_equal(right, read_squares([training.paths[3]], 128)[0])
+    left, right = (drawn[26 : 26 + 64, start : start + 64] for start in (8, 8 + 64 + 8))
+    assert np.array_equal(left, read_squares([generated.paths[0]], 64)[0])
+    assert np.array_equal(right, read_squares([training.paths[3]], 64)[0])

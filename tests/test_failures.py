@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cxr.evaluate.measures.failures import is_flat, measure_failures
+from cxr.evaluate.failures import is_flat, measure_failures
 from cxr.request.errors import DataError
 
 

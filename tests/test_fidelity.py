@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.evaluate.measures.fidelity import headline, lower_judge, measure_fidelity, normalised
+from cxr.evaluate.fidelity import headline, lower_judge, measure_fidelity, normalised
 from cxr.judges.judge import Judge
 from cxr.judges.networks import LabelNetwork
-from cxr.judges.readings import Agreement, Reading, make_reading, measure_agreement, paired_difference, shuffled
+from cxr.judges.readings import (
+    Agreement,
+    Reading,
+    make_reading,
+    measure_agreement,
+    paired_difference,
+    seen_elsewhere,
+    shuffled,
+)
 from cxr.labels.targets import ATTRIBUTES, LABELS, targets_of
 from cxr.labels.vocabulary import PromptLabels
 from cxr.metrics.result import MetricResult
@@ -29,9 +37,9 @@ def asked(count: int = 240) -> list[PromptLabels]:
 def reading(error: float = 0.0, seed: int = 0, count: int = 240) -> Reading:
     """A judge who sees everything that was asked for, but errs in a share of his answers."""
     targets = targets_of(asked(count))
-    chance = np.random.default_rng(seed)
-    right = np.where(chance.random(targets.shape) < error, -1, 1)
-    scores = np.where(targets > 0, 2.0, -2.0) * right + chance.normal(0, 0.1, targets.shape)
+    rng = np.random.default_rng(seed)
+    right = np.where(rng.random(targets.shape) < error, -1, 1)
+    scores = np.where(targets > 0, 2.0, -2.0) * right + rng.normal(0, 0.1, targets.shape)
     scores[:, -1] = targets[:, -1] + 4
     return make_reading(scores, targets, [str(k // 2) for k in range(count)])
 
@@ -42,7 +50,7 @@ def test_a_judge_who_sees_everything_gives_full_marks() -> None:
     assert result.joint[0] == 1
     assert result.mae[0] == pytest.approx(4)
     assert result.within[0] == 1
-    assert (result.num_positive[EFFUSION], result.num_negative[EFFUSION]) == (80, 160)
+    assert (result.num_positive[EFFUSION], result.num_negative[EFFUSION]) == (80, 80)
 
 
 def test_errors_lower_the_figure_by_their_share() -> None:
@@ -53,14 +61,25 @@ def test_errors_lower_the_figure_by_their_share() -> None:
     assert low < 0.8 < high
 
 
-def test_normal_images_and_hard_negatives_count_one_half_each() -> None:
-    # Effusion is seen wherever any finding is: every image that asks for a mass is wrong, no normal one is.
-    told = targets_of([PromptLabels((), 50, "M", "PA")] * 90 + [PromptLabels(("Mass",), 50, "M", "PA")] * 10)
-    told = np.concatenate([told, targets_of([PromptLabels(("Effusion",), 50, "M", "PA")] * 10)])
+def test_a_finding_is_compared_with_normal_images_and_not_with_other_findings() -> None:
+    # Effusion is seen wherever any finding is; a prompt for a mass has not asked for its absence.
+    asked_for = [((), 90), (("Mass",), 10), (("Effusion",), 10), (("Effusion", "Mass"), 5)]
+    told = targets_of([PromptLabels(findings, 50, "M", "PA") for findings, count in asked_for for _ in range(count)])
     scores = np.repeat(np.where(told[:, [LABELS.index("abnormal")]] > 0, 1.0, -1.0), told.shape[1], axis=1)
-    result = measure_agreement(make_reading(scores, told, [str(k) for k in range(len(told))]), THRESHOLDS)
-    assert result.pf[0, EFFUSION] == pytest.approx((1 + 0.5) / 2)
-    assert result.auroc[0, EFFUSION] == pytest.approx((1 + 0.5) / 2)
+    some = make_reading(scores, told, [str(k) for k in range(len(told))])
+    result = measure_agreement(some, THRESHOLDS)
+    assert result.pf[0, EFFUSION] == result.auroc[0, EFFUSION] == 1
+    assert (result.num_positive[EFFUSION], result.num_negative[EFFUSION]) == (10, 90)  # of one finding only
+    assert seen_elsewhere(some, THRESHOLDS)[EFFUSION] == 1
+
+
+def test_findings_are_compared_within_a_view() -> None:
+    """A judge who sees nothing but the view looks able as long as the sick are lying."""
+    views = ["AP"] * 40 + ["PA"] * 10 + ["AP"] * 10 + ["PA"] * 40
+    told = targets_of([PromptLabels(("Effusion",) if k < 50 else (), 50, "M", views[k]) for k in range(100)])
+    scores = np.repeat(np.array([[1.0 if view == "AP" else -1.0] for view in views]), told.shape[1], axis=1)
+    result = measure_agreement(make_reading(scores, told, [str(k) for k in range(100)]), THRESHOLDS)
+    assert result.auroc[0, EFFUSION] == result.pf[0, EFFUSION] == 0.5
 
 
 def test_what_the_prompt_does_not_exclude_is_no_fault() -> None:
@@ -108,11 +127,12 @@ def fidelity(errors: dict[str, float]) -> dict[str, Any]:
     return measure_fidelity({name: judge(name) for name in errors}, readings)
 
 
-def test_the_lower_of_two_judges_counts_and_the_worst_stands_first() -> None:
+def test_the_lower_of_two_judges_counts_and_view_and_sex_stand_first() -> None:
     part = fidelity({"kind": 0.05, "strict": 0.3})
     rows = part["attributes"]
     assert {row["judge"] for row in rows} == {"strict"}
-    values = [row["metrics"]["PF"].value for row in rows]
+    assert rows[0]["name"] == "male"  # all prompts ask for one view
+    values = [row["metrics"]["PF"].value for row in rows[1:]]
     assert values == sorted(values)
     effusion = next(row for row in rows if row["name"] == "Effusion")
     assert effusion["other_judge"]["PF"] > effusion["metrics"]["PF"].value
@@ -120,6 +140,34 @@ def test_the_lower_of_two_judges_counts_and_the_worst_stands_first() -> None:
     assert effusion["metrics"]["AUROC_baseline"].value == pytest.approx(0.5, abs=0.1)
     assert effusion["exploratory"]
     assert not effusion["judgeable"]
+    assert "not measurable with these judges" in part["headline"]
+    assert np.isnan(part["summary"]["metrics"]["macro_PF"].value)
+
+
+def test_only_what_judges_see_in_real_films_enters_the_headline() -> None:
+    readings = {"one": {"generated": reading(0.2, 1), "real": reading(0.0, 2)}}
+    part = measure_fidelity({"one": judge("one")}, readings)
+    judgeable = {row["name"] for row in part["attributes"] if row["judgeable"]}
+    assert judgeable >= {"male", "Effusion"}
+    assert set(part["summary"]["metrics"]["macro_PF"].settings["attributes"]) == judgeable
+    assert "sex 8" in part["headline"] or "sex 7" in part["headline"]
+    assert "real films 100.0 %" in part["headline"]
+
+
+def test_real_films_posing_as_generated_reach_their_own_ceiling() -> None:
+    same = reading(0.02, 1, 1200)
+    part = measure_fidelity({"one": judge("one")}, {"one": {"generated": same, "real": same}})
+    assert part["summary"]["metrics"]["macro_NPF"].value == pytest.approx(1)
+
+
+def test_few_real_films_give_no_ceiling() -> None:
+    some = reading(0.0, 1)
+    keep = np.flatnonzero((some.asked[:, EFFUSION] == 0) | (np.cumsum(some.asked[:, EFFUSION] == 1) <= 24))
+    part = measure_fidelity({"one": judge("one")}, {"one": {"generated": some, "real": some.take(keep)}})
+    effusion = next(row for row in part["attributes"] if row["name"] == "Effusion")
+    assert (effusion["num_positive_real"], effusion["judgeable"]) == (24, False)
+    assert np.isnan([effusion["metrics"][name].value for name in ("C", "C_AUROC", "NPF")]).all()
+    assert effusion["metrics"]["C"].note == "no ceiling from under 25 real films"
 
 
 def agreement(pf: float) -> Agreement:
@@ -138,12 +186,12 @@ def test_the_claim_is_made_only_where_the_rule_allows_it(low: float, ceiling: fl
     summary = {
         "macro_PF": MetricResult("macro_PF", low + 0.01, low, low + 0.02),
         "macro_C": MetricResult("macro_C", ceiling),
-        "macro_NPF": MetricResult("macro_NPF", 0.8),
     }
-    row = {"name": "Effusion", "metrics": {"PF": MetricResult("PF", 0.61)}}
-    text = headline(summary, [row])
+    metrics = {"PF": MetricResult("PF", 0.61), "C": MetricResult("C", 0.99)}
+    age = {"MAE": MetricResult("MAE", 7.0), "MAE_real": MetricResult("MAE_real", 6.0)}
+    text = headline(summary, [{"name": "PA", "judgeable": True, "metrics": metrics}], age)
     assert ("above 92 %" in text) == claimed
-    assert "Effusion at 61.0 %" in text
+    assert "view 61.0 % (real films 99.0 %), age 7.0 years off (real films 6.0)" in text
 
 
 def test_the_gain_of_the_lora_is_measured_on_the_prompts_that_both_have() -> None:

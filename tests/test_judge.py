@@ -14,12 +14,13 @@ from test_data import make_folder
 from cxr.commands.main import main
 from cxr.commands.train_stages import NETWORKS as OFFERED_NETWORKS
 from cxr.folders.radiographs import read_folders
-from cxr.judges.judge import load_judge, measure_labels, read_labels
+from cxr.judges.judge import load_embedded, load_judge, measure_labels, read_labels
 from cxr.judges.networks import NETWORKS, SIZE
 from cxr.labels.split import split_by_patient
 from cxr.labels.targets import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
 from cxr.labels.vocabulary import labels_of
 from cxr.request.errors import DataError
+from cxr.train.judge_task import smoothed
 
 PROMPTS = ["A 50-year-old man with effusion", "A 50-year-old woman with effusion", "A 70-year-old man, normal lungs"]
 
@@ -100,6 +101,19 @@ def test_a_trained_judge_is_read_back_with_its_thresholds(tmp_path: Path) -> Non
     assert np.isfinite(judge.thresholds[ATTRIBUTES.index("male")])
     assert np.isnan(judge.thresholds[ATTRIBUTES.index("Hernia")])  # nobody has one
     assert judge.facts["num_training"] + judge.facts["num_validation"] == len(labels)
+    assert all(judge.knows(str(number)) for number in range(len(labels)))
+    assert not judge.knows("of nobody")
+    assert "patients" not in judge.facts
+
+
+def test_labels_are_smoothed_and_unknown_ones_stay_unknown() -> None:
+    smooth = smoothed(torch.tensor([0.0, 1.0, float("nan")]))
+    assert smooth[:2].tolist() == pytest.approx([0.025, 0.975])
+    assert smooth[2].isnan()
+
+
+def test_a_file_that_names_no_patients_knows_none() -> None:
+    assert not load_embedded("dense").knows("1")
 
 
 def test_what_a_judge_is_worth_is_measured_on_patients_that_it_has_no_part_in(tmp_path: Path) -> None:

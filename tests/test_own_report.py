@@ -11,9 +11,8 @@ import pytest
 from test_evaluate import real_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import own_report, sweep
-from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests
-from cxr.evaluate.measures import copy_set, diversity
+from cxr.evaluate import copy_set, diversity, own_report, sweep
+from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests, probe_requests
 from cxr.folders.radiographs import read_folders
 from cxr.labels.split import split_by_patient
 from cxr.request.generation_request import GenerationRequest
@@ -35,7 +34,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_report, "matched_requests", lambda records: one_step(matched_requests(records)))
     monkeypatch.setattr(own_report, "fidelity_requests", lambda: one_step(fidelity_requests()[:12]))
     monkeypatch.setattr(own_report, "diversity_requests", lambda: one_step(diversity_requests()[:1]))
-    monkeypatch.setattr(own_report, "BASELINE_SHARE", 2)
+    monkeypatch.setattr(own_report, "probe_requests", lambda: one_step(probe_requests()[:2]))
     monkeypatch.setattr(diversity, "MAX_PAIRS", 2)
     monkeypatch.setattr(copy_set, "NUM_PLANTED", 3)
     monkeypatch.setattr(sweep, "NUM_PROMPTS", 8)

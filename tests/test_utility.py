@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.evaluate.measures.utility import measure_utility
-from cxr.evaluate.measures.utility_classifier import LabelledImages, augment, classify, train_classifier
+from cxr.evaluate.utility import measure_utility
+from cxr.evaluate.utility_classifier import LabelledImages, augment, classify, train_classifier
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import auroc

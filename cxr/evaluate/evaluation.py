@@ -4,58 +4,89 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.comparison import Sets, check_sets
-from cxr.evaluate.example_sheets import draw_closest_pairs, draw_examples
+from cxr.evaluate.distances import EXPLORATORY, rank_agreement
+from cxr.evaluate.goals import check_goals
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
-from cxr.evaluate.measures.distances import EXPLORATORY, rank_agreement
-from cxr.evaluate.measures.goals import check_goals
-from cxr.metrics.result import to_plain
+from cxr.evaluate.reader_study import read_study
+from cxr.evaluate.sets import FEWEST, ImageSet, Sets, check_sets
+from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
+from cxr.judges.judge import Judge
+from cxr.metrics.result import MetricResult, to_plain
 from cxr.request.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured only when asked for, since it takes minutes.
+    """What is measured only when asked for, since it takes minutes or people.
 
     Args:
         sensitivity: distances of real images that are made worse step by step.
         utility: classifiers trained on the images.
         sweep: figures of other settings, from `read_sweep`, to be shown with the report.
+        readings: what human readers of a study sent back, to be shown with it.
     """
 
     sensitivity: bool = False
     utility: bool = False
     sweep: Mapping[str, Any] | None = None
+    readings: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A report, and the pictures that go with it: name -> [H, W] uint8."""
+class Evaluation:
+    """What was measured.
+
+    Args:
+        report: all of it by part, as `report.json` holds it.
+        pictures: name -> [H, W] uint8, that go with the report.
+    """
 
     report: dict[str, Any]
     pictures: dict[str, NDArray[np.uint8]]
 
+    def figure(self, part: str, *names: str) -> MetricResult:
+        """One figure by the names on the way to it.
 
-def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
+        Args:
+            part: of the report: "distances", "fidelity", "copies", …
+            names: of extractor, space, row or attribute, in the report's order, and last of the figure itself:
+                ``figure("distances", "small", "generated", "KD")``, ``figure("fidelity", "PA", "PF")``.
+        Raises:
+            DataError: there is no such figure.
+        """
+        found = to_plain(self.report.get(part))
+        for name in names:
+            found = _step(found, name)
+        if not (isinstance(found, dict) and {"value", "low", "high"} <= found.keys()):
+            raise DataError(f"the report has no figure {' / '.join((part, *names))}")
+        numbers = {key: math.nan if found[key] is None else found[key] for key in ("value", "low", "high")}
+        return MetricResult(**(found | numbers))
+
+
+def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluation:
     """Measure everything that the given sets allow.
 
     Raises:
         DataError: as `check_sets`, or an image cannot be read.
     """
     check_sets(sets)
+    reference, left_out = unknown_to(tools.judges.values(), sets.reference)
+    sets = replace(sets, reference=reference)
     made = Measurements(sets, tools)
     rows = [made.measure("distances", functools.partial(made.distances, one), one.id) for one in tools.extractors]
-    copies = made.measure("copies", made.copies)
+    copies, fidelity = made.measure("copies", made.copies), made.measure("fidelity", made.fidelity)
+    judgeable = [row["name"] for row in (fidelity or {"attributes": ()})["attributes"] if row["judgeable"]]
     report: dict[str, Any] = {
         "format": FORMAT,
         "title": f"Evaluation of {_subject(sets)}",
@@ -65,9 +96,13 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
         "distances": rows,
         "rank_agreement": rank_agreement(rows),
         "sensitivity": made.measure("sensitivity", made.sensitivity) if options.sensitivity else [],
+        "detail": made.measure("detail", made.detail),
         "diversity": made.measure("diversity", made.diversity),
-        "fidelity": made.measure("fidelity", made.fidelity),
+        "fidelity": fidelity,
+        "groups": made.measure("groups", functools.partial(made.groups, judgeable), *judgeable),
+        "probes": made.measure("probes", made.probes),
         "copies": copies,
+        "readers": read_study(options.readings, sets.generated, sets.reference, SEED) if options.readings else None,
         "utility": made.measure("utility", made.utility) if options.utility else None,
         "failures": made.measure("failures", made.failures),
         "sweep": options.sweep,
@@ -75,12 +110,33 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Outcome:
     }
     if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
         made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
+    made.notes[:0] = left_out
     report["goals"] = to_plain(check_goals(to_plain(report)))
     report |= {"notes": made.notes, "reasons": made.reasons}
     pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
     if copies is not None and sets.training is not None:
         pictures["closest_pairs"] = draw_closest_pairs(copies["pairs"], sets.generated, sets.training)
-    return Outcome(report, pictures)
+    return Evaluation(report, pictures)
+
+
+def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
+    """The real films of patients whom no judge has learnt from, and a note on those that are left out.
+
+    Raises:
+        DataError: too few are left.
+    """
+    judges = list(judges)
+    kept = [k for k, patient in enumerate(reference.patients) if not any(judge.knows(patient) for judge in judges)]
+    if len(kept) == len(reference):
+        return reference, []
+    out = len(reference) - len(kept)
+    if len(kept) < 2 * FEWEST:
+        raise DataError(
+            f"{out} of {len(reference)} images of {reference.folder} are of patients that the judges have learnt from; "
+            f"the {len(kept)} others are too few: name real films that the judges have not seen"
+        )
+    words = f"{out} of {len(reference)} real films are left out: they are of patients that the judges have learnt from."
+    return reference.take(kept), [words]
 
 
 def read_sweep(path: Path) -> Any:
@@ -96,6 +152,24 @@ def read_sweep(path: Path) -> Any:
         return found
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not what python -m cxr sweep wrote: {error}") from error
+
+
+def _step(found: Any, name: str) -> Any:
+    """What is called so among the children of a part of a report; children of its lists count as its own."""
+    if isinstance(found, list):
+        named = (one for one in found if name in _names(one))
+        return next(named, None)
+    if not isinstance(found, dict):
+        return None
+    if name in found:
+        return found[name]
+    inner = (_step(found[key], name) for key in ("metrics", "rows", "attributes", "spaces", "control") if key in found)
+    return next((one for one in inner if one is not None), None)
+
+
+def _names(entry: Any) -> tuple[Any, ...]:
+    extractor = entry.get("extractor")
+    return entry.get("name"), entry.get("kind"), extractor.get("name") if isinstance(extractor, dict) else extractor
 
 
 def _subject(sets: Sets) -> str:

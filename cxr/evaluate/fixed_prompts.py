@@ -6,13 +6,14 @@ by heart.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 from cxr.labels.captions import fixed_prompt
 from cxr.labels.radiograph import Radiograph
-from cxr.labels.vocabulary import PromptLabels
+from cxr.labels.vocabulary import FINDING_PHRASES, SIDE_FORMS, SIDED_FINDINGS, PromptLabels, with_side
 from cxr.request.generation_request import GenerationRequest
 
 VERSION = 1
@@ -24,7 +25,9 @@ COUNTS = {
 }
 NUM_NORMAL = 300
 YOUNGEST, OLDEST = 20, 85
-FIDELITY_SEED, MATCHED_SEED, DIVERSITY_SEED = 10_000, 100_000, 500_000
+FIDELITY_SEED, MATCHED_SEED, DIVERSITY_SEED, PROBE_SEED = 10_000, 100_000, 500_000, 700_000
+PROBED = ("Effusion", "Cardiomegaly", "Pneumothorax", "Mass")  # denied, and on the left and right where they have sides
+NUM_PROBES = 25  # of each finding and kind
 NUM_DIVERSE, IMAGES_OF_ONE_PROMPT = 24, 8
 
 
@@ -56,6 +59,22 @@ def diversity_requests() -> list[GenerationRequest]:
         replace(request, seed=DIVERSITY_SEED + number * 100, num_images=IMAGES_OF_ONE_PROMPT)
         for number, request in enumerate(fidelity_requests()[:NUM_DIVERSE])
     ]
+
+
+def probe_requests() -> list[GenerationRequest]:
+    """Pairs of prompts that differ in one word, from one seed each: a finding and its denial, left and right."""
+    rng = random.Random(VERSION)
+    requests: list[GenerationRequest] = []
+    for finding in PROBED:
+        words = FINDING_PHRASES[finding][1]
+        pairs: list[tuple[str, ...]] = [(f"with {words}", f"with no {words.removeprefix('a ').removeprefix('an ')}")]
+        if finding in SIDED_FINDINGS:
+            pairs.append(tuple(f"with {with_side(words, SIDE_FORMS[side][0])}" for side in ("left", "right")))
+        for pair, number in itertools.product(pairs, range(NUM_PROBES)):
+            age, noun, view = rng.randint(YOUNGEST, OLDEST), ("man", "woman")[number % 2], ("PA", "AP")[number // 2 % 2]
+            seed = PROBE_SEED + len(requests)
+            requests += [GenerationRequest(f"{age}-year-old {noun} {words}, {view} view", seed=seed) for words in pair]
+    return requests
 
 
 def _requests(prompts: Sequence[str], first_seed: int) -> list[GenerationRequest]:

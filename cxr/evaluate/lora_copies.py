@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cxr.evaluate.example_sheets import name_of
+from cxr.evaluate.copies import check_copies
+from cxr.evaluate.copy_set import CopySet, Embed
 from cxr.evaluate.extractors.extractor import embed
 from cxr.evaluate.extractors.registry import load_own
 from cxr.evaluate.fixed_prompts import matched_requests
-from cxr.evaluate.measures.copies import check_copies
-from cxr.evaluate.measures.copy_set import CopySet, Embed
+from cxr.evaluate.sheets import name_of
 from cxr.folders.metadata import hash_files
 from cxr.generate.images import generate
 from cxr.generate.model import load_model
@@ -80,7 +80,7 @@ def _search(
         space["name"]: {
             "flagged": space["flagged"].value,
             "flagged_upper": space["flagged"].high,
-            "planted_copies_flagged": space["flagged_control"].value,
+            "planted_copies_flagged": float(np.mean([row["spaces"][space["name"]] for row in report["control"]])),
         }
         for space in report["spaces"]
     }

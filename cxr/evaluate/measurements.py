@@ -15,22 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr import __version__
-from cxr.evaluate.comparison import Sets
-from cxr.evaluate.example_sheets import name_of
+from cxr.evaluate.copies import check_copies
+from cxr.evaluate.copy_set import CopySet
+from cxr.evaluate.detail import measure_detail
+from cxr.evaluate.distances import POSING, halve, measure_rows
+from cxr.evaluate.diversity import Looked, measure_diversity
 from cxr.evaluate.extractors.extractor import Extractor, FeatureCache, embed, extract
 from cxr.evaluate.extractors.registry import extractor_of
-from cxr.evaluate.measures.copies import check_copies
-from cxr.evaluate.measures.copy_set import CopySet
-from cxr.evaluate.measures.distances import halve, measure_rows
-from cxr.evaluate.measures.diversity import measure_diversity
-from cxr.evaluate.measures.failures import measure_failures
-from cxr.evaluate.measures.fidelity import measure_fidelity
-from cxr.evaluate.measures.sensitivity import measure_degradations, measure_loss
-from cxr.evaluate.measures.utility import SIZE as UTILITY_SIZE
-from cxr.evaluate.measures.utility import measure_utility
-from cxr.evaluate.measures.utility_classifier import LabelledImages
+from cxr.evaluate.failures import measure_failures
+from cxr.evaluate.fidelity import measure_fidelity
+from cxr.evaluate.groups import measure_groups
+from cxr.evaluate.probes import measure_probes
 from cxr.evaluate.result_cache import ResultCache
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.sensitivity import choose_patients, measure_degradations, measure_loss
+from cxr.evaluate.sets import ImageSet, Sets
+from cxr.evaluate.sheets import name_of
+from cxr.evaluate.utility import SIZE as UTILITY_SIZE
+from cxr.evaluate.utility import measure_utility
+from cxr.evaluate.utility_classifier import LabelledImages
 from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge, scores_of
 from cxr.judges.networks import SIZE
@@ -38,13 +40,14 @@ from cxr.judges.readings import Reading, make_reading
 from cxr.labels.targets import LABELS
 from cxr.metrics.degrade import degrade
 from cxr.metrics.features import Features
+from cxr.metrics.kernel import Sample
 
 Value = TypeVar("Value")
 
 SENSITIVITY_IMAGES = 500
 SEED = 0
 NOT_MEASURED = {
-    "diversity": "Diversity was not measured",
+    "probes": "Denials and sides were not tested",
     "fidelity": "Prompt fidelity was not measured",
     "copies": "Copies were not looked for",
     "utility": "Utility was not measured",
@@ -79,14 +82,15 @@ class Measurements:
     Args:
         sets: what is compared.
         tools: what measures.
+        limit: distances compare at most so many images.
 
     Attributes:
         notes: sentences for the reader, from the parts measured so far.
         reasons: why a part was not measured, by its name.
     """
 
-    def __init__(self, sets: Sets, tools: Tools) -> None:
-        self.sets, self.tools = sets, tools
+    def __init__(self, sets: Sets, tools: Tools, limit: int | None = None) -> None:
+        self.sets, self.tools, self.limit = sets, tools, limit
         self.notes: list[str] = []
         self.reasons: dict[str, str] = {}
         self.halves = halve(sets.reference.patients)
@@ -107,7 +111,7 @@ class Measurements:
             return {"value": value, "notes": notes, "reasons": reasons}
 
         networks = [one.id for one in self.tools.extractors] + [judge.sha256 for judge in self.tools.judges.values()]
-        found = self.results.get(name, [*self.sets.identities, *networks, *settings], computed)
+        found = self.results.get(name, [*self.sets.identities, *networks, str(self.limit), *settings], computed)
         self.notes += found["notes"]
         self.reasons |= found["reasons"]
         return found["value"]
@@ -115,14 +119,14 @@ class Measurements:
     def distances(self, extractor: Extractor) -> dict[str, Any]:
         """How far the images as a whole are from real ones, as one extractor sees them."""
         self.tools.say(f"distances with the extractor {extractor.name}")
-        reference = self.features(self.sets.reference, extractor)
-        second = [self.sets.reference.paths[index] for index in self.halves.second]
-        rows = {"generated": self.features(self.sets.generated, extractor)}
+        reference, second = self.sets.reference, self.halves.second
+        rows = {"generated": self.sample(self.sets.generated, extractor)}
         if self.sets.baseline is not None:
-            rows["base without LoRA"] = self.features(self.sets.baseline, extractor)
-        rows["degraded real"] = embed(degrade(read_squares(second, extractor.size)), extractor)
-        measured = measure_rows(reference, self.halves, rows, SEED)
-        if measured["degraded real"][0].value <= measured["real against real"][0].value:
+            rows["base without LoRA"] = self.sample(self.sets.baseline, extractor)
+        damaged = degrade(read_squares([reference.paths[index] for index in second], extractor.size))
+        rows["degraded real"] = Sample(embed(damaged, extractor), np.asarray(reference.patients)[second])
+        measured = measure_rows(self.sample(reference, extractor), self.halves, rows, SEED, self.limit)
+        if measured["degraded real"][0].value <= measured[POSING][0].value:
             self.notes.append(f"The extractor {extractor.name} is insensitive: it finds degraded images no worse.")
         facts = {name: getattr(extractor, name) for name in ("name", "version", "size", "weights_sha256")}
         return {
@@ -134,23 +138,33 @@ class Measurements:
         """Do the distances of the first extractor rise with damage?"""
         self.tools.say("sensitivity to degraded images")
         (first, second), extractor, real = self.halves, self.tools.extractors[0], self.sets.reference
-        features, pa = self.features(real, extractor), real.targets[:, LABELS.index("PA")]
-        pixels = read_squares([real.paths[k] for k in second[:SENSITIVITY_IMAGES]], extractor.size)
-        rows = measure_degradations(features[first], pixels, extractor, SEED)
-        rows += measure_loss(features[first], features[second], pa[second] == 0, SEED)
+        sample, patients = self.sample(real, extractor), np.asarray(real.patients)
+        chosen = second[choose_patients(patients[second], SENSITIVITY_IMAGES, SEED)]
+        pixels = read_squares([real.paths[k] for k in chosen], extractor.size)
+        rows = measure_degradations(sample.take(first), pixels, patients[chosen], extractor, SEED)
+        rarer = real.targets[second, LABELS.index("PA")] == 0
+        rows += measure_loss(sample.take(first), sample.take(second), rarer, SEED)
         return [{"extractor": extractor.name} | row for row in rows]
 
+    def detail(self) -> dict[str, Any]:
+        """Sharpness, noise, contrast and sides at the native size."""
+        self.tools.say("detail at the native size")
+        return measure_detail(self.sets.generated, self.sets.reference, SEED)
+
     def diversity(self) -> dict[str, Any]:
-        """How different images of one prompt are."""
+        """How different the images are, within a prompt and as a whole."""
         self.tools.say("diversity")
-        part = measure_diversity(self.sets.diversity or self.sets.generated, self.sets.reference, SEED)
+        extractor, sets = self.tools.extractors[0], self.sets
+        sides = (sets.diversity or sets.generated, sets.generated, sets.reference)
+        several, generated, real = (Looked(side, self.features(side, extractor)) for side in sides)
+        part = measure_diversity(several, generated, real, SEED)
         measured = {row["name"] for row in part["rows"]}
         if "generated" not in measured:
-            raise _NotMeasuredError("no prompt has two images.")
-        if "real" not in measured:
+            self.notes.append("Diversity within prompts was not measured: no prompt has two images.")
+        if POSING not in measured:
             why = "no two of different patients have equal labels."
-            self.notes.append(f"Diversity of real images was not measured: {why}")
-        return part
+            self.notes.append(f"Diversity of real images within equal labels was not measured: {why}")
+        return {"extractor": extractor.name, **part}
 
     def fidelity(self) -> dict[str, Any]:
         """Whether the images show what their prompts asked for."""
@@ -171,6 +185,28 @@ class Measurements:
         prompts = sorted(set(prompted.prompts))
         facts = {"prompts_sha256": hashlib.sha256("\n".join(prompts).encode()).hexdigest(), "num_prompts": len(prompts)}
         return {**facts, "num_images": len(prompted), **measure_fidelity(self.tools.judges, readings, SEED)}
+
+    def groups(self, judgeable: list[str]) -> list[dict[str, Any]]:
+        """KD and PF by finding, sex, view and age, as the first extractor and the judges see them."""
+        self.tools.say("groups of patients")
+        extractor, sets = self.tools.extractors[0], self.sets
+        prompted, sides = sets.prompted or sets.generated, (sets.generated, sets.reference)
+        readings = {
+            name: self._reading(judge, prompted, prompted.prompts)
+            for name, judge in self.tools.judges.items()
+            if prompted.has_prompts
+        }
+        made, real = ((self.sample(side, extractor), side.targets) for side in sides)
+        return measure_groups(made, real, readings, prompted.targets, self.tools.judges, judgeable, SEED)
+
+    def probes(self) -> dict[str, Any]:
+        """Denials, and left and right."""
+        images = self.sets.probes or self.sets.prompted or self.sets.generated
+        self.tools.say("denials and sides")
+        part = measure_probes(self.tools.judges, images, self.sets.reference, self.scores, self.pixels, SEED)
+        if not any(part.values()):
+            raise _NotMeasuredError("too few prompts deny a finding that others ask for, or name a side.")
+        return part
 
     def copies(self) -> dict[str, Any]:
         """Whether training images come back."""
@@ -220,9 +256,16 @@ class Measurements:
         found: Value = self._found[key]
         return found
 
+    def sample(self, images: ImageSet, extractor: Extractor) -> Sample:
+        """Features with whose each image is."""
+        return Sample(self.features(images, extractor), images.patients)
+
+    def scores(self, judge: Judge, images: ImageSet) -> NDArray[np.float64]:
+        """What a judge reads off images: [N, len(LABELS) + 1]."""
+        return scores_of(judge.network, self.features(images, extractor_of(judge.name, judge)))
+
     def _reading(self, judge: Judge, images: ImageSet, clusters: tuple[str, ...]) -> Reading:
-        scores = scores_of(judge.network, self.features(images, extractor_of(judge.name, judge)))
-        return make_reading(scores, images.targets, clusters)
+        return make_reading(self.scores(judge, images), images.targets, clusters)
 
     def _copy_set(self, images: ImageSet) -> CopySet:
         features = {one.name: self.features(images, one) for one in self.tools.extractors}

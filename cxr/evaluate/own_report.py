@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxr.evaluate.comparison import Sets
-from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests
-from cxr.evaluate.sets import ImageSet, read_set
+from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests, probe_requests
+from cxr.evaluate.sets import ImageSet, Sets, read_set
 from cxr.folders.metadata import hash_files
 from cxr.generate.into_folder import generate_into_folder
 from cxr.labels.radiograph import Radiograph
@@ -16,8 +15,8 @@ from cxr.labels.split import Split
 from cxr.request.errors import CxrError, DataError
 from cxr.request.generation_request import GenerationRequest
 
-# Of the prompts, those that the base without LoRA answers too: enough for a row to compare with.
-BASELINE_SHARE = 3
+# Of the prompts, those that the base without LoRA answers too: half, as all rows of distances use equal numbers.
+BASELINE_SHARE = 2
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ def _plan(split: Split) -> dict[str, list[GenerationRequest]]:
         "generated": matched,
         "prompted": fidelity,
         "diversity": diversity_requests(),
+        "probes": probe_requests(),
         "baseline": _without_adapter(matched),
         "prompted_baseline": _without_adapter(fidelity),
     }

@@ -1,11 +1,11 @@
-"""A folder of images as columns: files, prompts, labels, patients, what all were made with."""
+"""Folders of images as columns (files, prompts, labels, patients, recipe), and which of them are compared."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cxr.folders.reader import read_images
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import targets_of
 from cxr.labels.vocabulary import PromptLabels
+from cxr.request.errors import DataError
 from cxr.request.settings import SHARED
 
 # What tells one way of making images from another; seeds and prompts differ by image.
@@ -25,6 +26,9 @@ RECIPE_FACTS = (
     *(name for name in SHARED if name not in ("num_images", "bit_depth")),
     *("scheduler", "weight_dtype"),
 )
+
+
+FEWEST = 20  # images of a set; fewer say nothing
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class ImageSet:
             digest.update(json.dumps(column).encode())
         return digest.hexdigest()
 
+    def take(self, rows: Sequence[int]) -> ImageSet:
+        """Some of the images."""
+        names = ("paths", "hashes", "labels", "prompts", "patients")
+        return replace(self, **{name: tuple(getattr(self, name)[k] for k in rows) for name in names})
+
     def describe(self) -> dict[str, Any]:
         """What a report says of the set; only the folder's own name, its place is the user's."""
         facts = {"folder": self.folder.resolve().name, "num_images": len(self), "manifest_sha256": self.manifest_sha256}
@@ -123,3 +132,63 @@ def common_facts(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def shared_hashes(first: ImageSet, second: ImageSet) -> int:
     """How many files of one set are in the other too, byte for byte."""
     return len(set(first.hashes) & set(second.hashes))
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What is compared with what.
+
+    Args:
+        generated: the images in question.
+        reference: real images of patients that the generator has not seen.
+        baseline: as generated, by the base without LoRA.
+        prompted: images whose prompts were fixed to test fidelity; by default the generated ones.
+        prompted_baseline: the same prompts, or some of them, by the base without LoRA.
+        diversity: images of which several share a prompt; by default the generated ones.
+        probes: images whose prompts deny a finding or name a side; by default the prompted ones.
+        training: the real images that the generator has learnt from.
+        control: images of a LoRA that was over-trained on purpose, which the copy check has to flag.
+        num_failed: generated images that were asked for and could not be made; None if nobody counted.
+    """
+
+    generated: ImageSet
+    reference: ImageSet
+    baseline: ImageSet | None = None
+    prompted: ImageSet | None = None
+    prompted_baseline: ImageSet | None = None
+    diversity: ImageSet | None = None
+    probes: ImageSet | None = None
+    training: ImageSet | None = None
+    control: ImageSet | None = None
+    num_failed: int | None = None
+
+    @property
+    def identities(self) -> list[str]:
+        """What tells these sets from any others."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [f"{name} {getattr(value, 'identity', value)}" for name, value in values.items()]
+
+
+def check_sets(sets: Sets) -> None:
+    """Refuse comparisons that would mean nothing.
+
+    Raises:
+        DataError: a set is too small, or images or patients are on both sides.
+    """
+    generated, reference, training = sets.generated, sets.reference, sets.training
+    for name, images, least in (("generated", generated, FEWEST), ("reference", reference, 2 * FEWEST)):
+        if len(images) < least:
+            raise DataError(f"{images.folder} holds {len(images)} images; the {name} side needs {least} or more")
+    if both := shared_hashes(generated, reference):
+        raise DataError(
+            f"{both} of {len(generated)} generated images are in the reference too, byte for byte; "
+            "name two different sets of images"
+        )
+    if training is None:
+        return
+    if both := shared_hashes(training, reference):
+        raise DataError(f"{both} images are both in training and in the reference; the reference must be unseen")
+    if both := len(set(training.patients) & set(reference.patients)):
+        raise DataError(
+            f"{both} patients are both in training and in the reference; keep all images of a patient in one of them"
+        )

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from cxr.evaluate.diversity import Looked, measure_diversity
 from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
-from cxr.evaluate.measures.diversity import measure_diversity
 from cxr.evaluate.own_report import Model, make_images, set_of
 from cxr.evaluate.sets import ImageSet
 from cxr.judges.judge import SMALL, load_embedded, scores_of
@@ -25,7 +25,7 @@ from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.features import Features
-from cxr.metrics.kernel import kernel_distance
+from cxr.metrics.kernel import Sample, kernel_distance
 from cxr.metrics.neighbours import measure_neighbourhoods
 from cxr.request.generation_request import GenerationRequest
 
@@ -109,16 +109,17 @@ class _Selector:
         reading = make_reading(scores_of(self.judge.network, generated), images.targets, images.prompts)
         agreement = measure_agreement(reading, self.judge.thresholds)
         findings = [column for column, name in enumerate(ATTRIBUTES) if name in FINDINGS]
-        rows = {row["name"]: row["metrics"] for row in measure_diversity(images, self.reference)["rows"]}
+        sides = Looked(images, generated), Looked(images, generated), Looked(self.reference, self.real)
+        rows = {row["name"]: row["metrics"] for row in measure_diversity(*sides)["rows"]}
         neighbourhoods = measure_neighbourhoods(self.real, generated)
         return {
-            "KD": kernel_distance(self.real, generated).value,
+            "KD": kernel_distance(Sample(self.real, self.reference.patients), generated).value,
             "coverage": neighbourhoods["coverage"],
             "PF": float(np.nanmean(agreement.pf[0])),
             "AUROC": float(np.nanmean(agreement.auroc[0, findings])),
             "AUROC_male": float(agreement.auroc[0, ATTRIBUTES.index("male")]),
             "age_MAE": float(agreement.mae[0]),
-            "MS-SSIM": rows["generated"][1].value if "generated" in rows else float("nan"),
+            "MS-SSIM": rows["generated"][2].value if "generated" in rows else float("nan"),
         }
 
     def _features(self, images: ImageSet) -> Features:

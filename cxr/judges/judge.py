@@ -7,6 +7,7 @@ whom neither the generator nor the reported reference has seen.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,8 @@ class Judge:
         thresholds: [len(ATTRIBUTES)], the logit from which on an attribute counts as seen; NaN where none could be set.
         sha256: of its file.
         facts: what it was trained on.
+        salt: of the hashes.
+        patient_hashes: `hash_patient` of everybody whose films it has learnt from; empty in files that do not say.
     """
 
     name: str
@@ -49,6 +52,17 @@ class Judge:
     thresholds: NDArray[np.float64]
     sha256: str
     facts: dict[str, Any]
+    salt: str = ""
+    patient_hashes: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def knows(self, patient_id: str) -> bool:
+        """Whether it has learnt from films of this patient, as far as its file says."""
+        return bool(self.patient_hashes) and hash_patient(patient_id, self.salt) in self.patient_hashes
+
+
+def hash_patient(patient_id: str, salt: str) -> str:
+    """What a judge's file calls a patient: 16 hexadecimal digits that do not give the id away at a glance."""
+    return hashlib.sha256(f"{salt} {patient_id}".encode()).hexdigest()[:16]
 
 
 def load_judge(path: Path) -> Judge:
@@ -63,11 +77,12 @@ def load_judge(path: Path) -> Judge:
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  no mapping
         network = NETWORKS[facts["network"]]()
         network.load_state_dict(weights)
+        salt, patients = str(facts.pop("salt", "")), frozenset(map(str, facts.pop("patients", ())))
         thresholds = np.array([np.nan if value is None else value for value in facts.pop("thresholds")], np.float64)
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise DataError(f"{path} is not a judge that python -m cxr train judge wrote") from error
     network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third to a half quicker on a CPU
-    return Judge(facts["network"], network, thresholds, file_sha256(path), facts)
+    return Judge(facts["network"], network, thresholds, file_sha256(path), facts, salt, patients)
 
 
 def load_embedded(name: str) -> Judge:

@@ -13,11 +13,13 @@ from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc, weighted_share
 from cxr.metrics.intervals import cluster_weights
 
-ABNORMAL = LABELS.index("abnormal")
+ABNORMAL, VIEW = LABELS.index("abnormal"), LABELS.index("PA")
 SHUFFLES = 20
 PAIRED_RESAMPLES = 2_000  # enough for a p-value that survives the correction for many findings
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+_FINDINGS = [ATTRIBUTES.index(name) for name in FINDINGS]
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,13 @@ class Agreement:
 
     Args:
         pf: [1 + B, len(ATTRIBUTES)], balanced accuracy: mean of the share of images asked to show an attribute that do,
-            and of those asked not to that do not; normal images and those with other findings count one half each.
+            and of those asked not to that do not; of the images that `comparisons` names, a mean over the views.
         auroc: [1 + B, len(ATTRIBUTES)], the same without a threshold.
         joint: [1 + B], share of images on which everything that was asked is seen at once.
         mae: [1 + B], years.
         within: [1 + B], share of ages within `NEAR_YEARS`.
-        num_positive: [len(ATTRIBUTES)].
-        num_negative: [len(ATTRIBUTES)].
+        num_positive: [len(ATTRIBUTES)], images asked to show it that were compared.
+        num_negative: [len(ATTRIBUTES)], images asked not to.
     """
 
     pf: Array
@@ -97,9 +99,13 @@ def measure_agreement(reading: Reading, thresholds: Array, seed: int = 0) -> Agr
         _areas(reading, weights),
         _joint(reading, thresholds, weights),
         *_years(reading, weights),
-        (reading.asked == 1).sum(axis=0),
-        (reading.asked == 0).sum(axis=0),
+        *_counts(reading),
     )
+
+
+def joint_share(reading: Reading, thresholds: Array, seed: int = 0) -> Array:
+    """`Agreement.joint` by itself: attributes without a threshold are not counted."""
+    return _joint(reading, thresholds, np.vstack([np.ones(len(reading)), cluster_weights(reading.clusters, seed)]))
 
 
 def shuffled(reading: Reading, thresholds: Array, share: float | None = None, seed: int = 0) -> Array:
@@ -140,41 +146,75 @@ def paired_difference(first: Reading, second: Reading, seed: int = 0) -> Array:
     return difference
 
 
-def _sides(reading: Reading) -> Iterator[tuple[int, NDArray[np.bool_], list[NDArray[np.bool_]]]]:
-    """Attributes of which both kinds were asked for: column, images asked to show it, strata of those asked not to.
+def comparisons(reading: Reading) -> Iterator[tuple[int, list[tuple[Flags, Flags]]]]:
+    """For each attribute, which images are to show it and which are not: column, pairs of flags [N], one for each view.
 
-    For a finding the strata are normal images and those with other findings.
+    Findings are compared within a view, as prompts are balanced by view and real films are not: the sickest are lying.
+    Images of one finding at most count, and what is not to show a finding is a normal image: a prompt for an effusion
+    does not ask for the absence of a mass. Views without both kinds are left out.
     """
+    single = (reading.asked[:, _FINDINGS] == 1).sum(axis=1) <= 1
+    every = np.ones(len(reading), bool)
+    views = [reading.asked[:, VIEW] == 1, reading.asked[:, VIEW] == 0, np.isnan(reading.asked[:, VIEW])]
     for column, name in enumerate(ATTRIBUTES):
         positive, negative = reading.asked[:, column] == 1, reading.asked[:, column] == 0
-        strata = [negative]
-        if name in FINDINGS or name in GROUPS:
-            normal = reading.asked[:, ABNORMAL] == 0
-            strata = [negative & normal, negative & ~normal]
-        if positive.any() and negative.any():
-            yield column, positive, [stratum for stratum in strata if stratum.any()]
+        if name in FINDINGS or name in GROUPS or column == ABNORMAL:
+            positive, negative = positive & single, negative & (reading.asked[:, ABNORMAL] == 0)
+        pairs = [(positive & view, negative & view) for view in ([every] if column == VIEW else views)]
+        if pairs := [pair for pair in pairs if pair[0].any() and pair[1].any()]:
+            yield column, pairs
+
+
+def seen_elsewhere(reading: Reading, thresholds: Array) -> Array:
+    """Share of the images that ask for one other finding in which each is seen: [len(ATTRIBUTES)], NaN for others."""
+    shares, alone = np.full(len(ATTRIBUTES), np.nan), (reading.asked[:, _FINDINGS] == 1).sum(axis=1) == 1
+    for column, name in enumerate(ATTRIBUTES):
+        others = alone & (reading.asked[:, column] == 0)
+        if (name in FINDINGS or name in GROUPS) and others.any() and np.isfinite(thresholds[column]):
+            shares[column] = (reading.seen[others, column] >= thresholds[column]).mean()
+    return shares
 
 
 def _balanced_accuracies(reading: Reading, thresholds: Array, weights: Array) -> Array:
     """PF of each attribute, [B, len(ATTRIBUTES)]; NaN where not both kinds were asked for or there is no threshold."""
     values = np.full((len(weights), len(ATTRIBUTES)), np.nan)
-    for column, positive, strata in _sides(reading):
+    for column, pairs in comparisons(reading):
         if np.isfinite(thresholds[column]):
             seen = reading.seen[:, column] >= thresholds[column]
-            refusals = np.mean([weighted_share(~seen, stratum, weights) for stratum in strata], axis=0)
-            values[:, column] = (weighted_share(seen, positive, weights) + refusals) / 2
+            shares = [
+                (weighted_share(seen, yes, weights) + weighted_share(~seen, no, weights)) / 2 for yes, no in pairs
+            ]
+            values[:, column] = _over_views(shares, pairs)
     return values
 
 
 def _areas(reading: Reading, weights: Array) -> Array:
     """AUROC of each attribute, [B, len(ATTRIBUTES)]; NaN where not both kinds were asked for."""
     areas = np.full((len(weights), len(ATTRIBUTES)), np.nan)
-    for column, positive, strata in _sides(reading):
-        either = [positive | stratum for stratum in strata]
-        scores = reading.seen[:, column]
-        rows = [weighted_auroc(scores[some], positive[some], weights[:, some]) for some in either]
-        areas[:, column] = np.mean(rows, axis=0)
+    for column, pairs in comparisons(reading):
+        scores, either = reading.seen[:, column], [yes | no for yes, no in pairs]
+        rows = [
+            weighted_auroc(scores[some], yes[some], weights[:, some])
+            for some, (yes, _) in zip(either, pairs, strict=True)
+        ]
+        areas[:, column] = _over_views(rows, pairs)
     return areas
+
+
+def _over_views(values: Sequence[Array], pairs: Sequence[tuple[Flags, Flags]]) -> Array:
+    """Mean of figures [B] of several views, by how many images of each show the attribute; NaNs are left out."""
+    table, counts = np.array(values), np.array([[float(yes.sum())] for yes, _ in pairs])
+    present = np.isfinite(table)
+    with np.errstate(invalid="ignore"):
+        mean: Array = (np.where(present, table, 0) * counts).sum(axis=0) / (present * counts).sum(axis=0)
+    return mean
+
+
+def _counts(reading: Reading) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    counts = np.zeros((2, len(ATTRIBUTES)), np.intp)
+    for column, pairs in comparisons(reading):
+        counts[:, column] = [sum(int(flags.sum()) for flags in side) for side in zip(*pairs, strict=True)]
+    return counts[0], counts[1]
 
 
 def _joint(reading: Reading, thresholds: Array, weights: Array) -> Array:

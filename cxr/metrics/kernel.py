@@ -1,83 +1,180 @@
-"""Kernel distances of two sets of features: unbiased at any number of images, where the Frechet distance is not."""
+"""Kernel distances of two sets of features: unbiased at any number of images, where the Frechet distance is not.
+
+Images of one patient resemble each other. Pairs of them inside a set would make it look tighter than it is and the
+distance larger, so they are left out; the intervals draw whole patients.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.metrics.features import Features, check_features, distance_strips, squared_distances
+from cxr.metrics.features import ROWS, Features, check_features, squared_distances
+from cxr.metrics.intervals import RESAMPLES, cluster_weights, middle
 from cxr.metrics.result import MetricResult
 from cxr.request.errors import DataError
 
-SUBSETS = 100
-SUBSET_SIZE = 1000
 MEDIAN_PAIRS = 1000  # images from which the median distance is taken
+INTERVAL_IMAGES = 2_000  # intervals are computed on at most so many images of each set
+CMMD_UNIT = 1000.0
+
+Array = NDArray[np.float64]
+Groups = Sequence[str] | NDArray[np.generic] | None  # whose each image is; None: each of somebody else
+Kernel = Callable[[Array, Array], Array]  # [N, D] and [M, D] -> [N, M]
 
 
-def kernel_distance(reference: Features, generated: Features, seed: int = 0) -> MetricResult:
-    """Unbiased squared maximum mean discrepancy with the kernel (x'y / D + 1)^3, a mean over random subsets.
+class Sample:
+    """One set of images.
 
     Args:
-        reference: [N, D].
-        generated: [M, D].
-        seed: of the subsets.
+        features: [N, D].
+        groups: [N], whose each image is; None where no two are of one patient.
+    Raises:
+        DataError: as `check_features`, or not every image has a patient.
+    """
+
+    def __init__(self, features: Features, groups: Groups = None) -> None:
+        self.features = check_features(features)
+        given = np.arange(len(features)) if groups is None else np.asarray(groups)
+        if len(given) != len(features):
+            raise DataError(f"{len(given)} patients are named for {len(features)} images; name one for each")
+        self.codes: NDArray[np.intp] = np.unique(given, return_inverse=True)[1]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.features)
+
+    def take(self, rows: NDArray[np.intp]) -> Sample:
+        """Some of the images."""
+        return Sample(self.features[rows], self.codes[rows])
+
+    def draw(self, count: int, seed: int) -> Sample:
+        """At most ``count`` images, at random, in their order."""
+        if count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False)))
+
+
+def cubic_kernel(x: Array, y: Array) -> Array:
+    """(x'y / D + 1)^3 of all pairs of rows, the kernel of KID."""
+    table: Array = np.power(x @ y.T / x.shape[1] + 1, 3)
+    return table
+
+
+def gaussian_kernel(sigma: float) -> Kernel:
+    """exp(-|x - y|^2 / (2 sigma^2)) of all pairs of rows, the kernel of CMMD."""
+    return lambda x, y: np.exp(-squared_distances(x, y) / (2 * sigma**2))
+
+
+def kernel_distance(reference: Sample | Features, generated: Sample | Features, seed: int = 0) -> MetricResult:
+    """KD: unbiased squared maximum mean discrepancy with the kernel (x'y / D + 1)^3.
+
+    Args:
+        reference: [N, D], or a `Sample` that names patients.
+        generated: [M, D], or a `Sample`.
+        seed: of the interval.
     Returns:
-        "KD": about 0 for sets of one distribution; slightly negative values are legal.
+        About 0 for sets of one distribution; slightly negative values are legal. The interval draws patients of both.
     Raises:
         DataError: as `check_features`.
     Source:
-        Binkowski et al., ICLR 2018; with Inception's features this is KID.
+        Gretton et al., JMLR 2012, lemma 6 (U-statistic); Binkowski et al., ICLR 2018 (KID, with Inception's features).
     """
-    sides = check_features(reference), check_features(generated)
-    counts = [len(side) for side in sides]
-    size, rng = min(SUBSET_SIZE, *counts), np.random.default_rng(seed)
-    subsets = 1 if counts == [size, size] else SUBSETS  # every subset of a whole set is the same
-    values = [
-        polynomial_mmd(*(side[rng.choice(len(side), size, replace=False)] for side in sides)) for _ in range(subsets)
-    ]
-    settings = {"subsets": subsets, "subset_size": size}
-    return MetricResult(
-        "KD", float(np.mean(values)), num_generated=counts[1], num_reference=counts[0], settings=settings
-    )
+    x, y = _samples(reference, generated)
+    return _result("KD", mmd(x, y), mmd_resamples(x, y, seed=seed), x, y)
 
 
-def polynomial_mmd(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Unbiased squared maximum mean discrepancy of [N, D] and [N, D] with the kernel (x'y / D + 1)^3."""
-    count = len(x)
-    if y.shape != x.shape:
-        raise DataError(f"the sets are {list(x.shape)} and {list(y.shape)}; use equal shapes")
-    *inside, across = kernel_tables(x, y)
-    within = sum((k.sum() - np.trace(k)) / (count * (count - 1)) for k in inside)
-    return float(within - 2 * across.mean())
-
-
-def kernel_tables(
-    x: NDArray[np.floating], y: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The kernel (x'y / D + 1)^3 among the rows of x [N, D], among those of y [M, D], and across [N, M]."""
-    first, second = (np.asarray(side, np.float64) for side in (x, y))
-    width = first.shape[1]
-    inside_x, inside_y, across = (
-        np.power(a @ b.T / width + 1, 3) for a, b in ((first, first), (second, second), (first, second))
-    )
-    return inside_x, inside_y, across
-
-
-def gaussian_mmd(reference: Features, generated: Features, sigma: float | None = None) -> float:
-    """Squared maximum mean discrepancy with a Gaussian kernel, times 1000; CMMD when the features are CLIP's.
+def gaussian_mmd(
+    reference: Sample | Features, generated: Sample | Features, sigma: float | None = None, seed: int = 0
+) -> MetricResult:
+    """CMMD: unbiased squared maximum mean discrepancy with a Gaussian kernel, times 1000.
 
     Args:
-        reference: [N, D].
-        generated: [M, D].
+        reference: [N, D], or a `Sample`.
+        generated: [M, D], or a `Sample`.
         sigma: width of the kernel. CMMD's 10 is made for CLIP's embeddings of length 1; None takes the median distance
             among the reference features instead, which suits any extractor.
+        seed: of the interval.
     Source:
-        Jayasumana et al., CVPR 2024 (CMMD). As there, the diagonal counts: the value is at least 0.
+        Jayasumana et al., CVPR 2024, where the diagonal counts, so that their value is never below 0.
     """
-    x, y = check_features(reference), check_features(generated)
-    width = median_distance(x) if sigma is None else sigma
-    means = [_mean_kernel(a, b, width) for a, b in ((x, x), (y, y), (x, y))]
-    return float(1000 * (means[0] + means[1] - 2 * means[2]))
+    x, y = _samples(reference, generated)
+    width = median_distance(x.features) if sigma is None else sigma
+    kernel = gaussian_kernel(width)
+    values = mmd(x, y, kernel), mmd_resamples(x, y, kernel, seed)
+    return _result("CMMD", CMMD_UNIT * values[0], CMMD_UNIT * values[1], x, y, {"sigma": width})
+
+
+def mmd(x: Sample, y: Sample, kernel: Kernel = cubic_kernel) -> float:
+    """Squared maximum mean discrepancy as a U-statistic that leaves out pairs of one patient.
+
+    Raises:
+        DataError: a set is of one patient, so that it has no pair, or the widths differ.
+    """
+    if x.features.shape[1] != y.features.shape[1]:
+        raise DataError(
+            f"the features have {x.features.shape[1]} and {y.features.shape[1]} columns; use one extractor for both"
+        )
+    within = sum(_mean_of_pairs(side, kernel) for side in (x, y))
+    strips = (kernel(x.features[k : k + ROWS], y.features).sum() for k in range(0, len(x), ROWS))
+    return float(within - 2 * sum(strips) / (len(x) * len(y)))
+
+
+def mmd_resamples(
+    x: Sample, y: Sample, kernel: Kernel = cubic_kernel, seed: int = 0, resamples: int = RESAMPLES
+) -> Array:
+    """`mmd` on resamples that draw whole patients of both sets: [resamples].
+
+    Of two sets of one distribution they spread wider than the figure itself does: the interval then is too wide rather
+    than too narrow. Equal arguments of ``x`` and ``seed`` draw the same patients of ``x`` whatever ``y`` is.
+
+    Source:
+        Arcones and Gine, Annals of Statistics 1992 (degenerate U-statistics).
+    """
+    x, y = (side.draw(INTERVAL_IMAGES, seed) for side in (x, y))
+    weights = [cluster_weights(side.codes, seed + k, resamples) for k, side in enumerate((x, y))]
+    within = sum(
+        weighted_mean(pair_table(side, kernel), w, side.codes) for side, w in zip((x, y), weights, strict=True)
+    )
+    across = kernel(x.features, y.features)
+    between = np.einsum("bi,bi->b", weights[0] @ across, weights[1])
+    values: Array = within - 2 * between / (weights[0].sum(axis=1) * weights[1].sum(axis=1))
+    return values
+
+
+def halving_distances(reference: Sample, firsts: NDArray[np.bool_], kernel: Kernel = cubic_kernel) -> Array:
+    """`mmd` between the two halves of one set, for several halvings at once.
+
+    Args:
+        reference: at most a few thousand images.
+        firsts: [H, 2, N]: for each halving which images its two halves hold; no patient may be in both.
+        kernel: of the distance.
+    Returns:
+        [H].
+    """
+    table, codes = pair_table(reference, kernel), reference.codes
+    first, second = (firsts[:, k].astype(np.float64) for k in (0, 1))
+    within = weighted_mean(table, first, codes) + weighted_mean(table, second, codes)
+    between = np.einsum("bi,bi->b", first @ table, second) / (first.sum(axis=1) * second.sum(axis=1))
+    values: Array = within - 2 * between
+    return values
+
+
+def pair_table(sample: Sample, kernel: Kernel) -> Array:
+    """The kernel among all images of one set, [N, N]; 0 for pairs of one patient."""
+    return np.where(sample.codes[:, None] == sample.codes, 0.0, kernel(sample.features, sample.features))
+
+
+def weighted_mean(table: Array, weights: Array, codes: NDArray[np.intp]) -> Array:
+    """Mean over the pairs of different patients, for several weightings [B, N] of the images: [B]."""
+    total = np.einsum("bi,bi->b", weights @ table, weights)
+    of_patients = np.zeros((len(weights), int(codes.max()) + 1))
+    np.add.at(of_patients.T, codes, weights.T)
+    pairs = np.square(weights.sum(axis=1)) - np.square(of_patients).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(pairs > 0, total / pairs, np.nan)
 
 
 def median_distance(features: Features) -> float:
@@ -93,7 +190,25 @@ def median_distance(features: Features) -> float:
     return median
 
 
-def _mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64], sigma: float) -> float:
-    """Mean of the Gaussian kernel over all pairs, a strip of rows at a time."""
-    total = sum(np.exp(-squared / (2 * sigma**2)).sum() for _, squared in distance_strips(x, y))
-    return float(total / (len(x) * len(y)))
+def _mean_of_pairs(sample: Sample, kernel: Kernel) -> float:
+    """Mean of the kernel over the pairs of different patients, a strip of rows at a time."""
+    total, pairs = 0.0, 0
+    for start in range(0, len(sample), ROWS):
+        apart = sample.codes[start : start + ROWS, None] != sample.codes
+        total += float((kernel(sample.features[start : start + ROWS], sample.features) * apart).sum())
+        pairs += int(apart.sum())
+    if not pairs:
+        raise DataError(f"all {len(sample)} images are of one patient; a distance needs two patients or more")
+    return total / pairs
+
+
+def _samples(*sides: Sample | Features) -> tuple[Sample, Sample]:
+    x, y = (side if isinstance(side, Sample) else Sample(side) for side in sides)
+    return x, y
+
+
+def _result(
+    name: str, value: float, resamples: Array, x: Sample, y: Sample, settings: dict[str, float] | None = None
+) -> MetricResult:
+    facts = {"resamples": RESAMPLES, **(settings or {})}
+    return MetricResult(name, value, *middle(resamples), len(y), len(x), facts)

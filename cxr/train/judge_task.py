@@ -1,10 +1,12 @@
 """Train a judge: a network that reads view, sex, age and findings off real radiographs.
 
-It sees real images only and never chooses, filters or guides what is generated.
+It sees real images only, all reduced to 128 pixels, so that sharpness is no finding; it never chooses, filters or
+guides what is generated. Its file names, as salted hashes, the patients that it has learnt from.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -16,12 +18,14 @@ from torch.nn import functional
 
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
-from cxr.judges.judge import measure_labels, read_labels
+from cxr.judges.judge import hash_patient, measure_labels, read_labels
 from cxr.judges.networks import NETWORKS, SIZE
 from cxr.labels.targets import AGE_SCALE, ATTRIBUTES, attribute_scores, attribute_targets, scaled_targets, targets_of
 from cxr.metrics.agreement import youden_threshold
 from cxr.train.augment import degrade, jitter
 from cxr.train.setup import Setup, batch_generator
+
+SMOOTHING = 0.05  # labels are 0.025 and 0.975: those of NIH were read off reports by a program, and err
 
 
 class JudgeTask:
@@ -42,6 +46,7 @@ class JudgeTask:
         self.trained: nn.Module = self.network
         self.pixels = read_squares([record.path for record in setup.training], SIZE)
         self.targets = torch.from_numpy(scaled_targets(setup.training))
+        self.patients = sorted({record.patient_id for record in (*setup.training, *setup.validation)})
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = targets_of(setup.validation)
 
@@ -56,7 +61,9 @@ class JudgeTask:
         target = self.targets[indices].to(self.device)
         known = ~target.isnan()
         labels, ages = known[:, :-1], known[:, -1]
-        cross_entropy = functional.binary_cross_entropy_with_logits(output[:, :-1][labels], target[:, :-1][labels])
+        cross_entropy = functional.binary_cross_entropy_with_logits(
+            output[:, :-1][labels], smoothed(target[:, :-1][labels])
+        )
         age = (output[:, -1] - target[:, -1])[ages].abs().mean()
         return {"loss": cross_entropy + 0.2 * age, "cross_entropy": cross_entropy, "age": age * AGE_SCALE}
 
@@ -69,12 +76,15 @@ class JudgeTask:
 
     def export(self, out_dir: Path) -> None:
         """Write the weights with the thresholds that are best on the validation images, from now on fixed."""
+        salt = hashlib.sha256("\n".join(self.patients).encode()).hexdigest()[:16]  # the same for the same patients
         facts = {
             "network": self.name,
             "degraded": self.degraded,
             "num_training": len(self.pixels),
             "num_validation": len(self.validation_pixels),
             "thresholds": self._thresholds(),
+            "salt": salt,
+            "patients": [hash_patient(patient, salt) for patient in self.patients],
         }
         weights = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
         save_file(weights, out_dir / "judge.safetensors", {"judge": json.dumps(facts, sort_keys=True)})
@@ -92,3 +102,8 @@ class JudgeTask:
         scores = read_labels(self.network, self.validation_pixels, self.device)
         self.network.train()
         return scores
+
+
+def smoothed(labels: Tensor) -> Tensor:
+    """Labels 0 and 1, each a little towards the other (Szegedy et al., CVPR 2016)."""
+    return labels * (1 - SMOOTHING) + SMOOTHING / 2

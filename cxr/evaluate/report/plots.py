@@ -42,16 +42,6 @@ def value_of(metric: Metric, key: str = "value") -> float:
     return math.nan if found is None else float(found)
 
 
-def worst_first(attributes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Attributes of the fidelity part by rising prompt fidelity; those without a figure last."""
-
-    def rank(attribute: dict[str, Any]) -> float:
-        value = value_of(attribute["metrics"].get("PF"))
-        return math.inf if math.isnan(value) else value
-
-    return sorted(attributes, key=rank)
-
-
 def spoken(name: str) -> str:
     """A name for people: "Pleural_Thickening" -> "Pleural Thickening", "num_steps" -> "steps"."""
     return name.removeprefix("num_").replace("_", " ")
@@ -79,7 +69,7 @@ def draw_plots(report: dict[str, Any]) -> dict[str, bytes]:
 
 def _fidelity(part: dict[str, Any]) -> Figure | None:
     hollow = {"C": (GREEN, "D", "ceiling C (real images)"), "F": (ORANGE, "|", "floor F (prompts shuffled)")}
-    filled = "PF", "PF, 95 % interval (grey: not judgeable)"
+    filled = "PF", "PF, 95 % interval (grey: not measurable)"
     return _attribute_rows(part, hollow, filled, "balanced accuracy (0.5 = guessing)", ncols=1)
 
 
@@ -92,7 +82,7 @@ def _auroc(part: dict[str, Any]) -> Figure | None:
 def _attribute_rows(
     part: dict[str, Any], hollow: Mapping[str, tuple[str, str, str]], filled: tuple[str, str], label: str, ncols: int
 ) -> Figure | None:
-    """One row for each attribute, the worst at the top, with one mark for each figure.
+    """One row for each attribute, in the order of the table, with one mark for each figure.
 
     Args:
         part: of the report.
@@ -101,7 +91,7 @@ def _attribute_rows(
         label: of the axis.
         ncols: columns of the legend.
     """
-    attributes = worst_first(part["attributes"])
+    attributes = part["attributes"]
     if not attributes:
         return None
     figure = Figure(figsize=(WIDTH, 1.3 + 0.25 * len(attributes)), layout="constrained")

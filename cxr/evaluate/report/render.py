@@ -16,20 +16,28 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cxr.evaluate.report.plots import Metric, settings_of, spoken, value_of, worst_first
+from cxr.evaluate.distances import POSING
+from cxr.evaluate.report.plots import Metric, settings_of, spoken, value_of
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
 Metrics = Mapping[str, Metric] | Sequence[dict[str, Any]]  # by name, or a list of those that know their names
 
 # Decimals by name of the figure, where they are not the two of a share; None: three significant digits.
 DECIMALS: dict[str, int | None] = {
-    **dict.fromkeys(("KD", "CMMD", "FD", "FD-infinity", "threshold", "median", "median_real", "smallest")),
+    **dict.fromkeys(
+        ("KD", "KD - floor", "CMMD", "FD", "FD-infinity", "threshold", "median", "median_real", "smallest")
+    ),
     **dict.fromkeys(("MAE", "MAE_real", "MAE_baseline", "failed", "flat", "nan", "duplicates"), 1),  # years; per 1,000
-    **dict.fromkeys(("flagged", "flagged_real", "flagged_control"), 4),  # compared at one in a thousand
+    **dict.fromkeys(("flagged", "flagged_real"), 4),  # compared at one in a thousand
 }
 MISSING = "–"
 HASH_CHARACTERS = 12
-ON_REQUEST = {"sensitivity": "--sensitivity", "utility": "--utility", "sweep": "--sweep"}  # parts that take minutes
+ON_REQUEST = {
+    "sensitivity": "--sensitivity",
+    "readers": "--readings",
+    "utility": "--utility",
+    "sweep": "--sweep",
+}  # parts that take minutes
 
 
 class Cell(NamedTuple):
@@ -39,21 +47,35 @@ class Cell(NamedTuple):
     detail: str = ""
 
 
-def render(kind: str, report: dict[str, Any], plots: Mapping[str, bytes], pictures: Mapping[str, bytes]) -> str:
-    """Print the report.
+def render(
+    kind: str,
+    report: dict[str, Any],
+    plots: Mapping[str, bytes],
+    pictures: Mapping[str, bytes],
+    body: str = "body.j2",
+) -> str:
+    """Print a report or a comparison.
 
     Args:
         kind: "markdown", which links to ``plots/NAME.svg`` and ``pictures/NAME.png``; or "html", which holds them.
         report: plain values, as in `report.json`.
         plots: name -> SVG.
         pictures: name -> PNG.
+        body: the template that says what stands where.
     """
     page = (
         _environment(kind)
         .get_template(f"{kind}.j2")
-        .render(report=report, plots=plots, pictures=pictures, parts=f"{kind}_parts.j2", notice=SYNTHETIC_NOTICE)
+        .render(
+            report=report, plots=plots, pictures=pictures, parts=f"{kind}_parts.j2", body=body, notice=SYNTHETIC_NOTICE
+        )
     )
     return re.sub(r"\n{3,}", "\n\n", page).strip() + "\n"
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Print a template that is an HTML page by itself; what is put in is escaped."""
+    return _environment("html").get_template(template).render(**values)
 
 
 @cache
@@ -67,8 +89,8 @@ def _environment(kind: str) -> Environment:
     )
     filters = (figure, number, short_hash, spoken, setting, setting_in, caption, flow, escape_markdown, inline_svg)
     environment.filters |= {each.__name__: each for each in (*filters, data_uri)}
-    helpers = (figures, across, levels, goal_cells, counts, names_of, metrics_of, remarks, worst_first, settings_of)
-    sentences = (distance_words, copy_words, corrected_p, reason)
+    helpers = (figures, across, levels, goal_cells, counts, names_of, metrics_of, remarks, settings_of)
+    sentences = (distance_words, fidelity_lines, copy_words, corrected_p, reason)
     environment.globals |= {each.__name__: each for each in (Cell, *helpers, *sentences)}
     return environment
 
@@ -119,9 +141,14 @@ def levels(entry: dict[str, Any]) -> list[Cell]:
 def goal_cells(goal: dict[str, Any]) -> list[Cell]:
     """What was measured, what was asked for, and whether that is met or by how much it is missed."""
     decimals = 4 if 0 < (goal["limit"] or 1) < 0.1 else 2
-    asked = f"{'≥' if goal['at_least'] else '≤'} {number(goal['limit'], decimals)}"
+    limit = goal["limit"]
+    asked = (
+        MISSING
+        if limit is None or not math.isfinite(limit)
+        else f"{'≥' if goal['at_least'] else '≤'} {number(goal['limit'], decimals)}"
+    )
     met = {True: "yes", None: MISSING}.get(goal["met"], f"no, by {number(goal['missed_by'], decimals)}")
-    return [Cell(number(goal["value"], decimals)), Cell(asked), Cell(met)]
+    return [Cell(number(goal["value"], decimals)), Cell(number(goal.get("real"), decimals)), Cell(asked), Cell(met)]
 
 
 def counts(metrics: Metrics, names: Sequence[str] | None = None) -> list[Cell]:
@@ -209,25 +236,26 @@ def _digits(value: float, places: int) -> str:
 
 
 def distance_words(entry: dict[str, Any]) -> str:
-    """KD as a multiple of real against real, and coverage, as the end of a sentence."""
+    """KD beyond that of real films to real films, and coverage, as the end of a sentence."""
     rows = {row["name"]: _by_name(row["metrics"]) for row in entry["rows"]}
-    made, real = (rows.get(name, {}) for name in ("generated", "real against real"))
-    kd, kd_real = value_of(made.get("KD")), value_of(real.get("KD"))
-    words, beside = f"KD is {figure(made.get('KD'), None)}", number(kd_real, None)
-    if kd_real > 0:
-        words += f", {number(kd / kd_real, 0 if kd >= 10 * kd_real else 1)} times that of real against real ({beside})"
-        if value_of(real.get("KD"), "low") <= 0:
-            words += ", a rough factor because that interval holds 0"
-    elif kd_real <= 0:
-        words += f", and real against real is not above 0 ({beside}), so that no multiple can be given"
+    made, real = (rows.get(name, {}) for name in ("generated", POSING))
+    above, above_real = (figure(row.get("KD - floor"), None) for row in (made, real))
     coverage, coverage_real = figure(made.get("coverage")), number(value_of(real.get("coverage")))
-    return f"{words}; coverage is {coverage} ({coverage_real} for real images)."
+    return (
+        f"KD is {above} above that of real films to real films ({POSING}: {above_real}); coverage is {coverage} "
+        f"({coverage_real} for real films)."
+    )
+
+
+def fidelity_lines(comparison: dict[str, Any]) -> list[str]:
+    """What each model's report would say of its prompt fidelity in one line."""
+    return [f"{row['name']}. {row['headline']}" for row in comparison["fidelity"]]
 
 
 def copy_words(part: dict[str, Any]) -> str:
     """How many images are flagged as copies, as a sentence."""
     shares = [
-        f"{per_cent(space.get('flagged'))} by “{space['name']}” (real images: {per_cent(space.get('flagged_real'))})"
+        f"{per_cent(space.get('flagged'))} by “{space['name']}” (real films: {per_cent(space.get('flagged_real'))})"
         for space in part["spaces"]
     ]
     return f"Flagged as possible copies: {', '.join(shares)}. Near-exact copies: {number(part.get('near_exact'), 0)}."

@@ -50,6 +50,19 @@ def write_report(report: dict[str, Any], output: Path, pictures: Mapping[str, Pi
     return [write_file(output / name, data) for name, data in files.items()]
 
 
+def write_comparison(comparison: dict[str, Any], output: Path) -> list[Path]:
+    """Write a comparison of models: ``comparison.json``, ``comparison.md`` and ``comparison.html``.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    plain = to_plain(comparison)
+    files = {"comparison.json": to_json(plain)}
+    for kind, suffix in (("markdown", "md"), ("html", "html")):
+        files[f"comparison.{suffix}"] = render(kind, plain, {}, {}, "comparison.j2").encode()
+    return [write_file(output / name, data) for name, data in files.items()]
+
+
 def _as_png(name: str, picture: Picture) -> bytes:
     if not PICTURE_NAME.fullmatch(name):
         raise RequestError(f"the picture's name is {name!r}; use letters, digits, _ and - only")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.measures.utility_classifier import LabelledImages, classify, train_classifier
+from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc

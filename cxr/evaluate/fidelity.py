@@ -3,10 +3,12 @@
 Definitions, for one attribute a (a view, a sex, a finding) and one judge:
 
 - PF, prompt fidelity: mean of the shares of images that were asked to show a and do, and that were asked not to and do
-  not. Of the latter, normal images and images with other findings (hard negatives) count one half each.
-- AUROC: the same without a threshold, over the same mixture.
-- C and C_AUROC: both on real held-out images, the judge's ceiling. F: PF with the prompts shuffled, the floor.
-- NPF: (PF - 0.5) / (C - 0.5), the share of what this judge can see at all.
+  not, within a view (`cxr.judges.readings.comparisons`). A finding that a prompt does not mention is not asked about.
+- AUROC: the same without a threshold.
+- C and C_AUROC: both on real held-out films whose labels pose as prompts, the judge's ceiling; not from under
+  `FEWEST_REAL` films that show a. F: PF with the prompts shuffled, the floor.
+- NPF: (PF - 0.5) / (C - 0.5), the share of what this judge can see at all. Real films have 1.
+- Measurable: all judges reach an AUROC of `JUDGEABLE_AUROC` on real films. Summary and headline know no other.
 """
 
 from __future__ import annotations
@@ -19,22 +21,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.judges.judge import Judge
-from cxr.judges.readings import Agreement, Array, Reading, measure_agreement, paired_difference, shuffled
+from cxr.judges.readings import (
+    Agreement,
+    Array,
+    Reading,
+    joint_share,
+    measure_agreement,
+    paired_difference,
+    seen_elsewhere,
+    shuffled,
+)
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import JUDGEABLE_AUROC
 from cxr.metrics.intervals import holm, middle, two_sided
 from cxr.metrics.result import MetricResult
 
-# The fixed list that the headline is the mean of; age is told in years instead, having no yes and no.
-HEADLINE = (
-    *("PA", "male", "abnormal", "Effusion", "Cardiomegaly", "Pneumothorax"),
-    *("Consolidation or Pneumonia", "Mass or Nodule", "Edema", "Atelectasis"),
-)
 CLAIM = 0.92
+FEWEST_REAL = 25  # real films that show an attribute; fewer give no ceiling
 SHUFFLED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 FEWEST_IMAGES = 300  # positive and negative prompts of an attribute; fewer are marked
 SMALLEST_CEILING = 0.55  # below, NPF would divide by almost nothing
+FIRST = {"PA": "view", "male": "sex"}  # what stands first, and what it is called
+NOT_MEASURABLE = "not measurable with these judges"
 # Figure of an attribute -> whose images it is measured on, and the field of `Agreement` that holds it.
 FIGURES = {
     "PF": ("generated", "pf"),
@@ -53,12 +62,12 @@ def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Reading
     """The part "fidelity" of a report.
 
     Args:
-        judges: by name; neither has chosen, filtered or guided anything.
+        judges: by name; none has chosen, filtered or guided anything.
         readings: what each of the same judges read off each set.
         seed: of the resamples.
     Returns:
-        Plain values and `MetricResult`s under the keys judges, attributes (worst first), age, summary, shuffle,
-        headline.
+        Plain values and `MetricResult`s under the keys judges, attributes (view and sex, then what is measurable, worst
+        first), age, summary, shuffle, headline.
     """
     found: Agreements = {"generated": {}, "real": {}, "baseline": {}}
     for name, judge in judges.items():
@@ -66,19 +75,23 @@ def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Reading
             found[side][name] = measure_agreement(reading, judge.thresholds, seed)
     generated = {name: sides["generated"] for name, sides in readings.items()}
     floors = {name: shuffled(generated[name], judge.thresholds, seed=seed) for name, judge in judges.items()}
-    num_images, some = len(next(iter(generated.values()))), next(iter(found["generated"].values()))
+    some = next(iter(found["generated"].values()))
     columns = [k for k in range(len(ATTRIBUTES)) if some.num_positive[k] and some.num_negative[k]]
     attributes = [_attribute(found, floors, column) for column in columns]
     _add_gains(attributes, readings, seed)
-    attributes.sort(key=lambda row: (_or_last(row["metrics"]["PF"].value), row["name"]))
-    summary = _summary(found, floors, columns, num_images)
+    _add_elsewhere(attributes, judges, readings)
+    attributes.sort(key=_place)
+    age, summary = (
+        _age(found, len(next(iter(generated.values())))),
+        _summary(found, floors, columns, readings, judges, seed),
+    )
     return {
         "judges": [{"name": name, "sha256": judge.sha256, "facts": judge.facts} for name, judge in judges.items()],
         "attributes": attributes,
-        "age": {"metrics": _age(found, num_images)},
+        "age": {"metrics": age},
         "summary": {"metrics": summary},
         "shuffle": _shuffle(judges, generated, seed),
-        "headline": headline(summary, attributes),
+        "headline": headline(summary, attributes, age),
     }
 
 
@@ -93,20 +106,45 @@ def lower_judge(agreements: Mapping[str, Agreement], column: int) -> str:
     return min(agreements, key=lambda name: (_or_last(float(agreements[name].pf[0, column])), name))
 
 
-def headline(summary: Mapping[str, MetricResult], attributes: list[dict[str, Any]]) -> str:
-    """One sentence; the claim of more than 92 % is made only where lower bound and ceiling carry it."""
-    pf, ceiling, share = summary["macro_PF"], summary["macro_C"], summary["macro_NPF"]
-    if not math.isfinite(pf.value) or not attributes:
-        return "The prompts ask for nothing that the judges can tell from its absence."
-    listed = [row for row in attributes if row["name"] in HEADLINE] or attributes
-    worst = f"worst attribute {listed[0]['name']} at {100 * listed[0]['metrics']['PF'].value:.1f} %"
-    spread = f"{100 * pf.value:.1f} % agreement ({100 * pf.low:.1f} to {100 * pf.high:.1f})"
-    if pf.low > CLAIM and ceiling.value >= CLAIM:
-        return f"Prompt fidelity is above {100 * CLAIM:.0f} %: {spread}, {worst}."
-    if not math.isfinite(share.value):
-        return f"Prompt fidelity: {spread}, {worst}; no real images to compare with."
-    way = f"{100 * share.value:.0f} % of the way from chance to these judges' ceiling on real images"
-    return f"Prompt fidelity: {spread}, {way}, {worst}."
+def is_judgeable(real: Mapping[str, Agreement], column: int) -> bool:
+    """Whether all judges see an attribute in real films, and there are enough of those to know."""
+    return all(
+        one.auroc[0, column] >= JUDGEABLE_AUROC
+        and min(one.num_positive[column], one.num_negative[column]) >= FEWEST_REAL
+        for one in real.values()
+    )
+
+
+def headline(
+    summary: Mapping[str, MetricResult], attributes: Sequence[Mapping[str, Any]], age: Mapping[str, MetricResult]
+) -> str:
+    """View, sex, age and what else is measurable, each beside real films; then how much is not measurable.
+
+    The claim of more than 92 % is made only where lower bound and ceiling carry it.
+    """
+    parts = []
+    for row in attributes:
+        if row["judgeable"]:
+            pf, real = row["metrics"]["PF"], row["metrics"]["C"]
+            words = FIRST.get(row["name"], row["name"])
+            parts.append(f"{words} {100 * pf.value:.1f} % (real films {100 * real.value:.1f} %)")
+        elif row["name"] in FIRST:
+            parts.append(f"{FIRST[row['name']]} {NOT_MEASURABLE}")
+    if math.isfinite(age["MAE"].value):
+        parts.insert(2, f"age {age['MAE'].value:.1f} years off (real films {age['MAE_real'].value:.1f})")
+    if not parts:
+        return f"Prompt fidelity is {NOT_MEASURABLE}."
+    unknown = sum(not row["judgeable"] and row["name"] not in FIRST for row in attributes)
+    rest = f"; {unknown} other attributes are {NOT_MEASURABLE}" if unknown else ""
+    pf = summary["macro_PF"]
+    carried = pf.low > CLAIM and summary["macro_C"].value >= CLAIM and not unknown
+    claim = f", above {100 * CLAIM:.0f} % throughout" if carried else ""
+    return f"Prompt fidelity: {', '.join(parts)}{claim}{rest}."
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, bool, float, str]:
+    first = list(FIRST).index(row["name"]) if row["name"] in FIRST else len(FIRST)
+    return first, not row["judgeable"], _or_last(row["metrics"]["PF"].value), row["name"]
 
 
 def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> dict[str, Any]:
@@ -114,29 +152,33 @@ def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> d
     name = lower_judge(generated, column)
     mine, ceiling = generated[name], real[name]
     positive, negative = int(mine.num_positive[column]), int(mine.num_negative[column])
-    counts = {
+    real_positive, real_negative = int(ceiling.num_positive[column]), int(ceiling.num_negative[column])
+    few = real_positive < FEWEST_REAL
+    note = f"no ceiling from under {FEWEST_REAL} real films" if few else ""
+    facts: dict[str, dict[str, Any]] = {
         "generated": {"num_generated": positive + negative},
-        "real": {"num_reference": int(ceiling.num_positive[column] + ceiling.num_negative[column])},
+        "real": {"num_reference": real_positive + real_negative, "note": note},
         "baseline": {},
     }
     metrics = {
-        key: _metric(key, getattr(found[side][name], field)[:, column], **counts[side])
+        key: _metric(key, getattr(found[side][name], field)[:, column], **facts[side])
+        if not (side == "real" and few)
+        else MetricResult(key, math.nan, **facts[side])
         for key, (side, field) in FIGURES.items()
         if name in found[side]
     }
     metrics["F"] = MetricResult("F", float(floors[name][column]), num_generated=positive + negative)
     share = normalised(mine.pf[:, column], ceiling.pf[:, column])
-    metrics["NPF"] = _metric("NPF", share, **counts["generated"], **counts["real"])
+    metrics["NPF"] = _metric("NPF", share * (np.nan if few else 1.0), **facts["generated"])
     other = next((key for key in generated if key != name), None)
     compared = {key: value for key, value in FIGURES.items() if value[0] != "baseline"}
     return {
         "name": ATTRIBUTES[column],
         "judge": name,
-        # The weaker end: both judges have to see the attribute on real images.
-        "judgeable": bool(all(one.auroc[0, column] >= JUDGEABLE_AUROC for one in real.values())),
+        "judgeable": is_judgeable(real, column),
         "num_positive": positive,
         "num_negative": negative,
-        "num_positive_real": int(ceiling.num_positive[column]),
+        "num_positive_real": real_positive,
         "exploratory": min(positive, negative) < FEWEST_IMAGES,
         "metrics": metrics,
         "other_judge": other
@@ -162,6 +204,19 @@ def _add_gains(attributes: list[dict[str, Any]], readings: Mapping[str, Readings
         gain.settings["p_holm"] = corrected
 
 
+def _add_elsewhere(
+    attributes: Sequence[dict[str, Any]], judges: Mapping[str, Judge], readings: Mapping[str, Readings]
+) -> None:
+    """How often a finding is seen in images of one other finding; a fault where that is more than in real films."""
+    for row in attributes:
+        column, thresholds = ATTRIBUTES.index(row["name"]), judges[row["judge"]].thresholds
+        for side, suffix in (("generated", ""), ("real", "_real")):
+            name = f"seen_elsewhere{suffix}"
+            value = seen_elsewhere(readings[row["judge"]][side], thresholds)[column]
+            if math.isfinite(value):
+                row["metrics"][name] = MetricResult(name, float(value))
+
+
 def _age(found: Agreements, num_images: int) -> dict[str, MetricResult]:
     generated, real = found["generated"], found["real"]
     name = max(generated, key=lambda key: (float(generated[key].mae[0]), key))
@@ -174,34 +229,43 @@ def _age(found: Agreements, num_images: int) -> dict[str, MetricResult]:
 
 
 def _summary(
-    found: Agreements, floors: Mapping[str, Array], columns: Sequence[int], num_images: int
+    found: Agreements,
+    floors: Mapping[str, Array],
+    columns: Sequence[int],
+    readings: Mapping[str, Readings],
+    judges: Mapping[str, Judge],
+    seed: int,
 ) -> dict[str, MetricResult]:
-    """Means over the fixed list and over the findings, each by the judge who gives the lower one."""
+    """Means over the measurable attributes, by the judge who gives the lower one; of findings, also unsure AUROCs."""
     generated, real = found["generated"], found["real"]
+    usable = [k for k in columns if is_judgeable(real, k)]
 
-    def macro(values: Array, judge: str, names: Sequence[str]) -> Array:
-        """Mean over attributes [1 + B, A] -> [1 + B], of those that this judge has figures of on both sides."""
-        usable = np.isfinite(generated[judge].pf[0]) & np.isfinite(real[judge].pf[0])
-        chosen = [k for k in columns if ATTRIBUTES[k] in names and usable[k]]
+    def macro(values: Array, chosen: Sequence[int]) -> Array:
         mean: Array = values[:, chosen].mean(axis=1) if chosen else np.full(len(values), np.nan)
         return mean
 
-    pf = {judge: macro(one.pf, judge, HEADLINE) for judge, one in generated.items()}
+    pf = {judge: macro(one.pf, usable) for judge, one in generated.items()}
     name = min(pf, key=lambda judge: (_or_last(float(pf[judge][0])), judge))
-    ceiling = macro(real[name].pf, name, HEADLINE)
-    facts: dict[str, Any] = {"num_generated": num_images, "settings": {"judge": name}}
+    masked = np.where(np.isin(np.arange(len(ATTRIBUTES)), usable), judges[name].thresholds, np.nan)
+    ceiling, sides = macro(real[name].pf, usable), readings[name]
+    known = [k for k in columns if ATTRIBUTES[k] in FINDINGS and real[name].num_positive[k] >= FEWEST_REAL]
+    facts: dict[str, Any] = {
+        "num_generated": len(sides["generated"]),
+        "settings": {"judge": name, "attributes": [ATTRIBUTES[k] for k in usable]},
+        "note": "" if usable else f"every attribute is {NOT_MEASURABLE}",
+    }
     results = {
         "macro_PF": _metric("macro_PF", pf[name], **facts),
         "macro_C": _metric("macro_C", ceiling),
         "macro_NPF": _metric("macro_NPF", normalised(pf[name], ceiling)),
-        "macro_F": MetricResult("macro_F", float(macro(floors[name][None], name, HEADLINE)[0])),
-        "joint": _metric("joint", generated[name].joint, **facts),
-        "joint_real": _metric("joint_real", real[name].joint),
+        "macro_F": MetricResult("macro_F", float(macro(floors[name][None], usable)[0])),
+        "joint": _metric("joint", joint_share(sides["generated"], masked, seed), **facts),
+        "joint_real": _metric("joint_real", joint_share(sides["real"], masked, seed)),
     }
     for side, suffix in (("generated", ""), ("real", "_real"), ("baseline", "_baseline")):
         if name in found[side]:
             key = f"macro_AUROC{suffix}"
-            results[key] = _metric(key, macro(found[side][name].auroc, name, FINDINGS))
+            results[key] = _metric(key, macro(found[side][name].auroc, known), settings={"num_findings": len(known)})
     return results
 
 

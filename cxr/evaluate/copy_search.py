@@ -1,0 +1,271 @@
+"""Which training image is an image a copy of, however it was changed: moved, cropped, mirrored, inverted, half of it?
+
+Pixel by pixel all radiographs are alike, and a copy that is turned differs more from its original than two strangers
+from each other. So grey levels are first put on a local scale, on which strangers have little in common and brightness,
+contrast and equalisation do not count. Then each query is laid over all training images by a grid of transforms, as a
+whole and by halves (a few dimensions suffice), and over the likeliest of them in ever smaller steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+ALIGNED, HALVES = "aligned pixels", "aligned halves"  # spaces of the search
+SIDE, SCREEN_SIDE = 64, 32  # pixels, by stage
+# Of the side: deviation of the surroundings that a grey level is compared with, to find the transform and to judge it.
+LOCAL, FINE = 3 / 32, 2 / 64
+SMOOTHEST = 4.0  # grey levels; ground that is more even than that is noise
+STRONGEST = 2.5  # local deviations
+DIMENSIONS = 96  # of the images that are screened
+FEWEST_FITTED, FITTED = 500, 3_000  # images from which those are found
+LOWEST = (-0.17, -0.17, -17.0, -0.24)  # shift right and down (shares of the side), turn (degrees), growth
+HIGHEST = (0.17, 0.17, 17.0, 0.27)
+STEPS = (0.025, 0.025, 2.0, 0.03)  # half of the grid's
+HALVINGS = 3
+FINALISTS = 2  # of each space
+FEWEST_PIXELS = 0.2  # of a window that the moved query has to cover
+ROWS = 128  # queries at a time
+
+Window = tuple[float, float, float, float]  # top, bottom, left, right as shares of the side
+
+
+class Family(NamedTuple):
+    """Transforms that are tried with one window of the training images.
+
+    Args:
+        space: what a find counts as.
+        window: the part that is compared.
+        transforms: shift right, shift down, turn, growth; each also for the mirrored query.
+        candidates: training images that are looked at more closely.
+    """
+
+    space: str
+    window: Window
+    transforms: tuple[tuple[float, float, float, float], ...]
+    candidates: int
+
+
+class Nearest(NamedTuple):
+    """Distance of each query to its nearest training image [N], and which that is [N]."""
+
+    distances: NDArray[np.float64]
+    indices: NDArray[np.intp]
+
+
+UNMOVED = (0.0, 0.0, 0.0, 0.0)
+_SHIFTS = ((0.07, 0.0), (0.05, -0.1), (0.1, -0.2))  # share of the side, growth: of whole images and of cropped corners
+_SMALL = (-0.03, 0.0, 0.03)
+_AROUND = [(x, y) for x, y in product((-1, 0, 1), repeat=2) if (x, y) != (0, 0)]
+FAMILIES = (
+    Family(
+        ALIGNED,
+        (0.125, 0.875, 0.125, 0.875),
+        tuple(product((0.0,), (0.0,), (-12.0, -6.0, 0.0, 6.0, 12.0), (-0.17, -0.09, 0.0, 0.1, 0.2))),
+        4,
+    ),
+    Family(
+        ALIGNED,
+        (0.125, 0.875, 0.125, 0.875),
+        tuple((x * far, y * far, 0.0, growth) for (far, growth), (x, y) in product(_SHIFTS, _AROUND)),
+        4,
+    ),
+    Family(ALIGNED, (0.125, 0.875, 0.125, 0.875), tuple(product(_SMALL, _SMALL, (-3.0, 0.0, 3.0), (0.0,))), 4),
+    Family(ALIGNED, (0.2, 0.8, 0.2, 0.8), (UNMOVED,), 2),  # under a frame
+    Family(HALVES, (0.06, 0.94, 0.06, 0.44), (UNMOVED,), 2),
+    Family(HALVES, (0.06, 0.94, 0.56, 0.94), (UNMOVED,), 2),
+    Family(HALVES, (0.06, 0.44, 0.06, 0.94), (UNMOVED,), 2),
+    Family(HALVES, (0.56, 0.94, 0.06, 0.94), (UNMOVED,), 2),
+)  # fmt: skip
+
+
+def search_copies(
+    queries: NDArray[np.uint8], references: NDArray[np.uint8], own: NDArray[np.intp] | None = None
+) -> dict[str, Nearest]:
+    """The training image that each query is most alike to, in both spaces.
+
+    Args:
+        queries: [N, S, S] uint8, S at least 64.
+        references: [M, S, S] uint8, M at least 1, or 2 with ``own``.
+        own: [N], for each query the reference that is the query itself and does not count.
+    Returns:
+        By space; distances are sqrt(2 - 2 |r|): 0 for equal images up to the changes that are searched for, 1.41 for
+        unrelated ones, r being the correlation on the local scale where the aligned images overlap.
+    """
+    screens = [_Screen(family, references) for family in FAMILIES]
+    parts = []
+    for rows in _chunks(len(queries)):
+        found = {space: _Finalists() for space in (ALIGNED, HALVES)}
+        for screen in screens:
+            found[screen.family.space].add(
+                *screen.candidates(queries[rows], None if own is None else own[rows]), screen
+            )
+        parts.append({space: one.refined(queries[rows], references) for space, one in found.items()})
+    return {
+        space: Nearest(*(np.concatenate([part[space][k] for part in parts]) for k in (0, 1)))
+        for space in (ALIGNED, HALVES)
+    }
+
+
+def warped(images: Tensor, transform: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift, turn and resize; beyond the edge its pixels are repeated.
+
+    Args:
+        images: [B, S, S] float32.
+        transform: [B, 4]: shift right and shift down (shares of the side), turn (degrees, clockwise), growth (0.05 is
+            five per cent larger).
+    Returns:
+        The images [B, S, S], and where they have pixels of their own: [B, S, S] float32, 1 or 0.
+    """
+    side = images.shape[1]
+    angle = torch.deg2rad(transform[:, 2])
+    cos, sin = (wave(angle)[:, None] / (1 + transform[:, 3:]) for wave in (torch.cos, torch.sin))
+    places = (2 * torch.arange(side) + 1) / side - 1  # grid_sample counts from -1 to 1, from edge to edge
+    right, down = (places - 2 * transform[:, axis, None] for axis in (0, 1))  # [B, S], before the shift
+    x = (cos * right)[:, None, :] + (sin * down)[:, :, None]
+    y = (-sin * right)[:, None, :] + (cos * down)[:, :, None]
+    inside = ((x.abs() <= 1) & (y.abs() <= 1)).float()
+    grid = torch.stack([x, y], dim=3)
+    return functional.grid_sample(images[:, None], grid, padding_mode="border", align_corners=False)[:, 0], inside
+
+
+def local_scale(images: Tensor, local: float = LOCAL) -> Tensor:
+    """Grey levels [B, S, S] as deviations from their surroundings, in units of how much these vary."""
+    side = images.shape[1]
+    places = torch.arange(side).float()
+    kernel = torch.exp(-((places[:, None] - places) ** 2) / (2 * (local * side) ** 2))
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    deviation = images - kernel @ images @ kernel.T
+    spread = (kernel @ deviation.square() @ kernel.T).clamp(min=0).sqrt()
+    return (deviation / (spread + SMOOTHEST)).clamp(-STRONGEST, STRONGEST)
+
+
+class _Screen:
+    """All training images in a few dimensions, to be compared with many transforms of a query at once."""
+
+    def __init__(self, family: Family, references: NDArray[np.uint8]) -> None:
+        self.family = family
+        seen = torch.cat(
+            [self._cut(local_scale(_reduced(references[k], SCREEN_SIDE))) for k in _chunks(len(references))]
+        )
+        self.mean = seen.mean(dim=0)
+        some = (seen - self.mean)[:: max(1, len(seen) // FITTED)]
+        few = len(some) < FEWEST_FITTED  # of so few images the main axes would miss what a moved one looks like
+        self.axes = torch.eye(some.shape[1]) if few else torch.linalg.svd(some, full_matrices=False)[2][:DIMENSIONS].T
+        described = (seen - self.mean) @ self.axes
+        self.described = described / described.norm(dim=1, keepdim=True).clamp(min=1e-6)
+
+    def _cut(self, images: Tensor) -> Tensor:
+        """The window's pixels of images [B, S, S] as rows."""
+        rows, columns = _pixels(self.family.window, SCREEN_SIDE)
+        return images[:, rows, columns].flatten(1)
+
+    def candidates(self, queries: NDArray[np.uint8], own: NDArray[np.intp] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The likeliest training images [N, k], the transforms that made them so [N, k, 4], whether mirrored [N, k]."""
+        upright = _reduced(queries, SCREEN_SIDE)
+        best = torch.full((len(queries), len(self.described)), -1.0)
+        which = torch.zeros(best.shape, dtype=torch.int16)
+        middle = self.mean @ self.axes
+        for number, (mirrored, transform) in enumerate(product((False, True), self.family.transforms)):
+            moved = upright.flip(2) if mirrored else upright
+            if transform != UNMOVED:
+                moved, _ = warped(moved, torch.tensor([transform]).repeat(len(moved), 1))
+            seen = self._cut(local_scale(moved)) @ self.axes
+            for image in (seen, -seen):  # inverted
+                vectors = image - middle
+                score = (vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-6)) @ self.described.T
+                torch.where(score > best, torch.tensor(number, dtype=torch.int16), which, out=which)
+                torch.maximum(best, score, out=best)
+        if own is not None:
+            best[torch.arange(len(best)), torch.from_numpy(own)] = -torch.inf
+        # Without the last place of a short list the query itself would come back.
+        indices = best.topk(min(self.family.candidates, best.shape[1] - (own is not None)), dim=1).indices
+        choices = which.gather(1, indices).long()
+        transforms = torch.tensor(self.family.transforms)
+        return indices, transforms[choices % len(transforms)], choices >= len(transforms)
+
+
+class _Finalists:
+    """Candidates of one space from all its families, and the search of the best among them."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+
+    def add(self, indices: Tensor, transforms: Tensor, mirrored: Tensor, screen: _Screen) -> None:
+        windows = torch.zeros(SIDE, SIDE)
+        windows[_pixels(screen.family.window, SIDE)] = 1
+        self.parts += [
+            (indices[:, k], transforms[:, k], mirrored[:, k], windows.expand(len(indices), SIDE, SIDE))
+            for k in range(indices.shape[1])
+        ]
+
+    def refined(self, queries: NDArray[np.uint8], references: NDArray[np.uint8]) -> tuple[NDArray[np.float64], Tensor]:
+        """Distances [N] and training images [N]."""
+        image = _reduced(queries, SIDE)
+
+        def sides(part: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            known = _reduced(references[part[0].numpy()], SIDE)
+            return torch.where(part[2][:, None, None], image.flip(2), image), known
+
+        first = torch.stack([_correlation(*sides(part), part[3], part[1]) for part in self.parts], dim=1)
+        order = first.topk(min(FINALISTS, len(self.parts)), dim=1).indices
+        best, index = torch.full((len(image),), -1.0), torch.zeros(len(image), dtype=torch.long)
+        for column in order.T:
+            each = torch.arange(len(image))
+            part = tuple(torch.stack(values)[column, each] for values in zip(*self.parts, strict=True))
+            query, known = sides(part)  # type: ignore[arg-type]
+            value = _correlation(query, known, part[3], _refine(query, known, part[3], part[1]), FINE)
+            index = torch.where(value > best, part[0], index)
+            best = torch.maximum(best, value)
+        return np.sqrt(np.clip(2 - 2 * best.double().numpy(), 0, None)), index
+
+
+def _refine(query: Tensor, known: Tensor, window: Tensor, transform: Tensor) -> Tensor:
+    """Move one number of the transform [B, 4] at a time while that helps, and halve the steps."""
+    best = _correlation(query, known, window, transform)
+    for halving in range(HALVINGS):
+        for axis, first in enumerate(STEPS):
+            step = torch.zeros(4)
+            step[axis] = first / 2**halving
+            before = transform
+            for trial in (before + step, before - step):
+                trial = torch.maximum(torch.minimum(trial, torch.tensor(HIGHEST)), torch.tensor(LOWEST))
+                value = _correlation(query, known, window, trial)
+                transform = torch.where((value > best)[:, None], trial, transform)
+                best = torch.maximum(value, best)
+    return transform
+
+
+def _correlation(query: Tensor, known: Tensor, window: Tensor, transform: Tensor, local: float = LOCAL) -> Tensor:
+    """Size of Pearson's correlation [B] in the window, where the moved query has pixels; 0 where it has too few."""
+    image, inside = warped(query, transform)
+    inside = inside * window
+    count = inside.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    x, y = (
+        (part - (part * inside).sum(dim=(1, 2), keepdim=True) / count) * inside
+        for part in (local_scale(image, local), local_scale(known, local))
+    )
+    lengths = [part.square().sum(dim=(1, 2)).clamp(min=1.0).sqrt() for part in (x, y)]
+    enough = count[:, 0, 0] >= FEWEST_PIXELS * window.sum(dim=(1, 2))
+    return torch.where(enough, ((x * y).sum(dim=(1, 2)) / (lengths[0] * lengths[1])).abs(), 0.0)
+
+
+def _reduced(pixels: NDArray[np.uint8], side: int) -> Tensor:
+    """Images [N, S, S] uint8 as [N, side, side] float32: the mean of an area for each pixel."""
+    return functional.interpolate(torch.from_numpy(pixels).float()[:, None], size=(side, side), mode="area")[:, 0]
+
+
+def _pixels(window: Window, side: int) -> tuple[slice, slice]:
+    top, bottom, left, right = (round(edge * side) for edge in window)
+    return slice(top, bottom), slice(left, right)
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS))

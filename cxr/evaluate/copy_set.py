@@ -1,0 +1,158 @@
+"""Images that are searched for copies, and copies of all kinds that are planted to try the search."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch.nn import functional
+
+from cxr.evaluate.copy_search import warped
+from cxr.metrics.features import Features
+from cxr.request.errors import DataError
+
+NUM_PLANTED = 50  # of each kind
+REMADE = "re-made: moved, turned, blurred, noisy"
+PLANTED_SHIFT, PLANTED_ANGLE = 0.02, 2.0  # share of the side; degrees
+PLANTED_CONTRAST, PLANTED_NOISE = 0.1, 2.0  # share; grey levels
+BLEND = 0.7  # share of the training image
+
+Pixels = NDArray[np.uint8]  # [N, S, S]
+Embed = Callable[[Pixels], Features]
+
+
+@dataclass(frozen=True)
+class CopySet:
+    """Images of one kind.
+
+    Args:
+        pixels: [N, 128, 128] uint8.
+        features: [N, D] by the name of the extractor; may be empty.
+        names: of the N files, all different.
+        hashes: SHA-256 of the N files.
+    Raises:
+        DataError: the parts do not belong together.
+    """
+
+    pixels: Pixels
+    features: Mapping[str, Features]
+    names: tuple[str, ...]
+    hashes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        if self.pixels.dtype != np.uint8 or len(shape) != 3 or shape[1] != shape[2]:
+            raise DataError(f"pixels are {list(shape)} {self.pixels.dtype}; use squares, [N, 128, 128] uint8")
+        counts = {len(part) for part in (self.names, self.hashes, *self.features.values())}
+        if counts != {len(self.pixels)}:
+            raise DataError(f"{len(self.pixels)} images have {sorted(counts)} names, hashes or features; use one each")
+        if len(set(self.names)) < len(self.names):
+            raise DataError("two images have the same name; put the names of their folders in front")
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.pixels)
+
+    def take(self, indices: NDArray[np.generic]) -> CopySet:
+        """Some of the images, by indices [n] or flags [N]."""
+        chosen = np.arange(len(self))[indices]
+        features = {name: rows[chosen] for name, rows in self.features.items()}
+        names, hashes = (tuple(part[index] for index in chosen) for part in (self.names, self.hashes))
+        return CopySet(self.pixels[chosen], features, names, hashes)
+
+
+def plant_copies(
+    training: CopySet, others: Pixels, seed: int = 0, embed: Mapping[str, Embed] | None = None
+) -> Iterator[tuple[str, CopySet]]:
+    """Copies of up to `NUM_PLANTED` training images, once for each kind of change that the search should see through.
+
+    Args:
+        training: what they are chosen from.
+        others: [M, S, S], images of other patients, for what is half a copy.
+        seed: of all choices.
+        embed: the extractors; without one the results lack its features.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = training.take(np.sort(rng.choice(len(training), min(NUM_PLANTED, len(training)), replace=False)))
+    strangers = others[rng.integers(len(others), size=len(chosen))]
+    for kind, change in KINDS.items():
+        pixels = change(chosen.pixels, strangers, rng)
+        features = {name: make(pixels) for name, make in (embed or {}).items() if name in training.features}
+        hashes = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in pixels)
+        yield kind, CopySet(pixels, features, chosen.names, hashes)
+
+
+def _remade(pixels: Pixels, _: Pixels, rng: np.random.Generator) -> Pixels:
+    """As a model that knows them by heart might draw them: several small changes at once."""
+    count = len(pixels)
+    direction, sign = rng.uniform(0, 2 * np.pi, count), rng.choice([-1.0, 1.0], (2, count))
+    shift = PLANTED_SHIFT * np.cos(direction), PLANTED_SHIFT * np.sin(direction)
+    transform = np.stack([*shift, PLANTED_ANGLE * sign[0], np.zeros(count)], axis=1)
+    shifted, _inside = warped(torch.from_numpy(pixels).float(), torch.from_numpy(transform).float())
+    moved = functional.avg_pool2d(shifted, 3, stride=1, padding=1, count_include_pad=False).double().numpy()
+    means = moved.mean(axis=(1, 2), keepdims=True)
+    changed = means + (moved - means) * (1 + PLANTED_CONTRAST * sign[1])[:, None, None]
+    changed += rng.normal(0, PLANTED_NOISE, changed.shape)
+    return np.asarray(changed.round().clip(0, 255).astype(np.uint8))
+
+
+def _each(change: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
+    return lambda pixels, _, __: np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
+
+
+def _crop(share: float) -> Callable[[Image.Image], Image.Image]:
+    """Without so much of each edge, enlarged again."""
+
+    def crop(image: Image.Image) -> Image.Image:
+        cut = share * image.width
+        box = (cut, cut, image.width - cut, image.width - cut)
+        return image.resize(image.size, Image.Resampling.BICUBIC, box)
+
+    return crop
+
+
+def _frame(share: float, *, over: bool) -> Callable[[Image.Image], Image.Image]:
+    """A black border, over the image or around it."""
+
+    def frame(image: Image.Image) -> Image.Image:
+        width = round(share * image.width)
+        size = (image.width - 2 * width,) * 2
+        inner = image.crop((width, width, width + size[0], width + size[0])) if over else image.resize(size)
+        return ImageOps.expand(inner, width, fill=0)
+
+    return frame
+
+
+def _half(axis: int) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
+    def half(pixels: Pixels, others: Pixels, rng: np.random.Generator) -> Pixels:
+        middle = pixels.shape[1] // 2
+        parts = np.split(pixels, [middle], axis=axis), np.split(others, [middle], axis=axis)
+        return np.concatenate([parts[0][0], parts[1][1]], axis=axis)
+
+    return half
+
+
+KINDS: dict[str, Callable[[Pixels, Pixels, np.random.Generator], Pixels]] = {
+    REMADE: _remade,
+    "cropped by 5 %": _each(_crop(0.05)),
+    "cropped by 10 %": _each(_crop(0.10)),
+    "zoomed by 20 %": _each(_crop(1 / 12)),
+    "mirrored": _each(ImageOps.mirror),
+    "turned by 10 degrees": _each(lambda image: image.rotate(10, Image.Resampling.BICUBIC)),
+    "turned by 15 degrees": _each(lambda image: image.rotate(-15, Image.Resampling.BICUBIC)),
+    "black border over it": _each(_frame(0.08, over=True)),
+    "black border around it": _each(_frame(0.08, over=False)),
+    "left half copied": _half(2),
+    "upper half copied": _half(1),
+    "inverted": lambda pixels, _, __: 255 - pixels,
+    "equalised": _each(ImageOps.equalize),
+    "blended 70/30": lambda pixels, others, _: np.rint(BLEND * pixels + (1 - BLEND) * others).astype(np.uint8),
+    "mirrored, turned, cropped": _each(
+        lambda image: _crop(0.05)(ImageOps.mirror(image).rotate(7, Image.Resampling.BICUBIC))
+    ),
+}

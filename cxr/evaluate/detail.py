@@ -1,0 +1,83 @@
+"""Sharpness, noise, contrast and sides at the native size, which extractors of 128 pixels overlook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr.evaluate.distances import POSING, halve
+from cxr.evaluate.sets import FEWEST, ImageSet
+from cxr.images.squares import read_squares
+from cxr.metrics.detail import SPECTRUM, compare_properties, measure_properties
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
+
+SMALLEST, LARGEST, STEP = 64, 512, 16  # pixels
+CHUNK = 256  # images held at once
+
+
+def native_side(paths: tuple[Path, ...]) -> NDArray[np.intp]:
+    """The shorter side of each image in pixels, read from its header."""
+    sides = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                sides.append(min(image.size))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path} cannot be read as an image: {error}") from error
+    return np.array(sides, np.intp)
+
+
+def choose_side(generated: ImageSet, reference: ImageSet) -> tuple[int, NDArray[np.intp]]:
+    """The size at which both sets are looked at, and which real images hold so much detail.
+
+    Real images that are smaller would have to be enlarged and look soft. Where too few are as large as the generated
+    ones, the size is the largest that enough of them have.
+
+    Returns:
+        The side in pixels, and indices into the reference.
+    """
+    real, made = native_side(reference.paths), int(np.median(native_side(generated.paths)))
+    enough = 4 * FEWEST if len(real) >= 4 * FEWEST else len(real)
+    side = min(made, int(np.sort(real)[-enough]), LARGEST) // STEP * STEP
+    return max(side, SMALLEST), np.flatnonzero(real >= side)
+
+
+def measure_detail(generated: ImageSet, reference: ImageSet, seed: int = 0) -> dict[str, Any]:
+    """The part "detail" of a report: how the images differ from real ones in what needs no network.
+
+    Returns:
+        side: in pixels; num_smaller: real images left out since they are smaller; rows: the generated images and
+        `POSING`, each beside the other half of the real ones, with a figure for each property and the distance of the
+        power spectra in dB.
+    """
+    side, large = choose_side(generated, reference)
+    patients = np.asarray(reference.patients)[large]
+    halves = halve(list(patients), seed)
+    real, sides = _properties([reference.paths[k] for k in large[halves.first]], side)
+    sets = {
+        "generated": (generated.paths, np.asarray(generated.patients)),
+        POSING: (tuple(reference.paths[k] for k in large[halves.second]), patients[halves.second]),
+    }
+    rows = []
+    for name, (paths, groups) in sets.items():
+        values, _ = _properties(paths, side, sides)
+        metrics = compare_properties(real, values, patients[halves.first], groups)
+        distance = float(np.sqrt(np.square((values - real.mean(axis=0)).mean(axis=0)[: len(SPECTRUM)]).mean()))
+        metrics.append(MetricResult("spectrum distance", distance, num_generated=len(values), num_reference=len(real)))
+        rows.append({"name": name, "metrics": metrics})
+    return {"side": side, "num_smaller": len(reference) - len(large), "rows": rows}
+
+
+def _properties(
+    paths: tuple[Path, ...] | list[Path], side: int, sides: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`measure_properties` of files, a few at a time."""
+    if sides is None:
+        _, sides = measure_properties(read_squares(paths, SMALLEST))
+    rows = [measure_properties(read_squares(paths[k : k + CHUNK], side), sides)[0] for k in range(0, len(paths), CHUNK)]
+    return np.concatenate(rows), sides

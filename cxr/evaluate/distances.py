@@ -1,0 +1,185 @@
+"""How far a set of images is from real ones, beside what real images get where they pose as generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from cxr.evaluate.sets import FEWEST
+from cxr.metrics.features import Features
+from cxr.metrics.frechet import IMAGES_PER_FEATURE, frechet_distance, frechet_infinity
+from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle
+from cxr.metrics.kernel import (
+    INTERVAL_IMAGES,
+    Sample,
+    gaussian_mmd,
+    halving_distances,
+    kernel_distance,
+    median_distance,
+    mmd_resamples,
+)
+from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
+
+POSING = "real films posing as generated"
+HALVINGS = 20
+FEWEST_FOR_FD = 2_000
+EXPLORATORY = 10_000
+JACKKNIFE_GROUPS = 10
+UNKNOWN = Interval(np.nan, np.nan)
+
+Array = NDArray[np.float64]
+
+
+class Halves(NamedTuple):
+    """Indices of the two halves of a reference set; no patient is in both."""
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+
+
+def halve(patients: Sequence[str], seed: int = 0) -> Halves:
+    """Split images into two halves by patient: patients in random order, until half of the images is reached.
+
+    Args:
+        patients: whose each image is, [N]; their order does not matter.
+        seed: of the order.
+    Raises:
+        DataError: too few images, or one patient has most of them.
+    """
+    names, codes = np.unique(np.asarray(patients), return_inverse=True)
+    place = np.random.default_rng(seed).permutation(len(names))[codes]
+    order = np.argsort(place, kind="stable")
+    count = -(-len(order) // 2)
+    while 0 < count < len(order) and place[order[count]] == place[order[count - 1]]:
+        count += 1
+    first, second = np.sort(order[:count]), np.sort(order[count:])
+    if min(len(first), len(second)) < FEWEST:
+        raise DataError(
+            f"the reference has {len(patients)} images of {len(names)} patients; its halves need {FEWEST} images each"
+        )
+    return Halves(first, second)
+
+
+def floor_distances(reference: Sample, count: int, seed: int = 0) -> Array:
+    """KD of real images to real images: [HALVINGS], ``count`` images of each half, halved by patient each time."""
+    some = reference.draw(INTERVAL_IMAGES, seed)
+    rng, masks = np.random.default_rng(seed), np.zeros((HALVINGS, 2, len(some)), bool)
+    for number in range(HALVINGS):
+        for side, rows in enumerate(halve([str(code) for code in some.codes], seed + 1 + number)):
+            masks[number, side, rng.permutation(rows)[:count]] = True
+    return halving_distances(some, masks)
+
+
+def measure_rows(
+    reference: Sample, halves: Halves, rows: Mapping[str, Sample], seed: int = 0, limit: int | None = None
+) -> dict[str, list[MetricResult]]:
+    """Compare sets with the first half of the reference, the second half being one of them.
+
+    Args:
+        reference: all real images.
+        halves: of it.
+        rows: name -> images; as many are drawn of each as the smallest set has, so that all rows compare equal numbers.
+        seed: of all draws.
+        limit: so many images at most, where other tables are to compare as many.
+    Returns:
+        Name -> KD, KD - floor, FD-infinity, FD, CMMD, precision, recall, density, coverage; also `POSING`.
+    """
+    sets = {**rows, POSING: reference.take(halves.second)}
+    first = reference.take(halves.first)
+    count = min(limit or len(first), len(first), *map(len, sets.values()))
+    first, floor = first.draw(count, seed), floor_distances(reference, count, seed)
+    width = median_distance(first.features)
+    return {name: measure_row(first, some.draw(count, seed), floor, width, seed) for name, some in sets.items()}
+
+
+def measure_row(x: Sample, y: Sample, floor: Array, sigma: float, seed: int) -> list[MetricResult]:
+    """All distances of one set to as many reference images.
+
+    Args:
+        x: reference.
+        y: the set, of as many images.
+        floor: KD between real images, [HALVINGS].
+        sigma: width of CMMD's kernel.
+        seed: of the intervals.
+    """
+    count = len(x)
+    if min(count, len(y)) < FEWEST:
+        raise DataError(f"{min(count, len(y))} images are too few to compare; use {FEWEST} or more of each")
+    kd = kernel_distance(x, y, seed)
+    return [
+        kd,
+        above_floor(kd, mmd_resamples(x, y, seed=seed), floor),
+        _extrapolated(x.features, y.features, seed),
+        _frechet(x.features, y.features, seed),
+        gaussian_mmd(x, y, sigma, seed),
+        *_neighbourhoods(x, y, seed),
+    ]
+
+
+def above_floor(kd: MetricResult, resamples: Array, floor: Array) -> MetricResult:
+    """KD minus what real images get against real images; the interval holds the spread of both."""
+    facts = {"floor": float(floor.mean()), "floor_spread": float(floor.std(ddof=1)), "halvings": len(floor)}
+    differences = (resamples[:, None] - floor).ravel()
+    return replace(
+        kd, name="KD - floor", value=kd.value - floor.mean(), **middle(differences)._asdict(), settings=facts
+    )
+
+
+def rank_agreement(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Do the extractors put the sets in the same order by KD? The mean rank correlation of all pairs of extractors.
+
+    Args:
+        rows: the part "distances" of a report, in plain values: one entry for each extractor.
+    Returns:
+        None with one extractor, or with fewer than three rows.
+    Source:
+        Spearman (1904).
+    """
+    orders = [[row["metrics"][0]["value"] for row in entry["rows"]] for entry in rows]
+    if len(orders) < 2 or len(orders[0]) < 3:
+        return None
+    return float(np.mean([spearmanr(first, second).statistic for first, second in combinations(orders, 2)]))
+
+
+def _extrapolated(x: Features, y: Features, seed: int) -> MetricResult:
+    if len(x) < (fewest := IMAGES_PER_FEATURE * x.shape[1]):
+        return _result("FD-infinity", len(x), note=f"not given below {fewest:,} images, 10 times the features")
+    return frechet_infinity(x, y, seed)
+
+
+def _frechet(x: Features, y: Features, seed: int) -> MetricResult:
+    count = len(x)
+    if count < FEWEST_FOR_FD:
+        return _result("FD", count, note=f"refused below {FEWEST_FOR_FD:,} images of each set: mostly bias; see KD")
+    note = "" if count >= EXPLORATORY else f"exploratory: fewer than {EXPLORATORY:,} images"
+    interval = bootstrap(lambda rows: frechet_distance(x[rows], y[rows]), np.arange(count), seed, resamples=20)
+    return _result("FD", count, frechet_distance(x, y), interval, note=note)
+
+
+def _neighbourhoods(x: Sample, y: Sample, seed: int) -> list[MetricResult]:
+    """Neighbourhood figures; a tenth of the patients of both sides is left out at a time for the interval."""
+    whole = measure_neighbourhoods(x.features, y.features, seed)
+    rng = np.random.default_rng(seed)
+    groups = [rng.permutation(int(side.codes.max()) + 1)[side.codes] % JACKKNIFE_GROUPS for side in (x, y)]
+    parts = [
+        measure_neighbourhoods(x.features[groups[0] != k], y.features[groups[1] != k], seed)
+        for k in range(JACKKNIFE_GROUPS)
+    ]
+    results = []
+    for name, value in whole.items():
+        low, high = jackknife(value, [part[name] for part in parts])
+        interval = Interval(max(low, 0.0), high if name == "density" else min(high, 1.0))
+        results.append(_result(name, len(x), value, interval, settings={"k": NEAREST}))
+    return results
+
+
+def _result(name: str, count: int, value: float = np.nan, interval: Interval = UNKNOWN, **facts: Any) -> MetricResult:
+    return MetricResult(name, value, *interval, num_generated=count, num_reference=count, **facts)

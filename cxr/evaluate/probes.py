@@ -1,0 +1,140 @@
+"""Tests of their own: are denials understood ("no pneumothorax"), and is left told from right?
+
+No judge reads sides. But it can be shown an image whose one half is replaced by the other half's mirror image: the half
+with which it sees the finding more clearly is the side. On real films with known sides that figure has a ceiling, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.evaluate.sets import ImageSet
+from cxr.judges.judge import Judge, read_labels
+from cxr.labels.targets import LABELS
+from cxr.labels.vocabulary import FINDINGS, labels_of
+from cxr.metrics.agreement import weighted_auroc
+from cxr.metrics.intervals import cluster_weights, middle
+from cxr.metrics.result import MetricResult
+from cxr.prompts import asked_labels, misread_findings
+
+FEWEST = 10  # images of each of the two kinds
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Scores = Callable[[Judge, ImageSet], Array]  # [N, len(LABELS) + 1], logits
+
+
+def measure_probes(
+    judges: Mapping[str, Judge],
+    images: ImageSet,
+    reference: ImageSet,
+    scores: Scores,
+    pixels: Callable[[ImageSet], NDArray[np.uint8]],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The part "probes" of a report.
+
+    Args:
+        judges: by name; the figure is that of the one who gives the lower one.
+        images: with prompts, some of which deny a finding or name a side.
+        reference: real films, for what the judges can tell at all.
+        scores: what a judge reads off images.
+        pixels: images -> [N, 128, 128] uint8.
+        seed: of the intervals.
+    Returns:
+        denials: by finding the AUROC that tells images that are to show it from those whose prompt denies it (0.5: a
+        denial is read as a wish), beside that of films with it and normal ones. sides: by finding the AUROC that tells
+        "left" from "right". Rows without `FEWEST` images of both kinds are left out, and ceilings are NaN.
+    """
+    denials, sides = [], []
+    for finding in FINDINGS:
+        asked, denied = _asked(images.prompts, finding), _denied(images.prompts, finding)
+        if min(asked.sum(), denied.sum()) >= FEWEST:
+            column = LABELS.index(finding)
+            real = reference.targets[:, column] == 1, reference.targets[:, LABELS.index("abnormal")] == 0
+            margins = {
+                name: (scores(judge, images)[:, column], scores(judge, reference)[:, column])
+                for name, judge in judges.items()
+            }
+            denials.append(_row(finding, margins, (asked, denied), real, images, reference, seed))
+        left, right = (_on_side(images, finding, side) for side in ("left", "right"))
+        if min(left.sum(), right.sum()) >= FEWEST:
+            known = _on_side(reference, finding, "left"), _on_side(reference, finding, "right")
+            margins = {
+                name: (
+                    _leaning(judge, finding, pixels(images), left | right),
+                    _leaning(judge, finding, pixels(reference), known[0] | known[1]),
+                )
+                for name, judge in judges.items()
+            }
+            sides.append(_row(finding, margins, (left, right), known, images, reference, seed))
+    return {"denials": denials, "sides": sides}
+
+
+def _row(
+    finding: str,
+    margins: Mapping[str, tuple[Array, Array]],
+    made: tuple[Flags, Flags],
+    real: tuple[Flags, Flags],
+    images: ImageSet,
+    reference: ImageSet,
+    seed: int,
+) -> dict[str, Any]:
+    figures = {
+        name: (
+            _area("AUROC", generated, made, images.prompts, seed, "num_generated"),
+            _area("C_AUROC", films, real, reference.patients, seed, "num_reference"),
+        )
+        for name, (generated, films) in margins.items()
+    }
+    judge = min(figures, key=lambda name: (figures[name][0].value, name))
+    counts = {"num_positive": int(made[0].sum()), "num_negative": int(made[1].sum())}
+    return {"name": finding, "judge": judge, "metrics": {one.name: one for one in figures[judge]}} | counts
+
+
+def _area(
+    name: str, scores: Array, kinds: tuple[Flags, Flags], clusters: Sequence[str], seed: int, count: str
+) -> MetricResult:
+    yes, no = kinds
+    if min(yes.sum(), no.sum()) < FEWEST:
+        return MetricResult(name, np.nan, note=f"{yes.sum()} and {no.sum()} real films; {FEWEST} of each are needed")
+    some = yes | no
+    weights = np.vstack([np.ones(some.sum()), cluster_weights(np.asarray(clusters)[some], seed)])
+    values = weighted_auroc(scores[some], yes[some], weights)
+    facts: dict[str, Any] = {count: int(some.sum())}
+    return MetricResult(name, float(values[0]), *middle(values[1:]), **facts)
+
+
+def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags) -> Array:
+    """How much more clearly the finding is seen with the patient's left half, on the right of the picture: [N]."""
+    leaning = np.zeros(len(pixels))
+    if some.any():
+        middle_column = pixels.shape[2] // 2
+        chosen = pixels[some]
+        halves = chosen[:, :, middle_column:], chosen[:, :, :middle_column][:, :, ::-1]
+        seen = [
+            read_labels(judge.network, np.concatenate([half[:, :, ::-1], half], axis=2))[:, LABELS.index(finding)]
+            for half in halves
+        ]
+        leaning[some] = seen[0] - seen[1]
+    return leaning
+
+
+def _asked(prompts: Sequence[str], finding: str) -> Flags:
+    return np.array([finding in (asked_labels(prompt).findings or ()) for prompt in prompts])
+
+
+def _denied(prompts: Sequence[str], finding: str) -> Flags:
+    return np.array([finding in misread_findings(prompt) for prompt in prompts])
+
+
+def _on_side(images: ImageSet, finding: str, side: str) -> Flags:
+    told = (
+        labels_of(prompt).sides if prompt else labels.sides
+        for prompt, labels in zip(images.prompts, images.labels, strict=True)
+    )
+    return np.array([(finding, side) in sides for sides in told])

@@ -1,0 +1,170 @@
+"""A blind study for human readers: one page of mixed images to judge, and what came back as figures.
+
+The page knows no answers: each image is called by a salted hash of its file, from which only who has the files can tell
+whether it is real. So the file that a reader sends back needs no key beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr.evaluate.detail import choose_side
+from cxr.evaluate.report.render import render_page
+from cxr.evaluate.sets import ImageSet
+from cxr.images.squares import read_squares
+from cxr.labels.vocabulary import FINDINGS
+from cxr.metrics.intervals import bootstrap
+from cxr.metrics.result import MetricResult
+from cxr.request.errors import DataError
+
+FORMAT = "cxr reader study 1"
+NO_FINDING = "none"
+WORST, BEST = 1, 5  # quality
+CHOICES = {
+    "origin": ("real", "generated"),
+    "finding": (NO_FINDING, *FINDINGS),
+    "quality": tuple(range(WORST, BEST + 1)),
+}
+
+
+class Answers(NamedTuple):
+    """All answers of all readers as columns."""
+
+    images: NDArray[np.str_]
+    is_generated: NDArray[np.bool_]
+    called_generated: NDArray[np.bool_]
+    finding_right: NDArray[np.float64]  # NaN where nothing is known
+    quality: NDArray[np.float64]
+
+    def take(self, some: NDArray[np.bool_]) -> Answers:
+        """Some of the answers."""
+        return Answers(
+            self.images[some],
+            self.is_generated[some],
+            self.called_generated[some],
+            self.finding_right[some],
+            self.quality[some],
+        )
+
+
+def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int = 0, salt: str = "") -> str:
+    """One HTML page with as many generated as real images in random order, which needs nothing besides itself.
+
+    Args:
+        generated: the images in question.
+        reference: real films; those smaller than the generated ones are not shown.
+        count: of each kind, or as many as there are.
+        seed: of the choice and the order.
+        salt: of the names; a random one if empty.
+    """
+    salt, rng = salt or secrets.token_hex(8), np.random.default_rng(seed)
+    side, large = choose_side(generated, reference)
+    items = []
+    for images, among in ((generated, np.arange(len(generated))), (reference, large)):
+        chosen = rng.choice(among, min(count, len(among)), replace=False)
+        pixels = read_squares([images.paths[k] for k in chosen], side)
+        items += [(_name(salt, images.hashes[k]), _as_uri(image)) for k, image in zip(chosen, pixels, strict=True)]
+    order = rng.permutation(len(items))
+    return render_page("study.j2", items=[items[k] for k in order], choices=CHOICES, format=FORMAT, salt=salt)
+
+
+def read_study(paths: Sequence[Path], generated: ImageSet, reference: ImageSet, seed: int = 0) -> dict[str, Any]:
+    """The part "readers" of a report.
+
+    Args:
+        paths: what readers sent back, one file each.
+        generated: the images that the page was made from.
+        reference: the real films that it was made from.
+        seed: of the intervals, which draw whole images.
+    Returns:
+        rows: generated and real images, with the share that is called generated, the share whose finding is the one
+        asked for (of real films: in the labels), and the mean quality; told_apart: share of right answers, 0.5 is
+        guessing; num_readers.
+    Raises:
+        DataError: a file is no such export, or knows images that are in neither set.
+    """
+    studies = [_read(path) for path in paths]
+    answers = [
+        row for path, study in zip(paths, studies, strict=True) for row in _rows(path, study, generated, reference)
+    ]
+    columns = Answers(*(np.array(column) for column in zip(*answers, strict=True)))
+    rows = []
+    for name, some in (("generated", columns.is_generated), ("real", ~columns.is_generated)):
+        picked = columns.take(some)
+        figures = {
+            "called generated": picked.called_generated,
+            "finding right": picked.finding_right,
+            "quality": picked.quality,
+        }
+        rows.append(
+            {"name": name, "metrics": [_mean(key, values, picked.images, seed) for key, values in figures.items()]}
+        )
+    right = columns.is_generated == columns.called_generated
+    return {"num_readers": len(paths), "rows": rows, "told_apart": _mean("told apart", right, columns.images, seed)}
+
+
+def _mean(name: str, values: NDArray[np.generic], images: NDArray[np.str_], seed: int) -> MetricResult:
+    """Mean over the answers that are known; several readers' answers on one image are drawn together."""
+    numbers = np.asarray(values, np.float64)
+    known = np.isfinite(numbers)
+    if not known.any():
+        return MetricResult(name, np.nan, note="nothing is known to compare with")
+    numbers, whose = numbers[known], images[known]
+    measure: Callable[[NDArray[np.intp]], float] = lambda rows: float(numbers[rows].mean())  # noqa: E731
+    return MetricResult(name, float(numbers.mean()), *bootstrap(measure, whose, seed), num_generated=len(set(whose)))
+
+
+def _rows(
+    path: Path, study: dict[str, Any], generated: ImageSet, reference: ImageSet
+) -> list[tuple[str, bool, bool, float, float]]:
+    known = {
+        _name(study["salt"], sha256): (images is generated, images.labels[k].findings)
+        for images in (reference, generated)
+        for k, sha256 in enumerate(images.hashes)
+    }
+    rows = []
+    for name, answer in study["answers"].items():
+        if name not in known:
+            raise DataError(
+                f"{path} judges an image that is in neither set; name the folders that the page was made from"
+            )
+        is_generated, findings = known[name]
+        right = np.nan if findings is None else float(answer["finding"] in (findings or (NO_FINDING,)))
+        rows.append((name, is_generated, answer["origin"] == "generated", right, float(answer["quality"])))
+    return rows
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+        if study["format"] != FORMAT or not isinstance(study["salt"], str) or not study["answers"]:
+            raise ValueError("it holds no answers")
+        for answer in study["answers"].values():
+            for name, allowed in CHOICES.items():
+                if answer[name] not in allowed:
+                    raise ValueError(f"{name} {answer[name]!r} is not one of {', '.join(map(str, allowed))}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not what the page of a reader study exports: {error}") from error
+    found: dict[str, Any] = study
+    return found
+
+
+def _name(salt: str, sha256: str) -> str:
+    return hashlib.sha256(f"{salt} {sha256}".encode()).hexdigest()[:16]
+
+
+def _as_uri(image: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

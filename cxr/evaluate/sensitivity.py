@@ -1,0 +1,75 @@
+"""Does a distance notice damage? Real images made worse step by step, and one kind of image that becomes rare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.evaluate.extractors.extractor import Extractor, embed
+from cxr.evaluate.sets import FEWEST
+from cxr.metrics.degrade import DEGRADATIONS
+from cxr.metrics.kernel import Sample, kernel_distance
+
+DROPPED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+UNDAMAGED = "undamaged"
+
+
+def choose_patients(patients: NDArray[np.generic], count: int, seed: int) -> NDArray[np.intp]:
+    """Images of random patients, at most ``count``; of neighbours in a folder many are alike."""
+    codes = np.unique(patients, return_inverse=True)[1]
+    place = np.random.default_rng(seed).permutation(int(codes.max()) + 1)[codes]
+    return np.sort(np.argsort(place, kind="stable")[:count])
+
+
+def measure_degradations(
+    reference: Sample, pixels: NDArray[np.uint8], patients: NDArray[np.generic], extractor: Extractor, seed: int
+) -> list[dict[str, Any]]:
+    """Kernel distance of real images to other real images, the former as they are and then made worse.
+
+    Args:
+        reference: the other real images.
+        pixels: [N, S, S] uint8.
+        patients: of the N images.
+        extractor: of the reference's features.
+        seed: of the intervals.
+    Returns:
+        First the row `UNDAMAGED`, then for each kind of damage its levels, the distances, and whether they rise
+        throughout, beginning with no damage.
+    """
+
+    def distance(some: NDArray[np.uint8]) -> float:
+        return kernel_distance(reference, Sample(embed(some, extractor), patients), seed).value
+
+    start = distance(pixels)
+    rows = [{"kind": UNDAMAGED, "levels": (0.0,), "kd": [start], "monotone": True}]
+    for kind, (worsen, levels) in DEGRADATIONS.items():
+        rows.append(_row(kind, levels, start, (distance(worsen(pixels, level)) for level in levels)))
+    return rows
+
+
+def measure_loss(reference: Sample, sample: Sample, rarer: NDArray[np.bool_], seed: int) -> list[dict[str, Any]]:
+    """Kernel distance of real images to other real images, one kind becoming rare and at last gone.
+
+    Args:
+        reference: the other real images.
+        sample: N images.
+        rarer: [N], which of them are of that kind.
+        seed: of the order in which they go.
+    Returns:
+        One row as of `measure_degradations`; none if the kind is missing or almost everything.
+    """
+    kind = np.flatnonzero(rarer)
+    if not 0 < len(kind) < len(sample) - FEWEST:
+        return []
+    order, every = np.random.default_rng(seed).permutation(kind), np.arange(len(sample))
+    left = (sample.take(np.delete(every, order[: round(share * len(order))])) for share in DROPPED_SHARES)
+    values = (kernel_distance(reference, some, seed).value for some in left)
+    return [_row("loss of AP views", DROPPED_SHARES, kernel_distance(reference, sample, seed).value, values)]
+
+
+def _row(kind: str, levels: Sequence[float], start: float, distances: Iterable[float]) -> dict[str, Any]:
+    values = list(distances)
+    return {"kind": kind, "levels": levels, "kd": values, "monotone": bool(np.all(np.diff([start, *values]) > 0))}

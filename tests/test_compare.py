@@ -1,0 +1,184 @@
+"""Several models in one table; groups of patients; denials and sides; the call for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_evaluate import folders, generated_folder, quick, real_folder, tools  # noqa: F401
+
+from cxr.commands.main import main
+from cxr.evaluate import MetricResult, compare_folders, evaluate_folder, read_set, write_comparison
+from cxr.evaluate.compare import COLUMNS
+from cxr.evaluate.evaluation import unknown_to
+from cxr.evaluate.fixed_prompts import probe_requests
+from cxr.evaluate.groups import groups_of, measure_groups
+from cxr.evaluate.measurements import Tools
+from cxr.evaluate.probes import measure_probes
+from cxr.evaluate.sets import ImageSet
+from cxr.judges.judge import Judge, hash_patient
+from cxr.labels.targets import LABELS, targets_of
+from cxr.labels.vocabulary import PromptLabels, labels_of
+from cxr.metrics.kernel import Sample
+from cxr.prompts import misread_findings
+from cxr.request.errors import DataError, RequestError
+
+
+def test_models_stand_in_one_table_with_tests(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:  # noqa: F811
+    models = {"A": folders["generated"], "B": folders["baseline"], "C": generated_folder(tmp_path / "c", 30, 5000)}
+    found = compare_folders(models, folders["reference"], tools)
+    assert [row["name"] for row in found["benchmark"]["rows"]] == ["A", "B", "C"]
+    assert set(found["benchmark"]["rows"][0]["metrics"]) <= set(COLUMNS)
+    assert [row["name"] for row in found["corrected"][0]["rows"]][:3] == ["A", "B", "C"]
+    counts = {metric["num_generated"] for row in found["corrected"][0]["rows"] for metric in row["metrics"]}
+    assert len(counts) == 1  # one number of images for all
+    assert {(test["first"], test["second"]) for test in found["tests"]} == {("A", "B"), ("A", "C"), ("B", "C")}
+    assert all(test["p_holm"] >= test["p"] for test in found["tests"])
+    assert any("rad-dino are not in place" in note for note in found["notes"])
+    written = [path.read_bytes() for path in write_comparison(found, tmp_path / "out")]
+    assert b"CheXGenBench" in written[1]
+    assert written == [path.read_bytes() for path in write_comparison(found, tmp_path / "again")]
+
+
+def test_a_model_that_is_worse_is_told_so(tools: Tools, tmp_path: Path, folders: dict[str, Path]) -> None:  # noqa: F811
+    from PIL import Image
+
+    worse = generated_folder(tmp_path / "worse", 44, 7000)
+    for path in worse.glob("*.png"):
+        with Image.open(path) as image:
+            dark = image.point(lambda value: value // 4)
+            dark.save(path)
+    found = compare_folders({"good": folders["generated"], "bad": worse}, folders["reference"], tools)
+    (test,) = (one for one in found["tests"] if one["name"].startswith("KD"))
+    assert test["difference"].value < 0
+    assert test["p_holm"] < 0.05
+
+
+def test_one_model_is_no_comparison(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811
+    with pytest.raises(RequestError, match="there is 1 model; compare two or more"):
+        compare_folders({"A": folders["generated"]}, folders["reference"], tools)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "a", "--output", "o"], "required: --reference"),
+        (["compare", "one/a", "two/a", "--reference", "r", "--output", "o"], "two folders have the same name"),
+        (["compare", "gone", "--reference", "r", "--output", "o"], "is not a folder"),
+        (["--generated", "a", "--output", "o"], "required: --reference"),
+        ([], "required: --generated, --reference, --output"),
+        (["contrast"], "invalid choice"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_program_gets_the_same_figures(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811
+    found = evaluate_folder(folders["generated"], folders["reference"], tools)
+    kd = found.figure("distances", "tiny", "generated", "KD")
+    assert isinstance(kd, MetricResult)
+    assert kd.value == found.report["distances"][0]["rows"][0]["metrics"][0]["value"]
+    assert kd.low <= kd.high
+    assert found.figure("fidelity", "male", "PF").num_generated == 44
+    assert np.isnan(found.figure("distances", "tiny", "generated", "FD").value)
+    for names in (("KD",), ("distances", "tiny"), ("distances", "vast", "generated", "KD"), ("copies", "found")):
+        with pytest.raises(DataError, match="has no figure"):
+            found.figure(*names)
+    json.dumps(found.report["goals"])
+
+
+def test_groups_are_measured_where_there_are_enough_images() -> None:
+    labels = [PromptLabels(("Effusion",) if k % 4 == 0 else (), 30 + k % 2 * 40, "MF"[k % 2], "PA") for k in range(200)]
+    targets = targets_of(labels)
+    names = {name for _, name, flags in groups_of(targets) if flags.any()}
+    assert names == {"PA", "male", "female", "18 to 39 years", "60 to 79 years", "none", "Effusion"}
+    rng = np.random.default_rng(0)
+    real, made = rng.normal(size=(2, 200, 5))
+    made[1::2] += 1.0  # women are drawn badly
+    rows = measure_groups((Sample(made), targets), (Sample(real), targets), {}, targets, {}, [])
+    figures = {row["name"]: row["metrics"]["KD"] for row in rows}
+    assert figures["male"].low < 0 < figures["male"].high
+    assert figures["female"].low > 0
+    assert figures["Effusion"].num_generated == 50
+
+
+def test_probes_come_in_pairs_that_differ_in_one_word() -> None:
+    requests = probe_requests()
+    for first, second in zip(requests[::2], requests[1::2], strict=True):
+        assert first.seed == second.seed
+        assert len(set(first.prompt.split()) ^ set(second.prompt.split())) in (1, 2, 3)
+    denied = [misread_findings(request.prompt) for request in requests]
+    assert sum(map(bool, denied)) == 100
+    sides = [side for request in requests for _, side in labels_of(request.prompt).sides]
+    assert sides.count("left") == sides.count("right") == 75
+
+
+class Bright(torch.nn.Module):
+    """Sees an effusion wherever the lower part of a picture is bright."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(images), len(LABELS) + 1)
+        logits[:, LABELS.index("Effusion")] = 10 * images[:, 0, 64:].mean(dim=(1, 2))
+        return logits
+
+
+def test_denials_and_sides_are_tested_by_what_is_drawn() -> None:
+    words = [
+        "with pleural effusion",
+        "with no pleural effusion",
+        "with left pleural effusion",
+        "with right pleural effusion",
+    ]
+    prompts = tuple(f"50-year-old man {words[k % 4]}, PA view" for k in range(80))
+    unknown = (PromptLabels(None, None, None, None),) * 80
+    images = ImageSet(Path(), tuple(map(Path, prompts)), prompts, unknown, prompts, tuple(map(str, range(80))), {})
+    real = dataclasses.replace(images, prompts=("",) * 80)
+    pixels = np.random.default_rng(0).integers(90, 110, (80, 128, 128)).astype(np.uint8)
+    pixels[2::4, 64:, 64:] = 160  # the patient's left is on the right
+    pixels[3::4, 64:, :64] = 160
+    judge = Judge("bright", Bright(), np.zeros(1), "0", {})  # type: ignore[arg-type]
+
+    def scores(judge: Judge, some: ImageSet) -> np.ndarray:
+        from cxr.judges.judge import read_labels
+
+        return read_labels(judge.network, pixels)
+
+    part = measure_probes({"bright": judge}, images, real, scores, lambda some: pixels)
+    (side,) = part["sides"]
+    assert side["metrics"]["AUROC"].value == 1
+    assert np.isnan(side["metrics"]["C_AUROC"].value)
+    (denial,) = part["denials"]
+    assert (denial["num_positive"], denial["num_negative"]) == (60, 20)
+    mirrored = measure_probes({"bright": judge}, images, real, scores, lambda some: pixels[:, :, ::-1])
+    assert mirrored["sides"][0]["metrics"]["AUROC"].value == 0
+
+
+def known_judge(tools: Tools, patients: list[str]) -> Judge:  # noqa: F811
+    judge = next(iter(tools.judges.values()))
+    return dataclasses.replace(judge, salt="s", patient_hashes=frozenset(hash_patient(one, "s") for one in patients))
+
+
+def test_films_of_the_judges_patients_are_left_out_aloud(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811
+    reference = read_set(folders["reference"])
+    kept, notes = unknown_to([known_judge(tools, ["0", "5", "elsewhere"])], reference)
+    assert len(kept) == 46
+    assert not {"0", "5"} & set(kept.patients)
+    assert notes == ["2 of 48 real films are left out: they are of patients that the judges have learnt from."]
+    assert unknown_to(tools.judges.values(), reference) == (reference, [])
+    with pytest.raises(DataError, match="38 others are too few"):
+        unknown_to([known_judge(tools, [str(k) for k in range(10)])], reference)

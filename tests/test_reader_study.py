@@ -1,0 +1,123 @@
+"""A blind study: the page knows no answers, and what comes back is read with intervals."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_evaluate import generated_folder, real_folder
+
+from cxr.commands.main import main
+from cxr.evaluate.reader_study import FORMAT, make_study, read_study
+from cxr.evaluate.sets import ImageSet, read_set
+from cxr.request.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageSet, ImageSet]:
+    root = tmp_path_factory.mktemp("study")
+    return read_set(generated_folder(root / "generated", 24)), read_set(real_folder(root / "reference", 40))
+
+
+def names_in(page: str) -> list[str]:
+    return re.findall(r'data-image="([0-9a-f]{16})"', page)
+
+
+def answers_of(page: str, sets: tuple[ImageSet, ImageSet], right: bool = True, quality: int = 4) -> dict[str, Any]:
+    """What a reader would send who always or never is right."""
+    generated, reference = (read_names(page, some) for some in sets)
+    answers = {}
+    for name in names_in(page):
+        is_generated = name in generated
+        findings = (generated | reference)[name].findings
+        finding = findings[0] if findings else "none"
+        origin = "generated" if is_generated == right else "real"
+        answers[name] = {"origin": origin, "finding": finding, "quality": quality if is_generated else 5}
+    return {"format": FORMAT, "salt": "pepper", "answers": answers}
+
+
+def read_names(page: str, images: ImageSet) -> dict[str, Any]:
+    from cxr.evaluate import reader_study
+
+    return {reader_study._name("pepper", sha256): images.labels[k] for k, sha256 in enumerate(images.hashes)}
+
+
+def test_the_page_is_blind_and_whole(sets: tuple[ImageSet, ImageSet]) -> None:
+    page = make_study(*sets, count=6, salt="pepper")
+    names = names_in(page)
+    assert len(names) == len(set(names)) == 12
+    assert page.count("data:image/png;base64,") == 12
+    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing from elsewhere
+    for images in sets:
+        assert not any(
+            sha256 in page or path.name in page for sha256, path in zip(images.hashes, images.paths, strict=True)
+        )
+        assert not any(prompt in page for prompt in images.prompts if prompt)
+    generated = [name in read_names(page, sets[0]) for name in names]
+    assert sum(generated) == 6
+    assert generated != sorted(generated) != generated[::-1]  # mixed
+    assert make_study(*sets, count=6, salt="pepper") == page
+    assert names_in(make_study(*sets, count=6)) != names
+
+
+def test_what_readers_send_back_is_read(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    page = make_study(*sets, count=10, salt="pepper")
+    for name, right in (("one", True), ("two", False)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(answers_of(page, sets, right)))
+    one = read_study([tmp_path / "one.json"], *sets)
+    assert one["told_apart"].value == 1
+    assert (one["num_readers"], one["told_apart"].num_generated) == (1, 20)
+    both = read_study([tmp_path / "one.json", tmp_path / "two.json"], *sets)
+    rows = {row["name"]: {metric.name: metric for metric in row["metrics"]} for row in both["rows"]}
+    assert both["told_apart"].value == 0.5
+    assert rows["generated"]["called generated"].value == 0.5
+    assert rows["generated"]["finding right"].value == rows["real"]["finding right"].value == 1
+    assert (rows["generated"]["quality"].value, rows["real"]["quality"].value) == (4, 5)
+    assert rows["generated"]["quality"].low == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "is not what the page of a reader study exports"),
+        ({"answers": {}}, "holds no answers"),
+        ({"answers": {"0" * 16: {"origin": "real", "finding": "none", "quality": 3}}}, "in neither set"),
+        ({"answers": {"0" * 16: {"origin": "fake", "finding": "none", "quality": 3}}}, "origin 'fake' is not one of"),
+        ({"answers": {"0" * 16: {"origin": "real", "finding": "flu", "quality": 3}}}, "finding 'flu' is not one of"),
+        ({"answers": {"0" * 16: {"origin": "real", "finding": "none", "quality": 9}}}, "quality 9 is not one of 1, 2"),
+        ({"answers": {"0" * 16: {"origin": "real"}}}, "is not what the page"),
+        ({"answers": ["a"]}, "is not what the page"),
+        ({"salt": None}, "is not what the page"),
+    ],
+)
+def test_what_is_no_export_is_refused(
+    change: dict[str, Any], message: str, sets: tuple[ImageSet, ImageSet], tmp_path: Path
+) -> None:
+    study = answers_of(make_study(*sets, count=2, salt="pepper"), sets) | change
+    (tmp_path / "back.json").write_text(json.dumps(study))
+    with pytest.raises(DataError, match=message):
+        read_study([tmp_path / "back.json"], *sets)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "3"])
+def test_a_file_that_cannot_be_read_is_refused(
+    content: str | None, sets: tuple[ImageSet, ImageSet], tmp_path: Path
+) -> None:
+    path = tmp_path / "back.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match="is not what the page of a reader study exports"):
+        read_study([path], *sets)
+
+
+def test_the_command_writes_the_page(
+    sets: tuple[ImageSet, ImageSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(sets[0].folder), "--reference", str(sets[1].folder), "--output", str(tmp_path / "study.html")]
+    assert main(["evaluate", "study", *folders, "--count", "3"]) == 0
+    assert len(names_in((tmp_path / "study.html").read_text())) == 6
+    assert main(["evaluate", "study", *folders, "--count", "0"]) == 2
+    assert "--count is 0; use 1 to 1,000" in capsys.readouterr().err
