@@ -15,6 +15,7 @@ from hostile_pictures import chunk, ihdr
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     RLELossless,
@@ -144,7 +145,7 @@ def dicom(path: Path, values: Any, bits: int = 12, **elements: Any) -> Path:
     """A Secondary Capture object as a scanner might have written it."""
     syntax = elements.pop("syntax", ExplicitVRLittleEndian)
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, UID("1.2.3")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
@@ -217,7 +218,7 @@ def test_dicom_of_a_compression_that_is_not_here(tmp_path: Path) -> None:
     path = dicom(tmp_path / "x.dcm", STORED)
     dataset = pydicom.dcmread(path)
     dataset.PixelData = pydicom.encaps.encapsulate([b"\0" * 64])
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
+    dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.201")
     dataset.save_as(path)
     with pytest.raises(DataError, match=r"x\.dcm .*(compressed in a way that cannot be read here|damaged)"):
         read_grey(path)

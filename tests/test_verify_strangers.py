@@ -101,7 +101,16 @@ def sign(folder: Path, **facts: Any) -> None:
 
 
 def remove(*names: str) -> Callable[[Path], None]:
-    return lambda folder: [next(iter(sorted(folder.glob(name)))).unlink() for name in names] and None
+    def removed(folder: Path) -> None:
+        for name in names:
+            min(folder.glob(name)).unlink()
+
+    return removed
+
+
+def pipe_for_table(folder: Path) -> None:
+    (folder / "labels.csv").unlink()
+    os.mkfifo(folder / "labels.csv")
 
 
 def damage(name: str) -> Callable[[Path], None]:
@@ -152,7 +161,7 @@ def test_a_kill_while_a_set_is_opened_again_loses_nothing(
     pngs(data)[0].unlink()
     real = os.fsync
     for end in (1, 4, 9, 13):
-        calls = []
+        calls: list[int] = []
 
         def stop(descriptor: int, end: int = end, calls: list[int] = calls) -> None:
             calls.append(descriptor)
@@ -180,7 +189,7 @@ def test_a_kill_while_a_set_is_opened_again_loses_nothing(
     ],
 )
 def test_a_finished_set_is_that_of_its_command_alone(
-    info: dict[str, str],
+    info: dict[str, Any],
     changes: dict[str, Any],
     message: str,
     made: Path,
@@ -260,7 +269,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no plot": (remove("plots/counts.png"), "counts.png is missing"),
     "no image": (remove("test/*.png"), ".png is missing; repeat the command"),
     "a pipe for a table": (
-        lambda folder: ((folder / "labels.csv").unlink(), os.mkfifo(folder / "labels.csv")),
+        pipe_for_table,
         "labels.csv cannot be read: not a regular file",
     ),
     "a folder for an image": (
@@ -415,7 +424,7 @@ def test_a_recipe_opens_nothing_that_the_user_has_not_named(
         raise AssertionError(given)
 
     monkeypatch.setattr(reproduce, "load_model", opened)
-    values = {name: value.replace("{cwd}", str(tmp_path)) for name, value in changes.items()}
+    values: dict[str, Any] = {name: value.replace("{cwd}", str(tmp_path)) for name, value in changes.items()}
     recipe = dataclasses.replace(recipe_of(model), **({"model": "embedded"} | values))
     with pytest.raises(DataError, match=message):
         Reproducer().check(np.zeros((32, 32), np.uint8), recipe, 8)
@@ -426,9 +435,12 @@ def test_a_recipe_does_not_start_thousands_of_threads_or_fill_the_memory(
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    monkeypatch.setattr(
-        reproduce, "load_model", lambda *given, **options: asked.append(options["micro_batch_size"]) or model
-    )
+
+    def load(*given: Any, **options: Any) -> LoadedModel:
+        asked.append(options["micro_batch_size"])
+        return model
+
+    monkeypatch.setattr(reproduce, "load_model", load)
     recipe = dataclasses.replace(recipe_of(model), num_threads=1_000, micro_batch_size=64)
     outcome = Reproducer().check(np.zeros((32, 32), np.uint8), recipe, 8)
     assert asked == [None, max(64, os.cpu_count() or 1)]
@@ -547,7 +559,7 @@ def test_the_picture_of_a_stranger_is_decoded_in_a_child(
 # -- disks and folders
 
 
-def ruin_at(call: int, plan: Plan, folder: Path, options: Options, ruin: Callable[[Path], None]) -> None:
+def ruin_at(call: int, plan: Plan, folder: Path, options: Options, ruin: Callable[[Path], object]) -> None:
     real, calls = os.fsync, iter(range(10_000))
 
     def end(descriptor: int) -> None:
