@@ -1,4 +1,4 @@
-"""Prompts with denials, doubts, sides, slips and other languages: what must be drawn, what must not, what is told.
+"""Prompts with denials, doubts, sides, slips and other languages: what must be drawn, what must not, what is named.
 
 ``clinical_cases.jsonl`` has one prompt a line. ``present``, ``possible``, ``absent`` and ``past`` are findings and what
 is said of them; ``notpresent`` must not be drawn; ``notsure`` must not be read as certain; with ``full`` nothing else
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,9 @@ _PLAIN = ("age", "age_group", "sex", "view", "normal")
 def _wrong_attributes(row: dict[str, Any], findings: Any) -> Iterator[str]:
     for name, side in row.get("side", {}).items():
         sides = {finding.side for finding in findings if finding.name == name and finding.certainty in SHOWN}
-        told = "bilateral" if {"left", "right"} <= sides else next(iter(sides - {None}), None)
-        if told != side:
-            yield f"side of {name} is {told}"
+        read = "bilateral" if {"left", "right"} <= sides else next(iter(sides - {None}), None)
+        if read != side:
+            yield f"side of {name} is {read}"
     for name, severity in row.get("severity", {}).items():
         if severity not in {finding.severity for finding in findings if finding.name == name}:
             yield f"severity of {name} is not {severity}"
@@ -68,8 +69,8 @@ def _untold(row: dict[str, Any]) -> Iterator[str]:
     compiled = compile_prompt(row["text"], "caption")
     if row.get("foreign") and all(chip.kind == "understood" for chip in compiled.chips):
         yield "no chip says that something was not read"
-    told = " ".join([compiled.text, *(f"{chip.label} {chip.reason}" for chip in compiled.chips)]).lower()
-    yield from (f"nothing is said about {word}" for word in row.get("told", ()) if word not in told)
+    seen = " ".join([compiled.text, *(f"{chip.label} {chip.reason}" for chip in compiled.chips)]).lower()
+    yield from (f"nothing is said about {word}" for word in row.get("told", ()) if word not in seen)
 
 
 @pytest.mark.parametrize("group", sorted({row["group"] for row in ROWS}))
@@ -140,16 +141,47 @@ NAMES = {name: name.lower().replace("_", " ") for name in FINDINGS}
 
 
 def test_a_denial_runs_through_its_list_and_no_farther() -> None:
-    chance = random.Random(16)
+    rng = random.Random(16)
     for _ in range(2000):
-        names = chance.sample(FINDINGS, chance.randint(3, 6))
-        start, end = chance.choice(STARTS), chance.choice(ENDS)
+        names = rng.sample(FINDINGS, rng.randint(3, 6))
+        start, end = rng.choice(STARTS), rng.choice(ENDS)
         asked = [names.pop() for part in (start, end) if "{}" in part]
         words = iter([NAMES[name] for name in asked])
         start, end = (part.format(next(words)) if "{}" in part else part for part in (start, end))
         if end == " is seen":
             names = names[:1]  # "no A, B is seen" states B
-        items = NAMES[names[0]] + "".join(chance.choice(JOINTS) + NAMES[name] for name in names[1:])
-        text = f"{start}{chance.choice(CUES)} {items}{end}"
-        text = text.upper() if chance.random() < 0.2 else text
+        items = NAMES[names[0]] + "".join(rng.choice(JOINTS) + NAMES[name] for name in names[1:])
+        text = f"{start}{rng.choice(CUES)} {items}{end}"
+        text = text.upper() if rng.random() < 0.2 else text
         assert set(asked_labels(text).findings or ()) == set(asked), text
+
+
+# -- the switch, for every form
+
+
+def joined_prompts(number: int) -> list[str]:
+    """Prompts of several of the texts, as reports are: what one says must not change what another asks for."""
+    rng = random.Random(61)
+    joints = (". ", ", ", "\n", " ", "; ")
+    return [rng.choice(joints).join(text.rstrip(".") for text in rng.sample(TEXTS, 3)) for _ in range(number)]
+
+
+@pytest.mark.parametrize("form", ["caption", "key_value", "chexpert", "report"])
+def test_what_is_sent_asks_for_all_that_is_asked_and_for_nothing_else(form: str) -> None:
+    names = FORMS[form].names
+    for text in [*TEXTS[::3], *joined_prompts(300)]:
+        compiled, sent = compile_prompt(text, form), reword(text, form)
+        asked = {finding.name for finding in parse_prompt(text).findings if finding.certainty in SHOWN}
+        named = {finding.name for finding in parse_prompt(text).findings} | asked
+        wanted = {names[name].lower() for name in asked if name in names}
+        if compiled.dropped:  # it is too long for the model
+            continue
+        assert reword(sent, form) == sent, text
+        if form == "caption":  # read by words alone, as the embedded model reads
+            assert set(labels_of(sent).findings or ()) == asked & set(FINDINGS), (text, sent)
+            continue
+        assert all(words in sent.lower() for words in wanted), (text, sent)
+        others = {names[name].lower() for name in named - asked if name in names} - wanted
+        others = {words for words in others if not any(words in kept for kept in wanted)}
+        said = re.sub(r"No [^.]*\.", "", sent) if form == "report" else sent
+        assert not any(re.search(rf"\b{words}\b", said.lower()) for words in others), (text, sent)

@@ -27,7 +27,7 @@ from cxr.prompts import (
     misread_findings,
     parse_prompt,
 )
-from cxr.prompts.lexicon import reading_reasons
+from cxr.prompts.lexicon import phrases_of, reading_reasons
 from cxr.request.errors import RequestError
 
 ISSUE = "72 yo F with large right effusion, no pneumothorax, AP portable"
@@ -126,7 +126,7 @@ def test_chips_say_what_the_model_is_told_and_what_not() -> None:
 
 def test_lateral_view_is_named_as_ignored() -> None:
     assert "AP and PA only" in chips_of("lateral view, effusion", "caption", "ignored")["lateral view"]
-    assert chips_of("possible pneumonia", "caption", "understood") == {"pneumonia": "possible, told as present"}
+    assert chips_of("possible pneumonia", "caption", "understood") == {"pneumonia": "possible, written as present"}
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_left_and_right_stand_apart() -> None:
 
 def test_too_long_a_prompt_loses_its_least_important_parts_and_says_so() -> None:
     prompt = "72F, AP: mass, nodule, possible pneumonia, no hernia, no edema"
-    dropped = [compile_prompt(prompt, "caption", max_tokens=most).dropped for most in (75, 20, 15, 10, 4, 0)]
+    dropped = [compile_prompt(prompt, "caption", max_tokens=limit).dropped for limit in (75, 20, 15, 10, 4, 0)]
     assert dropped[0] == ()
     assert dropped[-1] == ("AP view", "72 years", "female", "pneumonia", "pulmonary nodule")
     assert all(len(less) <= len(more) for less, more in pairwise(dropped))
@@ -379,11 +379,11 @@ def test_labels_are_what_is_asked_for(prompt: str, labels: PromptLabels) -> None
 
 
 def test_labels_of_captions_are_those_that_they_were_written_from() -> None:
-    chance = random.Random(3)
+    rng = random.Random(3)
     for number in range(600):
-        findings = tuple(sorted(chance.sample(FINDINGS, number % 4)))
-        labels = findings, chance.randint(1, 95), chance.choice("FM"), chance.choice(["AP", "PA"])
-        text = caption(Radiograph(Path(), *labels, ""), chance, findings=True, empty_share=0.0)
+        findings = tuple(sorted(rng.sample(FINDINGS, number % 4)))
+        labels = findings, rng.randint(1, 95), rng.choice("FM"), rng.choice(["AP", "PA"])
+        text = caption(Radiograph(Path(), *labels, ""), rng, findings=True, empty_share=0.0)
         asked, read = asked_labels(text), labels_of(text)
         assert dataclasses.replace(asked, view=None) == dataclasses.replace(read, view=None), text
         assert asked.view in (read.view, labels[3]), text
@@ -401,3 +401,34 @@ def test_labels_of_captions_are_those_that_they_were_written_from() -> None:
 )
 def test_denied_findings_are_named_that_a_reader_of_words_would_see(prompt: str, misread: tuple[str, ...]) -> None:
     assert misread_findings(prompt) == misread
+
+
+def test_patterns_of_the_word_lists_stand_for_several_phrases() -> None:
+    assert phrases_of("{not|no longer} {|clearly} seen") == [
+        *("not seen", "not clearly seen", "no longer seen", "no longer clearly seen"),
+    ]
+    assert phrases_of("effusion") == ["effusion"]
+
+
+def test_a_denial_beside_what_is_asked_for_is_no_contradiction_and_not_sent() -> None:
+    for form in FORMS:
+        compiled = compile_prompt("Stable left nodule, no new nodule.", form)
+        assert not [chip for chip in compiled.chips if chip.kind == "conflicting"]
+        assert form == "plain" or "no " not in compiled.text.lower()
+    ignored = chips_of("Stable left nodule, no new nodule.", "caption", "ignored")
+    assert ignored["no new pulmonary nodule"] == "denied beside one that is asked for"
+
+
+def test_a_report_denies_graded_findings_one_by_one() -> None:
+    """What follows a side or grade in a list of denials would be read as stated."""
+    text = "No large right effusion. No mass. No hiatal hernia."
+    assert compile_prompt(text, "report").text == (
+        "No lung mass or hiatal hernia. No large right-sided pleural effusion."
+    )
+    assert compile_prompt(compile_prompt(text, "report").text, "report").text == compile_prompt(text, "report").text
+
+
+def test_a_finding_that_is_sure_and_possible_has_two_chips_that_differ() -> None:
+    labels = [chip.label for chip in compile_prompt("possible left nodule. Right nodule.", "caption").chips]
+    assert len(set(labels)) == len(labels) == 4
+    assert "possible pulmonary nodule" in labels

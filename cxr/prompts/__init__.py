@@ -2,7 +2,7 @@
 
 from cxr.prompts.compilation import compile_prompt, estimate_tokens
 from cxr.prompts.forms import FORMS, PromptForm, find_form
-from cxr.prompts.labels import asked_labels, misread_findings
+from cxr.prompts.inspection import asked_labels, misread_findings
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import Chip, CompiledPrompt, Finding, Note, ParsedPrompt
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS, REACH
-from cxr.prompts.phrases import Tag
+from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, REACH, Tag
 
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
 FORMERLY = {"previously", "formerly", "initially"}
@@ -22,10 +21,10 @@ class Attributes:
     locations: list[str] = field(default_factory=list)
     location_words: list[str] = field(default_factory=list)  # as the prompt has them
     descriptors: list[str] = field(default_factory=list)
-    items: dict[int, Attributes] = field(default_factory=dict)  # by the item of the list that told them
+    items: dict[int, Attributes] = field(default_factory=dict)  # by the item of the list that holds them
 
     def add(self, tag: Tag, item: int | None = None) -> None:
-        """Take one modifier in, which a numbered item of the sentence told."""
+        """Take one modifier in, which a numbered item of the sentence holds."""
         if item is not None:
             self.items.setdefault(item, Attributes()).add(tag)
         if tag.kind in DESCRIPTIVE:
@@ -42,9 +41,13 @@ class Attributes:
 
     def apart(self) -> list[Attributes]:
         """Two findings where each side has its own grade or place ("moderate right, small left"), else one."""
-        told = [item for item in self.items.values() if item.severities or item.locations]
-        graded = [item for item in told if item.side in ("left", "right")]
-        return graded if len({item.side for item in graded}) > 1 else [self]
+        graded = [item for item in self.items.values() if item.side in ("left", "right")]
+        graded = [item for item in graded if item.severities or item.locations]
+        if len({item.side for item in graded}) < 2:
+            return [self]
+        own = {word for item in graded for word in item.descriptors}
+        shared = [word for word in self.descriptors if word not in own]
+        return [replace(item, descriptors=[*item.descriptors, *shared]) for item in graded]
 
     @property
     def side(self) -> str | None:
@@ -55,7 +58,7 @@ class Attributes:
 
     @property
     def severity(self) -> Tag | None:
-        """The highest that is given: of "mild to moderate" the second."""
+        """The highest that is named: of "mild to moderate" the second."""
         return max(self.severities, key=lambda tag: SEVERITY_ORDER.index(str(tag.value)), default=None)
 
     @property
@@ -125,9 +128,18 @@ def _elsewhere(
     later = [place for place in owned if place > index]
     earlier = [place for place in owned if place < index]
     next_link = tags[segments[number + 1][0]].kind if number + 1 < len(segments) else ""
-    if later and (next_link in ("and", "or", "negation", "doubt") or not earlier) and next_link != "break":
+    joined = next_link in ("and", "or", "negation", "doubt") or (
+        next_link == "break" and _is_subject(tags, segments[number])
+    )
+    if later and (joined or (not earlier and next_link != "break")):
         return later[:1]
     return earlier[-1:] if earlier else later[:1]
+
+
+def _is_subject(tags: Sequence[Tag], segment: Sequence[int]) -> bool:
+    """Whether a segment names a part alone, of which what follows is said: "the left" of "the left shows ..."."""
+    kinds = {tags[place].kind for place in segment}
+    return kinds <= {"side", "location", "structure", "filler", *SEGMENT_ENDS}
 
 
 def _is_about_something_else(tag: Tag) -> bool:

@@ -1,4 +1,4 @@
-"""Sentences in which changes, chances, comparisons and the other side are told by tags of their own.
+"""Sentences in which changes, probabilities, comparisons and the other side have tags of their own.
 
 Their words hold cues that deny nothing ("no increase in") or that deny only together ("low probability of").
 """
@@ -8,33 +8,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cxr.prompts.kinds import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS
-from cxr.prompts.phrases import Tag
+from cxr.prompts.lexicon import CUES
+from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS, Tag
 
-CHANGES = {"change", "difference", "growth", "increase", "decrease", "reduction", "enlargement", "resolution"}
-CHANGES |= {"improvement", "worsening", "progression"}
+CHANGES, PROBABILITY, LOW = (frozenset(CUES["groups"][name]) for name in ("changes", "probability", "low"))
 BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
 OTHER_SIDES = (["left", "right"], ["right", "left"])
-TELLING = {"negation", "negated before", "severity", "doubt"}  # of a side of its own
-CHANCES = {"probability", "likelihood", "chance", "suspicion", "possibility", "risk"}
-LOW = {"low", "very low", "small", "very small", "little", "minimal", "remote", "slim", "reduced", "decreased"}
+STATING = {"negation", "negated before", "severity", "doubt"}  # of a side of its own
 BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
 # "Old granuloma", not "old woman"; "no prior pneumonia", not "no prior film".
-OTHERWISE_BEFORE_FINDING = {"old": "status", "no prior": "negation", "no previous": "negation"}
+OTHERWISE_BEFORE_FINDING = {
+    "old": "status",
+    "no prior": "negation",
+    "no previous": "negation",
+    "non": "negation",
+    "cannot be": "negation",
+}
+OTHERWISE_BEFORE_FINDING |= dict.fromkeys(("other", "additional", "further"), "status")
 
 
 def rewrite(sentence: list[Tag]) -> list[Tag]:
-    """The sentence with each change, chance and comparison as one tag, and no finding left out for its other side."""
-    return _with_ellipses(_with_comparisons(_with_changes(_with_chances(sentence))))
+    """The sentence with each change, probability and comparison as one tag, findings repeated for other sides."""
+    return _with_ellipses(_with_comparisons(_with_changes(_with_probabilities(sentence))))
 
 
-def _with_chances(tags: list[Tag]) -> list[Tag]:
+def _with_probabilities(tags: list[Tag]) -> list[Tag]:
     """The sentence with "low pretest probability of", also as "the likelihood of ... is low", as one denial."""
     result = list(tags)
     for index, tag in enumerate(result):
-        if tag.phrase.split(" ")[0] in CHANCES:
+        if tag.phrase.split(" ")[0] in PROBABILITY:
             low = [place for place in range(max(0, index - 3), index) if result[place].phrase in LOW]
             ends_low = result[-1].phrase in LOW and result[-2].kind == "verb"
+            if any(tag.kind == "finding" for tag in result[low[-1] : index]) if low else not ends_low:
+                continue
             if low or ends_low:
                 first = low[-1] if low else index
                 words = " ".join(part.words for part in result[first : index + 1])
@@ -114,10 +120,10 @@ def _with_ellipses(tags: list[Tag]) -> list[Tag]:
         named = [tag for tag in item if tag.kind in NAMING]
         if named:
             finding, side = (named[-1] if named[-1].kind == "finding" else None), "".join(sides)
-        elif finding is not None and [side, *sides] in OTHER_SIDES and {tag.kind for tag in item} & TELLING:
+        elif finding is not None and [side, *sides] in OTHER_SIDES and {tag.kind for tag in item} & STATING:
             denied = any(tag.kind in ("negation", "negated before") for tag in item)
-            told = [tag for tag in item if tag.kind in (*MODIFIERS, "descriptor", "doubt")]
-            item = [*([Tag("negation")] if denied else []), *told, finding]
+            kept = [tag for tag in item if tag.kind in (*MODIFIERS, "descriptor", "doubt")]
+            item = [*([Tag("negation")] if denied else []), *kept, finding]
         result += [*item, *tags[end : end + 1]]
         start = end + 1
     return result

@@ -36,7 +36,7 @@ def compile_prompt(
         form: a name of ``FORMS``.
         count_tokens: the model's own count, without start and end marks; by default the embedded model's for captions,
             for other forms an estimate on the high side.
-        max_tokens: the most that the model reads.
+        max_tokens: as many as the model reads.
     Returns:
         The prompt and its chips. Where nothing was read, the prompt is the text itself.
     Raises:
@@ -50,7 +50,8 @@ def compile_prompt(
         written, dropped = _cut(" ".join(parsed.text.split()), count, max_tokens)
     else:
         written, dropped = _shorten(selection.prompt, prompt_form, count, max_tokens)
-    understood = [chip for chip in selection.understood if chip.label not in dropped]
+    gone = {*dropped, *(f"possible {label}" for label in dropped)}
+    understood = [chip for chip in selection.understood if chip.label not in gone]
     ignored = [*selection.ignored, *(Chip(_short(label), "ignored", TOO_LONG) for label in dropped)]
     chips = (*understood, *ignored, *selection.conflicting)
     # An image of what was only denied, or of symptoms, is still a radiograph.

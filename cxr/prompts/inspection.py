@@ -1,14 +1,49 @@
-"""What the model's tokenizer makes of a clinical text: said to the user instead of silently dropped."""
+"""What a prompt asks for, and what a model that reads words alone makes of it instead."""
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from typing import Any
 
-from cxr.prompts.labels import misread_findings
+from cxr.labels.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
+from cxr.prompts.parsing import parse_prompt
+from cxr.prompts.records import SHOWN
 from cxr.request.prompt_report import PromptReport
 
 MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
+
+
+@functools.lru_cache(maxsize=256)  # a data set has many images of one prompt
+def asked_labels(prompt: str) -> PromptLabels:
+    """Read what a prompt asks for, denials understood; of captions that this program writes, what it wrote.
+
+    A finding in doubt is asked for, one that is denied or history is not.
+
+    Args:
+        prompt: as a user or a report writes it.
+    Returns:
+        NIH's 14 findings in their order; an empty tuple if the prompt asks for none, None if it does not say.
+    """
+    parsed = parse_prompt(prompt)
+    shown = {finding.name for finding in parsed.findings if finding.certainty in SHOWN}
+    findings = tuple(name for name in FINDINGS if name in shown)
+    return PromptLabels(
+        findings=findings or (() if parsed.normal else None),
+        age=parsed.age,
+        sex=parsed.sex,
+        view=parsed.view if parsed.view in VIEW_PHRASES else None,
+    )
+
+
+def misread_findings(prompt: str) -> tuple[str, ...]:
+    """Findings that a prompt names without asking for them; a model that reads words alone may show them.
+
+    Args:
+        prompt: "effusion, no pneumothorax" names Pneumothorax so.
+    """
+    asked = asked_labels(prompt).findings or ()
+    return tuple(name for name in labels_of(prompt).findings or () if name not in asked)
 
 
 def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
@@ -29,7 +64,7 @@ def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
     max_tokens = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
     cut = min(max_tokens, len(tokens))
     while 0 < cut < len(tokens) and not _ends_word(prompt, tokens, offsets, cut - 1):
-        cut -= 1  # half a word is no word: tell all of it
+        cut -= 1  # half a word is no word: name all of it
     cut_text = prompt[offsets[cut][0] :].strip() if cut < len(tokens) else ""
     knows_words = len(tokenizer) <= MAX_WORDS
     unknown, denied = (_unknown_words(prompt, tokens, offsets), misread_findings(prompt)) if knows_words else ((), ())

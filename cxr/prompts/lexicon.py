@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from cxr.labels.vocabulary import FINDINGS
 FOLDER = Path(__file__).parent
 READ_AS = "read as: "  # begins the headings of findings.txt that give the reason of a reading
 
+_CHOICES = re.compile("[{}]")
 WordLists = dict[str, dict[str, tuple[str, ...]]]
 
 
@@ -20,11 +23,17 @@ def _read(name: str) -> WordLists:
     parser.read_string((FOLDER / name).read_text(encoding="utf-8"))
     return {
         section: {
-            key: tuple(" ".join(phrase.split()) for phrase in value.split(","))
+            key: tuple(phrase for pattern in value.split(",") for phrase in phrases_of(pattern))
             for key, value in parser[section].items()
         }
         for section in parser.sections()
     }
+
+
+def phrases_of(pattern: str) -> list[str]:
+    """All phrases that a pattern stands for: "{no|not} seen" for two."""
+    parts = [part.split("|") for part in _CHOICES.split(pattern)]
+    return [" ".join(" ".join(words).split()) for words in itertools.product(*parts)]
 
 
 CUES = _read("cues.txt")
@@ -48,7 +57,7 @@ FINDING_WORDS: dict[str, str] = {
 }
 NAME_PARTS = {name: frozenset(words.lower().replace("-", " ").split()) for name, words in FINDING_WORDS.items()}
 COUNTABLE = {"Mass", "Nodule", "Hernia", "Fracture", "Cavity", "Granuloma", "Lung Lesion", "Infiltration"}
-# Findings that have no side of their own: "left effusion and cardiomegaly" tells no side of the heart.
+# Findings that have no side of their own: "left effusion and cardiomegaly" names no side of the heart.
 SIDELESS = frozenset(
     {
         "Cardiomegaly",
@@ -61,9 +70,17 @@ SIDELESS = frozenset(
         "ARDS",
         "Scoliosis",
     }
-    | {"Interstitial Lung Disease", "Osteopenia", "Tortuous Aorta", "Aortic Calcification", "Pulmonary Hypertension"}
-    | {"Support Devices", "Degenerative Change", "Pericardial Effusion", "Pneumomediastinum", "Mediastinal Shift"}
-    | {"Aortic Aneurysm", "Sarcoidosis", "Cystic Fibrosis", "Metastases", "Pneumoperitoneum", "Tuberculosis"}
+    | {"Interstitial Lung Disease", "Osteopenia", "Tortuous Aorta", "Aortic Calcification"}
+    | {"Pulmonary Hypertension", "Support Devices", "Degenerative Change", "Pericardial Effusion", "Pneumomediastinum"}
+    | {
+        "Mediastinal Shift",
+        "Aortic Aneurysm",
+        "Sarcoidosis",
+        "Cystic Fibrosis",
+        "Metastases",
+        "Pneumoperitoneum",
+        "Tuberculosis",
+    }
 )
 # Findings of the lungs themselves: these contradict "clear lungs".
 LUNG_FINDINGS = frozenset(
@@ -84,28 +101,13 @@ ENLARGED_MEANS = {
     "cardiomediastinum": "Enlarged Cardiomediastinum",
     "mediastinum": "Enlarged Cardiomediastinum",
 }
-NUMBER_WORDS = {
-    "one": 1,
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "eleven": 11,
-    "twelve": 12,
-    "thirteen": 13,
-    "fourteen": 14,
-    "fifteen": 15,
-    "sixteen": 16,
-    "seventeen": 17,
-    "eighteen": 18,
-    "nineteen": 19,
-}
-TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+_NUMBERS = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen"
+)
+NUMBER_WORDS = {word: number for number, word in enumerate(_NUMBERS.split(), 1)}
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+TENS = {word: number for number, word in zip(range(20, 100, 10), _TENS.split(), strict=True)}
 
 
 def finding_phrases() -> dict[str, tuple[str, ...]]:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.prompts.kinds import CLAUSE_ENDS, CUES, CUES_BEHIND, DESCRIPTIVE, MODIFIERS, NAMING, REACH, SEPARATORS
-from cxr.prompts.phrases import STATEMENTS, Tag
+from cxr.prompts.phrases import (
+    CLAUSE_ENDS,
+    CUE_KINDS,
+    CUES_BEHIND,
+    DESCRIPTIVE,
+    MODIFIERS,
+    NAMING,
+    REACH,
+    SEPARATORS,
+    STATEMENTS,
+    Tag,
+)
 from cxr.prompts.records import Certainty
 
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
-DOUBTING = {"doubt", "doubt either way", "history", "supposition"}  # an item that begins so is no longer denied
+BEGUN = {"doubt", "doubt either way", "history", "supposition", "number"}  # an item that begins so is not denied
 STATING_ALWAYS = {"article", "verb", "affirmation", "is"}
 ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
 PLURAL_VERBS = {"are", "were", "have"}
+NOWADAYS = {"now", "and now", "presents with"}
+WATCHING = ("monitor", "watch", "screen", "surveillance", "prevent", "prophylaxis")
 VERBS_INSIDE = {"is", "are"}
 OTHER_TOPICS = {"PA", "AP", "lateral", "view", "portable", "erect", "semi-erect", "supine", "decubitus", "number"}
 
@@ -33,16 +45,16 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
         return False
     if not item or is_adjective(tags, comma):  # ", or"; "no large, loculated effusion"
         return True
-    heading = heading and tags[comma].phrase in (",", "-")
+    heading = heading and tags[comma].phrase in (",", "-", ";")
     stating = STATING if current == "absent" and not heading else STATING_ALWAYS
     begun = next((tag.kind for tag in item if tag.kind != "filler"), "")
-    if kinds & stating or begun in DOUBTING or (_is_other_topic(item) and not heading):
+    if kinds & stating or begun in BEGUN or (_is_other_topic(item) and not heading):
         return current == "absent" and _is_predicate_of_list(tags, comma)
     if {"side", "severity"} <= kinds:  # "no pneumothorax, small left effusion or atelectasis"
         return False
     if heading:
         return True
-    return current != "supposed" and _goes_on_to_link(tags, comma, current, kinds)
+    return _goes_on_to_link(tags, comma, current, kinds)
 
 
 def _kinds_of(item: Sequence[Tag]) -> set[str]:
@@ -54,7 +66,7 @@ def _kinds_of(item: Sequence[Tag]) -> set[str]:
 
 
 def _goes_on_to_link(tags: Sequence[Tag], comma: int, current: Certainty, kinds: set[str]) -> bool:
-    """Whether "or" or "and" ends the list, or, of a denial, whether the next item is bare."""
+    """Whether "or" or "and" ends the list, or whether the next item is bare and none of a new topic."""
     ahead = _list_ahead(tags, comma)
     if "or all" in ahead:
         return True
@@ -62,7 +74,14 @@ def _goes_on_to_link(tags: Sequence[Tag], comma: int, current: Certainty, kinds:
         rest = ahead[ahead.index(link) :] if link in ahead else []
         if NAMING & set(rest) and (link == "or" or not MODIFIERS & set(ahead)):
             return current != "possible" or "finding" in rest
-    return current == "absent" and not kinds & {"side", "severity"} and not _has_place_behind(item_at(tags, comma + 1))
+    if kinds & {"side", "severity"} or _has_place_behind(item_at(tags, comma + 1)):
+        return False
+    if current == "past":  # "h/o CHF, TB, now effusion"
+        return any(tag.kind == "break" and tag.phrase in NOWADAYS for tag in tags[comma:])
+    if current == "supposed":
+        cues = [tag.phrase for tag in tags[:comma] if tag.kind == "supposition"]
+        return bool(cues) and cues[-1].startswith(WATCHING)
+    return current == "absent"
 
 
 def _closes_bracket(tags: Sequence[Tag], comma: int) -> bool:
@@ -72,7 +91,7 @@ def _closes_bracket(tags: Sequence[Tag], comma: int) -> bool:
     for tag in reversed(tags[max(0, comma - REACH) : comma]):
         if tag.phrase in ("(", "["):
             return False
-        if tag.kind in CUES:
+        if tag.kind in CUE_KINDS:
             return True
     return False
 
@@ -90,7 +109,7 @@ def item_at(tags: Sequence[Tag], start: int) -> list[Tag]:
 def _list_ahead(tags: Sequence[Tag], comma: int) -> list[str]:
     ahead = []
     for tag in tags[comma + 1 : comma + REACH]:
-        if tag.kind in ("break", "exception", "normal", *CUES, *CUES_BEHIND):
+        if tag.kind in ("break", "exception", "normal", *CUE_KINDS, *CUES_BEHIND):
             break
         ahead.append(tag.kind)
     return ahead
@@ -99,7 +118,7 @@ def _list_ahead(tags: Sequence[Tag], comma: int) -> list[str]:
 def is_adjective(tags: Sequence[Tag], comma: int) -> bool:
     """Whether the item before a comma, from its cue on, is an adjective of what follows."""
     for index in range(comma - 1, max(-1, comma - REACH), -1):
-        if tags[index].kind in SEPARATORS or tags[index].kind in CUES:
+        if tags[index].kind in SEPARATORS or tags[index].kind in CUE_KINDS:
             return index < comma - 1
         if tags[index].kind not in ADJECTIVES:
             return False

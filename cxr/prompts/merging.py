@@ -1,4 +1,4 @@
-"""What several sentences tell of one finding -> one finding, and the contradictions that are left."""
+"""What several sentences say of one finding -> one finding, and the contradictions that are left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cxr.prompts.records import Finding
 
 
 def merge(findings: Sequence[Finding]) -> list[Finding]:
-    """Join what tells of the same finding in several places, as far as nothing contradicts."""
+    """Join what is said of the same finding in several places, as far as nothing contradicts."""
     merged: list[Finding] = []
     for finding in findings:
         for index, other in enumerate(merged):
@@ -67,6 +67,8 @@ def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _denies(absent: Finding, present: Finding) -> bool:
-    """Whether a denial covers a finding: "no left effusion" says nothing about the right one."""
+    """Whether a denial covers a finding: not so "no left effusion" a right one, and "no new nodule" a known one."""
     pairs = ((absent.side, present.side), (absent.severity, present.severity), (absent.location, present.location))
-    return absent.name == present.name and all(denied is None or denied == told for denied, told in pairs)
+    if absent.name != present.name or not set(absent.descriptors) <= set(present.descriptors):
+        return False
+    return all(denied is None or denied == shown for denied, shown in pairs)

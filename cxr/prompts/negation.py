@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.prompts.kinds import CLAUSE_ENDS, CUES, HEADS, MODIFIERS, NAMING, REACH
 from cxr.prompts.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
-from cxr.prompts.phrases import Tag
+from cxr.prompts.phrases import CLAUSE_ENDS, CUE_KINDS, HEADS, MODIFIERS, NAMING, REACH, Tag
 from cxr.prompts.records import Certainty
 from cxr.prompts.sentences import is_heading
 
@@ -79,7 +78,7 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
     kind = tags[index].kind
     ahead = tags[index + 1 : index + REACH]
     if kind in ("break", "exception"):
-        return not (index and tags[index - 1].kind in CUES and kind == "break")  # "never shows"
+        return not (index and tags[index - 1].kind in CUE_KINDS and kind == "break")  # "never shows"
     if kind == "affirmation":
         return bool(ahead) and ahead[0].kind in ("finding", "is", *MODIFIERS)
     if current == "present":
@@ -110,13 +109,14 @@ def _apply_backwards(
     last_only: bool = False,
 ) -> None:
     """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
-    in_list = tags[index].value == "list" or (index > 0 and tags[index - 1].phrase in PLURAL_VERBS)
+    verb = next((tag.phrase for tag in reversed(tags[:index]) if tag.kind != "filler"), "")
+    in_list = tags[index].value == "list" or verb in PLURAL_VERBS
     last_only |= tags[index].value == "item"
     # "Described on CT, but not seen here" names nothing since the comma; "..., kein Erguss" does.
     named = tags[index].kind == "foreign negation" and bool(item_at(tags, index + 1))
     for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
-        stops = CUES - {"doubt either way"} if meaning == "absent" else CUES  # "possible but unlikely"
+        stops = CUE_KINDS - {"doubt either way"} if meaning == "absent" else CUE_KINDS  # "possible but unlikely"
         if kind in ("exception", "means", *stops) or (kind == "break" and named):
             return
         if kind == "comma" and named and not (in_list and is_bare(tags, place)):

@@ -6,33 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from cxr.prompts.kinds import CLAUSE_ENDS
-from cxr.prompts.lexicon import NORMAL_DENIES
-from cxr.prompts.phrases import Tag
+from cxr.prompts.lexicon import CUES, NORMAL_DENIES
+from cxr.prompts.phrases import CLAUSE_ENDS, Tag
 from cxr.prompts.records import Certainty
 
-# Without the part that they speak of, other words for normal say nothing about the image.
-WHOLE_IMAGE = {
-    "normal",
-    "unremarkable",
-    "healthy",
-    "normal appearance",
-    "perfectly normal",
-    "within normal limit",
-    "wnl",
-}
-WHOLE_IMAGE |= {
-    "without abnormality",
-    "without evidence of disease",
-    "free of disease",
-    "normal for age",
-    "grossly normal",
-    "normally",
-    "grossly unremarkable",
-    "disease free",
-    "within limit",
-    "normal looking",
-}
+WHOLE_IMAGE = frozenset(CUES["groups"]["whole image"])
 PREDICATES = {"normal", "negation", "finding"}
 RESERVATIONS = {"but", "however", "although", "though", "yet"}
 

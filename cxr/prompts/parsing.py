@@ -10,17 +10,15 @@ from typing import TypeVar
 
 from cxr.prompts.acquisition import Acquisition, is_lateral_view, read_acquisition
 from cxr.prompts.attributes import Attributes, attach
-from cxr.prompts.elsewhere import without_other_parts
-from cxr.prompts.kinds import CLAUSE_ENDS
 from cxr.prompts.lexicon import ENLARGED_MEANS, NAME_PARTS, reading_reasons
 from cxr.prompts.merging import find_conflicts, merge
 from cxr.prompts.negation import read_certainties
 from cxr.prompts.normality import NormalStatements, read_normal
 from cxr.prompts.other_programs import split_off
 from cxr.prompts.patient import Patient, read_patient
-from cxr.prompts.phrases import Tag
+from cxr.prompts.phrases import CLAUSE_ENDS, Tag
 from cxr.prompts.records import SHOWN, Certainty, Finding, Note, ParsedPrompt
-from cxr.prompts.remarks import remarks_on, unread_words
+from cxr.prompts.remarks import remarks_on, unread_words, without_other_parts
 from cxr.prompts.sentences import split_sentences
 from cxr.prompts.sharing import share
 from cxr.prompts.tokens import tag
@@ -78,7 +76,7 @@ def parse_prompt(text: str) -> ParsedPrompt:
         portable=acquisition.portable,
         symptoms=tuple(dict.fromkeys(str(word.value) for word in tags if word.kind == "symptom")),
         unread=unread_words(sentences, patient),
-        conflicts=(*_told_twice(patient, acquisition), *find_conflicts(findings, reading.normal)),
+        conflicts=(*_stated_twice(patient, acquisition), *find_conflicts(findings, reading.normal)),
         notes=tuple(dict.fromkeys(reading.notes)),
     )
 
@@ -132,8 +130,8 @@ def _read_sentence(words: Sequence[Tag], reading: _Reading) -> None:
     share(sentence, certainties, attributes)
     for index, word in enumerate(sentence):
         if word.kind == "finding":
-            for told in attributes[index].apart():
-                reading.findings += [_finding(str(name), certainties[index], told, word) for name in word.value]
+            for attached in attributes[index].apart():
+                reading.findings += [_finding(str(name), certainties[index], attached, word) for name in word.value]
     denied = read_normal(sentence, certainties, reading.normal)
     reading.findings += [Finding(name, "absent") for name in denied]
     reading.notes += [*elsewhere, *remarks_on(sentence, owned)]
@@ -158,6 +156,6 @@ def _finding(name: str, certainty: Certainty, attributes: Attributes, word: Tag)
     )
 
 
-def _told_twice(patient: Patient, acquisition: Acquisition) -> list[str]:
+def _stated_twice(patient: Patient, acquisition: Acquisition) -> list[str]:
     values = (patient.ages, patient.sexes, acquisition.views, acquisition.positions)
-    return [name for name, told in zip(("age", "sex", "view", "position"), values, strict=True) if len(told) > 1]
+    return [name for name, found in zip(("age", "sex", "view", "position"), values, strict=True) if len(found) > 1]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cxr.prompts.lexicon import CUES
 
 MAX_AGE = 120
+_DIGIT = re.compile(r"\d")
 
 _SEX_WORD = r"(?:male|female|man|woman|boy|girl|lady|gentleman|gent|guy|m|f)\b"
 _PERSON = r"(?:baby|infant|boy|girl|child|neonate|newborn|toddler|male|female|m\b|f\b)"
@@ -27,12 +28,13 @@ def _young(unit: str, ending: str) -> re.Pattern[str]:
     )
 
 
-# Younger than a year or told in months: the number, and what one is in years.
+# Younger than a year or counted in months: the number, and what one is in years.
 _YOUNG = (
     (_young(_MONTHS, r"olds?\b|o\b|of age\b"), 12),
     (re.compile(r"\b(\d{1,3}) ?m/?o\b"), 12),
     (_young(_WEEKS, r"olds?\b|of age\b"), 52),
     (_young(_DAYS, r"olds?\b|of (?:age|life)\b"), 365),
+    (re.compile(r"\bday (\d{1,3}) of life\b"), 365),
     (re.compile(rf"\b(\d{{1,2}})/12{_GAP}(?:olds?\b|{_PERSON})"), 12),
     (re.compile(rf"\b(\d{{1,2}})/52{_GAP}(?:olds?\b|{_PERSON})"), 52),
 )
@@ -50,7 +52,7 @@ _YEARS = (
     ),
     re.compile(r"\b(?:age|aged|ages)(?: is| of)?[ :=]{1,3}0{0,2}(\d{1,3})(?=y?\b)"),
     re.compile(r"\b(?:male|female|man|woman|m|f) ?/ ?(\d{1,3})\b"),
-    re.compile(r"\b(?:male|female|man|woman|m|f),? ?(\d{1,3})(?=y?o? ?(?:[,;|\n]|\.(?!\d)|$|with|normal|years?))"),
+    re.compile(rf"\b{_SEX_WORD},? ?(\d{{1,3}})(?=y?o? ?(?:[,;|\n]|\.(?!\d)|$|with|normal|years?))"),
     re.compile(r"\b(?:m|f) ?(\d{2,3})\b"),
     re.compile(rf"\b{_SEX_WORD} of (\d{{1,3}})\b"),
     re.compile(r"(?<!since )(?<!for )(?<!after )\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),
@@ -62,7 +64,7 @@ _NO_TITLE = re.compile(r"\bm[rs]\b(?!\.? (?!(?:and|or|with)\b)[a-z])")
 _YEAR_OLD = re.compile(r"\b(?:years?|yrs?)[ -]old\b")
 _BARE = re.compile(r"(?:^|[,;|\n\[(])[ ]?(\d{1,3})(?=[ ]?(?:[,;|\n\])]|$))")
 _DECADE = re.compile(
-    r"\bin (?:(?:his|her|their|the) )?(?:(?:early|mid|late|mid to late|early to mid)[ -]{1,2})?(\d)0'?s\b"
+    r"(?:\bin (?:his|her|their|the) |\bin )?(?:\b(?:early|mid|late|mid to late|early to mid)[ -]{1,2})?\b([2-9])0'?s\b"
     r"|\b(\d)0[ -]?something\b"
 )
 _DECADE_WORD = re.compile(
@@ -106,30 +108,37 @@ def read_patient(text: str) -> Patient:
     """
     spans: list[Span] = []
 
+    has_digits = bool(_DIGIT.search(text))  # else most patterns find nothing
+
     def found(pattern: re.Pattern[str]) -> list[re.Match[str]]:
-        matches = list(pattern.finditer(text))
+        matches = list(pattern.finditer(text)) if has_digits or pattern is _DECADE_WORD else []
         spans.extend(Span(*match.span()) for match in matches)
         return matches
+
+    def found_age(pattern: re.Pattern[str]) -> list[int]:
+        matches = [match for match in pattern.finditer(text) if _number(match) <= MAX_AGE] if has_digits else []
+        spans.extend(Span(*match.span()) for match in matches)
+        return [_number(match) for match in matches]
 
     words = set(re.findall(r"[a-z]+", _NO_TITLE.sub(" ", text)))
     sexes = {sex for sex, names in CUES["sexes"].items() if words & set(names)}
     sexes |= {match.group(1).upper() for pattern in _SEXES for match in found(pattern)}
-    told = tuple(sorted(sexes))
+    known = tuple(sorted(sexes))
     if ranges := found(_RANGE):
         low, high = (int(number) for number in ranges[0].groups() if number)
-        return Patient(((low + high) // 2,), None, told, tuple(spans), ranges[0].group())
+        return Patient(((low + high) // 2,), None, known, tuple(spans), ranges[0].group())
     months = [(_number(match), per_year) for pattern, per_year in _YOUNG for match in found(pattern)]
     if months:
         number, per_year = months[0]
         group = None if number >= per_year else "neonate" if number / per_year < 1 / 12 else "infant"
-        return Patient((number // per_year,), group, told, tuple(spans))
-    ages = {age for pattern in _YEARS for match in found(pattern) if (age := _number(match)) <= MAX_AGE}
+        return Patient((number // per_year,), group, known, tuple(spans))
+    ages = {age for pattern in _YEARS for age in found_age(pattern)}
     if not ages and sexes:
-        ages = {age for match in found(_BARE) if 0 < (age := _number(match)) <= MAX_AGE}
+        ages = {age for age in found_age(_BARE) if age}
     group = None if ages else _group(text)
     found(_DECADE)
     found(_DECADE_WORD)
-    return Patient((0,) if group in ("neonate", "infant") else tuple(sorted(ages)), group, told, tuple(spans))
+    return Patient((0,) if group in ("neonate", "infant") else tuple(sorted(ages)), group, known, tuple(spans))
 
 
 def _number(match: re.Match[str]) -> int:

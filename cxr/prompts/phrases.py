@@ -1,13 +1,31 @@
-"""The word lists as one table of phrases, by their first word."""
+"""The word lists as one table of phrases, and the kinds of tags by which the grammar asks for them.
+
+Most kinds are named after the word list that a phrase stands in (``cues.txt``); marks are "comma" (also brackets and
+dashes), "is" (a colon or equals sign), "part" (a semicolon, bar or line end), "sentence" and "question".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from cxr.prompts.lexicon import CUES, finding_phrases
 
 SHORTEST_PLURAL = 4
+REACH = 40  # tags; nothing is looked for farther away, so that the time grows with the length of the text only
+
+MODIFIERS = frozenset({"side", "severity", "location"})
+DESCRIPTIVE = frozenset({"descriptor", "status", "acute"})
+CLAUSE_ENDS = frozenset({"comma", "break", "exception", "means"})
+SEPARATORS = CLAUSE_ENDS | {"and", "or", "versus"}
+HEADS = frozenset({"finding", "abnormality", "normal", "symptom"})  # what a cue before it speaks of
+NAMING = HEADS | {"unknown", "elsewhere", "structure", "circumstance", "procedure"}  # what an item of a list names
+# What says that a finding is absent, possible, past or only supposed; "either way" before it or behind it.
+CUE_KINDS = frozenset(
+    {"negation", "foreign negation", "doubt", "history", "supposition", "negation either way", "doubt either way"}
+)
+CUES_BEHIND = frozenset({"negated before", "doubted before", "supposed before", "history before"})
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,10 @@ def _tables() -> dict[str, Tag]:
     return turned | table | findings
 
 
+def _first_word(phrase: str) -> str:
+    return phrase.partition(" ")[0]
+
+
 def _is_statement(phrase: str, tag: Tag) -> bool:
     """Whether a finding's phrase says something of a part of the chest: "heart enlarged", "lungs hyperinflated"."""
     first, _, second = phrase.partition(" ")
@@ -90,11 +112,14 @@ TABLE = {
     for key in [" ".join(word if word in PLURALS else singular(word, WORDS) for word in phrase.split())]
 }
 STATEMENTS = {phrase for phrase, tag in _RAW_TABLE.items() if _is_statement(phrase, tag)}
-SIDE_WORDS = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both"}
-INSIDE = SIDE_WORDS | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
-PHRASES: dict[str, list[tuple[list[str], Tag]]] = {}
-for _phrase, _tag in sorted(TABLE.items(), key=lambda item: -len(item[0].split())):
-    PHRASES.setdefault(_phrase.split()[0], []).append((_phrase.split(), _tag))
+# Words that may stand inside a finding's phrase; the first ones place it.
+PLACING = {"left", "right", "lt", "rt", "l", "r", "bilateral", "both", "upper", "lower", "middle"}
+INSIDE = PLACING | {"a", "an", "the", "is", "are", "appear", "my", "his", "her"}
+# First word -> the numbers of words of the phrases that begin with it, longest first.
+LENGTHS = {
+    first: sorted({phrase.count(" ") + 1 for phrase in phrases}, reverse=True)
+    for first, phrases in groupby(sorted(TABLE, key=_first_word), key=_first_word)
+}
 FILLERS = set(CUES["fillers"]["words"]) | {
     word
     for section in ("sexes", "age groups")

@@ -14,7 +14,7 @@ SHOWN = ("present", "possible")  # certainties of findings that are asked for
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding as the prompt tells it.
+    """One finding as the prompt has it.
 
     Args:
         name: NIH's spelling for its 14 findings, else that in ``findings.txt``.
@@ -22,7 +22,7 @@ class Finding:
             saying that it is there ("at risk of pneumonia", "CT to look for a nodule").
         side: "left", "right", "bilateral", or None where the prompt does not say.
         severity: "mild", "moderate", "severe" or None.
-        severity_word: the user's own word for it: "trace", "large", "tension"; "" where none is given.
+        severity_word: the user's own word for it: "trace", "large", "tension"; "" where there is none.
         location: "upper", "middle", "lower", "apical", "basal", "perihilar", "peripheral", "retrocardiac" or "lingula";
             several are joined by "+".
         location_words: the user's own words for it.
@@ -62,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Note:
-    """Words of a prompt that need a remark: most often that no picture is made of them.
+    """Words of a prompt that need a remark, mostly that no picture is made of them.
 
     Args:
         words: the user's own.
@@ -84,7 +84,7 @@ class ParsedPrompt:
         findings: in the order of the prompt; left and right ones of the same name stand apart.
         normal: the prompt asks for an image without findings.
         age: completed years, 0 to 120.
-        age_group: "neonate" or "infant"; where no age is given also "child", "teenage", "young", "middle-aged",
+        age_group: "neonate" or "infant"; where there is no age also "child", "teenage", "young", "middle-aged",
             "elderly" or a decade such as "60s".
         sex: "F" or "M".
         view: "PA", "AP" or "lateral"; a portable or supine image is AP unless the prompt says otherwise.
@@ -92,7 +92,7 @@ class ParsedPrompt:
         portable: taken at the bedside.
         symptoms: complaints and circumstances that no radiograph shows.
         unread: words that mean nothing to the compiler.
-        conflicts: what is told twice and differently: "age", "sex", "view", "position", whose attributes are None then,
+        conflicts: what is stated in two ways: "age", "sex", "view", "position", whose attributes are None then,
             "normal", or a finding's name.
         notes: what was read and belongs into no picture, or was read in another way than it is written.
     """
@@ -118,7 +118,7 @@ class Chip:
 
     Args:
         label: what was read.
-        kind: whether the model is told.
+        kind: whether the model gets it.
         reason: why not, or how it was put; "" where there is nothing to add.
     """
 
@@ -132,7 +132,7 @@ class CompiledPrompt:
     """A prompt in a model's own form.
 
     Args:
-        text: what the model is given; "" if nothing was understood that it could be told.
+        text: what the model gets; "" if nothing was understood that the form can say.
         form: a name of ``FORMS``.
         chips: what was understood, ignored and conflicting, in this order.
         dropped: the parts that did not fit into the token limit.

@@ -10,11 +10,12 @@ from typing import TypeVar
 from cxr.labels.captions import known_words
 from cxr.labels.vocabulary import labels_of
 from cxr.prompts.compilation import compile_prompt
-from cxr.prompts.labels import asked_labels
+from cxr.prompts.inspection import asked_labels
 from cxr.request.settings import ImageSettings
 
 Settings = TypeVar("Settings", bound=ImageSettings)
 _WORDS = re.compile(r"[^\W\d_]+")
+_MARKS = re.compile(r"[^\w\s.,;:'/-]|_")  # that no caption has: brackets, bars, stars
 
 
 @lru_cache(maxsize=256)  # a folder has many images of one prompt
@@ -67,6 +68,8 @@ def to_type_again(settings: Settings, form: str) -> Settings:
 def _is_caption(text: str) -> bool:
     """Whether a reader of words alone, such as the embedded model, gets from the text what it asks for."""
     words = {word.lower() for word in _WORDS.findall(text)}
+    if _MARKS.search(text):
+        return False
     return words <= _caption_words() and replace(labels_of(text), sides=()) == replace(asked_labels(text), sides=())
 
 

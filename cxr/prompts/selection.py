@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from cxr.prompts.forms import CAPTION_GROUPS, PromptForm
 from cxr.prompts.lexicon import FINDING_WORDS
-from cxr.prompts.records import Chip, Finding, ParsedPrompt
+from cxr.prompts.records import SHOWN, Chip, Finding, ParsedPrompt
 from cxr.prompts.remarks import NO_WORDS
 from cxr.prompts.writers import join
 
 NOT_UNDERSTOOD = "not understood; only English is read"
 CONFLICTS = {
-    "normal": "normal and not normal in one prompt; the findings are told",
-    "age": "told twice and differently; left out",
-    "sex": "told twice and differently; left out",
+    "normal": "normal and not normal in one prompt; the findings go to the model",
+    "age": "two different ones; left out",
+    "sex": "two different ones; left out",
     "view": "one image has one view; left out",
-    "position": "told twice and differently; left out",
+    "position": "two different ones; left out",
 }
 ATTRIBUTES = ("severity", "side", "location")
 NOT_ASKED = {
     "past": "history, which this image need not show",
     "supposed": "spoken of, but not said to be there",
 }
+BESIDE = "denied beside one that is asked for"
+POSSIBLE = "possible, written as present"
 BOTH = "both present and absent; taken as present"
 SEXES = {"F": "female", "M": "male"}
 
 
 @dataclass
 class Selection:
-    """The part of a prompt that is told, and the chips for all of it."""
+    """The part of a prompt that goes to the model, and the chips for all of it."""
 
     prompt: ParsedPrompt
     understood: list[Chip] = field(default_factory=list)
@@ -58,26 +61,31 @@ def select(prompt: ParsedPrompt, form: PromptForm) -> Selection:
     ]
     if form.name != "plain":
         for note in prompt.notes:
-            _tell(selection, f"“{note.words}”", note.understood, note.reason)
+            _add(selection, f"“{note.words}”", note.understood, note.reason)
         selection.ignored += [Chip(f"“{word}”", "ignored", NOT_UNDERSTOOD) for word in prompt.unread]
-    selection.understood = list(dict.fromkeys(selection.understood))
+    understood = list(dict.fromkeys(selection.understood))
+    count = Counter(chip.label for chip in understood)
+    selection.understood = [
+        replace(chip, label=f"possible {chip.label}") if count[chip.label] > 1 and POSSIBLE in chip.reason else chip
+        for chip in understood
+    ]
     selection.ignored = list(dict.fromkeys(selection.ignored))
     return selection
 
 
 def describe_age(prompt: ParsedPrompt) -> str:
-    """The age as a chip shows it; "" where none is given."""
+    """The age as a chip shows it; "" where there is none."""
     if prompt.age_group:
         return f"in the {prompt.age_group}" if prompt.age_group[0].isdigit() else prompt.age_group
     return "" if prompt.age is None else f"{prompt.age} year{'s' * (prompt.age != 1)}"
 
 
-def _tell(selection: Selection, label: str, told: bool, reason: str = "") -> bool:
-    if told:
+def _add(selection: Selection, label: str, said: bool, reason: str = "") -> bool:
+    if said:
         selection.understood.append(Chip(label, "understood", reason))
     else:
         selection.ignored.append(Chip(label, "ignored", reason or NO_WORDS))
-    return told
+    return said
 
 
 def _select_patient(selection: Selection, form: PromptForm) -> None:
@@ -85,15 +93,15 @@ def _select_patient(selection: Selection, form: PromptForm) -> None:
     plain = form.name == "plain"
     if label := describe_age(prompt):
         decade = bool(prompt.age_group) and label.startswith("in the")
-        told, reason = plain or "age" in form.says, ""
-        if decade and told and not plain:
+        said, reason = plain or "age" in form.says, ""
+        if decade and said and not plain:
             reason = "written as the middle of these years"
         elif prompt.age_group and not decade and not plain:
-            told = "age group" in form.says and (form.name != "caption" or prompt.age_group in CAPTION_GROUPS)
-            reason = 'written as "child"' if told and form.name == "caption" and prompt.age == 0 else ""
-        if not _tell(selection, label, told, reason):
+            said = "age group" in form.says and (form.name != "caption" or prompt.age_group in CAPTION_GROUPS)
+            reason = 'written as "child"' if said and form.name == "caption" and prompt.age == 0 else ""
+        if not _add(selection, label, said, reason):
             prompt = replace(prompt, age=None, age_group=None)
-    if prompt.sex and not _tell(selection, SEXES[prompt.sex], plain or "sex" in form.says):
+    if prompt.sex and not _add(selection, SEXES[prompt.sex], plain or "sex" in form.says):
         prompt = replace(prompt, sex=None)
     selection.prompt = prompt
 
@@ -103,13 +111,13 @@ def _select_view(selection: Selection, form: PromptForm) -> None:
     plain = form.name == "plain"
     if prompt.view:
         reason = f"this model knows {' and '.join(form.views)} only" if form.views else NO_WORDS
-        told = plain or prompt.view in form.views
-        if not _tell(selection, f"{prompt.view} view", told, "" if told else reason):
+        said = plain or prompt.view in form.views
+        if not _add(selection, f"{prompt.view} view", said, "" if said else reason):
             prompt = replace(prompt, view=None)
     if prompt.portable:
-        _tell(selection, "portable", plain or (form.name == "caption" and prompt.view == "AP"))
+        _add(selection, "portable", plain or (form.name == "caption" and prompt.view == "AP"))
     if prompt.position:
-        _tell(selection, prompt.position, plain)
+        _add(selection, prompt.position, plain)
     selection.prompt = prompt
 
 
@@ -121,14 +129,22 @@ def _select_findings(selection: Selection, form: PromptForm) -> None:
         return
     normal = prompt.normal and "normal" not in prompt.conflicts
     if normal:
-        _tell(selection, "normal", True)
-    findings = [
-        finding
-        for finding in prompt.findings
-        if not (finding.certainty == "absent" and finding.name in prompt.conflicts)
-    ]
-    told = [kept for finding in findings if (kept := _select_finding(selection, finding, form))]
-    selection.prompt = replace(prompt, findings=tuple(dict.fromkeys(told)), normal=normal)
+        _add(selection, "normal", True)
+    said = []
+    for finding in prompt.findings:
+        if finding.certainty == "absent" and finding.name in prompt.conflicts:
+            continue
+        if finding.certainty == "absent" and any(_covers(finding, other) for other in prompt.findings):
+            _add(selection, finding.label, False, BESIDE)
+        elif kept := _select_finding(selection, finding, form):
+            said.append(kept)
+    selection.prompt = replace(prompt, findings=tuple(dict.fromkeys(said)), normal=normal)
+
+
+def _covers(absent: Finding, other: Finding) -> bool:
+    """Whether a denial, without its descriptions, would deny a finding that is asked for: "no new nodule"."""
+    same = all(getattr(absent, name) in (None, getattr(other, name)) for name in ATTRIBUTES)
+    return other.certainty in SHOWN and absent.name == other.name and same
 
 
 def _select_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding | None:
@@ -140,12 +156,12 @@ def _select_finding(selection: Selection, finding: Finding, form: PromptForm) ->
     elif finding.name not in form.names:
         reason = "not in this model's vocabulary"
     else:
-        return _tell_finding(selection, finding, form)
-    _tell(selection, finding.label, False, "; ".join((*finding.reasons, reason)))
+        return _keep_finding(selection, finding, form)
+    _add(selection, finding.label, False, "; ".join((*finding.reasons, reason)))
     return None
 
 
-def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding:
+def _keep_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding:
     lost = [name for name in ATTRIBUTES if getattr(finding, name) and not form.can_say(name, finding.name)]
     values = {"severity": finding.severity_word, "side": finding.side, "location": finding.place}
     words = [str(values[name]) for name in lost] + list(finding.descriptors)
@@ -161,13 +177,13 @@ def _tell_finding(selection: Selection, finding: Finding, form: PromptForm) -> F
     reasons = list(finding.reasons)
     if finding.certainty == "possible" and "possible" not in form.says:
         kept = replace(kept, certainty="present")
-        reasons.append("possible, told as present")
+        reasons.append(POSSIBLE)
     shown = form.names[finding.name]
     if form.name == "chexpert" and shown not in (finding.name, f"Pleural {finding.name}"):
         reasons.append(f'written as "{shown}"')
-    _tell(selection, kept.label, True, "; ".join(reasons))
+    _add(selection, kept.label, True, "; ".join(reasons))
     if words:
         label = f"{' '.join(words)} ({FINDING_WORDS[finding.name]})"
         what = join([*lost, *(["this description"] if finding.descriptors else [])])
-        _tell(selection, label, False, f"this model has no words for {what}")
+        _add(selection, label, False, f"this model has no words for {what}")
     return kept

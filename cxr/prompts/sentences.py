@@ -1,4 +1,4 @@
-"""Tags of a prompt -> its sentences, in which tables, comparisons and changes are told by one tag each."""
+"""Tags of a prompt -> its sentences, in which cells of tables, comparisons and changes are one tag each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cxr.prompts.changes import rewrite
-from cxr.prompts.phrases import Tag
-from cxr.prompts.tables import with_cells
+from cxr.prompts.lexicon import CUES
+from cxr.prompts.phrases import MODIFIERS, Tag
 
+DENYING, AFFIRMING = (frozenset(CUES["groups"][name]) for name in ("denying", "affirming"))
+CELL_ENDS = {"comma", "sentence", "part", "question", "and"}
+HAVE_CELLS = MODIFIERS | {"finding", "abnormality"}
 REQUESTS = {"can", "could", "would", "will", "please"}
 HEADING_CUES = {"negation", "negation either way", "doubt", "doubt either way", "history", "negated before"}
 LISTING = ("include", "includes", "significant for", "notable for")  # "PMH is significant for", "differential includes"
-BEFORE_COLON = {"filler", "place", "abnormality"}  # may stand between a cue and its colon
+BEFORE_COLON = {"filler", "place", "abnormality", "view"}  # may stand between a cue and its colon
 LINKS = {"or", "and", "negation", "article", "place", "versus", "means"}  # no sentence ends with these
 
 
@@ -23,7 +26,7 @@ def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
     like goes on in the next one. A question doubts what it ends with, unless it is a request.
     """
     sentences: list[list[Tag]] = [[]]
-    tags = with_cells(tags)
+    tags = _with_cells(tags)
     headed = False
     for index, tag in enumerate(tags):
         current = sentences[-1]
@@ -68,3 +71,37 @@ def is_heading(sentence: Sequence[Tag], index: int) -> bool:
             # "Absent findings:", but "no findings: ..."
             return tag.kind == "is" or tag.phrase == "-" or sentence[index].phrase.endswith(LISTING)
     return False
+
+
+def _with_cells(tags: Sequence[Tag]) -> list[Tag]:
+    """The tags with the cells of tables ("effusion 0", "edema - no", "mass: yes") turned into what they mean."""
+    result: list[Tag] = []
+    answers = any(tag.phrase == "yes" for tag in tags)
+    for index, tag in enumerate(tags):
+        follows = tags[index + 1].kind if index + 1 < len(tags) else "sentence"
+        ends = follows in CELL_ENDS or (follows == "finding" and (answers or tag.kind == "number"))
+        if ends and (tag.phrase in DENYING or tag.phrase in AFFIRMING):
+            separators = _separators_before(result)
+            before = result[-1 - separators] if separators < len(result) else Tag("sentence")
+            if before.kind in HAVE_CELLS and (separators or tag.kind not in ("negated before", "negation either way")):
+                is_list = separators == 1 and result[-1].kind in ("is", "comma")
+                del result[len(result) - separators :]
+                if before.kind == "abnormality" and result[-2:-1] and result[-2].kind == "negation":
+                    if tag.phrase in DENYING:
+                        del result[-2:]  # "No Finding: 0" says nothing
+                else:
+                    kind = "negated before" if tag.phrase in DENYING else "affirmation"
+                    result.append(replace(tag, kind=kind, value="list" if is_list else "item"))
+                continue
+        result.append(tag)
+    return result
+
+
+def _separators_before(tags: Sequence[Tag]) -> int:
+    """How many marks stand between a cell of a table and what stands before it; a true comma is none of them."""
+    count = 0
+    for tag in reversed(tags):
+        if not (tag.kind in ("is", "question") or (tag.kind in ("comma", "part") and tag.phrase in tuple("-()[]|"))):
+            break
+        count += 1
+    return count

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import takewhile
 
 from cxr.prompts.lexicon import CUES
-from cxr.prompts.phrases import FILLERS, INSIDE, PHRASES, SIDE_WORDS, TABLE, Tag
+from cxr.prompts.phrases import FILLERS, INSIDE, LENGTHS, PLACING, TABLE, Tag
 from cxr.prompts.spelling import BaseForm, base_form
 from cxr.prompts.wording import plain_letters
 
 _LATIN = "a-zß-ɏ"
+MAX_INSIDE = 2  # words that may stand inside a phrase
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _MEASURE = re.compile(rf"{_NUMBER}(?: ?(?:x|by) ?{_NUMBER}){{0,2}} ?(?:cm|mm|ml|cc)\b")
 _TOKEN = re.compile(
@@ -46,12 +48,11 @@ def tag(text: str) -> list[Tag]:
     tags: list[Tag] = []
     index = 0
     while index < len(raw):
-        found, length, side = _longest(words, index)
+        found, length, inside = _longest(words, index)
         if found is None:
             found = _single(plain, raw[index], words[index])
         start, end = raw[index].start(), raw[index + length - 1].end()
-        if side is not None:
-            tags.append(replace(side, words="", start=start))
+        tags += [replace(TABLE[word], words="", start=start) for word in inside if word in PLACING]
         tags.append(_placed(found, text[start:end], start, forms[index : index + length]))
         index += length
     return tags
@@ -59,21 +60,29 @@ def tag(text: str) -> list[Tag]:
 
 def _placed(tag: Tag, words: str, start: int, forms: list[BaseForm]) -> Tag:
     corrected = any(form.corrected for form in forms)
+    if tag.kind in ("AP", "PA") and not words.isascii():
+        tag = Tag("unknown", phrase=tag.phrase)  # "på"
     return Tag(tag.kind, tag.value, tag.phrase, words, tag.side, corrected, start)
 
 
-def _longest(words: list[str], index: int) -> tuple[Tag | None, int, Tag | None]:
-    """The longest phrase that begins here, its number of tokens, and a side that stands inside it."""
-    for phrase, found in PHRASES.get(words[index], ()):
-        if words[index : index + len(phrase)] == phrase:
-            return found, len(phrase), None
-        if found.kind != "finding" or len(phrase) == 1:
-            continue
-        stretch = words[index : index + len(phrase) + 1]  # "elevated right hemidiaphragm", "swallowed a coin"
-        for place in range(1, len(stretch) - 1):
-            if stretch[place] in INSIDE and stretch[:place] + stretch[place + 1 :] == phrase:
-                return found, len(stretch), TABLE[stretch[place]] if stretch[place] in SIDE_WORDS else None
-    return None, 1, None
+def _longest(words: list[str], index: int) -> tuple[Tag | None, int, list[str]]:
+    """The longest phrase that begins here, its number of tokens, and the words of place that stand inside it."""
+    for length in LENGTHS.get(words[index], ()):
+        stretch = words[index : index + length]
+        if len(stretch) == length and (found := TABLE.get(" ".join(stretch))):
+            return found, length, []
+        for place in range(
+            1, length
+        ):  # "elevated right hemidiaphragm", "swallowed a coin", "collapsed left lower lobe"
+            inside = list(takewhile(INSIDE.__contains__, words[index + place : index + place + MAX_INSIDE]))
+            for count in range(1, min(len(inside), len(words) - index - length) + 1):
+                phrase = " ".join(
+                    (*words[index : index + place], *words[index + place + count : index + length + count])
+                )
+                found = TABLE.get(phrase)
+                if found and found.kind == "finding":
+                    return found, length + count, inside[:count]
+    return None, 1, []
 
 
 def _single(text: str, match: re.Match[str], word: str) -> Tag:

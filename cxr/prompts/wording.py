@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from cxr.prompts.lexicon import NUMBER_WORDS, TENS
 
@@ -20,8 +21,16 @@ _PUNCTUATION = str.maketrans(
     | {"‑": "-", "。": ".", "、": ",", "،": ",", "；": ";"}
 )
 _SPACE = re.compile(r"[^\S\n]+")
+
+
+def _with_boxes_read(line: re.Match[str]) -> str:
+    """A line that begins with a box to tick, each of which stands before its finding."""
+    return _TICKED.sub(", present ", _BOX.sub(", no ", line.group()))
+
+
+_BOX, _TICKED = re.compile(r"\[ ?\]"), re.compile(r"\[ ?x ?\]", re.IGNORECASE)
 _BONES = "ribs?|clavicle|sternum|humerus"
-_SHORT_FORMS = tuple(
+_SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), words)
     for pattern, words in (
         (r"([^\w\s])\1+", r"\1"),  # "???"
@@ -38,7 +47,20 @@ _SHORT_FORMS = tuple(
         (rf"\b({_BONES}) ?#(?!\d)", r"\1 fracture"),
         (rf"#(?= ?(?:{_BONES})\b)", "fractured "),
         # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax (-)".
+        (r"(?<=[=:(| ][01])\.0+(?!\d)", ""),
         (r"(?<!age)[=:] ?0(?![\w.])", ": none"),
+        (r"[=:] ?[-✗✘✖❌](?= ?(?:[,;\n]|$))", ": none"),
+        (r"[=:] ?[+✓✔✅](?= ?(?:[,;\n]|$))", ": present"),
+        # Boxes, before a line's items or behind them: "[x] effusion [ ] edema", "effusion [x]".
+        (r"☐", "[ ]"),
+        (r"[☑☒]", "[x]"),
+        (r"(?:^|(?<=\n))(?:[-*] ?)?\[ ?x? ?\][^\n]*", _with_boxes_read),
+        (r"\[ ?\]", ": none,"),
+        (r"\[ ?x ?\]", ": present,"),
+        (
+            r"(^|[,;:\n] ?)(?:!|(?<!,)0 (?!(?:y|yo|m|f|d|(?:year|yr|month|mo|week|wk|day|hour)s?)\b))(?=[a-z])",
+            r"\1 no ",
+        ),
         (r"(^|[,;.\n]) ?\( ?- ?\) ?(?=[a-z])", r"\1 no "),
         (r"(^|[,;.\n]) ?\( ?\+ ?\) ?(?=[a-z])", r"\1 present "),
         (r"\( ?- ?\)", " none "),
@@ -59,9 +81,16 @@ _SHORT_FORMS = tuple(
         (r"'s\b|(?<=[a-z])\.(?=[a-z]\b)", ""),
         (r"(?<![\w+])\+ve\b", "positive"),
         (r"(?<![\w-])-ve\b", "negative"),
-        (r"(?<=\d)(?:st|nd|rd|th)\b", ""),
+        (r"(?<=\d)(?:st|nd|rd|th|ish)\b", ""),
+        (r"(\d) ?1[/⁄]2(?= ?-?(?:year|yr|y|month|mo)s?\b)", r"\1"),  # completed years
+        (r"(\d[ -]years?),? (?:and )?\d{1,2}[ -]months?\b", r"\1"),
     )
 )
+_FIRST, _NUMBERED = (
+    re.compile(r"(?:^|[:\n.;,]) ?1[.)] ?[A-Za-z]"),
+    re.compile(r"(?<![^\s:;,.])[1-9][.)] ?(?=[A-Za-z(])"),
+)
+_ASKED, _UNASKED = re.compile(r"(?<![^\s,;])\+(?=[A-Za-z])"), re.compile(r"(?<![^\s,;])-(?=[A-Za-z])")  # "+mass -edema"
 _SPELLED = re.compile(
     rf"\b({'|'.join(TENS)})(?:[ -]({'|'.join(list(NUMBER_WORDS)[:9])}))?\b"
     rf"|\b({'|'.join(NUMBER_WORDS)})(?=[ -](?:years?|yrs?|months?|weeks?|days?|yo|y)\b)",
@@ -95,15 +124,21 @@ def tidy(text: str) -> str:
 
 def written_out(text: str) -> str:
     """Tidied text with its short forms and numbers written out, its capitals and accents kept."""
+    if not text:  # a prompt without a negative one
+        return text
     text = text.translate(_PUNCTUATION)
+    if _FIRST.search(text):
+        text = _NUMBERED.sub("; ", text)
+    if _ASKED.search(text):
+        text = _UNASKED.sub("no ", text)
     for pattern, words in _SHORT_FORMS:
         text = pattern.sub(words, text)
-    return _HYPHEN.sub(" ", _SPELLED.sub(_in_digits, text))
+    return _SPELLED.sub(_in_digits, text)
 
 
 def plain_letters(text: str) -> str:
-    """The same text in small letters without accents; every character keeps its place."""
-    return text.translate(_PLAIN_LETTERS)
+    """The same text in small letters without accents and hyphens; every character keeps its place."""
+    return _HYPHEN.sub(" ", text).translate(_PLAIN_LETTERS)
 
 
 def _in_digits(match: re.Match[str]) -> str:

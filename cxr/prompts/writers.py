@@ -1,4 +1,4 @@
-"""What is to be told -> a prompt in the words of one form."""
+"""What is to be said -> a prompt in the words of one form."""
 
 from __future__ import annotations
 
@@ -91,13 +91,14 @@ def write_chexpert(prompt: ParsedPrompt) -> str:
 def write_report(prompt: ParsedPrompt) -> str:
     """The patient, then an impression, as models trained with MIMIC-CXR read it (card of stanfordmimi/RoentGen-v2)."""
     sentences = [_report_subject(prompt)]
-    sentences += [_report_words(finding) for finding in prompt.findings if finding.certainty == "present"]
-    sentences += [
-        f"possible {_report_words(finding)}" for finding in prompt.findings if finding.certainty == "possible"
-    ]
+    words = [(finding, _report_words(finding)) for finding in prompt.findings]
+    sentences += [said for finding, said in words if finding.certainty == "present"]
+    sentences += [f"possible {said}" for finding, said in words if finding.certainty == "possible"]
     sentences += ["normal chest radiograph"] * prompt.normal
-    absent = list(dict.fromkeys(_report_words(finding) for finding in prompt.findings if finding.certainty == "absent"))
-    sentences += [f"no {join(absent, 'or')}"] if absent else []
+    absent = dict.fromkeys(said for finding, said in words if finding.certainty == "absent")
+    bare = [said for said in absent if said in FINDING_WORDS.values()]
+    sentences += [f"no {join(bare, 'or')}"] if bare else []
+    sentences += [f"no {said}" for said in absent if said not in bare]  # a side or grade would end a list of denials
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
 
 
