@@ -19,6 +19,7 @@ import pytest
 from gradio_client.exceptions import AppError, ValidationError
 from live_page import LivePage
 from server_process import wait_until
+from starlette.requests import Request
 
 from cxr.generate import images
 from cxr.request.errors import GenerationError, RequestError
@@ -219,7 +220,14 @@ def test_a_page_that_is_closed_gives_the_place_back(server: Server) -> None:
         ("9.9.9.9, 8.8.8.8", True, "8.8.8.8"),
         ("8.8.8.8, 10.0.0.1, 192.168.1.1", True, "8.8.8.8"),
         ("8.8.8.8, nonsense", True, "8.8.8.8"),
-        ("2606:4700::1111", True, "2606:4700::1111"),
+        ("2606:4700::1111", True, "2606:4700::/64"),
+        ("1.1.1.2, 2606:4700:0:0:ffff::1", True, "2606:4700::/64"),
+        ("1.1.1.2, [2606:4700::1111]:443", True, "2606:4700::/64"),
+        ("1.1.1.2, ::ffff:8.8.8.8", True, "8.8.8.8"),
+        ("1.1.1.2, 8.8.8.8:4711", True, "8.8.8.8"),
+        ('1.1.1.2, "8.8.8.8:4711"', True, "8.8.8.8"),
+        ("1.1.1.2,8.8.8.8:99999 ", True, "8.8.8.8"),
+        ("1.1.1.2, 8.8.8.8:4711, 10.0.0.1:80", True, "8.8.8.8"),
         ("10.0.0.1", True, "1.1.1.1"),
         ("", True, "1.1.1.1"),
     ],
@@ -230,6 +238,35 @@ def test_address_of_a_visitor(header: str, on_space: bool, address: str, monkeyp
         monkeypatch.setenv("SPACE_ID", "someone/space")
     request = SimpleNamespace(client=SimpleNamespace(host="1.1.1.1"), headers={"x-forwarded-for": header})
     assert address_of(request) == address
+
+
+def test_a_header_that_comes_twice_ends_with_the_proxy_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    headers = [(b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-for", b"8.8.8.8:4711")]
+    assert address_of(Request({"type": "http", "headers": headers, "client": ("10.0.0.1", 1)})) == "8.8.8.8"
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("2606:4700::5", "2606:4700::/64"),
+        ("::ffff:8.8.8.8", "8.8.8.8"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("::1", "::1"),
+    ],
+)
+def test_addresses_of_one_network_are_one_visitor(peer: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert address_of(SimpleNamespace(client=SimpleNamespace(host=peer), headers={})) == address
+
+
+def test_one_network_has_the_places_of_one_visitor(server: Server) -> None:
+    streams = [server.start_slow(f"2606:4700::{number}") for number in (1, 2)]
+    with pytest.raises(urllib.error.HTTPError, match="422"):
+        server.post("call/generate", {"data": VALUES}, "9.9.9.9, [2606:4700::3]:4711")
+    for stream in streams:
+        stream.close()
+    wait_until(lambda: server.count("2606:4700::/64") == 0)
 
 
 # -- the size and time of one request

@@ -6,9 +6,12 @@ The job table itself refuses what is too much, however it comes; here programs a
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +24,43 @@ from cxr.web.server.refusal import Refusal
 from cxr.web.server.visitors import Visitor
 
 # Gradio's ways in: its page and its clients join the queue by number, others call by name, with values in order or, in
-# version 2, by name.
-WAY_IN = re.compile(r".*/gradio_api/(?:(?P<join>queue/join)|call/(?P<named>v2/)?(?P<endpoint>[^/]+))/?")
-CANCEL = re.compile(r".*/gradio_api/cancel/?")
+# version 2, by name; and the page runs small events at once.
+WAYS_IN = re.compile(
+    r".*/gradio_api/(?:(?P<join>queue/join)|call/v2/(?P<named>[^/]+)|call/(?P<listed>[^/]+)|(?P<direct>(?:run|api)/[^/]+)"
+    r"|(?P<server>component_server)|(?P<cancel>cancel)|(?P<reset>reset))/?"
+)
 STREAM = re.compile(r".*/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
+INSIDE = re.compile(r".*/gradio_api/.*")
+
+JSON = "application/json"
+JSON = "application/json"
+OPTIONAL_TEXT, OPTIONAL_NUMBER = (str, type(None)), (int, type(None))
+EVENT_FIELDS = {"data": (list,), "event_data": (object,), "trigger_id": OPTIONAL_NUMBER}
+# What each way takes; other fields are left out.
+FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    "join": {"session_hash": (str,), "fn_index": (int,), **EVENT_FIELDS},
+    "direct": {"session_hash": OPTIONAL_TEXT, "fn_index": OPTIONAL_NUMBER, **EVENT_FIELDS},
+    "listed": {"data": (list,), "session_hash": OPTIONAL_TEXT},
+    "server": {"session_hash": (str,), "component_id": (int,), "fn_name": (str,), "data": (object,)},
+    "cancel": {"session_hash": (str,), "fn_index": (int,), "event_id": (str,)},
+    "reset": {"event_id": (str,)},
+}
+IN_WORDS = {str: "text", int: "a whole number", list: "a list"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a request asks for.
+
+    Args:
+        body: of the request, in gradio's own words.
+        cancels: the id of the event that it ends.
+        is_direct: it is run at once, and answered when it has ended.
+    """
+
+    body: bytes
+    cancels: str = ""
+    is_direct: bool = False
 
 
 class Calls:
@@ -33,10 +69,11 @@ class Calls:
     Args:
         page: its public endpoints.
         jobs: those of all visitors.
+        queued: the endpoints that ask for a place in the model's queue.
     """
 
-    def __init__(self, page: gr.Blocks, jobs: JobTable) -> None:
-        self.page, self.jobs = page, jobs
+    def __init__(self, page: gr.Blocks, jobs: JobTable, queued: Collection[str] = ("generate", "dataset")) -> None:
+        self.page, self.jobs, self.queued = page, jobs, queued
 
     @cached_property
     def parameters(self) -> dict[str, list[dict[str, Any]]]:
@@ -44,61 +81,85 @@ class Calls:
         described: Any = self.page.get_api_info()
         return {path.strip("/"): api["parameters"] for path, api in described["named_endpoints"].items()}
 
-    def check(self, path: str, body: bytes, address: str) -> bool:
+    def check(self, path: str, kind: str, body: bytes, address: str) -> Call:
         """Refuse a call that cannot be answered.
 
         Args:
-            path: of the request; others than `WAY_IN` are let through.
+            path: of the request; others than `WAYS_IN` are let through where gradio's interface does not lie.
+            kind: content type of the request.
             body: of the request.
             address: of the visitor.
-        Returns:
-            Whether it is a call.
         Raises:
-            Refusal: with 404, 422 or 503.
+            Refusal: with 404, 415, 422 or 503.
         """
-        way_in = WAY_IN.fullmatch(path)
-        if way_in is None:
-            return False
+        if (found := WAYS_IN.fullmatch(path)) is None:
+            if INSIDE.fullmatch(path):
+                raise _wrong(404, "nothing can be sent to this address")
+            return Call(body)
+        if kind.partition(";")[0].strip().lower() != JSON:
+            raise _wrong(415, f"the request is not marked as {JSON}")
+        way = str(found.lastgroup)
         values = _read_json(body)
-        if way_in["join"]:
-            number = values.get("fn_index")
-            function = self.page.fns.get(number) if isinstance(number, int) else None
-            if function is None or function.api_visibility != "public":
-                return True  # the page's own events say it in their own words
+        session = values.get("session_hash")
+        if way == "named":
+            endpoint = self._check_named(found["named"], values)
+        elif way == "listed":
+            endpoint = self._check_listed(found["listed"], values := _known_fields(way, values))
         else:
-            self._check_values(way_in["endpoint"], values, by_name=bool(way_in["named"]))
-        session = values.get("session_hash") if not way_in["named"] else None
+            endpoint = self._check_event(way, values := _known_fields(way, values))
+        if endpoint in self.queued:
+            self._check_room(Visitor(session if isinstance(session, str) and way != "named" else "", address))
+        cancels = values["event_id"] if way == "cancel" else ""
+        return Call(json.dumps(values).encode(), cancels, is_direct=way in ("direct", "server"))
+
+    def _check_named(self, endpoint: str, values: dict[str, Any]) -> str:
+        """The endpoint, if it takes the values."""
+        names, takes = self._parameters_of(endpoint)
+        values.pop("oauth_token", None)  # gradio's clients may send one; no endpoint takes it
+        if unknown := sorted(values.keys() - {*names}):
+            raise _wrong(422, f"there is no parameter “{_shown(unknown[0])}”; {takes}")
+        for parameter in self.parameters[endpoint]:
+            if not parameter["parameter_has_default"] and parameter["parameter_name"] not in values:
+                raise _wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
+        return endpoint
+
+    def _check_listed(self, endpoint: str, values: dict[str, Any]) -> str:
+        """The endpoint; values that are younger than it, and that the caller does not know, are added."""
+        names, takes = self._parameters_of(endpoint)
+        data = values["data"]
+        function: Any = next(one.fn for one in self.page.fns.values() if one.api_name == endpoint)
+        defaults = [parameter.default for parameter in inspect.signature(function).parameters.values()][: len(names)]
+        data += [default for default in defaults[len(data) :] if default is not inspect.Parameter.empty]
+        if len(data) != len(names):
+            raise _wrong(422, f"data has {len(data)} of {len(names)} values; {takes}, in this order")
+        return endpoint
+
+    def _check_event(self, way: str, values: dict[str, Any]) -> str:
+        """The endpoint of an event of the page, or an empty text if it is none."""
+        if way not in ("join", "direct"):
+            return ""
+        function = self.page.fns.get(values.get("fn_index") or 0)
+        if function is None or (way == "direct" and function.queue):
+            raise _wrong(404, "there is no such event on this page; load it again, or use /gradio_api/call")
+        if len(values["data"]) != len(function.inputs):
+            raise _wrong(422, f"data has {len(values['data'])} of {len(function.inputs)} values")
+        return str(function.api_name) if function.api_visibility == "public" else ""
+
+    def _parameters_of(self, endpoint: str) -> tuple[list[str], str]:
+        if (parameters := self.parameters.get(endpoint)) is None:
+            raise _wrong(404, f"there is no such endpoint; use {_listed([f'/{name}' for name in self.parameters])}")
+        names = [parameter["parameter_name"] for parameter in parameters]
+        return names, f"/{endpoint} takes {_listed(names)}" if names else f"/{endpoint} takes no values"
+
+    def _check_room(self, visitor: Visitor) -> None:
         try:
-            self.jobs.check_room(Visitor(session if isinstance(session, str) else "", address))
+            self.jobs.check_room(visitor)
         except BusyError as error:
-            raise Refusal(503, str(error), str(error)) from error
+            raise _wrong(503, str(error)) from error
         except RequestError as error:
             # Of the refusals of a queue, this is the one whose sentence gradio's client passes on.
             said = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": str(error)}
             raise Refusal(422, str(error), [said]) from error
-        return True
-
-    def _check_values(self, endpoint: str, values: dict[str, Any], *, by_name: bool) -> None:
-        """Refuse an unknown endpoint, and values that it does not take or that are missing."""
-        if (parameters := self.parameters.get(endpoint)) is None:
-            raise _wrong(404, f"there is no such endpoint; use {_listed([f'/{name}' for name in self.parameters])}")
-        names = [parameter["parameter_name"] for parameter in parameters]
-        takes = f"/{endpoint} takes {_listed(names)}"
-        if by_name:
-            if unknown := sorted(values.keys() - {*names, "oauth_token"}):
-                raise _wrong(422, f"there is no parameter “{unknown[0][:40]}”; {takes}")
-            for parameter in parameters:
-                if not parameter["parameter_has_default"] and parameter["parameter_name"] not in values:
-                    raise _wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
-        elif isinstance(data := values.get("data"), list) and len(data) != len(names):
-            raise _wrong(422, f"data has {len(data)} of {len(names)} values; {takes}, in this order")
-
-    def cancels(self, path: str, body: bytes) -> bool:
-        """End the job that a request cancels, if it does; gradio would end all jobs of the same client with it."""
-        if CANCEL.fullmatch(path) is None:
-            return False
-        event = _read_json(body).get("event_id")
-        return isinstance(event, str) and self.jobs.end_event(event)
 
 
 def event_of(answer: bytes) -> str:
@@ -112,12 +173,15 @@ def stream_of(path: str, query_session: str) -> tuple[str, bool] | None:
     """What a request listens to: a session or, by its id, one event, and whether it is the latter; None for others."""
     if (stream := STREAM.fullmatch(path)) is None:
         return None
+    if not stream["event"] and not query_session:
+        raise _wrong(422, "session_hash is missing")
     return (stream["event"], True) if stream["event"] else (query_session, False)
 
 
 def _read_json(body: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(body)
+        values = json.loads(body, parse_constant=_refuse_number, parse_float=_finite)
+        json.dumps(values, ensure_ascii=False).encode()  # half a character cannot be written
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
@@ -125,8 +189,29 @@ def _read_json(body: bytes) -> dict[str, Any]:
     return values
 
 
+def _finite(text: str) -> float:
+    return number if math.isfinite(number := float(text)) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> float:
+    raise _wrong(422, f"{text[:40]} is not a number in JSON")
+
+
+def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a way in, as far as they are there."""
+    for name, kinds in FIELDS[way].items():
+        if object not in kinds and type(values.get(name)) not in kinds:
+            problem = "not allowed" if name in values else "missing"
+            raise _wrong(422, f"{name} is {problem}; use {IN_WORDS[kinds[0]]}")
+    return {name: values[name] for name in FIELDS[way] if name in values}
+
+
 def _wrong(status: int, sentence: str) -> Refusal:
     return Refusal(status, sentence, sentence)
+
+
+def _shown(name: str) -> str:
+    return "".join(character for character in name[:40] if character.isprintable())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, replace
@@ -25,6 +26,8 @@ from cxr.web.page.image_form import DEFAULTS
 from cxr.web.server.limits import Limits, find_resolution
 from cxr.web.server.visitors import Visitor, visitor_of
 
+PLANS_AT_ONCE = 2  # that are read, beside the jobs of the model
+
 
 class DatasetEvents:
     """What the events of the data set tab do.
@@ -39,6 +42,7 @@ class DatasetEvents:
         self.choice, self.limits, self.jobs = choice, limits, jobs
         self.max_images = limits.dataset_images
         self.pace = Pace()
+        self.readers = asyncio.Semaphore(PLANS_AT_ONCE)
 
     def read_form(self, kind: str, rows: Any, text: str, name: str, seed: int, *numbers: Any) -> Plan:
         """The plan of the form, whose values come in the order of ``DatasetForm``, the gate left out."""
@@ -171,8 +175,9 @@ class DatasetEvents:
         """
         visitor = visitor_of(asker)
         with errors_for_users(on_page=False):
-            checked = self.check_limits(plan_of_text(plan, self.max_images))
-            self.jobs.check_room(visitor)  # before there is a folder
+            self.jobs.check_room(visitor)  # before the plan is read, and there is a folder
+            async with self.readers:
+                checked = await asyncio.to_thread(lambda: self.check_limits(plan_of_text(plan, self.max_images)))
             job = self.submit(new_order(checked, gate, max_attempts, is_kept=False), visitor)
             async with contextlib.aclosing(job.follow()) as states:
                 async for state in states:

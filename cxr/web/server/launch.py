@@ -28,6 +28,7 @@ from cxr.web.server.temporary import keep_sweeping, make_private_folder, temp_ro
 DEFAULT_PORT = 7860
 HOST_VARIABLE, PORT_VARIABLE = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
 SPARE_THREADS = 32
+ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 LIMIT_HELP = {
     "dataset_images": "images of one data set; 0 leaves data sets out",
@@ -172,8 +173,10 @@ def serve(page: Any, settings: ServerSettings, jobs: JobTable) -> None:
     """Launch the page, load the model beside it, and stay until interrupted; then end all jobs."""
     if settings.is_public and settings.auth is None and not os.environ.get("SPACE_ID"):
         sys.stderr.write("Anyone who reaches this address can use the page; --auth USER:PASSWORD makes them sign in.\n")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))  # by default the second would leave the temporary files behind
+    for name in ENDING_SIGNALS:  # by default most of them would leave the temporary files behind
+        number = getattr(signal, name, None)  # Windows has two of them
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: sys.exit(0))
     keep_values_out_of_logs()
     try:
         _, url, _ = page.launch(**launch_options(settings, page, jobs), prevent_thread_lock=True, quiet=True)
