@@ -213,6 +213,7 @@ def test_everything_else_is_private(client: Client, server: Server) -> None:
         "guidance_scale",
         "adapter_weight",
         "guidance_stop",
+        "reword",
     ]
     names = [parameter["parameter_name"] for parameter in described["named_endpoints"]["/dataset"]["parameters"]]
     assert names == ["plan", "max_attempts", "gate"]
@@ -308,7 +309,8 @@ def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server
             422,
             "there is no parameter “text”; /dataset takes plan, ",
         ),
-        ("call/generate", {"data": ["x"]}, 422, "data has 1 of 8 values; /generate takes prompt, "),
+        ("call/generate", {"data": []}, 422, "data has 0 of 9 values; /generate takes prompt, "),
+        ("call/generate", {"data": ["x"] * 10}, 422, "data has 10 of 9 values; /generate takes prompt, "),
         ("call/v2/paint", {"prompt": "x"}, 404, "there is no such endpoint; use /generate, /dataset"),
         ("call/start", {"data": []}, 404, "there is no such endpoint"),
         ("call/generate", [], 422, "the request is not an object in JSON"),

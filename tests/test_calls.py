@@ -16,6 +16,7 @@ from cxr.web.server.limits import Limits
 JSON = {"Content-Type": "application/json"}
 ODD: list[Any] = [None, 1, -1, 1.5, True, "x", [], {}, [[]], 10**400, {"path": "/etc/passwd"}, {"__type__": "update"}]
 VALUES = ["x", "", 0, 1, 1, 1, 1, 1]
+SMALL_ODD = [None, True, [], {}, 10**400]
 PATHS = [
     "call/generate",
     "call/v2/generate",
@@ -99,20 +100,21 @@ def test_no_field_of_an_event_is_a_fault(path: str, event: str, field: str, odd:
         assert_refused_in_a_sentence(status, answer)
 
 
-@pytest.mark.parametrize("odd", ODD, ids=str)
-@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "seed", "num_images", "guidance_scale", "guidance_stop"])
-def test_a_wrong_value_is_a_sentence_at_the_end_of_the_stream(name: str, odd: Any, server: LivePage) -> None:
-    status, answer = ask(server, "call/v2/generate", {"prompt": "x", name: odd})
-    assert status == 200, answer
-    assert "the model" in end_of(server, "generate", answer) or name in end_of(server, "generate", answer)
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "seed", "num_images", "guidance_scale", "reword"])
+def test_a_wrong_value_is_a_sentence_at_the_end_of_the_stream(name: str, server: LivePage) -> None:
+    for odd in SMALL_ODD:
+        status, answer = ask(server, "call/v2/generate", {"prompt": "x", name: odd})
+        assert status == 200, answer
+        said = end_of(server, "generate", answer)
+        assert "the model" in said or name in said
 
 
-@pytest.mark.parametrize("odd", ODD, ids=str)
 @pytest.mark.parametrize("name", ["plan", "max_attempts", "gate"])
-def test_a_wrong_plan_is_a_sentence_at_the_end_of_the_stream(name: str, odd: Any, server: LivePage) -> None:
-    status, answer = ask(server, "call/v2/dataset", {"plan": "prompts: [a]", name: odd})
-    assert status == 200, answer
-    assert "null" not in end_of(server, "dataset", answer)
+def test_a_wrong_plan_is_a_sentence_at_the_end_of_the_stream(name: str, server: LivePage) -> None:
+    for odd in SMALL_ODD:
+        status, answer = ask(server, "call/v2/dataset", {"plan": "prompts: [a]", name: odd})
+        assert status == 200, answer
+        assert "null" not in end_of(server, "dataset", answer)
 
 
 def end_of(server: LivePage, endpoint: str, answer: str) -> str:

@@ -20,6 +20,7 @@ import pytest
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.prompts import FORMS, asked_labels, compile_prompt, parse_prompt
 from cxr.prompts.records import SHOWN
+from cxr.prompts.rewording import reword
 
 HERE = Path(__file__).parent
 ROWS = [json.loads(line) for line in (HERE / "clinical_cases.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -94,12 +95,14 @@ def test_rewording_a_second_time_changes_nothing() -> None:
         for form in FORMS:
             once = compile_prompt(text, form).text
             assert compile_prompt(once, form).text == once, (text, form)
+            sent = reword(text, form)
+            assert reword(sent, form) == sent, (text, form)
 
 
 def test_captions_ask_for_what_is_asked_and_for_nothing_denied() -> None:
     """Read by words alone, as the embedded model reads."""
     for text in TEXTS:
-        sent = labels_of(compile_prompt(text, "caption", max_tokens=10**6).text)
+        sent = labels_of(reword(text, "caption"))
         assert (sent.findings or ()) == (asked_labels(text).findings or ()), text
 
 

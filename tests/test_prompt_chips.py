@@ -12,10 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from gradio.routes import App
 
+from cxr.models.presets import prompt_form_of
 from cxr.prompts import compile_prompt
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.blocks import build_page
-from cxr.web.page.prompt_chips import MAX_CHIPS, PromptChips, describe_chips, form_of
+from cxr.web.page.prompt_chips import MAX_CHIPS, PromptChips, describe_chips
 from cxr.web.page.theme import CSS
 
 ISSUE = "72 yo F with large right effusion, no pneumothorax, AP portable"
@@ -86,16 +87,11 @@ def test_reword_is_offered_only_where_it_changes_something() -> None:
     assert not chips.describe("something else entirely")[1].visible
 
 
-def test_the_form_comes_from_the_model(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert form_of(ModelChoice()) == form_of(ModelChoice("embedded")) == "caption"
-    assert form_of(ModelChoice(str(tiny_model_dir))) == "plain"
-    assert form_of(ModelChoice("/nowhere")) == "plain"
-
-    class Report:
-        prompt_form = "report"
-
-    monkeypatch.setattr("cxr.web.page.prompt_chips.find_preset", lambda model: Report())
-    assert PromptChips(ModelChoice()).reword("72F CHF") == "72 year old female. Pulmonary edema."
+def test_the_form_comes_from_the_model(tiny_model_dir: Path) -> None:
+    assert prompt_form_of(None) == prompt_form_of("embedded") == "caption"
+    assert prompt_form_of(str(tiny_model_dir)) == "plain"
+    assert prompt_form_of("/nowhere") == "plain"
+    assert PromptChips(ModelChoice("roentgen-v2")).reword("72F CHF") == "72 year old female. Pulmonary edema."
 
 
 # -- on a real page
@@ -123,8 +119,8 @@ def _events(client: TestClient) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _call(client: TestClient, event: dict[str, Any], prompt: str) -> list[Any]:
-    body = {"fn_index": event["id"], "data": [prompt], "session_hash": "chips"}
+def _call(client: TestClient, event: dict[str, Any], *values: Any) -> list[Any]:
+    body = {"fn_index": event["id"], "data": [*values], "session_hash": "chips"}
     response = client.post("/gradio_api/run/predict", json=body)
     assert response.status_code == 200, response.text
     data: list[Any] = response.json()["data"]
@@ -133,12 +129,14 @@ def _call(client: TestClient, event: dict[str, Any], prompt: str) -> list[Any]:
 
 def test_the_page_answers_typing_and_rewords(client: TestClient) -> None:
     events = _events(client)
-    html, button = _call(client, events["describe"], ISSUE)
+    html, button = _call(client, events["describe"], ISSUE, True)
     assert "no pneumothorax" in html
+    assert "Sent to the model: “A 72-year-old woman" in html
+    assert "Sent to the model" not in _call(client, events["describe"], ISSUE, False)[0]
     assert button["visible"] is True
     reworded = _call(client, events["reword"], ISSUE)[0]
     assert reworded.startswith("A 72-year-old woman")
-    assert _call(client, events["describe"], reworded)[1]["visible"] is False
+    assert _call(client, events["describe"], reworded, True)[1]["visible"] is False
 
 
 def test_typing_waits_for_no_queue_and_is_no_endpoint(client: TestClient) -> None:

@@ -224,7 +224,7 @@ def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> No
 def shown_by_page(choice: ModelChoice) -> tuple[Any, list[Any]]:
     """A job of the page, and all that it shows."""
     events = ImageEvents(choice, (), Limits(), JobTable())
-    job, *_, hidden = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7)
+    job, *_, hidden = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7, True)
     assert (hidden.value, hidden.visible) == ("", False)
 
     async def run() -> list[Any]:

@@ -110,7 +110,15 @@ def test_every_field_is_filled_and_the_upload_is_gone(tmp_path: Path, monkeypatc
     assert not path.exists()
     assert values.pop(form.randomise) is False
     assert values.pop(form.settings["num_images"]) == 1
-    for name in ("prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "guidance_stop"):
+    for name in (
+        "prompt",
+        "negative_prompt",
+        "seed",
+        "num_inference_steps",
+        "guidance_scale",
+        "guidance_stop",
+        "reword",
+    ):
         assert values.pop(form.settings[name]) == getattr(RECIPE, name)
     assert values.pop(form.settings["adapter_weight"]) == RECIPE.adapter_weight
     said, file = values.values()
@@ -154,6 +162,7 @@ def test_command_line_that_makes_an_example_again(tmp_path: Path, capsys: pytest
     assert main(["restore", str(path)]) == 0
     words = shlex.split(capsys.readouterr().out)
     assert words[:5] == ["python", "-m", "cxr", "generate", recipe.prompt]
+    words.remove("--no-reword")
     given = dict(zip(words[5::2], words[6::2], strict=True))
     assert given["--seed"] == "12"
     assert given["--negative-prompt"] == "mass"

@@ -167,7 +167,7 @@ def test_rows_of_tables_keep_the_order_that_they_have_always_had() -> None:
     assert " ".join(RECIPE.values) == (
         "prompt negative_prompt seed num_inference_steps guidance_scale scheduler model model_revision adapter "
         "adapter_sha256 adapter_weight width height weight_dtype device micro_batch_size library_versions "
-        "digital_source_type guidance_stop bit_depth num_threads"
+        "digital_source_type guidance_stop bit_depth num_threads reword sent_prompt"
     )
 
 
@@ -192,7 +192,7 @@ def test_every_setting_stands_in_the_table_and_its_default_is_allowed() -> None:
     for name, setting in SETTINGS.items():
         assert name == "prompt" or setting.check(setting.default) == getattr(GenerationRequest, name)
         assert setting.before is None or setting.check(setting.before) == setting.before
-    assert set(PLAN_SETTINGS) | {"prompt", "seed", "num_images"} == named
+    assert set(PLAN_SETTINGS) | {"prompt", "seed", "num_images", "sent_prompt"} == named
 
 
 def test_records_cannot_be_changed() -> None:

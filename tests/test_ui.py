@@ -49,7 +49,7 @@ RECIPE = dataclasses.replace(
     width=8,
     height=8,
 )
-FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0, 0.7)  # as `ImageEvents.start` takes it
+FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0, 0.7, True)  # as `ImageEvents.start` takes it
 
 
 @pytest.fixture(autouse=True)
@@ -247,7 +247,7 @@ def test_page_run_shows_previews_then_images_and_cleans_up(
 
 def test_randomise_ignores_what_is_in_the_seed_field(choice: ModelChoice) -> None:
     events = events_of(choice)
-    seeds = {events.start(None, None, "chest xray", "", -1, True, 3, 1, 2.0, 1.0, 0.7)[1] for _ in range(5)}
+    seeds = {events.start(None, None, "chest xray", "", -1, True, 3, 1, 2.0, 1.0, 0.7, True)[1] for _ in range(5)}
     assert len(seeds) == 5
 
 
@@ -347,15 +347,15 @@ def test_examples_fill_the_whole_form(tmp_path: Path, choice: ModelChoice) -> No
     examples = find_examples(tmp_path)
     assert [example.path.name for example in examples] == ["b.png"]
     values = events_of(choice, examples).fill_from_example(gr.SelectData(None, {"index": 0, "value": None}))
-    assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6)
+    assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6, False)
     assert find_examples(tmp_path / "missing") == ()
 
 
 def test_the_form_has_the_order_of_the_api() -> None:
     with gr.Blocks():
         form = build_image_form(ModelChoice())
-    # The page's images have 8 bits.
-    assert [*form.settings, "bit_depth"] == [*SETTINGS]
+    # The page's images have 8 bits, and what is sent in place of a prompt is not typed.
+    assert [*form.settings] == [name for name in SETTINGS if name not in ("bit_depth", "sent_prompt")]
     assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
 
 

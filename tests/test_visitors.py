@@ -34,7 +34,7 @@ from cxr.web.server.visitors import Visitor, address_of
 
 SLOW = "mass"  # prompts that begin so take long
 MOST = 2
-FORM = ("mass", "", 5, False, 100, 1, 1.0, 1.0, 1.0)
+FORM = ("mass", "", 5, False, 100, 1, 1.0, 1.0, 1.0, True)
 VALUES = [SLOW, "", 0, 100, 8, 1, 1, 1]
 
 
@@ -293,7 +293,7 @@ def test_the_page_says_so_before_anything_changes(tiny_model_dir: Path) -> None:
     assert find_resolution("nowhere") is None
     events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), (), Limits(pixel_steps=1), JobTable())
     with pytest.raises(gr.Error, match="at most 9 images of 100 steps"):
-        events.start(None, None, "chest xray", "", 5, False, 100, 10, 1.0, 1.0, 1.0)
+        events.start(None, None, "chest xray", "", 5, False, 100, 10, 1.0, 1.0, 1.0, True)
 
 
 def pause_after_each_image(monkeypatch: pytest.MonkeyPatch) -> None:

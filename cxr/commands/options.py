@@ -60,6 +60,10 @@ def add_settings(parser: argparse.ArgumentParser, *names: str, context: str = ""
     for name in names:
         setting = SETTINGS[name]
         assert setting.flag, f"{name} has no option"
+        if setting.kind == "switch":
+            text = f"{context}{setting.help} (default {'yes' if setting.default else 'no'})"
+            parser.add_argument(setting.flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=text)
+            continue
         kind = str if setting.kind == "text" else _number
         text = context + _help_of(setting)
         parser.add_argument(setting.flag, dest=name, type=kind, metavar=setting.metavar, help=text)

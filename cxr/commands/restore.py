@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 
 from cxr.commands.options import Commands, add_command, say_progress, say_result
-from cxr.models.presets import PRESETS
+from cxr.models.presets import PRESETS, prompt_form_of
+from cxr.prompts.rewording import to_type_again
 from cxr.request.recipe import Recipe
 from cxr.request.settings import SETTINGS
 
@@ -23,15 +24,17 @@ def add_restore_parser(commands: Commands) -> None:
 
 def command_line(recipe: Recipe) -> str:
     """The command, for a shell."""
-    words = []
-    for name, value in recipe.image_settings.items():
+    words, typed = [], to_type_again(recipe, prompt_form_of(recipe.model))
+    for name, value in typed.image_settings.items():
         flag = SETTINGS[name].flag
-        if flag and name != "prompt" and value != "":
+        if flag and isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif flag and name != "prompt" and value != "":
             words += [flag, str(value)]
     words += ["--model", _model(recipe), "--adapter", recipe.adapter]
     words += ["--output", "restored"]
     # A prompt that begins with a dash is no option.
-    words = [*words, "--", recipe.prompt] if recipe.prompt.startswith("-") else [recipe.prompt, *words]
+    words = [*words, "--", typed.prompt] if typed.prompt.startswith("-") else [typed.prompt, *words]
     return shlex.join(["python", "-m", "cxr", "generate", *words])
 
 
@@ -45,7 +48,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     recipe = read_recipe_file(arguments.picture, arguments.picture.parent)
     say_result(command_line(recipe))
     for name, value in recipe.image_settings.items():
-        if SETTINGS[name].flag is None and value != SETTINGS[name].default:
+        if SETTINGS[name].flag is None and name != "sent_prompt" and value != SETTINGS[name].default:
             say_progress(f"generate has no option for {name}, which is {value} in the image")
     if _model(recipe) == FOLDER:
         say_progress(f"{FOLDER} stands for the folder of the model {recipe.model}")

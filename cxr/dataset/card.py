@@ -88,6 +88,8 @@ def _settings(images: Sequence[PlannedImage]) -> list[tuple[str, str]]:
         if name == "negative_prompt":
             used = sum(bool(value) for value in values)
             rows.append((name, f"{used} different" if used else "none"))
+        elif name == "reword":
+            rows.append((name, " and ".join("yes" if value else "no" for value in values)))
         else:
             rows.append((name, ", ".join(f"{value:g}" for value in values)))
     return rows

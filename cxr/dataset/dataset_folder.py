@@ -40,6 +40,7 @@ class Beginning:
         gate: the judge that images have to pass, or "".
         max_attempts: seeds that an image may take.
         software: of this program.
+        rewords: whether that version knew rewording; where the file does not say, it did not.
     """
 
     plan_sha256: str
@@ -56,6 +57,7 @@ class Beginning:
     max_attempts: int
     software: str
     format: int = FORMAT
+    rewords: bool = False
 
 
 # What a user calls the values that two jobs on one folder may differ in.
@@ -126,7 +128,7 @@ class DatasetFolder:
         path = self.work / "job.json"
         try:
             return Beginning(**json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise OutputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error

@@ -66,6 +66,7 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
         CxrError: the model or the folder cannot be used.
     """
     processes, folder = Processes(), DatasetFolder(directory)
+    plan = _as_begun(plan, folder)
     with contextlib.ExitStack() as held, stop_on_signals() as stop:
         try:
             begun = processes.first_does(lambda: _begin(plan, folder, options, held, partial(_load, options)))
@@ -99,6 +100,7 @@ def iterate_dataset(
         CxrError: the folder, the disk or the model's memory cannot be used.
     """
     folder, options = DatasetFolder(directory), replace(options, num_threads=torch.get_num_threads())
+    plan = _as_begun(plan, folder)
     with contextlib.ExitStack() as held:
         begun = _begin(plan, folder, options, held, lambda before: model)
         if begun is None:
@@ -127,6 +129,12 @@ def iterate_dataset(
 def _last(elapsed_s: float, total: int, manifest: dict[str, Any]) -> JobProgress:
     finished, failed, rejected = (manifest[name] for name in ("num_images", "num_failed", "num_rejected"))
     return JobProgress(finished, failed, rejected, total, elapsed_s, 0.0, "finished", manifest)
+
+
+def _as_begun(plan: Plan, folder: DatasetFolder) -> Plan:
+    """A data set that was begun by a version that knew no rewording goes on without."""
+    begun = folder.read_beginning()
+    return plan if begun is None or begun.rewords else plan.without_rewording()
 
 
 def _begin(
@@ -178,6 +186,7 @@ def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
         gate=GATE_NAME if options.gate else "",
         max_attempts=options.max_attempts,
         software=__version__,
+        rewords=plan.rewords,
     )
 
 

@@ -9,7 +9,7 @@ import random
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -40,11 +40,13 @@ class Plan:
         name: for the data-set card.
         images: by index.
         grid: the settings that a grid crosses, empty for any other plan.
+        rewords: False for the plan of a data set that was begun by a version that knew no rewording.
     """
 
     name: str
     images: tuple[PlannedImage, ...]
     grid: Mapping[str, tuple[Any, ...]]
+    rewords: bool = True
 
     @property
     def sha256(self) -> str:
@@ -53,8 +55,17 @@ class Plan:
         for image in self.images:
             facts = asdict(image)
             del facts["labels"]["sides"]  # follow from the prompt, and older versions did not read them
+            # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
+            is_usual = facts["request"]["reword"] or image.complete or not self.rewords
+            for name in ("reword", "sent_prompt") if is_usual else ("sent_prompt",):
+                del facts["request"][name]
             digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()
+
+    def without_rewording(self) -> Plan:
+        """The same plan, hash and all, as versions made it that knew no rewording."""
+        images = (replace(image, request=replace(image.request, reword=False)) for image in self.images)
+        return replace(self, images=tuple(images), rewords=False)
 
     def counts(self, of: str) -> dict[str, int]:
         """Images by "findings", "sex", "view" or "split", in the order of their first appearance."""
@@ -115,7 +126,8 @@ def _from_cohort(content: Mapping[str, Any], settings: Mapping[str, Any], seed: 
     rng = random.Random(f"wording {seed}")
     for number, labels in enumerate(draw(read, seed)):
         prompt = _fill(rng.choice(templates), labels, rng)
-        yield GenerationRequest(prompt, seed=seed + number, **settings), labels, True
+        # The program's own words need no others.
+        yield GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False}), labels, True
 
 
 def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int, max_images: int) -> Iterator[Wish]:

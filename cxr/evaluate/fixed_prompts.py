@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cxr.labels.captions import fixed_prompt
 from cxr.labels.radiograph import Radiograph
@@ -52,10 +53,10 @@ def matched_requests(records: Sequence[Radiograph]) -> list[GenerationRequest]:
 def diversity_requests() -> list[GenerationRequest]:
     """`IMAGES_OF_ONE_PROMPT` images of each of the first `NUM_DIVERSE` prompts of `fidelity_requests`."""
     return [
-        GenerationRequest(request.prompt, seed=DIVERSITY_SEED + number * 100, num_images=IMAGES_OF_ONE_PROMPT)
+        replace(request, seed=DIVERSITY_SEED + number * 100, num_images=IMAGES_OF_ONE_PROMPT)
         for number, request in enumerate(fidelity_requests()[:NUM_DIVERSE])
     ]
 
 
 def _requests(prompts: Sequence[str], first_seed: int) -> list[GenerationRequest]:
-    return [GenerationRequest(prompt, seed=first_seed + number) for number, prompt in enumerate(prompts)]
+    return [GenerationRequest(prompt, seed=first_seed + number, reword=False) for number, prompt in enumerate(prompts)]

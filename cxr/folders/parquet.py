@@ -25,7 +25,7 @@ PARQUET_NAMES = "data/{split}-{number:05d}-of-{count:05d}.parquet"
 GROUP_IMAGES = 100
 GROUP_BYTES = 16_000_000
 
-_DTYPES = {str: "string", int: "int64", float: "float64"}
+_DTYPES = {str: "string", bool: "bool", int: "int64", float: "float64"}
 # The row without library_versions, which is a table of its own; it is in each PNG's recipe.
 COLUMNS: dict[str, str] = {
     "file_name": "string",

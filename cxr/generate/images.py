@@ -20,6 +20,7 @@ from cxr.generate.model import LoadedModel
 from cxr.generate.sampling import Denoiser, decode, encode
 from cxr.images.pixels import is_flat
 from cxr.models.batch_size import free_memory, is_out_of_memory
+from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import GenerationError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels, StepProgress
 from cxr.request.generation_request import GenerationRequest
@@ -86,7 +87,8 @@ def generate_each(
         return
     try:
         model.set_adapter_weight(requests[0].adapter_weight)
-        yield from _Run(requests, model, stop, preview_every).events()
+        sent = [with_sent_prompt(request, model.prompt_form) for request in requests]
+        yield from _Run(sent, model, stop, preview_every).events()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -102,6 +104,7 @@ def shared_settings(request: GenerationRequest) -> tuple[float, ...]:
 
 def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:
     """What ``generate`` writes down about the image of that seed; known before the image is made."""
+    request = with_sent_prompt(request, model.prompt_form)
     info, settings = model.info, request.image_settings | {"seed": seed}
     # What changes nothing has one value, so that equal images have equal recipes: a LoRA's weight without a LoRA, and
     # the end of guidance without guidance.
@@ -185,7 +188,7 @@ class _Run:
         # The shape of a batch decides the last bits of a result: a short batch is filled up, never run smaller.
         batch += [batch[-1]] * (self.micro_batch_size - len(batch))
         request, model = batch[0], self.model
-        embeddings = [encode(model, one.prompt, one.negative_prompt, one.guidance_scale) for one in batch]
+        embeddings = [encode(model, one.model_prompt, one.negative_prompt, one.guidance_scale) for one in batch]
         guidance, seeds = (request.guidance_scale, request.guidance_stop), [one.seed for one in batch]
         denoiser = Denoiser(model, embeddings, guidance, seeds, request.num_inference_steps)
         for step, timestep in enumerate(denoiser.timesteps, start=1):

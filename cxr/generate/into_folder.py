@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from cxr.folders.image_folder import ImageFolder
@@ -17,6 +18,7 @@ from cxr.generate.progress import Progress
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
 from cxr.prompts.inspection import inspect_prompt
+from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import say
@@ -46,10 +48,17 @@ def generate_into_folder(
     """
     with ImageFolder(output) as folder:
         model = get_model(model_name, adapter)
+        requests = [_as_begun(request, folder) for request in requests]
         _say_notes(requests, sources or [""] * len(requests), model)
         images = [PlannedImage(index, request) for index, request in enumerate(single_images(requests))]
         with stop_on_signals() as stop:
             return _make(images, folder, model, stop)
+
+
+def _as_begun(request: GenerationRequest, folder: ImageFolder) -> GenerationRequest:
+    """A folder that was begun without rewording goes on without, as those of versions did that knew none."""
+    begun_without = any(not file.metadata["reword"] for file in folder.files)
+    return replace(request, reword=False) if begun_without else request
 
 
 class _FlatStore:
@@ -93,15 +102,18 @@ def _make(images: Sequence[PlannedImage], folder: ImageFolder, model: LoadedMode
 
 
 def _say_notes(requests: Sequence[GenerationRequest], sources: Sequence[str], model: LoadedModel) -> None:
-    """Say which words the model does not know and what it will not read, once for each text."""
+    """Say what the model reads in place of a prompt, and which words it ignores or does not know, once each."""
     for note in model.notes:
         say(sys.stderr, f"note: {note}")
     said = set()
     for request, source in zip(requests, sources, strict=True):
-        for name, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+        sent = with_sent_prompt(request, model.prompt_form).model_prompt
+        for name, text in (("prompt", sent), ("negative prompt", request.negative_prompt)):
             if text in said:
                 continue
             said.add(text)
+            where = ", ".join(part for part in (source, name) if part)
+            if name == "prompt" and text != request.prompt:
+                say(sys.stderr, f"note on {where}: sent to the model: {text}")
             for note in inspect_prompt(text, model.pipeline.tokenizer).notes:
-                where = ", ".join(part for part in (source, name) if part)
                 say(sys.stderr, f"note on {where}: {note}")

@@ -45,6 +45,7 @@ class LoadedModel:
         micro_batch_size: images that are denoised together, always exactly so many.
         preview_projection: weights of the latent channels and a bias that make a grey preview in [-1, 1], or None.
         family: how the networks of this architecture are called.
+        prompt_form: the kind of text that it was trained with, for requests that are to be reworded.
         notes: what the user should know about where the model came from.
         embeddings: texts that the text encoder, as it is now, has read already, whether each was the negative one,
             and what came out.
@@ -55,6 +56,7 @@ class LoadedModel:
     micro_batch_size: int = 1
     preview_projection: tuple[tuple[float, ...], float] | None = None
     family: Family = FAMILIES["StableDiffusionPipeline"]
+    prompt_form: str = "plain"
     notes: tuple[str, ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     embeddings: dict[tuple[str, bool], TextCondition] = field(default_factory=dict, repr=False)
@@ -224,6 +226,7 @@ def _load_base(preset: Preset, weight_dtype: str | None, micro_batch_size: int |
         micro_batch_size=micro_batch_size or choose_micro_batch_size(device, step, decode),
         preview_projection=read_preview_projection(files.path),
         family=family,
+        prompt_form=preset.prompt_form,
         notes=files.notes,
     )
 

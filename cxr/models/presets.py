@@ -212,6 +212,18 @@ def request_defaults(model: str | None) -> dict[str, Any]:
     return dict(find_preset(model).defaults)
 
 
+def prompt_form_of(model: str | None) -> str:
+    """The form in which a model reads prompts; "plain" where nobody has said, and for a model that is unknown.
+
+    Args:
+        model: as for ``find_preset``.
+    """
+    try:
+        return find_preset(model).prompt_form
+    except ModelError:
+        return "plain"
+
+
 def image_size(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> tuple[int, int]:
     """Side of a model's images in pixels, and how many times smaller its latents are.
 

@@ -34,7 +34,8 @@ def compile_prompt(
     Args:
         text: as a user or a report writes it.
         form: a name of ``FORMS``.
-        count_tokens: the model's own count, without start and end marks; an estimate on the high side by default.
+        count_tokens: the model's own count, without start and end marks; by default the embedded model's for captions,
+            for other forms an estimate on the high side.
         max_tokens: the most that the model reads.
     Returns:
         The prompt and its chips. Where nothing was read, the prompt is the text itself.
@@ -42,7 +43,7 @@ def compile_prompt(
         RequestError: the form is unknown.
     """
     prompt_form = find_form(form)
-    count = count_tokens or estimate_tokens
+    count = count_tokens or (count_pieces if form == "caption" else estimate_tokens)
     parsed = parse_prompt(text)
     selection = select(parsed, prompt_form)
     if form == "plain" or not _says_anything(parsed):
@@ -54,6 +55,11 @@ def compile_prompt(
     chips = (*understood, *ignored, *selection.conflicting)
     # An image of what was only denied, or of symptoms, is still a radiograph.
     return CompiledPrompt(written or (MODALITIES[0] if parsed.text else ""), form, chips, dropped)
+
+
+def count_pieces(text: str) -> int:
+    """Words, digits and marks of a text: the embedded model's tokens of a caption, whose words are its vocabulary."""
+    return len(_PIECES.findall(text))
 
 
 def estimate_tokens(text: str) -> int:

@@ -51,6 +51,7 @@ class Recipe(ImageSettings):
         RequestError: a value is not of its kind or outside its range; its field says which.
     """
 
+    reword: bool = SETTINGS["reword"].before
     scheduler: str
     model: str
     model_revision: str
@@ -142,6 +143,7 @@ def _in_file_order(names: list[str]) -> list[str]:
         *("prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "scheduler", "model"),
         *("model_revision", "adapter", "adapter_sha256", "adapter_weight", "width", "height", "weight_dtype", "device"),
         *("micro_batch_size", "library_versions", "digital_source_type", "guidance_stop", "bit_depth", "num_threads"),
+        *("reword", "sent_prompt"),
     )
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 

@@ -49,7 +49,7 @@ class Setting:
     """
 
     name: str
-    kind: Literal["text", "whole number", "number", "choice", "name"]
+    kind: Literal["text", "whole number", "number", "choice", "switch", "name"]
     label: str
     help: str
     default: Any = None
@@ -73,13 +73,15 @@ class Setting:
         """The allowed values in words: "1 (no guidance) to 20"."""
         if self.kind == "text":
             return f"at most {MAX_PROMPT_CHARACTERS:,} characters"
+        if self.kind == "switch":
+            return "true or false"
         if self.kind == "choice":
             return " or ".join(map(str, self.choices))
         ends = [f"{end:g} ({self.notes[end]})" if end in self.notes else f"{end:g}" for end in (self.low, self.high)]
         return " to ".join(ends) if self.high < MAX_SEED else f"{self.low:g} to 2**53 - 1"
 
     def check(self, value: object, high: float | None = None) -> Any:
-        """The value, whatever kind of number it came as, as a plain str, int or float.
+        """The value, whatever kind of number it came as, as a plain str, bool, int or float.
 
         Args:
             value: anything.
@@ -89,6 +91,10 @@ class Setting:
         """
         if self.kind == "text":
             return self._check_text(value)
+        if self.kind == "switch":
+            if not isinstance(value, bool):
+                raise RequestError(f"is {shown(value)}; use {self.range}", field=self.name)
+            return value
         if self.kind == "choice":
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value not in self.choices:
                 raise RequestError(f"is {shown(value)}; use {self.range}", field=self.name)
@@ -181,19 +187,28 @@ SETTINGS: Mapping[str, Setting] = {
             "bits of the grey levels; 16 keeps what the decoder says between two of the 256 levels", 8,
             choices=(8, 16), before=8, in_api=False,
         ),
+        Setting(
+            "reword", "switch", "Reword before generating",
+            "put the prompt into the words that the model was trained with, without what it denies", True,
+            flag="--reword", before=False, varies=True,
+        ),
+        Setting(
+            "sent_prompt", "text", "Sent to the model", "what the model reads in place of a reworded prompt", "",
+            before="", in_api=False, varies=True,
+        ),
     )
 }  # fmt: skip
 # What the faces call a field in their messages.
 FLAGS = {name: setting.flag for name, setting in SETTINGS.items() if setting.flag}
 LABELS = {name: f"“{setting.label}”" for name, setting in SETTINGS.items()}
 COLUMNS = {name: setting.column for name, setting in SETTINGS.items() if setting.column}
-# What all images have in common that are made together; settings of a plan are these and the negative prompt.
+# What all images have in common that are made together.
 SHARED = tuple(name for name, setting in SETTINGS.items() if not setting.varies)
 API_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.in_api)
 BY_MODEL = tuple(name for name, setting in SETTINGS.items() if setting.by_model)
 # Cards of data sets have always listed the two of guidance before these.
 _LAST = ("adapter_weight", "bit_depth")
-PLAN_SETTINGS = ("negative_prompt", *(name for name in SHARED if name not in ("num_images", *_LAST)), *_LAST)
+PLAN_SETTINGS = ("negative_prompt", *(name for name in SHARED if name not in ("num_images", *_LAST)), *_LAST, "reword")
 
 
 def describe_settings(names: Iterable[str]) -> list[str]:
@@ -219,10 +234,19 @@ class ImageSettings:
     adapter_weight: float = SETTINGS["adapter_weight"].default
     guidance_stop: float = SETTINGS["guidance_stop"].default
     bit_depth: int = SETTINGS["bit_depth"].default
+    reword: bool = SETTINGS["reword"].default
+    sent_prompt: str = SETTINGS["sent_prompt"].default
 
     def __post_init__(self) -> None:
         for name in (entry.name for entry in fields(self) if entry.name in SETTINGS):
             object.__setattr__(self, name, SETTINGS[name].check(getattr(self, name)))
+        if self.sent_prompt and not self.reword:
+            raise RequestError("is there, but reword is false; leave it out", field="sent_prompt")
+
+    @property
+    def model_prompt(self) -> str:
+        """What the model reads: the prompt as typed, or what was made of it."""
+        return self.sent_prompt or self.prompt
 
     @property
     def image_settings(self) -> dict[str, Any]:

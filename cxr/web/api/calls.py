@@ -6,7 +6,6 @@ The job table itself refuses what is too much, however it comes; here programs a
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import math
 import re
@@ -124,14 +123,12 @@ class Calls:
         return endpoint
 
     def _check_listed(self, endpoint: str, values: dict[str, Any]) -> str:
-        """The endpoint; values that are younger than it, and that the caller does not know, are added."""
+        """The endpoint; what the values lack at their end is added, as clients of older versions do not know it."""
         names, takes = self._parameters_of(endpoint)
-        data = values["data"]
-        function: Any = next(one.fn for one in self.page.fns.values() if one.api_name == endpoint)
-        defaults = [parameter.default for parameter in inspect.signature(function).parameters.values()][: len(names)]
-        data += [default for default in defaults[len(data) :] if default is not inspect.Parameter.empty]
-        if len(data) != len(names):
-            raise _wrong(422, f"data has {len(data)} of {len(names)} values; {takes}, in this order")
+        left = self.parameters[endpoint][len(values["data"]) :]
+        if len(values["data"]) > len(names) or not all(parameter["parameter_has_default"] for parameter in left):
+            raise _wrong(422, f"data has {len(values['data'])} of {len(names)} values; {takes}, in this order")
+        values["data"] += [parameter["parameter_default"] for parameter in left]
         return endpoint
 
     def _check_event(self, way: str, values: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import GenerationError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
@@ -71,6 +72,8 @@ class ImageState:
             "model_revision": self.info.model_revision if self.info else None,
             "adapter": self.info.adapter if self.info else None,
             **{name: getattr(self.request, name) for name in REPORTED},
+            "reword": self.request.reword,
+            "sent_prompt": self.request.model_prompt,
             "failures": [{"seed": failed.seed, "reason": failed.reason} for failed in self.failures],
             "notes": list(self.notes),
             "stopped": self.stage == "stopped",
@@ -97,8 +100,10 @@ def make_images(
     yield state
     answers = answering(choice)
     model = load_model_for(answers)
+    request = with_sent_prompt(request, model.prompt_form)
     notes = _notes(request, model) if answers == choice else (STAND_IN, *_notes(request, model))
-    state = replace(state, stage="running", info=model.info, notes=notes, folder=new_job_folder("runs"))
+    folder = new_job_folder("runs")
+    state = replace(state, request=request, stage="running", info=model.info, notes=notes, folder=folder)
     pixels: list[NDArray[np.uint8]] = []
     with contextlib.closing(_write_images(state, answers, pixels)) as states:
         for state in states:
@@ -174,7 +179,9 @@ def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
     from cxr.prompts.inspection import inspect_prompt
 
     tokenizer = model.pipeline.tokenizer
-    notes = (*model.notes, *inspect_prompt(request.prompt, tokenizer).notes)
+    sent = request.model_prompt
+    reworded = () if sent == request.prompt else (f"Sent to the model: “{sent}”",)
+    notes = (*reworded, *model.notes, *inspect_prompt(sent, tokenizer).notes)
     if request.negative_prompt.strip():
         negative_notes = inspect_prompt(request.negative_prompt, tokenizer).notes
         notes += tuple(f"Negative prompt: {note}" for note in negative_notes)

@@ -26,7 +26,7 @@ SPLITS = ("train", "validation", "test")
 SUFFIXES = (".yaml", ".yml", ".csv")
 NAME = "dataset"  # of a data set that has no other
 # The settings that the page has fields for.
-FIELDS = tuple(name for name in PLAN_SETTINGS if name != "negative_prompt")
+FIELDS = tuple(name for name in PLAN_SETTINGS if name not in ("negative_prompt", "reword"))
 
 Rows = list[list[str]]
 

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
+from cxr.models.presets import prompt_form_of
+from cxr.prompts.rewording import to_type_again
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, BY_MODEL, SETTINGS
 from cxr.web.jobs.model_choice import ModelChoice
@@ -44,7 +46,8 @@ class ImageForm:
 
 def values_of(recipe: Recipe) -> tuple[Any, ...]:
     """What ``ImageForm.everything`` has to hold to make the image of a recipe again."""
-    values = [1 if name == "num_images" else getattr(recipe, name) for name in API_SETTINGS]
+    typed = to_type_again(recipe, prompt_form_of(recipe.model))
+    values = [1 if name == "num_images" else getattr(typed, name) for name in API_SETTINGS]
     return (*values[:3], False, *values[3:])
 
 
@@ -65,7 +68,10 @@ def build_image_form(choice: ModelChoice) -> ImageForm:
             elem_id="prompt",
         )
     )
-    add_prompt_chips(widgets["prompt"], choice)
+    widgets["reword"] = unchecked(
+        gr.Checkbox(SETTINGS["reword"].default, label=SETTINGS["reword"].label, elem_id="reword-first", render=False)
+    )
+    add_prompt_chips(widgets["prompt"], widgets["reword"], choice)
     widgets["negative_prompt"] = unchecked(
         gr.Textbox("", label=SETTINGS["negative_prompt"].label, lines=1, max_lines=1, info="What should not be there")
     )

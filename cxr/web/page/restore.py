@@ -33,7 +33,7 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
     for name, value in recipe.image_settings.items():
         usual = SETTINGS[name].default
-        if name not in API_SETTINGS and value != usual:
+        if name not in (*API_SETTINGS, "sent_prompt") and value != usual:
             lines.append(f"Its {SETTINGS[name].label.lower()}: {value}; the page makes images with {usual}.")
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
 

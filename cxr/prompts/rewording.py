@@ -1,0 +1,75 @@
+"""The switch "Reword before generating": what a model reads in place of a prompt as somebody typed it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import lru_cache
+from typing import TypeVar
+
+from cxr.labels.captions import known_words
+from cxr.labels.vocabulary import labels_of
+from cxr.prompts.compilation import compile_prompt
+from cxr.prompts.labels import asked_labels
+from cxr.request.settings import ImageSettings
+
+Settings = TypeVar("Settings", bound=ImageSettings)
+_WORDS = re.compile(r"[^\W\d_]+")
+
+
+@lru_cache(maxsize=256)  # a folder has many images of one prompt
+def reword(text: str, form: str) -> str:
+    """Put a prompt into a model's own form, without what it denies; what needs no other words stays as it was typed.
+
+    Rewording twice gives what rewording once gives.
+
+    Args:
+        text: as a user or a report writes it.
+        form: a name of ``FORMS``. ``plain`` models read any words: their prompts stay as they are.
+    Raises:
+        RequestError: the form is unknown.
+    """
+    compiled = compile_prompt(text, form)
+    if form == "plain" or not compiled.text:
+        return text
+    if form == "caption" and all(chip.kind == "understood" for chip in compiled.chips) and _is_caption(text):
+        return text
+    return compiled.text
+
+
+def with_sent_prompt(settings: Settings, form: str) -> Settings:
+    """Fix what the model reads: a request or a recipe whose ``sent_prompt`` is filled if it is to be reworded.
+
+    Args:
+        settings: one that has a ``sent_prompt`` already, as a recipe gives it, keeps that, whatever is made of the
+            prompt today.
+        form: the model's, a name of ``FORMS``.
+    """
+    if not settings.reword or settings.sent_prompt:
+        return settings
+    return replace(settings, sent_prompt=reword(settings.prompt, form))
+
+
+def to_type_again(settings: Settings, form: str) -> Settings:
+    """What has to be asked for to get the same picture: rewording by today's rules, or the reworded text itself.
+
+    Args:
+        settings: a recipe or a request whose ``sent_prompt`` is known.
+        form: of its model.
+    """
+    if not settings.reword:
+        return settings
+    if reword(settings.prompt, form) == settings.sent_prompt:
+        return replace(settings, sent_prompt="")
+    return replace(settings, prompt=settings.model_prompt, reword=False, sent_prompt="")
+
+
+def _is_caption(text: str) -> bool:
+    """Whether a reader of words alone, such as the embedded model, gets from the text what it asks for."""
+    words = {word.lower() for word in _WORDS.findall(text)}
+    return words <= _caption_words() and replace(labels_of(text), sides=()) == replace(asked_labels(text), sides=())
+
+
+@lru_cache(maxsize=1)
+def _caption_words() -> frozenset[str]:
+    return frozenset(known_words())
