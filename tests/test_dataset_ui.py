@@ -25,9 +25,10 @@ from cxr.generate.model import get_model
 from cxr.request.errors import OutputError, RequestError
 from cxr.web.jobs import dataset_job
 from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.plan_text import fields_of_text, plan_of_text, text_of_file
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page.blocks import build_page
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_form import ROWS, TABLE, TEXT

@@ -25,9 +25,10 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import SETTINGS
 from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.examples import Example, find_examples

@@ -26,8 +26,9 @@ from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.server.limits import SPACE_LIMITS, Limits, find_resolution, too_many
 from cxr.web.server.visitors import Visitor, address_of

@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,8 @@ WAYS_IN = re.compile(
     r"|(?P<server>component_server)|(?P<cancel>cancel)|(?P<reset>reset))/?"
 )
 STREAM = re.compile(r".*/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
+MCP = re.compile(r".*/gradio_api/mcp(/.*)?")
+QUEUED = ("generate", "dataset", "compare", "verify")  # they ask for a place in the model's queue
 INSIDE = re.compile(r".*/gradio_api/.*")
 
 JSON = "application/json"
@@ -68,11 +70,11 @@ class Calls:
     Args:
         page: its public endpoints.
         jobs: those of all visitors.
-        queued: the endpoints that ask for a place in the model's queue.
+        mcp: whether assistants may call them.
     """
 
-    def __init__(self, page: gr.Blocks, jobs: JobTable, queued: Collection[str] = ("generate", "dataset")) -> None:
-        self.page, self.jobs, self.queued = page, jobs, queued
+    def __init__(self, page: gr.Blocks, jobs: JobTable, mcp: bool = False) -> None:
+        self.page, self.jobs, self.mcp = page, jobs, mcp
 
     @cached_property
     def parameters(self) -> dict[str, list[dict[str, Any]]]:
@@ -92,7 +94,7 @@ class Calls:
             Refusal: with 404, 415, 422 or 503.
         """
         if (found := WAYS_IN.fullmatch(path)) is None:
-            if INSIDE.fullmatch(path):
+            if INSIDE.fullmatch(path) and not (self.mcp and MCP.fullmatch(path)):
                 raise _wrong(404, "nothing can be sent to this address")
             return Call(body)
         if kind.partition(";")[0].strip().lower() != JSON:
@@ -106,7 +108,7 @@ class Calls:
             endpoint = self._check_listed(found["listed"], values := _known_fields(way, values))
         else:
             endpoint = self._check_event(way, values := _known_fields(way, values))
-        if endpoint in self.queued:
+        if endpoint in QUEUED:
             self._check_room(Visitor(session if isinstance(session, str) and way != "named" else "", address))
         cancels = values["event_id"] if way == "cancel" else ""
         return Call(json.dumps(values).encode(), cancels, is_direct=way in ("direct", "server"))
@@ -135,7 +137,8 @@ class Calls:
         """The endpoint of an event of the page, or an empty text if it is none."""
         if way not in ("join", "direct"):
             return ""
-        function = self.page.fns.get(values.get("fn_index") or 0)
+        number = values.get("fn_index")
+        function = self.page.fns.get(number) if number is not None else None
         if function is None or (way == "direct" and function.queue):
             raise _wrong(404, "there is no such event on this page; load it again, or use /gradio_api/call")
         if len(values["data"]) != len(function.inputs):

@@ -9,6 +9,7 @@ import gradio as gr
 
 from cxr.request.errors import CxrError
 from cxr.request.settings import BY_MODEL, SETTINGS
+from cxr.web.api.endpoints import build_endpoints
 from cxr.web.jobs.model_choice import ModelChoice, answering, load_model_for
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
@@ -27,7 +28,7 @@ MAX_EVENTS = 1_000
 
 
 def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | None = None) -> gr.Blocks:  # noqa: B008
-    """Build the page and its public endpoints, ``/generate`` and ``/dataset``; no model is loaded yet.
+    """Build the page and its public endpoints; no model is loaded yet.
 
     Args:
         choice: which model and LoRA will answer.
@@ -46,11 +47,12 @@ def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | 
         if limits.dataset_images:
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Images"):
-                    form = build_image_tab(images, model_line)
+                    form = build_image_tab(page, images, model_line)
                 with gr.Tab("Data set"):
-                    build_dataset_tab(DatasetEvents(choice, limits, jobs))
+                    build_dataset_tab(page, datasets := DatasetEvents(choice, limits, jobs))
         else:
-            form = build_image_tab(images, model_line)
+            form, datasets = build_image_tab(page, images, model_line), None
+        build_endpoints(images, datasets)
         gr.HTML(panels.FOOTER)
 
         def open_page() -> Generator[tuple[Any, ...], None, None]:

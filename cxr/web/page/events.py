@@ -12,7 +12,7 @@ import gradio as gr
 
 from cxr.request.errors import CxrError
 from cxr.request.settings import LABELS
-from cxr.web.jobs.table import Job
+from cxr.web.jobs.job import Job, Waiting
 from cxr.web.page import panels
 from cxr.web.server.limits import BusyError
 
@@ -56,7 +56,7 @@ def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
 async def show_job(
     job: Job | None, show: Callable[[Any], tuple[Any, ...]], num_widgets: int
 ) -> AsyncGenerator[tuple[Any, ...], None]:
-    """Follow a job on the page; an error goes into its panel as well. Closing this ends the job.
+    """Follow a job on the page; an error goes into its panel as well. A page that is loaded again may go on with it.
 
     Args:
         job: None and one that is followed already show nothing.
@@ -67,9 +67,12 @@ async def show_job(
     if job is None or job.is_followed:
         return
     try:
-        async with contextlib.aclosing(job.follow()) as states:
+        async with contextlib.aclosing(job.follow(may_return=True)) as states:
             async for state in states:
-                yield await asyncio.to_thread(show, state)
+                if isinstance(state, Waiting):
+                    yield panels.waiting(state), *nothing
+                else:
+                    yield await asyncio.to_thread(show, state)
     except CxrError as error:
         yield panels.panel(FAILED, tone="bad", notes=[error.described(LABELS)]), *nothing
         with errors_for_users():

@@ -8,11 +8,11 @@ import gradio as gr
 
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
-from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED, buttons
+from cxr.web.page.events import AT_ONCE, QUEUED, buttons
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import ImageForm, build_image_form
 from cxr.web.page.restore import build_restore
-from cxr.web.page.theme import SHOW_FORM, SHOW_RESULTS
+from cxr.web.page.theme import RECALL, REMEMBER, SHOW_FORM, SHOW_RESULTS
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,11 @@ class ImageResults:
     facts: gr.JSON
 
 
-def build_image_tab(events: ImageEvents, model_line: gr.HTML) -> ImageForm:
-    """Build the content of the tab and the endpoint ``/generate``.
+def build_image_tab(page: gr.Blocks, events: ImageEvents, model_line: gr.HTML) -> ImageForm:
+    """Build the content of the tab.
 
     Args:
+        page: that it is on.
         events: what its events do.
         model_line: says which model answers.
     """
@@ -42,15 +43,7 @@ def build_image_tab(events: ImageEvents, model_line: gr.HTML) -> ImageForm:
         with gr.Column(scale=8, min_width=300, elem_id="stage"):
             results = _build_results()
     _build_examples(events, form)
-    _connect(events, form, results, model_line, generate_button)
-    # The page streams previews and per-step news; programs get this plain endpoint instead.
-    gr.Button(visible=False).click(
-        events.generate,
-        inputs=form.parameters,
-        outputs=[results.gallery, results.zip_button, results.facts],
-        api_name="generate",
-        **IN_PARALLEL,
-    )
+    _connect(page, events, form, results, model_line, generate_button)
     return form
 
 
@@ -96,9 +89,14 @@ def _build_examples(events: ImageEvents, form: ImageForm) -> None:
 
 
 def _connect(
-    events: ImageEvents, form: ImageForm, results: ImageResults, model_line: gr.HTML, generate_button: gr.Button
+    page: gr.Blocks,
+    events: ImageEvents,
+    form: ImageForm,
+    results: ImageResults,
+    model_line: gr.HTML,
+    generate_button: gr.Button,
 ) -> None:
-    job = gr.State(None)
+    job, job_id = gr.State(None), gr.Textbox(visible=False)
     start_stop = [generate_button, results.stop_button]
     shown = [results.status, *start_stop, results.gallery, results.zip_button, results.facts, model_line]
     shown.append(results.receipt)
@@ -106,10 +104,12 @@ def _connect(
         [generate_button.click, form.settings["prompt"].submit],
         events.start,
         inputs=[job, *form.everything],
-        outputs=[job, form.settings["seed"], *shown],
+        outputs=[job, job_id, form.settings["seed"], *shown],
         **QUEUED,
     )
     started.success(None, js=SHOW_RESULTS)
+    started.success(None, inputs=job_id, js=REMEMBER.format("images"))
+    page.load(events.resume, inputs=job_id, outputs=[job, *shown], js=RECALL.format("images"), **QUEUED)
     ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
     ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from cxr.commands.options import add_model_options
@@ -51,6 +52,7 @@ class ServerSettings:
     choice: ModelChoice = field(default_factory=ModelChoice)
     limits: Limits = field(default_factory=Limits)
     allowed_hosts: tuple[str, ...] = ()
+    mcp: bool = False
 
     @property
     def is_public(self) -> bool:
@@ -98,13 +100,18 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
         f"(default: {ALLOW_HOST_VARIABLE})",
     )
     parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
+    parser.add_argument("--mcp", action="store_true", help="let assistants call the endpoints, as an MCP server")
     _add_limits(parser, default_limits())
     chosen = parser.parse_args(arguments)
     if (danger := find_danger(os.environ)) and not chosen.allow_gradio_variables:
         parser.error(danger)
+    if chosen.mcp and find_spec("mcp") is None:
+        parser.error("--mcp needs the package mcp, which is not installed; install it with pip install 'gradio[mcp]'")
     choice = ModelChoice(chosen.model, chosen.adapter)
     limits = Limits(**{name: getattr(chosen, f"max_{name}") for name in LIMIT_HELP})
-    return ServerSettings(chosen.host, chosen.port, chosen.share, chosen.auth, choice, limits, chosen.allowed_host)
+    return ServerSettings(
+        chosen.host, chosen.port, chosen.share, chosen.auth, choice, limits, chosen.allowed_host, chosen.mcp
+    )
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:
@@ -161,10 +168,12 @@ def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[
         "enable_monitoring": False,
         "strict_cors": True,
         "ssr_mode": False,
-        "mcp_server": False,
+        "mcp_server": settings.mcp,
         "max_file_size": "5mb",
         "max_threads": settings.limits.queue + SPARE_THREADS,  # each job that waits is an event that gradio runs
-        "app_kwargs": {"middleware": [Middleware(SecurityHeaders), Middleware(Door, Calls(page, jobs), hosts)]},
+        "app_kwargs": {
+            "middleware": [Middleware(SecurityHeaders), Middleware(Door, Calls(page, jobs, mcp=settings.mcp), hosts)]
+        },
         "state_session_capacity": 500,
     }
 
