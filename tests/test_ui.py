@@ -24,6 +24,7 @@ from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepPr
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import SETTINGS
+from cxr.web.api.images import ImageEndpoints
 from cxr.web.jobs.image_job import ImageState, make_images
 from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
@@ -293,7 +294,7 @@ def test_missing_model_is_said_and_nothing_hangs(tmp_path: Path) -> None:
     assert "unknown" in shown[-1][0]
     assert job.has_ended
     with pytest.raises(gr.Error, match="nowhere"):
-        all_of(events.generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
+        all_of(ImageEndpoints(events).generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
 
 
 def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,22 +37,23 @@ def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | 
     """
     jobs = jobs or new_job_table(limits)
     images = ImageEvents(choice, find_examples(), limits, jobs)
+    datasets = DatasetEvents(choice, limits, jobs) if limits.dataset_images else None
     page = gr.Blocks(
         title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
     )
     with page:
+        build_endpoints(images, datasets)  # first, as gradio gives a name to whoever has it first
         gr.HTML(panels.HEADER)
         model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line")
         adapter_cards = gr.HTML("", elem_id="adapter-cards")
-        if limits.dataset_images:
+        if datasets is not None:
             with gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Images"):
                     form = build_image_tab(page, images, model_line)
                 with gr.Tab("Data set"):
-                    build_dataset_tab(page, datasets := DatasetEvents(choice, limits, jobs))
+                    build_dataset_tab(page, datasets)
         else:
-            form, datasets = build_image_tab(page, images, model_line), None
-        build_endpoints(images, datasets)
+            form = build_image_tab(page, images, model_line)
         gr.HTML(panels.FOOTER)
 
         def open_page() -> Generator[tuple[Any, ...], None, None]:

@@ -109,7 +109,7 @@ class DatasetEvents:
             before: the job that the page had until now; one for the same data set is gone on with.
             form: values of ``DatasetForm``.
         Returns:
-            Values for (job, its id, plan, then as `show`).
+            Values for (job, plan, then as `show`).
         """
         *plan_values, gate = form
         visitor = visitor_of(asker)
@@ -123,7 +123,7 @@ class DatasetEvents:
             job = self.submit(order, visitor)
         waiting = panels.panel("Waiting for the model…", tone="busy")
         nothing = gr.DownloadButton(value=None, interactive=False), gr.Image(value=None, visible=False), None
-        return job, job.id, self._describe(plan), waiting, *buttons(is_running=True), *nothing
+        return job, self._describe(plan), waiting, *buttons(is_running=True), *nothing
 
     async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
         """Show how far a job is. Yields values as `show`."""

@@ -10,8 +10,8 @@ from cxr.dataset.plan import Plan
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_form import DatasetForm, build_dataset_form
-from cxr.web.page.events import AT_ONCE, QUEUED, buttons
-from cxr.web.page.theme import RECALL, REMEMBER, SHOW_DATASET
+from cxr.web.page.events import AT_ONCE, QUEUED, buttons, connect_reload
+from cxr.web.page.theme import SHOW_DATASET
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,14 @@ def _connect_check(events: DatasetEvents, form: DatasetForm, results: DatasetRes
 def _connect_job(
     page: gr.Blocks, events: DatasetEvents, form: DatasetForm, results: DatasetResults, make_button: gr.Button
 ) -> None:
-    job, job_id = gr.State(None), gr.Textbox(visible=False)
+    job = gr.State(None)
     start_stop = [make_button, results.stop_button]
     shown = [results.status, *start_stop, results.zip_button, results.samples, results.facts]
     started = make_button.click(
-        events.start, inputs=[job, *form.plan], outputs=[job, job_id, results.summary, *shown], **QUEUED
+        events.start, inputs=[job, *form.plan], outputs=[job, results.summary, *shown], **QUEUED
     )
     started.success(None, js=SHOW_DATASET)
-    started.success(None, inputs=job_id, js=REMEMBER.format("dataset"))
-    page.load(events.resume, inputs=job_id, outputs=[job, *shown], js=RECALL.format("dataset"), **QUEUED)
+    connect_reload(page, events.resume, job, shown, started, "dataset")
     ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
     ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -80,6 +80,26 @@ async def show_job(
     except Exception:
         yield panels.panel(FAILED, tone="bad", notes=[CRASHED]), *nothing
         raise
+
+
+def connect_reload(
+    page: gr.Blocks, resume: Callable[..., Any], job: gr.State, shown: Sequence[Any], started: Any, name: str
+) -> None:
+    """Let the browser's tab remember its job, and find it again when the page is loaded again.
+
+    Args:
+        page: that it is on.
+        resume: takes the id of a job, and yields values for the job and the widgets that show it.
+        job: holds the job of the page.
+        shown: the widgets that show it.
+        started: the event after which the job is there.
+        name: of the place in the browser.
+    """
+    job_id = gr.Textbox(visible=False)
+    known = started.success(lambda job: job.id, inputs=job, outputs=job_id, **QUEUED)
+    known.success(None, inputs=job_id, js=f"(id) => {{ sessionStorage.setItem('cxr-{name}', id); }}")
+    recall = f"() => sessionStorage.getItem('cxr-{name}') ?? ''"
+    page.load(resume, inputs=job_id, outputs=[job, *shown], js=recall, **QUEUED)
 
 
 def stop_job(job: Job | None, title: str) -> tuple[Any, ...]:

@@ -74,7 +74,7 @@ class ImageEvents:
             randomise: take another seed instead.
             settings: the request's other values, in the order of the form.
         Returns:
-            Values for (job, its id, seed, then as `show`).
+            Values for (job, seed, then as `show`).
         """
         if randomise:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
@@ -89,7 +89,7 @@ class ImageEvents:
         gallery = gr.Gallery(value=None, columns=columns, rows=rows, selected_index=None)
         idle_zip, no_receipt = gr.DownloadButton(value=None, interactive=False), gr.HTML("", visible=False)
         widgets = waiting, *buttons(is_running=True), gallery, idle_zip, None, gr.skip(), no_receipt
-        return job, job.id, request.seed, *widgets
+        return job, request.seed, *widgets
 
     async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
         """Show the images of a job as they form. Yields values as `show`."""

@@ -8,11 +8,11 @@ import gradio as gr
 
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
-from cxr.web.page.events import AT_ONCE, QUEUED, buttons
+from cxr.web.page.events import AT_ONCE, QUEUED, buttons, connect_reload
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import ImageForm, build_image_form
 from cxr.web.page.restore import build_restore
-from cxr.web.page.theme import RECALL, REMEMBER, SHOW_FORM, SHOW_RESULTS
+from cxr.web.page.theme import SHOW_FORM, SHOW_RESULTS
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _connect(
     model_line: gr.HTML,
     generate_button: gr.Button,
 ) -> None:
-    job, job_id = gr.State(None), gr.Textbox(visible=False)
+    job = gr.State(None)
     start_stop = [generate_button, results.stop_button]
     shown = [results.status, *start_stop, results.gallery, results.zip_button, results.facts, model_line]
     shown.append(results.receipt)
@@ -104,12 +104,11 @@ def _connect(
         [generate_button.click, form.settings["prompt"].submit],
         events.start,
         inputs=[job, *form.everything],
-        outputs=[job, job_id, form.settings["seed"], *shown],
+        outputs=[job, form.settings["seed"], *shown],
         **QUEUED,
     )
     started.success(None, js=SHOW_RESULTS)
-    started.success(None, inputs=job_id, js=REMEMBER.format("images"))
-    page.load(events.resume, inputs=job_id, outputs=[job, *shown], js=RECALL.format("images"), **QUEUED)
+    connect_reload(page, events.resume, job, shown, started, "images")
     ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
     ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)

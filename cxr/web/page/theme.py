@@ -16,9 +16,6 @@ SHOW_STAGE = (
     "() => {{ const stage = document.getElementById('{}');"
     " if (innerWidth < 760) stage.scrollIntoView({{behavior: 'smooth', block: 'start'}}); }}"
 )
-# The browser's tab remembers its job, so that the page finds it again when it is loaded again.
-REMEMBER = "(id) => {{ sessionStorage.setItem('cxr-{}', id ?? ''); }}"
-RECALL = "() => sessionStorage.getItem('cxr-{}') ?? ''"
 SHOW_RESULTS, SHOW_DATASET = SHOW_STAGE.format("stage"), SHOW_STAGE.format("dataset-stage")
 
 BACKGROUND, PANEL, FIELD, LINE = "#0a0d11", "#11161c", "#171e26", "#26303b"
