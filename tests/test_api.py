@@ -476,7 +476,8 @@ def note_and_look_up(host, *rest, **options):
     return look_up(host, *rest, **options)
 socket.getaddrinfo = note_and_look_up
 import app  # as Hugging Face Spaces may do; sys.argv is not read then
-from cxr.web.server.launch import launch_options, parse_arguments
+from cxr.web.server.arguments import parse_arguments
+from cxr.web.server.launch import launch_options
 page = app.demo
 options = launch_options(parse_arguments(sys.argv[1:]), page, app.jobs)
 _, url, _ = page.launch(**options, prevent_thread_lock=True, quiet=True)

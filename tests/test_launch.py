@@ -19,8 +19,9 @@ from cxr.folders.lock import locked
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.server import launch, temporary
+from cxr.web.server.arguments import ServerSettings, parse_arguments
 from cxr.web.server.hosts import allowed_hosts, check_host
-from cxr.web.server.launch import ServerSettings, launch_options, parse_arguments, prepare_environment
+from cxr.web.server.launch import launch_options, prepare_environment
 from cxr.web.server.limits import SPACE_LIMITS, Limits
 from cxr.web.server.refusal import Refusal
 from cxr.web.server.temporary import sweep_old_folders

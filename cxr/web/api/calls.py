@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import RequestError
+from cxr.web.api.json_body import read_json, wrong
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
 from cxr.web.server.refusal import Refusal
@@ -95,12 +95,12 @@ class Calls:
         """
         if (found := WAYS_IN.fullmatch(path)) is None:
             if INSIDE.fullmatch(path) and not (self.mcp and MCP.fullmatch(path)):
-                raise _wrong(404, "nothing can be sent to this address")
+                raise wrong(404, "nothing can be sent to this address")
             return Call(body)
         if kind.partition(";")[0].strip().lower() != JSON:
-            raise _wrong(415, f"the request is not marked as {JSON}")
+            raise wrong(415, f"the request is not marked as {JSON}")
         way = str(found.lastgroup)
-        values = _read_json(body)
+        values = read_json(body)
         session = values.get("session_hash")
         if way == "named":
             endpoint = self._check_named(found["named"], values)
@@ -118,10 +118,10 @@ class Calls:
         names, takes = self._parameters_of(endpoint)
         values.pop("oauth_token", None)  # gradio's clients may send one; no endpoint takes it
         if unknown := sorted(values.keys() - {*names}):
-            raise _wrong(422, f"there is no parameter “{_shown(unknown[0])}”; {takes}")
+            raise wrong(422, f"there is no parameter “{_shown(unknown[0])}”; {takes}")
         for parameter in self.parameters[endpoint]:
             if not parameter["parameter_has_default"] and parameter["parameter_name"] not in values:
-                raise _wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
+                raise wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
         return endpoint
 
     def _check_listed(self, endpoint: str, values: dict[str, Any]) -> str:
@@ -129,7 +129,7 @@ class Calls:
         names, takes = self._parameters_of(endpoint)
         left = self.parameters[endpoint][len(values["data"]) :]
         if len(values["data"]) > len(names) or not all(parameter["parameter_has_default"] for parameter in left):
-            raise _wrong(422, f"data has {len(values['data'])} of {len(names)} values; {takes}, in this order")
+            raise wrong(422, f"data has {len(values['data'])} of {len(names)} values; {takes}, in this order")
         values["data"] += [parameter["parameter_default"] for parameter in left]
         return endpoint
 
@@ -140,14 +140,14 @@ class Calls:
         number = values.get("fn_index")
         function = self.page.fns.get(number) if number is not None else None
         if function is None or (way == "direct" and function.queue):
-            raise _wrong(404, "there is no such event on this page; load it again, or use /gradio_api/call")
+            raise wrong(404, "there is no such event on this page; load it again, or use /gradio_api/call")
         if len(values["data"]) != len(function.inputs):
-            raise _wrong(422, f"data has {len(values['data'])} of {len(function.inputs)} values")
+            raise wrong(422, f"data has {len(values['data'])} of {len(function.inputs)} values")
         return str(function.api_name) if function.api_visibility == "public" else ""
 
     def _parameters_of(self, endpoint: str) -> tuple[list[str], str]:
         if (parameters := self.parameters.get(endpoint)) is None:
-            raise _wrong(404, f"there is no such endpoint; use {_listed([f'/{name}' for name in self.parameters])}")
+            raise wrong(404, f"there is no such endpoint; use {_listed([f'/{name}' for name in self.parameters])}")
         names = [parameter["parameter_name"] for parameter in parameters]
         return names, f"/{endpoint} takes {_listed(names)}" if names else f"/{endpoint} takes no values"
 
@@ -155,7 +155,7 @@ class Calls:
         try:
             self.jobs.check_room(visitor)
         except BusyError as error:
-            raise _wrong(503, str(error)) from error
+            raise wrong(503, str(error)) from error
         except RequestError as error:
             # Of the refusals of a queue, this is the one whose sentence gradio's client passes on.
             said = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": str(error)}
@@ -174,27 +174,8 @@ def stream_of(path: str, query_session: str) -> tuple[str, bool] | None:
     if (stream := STREAM.fullmatch(path)) is None:
         return None
     if not stream["event"] and not query_session:
-        raise _wrong(422, "session_hash is missing")
+        raise wrong(422, "session_hash is missing")
     return (stream["event"], True) if stream["event"] else (query_session, False)
-
-
-def _read_json(body: bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(body, parse_constant=_refuse_number, parse_float=_finite)
-        json.dumps(values, ensure_ascii=False).encode()  # half a character cannot be written
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise _wrong(422, "the request is not an object in JSON")
-    return values
-
-
-def _finite(text: str) -> float:
-    return number if math.isfinite(number := float(text)) else _refuse_number(text)
-
-
-def _refuse_number(text: str) -> float:
-    raise _wrong(422, f"{text[:40]} is not a number in JSON")
 
 
 def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,12 +183,8 @@ def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
     for name, kinds in FIELDS[way].items():
         if object not in kinds and type(values.get(name)) not in kinds:
             problem = "not allowed" if name in values else "missing"
-            raise _wrong(422, f"{name} is {problem}; use {IN_WORDS[kinds[0]]}")
+            raise wrong(422, f"{name} is {problem}; use {IN_WORDS[kinds[0]]}")
     return {name: values[name] for name in FIELDS[way] if name in values}
-
-
-def _wrong(status: int, sentence: str) -> Refusal:
-    return Refusal(status, sentence, sentence)
 
 
 def _shown(name: str) -> str:

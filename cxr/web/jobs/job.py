@@ -84,6 +84,14 @@ class Job:
         self.is_abandoned = True
         self.stop()
 
+    def seconds_left(self, step_s: float | None) -> float | None:
+        """How long it still takes, by its own progress or by what a step takes, in seconds; None if that is not known."""
+        left: float | None = getattr(getattr(self.state, "progress", None), "remaining_s", None)
+        if left is None and step_s is not None and self.num_steps:
+            spent = time.monotonic() - self.began_s if self.began_s else 0.0
+            left = max(0.0, self.num_steps * step_s - spent)
+        return left
+
     async def follow(self, *, may_return: bool = False) -> AsyncGenerator[Any, None]:
         """Every state from now on, the newest where several have come at once; before the first, its place.
 

@@ -156,15 +156,8 @@ class JobTable:
             if job is not self._running and job.began_s is None:
                 job.waiting = Waiting(ahead, seconds)
                 job.wake()
-            left = self._seconds_left(job)
+            left = job.seconds_left(self._step_s)
             seconds = None if seconds is None or left is None else seconds + left
-
-    def _seconds_left(self, job: Job) -> float | None:
-        left: float | None = getattr(getattr(job.state, "progress", None), "remaining_s", None)
-        if left is None and self._step_s is not None and job.num_steps:
-            spent = time.monotonic() - job.began_s if job.began_s else 0.0
-            left = max(0.0, job.num_steps * self._step_s - spent)
-        return left
 
     def _work(self) -> None:
         while True:
