@@ -66,10 +66,8 @@ def test_every_parameter_has_a_sentence_a_type_and_an_example(client: Client) ->
 
 @pytest.mark.parametrize("endpoint", ["generate", "parse"])
 def test_the_examples_can_be_called(endpoint: str, client: Client) -> None:
-    parameters = client.view_api(return_format="dict", print_info=False)["named_endpoints"][f"/{endpoint}"][
-        "parameters"
-    ]
-    values = {parameter["parameter_name"]: parameter["example_input"] for parameter in parameters}
+    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"][f"/{endpoint}"]
+    values = {parameter["parameter_name"]: parameter["example_input"] for parameter in described["parameters"]}
     assert client.predict(**values, api_name=f"/{endpoint}")
 
 
@@ -131,7 +129,7 @@ def test_verify_makes_a_picture_again(client: Client, picture: str, tmp_path: Pa
     "value", [None, 1, "x", "/etc/passwd", [], {}, {"path": 5}, {"path": ""}, {"path": "/etc/passwd"}]
 )
 def test_what_is_no_picture_is_refused(endpoint: str, value: Any, client: Client) -> None:
-    with pytest.raises(AppError, match="picture|file"):
+    with pytest.raises(AppError, match=r"picture|file"):
         client.predict(value, api_name=f"/{endpoint}")
 
 
@@ -192,5 +190,5 @@ def test_strange_pictures_are_decoded_in_a_child(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "colours.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "16.png").read_bytes()[:60])
     for name in ("wide", "colours", "cut"):
-        with pytest.raises(DataError, match="the picture (is no grey picture|cannot be decoded)"):
+        with pytest.raises(DataError, match=r"the picture (is no grey picture|cannot be decoded)"):
             read_strange_png(tmp_path / f"{name}.png")

@@ -85,7 +85,7 @@ class Job:
         self.stop()
 
     def seconds_left(self, step_s: float | None) -> float | None:
-        """How long it still takes, by its own progress or by what a step takes, in seconds; None if that is not known."""
+        """Seconds that it still takes, by its own progress or by what a step takes; None if that is not known."""
         left: float | None = getattr(getattr(self.state, "progress", None), "remaining_s", None)
         if left is None and step_s is not None and self.num_steps:
             spent = time.monotonic() - self.began_s if self.began_s else 0.0

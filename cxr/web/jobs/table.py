@@ -75,8 +75,11 @@ class JobTable:
 
     def return_to(self, job_id: object, visitor: Visitor) -> Job | None:
         """The job of an id, which from now on is that of the page which asks for it; None if there is none."""
-        if (job := self.find(job_id)) is not None:
-            job.visitor, job.heard_s = visitor, time.monotonic()
+        job = self.find(job_id)
+        if job is None or job.error is not None:
+            return None
+        # The page that was left may still seem to follow it for a moment.
+        job.visitor, job.heard_s, job.is_followed = visitor, time.monotonic(), False
         return job
 
     def submit(self, job: Job, states: Generator[Any, None, None]) -> Job:

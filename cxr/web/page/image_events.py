@@ -112,7 +112,9 @@ class ImageEvents:
         job = self.jobs.return_to(job_id, visitor_of(asker))
         if job is None or not isinstance(job.order, GenerationRequest):
             return
-        yield job, panels.waiting(Waiting(0)), *buttons(is_running=True), *(gr.skip(),) * 5
+        columns, rows = grid_shape(job.order.num_images)
+        shape = gr.Gallery(columns=columns, rows=rows)
+        yield job, panels.waiting(Waiting(0)), *buttons(is_running=True), shape, *(gr.skip(),) * 4
         async for widgets in self.run(job):
             yield job, *widgets
 
