@@ -15,7 +15,7 @@ from server_process import wait_until
 
 from cxr.request.errors import GenerationError, RequestError
 from cxr.web.jobs import table as jobs
-from cxr.web.jobs.job import Job, Waiting
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
 from cxr.web.server.visitors import Visitor
@@ -49,7 +49,7 @@ def submit(table: JobTable, work: Work, visitor: Visitor | None = None) -> Job:
 
 async def follow(job: Job) -> list[Any]:
     async with contextlib.aclosing(job.follow()) as states:
-        return [state async for state in states if not isinstance(state, Waiting)]
+        return [state async for state in states]
 
 
 def test_jobs_have_their_turns_one_after_the_other() -> None:
@@ -221,7 +221,7 @@ def test_a_page_that_is_loaded_again_finds_its_job(monkeypatch: pytest.MonkeyPat
     table.is_watched = True
 
     async def leave(job: Job) -> None:
-        async with contextlib.aclosing(job.follow(may_return=True)) as states:
+        async with contextlib.aclosing(job.follow(on_page=True)) as states:
             async for state in states:
                 if isinstance(state, State):
                     break

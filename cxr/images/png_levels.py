@@ -16,7 +16,7 @@ from cxr.request.errors import DataError
 from cxr.request.limited_child import run_limited
 
 MAX_SIDE = 2_048  # pixels
-MEMORY_BYTES, TIMEOUT_S = 256 * 2**20, 20.0
+MEMORY_BYTES, TIMEOUT_S = 256 * 2**20, 60.0
 
 
 def read_strange_png(path: Path) -> NDArray[np.uint8]:

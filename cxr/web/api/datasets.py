@@ -11,7 +11,6 @@ from typing import Any
 import gradio as gr
 
 from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS, DatasetState, new_order
-from cxr.web.jobs.job import Waiting
 from cxr.web.jobs.plan_text import plan_of_text
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.events import errors_for_users
@@ -61,8 +60,7 @@ class DatasetEndpoints:
             job = events.submit(new_order(checked, gate, max_attempts, is_kept=False), visitor)
             async with contextlib.aclosing(job.follow()) as states:
                 async for state in states:
-                    if not isinstance(state, Waiting):
-                        yield _progress(state), str(state.archive) if state.archive else None, state.facts
+                    yield _progress(state), str(state.archive) if state.archive else None, state.facts
 
 
 def _progress(state: DatasetState) -> dict[str, Any]:

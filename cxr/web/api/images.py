@@ -12,8 +12,8 @@ import gradio as gr
 
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.api.endpoint import takes_settings
-from cxr.web.jobs.compare_job import CompareState, compare_images
-from cxr.web.jobs.job import OVER, Job, Waiting
+from cxr.web.jobs.compare_job import compare_images
+from cxr.web.jobs.job import OVER, Job
 from cxr.web.page.events import errors_for_users
 from cxr.web.page.gallery import gallery_items
 from cxr.web.page.image_events import RANDOM_SEED_LIMIT, ImageEvents
@@ -58,9 +58,6 @@ class ImageEndpoints:
             num_sent = 0
             async with contextlib.aclosing(self.events.submit(asker, request).follow()) as states:
                 async for state in states:
-                    if isinstance(state, Waiting):
-                        progress(0.0, desc=f"{state.ahead} before this one")
-                        continue
                     if state.progress is not None:
                         progress(state.progress.fraction, desc=f"image {state.progress.image_index + 1}")
                     # The last image comes together with the ZIP; several may have come at once.
@@ -106,8 +103,7 @@ class ImageEndpoints:
             job = self.events.jobs.submit(job, compare_images(first, second, self.events.choice, job))
             async with contextlib.aclosing(job.follow()) as states:
                 async for state in states:
-                    if isinstance(state, CompareState):
-                        progress(state.fraction)
+                    progress(state.fraction)
             return job.state.gallery, job.state.facts
 
 

@@ -92,11 +92,12 @@ class Job:
             left = max(0.0, self.num_steps * step_s - spent)
         return left
 
-    async def follow(self, *, may_return: bool = False) -> AsyncGenerator[Any, None]:
-        """Every state from now on, the newest where several have come at once; before the first, its place.
+    async def follow(self, *, on_page: bool = False) -> AsyncGenerator[Any, None]:
+        """Every state from now on, the newest where several have come at once.
 
         Args:
-            may_return: whoever closes this may follow the job again; else closing it abandons the job.
+            on_page: before its first state, its place in the queue is told as well; and whoever closes this may come
+                back to the job, while otherwise closing it abandons the job.
         Raises:
             CxrError: the job ended with it.
         """
@@ -112,7 +113,7 @@ class Job:
             while True:
                 news.clear()
                 has_ended, state = self.has_ended, self.state  # in this order: the last state is set before the end
-                if state is None and not has_ended:
+                if on_page and state is None and not has_ended:
                     state = self.waiting
                 if state is not seen:
                     yield (seen := state)
@@ -125,7 +126,7 @@ class Job:
             self._followers.remove(wake)
             self.is_followed = bool(self._followers)
             self.heard_s = time.monotonic()
-            if not self.has_ended and not may_return:
+            if not self.has_ended and not on_page:
                 self.abandon()
 
     def publish(self, state: Any, *, has_ended: bool = False) -> None:

@@ -67,7 +67,7 @@ async def show_job(
     if job is None or job.is_followed:
         return
     try:
-        async with contextlib.aclosing(job.follow(may_return=True)) as states:
+        async with contextlib.aclosing(job.follow(on_page=True)) as states:
             async for state in states:
                 if isinstance(state, Waiting):
                     yield panels.waiting(state), *nothing
