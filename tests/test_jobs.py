@@ -248,7 +248,8 @@ def test_a_page_that_is_loaded_again_finds_its_job(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("job_id", [None, "", "x", 1, [], {}, "0" * 32, "\ud800"])
 def test_other_ids_find_no_job(job_id: Any) -> None:
     table = JobTable()
-    wait_until(lambda: submit(table, short).has_ended)
+    job = submit(table, short)
+    wait_until(lambda: job.has_ended)
     assert table.return_to(job_id, Visitor()) is None
 
 
@@ -265,7 +266,8 @@ def test_results_are_kept_for_a_while_and_not_too_many(monkeypatch: pytest.Monke
 def test_jobs_that_wait_know_their_place_and_time() -> None:
     table = JobTable()
     quick = Job(num_steps=1)
-    wait_until(lambda: table.submit(quick, short(quick)).has_ended)  # from it the table knows how long a step takes
+    table.submit(quick, short(quick))
+    wait_until(lambda: quick.has_ended)  # from it the table knows how long a step takes
     running, second, third = (Job("order", Visitor("page"), num_steps=1_000) for _ in range(3))
     for job in (running, second, third):
         table.submit(job, long(job))
