@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from server_process import ServerProcess, request, wait_until
 
-from cxr.web.server.temporary import TEMP_PREFIX, keep_sweeping, make_private_folder, sweep
+from cxr.web.server import temporary
+from cxr.web.server.temporary import TEMP_PREFIX, keep_sweeping, keep_what_is_there, make_private_folder, sweep
 
 LONG_AGO = time.time() - 7 * 24 * 3600
 
@@ -55,6 +56,16 @@ def test_uploads_results_and_empty_folders_go_by_age(tmp_path: Path) -> None:
     assert not (tmp_path / "link").is_symlink()
     assert (outside / "kept").exists()
     sweep(tmp_path / "missing")
+
+
+def test_the_pictures_of_the_page_itself_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary, "_page_files", set())
+    make(tmp_path, "example/1.png", "runs/over/1.png")
+    keep_what_is_there(tmp_path)
+    make(tmp_path, "upload/1.png")
+    sweep(tmp_path, 3600)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["example", "runs"]
+    assert not any((tmp_path / "runs").iterdir())
 
 
 def test_a_thread_sweeps_while_the_server_runs(tmp_path: Path) -> None:

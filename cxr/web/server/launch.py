@@ -17,7 +17,7 @@ from cxr.web.jobs.table import JobTable
 from cxr.web.server.arguments import ServerSettings
 from cxr.web.server.hosts import allowed_hosts
 from cxr.web.server.logs import keep_values_out_of_logs
-from cxr.web.server.temporary import keep_sweeping, make_private_folder, temp_root
+from cxr.web.server.temporary import keep_sweeping, keep_what_is_there, make_private_folder, temp_root
 
 SPARE_THREADS = 32
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -93,6 +93,7 @@ def serve(page: Any, settings: ServerSettings, jobs: JobTable) -> None:
         raise SystemExit(2) from error
     sys.stdout.write(f"CXR Studio is at {url}\n")
     sys.stdout.flush()
+    keep_what_is_there(temp_root())
     keep_sweeping(temp_root())
     threading.Thread(target=_warm_up, args=(settings.choice,), daemon=True, name="model-warm-up").start()
     try:

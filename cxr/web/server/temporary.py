@@ -21,6 +21,8 @@ LIFETIME_S = 3600  # of what visitors uploaded and were given
 SWEEP_EVERY_S = 600
 KINDS = ("runs", "datasets")  # folders of folders: each job has its own
 
+_page_files: set[Path] = set()
+
 
 def make_private_folder() -> Path:
     """Make the folder that this process keeps its temporary files in, and let everything write there.
@@ -94,6 +96,11 @@ def _remove_if_left_behind(folder: Path) -> None:
     _remove_if_older(folder, ABANDONED_S)
 
 
+def keep_what_is_there(folder: Path) -> None:
+    """Let no sweep remove what lies there now: gradio's copies of the pictures that the page itself shows."""
+    _page_files.update(path for path in folder.iterdir() if path.name not in KINDS)
+
+
 def sweep(folder: Path, lifetime_s: float = LIFETIME_S) -> None:
     """Remove what nothing has happened to for a while: uploads, results and empty folders.
 
@@ -104,7 +111,8 @@ def sweep(folder: Path, lifetime_s: float = LIFETIME_S) -> None:
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             for entry in path.iterdir() if path.name in KINDS and path.is_dir() else (path,):
-                _remove_if_older(entry, lifetime_s)
+                if entry not in _page_files:
+                    _remove_if_older(entry, lifetime_s)
 
 
 def keep_sweeping(folder: Path, every_s: float = SWEEP_EVERY_S, lifetime_s: float = LIFETIME_S) -> threading.Event:
