@@ -73,7 +73,7 @@ class Door:
             if is_form:
                 await self._take_form(body, kind, ticket, scope, request.receive, send)
                 return
-            call = self.calls.check(scope["path"], kind, body, ticket.address)
+            call = await asyncio.to_thread(self.calls.check, scope["path"], kind, body, ticket.address)
             if call.cancels and self.jobs.end_event(call.cancels):
                 # Gradio would end all jobs of the same client with it.
                 await JSONResponse({"success": True})(scope, request.receive, send)
