@@ -8,21 +8,19 @@ newest state, so that a slow visitor holds nobody up.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any
 
 from cxr.request.errors import RequestError
-from cxr.web.jobs.job import NO_STATES, OVER, Job, Waiting
+from cxr.web.jobs.ended import EndedJobs
+from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.server.limits import BUSY, MAX_QUEUE, BusyError, too_many
-from cxr.web.server.temporary import LIFETIME_S
 from cxr.web.server.visitors import Visitor
 
 UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends
-MAX_ENDED = 200  # jobs whose results can be asked for again
 
 
 class JobTable:
@@ -40,7 +38,7 @@ class JobTable:
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._running: Job | None = None  # one of them
-        self._ended: OrderedDict[str, Job] = OrderedDict()
+        self._ended = EndedJobs()
         self._step_s: float | None = None  # of the last job that ended
         self._listeners: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
@@ -67,11 +65,7 @@ class JobTable:
 
     def find(self, job_id: object) -> Job | None:
         """The job of an id, also if it has ended not long ago."""
-        with self._changed:
-            for job in (*self._jobs, *reversed(self._ended.values())):
-                if job.id == job_id and time.monotonic() - job.heard_s < LIFETIME_S:
-                    return job
-        return None
+        return next((job for job in [*self._jobs] if job.id == job_id), None) or self._ended.find(job_id)
 
     def return_to(self, job_id: object, visitor: Visitor) -> Job | None:
         """The job of an id, which from now on is that of the page which asks for it; None if there is none."""
@@ -81,6 +75,14 @@ class JobTable:
         # The page that was left may still seem to follow it for a moment.
         job.visitor, job.heard_s, job.is_followed = visitor, time.monotonic(), False
         return job
+
+    def cancel(self, job_id: object) -> bool:
+        """End one job, whether it waits or runs; what is finished is kept. Returns whether there was one to end."""
+        job = self.find(job_id)
+        if job is None or job.has_ended:
+            return False
+        job.stop()
+        return True
 
     def submit(self, job: Job, states: Generator[Any, None, None]) -> Job:
         """Put a job at the end of the queue.
@@ -198,14 +200,11 @@ class JobTable:
             if gives_way:
                 self._jobs.append(job)
             elif not job.is_abandoned:
-                self._keep(job, state)
+                self._note_pace(job, state)
+                self._ended.keep(job)
             job.publish(state, has_ended=not gives_way)
             self._tell_waiting()
 
-    def _keep(self, job: Job, state: Any) -> None:
+    def _note_pace(self, job: Job, state: Any) -> None:
         if job.num_steps and job.began_s and getattr(state, "stage", "") == "finished":
             self._step_s = (time.monotonic() - job.began_s) / job.num_steps
-        job.context, job.states = contextvars.Context(), NO_STATES
-        self._ended[job.id] = job
-        if len(self._ended) > MAX_ENDED:
-            self._ended.popitem(last=False)
