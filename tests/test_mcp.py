@@ -43,7 +43,7 @@ def server(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def call(server: LivePage, tool: str, arguments: dict[str, Any]) -> Any:
     """The tools of the server, and what one of them answers, with the progress that it told."""
     from mcp import ClientSession
-    from mcp.client.streamable_http import streamablehttp_client
+    from mcp.client.streamable_http import streamable_http_client
 
     progress: list[float] = []
 
@@ -52,7 +52,7 @@ def call(server: LivePage, tool: str, arguments: dict[str, Any]) -> Any:
 
     async def talk() -> Any:
         async with (
-            streamablehttp_client(f"{server.url}/gradio_api/mcp/") as (read, write, _),
+            streamable_http_client(f"{server.url}/gradio_api/mcp/") as (read, write, _),
             ClientSession(read, write) as session,
         ):
             await session.initialize()
@@ -65,13 +65,15 @@ def call(server: LivePage, tool: str, arguments: dict[str, Any]) -> Any:
 def test_assistants_find_the_endpoints_and_call_them(server: LivePage) -> None:
     tools, answer, _ = call(server, "parse", {"prompt": "A 60-year-old woman with cardiomegaly"})
     assert {"generate", "parse", "dataset", "verify"} <= {tool.name for tool in tools}
-    assert json.loads(answer.content[0].text)["findings"] == ["Cardiomegaly"]
+    assert "'findings': ['Cardiomegaly']" in answer.content[0].text
 
 
 def test_images_come_with_their_progress(server: LivePage) -> None:
     _, answer, progress = call(server, "generate", {"prompt": "chest x-ray", "seed": 3, "num_inference_steps": 4})
     assert not answer.isError
-    assert any(part.type == "image" for part in answer.content)
+    said = "".join(part.text for part in answer.content if part.type == "text")
+    assert ".png" in said
+    assert "'seeds': [3]" in said
     assert progress
 
 

@@ -361,12 +361,13 @@ def test_the_form_has_the_order_of_the_api() -> None:
     assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
 
 
-def test_page_has_two_public_endpoints_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
+def test_public_endpoints_have_their_names_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
     functions = list(build_page(choice).fns.values())
-    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["generate", "dataset"]
-    model_jobs = [fn for fn in functions if fn.name in ("generate", "run", "dataset", "measure")]
+    public = ["generate", "compare", "dataset", "parse", "models", "restore", "receipt", "verify"]
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == public
+    model_jobs = [fn for fn in functions if fn.name in ("generate", "compare", "run", "resume", "dataset", "measure")]
     assert {fn.concurrency_limit for fn in model_jobs} == {None}
-    assert len(model_jobs) == 5  # both tabs have a "run"
+    assert len(model_jobs) == 8  # both tabs have a "run" and a "resume"
     assert not list((ROOT / "cxr").rglob("*.pyi"))  # gradio writes them beside subclasses of its widgets
 
 

@@ -124,7 +124,6 @@ class Job:
                 raise self.error
         finally:
             self._followers.remove(wake)
-            self.is_followed = bool(self._followers)
             self.heard_s = time.monotonic()
             if not self.has_ended and not on_page:
                 self.abandon()
