@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cxr.bench.dataset import job_command, watch, write_plan
+from cxr.bench.dataset_speed import job_command, watch, write_plan
 from cxr.request.messages import say
 
 SETTLED = 0.1  # share of the images after which memory is looked at: caches are full by then

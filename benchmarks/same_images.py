@@ -4,6 +4,9 @@ Run it at the top of the repository: ``python benchmarks/same_images.py ac973fc`
 a temporary git worktree and told this code's version number, so that every byte can be compared. Both make the same
 requests and plans, with the models that are here and with tiny random ones; pixels, recipes and all files are compared.
 A table is printed, and the exit status is 1 if anything differs.
+
+Recipe fields that the earlier code does not know are named with ``--newer reword sent_prompt``: all others are
+compared, and so are pixels and rows, while what is made of whole files (hashes, README.md, manifest.json) is left out.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ BATCHES, BFLOAT16 = FLOAT32 | {"CXR_BATCH_SIZE": "3"}, {"CXR_DTYPE": "bfloat16",
 PROMPT, NEGATIVE = "A 55-year-old man with pneumonia, PA view", "effusion, cardiomegaly"
 FINDINGS = ["Effusion", "Edema + Mass", "No Finding"]
 COHORT = [{"findings": FINDINGS, "age": "40-60", "sex": {"F": 1, "M": 1}, "count": 6}]
+OF_WHOLE_FILES = {"README.md", "manifest.json"}
 SPLIT = {"train": 0.7, "validation": 0.2, "test": 0.1}
 TABLE = f'prompt,seed,count,negative_prompt\nnormal chest x-ray,,3,\n"{PROMPT}",100,2,"{NEGATIVE}"\na mass,,1,\n'
 PLANS: dict[str, dict[str, Any]] = {
@@ -206,8 +210,8 @@ def make_all(before: Path, cases: list[Case], inputs: Path, work: Path) -> None:
         run_cases(ROOT, new, dict(environment), work / "after.log")
 
 
-def compare(before: Path, after: Path) -> tuple[int, int, list[str]]:
-    """Numbers of images and files, and what differs."""
+def compare(before: Path, after: Path, newer: frozenset[str]) -> tuple[int, int, list[str]]:
+    """Numbers of images and files, and what differs; in fields that the earlier code does not know nothing can."""
     names = {path.relative_to(folder) for folder in (before, after) for path in folder.rglob("*") if path.is_file()}
     faults, num_images = [], 0
     for name in sorted(names):
@@ -218,20 +222,30 @@ def compare(before: Path, after: Path) -> tuple[int, int, list[str]]:
         is_image = re.fullmatch(r"\d+_\d+\.png", name.name) is not None
         num_images += is_image
         if is_image:
-            faults += [f"{name}: {fault}" for fault in differing_images(one, other)]
-        if one.read_bytes() != other.read_bytes():
+            faults += [f"{name}: {fault}" for fault in differing_images(one, other, newer)]
+        if newer and (is_image or name.name in OF_WHOLE_FILES):
+            continue
+        if newer and name.suffix == ".jsonl":
+            faults += [f"{name}: other rows"] if rows_of(one, newer) != rows_of(other, newer) else []
+        elif one.read_bytes() != other.read_bytes():
             faults.append(f"{name}: other bytes")
     if not num_images:
         faults.append("no image was made")
     return num_images, len(names), faults
 
 
-def differing_images(one: Path, other: Path) -> list[str]:
+def rows_of(table: Path, newer: frozenset[str]) -> list[dict[str, Any]]:
+    """The rows of a table without hashes of whole files, and without fields that the earlier code does not know."""
+    rows = map(json.loads, table.read_text(encoding="utf-8").splitlines())
+    return [{name: value for name, value in row.items() if name not in newer | {"sha256"}} for row in rows]
+
+
+def differing_images(one: Path, other: Path, newer: frozenset[str]) -> list[str]:
     """What differs between two images: pixels, or fields of their recipes."""
     with Image.open(one) as first, Image.open(other) as second:
         faults = [] if np.array_equal(np.asarray(first), np.asarray(second)) else ["other pixels"]
         recipes = [json.loads(picture.info["recipe"]) for picture in (first, second)]
-    fields = recipes[0].keys() | recipes[1].keys()
+    fields = (recipes[0].keys() | recipes[1].keys()) - newer
     return faults + sorted(f"recipe: {name}" for name in fields if recipes[0].get(name) != recipes[1].get(name))
 
 
@@ -251,6 +265,7 @@ def main() -> int:
     parser.add_argument("commit", nargs="?", help="the earlier code")
     parser.add_argument("--only", help="cases whose name holds this text")
     parser.add_argument("--keep", action="store_true", help="keep the folders, for looking into a difference")
+    parser.add_argument("--newer", nargs="+", default=[], metavar="FIELD", help="that the earlier code does not know")
     parser.add_argument("--run", help=argparse.SUPPRESS)  # in the processes that this one starts
     arguments = parser.parse_args()
     if arguments.run:
@@ -264,7 +279,7 @@ def main() -> int:
         check_out(arguments.commit, work / "code")
         write_inputs(work / "inputs")
         make_all(work / "code", cases, work / "inputs", work)
-        codes = [print_case(case, work) for case in cases]
+        codes = [print_case(case, work, frozenset(arguments.newer)) for case in cases]
     finally:
         subprocess.run(["git", "worktree", "remove", "--force", str(work / "code")], cwd=ROOT, check=False)
         if not arguments.keep:
@@ -273,9 +288,9 @@ def main() -> int:
     return int(any(codes))
 
 
-def print_case(case: Case, work: Path) -> int:
+def print_case(case: Case, work: Path, newer: frozenset[str]) -> int:
     """Compare one folder and print its line of the table."""
-    num_images, num_files, faults = compare(work / "before" / case.name, work / "after" / case.name)
+    num_images, num_files, faults = compare(work / "before" / case.name, work / "after" / case.name, newer)
     outcome = "the same" if not faults else "DIFFERENT: " + "; ".join(faults[:4])
     print(f"{case.name:<20} {num_images:>4} images {num_files:>4} files  {outcome}", flush=True)
     return int(bool(faults))

@@ -26,7 +26,8 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 
 TINY_SIZE = 32  # pixels; latents are 4 x 4
 TINY_WORDS = [
@@ -157,7 +158,8 @@ def write_lora(
     noise = torch.Generator().manual_seed(1)
     for part in parts:
         component = getattr(pipeline, part)
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS[part])
+        targets = LORA_TARGETS[part]
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets)  # type: ignore[arg-type]  # any number
         component.add_adapter(config, "default")
         state = get_peft_model_state_dict(component, adapter_name="default")
         # A fresh LoRA has B = 0 and changes nothing; trained ones do not.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxr.deploy.files import MAX_REPORT_FILE_BYTES
+from cxr.deploy.space_files import MAX_REPORT_FILE_BYTES
 
 CARD = """\
 ---

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cxr.commands import main as cli
-from cxr.lora.convert import convert_adapter
 from cxr.lora.find import describe_adapter
+from cxr.lora.from_pickle import convert_adapter
 from cxr.lora.pickled_weights import main as read_checkpoint
 from cxr.request.errors import AdapterError
 

@@ -9,7 +9,8 @@ from hostile_adapters import pair
 from safetensors.torch import load_file, save_file
 
 import cxr.lora.find
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.lora.find import describe_adapter, list_adapters
 from cxr.lora.lora_file import read_lora_file
 from cxr.request.errors import AdapterError
@@ -98,7 +99,7 @@ def test_load_and_unload_leave_no_trace(tiny_model_dir: Path, tiny_lora_dir: Pat
     assert model.adapter is not None
     assert _names_and_sums(model) != before
     model.set_adapter_weight(0.5)
-    model.unload_adapter()
+    model.load_adapter(())
     assert model.info == info
     assert _names_and_sums(model) == before
     assert model.pipeline.get_list_adapters() == {}

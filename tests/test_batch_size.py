@@ -16,8 +16,10 @@ from cxr.dataset import make
 from cxr.dataset.make import Options
 from cxr.dataset.plan import Plan
 from cxr.dataset.reproduce import Reproducer
-from cxr.generate.images import generate, recipe_for
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.images import generate
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
+from cxr.generate.recipes import recipe_for
 from cxr.models import batch_size
 from cxr.models.batch_size import (
     Trial,
@@ -269,7 +271,7 @@ def test_tensors_of_a_failed_batch_are_gone_before_the_next_try(
 
     monkeypatch.setattr(model.pipeline.unet, "forward", full)
     monkeypatch.setattr(
-        "cxr.generate.images.free_memory", lambda: alive.append(sum(ref() is not None for ref in inputs))
+        "cxr.generate.micro_batches.free_memory", lambda: alive.append(sum(ref() is not None for ref in inputs))
     )
     with pytest.raises(GenerationError, match="too little free memory"):
         images_of(model)

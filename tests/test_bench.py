@@ -2,20 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bench.defaults import BenchResult, _start_fresh, format_bench, run_bench
+from cxr.bench.defaults import BenchResult, format_bench, run_bench, start_fresh
 from cxr.request.errors import GenerationError, RequestError
+from cxr.request.model_info import ModelInfo
 
 RESULT = BenchResult(
-    model="embedded",
-    adapter="clinical",
-    weight_dtype="bfloat16",
-    device="cpu",
+    info=ModelInfo("embedded", "sha256:0", "clinical", "", 256, "UniPCMultistepScheduler", "bfloat16", "cpu"),
     threads=2,
     runs=3,
-    product_s=0.5,
-    product_float32_s=1.0,
-    product_base_s=0.4,
-    pipeline_defaults_s=6.0,
+    image_s={"product": 0.5, "float32": 1.0, "base": 0.4, "defaults": 6.0},
     load_to_first_image_s=2.5,
     fresh_process_s=7.0,
     preview_share=0.012,
@@ -36,7 +31,7 @@ def test_the_text_names_every_figure() -> None:
 
 def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tiny_lora_dir: Path) -> None:
     result = run_bench(str(tiny_model_dir), f"local:{tiny_lora_dir}", runs=1, fresh_process=False)
-    assert (result.model, result.adapter, result.weight_dtype) == ("tiny", "tiny_lora", "float32")
+    assert (result.info.model, result.info.adapter, result.info.weight_dtype) == ("tiny", "tiny_lora", "float32")
     assert result.fresh_process_s is None
     assert result.speedup > 2  # 51 steps against 8
     assert 0 < result.preview_share < 1
@@ -46,7 +41,7 @@ def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tin
 @pytest.mark.slow
 def test_a_failure_of_the_new_process_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match=r"could not make an image: .*nowhere"):
-        _start_fresh(str(tmp_path / "nowhere"), "none")
+        start_fresh(str(tmp_path / "nowhere"), "none")
 
 
 @pytest.mark.parametrize("runs", [0, 101])

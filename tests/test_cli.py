@@ -21,11 +21,12 @@ import torch
 from cxr.bench.defaults import BenchResult
 from cxr.commands import main as cli
 from cxr.folders.image_folder import ImageFolder
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.prompt_table import read_prompt_table
 from cxr.images.png import read_recipe
 from cxr.request.errors import RequestError
 from cxr.request.events import ExportedFile, GeneratedImage
+from cxr.request.model_info import ModelInfo
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--steps", "2", "--guidance-scale", "1")
@@ -146,7 +147,7 @@ def test_failed_images_are_told_and_the_rest_is_kept(
 ) -> None:
     asked = itertools.count()
     with monkeypatch.context() as patch:
-        patch.setattr("cxr.generate.images.is_flat", lambda pixels: next(asked) % 3 == 1)
+        patch.setattr("cxr.generate.micro_batches.is_flat", lambda pixels: next(asked) % 3 == 1)
         assert generate("normal", "--count", "4") == 1
     captured = capsys.readouterr()
     assert captured.err == "image 1 with seed 1 failed: the picture is empty (one even grey); " + (
@@ -379,7 +380,9 @@ def test_adapters_are_listed(
 def test_bench_prints_what_was_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def measure(model: str, adapter: str, runs: int) -> BenchResult:
         assert (model, adapter, runs) == ("embedded", "none", 5)
-        return BenchResult(model, adapter, "bfloat16", "cpu", 2, runs, 1.0, 2.0, 0.9, 12.0, 4.0, 8.0, 0.05)
+        info = ModelInfo(model, "", adapter, "", 256, "", "bfloat16", "cpu")
+        image_s = {"product": 1.0, "float32": 2.0, "base": 0.9, "defaults": 12.0}
+        return BenchResult(info, 2, runs, image_s, 4.0, 8.0, 0.05)
 
     monkeypatch.setattr("cxr.bench.defaults.run_bench", measure)
     assert cli.main(["bench", "--runs", "5", "--adapter", "none"]) == 0

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.bench.dataset import bench_dataset, format_dataset_bench
+from cxr.bench.dataset_speed import bench_dataset, format_dataset_bench
 from cxr.commands.main import main
 from cxr.dataset import make
 from cxr.dataset.complete import complete_dataset
@@ -31,7 +31,8 @@ from cxr.dataset.unit_log import Unit
 from cxr.folders.lock import locked
 from cxr.generate import worker
 from cxr.generate.images import generate_each
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.generate.planned_image import seed_of
 from cxr.generate.progress import Progress
 from cxr.request.errors import GenerationError, OutputError

@@ -18,7 +18,7 @@ from cxr.train import decoder, loop, precision, sampled
 from cxr.train.decoder import channel_gains, read_vae, with_gain
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
 from cxr.train.latents import block_cosines, coarse_images
-from cxr.train.loop import LoopSettings
+from cxr.train.loop_settings import LoopSettings
 from cxr.train.precision import Precision, choose_precision
 from cxr.train.setup import Setup
 
@@ -148,13 +148,13 @@ def test_small_films_alone_are_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "128", ROWS, side=128)
     setup = Setup(read_folders([folder]), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-4), CPU)
     with pytest.raises(DataError, match="no training image has 256 pixels or more"):
-        decoder.DecoderTask(setup, decoder.Source("embedded", "none", 4, tmp_path))
+        decoder.DecoderTask(setup, model="embedded", adapter="none", num_sampled=4, out=tmp_path)
 
 
 def test_a_batch_of_one_is_refused(data: list[Path], tmp_path: Path) -> None:
     setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=1, learning_rate=1e-4), CPU)
     with pytest.raises(RequestError, match="a film and a sampled image at least"):
-        decoder.DecoderTask(setup, decoder.Source("embedded", "none", 4, tmp_path))
+        decoder.DecoderTask(setup, model="embedded", adapter="none", num_sampled=4, out=tmp_path)
 
 
 def test_latents_give_back_the_coarse_image() -> None:

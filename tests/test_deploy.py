@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import SpaceCard
 from sample_space import CARD, make_checkout
 
-from cxr.deploy.card import check_card, gradio_floor, read_card, with_model
-from cxr.deploy.files import collect_files
 from cxr.deploy.preload import preload_line
+from cxr.deploy.space_card import check_card, gradio_floor, read_card, with_model
+from cxr.deploy.space_files import collect_files
 from cxr.request.errors import OutputError
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +92,7 @@ def test_links_out_of_the_checkout_are_refused(checkout: Path, tmp_path: Path) -
 
 
 def test_too_much_is_refused(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr.deploy.files.MAX_TOTAL_BYTES", 10_000_000)
+    monkeypatch.setattr("cxr.deploy.space_files.MAX_TOTAL_BYTES", 10_000_000)
     with pytest.raises(OutputError, match="11 MB; a Space may have 10 MB"):
         collect_files(checkout)
 

@@ -13,9 +13,9 @@ from local_space_hub import LocalHub, serve_hub
 from sample_space import CARD, make_checkout
 
 from cxr.commands.main import main
-from cxr.deploy import plan as plan_module
-from cxr.deploy.files import SpaceFiles, collect_files
-from cxr.deploy.plan import describe_plan, plan_space, upload_mode
+from cxr.deploy import space_plan as plan_module
+from cxr.deploy.space_files import SpaceFiles, collect_files
+from cxr.deploy.space_plan import describe_plan, plan_space, upload_mode
 from cxr.deploy.upload import upload
 from cxr.models.presets import PRESETS
 from cxr.request.errors import CxrError, OutputError, RequestError

@@ -8,7 +8,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from torch.nn import functional as F
 
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.models.devices import DTYPES, choose_device, choose_unet_dtype, vae_dtype
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_grey
 from cxr.labels.vocabulary import FINDING_PHRASES

@@ -10,12 +10,12 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 from test_data import make_folder
 from tiny_sd import ROWS, save_tiny, train
 
-from cxr.request.errors import RequestError
-from cxr.train.full_lora.adapter_card import license_of
+from cxr.request.errors import DataError, RequestError
 from cxr.train.full_lora.base_model import BaseModel, read_base_model
 from cxr.train.full_lora.cache import SHARD_ROWS, RowCache
-from cxr.train.full_lora.data import in_form
+from cxr.train.full_lora.data import in_form, read_training_data
 from cxr.train.full_lora.denoising import choose_gamma, loss_weights
+from cxr.train.full_lora.model_card import license_of
 from cxr.train.full_lora.model_parts import TextEncoders
 from cxr.train.full_lora.task import FullLoraTask
 from cxr.train.full_lora.training_settings import VALIDATION_PROMPTS, FullLoraSettings
@@ -52,6 +52,33 @@ def test_captions_of_the_data_are_used_and_needed(
     assert train(models["sd"], folder, tmp_path / "none", "--steps", "1") == 2
     assert "has no column patient_id" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"file_name,patient_id,text\n0.png,p0,R\xf6ntgen\n", "metadata.csv cannot be read: .*codec"),
+        (b"file_name,patient_id,text\n", "metadata.csv lists no image"),
+        (b"file_name,patient_id,text\ngone.png,p0,words\n", "line 2 lists gone.png, which is not in the folder"),
+        (b"file_name,patient_id,text\n0.png,p0\n", "line 2 has no text"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_sentence(table: bytes, message: str, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "data", ROWS, side=32)
+    (folder / "metadata.csv").write_bytes(table)
+    with pytest.raises(DataError, match=message):
+        read_training_data([folder], validation_share=0, judging_share=0, captions_per_image=1, seed=0)
+
+
+def test_the_captions_of_a_table_in_json_lines_are_read_too(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "data", ROWS, side=32)
+    (folder / "metadata.csv").unlink()
+    rows = [
+        {"file_name": f"{number}.png", "patient_id": f"p{number}", "text": f"words {number}"} for number in range(5)
+    ]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = read_training_data([folder], validation_share=0, judging_share=0, captions_per_image=1, seed=0)
+    assert {image.captions for image in data.training} == {(f"words {number}",) for number in range(5)}
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import cxr.generate.images
+import cxr.generate.micro_batches
 from cxr.generate import sampling
-from cxr.generate.images import generate, generate_each, recipe_for
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.images import generate, generate_each
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
+from cxr.generate.recipes import recipe_for
 from cxr.generate.sampling import Denoiser, predicted_original, project_to_grey
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import GenerationError
@@ -157,7 +159,7 @@ def test_loading_and_unloading_restores_the_images(
     base = pixels_of(model)
     model.load_adapter(tiny_lora_dir)
     assert np.array_equal(pixels_of(model), pixels_of(tiny_model))
-    model.unload_adapter()
+    model.load_adapter(())
     assert np.array_equal(pixels_of(model), base)
 
 
@@ -219,7 +221,7 @@ def test_closing_the_iterator_frees_the_model(tiny_model: LoadedModel) -> None:
 
 
 def test_an_error_inside_frees_the_model(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cxr.generate.images, "decode", lambda *_: 1 / 0)
+    monkeypatch.setattr(cxr.generate.micro_batches, "decode", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(generate(REQUEST, tiny_model))
     assert not tiny_model.lock.locked()

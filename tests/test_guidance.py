@@ -13,8 +13,16 @@ from torch import Tensor
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.request.errors import DataError
-from cxr.train import guide, text
-from cxr.train.guide import LAST_TIMESTEP, LONGEST_SHIFT, GuideNetwork, load_guide, log_likelihood, velocity_shift
+from cxr.train import guide
+from cxr.train.caption_targets import AGE_STEP, FLAGS, NUM_AGES, random_captions, targets_of_captions
+from cxr.train.guide_network import (
+    LAST_TIMESTEP,
+    MAX_SHIFT,
+    GuideNetwork,
+    load_guide,
+    log_likelihood,
+    velocity_shift,
+)
 
 NUM_TARGETS = len(LABELS) + 1
 
@@ -82,7 +90,7 @@ def test_an_attribute_that_is_not_told_shifts_nothing() -> None:
 def test_almost_pure_noise_is_left_alone_and_long_shifts_are_cut() -> None:
     assert not shift_of(only("male", [1.0]), timestep=LAST_TIMESTEP).any()
     size = shift_of(only("male", [0.0, 1.0] * 4), steepness=100.0).square().mean(dim=(1, 2, 3)).sqrt()
-    assert float(size.max()) == pytest.approx(LONGEST_SHIFT, rel=1e-5)
+    assert float(size.max()) == pytest.approx(MAX_SHIFT, rel=1e-5)
 
 
 def test_the_likelihood_is_bernoulli_for_labels_and_normal_for_the_age() -> None:
@@ -107,32 +115,32 @@ def test_a_guide_is_read_back_and_anything_else_refused(tmp_path: Any) -> None:
 
 
 def flags_of(caption: str) -> dict[str, float]:
-    row = text.targets_of_captions([caption])[0].tolist()
-    return dict(zip(text.FLAGS, row, strict=False))
+    row = targets_of_captions([caption])[0].tolist()
+    return dict(zip(FLAGS, row, strict=False))
 
 
 def test_a_caption_says_what_is_told_and_what_is_not() -> None:
     flags = flags_of("A 55-year-old man with pneumonia")
     told = {name for name, value in flags.items() if value == 1}
-    assert told == {"told sex", "male", "told age", "told findings", "Pneumonia"}
-    assert flags["told view"] == 0
+    assert told == {"sex named", "male", "age named", "findings named", "Pneumonia"}
+    assert flags["view named"] == 0
     assert flags["PA"] != flags["PA"]  # not a number: nothing to learn from
-    assert flags_of("normal chest x-ray, AP view") | {"PA": 0.0, "told view": 1.0} == pytest.approx(
+    assert flags_of("normal chest x-ray, AP view") | {"PA": 0.0, "view named": 1.0} == pytest.approx(
         flags_of("normal chest x-ray, AP view"), nan_ok=True
     )
 
 
 @pytest.mark.parametrize(("caption", "years"), [("a 52 year old woman", 52), ("a 99 yo man", 99), ("a young man", 27)])
 def test_an_age_is_a_mixture_of_two_steps(caption: str, years: int) -> None:
-    mixture = text.targets_of_captions([caption])[0, len(text.FLAGS) :]
+    mixture = targets_of_captions([caption])[0, len(FLAGS) :]
     assert float(mixture.sum()) == pytest.approx(1)
-    steps = torch.arange(text.NUM_AGES) * float(text.AGE_STEP)
+    steps = torch.arange(NUM_AGES) * float(AGE_STEP)
     assert float(mixture @ steps) == pytest.approx(years)
 
 
 def test_made_up_captions_name_every_finding_and_both_sexes() -> None:
-    flags = text.targets_of_captions(text.random_captions(random.Random(0), 400))[:, : len(text.FLAGS)]
+    flags = targets_of_captions(random_captions(random.Random(0), 400))[:, : len(FLAGS)]
     for name in ("PA", "male", *FINDINGS):
-        column = flags[:, text.FLAGS.index(name)]
+        column = flags[:, FLAGS.index(name)]
         assert (column == 1).any(), name
         assert (column == 0).any(), name

@@ -14,7 +14,7 @@ import torch
 from hostile_adapters import GOOD, HOSTILE
 
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.lora.find import describe_adapter
 from cxr.request.errors import AdapterError
 from cxr.request.events import GeneratedImage

@@ -14,12 +14,12 @@ from hub_server import HubServer, Repo
 from huggingface_hub import constants
 
 import cxr.models.hub.connection
-import cxr.models.hub.files
+import cxr.models.hub.fetch
 import cxr.models.hub.listing
 from cxr.generate.images import generate
 from cxr.generate.model import load_model
 from cxr.lora.hub_file import download_adapter
-from cxr.models.hub.models import download_model
+from cxr.models.hub.download import download_model
 from cxr.models.presets import find_preset
 from cxr.request.errors import AdapterError, HubError, HubUnreachableError, ModelError
 from cxr.request.events import GeneratedImage
@@ -191,15 +191,15 @@ def test_a_repository_that_lacks_a_file_is_refused(name: str, hub: HubServer, re
 def test_sizes_and_room_on_the_disk_are_checked_before_anything_is_fetched(
     hub: HubServer, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.models.hub.files, "SPARE_BYTES", 10**18)
+    monkeypatch.setattr(cxr.models.hub.fetch, "SPARE_BYTES", 10**18)
     with pytest.raises(HubError, match=r"needs 0\.0 GB and .* GB are free; make room, or set HF_HOME"):
         download_model(find_preset(REPO))
-    monkeypatch.setitem(cxr.models.hub.files.MAX_BYTES, ".safetensors", 1000)
-    monkeypatch.setattr(cxr.models.hub.files, "SPARE_BYTES", 0)
+    monkeypatch.setitem(cxr.models.hub.fetch.MAX_BYTES, ".safetensors", 1000)
+    monkeypatch.setattr(cxr.models.hub.fetch, "SPARE_BYTES", 0)
     with pytest.raises(HubError, match=r"is refused: it is [\d,]+ bytes, at most 1,000 bytes are read"):
         download_model(find_preset(REPO))
-    monkeypatch.setattr(cxr.models.hub.files, "MAX_TOTAL_BYTES", 10)
-    monkeypatch.setitem(cxr.models.hub.files.MAX_BYTES, ".safetensors", 10**9)
+    monkeypatch.setattr(cxr.models.hub.fetch, "MAX_TOTAL_BYTES", 10)
+    monkeypatch.setitem(cxr.models.hub.fetch.MAX_BYTES, ".safetensors", 10**9)
     with pytest.raises(HubError, match=r"has [\d,]+ bytes, at most 10 are read"):
         download_model(find_preset(REPO))
     assert UNET not in hub.downloads()

@@ -37,7 +37,7 @@ SD15 = PRESETS["sd15"]
 
 @pytest.fixture(autouse=True)
 def _nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cxr.generate.model, "_models", {})
+    monkeypatch.setattr(cxr.generate.model, "models_in_memory", {})
     monkeypatch.setattr(cxr.web.jobs.model_choice, "_resting_until_s", {})
 
 

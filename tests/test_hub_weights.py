@@ -15,7 +15,7 @@ from tiny_families import BUILDERS, save_tiny
 from cxr.generate.images import generate
 from cxr.generate.model import load_model
 from cxr.models.families import FAMILIES
-from cxr.models.hub.models import download_model
+from cxr.models.hub.download import download_model
 from cxr.models.model_folder import check_files, read_pipeline
 from cxr.models.presets import find_preset
 from cxr.request.errors import HubError, ModelError

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from test_data import make_folder
 
-from cxr.commands import train as train_command
 from cxr.commands.main import main
+from cxr.commands.train_stages import NETWORKS as OFFERED_NETWORKS
 from cxr.folders.radiographs import read_folders
 from cxr.judges.judge import load_judge, measure_labels, read_labels
 from cxr.judges.networks import NETWORKS, SIZE
@@ -133,4 +133,4 @@ def test_a_foreign_file_is_no_judge(tmp_path: Path, metadata: dict[str, str] | N
 
 
 def test_the_command_line_offers_the_networks_that_there_are() -> None:
-    assert set(train_command.NETWORKS) == set(NETWORKS)
+    assert set(OFFERED_NETWORKS) == set(NETWORKS)

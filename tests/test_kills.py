@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bench.dataset import job_command, read_progress, write_plan
+from cxr.bench.dataset_speed import job_command, read_progress, write_plan
 from cxr.folders.metadata import file_sha256
 
 NUM_IMAGES, STEPS, PROCESSES, KILLS = 400, 2, 2, 2

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from tiny_families import pixart_sigma, sana, stable_diffusion_xl
 from torch import Tensor
 
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.lora.find import describe_adapter
 from cxr.lora.fit import networks_of
 from cxr.lora.known_layers import is_layer
@@ -253,7 +254,7 @@ def test_settings_of_peft_scale_as_peft_scales(case: str, tmp_path: Path, tiny_m
     for name, value in reference.named_parameters():
         if "lora_B" in name:
             value.data = torch.randn(value.shape, generator=noise)
-    reference.save_pretrained(tmp_path)
+    reference.save_pretrained(str(tmp_path))
     expected = reference.merge_and_unload().state_dict()
     model = load_model(str(tiny_model_dir), f"local:{tmp_path}")
     model.set_adapter_weight(1.0)
@@ -271,7 +272,7 @@ def test_settings_of_peft_scale_as_peft_scales(case: str, tmp_path: Path, tiny_m
 def test_a_lora_that_took_a_part_of_the_base_out_is_refused(tmp_path: Path, tiny_model_dir: Path) -> None:
     unet = load_model(str(tiny_model_dir), "none").pipeline.unet
     config = LoraConfig(r=4, lora_alpha=4, target_modules=["to_q"], init_lora_weights="pissa")
-    get_peft_model(unet, config).save_pretrained(tmp_path)
+    get_peft_model(unet, config).save_pretrained(str(tmp_path))
     with pytest.raises(AdapterError, match="path_initial_model_for_weight_conversion"):
         describe_adapter(tmp_path)
 

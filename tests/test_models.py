@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import cxr.generate.model
 import cxr.models.devices
-from cxr.generate.model import LoadedModel, get_model, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import get_model, load_model
 from cxr.request.errors import AdapterError, ModelError
 
 
@@ -231,7 +232,7 @@ def test_a_lora_of_one_part_alone_works(part: str, tiny_model_dir: Path, tmp_pat
     assert set(model.pipeline.get_list_adapters()) == {part}
     for weight in (0.5, 0.0, 1.0):
         model.set_adapter_weight(weight)
-    model.unload_adapter()
+    model.load_adapter(())
 
 
 def test_get_model_loads_once_for_all_threads(tiny_model_dir: Path) -> None:

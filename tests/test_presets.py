@@ -53,7 +53,7 @@ def test_a_row_is_complete(preset: Preset) -> None:
 def test_a_row_loads_from_the_hub_and_makes_an_image(
     preset: Preset, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr.generate.model, "_models", {})
+    monkeypatch.setattr(cxr.generate.model, "models_in_memory", {})
     folder = save_tiny(preset.family or "", tmp_path)
     hub.add_folder(preset.hub_id, folder, commit=preset.revision)
     if preset.default_adapter.startswith("hub:"):

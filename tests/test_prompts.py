@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.prompts.inspection import inspect_prompt
 
 

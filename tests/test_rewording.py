@@ -18,9 +18,11 @@ from cxr.commands.restore import command_line
 from cxr.dataset.make import Options, iterate_dataset
 from cxr.dataset.plan import Plan, build_plan
 from cxr.folders.image_folder import ImageFolder
-from cxr.generate.images import generate, recipe_for
+from cxr.generate.images import generate
 from cxr.generate.into_folder import generate_into_folder
-from cxr.generate.model import LoadedModel, get_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import get_model
+from cxr.generate.recipes import recipe_for
 from cxr.prompts.rewording import reword, to_type_again, with_sent_prompt
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
@@ -30,7 +32,7 @@ from cxr.web.page.image_form import values_of
 
 DENIAL = "Effusion. No pneumonia, cardiomegaly."
 SENT = "chest x-ray, pleural effusion"
-QUICK = {"num_inference_steps": 1, "guidance_scale": 1.0}
+QUICK: dict[str, Any] = {"num_inference_steps": 1, "guidance_scale": 1.0}
 
 
 @pytest.fixture
@@ -203,6 +205,7 @@ def test_a_data_set_rewords_and_has_both_texts(tmp_path: Path) -> None:
 
 def row_of(directory: Path) -> dict[str, Any]:
     """The only row of a data set."""
+    row: dict[str, Any]
     (row,) = map(json.loads, (directory / "train" / "metadata.jsonl").read_text("utf-8").splitlines())
     return row
 

@@ -10,14 +10,17 @@ import torch
 from conftest import SaveLora
 from diffusers import StableDiffusionPipeline
 from hostile_adapters import pair
+from peft.tuners.lora import Linear
 from safetensors.torch import load_file, save_file
 from test_hostile_adapters import state_sha256
+from torch import Tensor
 
 import cxr.lora.find
 import cxr.lora.loaded
 from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.lora.find import describe_adapter, describe_adapters
 from cxr.lora.loaded import attach
 from cxr.lora.lora_file import LoraFile
@@ -151,7 +154,7 @@ def test_load_switch_and_unload_leave_the_base_bit_identical(dtype: str, root: P
             pass
         assert not np.array_equal(image_of(model).pixels, image.pixels)
         assert np.array_equal(image_of(model, adapter_weight=0.0).pixels, image.pixels)
-    model.unload_adapter()
+    model.load_adapter(())
     assert state_sha256(model) == before
     assert (model.info, model.adapters) == (info, ())
     assert model.pipeline.get_list_adapters() == {}
@@ -191,7 +194,7 @@ def test_a_failing_load_keeps_the_base_and_the_present_loras(
         model.load_adapter("first,third")
     assert model.info == info
     assert np.array_equal(image_of(model).pixels, image.pixels)
-    model.unload_adapter()
+    model.load_adapter(())
     assert state_sha256(model) == before
 
 
@@ -201,20 +204,20 @@ def test_a_merge_that_fails_half_way_is_undone(
     model = load_model(str(tiny_model_dir), "none")
     before = state_sha256(model)
     model.load_adapter("first,second")
-    merge: Callable[..., None] = cxr.lora.loaded.LoadedAdapters._merge
+    product: Callable[..., Tensor] = Linear.get_delta_weight
     count = 0
 
-    def failing(*arguments: object) -> None:
+    def failing(layer: Linear, adapter: str) -> Tensor:
         nonlocal count
         count += 1
         if count == 5:
             raise torch.OutOfMemoryError
-        merge(*arguments)
+        return product(layer, adapter)
 
-    monkeypatch.setattr(cxr.lora.loaded.LoadedAdapters, "_merge", failing)
+    monkeypatch.setattr(Linear, "get_delta_weight", failing)
     with pytest.raises(torch.OutOfMemoryError):
         model.set_adapter_weight(1.0)
-    model.unload_adapter()
+    model.load_adapter(())
     assert state_sha256(model) == before
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_data import make_folder
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -23,14 +24,16 @@ from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
 from cxr.labels.vocabulary import FINDINGS, labels_of
-from cxr.train import architecture, base, loop, lora, processes, text
+from cxr.request.errors import DataError
+from cxr.train import architecture, base, diffusion, loop, lora, parallel, text
 from cxr.train.augment import augment
-from cxr.train.autoencoder import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
-from cxr.train.base import MACHINE_SETTINGS
-from cxr.train.judge import JudgeTask
+from cxr.train.checkpoint import read_facts
+from cxr.train.detail import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
+from cxr.train.judge_task import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
-from cxr.train.loop import LoopSettings, batch_generator, learning_rate_at
-from cxr.train.setup import Setup
+from cxr.train.loop_settings import LoopSettings
+from cxr.train.pipeline_folder import MACHINE_SETTINGS, fit_preview
+from cxr.train.setup import Setup, batch_generator, learning_rate_at
 from cxr.train.tokenizer import build_tokenizer
 
 ROWS = [
@@ -173,6 +176,30 @@ def test_a_checkpoint_of_another_network_is_refused(
     assert "checkpoint of another network" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("stage", "options", "part"),
+    [
+        ("autoencoder", ("--start-from",), "nowhere in"),
+        ("text", ("--start-from",), "text_encoder in"),
+        ("base", ("--vae", "--text"), "vae in"),
+        ("decoder", ("--model",), "is unknown"),
+    ],
+)
+def test_parts_that_are_not_there_are_one_sentence(
+    stage: str,
+    options: tuple[str, ...],
+    part: str,
+    data: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nowhere = [word for option in options for word in (option, str(tmp_path / "nowhere"))]
+    assert run(stage, [] if stage == "text" else data, tmp_path / "out", "--steps", "1", *nowhere) == 2
+    said = capsys.readouterr().err
+    assert part in said
+    assert "Traceback" not in said
+
+
 def test_a_text_encoder_that_learns_more_words_says_the_same_in_the_earlier_ones(tmp_path: Path) -> None:
     words = ("chest", "x", "ray", "a", "man", "with", "pneumonia")
     small = build_tokenizer(words)
@@ -222,7 +249,7 @@ def test_preview_projection_is_the_least_squares_fit() -> None:
     torch.manual_seed(0)
     vae = architecture.build_autoencoder().eval().requires_grad_(False)
     latents = torch.randn(2, 16, 4, 4)
-    weights, bias = base.fit_preview(vae, latents)
+    weights, bias = fit_preview(vae, latents)
     grey = torch.nn.functional.interpolate(vae.decode(latents / vae.config.scaling_factor).sample, size=4, mode="area")
     residual = grey[:, 0] - torch.einsum("bchw,c->bhw", latents, torch.tensor(weights)) - bias
     assert abs(float(residual.mean())) < 1e-4
@@ -264,9 +291,9 @@ def test_gradients_are_averaged_over_the_processes(monkeypatch: pytest.MonkeyPat
     parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
-    monkeypatch.setattr(processes, "shared_state", lambda: SimpleNamespace(num_processes=2, device="cpu"))
-    monkeypatch.setattr(processes, "reduce", lambda tensor, how: (tensor + 3) / 2)
-    processes.average_gradients(parameters)
+    monkeypatch.setattr(parallel, "shared_state", lambda: SimpleNamespace(num_processes=2, device="cpu"))
+    monkeypatch.setattr(parallel, "reduce", lambda tensor, how: (tensor + 3) / 2)
+    parallel.average_gradients(parameters)
     for parameter in parameters:
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, torch.full_like(parameter, 2.0))
@@ -286,6 +313,43 @@ class CountingTask:
 
     def export(self, out_dir: Path) -> None:
         pass
+
+
+class SignallingTask(CountingTask):
+    """Gets a signal twice in its first batch, as from somebody impatient or from torchrun, which passes it on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+        for _ in range(2):
+            os.kill(os.getpid(), self.number)
+        return super().loss(step, share_done)
+
+
+def test_a_second_sigterm_does_not_end_the_saving(tmp_path: Path) -> None:
+    before, settings = signal.getsignal(signal.SIGTERM), LoopSettings(steps=5, batch_size=1, learning_rate=1e-3)
+    loop.train(SignallingTask(signal.SIGTERM), settings, tmp_path, torch.device("cpu"))
+    assert json.loads((tmp_path / "state.json").read_text())["step"] == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+    settings = LoopSettings(steps=5, batch_size=1, learning_rate=1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(SignallingTask(signal.SIGINT), settings, tmp_path, torch.device("cpu"))
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    settings = LoopSettings(steps=1, batch_size=1, learning_rate=1e-3)
+    loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"))
+    file = tmp_path / "checkpoint.safetensors"
+    tensors, facts = load_file(file), read_facts(tmp_path)
+    moments = tensors.pop("optimizer.0.exp_avg")
+    save_file(tensors | {"exp_avg.0": moments}, file, facts)
+    with pytest.raises(DataError, match=r"of another version of this program \(it has exp_avg\)"):
+        loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"))
 
 
 def test_accumulated_batches_are_one_step_with_their_mean_gradient(tmp_path: Path) -> None:
@@ -327,36 +391,36 @@ def test_latents_are_faded_where_they_are_fine_and_never_in_the_mean() -> None:
 def test_the_lora_learns_from_the_base_and_the_guide(
     trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The base says 1, the LoRA 0, the guide 0.2 a finding that is told and 0.3 where sex or age are.
+    """The base says 1, the LoRA 0, the guide 0.2 a finding that is named and 0.3 where sex or age are.
 
     The loss is the squared distance; several findings together have the weight of one times the root of their number.
     """
     seen: dict[bool, list[str]] = {}
 
-    def predict(draw: base.Draw, captions: list[str], unet: object = None) -> Tensor:
+    def predict(draw: diffusion.Draw, captions: list[str], unet: object = None) -> Tensor:
         seen[unet is None] = captions
         return torch.full_like(draw.velocity, float(unet is not None))
 
     def brighten(guide: object, noisy: Tensor, *levels: Tensor) -> Tensor:
-        found = levels[-1][:, [base.ALL_LABELS.index(name) for name in FINDINGS]]
-        person = levels[-1][:, [base.ALL_LABELS.index(name) for name in lora.PERSON]]
-        assert bool(levels[-1][:, base.ALL_LABELS.index(base.VIEW)].isnan().all())
+        found = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in FINDINGS]]
+        person = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in lora.PERSON]]
+        assert bool(levels[-1][:, diffusion.ALL_LABELS.index(diffusion.VIEW)].isnan().all())
         grey = 0.2 * found.nan_to_num().clamp(min=0).sum(dim=1) + 0.3 * (~person.isnan()).any(dim=1)
         return grey[:, None, None, None] * torch.ones_like(noisy)
 
-    monkeypatch.setattr(base, "velocity_shift", brighten)
+    monkeypatch.setattr(diffusion, "velocity_shift", brighten)
     monkeypatch.setattr(lora, "DATA_SHARE", 0.0)
     settings = LoopSettings(steps=1, batch_size=32, learning_rate=1e-3)
     setup = Setup(read_folders(data), [], settings, torch.device("cpu"))
     guide_file = trained / "guide_run" / "guide.safetensors"
-    task = lora.LoraTask(setup, model_dir=trained / "base_run", guide_path=guide_file, guide_weight=2.0)
-    monkeypatch.setattr(task, "_predict", predict)
+    task = lora.LoraTask(setup, model=trained / "base_run", guide=guide_file, guide_weight=2.0)
+    monkeypatch.setattr(task, "predict", predict)
     loss = float(task.loss(0, 0.0)["loss"])
-    asked, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))
-    counts = [len(labels.findings or ()) for labels in asked]
+    named, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))
+    counts = [len(labels.findings or ()) for labels in named]
     assert {0, 1, 2} == set(counts)
-    people = [labels.sex is not None or labels.age is not None for labels in asked]
-    shifts = [2 * 0.2 * count**0.5 + 0.3 * told for count, told in zip(counts, people, strict=True)]
+    people = [labels.sex is not None or labels.age is not None for labels in named]
+    shifts = [2 * 0.2 * count**0.5 + 0.3 * person for count, person in zip(counts, people, strict=True)]
     assert loss == pytest.approx(sum((1 + shift) ** 2 for shift in shifts) / 32, rel=1e-5)
     assert not any(labels.findings for labels in plain)
-    assert [(labels.sex, labels.view) for labels in asked] == [(labels.sex, labels.view) for labels in plain]
+    assert [(labels.sex, labels.view) for labels in named] == [(labels.sex, labels.view) for labels in plain]

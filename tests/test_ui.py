@@ -17,7 +17,8 @@ import pytest
 import sample_images
 
 from cxr.generate import images as generate_images
-from cxr.generate.model import LoadedModel, get_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import get_model
 from cxr.images.png import encode_png
 from cxr.request.errors import GenerationError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress

@@ -10,18 +10,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
 
-from cxr.bench.roofline import PROMPT, check_runs, make_images
-from cxr.generate.model import LoadedModel, load_model
+from cxr.bench.roofline import PROMPT, call_diffusers, check_runs, make_images
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.generate.sampling import Denoiser, encode
 from cxr.models.devices import seconds
 from cxr.request.errors import GenerationError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.model_info import ModelInfo
 
 PREVIEW_EVERY = 2  # as often as the page asks for one
 # What StableDiffusionPipeline.__call__ does when nobody says otherwise, with the scheduler of Stable Diffusion 1.
@@ -33,32 +35,21 @@ class BenchResult:
     """Seconds per image (warm, median) and what follows from them.
 
     Args:
-        model: name of the base model.
-        adapter: name of the LoRA, or "none".
-        weight_dtype: number format that the default settings use here.
-        device: "cpu" or "cuda".
+        info: of the model: its name, its LoRA, and the number format and device of the default settings.
         threads: CPU threads that torch uses.
         runs: timed images of each kind.
-        product_s: this program's default settings.
-        product_float32_s: the same in float32.
-        product_base_s: the default settings with the LoRA at weight 0.
-        pipeline_defaults_s: PNDM, 50 steps, guidance 7.5, float32, the LoRA as layers of its own, by
-            StableDiffusionPipeline.__call__.
+        image_s: by what makes the images. "product": this program's default settings; "float32": the same in float32;
+            "base": the default settings with the LoRA at weight 0; "defaults": PNDM, 50 steps, guidance 7.5, float32,
+            the LoRA as layers of its own, by StableDiffusionPipeline.__call__.
         load_to_first_image_s: reading the model and making one image, without importing the libraries.
         fresh_process_s: the same in a new process, imports included; None when not measured.
         preview_share: part of an image's time that previews at every second step would take.
     """
 
-    model: str
-    adapter: str
-    weight_dtype: str
-    device: str
+    info: ModelInfo
     threads: int
     runs: int
-    product_s: float
-    product_float32_s: float
-    product_base_s: float
-    pipeline_defaults_s: float
+    image_s: Mapping[str, float]
     load_to_first_image_s: float
     fresh_process_s: float | None
     preview_share: float
@@ -66,17 +57,17 @@ class BenchResult:
     @property
     def speedup(self) -> float:
         """How many times faster the default settings are than the pipeline's own."""
-        return self.pipeline_defaults_s / self.product_s
+        return self.image_s["defaults"] / self.image_s["product"]
 
     @property
     def float32_speedup(self) -> float:
         """The same, with float32 on both sides."""
-        return self.pipeline_defaults_s / self.product_float32_s
+        return self.image_s["defaults"] / self.image_s["float32"]
 
     @property
     def adapter_ratio(self) -> float:
         """Time with the LoRA active divided by that of the base model alone."""
-        return self.product_s / self.product_base_s
+        return self.image_s["product"] / self.image_s["base"]
 
 
 def run_bench(
@@ -98,24 +89,12 @@ def run_bench(
     loaded = load_model(model, adapter)
     make_images(loaded)
     load_to_first_image_s = time.perf_counter() - began
-    fresh_process_s = seconds(lambda: _start_fresh(model, adapter), loaded.device) if fresh_process else None
-    medians = _interleaved(loaded, runs)
+    fresh_process_s = seconds(lambda: start_fresh(model, adapter), loaded.device) if fresh_process else None
+    image_s = _interleaved(loaded, runs)
     num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
-    return BenchResult(
-        model=loaded.info.model,
-        adapter=loaded.info.adapter,
-        weight_dtype=loaded.info.weight_dtype,
-        device=loaded.info.device,
-        threads=torch.get_num_threads(),
-        runs=runs,
-        product_s=medians["product"],
-        product_float32_s=medians["float32"],
-        product_base_s=medians["base"],
-        pipeline_defaults_s=medians["defaults"],
-        load_to_first_image_s=load_to_first_image_s,
-        fresh_process_s=fresh_process_s,
-        preview_share=num_previews * _preview_seconds(loaded, runs) / medians["product"],
-    )
+    preview_share = num_previews * _preview_seconds(loaded, runs) / image_s["product"]
+    threads = torch.get_num_threads()
+    return BenchResult(loaded.info, threads, runs, image_s, load_to_first_image_s, fresh_process_s, preview_share)
 
 
 def format_bench(result: BenchResult) -> str:
@@ -123,11 +102,12 @@ def format_bench(result: BenchResult) -> str:
     defaults = GenerationRequest(PROMPT)
     settings = f"UniPC, {defaults.num_inference_steps} steps, guidance {defaults.guidance_scale:g}"
     settings += f" in the first {defaults.guidance_stop:.0%}"
-    device = f"{result.threads} CPU threads" if result.device == "cpu" else result.device
+    info = result.info
+    device = f"{result.threads} CPU threads" if info.device == "cpu" else info.device
     rows = [
-        (f"default settings ({settings}, {result.weight_dtype})", f"{result.product_s:.2f} s"),
-        ("default settings in float32", f"{result.product_float32_s:.2f} s"),
-        ("pipeline defaults (PNDM, 50 steps, guidance 7.5, float32)", f"{result.pipeline_defaults_s:.2f} s"),
+        (f"default settings ({settings}, {info.weight_dtype})", f"{result.image_s['product']:.2f} s"),
+        ("default settings in float32", f"{result.image_s['float32']:.2f} s"),
+        ("pipeline defaults (PNDM, 50 steps, guidance 7.5, float32)", f"{result.image_s['defaults']:.2f} s"),
         ("times faster than the pipeline defaults", f"{result.speedup:.1f} x"),
         ("times faster, float32 on both sides", f"{result.float32_speedup:.1f} x"),
         ("time with the LoRA / time of the base alone", f"{result.adapter_ratio:.2f}"),
@@ -137,7 +117,7 @@ def format_bench(result: BenchResult) -> str:
     if result.fresh_process_s is not None:
         rows.append(("start of a new process to first image", f"{result.fresh_process_s:.1f} s"))
     width = max(len(name) for name, _ in rows)
-    head = f"Model {result.model}, LoRA {result.adapter}, {device}; warm seconds an image, median of {result.runs}:"
+    head = f"Model {info.model}, LoRA {info.adapter}, {device}; warm seconds an image, median of {result.runs}:"
     return "\n".join([head, *(f"  {name:<{width}}  {value:>8}" for name, value in rows)])
 
 
@@ -157,7 +137,7 @@ def _interleaved(loaded: LoadedModel, runs: int) -> dict[str, float]:
             make_images(loaded)
             run("float32", lambda: make_images(loaded))
             with loaded.with_lora_layers():
-                run("defaults", lambda: _call_reference(reference))
+                run("defaults", lambda: call_diffusers(reference, DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE))
     return {arm: statistics.median(values) for arm, values in taken.items()}
 
 
@@ -169,16 +149,6 @@ def _reference_pipeline(loaded: LoadedModel) -> StableDiffusionPipeline:
     return pipeline
 
 
-def _call_reference(pipeline: StableDiffusionPipeline) -> None:
-    pipeline(
-        PROMPT,
-        num_inference_steps=DEFAULT_STEPS,
-        guidance_scale=DEFAULT_GUIDANCE_SCALE,
-        generator=torch.Generator().manual_seed(0),
-        output_type="np",
-    )
-
-
 def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
     embeddings = encode(loaded, PROMPT, "", 3.0)
     denoiser = Denoiser(loaded, [embeddings] * loaded.micro_batch_size, (3.0, 1.0), [0] * loaded.micro_batch_size, 1)
@@ -186,7 +156,12 @@ def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
     return statistics.median(seconds(denoiser.preview, loaded.device) for _ in range(5 * runs))
 
 
-def _start_fresh(model: str | None, adapter: str | None) -> None:
+def start_fresh(model: str | None, adapter: str | None) -> None:
+    """Make one image in a new process.
+
+    Raises:
+        GenerationError: that process failed.
+    """
     code = (
         "import sys; from cxr.bench.roofline import make_images; from cxr.generate.model import load_model; "
         "make_images(load_model(*[value or None for value in sys.argv[1:]]))"

@@ -14,8 +14,17 @@ from typing import Any
 
 import torch
 
-from cxr.bench.roofline import PROMPT, check_runs, count_flops, make_images, peak_flops_per_s
-from cxr.generate.model import LoadedModel, load_model
+from cxr.bench.roofline import (
+    PROMPT,
+    call_diffusers,
+    check_runs,
+    count_flops,
+    interleaved_medians,
+    make_images,
+    peak_flops_per_s,
+)
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.models.devices import choose_device, run_step, seconds
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
@@ -84,7 +93,7 @@ def run_gpu_bench(model: str | None = None, runs: int = DEFAULT_RUNS, device: st
     reference = load_model(model, "none", weight_dtype="float32", micro_batch_size=1)
     if (kind := type(reference.pipeline).__name__) != "StableDiffusionPipeline":
         raise RequestError(f"bench --gpu times StableDiffusionPipeline only; model {model!r} is a {kind}")
-    plain = dict(_plain_pipelines(reference))
+    plain = dict(plain_pipelines(reference))
     loaded = load_model(model, "none")
     image_s = _interleaved(loaded, plain, runs)
     step = partial(run_step, loaded.pipeline.unet, loaded.micro_batch_size)
@@ -135,7 +144,7 @@ def _beside(value: float, goal: float | None) -> str:
     return f" (goal {goal:g}: {'reached' if value >= goal else 'missed'})"
 
 
-def _plain_pipelines(loaded: LoadedModel) -> Iterator[tuple[str, Any]]:
+def plain_pipelines(loaded: LoadedModel) -> Iterator[tuple[str, Any]]:
     """The pipeline in the formats of `PLAIN`, with the layout, the VAE and the loop that diffusers itself gives it."""
     for name in PLAIN:
         pipeline = type(loaded.pipeline)(**copy.deepcopy(loaded.pipeline.components), requires_safety_checker=False)
@@ -147,19 +156,14 @@ def _plain_pipelines(loaded: LoadedModel) -> Iterator[tuple[str, Any]]:
 
 
 def _interleaved(loaded: LoadedModel, plain: Mapping[str, Any], runs: int) -> dict[tuple[str, int], float]:
-    """Median seconds an image of each arm and batch; every round runs all of them, after one that only warms up."""
+    """Median seconds an image of each arm and batch; they take turns."""
     arms: dict[tuple[str, int], Callable[[], object]] = {}
     for batch in _batches(loaded.micro_batch_size):
         arms[PRODUCT, batch] = partial(_make_images, loaded, batch)
         for name, pipeline in plain.items():
             arms[name, batch] = partial(_call_plain, pipeline, batch)
-    taken: dict[tuple[str, int], list[float]] = {arm: [] for arm in arms}
-    for number in range(1 + runs):
-        for arm, work in arms.items():
-            taken_s = seconds(work, loaded.device)
-            if number:
-                taken[arm].append(taken_s / arm[1])
-    return {arm: statistics.median(values) for arm, values in taken.items()}
+    medians = interleaved_medians(arms, runs, loaded.device)
+    return {arm: taken_s / arm[1] for arm, taken_s in medians.items()}
 
 
 def _make_images(loaded: LoadedModel, batch: int) -> None:
@@ -172,11 +176,4 @@ def _make_images(loaded: LoadedModel, batch: int) -> None:
 
 def _call_plain(pipeline: Any, batch: int) -> None:
     request = GenerationRequest(PROMPT, num_images=batch)
-    pipeline(
-        PROMPT,
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
-        num_images_per_prompt=batch,
-        generator=[torch.Generator().manual_seed(seed) for seed in request.seeds],
-        output_type="np",
-    )
+    call_diffusers(pipeline, request.num_inference_steps, request.guidance_scale, request.seeds)

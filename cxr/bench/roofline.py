@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.models.devices import seconds
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import FailedImage
@@ -18,6 +20,8 @@ PROMPT = "A 55-year-old man with pneumonia"
 MAX_RUNS = 100
 GEMM_SIDES = {"cuda": (4096, 8192), "cpu": (256, 512)}
 GEMM_ROUNDS = 10
+
+Arm = TypeVar("Arm")
 
 
 def count_flops(work: Callable[[], object]) -> int:
@@ -44,6 +48,23 @@ def peak_flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
+def interleaved_medians(arms: Mapping[Arm, Callable[[], object]], runs: int, device: torch.device) -> dict[Arm, float]:
+    """Median seconds of each arm; every round runs all of them, after one that only warms up.
+
+    Args:
+        arms: what is timed, by its name.
+        runs: rounds.
+        device: where it runs.
+    """
+    taken: dict[Arm, list[float]] = {arm: [] for arm in arms}
+    for number in range(1 + runs):
+        for arm, work in arms.items():
+            taken_s = seconds(work, device)
+            if number:
+                taken[arm].append(taken_s)
+    return {arm: statistics.median(values) for arm, values in taken.items()}
+
+
 def check_runs(runs: int) -> None:
     """Refuse a number of rounds that is none.
 
@@ -66,3 +87,15 @@ def make_images(loaded: LoadedModel, **settings: float) -> None:
     for event in generate(GenerationRequest(PROMPT, **settings), loaded):  # type: ignore[arg-type]
         if isinstance(event, FailedImage):
             raise GenerationError(f"the bench's prompt gives no image: {event.reason}")
+
+
+def call_diffusers(pipeline: Any, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int] = (0,)) -> None:
+    """Make images of the bench's prompt by the pipeline's own call."""
+    pipeline(
+        PROMPT,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        num_images_per_prompt=len(seeds),
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        output_type="np",
+    )

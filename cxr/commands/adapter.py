@@ -54,7 +54,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from cxr.lora.card import card_rows
+    from cxr.lora.facts import card_rows
     from cxr.lora.find import describe_adapters
 
     for info in describe_adapters(arguments.adapter):
@@ -65,7 +65,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from cxr.lora.convert import convert_adapter
+    from cxr.lora.from_pickle import convert_adapter
 
     file = convert_adapter(arguments.file, arguments.output)
     silent = " and ".join(file.components_without_alpha)

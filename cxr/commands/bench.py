@@ -61,7 +61,7 @@ def _bench_dataset(arguments: argparse.Namespace) -> int:
         raise RequestError(f"is {min(arguments.processes)}; use 1 or more", field="processes")
     # A wrong number is told before minutes are spent.
     steps = GenerationRequest("any", **settings_of(arguments)).num_inference_steps
-    from cxr.bench.dataset import bench_dataset, format_dataset_bench
+    from cxr.bench.dataset_speed import bench_dataset, format_dataset_bench
 
     for count in arguments.processes:
         result = bench_dataset(arguments.dataset, steps, count, arguments.model, arguments.adapter)

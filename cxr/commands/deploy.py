@@ -43,7 +43,7 @@ def add_deploy_parser(commands: Commands) -> None:
 def _deploy(arguments: argparse.Namespace) -> int:
     from huggingface_hub import HfApi
 
-    from cxr.deploy.plan import describe_plan, plan_space
+    from cxr.deploy.space_plan import describe_plan, plan_space
     from cxr.deploy.upload import upload
 
     api = HfApi()

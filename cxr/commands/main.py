@@ -46,6 +46,13 @@ examples:
 Wrong input ends with one line on standard error and exit code 2.
 """
 
+# In the order of the help.
+PARSERS = (
+    *(add_generate_parser, add_prompt_parser, add_adapter_parsers, add_models_parser, add_sheet_parser),
+    *(add_bench_parser, add_train_parser, add_dataset_parser, add_verify_parser, add_export_parser),
+    *(add_restore_parser, add_evaluate_parser, add_report_parser, add_sweep_parser, add_deploy_parser),
+)
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are ours: one line, without a dump of the usage."""
@@ -87,19 +94,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"CXR Studio {__version__}")
     commands: Commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_generate_parser(commands)
-    add_prompt_parser(commands)
-    add_adapter_parsers(commands)
-    add_models_parser(commands)
-    add_sheet_parser(commands)
-    add_bench_parser(commands)
-    add_train_parser(commands)
-    add_dataset_parser(commands)
-    add_verify_parser(commands)
-    add_export_parser(commands)
-    add_restore_parser(commands)
-    add_evaluate_parser(commands)
-    add_report_parser(commands)
-    add_sweep_parser(commands)
-    add_deploy_parser(commands)
+    for add in PARSERS:
+        add(commands)
     return parser

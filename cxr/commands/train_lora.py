@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from cxr.commands.train_stages import flag_of
 from cxr.models.presets import find_preset
 from cxr.request.errors import RequestError
 from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
@@ -37,14 +38,13 @@ def add_full_lora_options(stage: argparse.ArgumentParser) -> None:
     for name in EXTRA:
         row = ROWS[name]
         text = row.metadata["words"] + (f" (default {row.default})" if row.default not in (None, "") else "")
-        group.add_argument(_option(name), type=row.metadata["option"], help=text.replace("%", "%%"))
-    group.add_argument(
-        "--gradient-checkpointing",
-        action=argparse.BooleanOptionalAction,
-        help=ROWS["gradient_checkpointing"].metadata["words"],
-    )
-    prompts = f"{ROWS['validation_prompts'].metadata['words']} (default: {len(VALIDATION_PROMPTS)} of this program's)"
-    group.add_argument("--validation-prompt", dest="validation_prompts", action="append", metavar="TEXT", help=prompts)
+        kind: dict[str, Any] = {"type": row.metadata["option"]}
+        if row.metadata["option"] is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
+        elif row.metadata["option"] is tuple:
+            kind = {"action": "append", "dest": name, "metavar": "TEXT"}
+            text = f"{row.metadata['words']} (default: {len(VALIDATION_PROMPTS)} of this program's)"
+        group.add_argument(_flag(name), help=text.replace("%", "%%"), **kind)
 
 
 def is_small_model(model: str) -> bool:
@@ -59,16 +59,15 @@ def is_full_size(arguments: argparse.Namespace) -> bool:
         RequestError: an option of the other kind of model is given.
     """
     model = arguments.model.as_posix()
-    own = ("gradient_checkpointing", "validation_prompts", *EXTRA)
-    full = [name for name in own if getattr(arguments, name) is not None]
+    full = [name for name in EXTRA if getattr(arguments, name) is not None]
     small = [name for name in GUIDES if getattr(arguments, name) is not None]
     if is_small_model(model):
         if full:
-            raise RequestError(f"{_option(full[0])} is for full-size models, and {model} holds the small one")
+            raise RequestError(f"{_flag(full[0])} is for full-size models, and {model} holds the small one")
         return False
     if small:
         raise RequestError(
-            f"{_option(small[0])} is for the small model, whose --model is the --out folder of train base; "
+            f"{_flag(small[0])} is for the small model, whose --model is the --out folder of train base; "
             f"leave it out for {model}"
         )
     return True
@@ -108,5 +107,5 @@ def run_full_lora(arguments: argparse.Namespace) -> None:
     train_full_lora(base, data, settings, arguments.out)
 
 
-def _option(name: str) -> str:
-    return "--validation-prompt" if name == "validation_prompts" else "--" + name.replace("_", "-")
+def _flag(name: str) -> str:
+    return "--validation-prompt" if name == "validation_prompts" else flag_of(name)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from cxr.dataset.plan import Plan
 from cxr.generate.images import generate_each, shared_settings
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.images.png import encode_png
 from cxr.request.errors import GenerationError
 from cxr.request.events import GeneratedImage

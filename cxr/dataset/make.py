@@ -21,7 +21,8 @@ from cxr.dataset.dataset_folder import Beginning, DatasetFolder
 from cxr.dataset.gate import GATE_NAME, Gate
 from cxr.dataset.plan import Plan
 from cxr.dataset.processes import OtherProcessFailed, Processes
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.generate.progress import JobProgress, Progress
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from cxr.generate.images import generate
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.images.pixels import to_bits
 from cxr.lora.choice import LOCAL_PREFIX, parse_adapters
 from cxr.models.devices import choose_device

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from cxr.models.families import FAMILIES
-from cxr.models.families.files import INDEX, weight_file
+from cxr.models.families.folder_check import INDEX, weight_file
 from cxr.models.presets import ALLOWED_SUFFIXES
 
 COMPONENTS = sorted({component for family in FAMILIES.values() for component in family.components})

@@ -9,7 +9,7 @@ import httpx2
 from huggingface_hub import HfApi, SpaceHardware
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
-from cxr.deploy.plan import SpacePlan
+from cxr.deploy.space_plan import SpacePlan
 from cxr.request.errors import OutputError
 
 COMMIT_MESSAGE = "CXR Studio"

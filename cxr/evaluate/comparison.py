@@ -63,6 +63,5 @@ def check_sets(sets: Sets) -> None:
         raise DataError(f"{both} images are both in training and in the reference; the reference must be unseen")
     if both := len(set(training.patients) & set(reference.patients)):
         raise DataError(
-            f"{both} patients are both in training and in the reference; split by patient, "
-            "for example with python -m cxr split"
+            f"{both} patients are both in training and in the reference; keep all images of a patient in one of them"
         )

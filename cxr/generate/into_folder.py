@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxr.folders.image_folder import ImageFolder
-from cxr.generate.images import recipe_for
-from cxr.generate.model import LoadedModel, get_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import get_model
 from cxr.generate.planned_image import PlannedImage, Rejection, single_images
 from cxr.generate.progress import Progress
+from cxr.generate.recipes import recipe_for
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
 from cxr.prompts.inspection import inspect_prompt

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.noise import generator_for, initial_latents
 from cxr.images.pixels import resize, to_grey, to_uint8
 from cxr.models.families import TextCondition

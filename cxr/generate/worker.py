@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import Protocol
 
 from cxr.generate.images import generate_each, shared_settings
-from cxr.generate.model import LoadedModel
+from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.generate.progress import Progress
 from cxr.labels.vocabulary import PromptLabels
@@ -69,7 +69,7 @@ class Worker:
 
     Args:
         model: what to make images with.
-        progress: told of every image.
+        progress: counts every image.
         stop: once set, work ends within one denoising step.
         gate: what images have to pass, or None.
         max_attempts: seeds that an image may take.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.lora.card import read_card
-from cxr.lora.choice import LOCAL_PREFIX, AdapterChoice, format_adapters, parse_adapters
+from cxr.lora.choice import LOCAL_PREFIX, AdapterChoice, parse_adapters
+from cxr.lora.facts import read_card
 from cxr.lora.lora_file import LoraFile, read_lora_file
 from cxr.lora.safetensors_header import PICKLE_SUFFIXES
 from cxr.models.presets import HUB_PREFIX
@@ -91,14 +91,6 @@ def read_adapter(choice: AdapterChoice | Path) -> AdapterFile:
         has_alpha=bool(alphas),
     )
     return AdapterFile(info, lora, 1.0 if isinstance(choice, Path) else choice.weight)
-
-
-def recipe_fields(files: Sequence[AdapterFile]) -> tuple[str, str]:
-    """What a recipe says of the loaded LoRAs: their names with weights, and their hashes joined by commas."""
-    if not files:
-        return "none", ""
-    choices = [AdapterChoice(file.info.name, file.weight) for file in files]
-    return format_adapters(choices), ",".join(file.info.sha256 for file in files)
 
 
 def find_adapter(source: str | Path) -> Path:

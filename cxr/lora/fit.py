@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 from diffusers import DiffusionPipeline
 from torch import nn
@@ -117,3 +118,16 @@ def layers_in_model(pipeline: DiffusionPipeline, file: LoraFile, component: str)
         for layer in file.layers
         if layer.component == component
     ]
+
+
+def peft_settings(component: str, layers: list[LoraLayer]) -> dict[str, Any]:
+    """Arguments of peft's LoraConfig, from shapes and alphas alone: the file's own settings are not trusted."""
+    rank, alpha = layers[0].rank, layers[0].scaled_alpha
+    settings = {
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {f"^{layer.module}": layer.rank for layer in layers if layer.rank != rank},
+        "alpha_pattern": {f"^{layer.module}": layer.scaled_alpha for layer in layers if layer.scaled_alpha != alpha},
+        "target_modules": [layer.module for layer in layers],
+    }
+    return {f"{component}.{name}": value for name, value in settings.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cxr.lora.settings import SETTINGS_NAME
-from cxr.models.hub.files import fetch, from_hub_or_cache
+from cxr.lora.strength import SETTINGS_NAME
+from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
 from cxr.models.presets import HUB_ID, MOVED, REVISION
 from cxr.request.errors import AdapterError

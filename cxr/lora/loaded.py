@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from peft.tuners.lora import LoraLayer as PeftLoraLayer
+from peft.tuners.lora import Conv2d, Linear
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from cxr.lora.find import AdapterFile, recipe_fields
-from cxr.lora.fit import check_fits, layers_in_model, name_in_model, networks_of
-from cxr.lora.lora_file import LoraFile, LoraLayer
+from cxr.lora.choice import AdapterChoice, format_adapters
+from cxr.lora.find import AdapterFile
+from cxr.lora.fit import check_fits, layers_in_model, name_in_model, networks_of, peft_settings
+from cxr.lora.lora_file import LoraFile
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import AdapterError
 from cxr.request.model_info import AdapterInfo
@@ -48,8 +49,11 @@ class LoadedAdapters:
 
     @property
     def recipe_fields(self) -> tuple[str, str]:
-        """``adapter`` and ``adapter_sha256`` of recipes."""
-        return recipe_fields(self._files)
+        """``adapter`` and ``adapter_sha256`` of recipes: names with weights, and hashes joined by commas."""
+        if not self._files:
+            return "none", ""
+        choices = [AdapterChoice(file.info.name, file.weight) for file in self._files]
+        return format_adapters(choices), ",".join(info.sha256 for info in self.infos)
 
     def load(self, files: tuple[AdapterFile, ...]) -> None:
         """Put LoRAs into the pipeline in place of the present ones; if one does not fit, the present ones stay.
@@ -113,10 +117,10 @@ class LoadedAdapters:
             scales = self._scales(weight)
             self.pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))
 
-    def _merge(self, layer: PeftLoraLayer, scales: Mapping[str, float]) -> None:
+    def _merge(self, layer: Linear | Conv2d, scales: Mapping[str, float]) -> None:
         if not scales:
             return
-        parameter = layer.get_base_layer().weight
+        parameter = _weight_of(layer)
         total = parameter.data.float()
         for name, scale in scales.items():
             layer.set_scale(name, scale)
@@ -131,10 +135,12 @@ class LoadedAdapters:
         except BaseException:
             self.pipeline.unload_lora_weights()  # a half-loaded LoRA leaves its layers behind
             raise
+        to: Any = nn.Module.to  # its annotations know no layout
         for layer in adapted_layers(self.pipeline):
-            base = layer.get_base_layer().weight
             for matrix in (*layer.lora_A.values(), *layer.lora_B.values()):
-                matrix.to(dtype=base.dtype, memory_format=torch.channels_last)  # as the rest of the network
+                to(
+                    matrix, dtype=_weight_of(layer).dtype, memory_format=torch.channels_last
+                )  # as the rest of the network
         self._files = files
 
     def _scales(self, weight: float) -> dict[str, float]:
@@ -160,7 +166,7 @@ def attach(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name:
         state[f"{component}.{name_in_model(networks.get(component), component, module)}.{part}"] = tensors[key]
     try:
         for component in file.components:
-            settings = _peft_settings(component, layers_in_model(pipeline, file, component))
+            settings = peft_settings(component, layers_in_model(pipeline, file, component))
             options = {"adapter_name": adapter_name, "metadata": settings, "_pipeline": pipeline}
             with no_progress_bars(), warnings.catch_warnings():
                 # Several LoRAs in one network are meant.
@@ -176,25 +182,19 @@ def attach(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name:
         raise AdapterError(f"LoRA {name!r} cannot be loaded into this model: {error}") from error
 
 
-def adapted_layers(pipeline: DiffusionPipeline) -> Iterator[PeftLoraLayer]:
+def adapted_layers(pipeline: DiffusionPipeline) -> Iterator[Linear | Conv2d]:
     """The layers that carry LoRAs."""
     for network in networks_of(pipeline).values():
         for module in network.modules():
-            if isinstance(module, PeftLoraLayer):
+            if isinstance(module, Linear | Conv2d):
                 yield module
 
 
-def _peft_settings(component: str, layers: list[LoraLayer]) -> dict[str, Any]:
-    """Arguments of peft's LoraConfig, from shapes and alphas alone: the file's own settings are not trusted."""
-    rank, alpha = layers[0].rank, layers[0].scaled_alpha
-    settings = {
-        "r": rank,
-        "lora_alpha": alpha,
-        "rank_pattern": {f"^{layer.module}": layer.rank for layer in layers if layer.rank != rank},
-        "alpha_pattern": {f"^{layer.module}": layer.scaled_alpha for layer in layers if layer.scaled_alpha != alpha},
-        "target_modules": [layer.module for layer in layers],
-    }
-    return {f"{component}.{name}": value for name, value in settings.items()}
+def _weight_of(layer: Linear | Conv2d) -> nn.Parameter:
+    """The base model's weight of a layer."""
+    weight = layer.get_base_layer().weight
+    assert isinstance(weight, nn.Parameter), "a layer that takes a LoRA has a weight"
+    return weight
 
 
 def _peft_names(count: int) -> list[str]:

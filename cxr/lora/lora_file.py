@@ -7,30 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr.lora.known_layers import is_layer, made_for, other_kind
 from cxr.lora.safetensors_header import (
-    DTYPE_BYTES,
     INTEGER_BYTES,
     Header,
-    TensorEntry,
     check_suffix,
     damaged,
     open_regular,
     read_header,
+    read_values,
 )
-from cxr.lora.settings import check_alpha, read_settings
+from cxr.lora.strength import check_alpha, read_settings
 from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
 
 MAX_RANK = 256
-CHUNK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -189,7 +185,7 @@ def _read_numbers(
     file.seek(0)
     digest, alphas = hashlib.sha256(file.read(header.num_bytes)), {}
     for key, tensor in header.tensors.items():
-        for values, raw in _chunks(path, file, tensor):
+        for values, raw in read_values(path, file, tensor):
             digest.update(raw)
             if not np.isfinite(values).all():
                 raise damaged(path, f"tensor {key[:80]!r} holds NaN or infinite values")
@@ -197,25 +193,3 @@ def _read_numbers(
             if name.part == ALPHA:
                 alphas[(name.component, name.module)] = check_alpha(path, float(values[0]))
     return digest.hexdigest(), alphas
-
-
-def _chunks(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tuple[NDArray[np.floating], bytes]]:
-    left = tensor.end - tensor.start
-    while left:
-        raw = file.read(min(left, CHUNK_BYTES))
-        if not raw or len(raw) % (DTYPE_BYTES | INTEGER_BYTES)[tensor.dtype]:
-            raise damaged(path, "it changed while it was being read; try again")
-        left -= len(raw)
-        yield _as_floats(raw, tensor.dtype), raw
-
-
-def _as_floats(raw: bytes, dtype: str) -> NDArray[np.floating]:
-    if dtype == "BF16":  # numpy has none: these are the upper halves of float32
-        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
-    if dtype in INTEGER_BYTES:
-        return np.frombuffer(raw, f"<i{INTEGER_BYTES[dtype]}").astype(np.float64)
-    values: NDArray[np.floating] = np.frombuffer(raw, f"<f{DTYPE_BYTES[dtype]}")
-    if dtype == "F64":  # a network in float32 would turn what is beyond its range into infinity
-        with np.errstate(over="ignore"):
-            values = values.astype(np.float32)
-    return values

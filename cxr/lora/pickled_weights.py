@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 
 from cxr.lora.safetensors_header import MAX_FILE_BYTES, MAX_TENSORS, open_regular
-from cxr.lora.settings import CONVERTED_KEY, read_text_beside
+from cxr.lora.strength import CONVERTED_KEY, read_text_beside
 from cxr.request.errors import AdapterError
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Read the header of a safetensors file that may come from anywhere, within hard limits. No other format is opened.
+"""Read a safetensors file that may come from anywhere, within hard limits. No other format is opened.
 
 ``safetensors.safe_open`` does not serve here: it maps the file, so that one which is cut meanwhile ends the process,
 sets no limits, and takes a header with a name twice. What was checked here is what safetensors reads for a model.
@@ -17,11 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxr.request.errors import AdapterError
 
 SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 MAX_FILE_BYTES = 512 * 2**20
+CHUNK_BYTES = 4 * 2**20
 MAX_HEADER_BYTES = 2 * 2**20
 MAX_TENSORS = 20_000
 MAX_MARKS = 8 * MAX_TENSORS  # a tensor needs 7 of "[", "{" and ":"; a million lists would take a second to build
@@ -167,3 +171,34 @@ def _in_file_order(path: Path, tensors: dict[str, TensorEntry], position: int, s
     if position != size:
         raise damaged(path, f"it has {size:,} bytes, but its header describes {position:,}; download it again")
     return ordered
+
+
+def read_values(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tuple[NDArray[np.floating], bytes]]:
+    """The numbers of one tensor and their bytes, a few megabytes at a time.
+
+    Args:
+        path: for messages.
+        file: at the tensor's start.
+        tensor: which one.
+    Raises:
+        AdapterError: the file has become shorter.
+    """
+    left = tensor.end - tensor.start
+    while left:
+        raw = file.read(min(left, CHUNK_BYTES))
+        if not raw or len(raw) % (DTYPE_BYTES | INTEGER_BYTES)[tensor.dtype]:
+            raise damaged(path, "it changed while it was being read; try again")
+        left -= len(raw)
+        yield _as_floats(raw, tensor.dtype), raw
+
+
+def _as_floats(raw: bytes, dtype: str) -> NDArray[np.floating]:
+    if dtype == "BF16":  # numpy has none: these are the upper halves of float32
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    if dtype in INTEGER_BYTES:
+        return np.frombuffer(raw, f"<i{INTEGER_BYTES[dtype]}").astype(np.float64)
+    values: NDArray[np.floating] = np.frombuffer(raw, f"<f{DTYPE_BYTES[dtype]}")
+    if dtype == "F64":  # a network in float32 would turn what is beyond its range into infinity
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+    return values

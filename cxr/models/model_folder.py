@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from cxr.models.families import Family
-from cxr.models.families.files import (
+from cxr.models.families.folder_check import (
     INDEX,
     ModelFolder,
     check_folders,
@@ -52,7 +52,7 @@ def find_model_folder(preset: Preset, *, variant: str | None = None) -> ModelFol
     """
     if preset.folder is not None:
         return ModelFolder(preset.name, preset.folder)
-    from cxr.models.hub.models import download_model  # huggingface_hub takes its time to import, and most need no Hub
+    from cxr.models.hub.download import download_model  # huggingface_hub takes its time to import, and most need no Hub
 
     return download_model(preset, variant=variant)
 
@@ -73,10 +73,11 @@ def check_files(model: ModelFolder, expected: str | None = None) -> Family:
     for choices in family.required_files:
         if not any((model.path / name).is_file() for name in choices):
             raise ModelError(f"model {model.name!r} is incomplete: {choices[0]} is missing in its folder")
+    classes = {part: value[-1] for part, value in index.items() if isinstance(value, list) and value}
     for file, settings in check_folders(model, family.components).items():
         if ".safetensors.index" in file:
             shards(settings, file, model.name)
-        named = index[file.partition("/")[0]][1]
+        named = classes[file.partition("/")[0]]
         if settings.get("_class_name", named) != named:
             raise ModelError(f"model {model.name!r} is refused: {file} is of another class than {INDEX} says")
     for component in family.weighted:

@@ -229,7 +229,7 @@ def image_size(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> tuple[int, in
 
     Args:
         unet: its config.json.
-        vae: the same of its autoencoder.
+        vae: config.json of its autoencoder.
     Raises:
         KeyError: they do not say.
         TypeError: what they say is not a size.

@@ -1,4 +1,4 @@
-"""A trained LoRA -> the file that diffusers and this program read."""
+"""A LoRA to train in a UNet, and the file that diffusers and this program read."""
 
 from __future__ import annotations
 
@@ -7,17 +7,40 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from diffusers import UNet2DConditionModel
+from diffusers.training_utils import cast_training_params
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
 
-class Shown(Protocol):
-    """An image that tells whom it shows."""
+class OfPatient(Protocol):
+    """An image that says whose it is."""
 
     @property
     def patient_id(self) -> str: ...
+
+
+def add_lora(unet: UNet2DConditionModel, rank: int, alpha: float, targets: Sequence[str]) -> LoraConfig:
+    """Add a LoRA that changes nothing yet, in float32, and freeze nothing; torch's random numbers decide its weights.
+
+    Args:
+        unet: without a LoRA.
+        rank: its width.
+        alpha: its strength, times 1 / rank.
+        targets: ends of the names of the layers that get it.
+    """
+    # peft takes any number for lora_alpha, whatever its annotation says.
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        target_modules=list(targets),
+        init_lora_weights="gaussian",
+    )
+    unet.add_adapter(config)
+    cast_training_params(unet, torch.float32)
+    return config
 
 
 def save_unet_lora(
@@ -30,7 +53,7 @@ def save_unet_lora(
         unet: with the LoRA, whose weights are written as they are now.
         config: what the LoRA was made with.
         pipeline_class: of the model that it is for.
-        facts: what ``config.json`` tells.
+        facts: the content of ``config.json``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
@@ -43,7 +66,7 @@ def save_unet_lora(
     (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def summary_of(records: Sequence[Shown]) -> str:
+def summary_of(records: Sequence[OfPatient]) -> str:
     """How many images of how many patients, in words."""
     patients = len({record.patient_id for record in records})
     return f"{_counted(len(records), 'image')} of {_counted(patients, 'patient')}"

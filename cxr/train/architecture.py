@@ -5,16 +5,23 @@ Sizes are for a laptop: 256x256 grey images, latents 16x16x16, about 30 M parame
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, TypeVar
+
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel, UniPCMultistepScheduler
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from cxr.request.errors import DataError
 
 RESOLUTION = 256
 LATENT_CHANNELS = 16
 LATENT_SIZE = 16  # the autoencoder shrinks each side by 16
 TEXT_TOKENS = 77
 TEXT_WIDTH = 256
+
+Part = TypeVar("Part")
 
 
 def build_autoencoder() -> AutoencoderKL:
@@ -108,3 +115,21 @@ def build_scheduler() -> UniPCMultistepScheduler:
         solver_order=2,
         steps_offset=1,  # unused by trailing spacing; StableDiffusionPipeline warns about any other value
     )
+
+
+def read_part(kind: type[Part], folder: Path) -> Part:
+    """A trained network, in float32, or a tokenizer.
+
+    Args:
+        kind: its class.
+        folder: its own, in the folder of what an earlier stage wrote.
+    Raises:
+        DataError: it is missing or unreadable.
+    """
+    reader: Any = kind
+    options = {"dtype": torch.float32} if issubclass(kind, nn.Module) else {}
+    try:
+        part: Part = reader.from_pretrained(folder, **options)
+    except (OSError, ValueError) as error:
+        raise DataError(f"the {folder.name} in {folder.parent} cannot be read: {error}") from error
+    return part

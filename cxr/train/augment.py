@@ -1,4 +1,4 @@
-"""Small changes of films, so that one that comes back often is not learnt by heart as soon."""
+"""Random changes of films, so that one that comes back often is not learnt by heart as soon."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 AUGMENTED_SHARE = 0.5  # of the images: the others show how films are framed
-LARGEST_ANGLE = 5.0  # degrees
-LARGEST_ZOOM = 0.08  # of the side
-LARGEST_GAMMA = 1.25
+MAX_ANGLE = 5.0  # degrees
+MAX_ZOOM = 0.08  # of the side
+MAX_GAMMA = 1.25
+MAX_BLUR = 1.2  # pixels of 128, standard deviation
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -26,13 +27,48 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     count = len(images)
     moved = (torch.rand(count, generator=generator) < AUGMENTED_SHARE).float()
     draw = (torch.rand(count, 5, generator=generator) * 2 - 1) * moved[:, None]
-    angle = draw[:, 0] * math.radians(LARGEST_ANGLE)
+    angle = draw[:, 0] * math.radians(MAX_ANGLE)
     shown = 1 / (angle.cos() + angle.sin().abs())  # of the side: larger windows would reach beyond the film
-    zoom = shown - draw[:, 1].abs() * (shown - (1 - LARGEST_ZOOM)).clamp(min=0)
+    zoom = shown - draw[:, 1].abs() * (shown - (1 - MAX_ZOOM)).clamp(min=0)
     room = 1 - zoom / shown
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    matrix = torch.stack([cos, -sin, draw[:, 2] * room, sin, cos, draw[:, 3] * room], dim=1).view(count, 2, 3)
-    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-    turned = functional.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    gamma = LARGEST_GAMMA ** draw[:, 4, None, None, None]
+    turned = _moved(images, angle, zoom, draw[:, 2:4] * room[:, None], mode="bicubic")
+    gamma = MAX_GAMMA ** draw[:, 4, None, None, None]
     return (turned.clamp(-1, 1) * 0.5 + 0.5).pow(gamma) * 2 - 1
+
+
+def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn by up to 6 degrees, shift and scale by up to 6 %, change contrast; never mirrored: the heart has a side."""
+    count = len(images)
+    draw = torch.rand(count, 6, generator=generator) * 2 - 1
+    moved = _moved(images, draw[:, 0] * 0.105, 1 + draw[:, 1] * 0.06, draw[:, 2:4] * 0.06, mode="bilinear")
+    gain, offset = 1 + draw[:, 4, None, None, None] * 0.2, draw[:, 5, None, None, None] * 0.1
+    return (moved * gain + offset).clamp(-1, 1)
+
+
+def degrade(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Soften, roughen and cover parts of images, so that fine texture alone decides nothing.
+
+    Generated images are softer than real ones; a judge that read texture would misread them.
+    """
+    count, side = len(images), images.shape[-1]
+    draw = torch.rand(count, 5, generator=generator)
+    place = torch.arange(-3, 4).float()
+    kernel = torch.exp(-0.5 * (place / (draw[:, :1] * MAX_BLUR).clamp(min=0.1)).square())
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    padded = functional.pad(images.transpose(0, 1), (3, 3, 3, 3), mode="replicate")
+    soft = functional.conv2d(padded, kernel[:, None, :, None], groups=count)
+    soft = functional.conv2d(soft, kernel[:, None, None, :], groups=count).transpose(0, 1)
+    noise = torch.randn(images.shape, generator=generator) * draw[:, 1, None, None, None] * 0.06
+    size = side * (0.1 + 0.2 * draw[:, 2, None])
+    rows = (torch.arange(side) - draw[:, 3, None] * side).abs() < size / 2
+    columns = (torch.arange(side) - draw[:, 4, None] * side).abs() < size / 2
+    covered = rows[:, None, :, None] & columns[:, None, None, :]
+    return (soft + noise).masked_fill(covered, 0.0).clamp(-1, 1)
+
+
+def _moved(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, *, mode: str) -> Tensor:
+    """Images [B, 1, H, W] through windows turned by radians [B], zoom [B] sides wide, shifted by half sides [B, 2]."""
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    matrix = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1).view(len(images), 2, 3)
+    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)

@@ -22,14 +22,20 @@ from cxr.folders.radiographs import load_pixels
 from cxr.images.pixels import from_uint8
 from cxr.labels.radiograph import Radiograph
 from cxr.request.errors import DataError, RequestError
-from cxr.train.architecture import RESOLUTION, build_autoencoder
-from cxr.train.latents import BLOCK, block_cosines
-from cxr.train.loop import batch_generator
-from cxr.train.setup import Setup
+from cxr.train.architecture import RESOLUTION, build_autoencoder, read_part
+from cxr.train.detail import (
+    SOFT_SIZE,
+    as_if_sampled,
+    detail,
+    energy_loss,
+    enlarge,
+    psnr,
+    pyramid_loss,
+    shrink,
+)
+from cxr.train.latents import block_cosines
+from cxr.train.setup import Setup, batch_generator
 
-SOFT_SIZE = RESOLUTION // 2  # what a small source holds
-LATENT_NOISE = 0.1  # largest standard deviation added to latents: sampled ones are not perfect either
-LATENT_FADING = 0.3  # largest share taken from fine latents: few sampling steps leave them that much too faint
 LOG_VARIANCE = -9.0  # of the posterior, which has nothing to be unsure about
 ENCODER_SHARE = 0.25  # of each batch that also trains the encoder, the easier part
 ENERGY_WEIGHT = 0.04  # of the detail's energy against the reconstruction
@@ -39,12 +45,11 @@ class AutoencoderTask:
     """Reconstruction for what latents hold, the right amount of detail for what they do not."""
 
     def __init__(self, setup: Setup, *, start_from: Path | None = None, crop_size: int = RESOLUTION) -> None:
-        if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
-            raise RequestError(f"crop_size is {crop_size}; use a multiple of 32 up to {RESOLUTION}")
+        check_crop_size(crop_size)
         self.crop_size = crop_size
         self.settings, self.device = setup.settings, setup.device
         torch.manual_seed(self.settings.seed)  # initial weights only; batches have generators of their own
-        vae = AutoencoderKL.from_pretrained(start_from) if start_from else build_autoencoder()
+        vae = read_part(AutoencoderKL, start_from) if start_from else build_autoencoder()
         self.vae: AutoencoderKL = vae.to(self.device)
         self.trained: nn.Module = self.vae
         self.small, self.large = by_size(setup.training)
@@ -76,13 +81,13 @@ class AutoencoderTask:
         figures = {}
         if len(self.validation_large):
             target = functional.interpolate(from_uint8(self.validation_large), size=RESOLUTION, mode="area")
-            decoded = self._decode(block_cosines(shrink(shrink(target))))
+            decoded = decode_each(self.vae, block_cosines(shrink(shrink(target))))
             figures["psnr_256"] = psnr(decoded, target)
             figures["detail_ratio"] = float(detail(decoded).std() / detail(target).std())
         if len(self.validation_small):
             target = from_uint8(self.validation_small)
             latents = block_cosines(shrink(target))
-            figures["psnr_128"] = psnr(shrink(self._decode(latents)), target)
+            figures["psnr_128"] = psnr(shrink(decode_each(self.vae, latents)), target)
             encoded = [self.vae.encode(enlarge(image[None]).to(self.device)).latent_dist.mean.cpu() for image in target]
             figures["encoder_rmse"] = float((torch.cat(encoded) - latents).square().mean().sqrt())
         return figures
@@ -91,10 +96,6 @@ class AutoencoderTask:
         """Write ``vae/``; the latents need no further scaling."""
         self.vae.register_to_config(scaling_factor=1.0)
         self.vae.save_pretrained(out_dir / "vae")
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        rows = [self.vae.decode(row[None].to(self.device)).sample for row in latents]
-        return torch.cat(rows).float().cpu().clamp(-1, 1)
 
     def _encoder_loss(self, images: Tensor, latents: Tensor) -> Tensor:
         count = max(1, int(len(images) * ENCODER_SHARE))
@@ -118,80 +119,51 @@ class AutoencoderTask:
 
     def _soft_crops(self, count: int, generator: torch.Generator) -> Tensor:
         source = self.small if len(self.small) else self.large
-        width = self.crop_size * source.shape[-1] // RESOLUTION
-        picked = torch.randint(len(source), (count,), generator=generator).tolist()
-        target = torch.cat([crop(source[index], width, generator) for index in picked]).to(self.device)
-        return functional.interpolate(target, size=self.crop_size // 2, mode="area")
+        crops = random_crops(source, count, self.crop_size, generator).to(self.device)
+        return functional.interpolate(crops, size=self.crop_size // 2, mode="area")
 
 
-def as_if_sampled(latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Latents [B, 16, h, w] of real images, made as noisy and as faint in the fine frequencies as sampled ones."""
-    strength, fading = torch.rand(2, len(latents), 1, 1, 1, generator=generator)
-    noise = LATENT_NOISE * strength * torch.randn(latents.shape, generator=generator)
-    frequency = torch.arange(BLOCK)
-    fineness = (frequency[:, None] + frequency).clamp(max=2).reshape(1, -1, 1, 1) / 2  # 0 for the mean, then 1/2, 1
-    kept = (1 - LATENT_FADING * fading * fineness).to(latents.device)
-    corrupted: Tensor = latents * kept + noise.to(latents.device)
-    return corrupted
+def check_crop_size(crop_size: int) -> None:
+    """Refuse a side of training crops that the networks cannot halve often enough, or that no image has.
 
-
-def pyramid_loss(images: Tensor, target: Tensor, levels: int) -> Tensor:
-    """Mean L1 distance of values and of differences between neighbours, over halved sizes; [B, 1, H, W] each."""
-    total = torch.zeros((), device=images.device)
-    for level in range(levels):
-        if level:
-            images, target = shrink(images), shrink(target)
-        error = images - target
-        total = total + error.abs().mean()
-        total = total + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return total / levels
-
-
-def energy_loss(images: Tensor, target: Tensor) -> Tensor:
-    """Mean distance of the logarithms of local detail, 8x8 windows, at two sizes; [B, 1, H, W] each.
-
-    It asks how much detail there is, not where, so that what cannot be known is painted as strongly as in real images.
+    Raises:
+        RequestError: it is not a multiple of 32 up to the side of an image.
     """
-    total = torch.zeros((), device=images.device)
-    for _ in range(2):
-        total = total + (_log_energy(images) - _log_energy(target)).abs().mean()
-        images, target = shrink(images), shrink(target)
-    return total
+    if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
+        raise RequestError(f"is {crop_size}; use a multiple of 32 up to {RESOLUTION}", field="crop_size")
 
 
-def _log_energy(images: Tensor) -> Tensor:
-    smooth = functional.interpolate(shrink(images), scale_factor=2.0, mode="bilinear")
-    return 0.5 * (functional.avg_pool2d((images - smooth).square(), 8, 4) + 1e-6).log()
+def decode_each(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Latents [B, 16, h, w], one at a time to save memory -> images [B, 1, 16h, 16w] float32 in [-1, 1] on the CPU."""
+    return torch.cat([vae.decode(row[None].to(vae.device)).sample for row in latents]).float().cpu().clamp(-1, 1)
 
 
-def shrink(images: Tensor) -> Tensor:
-    """Half the side, by 2x2 means."""
-    return functional.avg_pool2d(images, 2) if len(images) else images[..., ::2, ::2]
+def random_crops(images: NDArray[np.uint8], count: int, crop_size: int, generator: torch.Generator) -> Tensor:
+    """Squares of images [N, S, S] at random, [count, 1, s, s]: s is the share of S that a crop is of a whole image.
 
-
-def enlarge(images: Tensor) -> Tensor:
-    """Small images [B, 1, h, w] at twice the side, without new detail (bicubic)."""
-    if images.shape[-1] >= RESOLUTION:
-        images = functional.interpolate(images, size=SOFT_SIZE, mode="area")
-    return functional.interpolate(images, scale_factor=2.0, mode="bicubic").clamp(-1, 1)
-
-
-def detail(images: Tensor) -> Tensor:
-    """What a 2x2 mean cannot hold: the band that the decoder has to paint."""
-    return images - functional.interpolate(shrink(images), scale_factor=2.0, mode="nearest")
-
-
-def psnr(images: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB for values in [-1, 1]."""
-    return float(10 * torch.log10(4 / (images - target).square().mean()))
+    Args:
+        images: to pick from.
+        count: of the crops.
+        crop_size: their side in pixels of a whole image.
+        generator: source of all draws.
+    """
+    width = crop_size * images.shape[-1] // RESOLUTION
+    picked = torch.randint(len(images), (count,), generator=generator).tolist()
+    return torch.cat([crop(images[index], width, generator) for index in picked])
 
 
 def crop(image: NDArray[np.uint8], width: int, generator: torch.Generator) -> Tensor:
+    """A square of an image [S, S] at random: [1, 1, width, width] float32 in [-1, 1]."""
     top, left = (int(torch.randint(image.shape[0] - width + 1, (), generator=generator)) for _ in range(2))
     return from_uint8(np.ascontiguousarray(image[None, top : top + width, left : left + width]))
 
 
 def by_size(records: Sequence[Radiograph]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The small images [N, 128, 128] and the large ones [N, S, S]; either may be none.
+
+    Raises:
+        DataError: an image is of another size, or the large ones are of several.
+    """
     groups = {side: pixels for side, (_, pixels) in load_pixels(records).items()}
     odd = [side for side in groups if side != SOFT_SIZE and side < RESOLUTION]
     if odd or len([side for side in groups if side >= RESOLUTION]) > 1:

@@ -1,12 +1,14 @@
-"""Checkpoints of a training run: weights, averages and optimizer moments as safetensors, so nothing is unpickled."""
+"""Checkpoints of a training run: weights, averages and optimizer moments as safetensors, so nothing is unpickled.
+
+``Accelerator.save_state`` does not serve: it pickles the optimizer, the schedule and the random generators.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cxr.request.errors import DataError
+from cxr.train.loop_settings import LoopSettings
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.json"
-# Facts of a checkpoint: what its run depends on, and the steps that its optimizer took: fewer than the run's where
-# gradients were not finite.
-RUN, OPTIMIZER_STEP = "run", "optimizer_step"
+KINDS = {"trained", "ema", "buffer", "optimizer"}  # of tensors in a checkpoint
+RUN = "run"  # the fact of a checkpoint that says what its run depends on
 
 
 @dataclass
@@ -45,36 +47,29 @@ class Progress:
     buffers: list[Tensor] = field(default_factory=list)
 
 
-def save(progress: Progress, settings: Any, out_dir: Path, facts: dict[str, str] | None = None) -> None:
+def save(progress: Progress, settings: LoopSettings, out_dir: Path, facts: dict[str, str] | None = None) -> None:
     """Write the checkpoint and a readable ``state.json``.
 
     Args:
         progress: what to keep.
-        settings: a dataclass, for the reader of ``state.json`` only.
+        settings: for the reader of ``state.json`` only.
         out_dir: an existing folder.
-        facts: what else `read_facts` should tell of the checkpoint.
+        facts: what else `read_facts` is to find.
     """
-    tensors = {f"buffer.{index}": buffer.contiguous() for index, buffer in enumerate(progress.buffers)}
-    for index, (parameter, averaged) in enumerate(zip(progress.parameters, progress.ema, strict=True)):
-        tensors[f"trained.{index}"] = parameter.detach().contiguous()
-        tensors[f"ema.{index}"] = averaged.contiguous()
-        moments = progress.optimizer.state.get(parameter, {})
-        for name in ("exp_avg", "exp_avg_sq"):
-            if name in moments:
-                tensors[f"{name}.{index}"] = moments[name].contiguous()
+    tensors = {f"buffer.{index}": buffer for index, buffer in enumerate(progress.buffers)}
+    tensors |= {f"trained.{index}": parameter.detach() for index, parameter in enumerate(progress.parameters)}
+    tensors |= {f"ema.{index}": average for index, average in enumerate(progress.ema)}
+    for index, moments in progress.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    state = {"step": progress.step, "samples": progress.samples, "elapsed_s": round(progress.elapsed_s, 1)}
+    metadata = {name: str(value) for name, value in state.items()} | (facts or {})
     # Written beside and renamed: being killed here must not cost the last good checkpoint.
-    told = {"step": str(progress.step), "samples": str(progress.samples), "elapsed_s": f"{progress.elapsed_s:.1f}"}
-    states = progress.optimizer.state.values()
-    told[OPTIMIZER_STEP] = str(max((int(state["step"]) for state in states), default=0))
-    save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata=told | (facts or {}))
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, out_dir / f"{CHECKPOINT}.tmp", metadata)
     (out_dir / f"{CHECKPOINT}.tmp").replace(out_dir / CHECKPOINT)
-    state = {
-        "step": progress.step,
-        "samples": progress.samples,
-        "elapsed_s": round(progress.elapsed_s, 1),
-        "settings": asdict(settings),
-    }
-    (out_dir / STATE).write_text(json.dumps(state, indent=2) + "\n")
+    # Those of every training alone: others may be prompts.
+    shown = {row.name: getattr(settings, row.name) for row in fields(LoopSettings)}
+    (out_dir / STATE).write_text(json.dumps(state | {"settings": shown}, indent=2) + "\n")
 
 
 def read_facts(out_dir: Path) -> dict[str, str]:
@@ -96,38 +91,44 @@ def resume(progress: Progress, out_dir: Path) -> None:
     """Take back what ``save`` wrote, if there is a checkpoint.
 
     Raises:
-        DataError: the checkpoint is of another network.
+        DataError: the checkpoint is of another network, or of another version of this program.
     """
     if not (out_dir / CHECKPOINT).exists():
         return
-    tensors, told = load_file(out_dir / CHECKPOINT), read_facts(out_dir)
+    tensors, facts = load_file(out_dir / CHECKPOINT), read_facts(out_dir)
     shapes = [tensors[name].shape for name in tensors if name.startswith("trained.")]
     if sorted(shapes) != sorted(parameter.shape for parameter in progress.parameters):
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
-    progress.step, progress.samples = int(told["step"]), int(told["samples"])
-    progress.elapsed_s = float(told["elapsed_s"])
-    optimizer_step = float(told.get(OPTIMIZER_STEP, progress.step))
-    for index, buffer in enumerate(progress.buffers):
-        buffer.copy_(tensors[f"buffer.{index}"])
-    for index, parameter in enumerate(progress.parameters):
-        with torch.no_grad():
-            parameter.copy_(tensors[f"trained.{index}"])
-            progress.ema[index].copy_(tensors[f"ema.{index}"])
-        if f"exp_avg.{index}" in tensors:
-            progress.optimizer.state[parameter] = {
-                "step": torch.tensor(optimizer_step, device=parameter.device),
-                "exp_avg": tensors[f"exp_avg.{index}"].to(parameter.device),
-                "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter.device),
-            }
+    if foreign := {name.partition(".")[0] for name in tensors} - KINDS:
+        raise DataError(
+            f"{out_dir} holds a checkpoint of another version of this program (it has {min(foreign)}); "
+            "go on with that version, or choose an empty --out folder"
+        )
+    progress.step, progress.samples = int(facts["step"]), int(facts["samples"])
+    progress.elapsed_s = float(facts["elapsed_s"])
+    kept: dict[str, Sequence[Tensor]] = {
+        "trained": progress.parameters,
+        "ema": progress.ema,
+        "buffer": progress.buffers,
+    }
+    moments: dict[int, dict[str, Tensor]] = {}
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            kind, index, *rest = name.split(".")
+            if kind == "optimizer":
+                moments.setdefault(int(index), {})[rest[0]] = tensor
+            else:
+                kept[kind][int(index)].copy_(tensor)
+    progress.optimizer.load_state_dict(progress.optimizer.state_dict() | {"state": moments})
 
 
-def check_same_run(out_dir: Path, facts: Mapping[str, object], unspoken: Collection[str]) -> None:
+def check_same_run(out_dir: Path, facts: Mapping[str, object], opaque: Collection[str]) -> None:
     """Refuse to go on from a checkpoint that was made otherwise.
 
     Args:
         out_dir: of the run.
         facts: what its weights depend on, as the checkpoint keeps it.
-        unspoken: those of them whose values say nothing to people; their names say what is different.
+        opaque: those of them whose values say nothing to people; their names say what is different.
     Raises:
         DataError: naming the first difference.
     """
@@ -138,5 +139,5 @@ def check_same_run(out_dir: Path, facts: Mapping[str, object], unspoken: Collect
         raise DataError(f"{out_dir} holds a checkpoint of another network; choose an empty --out folder")
     for name, value in facts.items():
         if before.get(name) != value:
-            how = name if name in unspoken else f"{name} {before.get(name)}, and this one has {value}"
+            how = name if name in opaque else f"{name} {before.get(name)}, and this one has {value}"
             raise DataError(f"{out_dir} holds a run with {how}; use the same again, or an empty --out folder")

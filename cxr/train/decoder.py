@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +24,14 @@ from cxr.labels.radiograph import Radiograph
 from cxr.metrics.spectrum import BANDS, band_powers
 from cxr.models.presets import find_preset
 from cxr.request.errors import DataError, RequestError
-from cxr.train.architecture import RESOLUTION
-from cxr.train.autoencoder import by_size, crop, energy_loss, psnr, pyramid_loss, shrink
-from cxr.train.base import forget_origins
+from cxr.train.architecture import RESOLUTION, read_part
+from cxr.train.autoencoder import by_size, check_crop_size, decode_each, random_crops
+from cxr.train.detail import energy_loss, psnr, pyramid_loss, shrink
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
 from cxr.train.latents import block_cosines, coarse_images, latents_of
-from cxr.train.loop import batch_generator
+from cxr.train.pipeline_folder import forget_origins
 from cxr.train.sampled import sampled_latents
-from cxr.train.setup import Setup
+from cxr.train.setup import Setup, batch_generator
 
 ENERGY_WEIGHT = 0.1  # of the detail's energy against the reconstruction
 CONTENT_WEIGHT = 1.0  # of what the latents hold, in their own scale: the finest counts as much as the coarsest
@@ -43,40 +42,47 @@ NUM_VALIDATION = 64
 SHEET_COLUMNS = 6
 
 
-@dataclass(frozen=True)
-class Source:
-    """The model whose decoder is trained, its LoRA, how many latents to sample, and the folder that keeps them."""
-
-    model: str
-    adapter: str
-    num_sampled: int
-    folder: Path
-
-
 class DecoderTask:
-    """Half of each batch are real films, half sampled latents, which have no film to be compared with."""
+    """Half of each batch are real films, half sampled latents, which have no film to be compared with.
 
-    def __init__(self, setup: Setup, source: Source, *, crop_size: int = RESOLUTION) -> None:
-        if crop_size % 32 or not 0 < crop_size <= RESOLUTION:
-            raise RequestError(f"crop_size is {crop_size}; use a multiple of 32 up to {RESOLUTION}")
+    Args:
+        setup: films to learn from, and those of other patients.
+        model: whose decoder is trained, and which samples the latents.
+        adapter: its LoRA, as for ``load_model``.
+        num_sampled: latents to sample under prompts of training patients.
+        out: folder that keeps them.
+        crop_size: side of the training crops in pixels.
+    Raises:
+        RequestError: the crops or the batches are of no use.
+        DataError: no training image is large enough, or the model has no autoencoder that can be read.
+    """
+
+    def __init__(
+        self, setup: Setup, *, model: str, adapter: str, num_sampled: int, out: Path, crop_size: int = RESOLUTION
+    ) -> None:
+        check_crop_size(crop_size)
         if setup.settings.batch_size < 2:
             raise RequestError("the batch size is 1; the decoder stage needs a film and a sampled image at least")
         self.crop_size, self.settings, self.device = crop_size, setup.settings, setup.device
-        self.films, self.held_out = _large_films(setup.training), _reduced(_large_films(setup.validation))
+        self.films, self.held_out = by_size(setup.training)[1], _reduced(by_size(setup.validation)[1])
         if not len(self.films):
             raise DataError(
                 f"no training image has {RESOLUTION} pixels or more; the decoder learns sharpness from those"
             )
         torch.manual_seed(self.settings.seed)  # initial weights only
-        self.vae = read_vae(source.model).requires_grad_(False).to(self.device)
+        self.vae = read_vae(model).requires_grad_(False).to(self.device)
         self.discriminator = Discriminator().to(self.device)
         learning = {"post_quant_conv": self.vae.post_quant_conv, "decoder": self.vae.decoder}
         self.trained: nn.Module = nn.ModuleDict({**learning, "discriminator": self.discriminator}).requires_grad_(True)
-        sampled = _sampled(source, setup.training, "training", source.num_sampled)
+
+        def sample(name: str, records: Sequence[Radiograph], count: int) -> Tensor:
+            return sampled_latents(out / f"sampled_{name}.safetensors", model, adapter, records, count, purpose=name)
+
+        sampled = sample("training", setup.training, num_sampled)
         self.gain = channel_gains(sampled, latents_of(setup.training).float())
         self.sampled = sampled * self.gain
         num_unseen = NUM_VALIDATION if len(self.held_out) else 0
-        self.sampled_held_out = _sampled(source, setup.validation, "held_out", num_unseen) * self.gain
+        self.sampled_held_out = sample("held_out", setup.validation, num_unseen) * self.gain
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         """Reconstruction of films, content of all latents, and the discriminator's opinion of both kinds.
@@ -85,7 +91,8 @@ class DecoderTask:
         """
         generator = batch_generator(self.settings.seed, step)
         num_real = self.settings.batch_size // 2
-        films = self._crops(num_real, generator)
+        films = random_crops(self.films, num_real, self.crop_size, generator).to(self.device)
+        films = functional.interpolate(films, size=self.crop_size, mode="area")
         sampled = self._sampled_crops(self.settings.batch_size - num_real, generator)
         latents = torch.cat([block_cosines(shrink(shrink(films))), sampled])
         painted = self.vae.decode(latents).sample.float()
@@ -105,9 +112,9 @@ class DecoderTask:
         if not len(self.held_out):
             return {}
         films = self.held_out[:NUM_VALIDATION]
-        of_films = self._decode(block_cosines(shrink(shrink(from_uint8(films)))))
+        of_films = decode_each(self.vae, block_cosines(shrink(shrink(from_uint8(films)))))
         figures = {"psnr_256": psnr(of_films, from_uint8(films))}
-        of_sampled = self._decode(self.sampled_held_out)
+        of_sampled = decode_each(self.vae, self.sampled_held_out)
         for name, pictures, real in (("films", of_films, films), ("sampled", of_sampled, self.held_out)):
             shares = band_powers(to_uint8(pictures)).mean(axis=0) / band_powers(real).mean(axis=0)
             figures |= {f"{name}_{band}": float(share) for band, share in zip(BANDS, shares, strict=True)}
@@ -121,17 +128,11 @@ class DecoderTask:
         if not len(self.held_out):
             return
         films = self.held_out[:: max(1, len(self.held_out) // SHEET_COLUMNS)][:SHEET_COLUMNS]
-        of_films = self._decode(block_cosines(shrink(shrink(from_uint8(films)))))
+        of_films = decode_each(self.vae, block_cosines(shrink(shrink(from_uint8(films)))))
         rows = {"real": films, "the same, encoded and decoded": to_uint8(of_films)}
         for number, latents in enumerate(self.sampled_held_out.split(SHEET_COLUMNS)[:2], start=1):
-            rows[f"sampled ({number})"] = to_uint8(self._decode(latents))
+            rows[f"sampled ({number})"] = to_uint8(decode_each(self.vae, latents))
         contact_sheet([SheetRow(label, tuple(images)) for label, images in rows.items()], out_dir / "sheet.png")
-
-    def _crops(self, count: int, generator: torch.Generator) -> Tensor:
-        width = self.crop_size * self.films.shape[-1] // RESOLUTION
-        picked = torch.randint(len(self.films), (count,), generator=generator).tolist()
-        films = torch.cat([crop(self.films[index], width, generator) for index in picked]).to(self.device)
-        return functional.interpolate(films, size=self.crop_size, mode="area")
 
     def _sampled_crops(self, count: int, generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(self.sampled), (count,), generator=generator)
@@ -139,10 +140,6 @@ class DecoderTask:
         tops, lefts = torch.randint(self.sampled.shape[-1] - width + 1, (2, count), generator=generator).tolist()
         rows = zip(picked.tolist(), tops, lefts, strict=True)
         return torch.stack([self.sampled[k, :, y : y + width, x : x + width] for k, y, x in rows]).to(self.device)
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        rows = [self.vae.decode(row[None].to(self.device)).sample for row in latents]
-        return torch.cat(rows).float().cpu().clamp(-1, 1)
 
 
 def channel_gains(sampled: Tensor, real: Tensor) -> Tensor:
@@ -174,19 +171,7 @@ def read_vae(model: str) -> AutoencoderKL:
     folder = find_preset(model).folder
     if folder is None:
         raise DataError(f"{model} is a model of the Hub; the decoder stage trains that of a model in a folder")
-    try:
-        return AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{model} has no vae that can be read: {error}") from error
-
-
-def _sampled(source: Source, records: Sequence[Radiograph], name: str, count: int) -> Tensor:
-    path = source.folder / f"sampled_{name}.safetensors"
-    return sampled_latents(path, source.model, source.adapter, records, count, purpose=name)
-
-
-def _large_films(records: Sequence[Radiograph]) -> NDArray[np.uint8]:
-    return by_size(records)[1]
+    return read_part(AutoencoderKL, folder / "vae")
 
 
 def _reduced(films: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,13 +6,11 @@ off goes on as if nothing had happened. Of n processes the r-th takes batches r,
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,63 +19,18 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from cxr.generate.stop_signal import stop_on_signals
 from cxr.models.devices import shared_state
-from cxr.request.errors import RequestError
 from cxr.train.checkpoint import RUN, Progress, read_facts, resume, save
 from cxr.train.log import LOG, Log
+from cxr.train.loop_settings import LoopSettings
+from cxr.train.parallel import any_process, average_gradients
 from cxr.train.precision import Precision, choose_precision
-from cxr.train.processes import any_process, average_gradients
+from cxr.train.setup import learning_rate_at, seed_of_batch
+from cxr.train.weights import average, averaged_weights, clip_gradients, parameter_groups
 
 # Facts of a checkpoint: the number format of its run, and how the gradients of float16 are scaled.
 DTYPE, SCALER = "dtype", "scaler"
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long and how fast to train.
-
-    Args:
-        steps: optimizer steps in all.
-        batch_size: samples computed at once, in each process.
-        learning_rate: peak of the schedule.
-        warmup_steps: linear rise at the start.
-        decay_share: last share of the steps in which the rate falls to a hundredth, along a half cosine.
-        ema_decay: decay of the averaged weights per step; it rises from 0 as (1 + k) / (10 + k).
-        betas: of AdamW.
-        gradient_accumulation_steps: batches of one optimizer step, whose gradients are averaged.
-        rates: factor on the learning rate of the weights whose names begin so.
-        checkpoint_every: steps between checkpoints; None for one with each look at held-out patients.
-        max_minutes: stop and save after this time even if steps are left; None for no limit.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup_steps: int = 200
-    decay_share: float = 0.2
-    ema_decay: float = 0.999
-    betas: tuple[float, float] = (0.9, 0.99)
-    gradient_accumulation_steps: int = 1
-    rates: Mapping[str, float] = field(default_factory=dict)
-    clip_norm: float = 1.0
-    weight_decay: float = 0.01
-    seed: int = 0
-    log_every: int = 50
-    validate_every: int = 1000
-    checkpoint_every: int | None = None
-    max_minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "learning_rate",
-            "log_every",
-            "validate_every",
-        ):
-            if getattr(self, name) <= 0:
-                raise RequestError(f"{name} is {getattr(self, name)}; use a number above 0")
 
 
 class Task(Protocol):
@@ -122,54 +75,26 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     loop = _Loop(task, settings, out_dir, device, run)
-    progress, interrupted = loop.progress, Interrupt()
-    if progress.step == 0:
-        loop.begin()
-    started = time.monotonic() - progress.elapsed_s
-    bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5, disable=loop.log.path is None)
-    end = math.inf if settings.max_minutes is None else time.monotonic() + settings.max_minutes * 60
-    while progress.step < settings.steps and not any_process(bool(interrupted) or time.monotonic() > end):
-        loop.log.add(loop.step())
-        progress.elapsed_s = time.monotonic() - started
-        bar.update()
-        if progress.step % settings.log_every == 0:
-            bar.set_postfix(loss=f"{loop.log.write_means():.4f}", refresh=False)
-        if progress.step % (settings.checkpoint_every or settings.validate_every) == 0:
-            loop.save()
-        if progress.step % settings.validate_every == 0 and progress.step < settings.steps:
-            loop.validate()
-    bar.close()
-    loop.finish()
-
-
-def learning_rate_at(step: int, settings: LoopSettings) -> float:
-    """Linear warm-up, constant, then half a cosine down to a hundredth of the peak."""
-    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    decay_steps = settings.steps * settings.decay_share
-    left = settings.steps - step
-    cooled = 1.0 if left >= decay_steps else 0.01 + 0.99 * (0.5 - 0.5 * math.cos(math.pi * left / decay_steps))
-    return settings.learning_rate * warm * cooled
-
-
-def choose_device() -> torch.device:
-    """CUDA where there is one (this process's own), else the CPU."""
-    return shared_state().device if torch.cuda.is_available() else torch.device("cpu")
-
-
-def batch_generator(seed: int, step: int) -> torch.Generator:
-    """The random source of one step, a function of (seed, step) alone."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-
-
-@contextlib.contextmanager
-def averaged_weights(parameters: list[nn.Parameter], ema: list[Tensor]) -> Iterator[None]:
-    """Put the EMA weights into the modules, and the trained ones back afterwards."""
-    trained = [p.detach().clone() for p in parameters]
-    _copy(parameters, ema)
-    try:
-        yield
-    finally:
-        _copy(parameters, trained)
+    progress = loop.progress
+    # torchrun passes SIGTERM on: a second one must not end the saving that the first has begun.
+    with stop_on_signals(ended_by=(signal.SIGINT,)) as stop:
+        if progress.step == 0:
+            loop.begin()
+        bar = tqdm(total=settings.steps, initial=progress.step, unit="step", mininterval=5, disable=not loop.log.path)
+        began, elapsed_s = time.monotonic(), progress.elapsed_s
+        end = math.inf if settings.max_minutes is None else began + settings.max_minutes * 60
+        while progress.step < settings.steps and not any_process(stop.event.is_set() or time.monotonic() > end):
+            loop.log.add(loop.step())
+            progress.elapsed_s = elapsed_s + time.monotonic() - began
+            bar.update()
+            if progress.step % settings.log_every == 0:
+                bar.set_postfix(loss=f"{loop.log.write_means():.4f}", refresh=False)
+            if progress.step % (settings.checkpoint_every or settings.validate_every) == 0:
+                loop.save()
+            if progress.step % settings.validate_every == 0 and progress.step < settings.steps:
+                loop.validate()
+        bar.close()
+        loop.finish()
 
 
 class _Loop:
@@ -178,7 +103,7 @@ class _Loop:
     def __init__(self, task: Task, settings: LoopSettings, out_dir: Path, device: torch.device, run: Run) -> None:
         self.task, self.settings, self.out_dir, self.run = task, settings, out_dir, run
         parameters = [p for p in task.trained.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(_groups(task.trained, settings), betas=settings.betas, fused=True)
+        optimizer = torch.optim.AdamW(parameter_groups(task.trained, settings), betas=settings.betas, fused=True)
         ema = [p.detach().clone() for p in parameters]
         self.progress = Progress(parameters, ema, optimizer, buffers=list(task.trained.buffers()))
         resume(self.progress, out_dir)
@@ -210,7 +135,7 @@ class _Loop:
             rows.append({name: float(value.detach()) for name, value in losses.items()})
         average_gradients(progress.parameters)
         self.scaler.unscale_(progress.optimizer)
-        norm = _clip_gradients(progress.optimizer, settings.clip_norm)
+        norm = clip_gradients(progress.optimizer, settings.clip_norm)
         # One bad batch must not destroy the averaged weights; the scaler sees to that itself.
         if self.scaler.is_enabled() or math.isfinite(norm):
             self.scaler.step(progress.optimizer)
@@ -276,54 +201,5 @@ class _Loop:
         devices = [precision.device] if precision.device.type == "cuda" else []
         # Dropout draws from torch's own random source: set by the batch, a run that was cut goes on as if it had not.
         with precision.autocast(), torch.random.fork_rng(devices):
-            torch.manual_seed((self.settings.seed * 1_000_003 + batch) % 2**63)
+            torch.manual_seed(seed_of_batch(self.settings.seed, batch))
             return self.task.loss(batch, self.progress.step / self.settings.steps)
-
-
-def _clip_gradients(optimizer: torch.optim.Optimizer, clip_norm: float) -> float:
-    """Clip the weights of each learning rate by themselves: they may be two networks. Returns the whole norm."""
-    sides: dict[float, list[nn.Parameter]] = {}
-    for group in optimizer.param_groups:
-        sides.setdefault(group["rate"], []).extend(group["params"])
-    return math.hypot(*(float(nn.utils.clip_grad_norm_(side, clip_norm)) for side in sides.values()))
-
-
-def _groups(module: nn.Module, settings: LoopSettings) -> list[dict[str, object]]:
-    """Parameters by their learning rate and weight decay."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            rate = next((factor for start, factor in settings.rates.items() if name.startswith(start)), 1.0)
-            # Embeddings are left out: decay would shrink the words of the findings, which the base never sees.
-            decay = settings.weight_decay if parameter.ndim > 1 and "embedding" not in name else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": params, "rate": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
-
-
-def average(ema: list[Tensor], parameters: list[nn.Parameter], decay: float) -> None:
-    """Move averages towards the weights, by 1 - decay."""
-    with torch.no_grad():
-        torch._foreach_lerp_(ema, [p.detach() for p in parameters], 1 - decay)
-
-
-def _copy(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
-    with torch.no_grad():
-        for parameter, value in zip(parameters, values, strict=True):
-            parameter.copy_(value)
-
-
-class Interrupt:
-    """True once Ctrl-C or SIGTERM has come: the loop then saves and ends; a second Ctrl-C ends at once."""
-
-    def __init__(self) -> None:
-        self.came = False
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._note)
-
-    def __bool__(self) -> bool:
-        return self.came
-
-    def _note(self, number: int, frame: object) -> None:
-        self.came = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,16 +15,15 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from peft import LoraConfig
 from torch import Tensor, nn
 
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
-from cxr.train.adapter_file import save_unet_lora, summary_of
-from cxr.train.base import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
-from cxr.train.loop import batch_generator
-from cxr.train.setup import Setup
+from cxr.train.adapter_file import add_lora, save_unet_lora, summary_of
+from cxr.train.architecture import read_part
+from cxr.train.diffusion import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
+from cxr.train.setup import Setup, batch_generator
 
 RANK = 32
 LORA_ALPHA = 32
@@ -32,7 +31,7 @@ UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 NORMAL_SHARE = 0.25  # of the training images that show no finding
 SWAPPED_SHARE = 0.5  # of the captions that ask for another image's findings, as sampling does
 PERSON = ("male", "age")
-PERSON_WEIGHT = 1.0  # of the guide for those: the base obeys them already, but a LoRA that is not told forgets some
+PERSON_WEIGHT = 1.0  # of the guide for those: the base obeys them already, but a LoRA without it forgets some
 DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where they show what is asked
 
 
@@ -45,20 +44,15 @@ class LoraTask(DiffusionTask):
     findings = True
     guided = tuple(name for name in ALL_LABELS if name not in (VIEW, *PERSON))
 
-    def __init__(
-        self, setup: Setup, *, model_dir: Path, guide_path: Path | None = None, guide_weight: float = 0.0
-    ) -> None:
-        folder = model_dir / "model"
-        super().__init__(setup, read_parts(folder, folder), guide_path, guide_weight)
+    def __init__(self, setup: Setup, *, model: Path, guide: Path | None = None, guide_weight: float = 0.0) -> None:
+        folder = model / "model"
+        super().__init__(setup, read_parts(folder, folder), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
-        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).to(self.device)
+        self.unet = read_part(UNet2DConditionModel, folder / "unet").to(self.device)
         self.unet.requires_grad_(False)
         use_fast_attention(self.unet, self.device)
         self.base = copy.deepcopy(self.unet)
-        self.unet_config = LoraConfig(
-            r=RANK, lora_alpha=LORA_ALPHA, target_modules=list(UNET_TARGETS), init_lora_weights="gaussian"
-        )
-        self.unet.add_adapter(self.unet_config)
+        self.unet_config = add_lora(self.unet, RANK, LORA_ALPHA, UNET_TARGETS)
         self.trained: nn.Module = self.unet
         self.groups = _groups(self.records)
 
@@ -74,17 +68,17 @@ class LoraTask(DiffusionTask):
         indices, other_indices = self.pick(generator, count), self.pick(generator, count)
         shown, others = ([self.records[index] for index in rows] for rows in (indices, other_indices))
         swapped = torch.rand(count, generator=generator) < SWAPPED_SHARE
-        asked = [
+        wanted = [
             replace(record, findings=other.findings) if swap else record
             for record, other, swap in zip(shown, others, swapped, strict=True)
         ]
         draw = self._draw(self.latents[indices], generator)
-        plain, captions = self._captions(shown, step, findings=False), self._captions(asked, step, findings=True)
+        plain, captions = self._captions(shown, step, findings=False), self._captions(wanted, step, findings=True)
         with torch.no_grad():
-            base = self._predict(draw, plain, self.base)
+            base = self.predict(draw, plain, self.base)
         share = DATA_SHARE * (~swapped).float()[:, None, None, None].to(self.device)
         target = base + share * (draw.velocity - base) + self._shift(draw, captions)
-        return {"loss": (self._predict(draw, captions) - target).square().mean()}
+        return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
     def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
         """Findings by the guide's weight, sex and age by `PERSON_WEIGHT`.
@@ -109,10 +103,10 @@ class LoraTask(DiffusionTask):
         return indices
 
     def _captions(self, records: Sequence[Radiograph], step: int, *, findings: bool) -> list[str]:
-        """One prompt each; with findings and without, the same attributes are told."""
+        """One prompt each; with findings and without, the same attributes are named."""
         seed = self.settings.seed
-        chances = [random.Random(f"{seed} {step} {number}") for number in range(len(records))]
-        return [caption(record, chance, findings=findings) for record, chance in zip(records, chances, strict=True)]
+        sources = [random.Random(f"{seed} {step} {number}") for number in range(len(records))]
+        return [caption(record, rng, findings=findings) for record, rng in zip(records, sources, strict=True)]
 
     def export(self, out_dir: Path) -> None:
         """Write the LoRA in diffusers' format, with rank and alpha in its metadata."""

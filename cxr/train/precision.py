@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from cxr.models.devices import WORTHWHILE_SPEEDUP, has_native_bfloat16
-from cxr.train.processes import any_process
+from cxr.train.parallel import any_process
 
 ROUNDS = 3
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
-from cxr.generate.model import LoadedModel, load_model
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.generate.sampling import Denoiser, encode
+from cxr.images.atomic import atomic_file
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.models.presets import request_defaults
@@ -30,8 +32,8 @@ def sampled_latents(
 
     Args:
         path: a safetensors file.
-        model: as for ``cxr.models.load_model``.
-        adapter: the same.
+        model: as for ``cxr.generate.model.load_model``.
+        adapter: its LoRA, as for ``load_model``.
         records: whose labels the prompts tell, over and over in a shuffled order.
         count: latents wanted; those that a longer file holds beyond it are left out.
         purpose: another word gives other prompts and noise.
@@ -49,7 +51,9 @@ def sampled_latents(
             parts.append(_sample(loaded, requests[start : start + BATCH]).half())
         if len(parts) % SAVE_EVERY == 0 or start + BATCH >= count:
             parts = [torch.cat(parts)]
-            _write(path, parts[0])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as file:
+                file.write(save({"latents": parts[0].contiguous()}))
     return parts[0].float()
 
 
@@ -57,9 +61,9 @@ def _requests(model: str, records: Sequence[Radiograph], count: int, purpose: st
     order, requests = list(records), []
     random.Random(purpose).shuffle(order)
     for number in range(count):
-        chance = random.Random(f"{purpose} {number}")
-        prompt = caption(order[number % len(order)], chance, findings=True, empty_share=0)
-        requests.append(GenerationRequest(prompt, seed=chance.getrandbits(32), **request_defaults(model)))
+        rng = random.Random(f"{purpose} {number}")
+        prompt = caption(order[number % len(order)], rng, findings=True, empty_share=0)
+        requests.append(GenerationRequest(prompt, seed=rng.getrandbits(32), **request_defaults(model)))
     return requests
 
 
@@ -72,10 +76,3 @@ def _sample(model: LoadedModel, requests: Sequence[GenerationRequest]) -> Tensor
     for timestep in denoiser.timesteps:
         denoiser.step(timestep)
     return denoiser.latents.clone()
-
-
-def _write(path: Path, latents: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".tmp")
-    save_file({"latents": latents.contiguous()}, part)
-    part.replace(path)

@@ -15,21 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from cxr.labels.captions import caption
-from cxr.labels.radiograph import Radiograph
-from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, VAGUE_AGES, PromptLabels, labels_of
-from cxr.request.errors import DataError
-from cxr.train.architecture import TEXT_WIDTH, build_text_encoder
+from cxr.labels.vocabulary import labels_of
+from cxr.train.architecture import TEXT_WIDTH, build_text_encoder, read_part
+from cxr.train.caption_targets import AGE_STEP, FLAGS, NUM_AGES, random_captions, targets_of_captions
 from cxr.train.setup import Setup
 from cxr.train.tokenizer import build_tokenizer
 
-AGE_STEP, AGE_TOP = 5, 100  # years: an age is read as a mixture of steps, so that near ages look alike
-NUM_AGES = AGE_TOP // AGE_STEP + 1
-LEFT_OR_RIGHT = tuple((name, side) for name in SIDED_FINDINGS for side in ("left", "right"))
-FLAGS = (
-    *("told view", "PA", "told sex", "male", "told age", "told findings", *FINDINGS),
-    *(f"{side} {name}" for name, side in LEFT_OR_RIGHT),
-)
 KEEPING_WEIGHT = 10.0  # of how far the output for earlier captions has moved
 NUM_VALIDATION = 512
 
@@ -45,8 +36,8 @@ class TextTask:
         self.earlier = read_text(start_from) if start_from else None
         if self.earlier:
             take_over(self.text_encoder, self.tokenizer, *self.earlier)
-            self.earlier[0].to(self.device)
-        self.text_encoder.to(self.device)
+            nn.Module.to(self.earlier[0], self.device)
+        nn.Module.to(self.text_encoder, self.device)
         self.reader = nn.Linear(TEXT_WIDTH, len(FLAGS) + NUM_AGES).to(self.device)
         self.trained: nn.Module = nn.ModuleDict({"text_encoder": self.text_encoder, "reader": self.reader})
 
@@ -122,12 +113,8 @@ def read_text(folder: Path) -> tuple[CLIPTextModel, CLIPTokenizer]:
     Raises:
         DataError: one of them is missing or unreadable.
     """
-    try:
-        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    except (OSError, ValueError) as error:
-        raise DataError(f"the text encoder or the tokenizer in {folder} cannot be read: {error}") from error
-    return encoder.requires_grad_(False).eval(), tokenizer
+    encoder = read_part(CLIPTextModel, folder / "text_encoder")
+    return encoder.requires_grad_(False).eval(), read_part(CLIPTokenizer, folder / "tokenizer")
 
 
 @torch.no_grad()
@@ -145,63 +132,6 @@ def take_over(
     encoder.load_state_dict(weights | {name: rows})
 
 
-def random_captions(chance: random.Random, count: int) -> list[str]:
-    """Captions of made-up patients, in whom no attribute hints at another."""
-    captions = []
-    for _ in range(count):
-        findings = tuple(chance.sample(FINDINGS, chance.choice((0, 0, 1, 1, 1, 1, 2, 3))))
-        record = Radiograph(
-            path=Path(),
-            findings=findings,
-            age=chance.randint(1, 95),
-            sex=chance.choice("FM"),
-            view=chance.choice(("PA", "AP")),
-            patient_id="",
-            sides=tuple(
-                (name, chance.choice(SIDES)) for name in findings if name in SIDED_FINDINGS and chance.random() < 0.6
-            ),
-        )
-        captions.append(caption(record, chance, findings=chance.random() < 0.7))
-    return captions
-
-
-def targets_of_captions(captions: list[str]) -> Tensor:
-    """[B, F + A] float32: the flags (NaN where nothing is told), then the mixture of ages (zeros if untold)."""
-    return torch.tensor([_target(text) for text in captions])
-
-
-def _target(text: str) -> list[float]:
-    labels = labels_of(text)
-    age = labels.age if labels.age is not None else _vague_age(text)
-    flags = [_told(labels.view), _is(labels.view, "PA"), _told(labels.sex), _is(labels.sex, "M"), _told(age)]
-    flags += [_told(labels.findings), *_findings(labels)]
-    sides = dict(labels.sides)
-    flags += [float(sides.get(name) in (side, "bilateral")) for name, side in LEFT_OR_RIGHT]
-    ages = [0.0] * NUM_AGES
-    if age is not None:
-        place = min(age, AGE_TOP) / AGE_STEP
-        low = min(int(place), NUM_AGES - 2)
-        ages[low], ages[low + 1] = 1 - (place - low), place - low
-    return flags + ages
-
-
-def _vague_age(text: str) -> int | None:
-    ages = [(low + min(high, 90)) // 2 for low, high, word in VAGUE_AGES if word in text]
-    return ages[0] if ages else None
-
-
-def _findings(labels: PromptLabels) -> list[float]:
-    return [float(name in (labels.findings or ())) for name in FINDINGS]
-
-
-def _told(value: object) -> float:
-    return float(value is not None)
-
-
-def _is(value: str | None, yes: str) -> float:
-    return float("nan") if value is None else float(value == yes)
-
-
 def _error(flags: Tensor, ages: Tensor, target: Tensor) -> Tensor:
     wanted = target[:, None, : len(FLAGS)].expand_as(flags)
     known = ~wanted.isnan()
@@ -212,8 +142,8 @@ def _error(flags: Tensor, ages: Tensor, target: Tensor) -> Tensor:
 
 
 def _age_error(ages: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error in years at the last position, over captions that tell an age."""
+    """Mean absolute error in years at the last position, over captions that say an age."""
     mixture = target[:, len(FLAGS) :]
-    told = mixture.sum(dim=1) > 0
+    known = mixture.sum(dim=1) > 0
     steps = torch.arange(NUM_AGES, device=ages.device) * float(AGE_STEP)
-    return ((ages[told, -1].softmax(dim=-1) - mixture[told]) @ steps).abs().mean()
+    return ((ages[known, -1].softmax(dim=-1) - mixture[known]) @ steps).abs().mean()

@@ -35,4 +35,5 @@ def build_tokenizer(words: Sequence[str] | None = None) -> CLIPTokenizer:
                 merges.append(pair)
             parts[-2:] = [joined]
     vocabulary = {token: index for index, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TEXT_TOKENS)
+    # Its annotation of merges is that of a file; it hands the pairs on to the tokenizer as they are.
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TEXT_TOKENS)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 import httpx2
@@ -62,26 +63,22 @@ def watched(work: Callable[[type[Any]], T], what: str) -> T:
         HubUnreachableError: it does not answer, or stalled.
     """
     constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
-    watch = _Watch()
-    results: list[T] = []
-    errors: list[BaseException] = []
+    watch, outcome = _Watch(), Future[T]()
 
     def run() -> None:
         try:
-            results.append(work(watch.progress_class()))
+            outcome.set_result(work(watch.progress_class()))
         except BaseException as error:
-            errors.append(error)
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True, name="hub")
-    thread.start()
-    while thread.is_alive():
-        thread.join(POLL_S)
-        if time.monotonic() - watch.last_s > STALL_S and thread.is_alive():
+    threading.Thread(target=run, daemon=True, name="hub").start()
+    while not wait([outcome], POLL_S).done:
+        if time.monotonic() - watch.last_s > STALL_S:
             watch.is_given_up = True
             raise HubUnreachableError(f"{what} stalled: no data for {STALL_S:g} s; try again later")
-    if errors:
-        raise in_our_words(errors[0], what) from errors[0]
-    return results[0]
+    if error := outcome.exception():
+        raise in_our_words(error, what) from error
+    return outcome.result()
 
 
 def is_offline() -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr.models.families.family import SCHEDULER_SETTINGS
-from cxr.models.families.files import INDEX, ModelFolder, check_folders, read_settings
+from cxr.models.families.folder_check import INDEX, ModelFolder, check_folders, read_settings
 from cxr.models.model_folder import find_model_folder, folder_sha256
 from cxr.models.presets import find_preset, image_size
 from cxr.request.errors import ModelError
@@ -77,7 +76,7 @@ def read_base_model(model: str) -> BaseModel:
     unet, vae = (read_settings(files, f"{part}/config.json") for part in ("unet", "vae"))
     scheduler = read_settings(files, SCHEDULER_SETTINGS)
     _check_kind(preset.name, unet, vae, scheduler)
-    prediction_type = scheduler.get("prediction_type", "epsilon")
+    prediction_type = str(scheduler.get("prediction_type", "epsilon"))
     try:
         resolution, scale_factor = image_size(unet, vae)
     except (KeyError, TypeError) as error:
@@ -91,7 +90,7 @@ def read_base_model(model: str) -> BaseModel:
     return base
 
 
-def _check_kind(name: str, unet: dict[str, Any], vae: dict[str, Any], scheduler: dict[str, Any]) -> None:
+def _check_kind(name: str, unet: dict[str, object], vae: dict[str, object], scheduler: dict[str, object]) -> None:
     """Raise for what has the right pipeline class and still cannot be trained."""
     if vae.get("latent_channels") == SMALL_LATENT_CHANNELS:
         raise ModelError(

@@ -13,7 +13,7 @@ from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.cache import Rows, cache_latents, cache_texts
 from cxr.train.full_lora.data import CaptionedImage, TrainingData
 from cxr.train.full_lora.training_settings import FullLoraSettings
-from cxr.train.loop import batch_generator
+from cxr.train.setup import batch_generator
 
 NUM_VALIDATION = 64  # held-out images, at each of these shares of the noise schedule
 VALIDATION_SHARES = (0.125, 0.375, 0.625, 0.875)
@@ -29,7 +29,7 @@ class Batch:
         noise: of the same shape.
         timesteps: [B] int64.
         text: embeddings of the captions, as `TextEncoders.encode` gives them.
-        resolution: side in pixels of the images behind the latents, which SDXL is told.
+        resolution: side in pixels of the images behind the latents, which SDXL reads.
     """
 
     latents: Tensor

@@ -16,6 +16,7 @@ from torch import Tensor
 from cxr.images.atomic import atomic_file
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
+from cxr.models.batch_size import free_memory
 from cxr.models.devices import shared_state
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.data import CaptionedImage
@@ -144,9 +145,3 @@ def cache_texts(folder: Path, base: BaseModel, texts: Sequence[str], device: tor
     cache = RowCache(folder, len(texts), [*(base.hashes[part] for part in base.text_parts), list(texts)])
     cache.fill(load, TEXTS_AT_ONCE)
     return cache, num_cut
-
-
-def free_memory() -> None:
-    """Give memory that nothing uses any more back to the GPU."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

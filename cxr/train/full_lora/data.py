@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import random
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from cxr.folders.metadata import hash_files
 from cxr.folders.radiographs import read_folders
+from cxr.folders.reader import find_tables, read_rows
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import split_by_patient
@@ -73,7 +73,7 @@ def read_training_data(
     seed: int,
     form: str = "plain",
 ) -> TrainingData:
-    """Read folders of images and a ``metadata.csv``, and split them by patient.
+    """Read folders of images with their tables, and split them by patient.
 
     A table with a column ``caption``, ``text`` or ``prompt`` needs ``file_name`` and ``patient_id`` beside it and no
     labels; without one it needs all columns of `cxr.folders.radiographs`.
@@ -91,7 +91,7 @@ def read_training_data(
     records: list[Radiograph] = []
     own: dict[int, str] = {}  # by the record, as a table may list an image with several captions
     for folder in map(Path, folders):
-        captioned = _read_captioned(folder / "metadata.csv")
+        captioned = [entry for table in find_tables(folder).values() for entry in _read_captioned(table)]
         own |= {id(record): text for record, text in captioned}
         records += [record for record, _ in captioned] or read_folders([folder])
     if own and len(own) < len(records):
@@ -114,26 +114,24 @@ def read_training_data(
 
 def _read_captioned(table: Path) -> list[tuple[Radiograph, str]]:
     """Images with the captions that a table has; none if it has no column of them."""
-    if not table.is_file():
-        raise DataError(f"{table} is missing; a data folder holds images and a metadata.csv")
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        rows = csv.DictReader(lines)
-        names = rows.fieldnames or ()
-        column = next((name for name in CAPTION_COLUMNS if name in names), None)
-        if column is None:
-            return []
-        if missing := [name for name in KEY_COLUMNS if name not in names]:
-            raise DataError(f"{table} has no column {', '.join(missing)}; patients are kept apart by patient_id")
-        found = []
-        for number, row in enumerate(rows, start=2):
-            path, text = table.parent / (row["file_name"] or ""), (row[column] or "").strip()
-            if not path.is_file():
-                raise DataError(f"{table} line {number} lists {row['file_name']}, which is not in the folder")
-            if not text:
-                raise DataError(f"{table} line {number} has no {column}; every image needs one")
-            found.append((Radiograph(path, None, None, None, None, row["patient_id"]), text))
-    if not found:
+    rows = [(number, row) for number, row in read_rows(table) if isinstance(row, dict)]
+    if not rows:
         raise DataError(f"{table} lists no image")
+    names = rows[0][1].keys()
+    column = next((name for name in CAPTION_COLUMNS if name in names), None)
+    if column is None:
+        return []
+    if missing := [name for name in KEY_COLUMNS if name not in names]:
+        raise DataError(f"{table} has no column {', '.join(missing)}; patients are kept apart by patient_id")
+    found = []
+    for number, row in rows:
+        file_name, text = str(row.get("file_name") or ""), str(row.get(column) or "").strip()
+        if not (table.parent / file_name).is_file():
+            raise DataError(f"{table} line {number} lists {file_name}, which is not in the folder")
+        if not text:
+            raise DataError(f"{table} line {number} has no {column}; every image needs one")
+        patient_id = str(row.get("patient_id", ""))
+        found.append((Radiograph(table.parent / file_name, None, None, None, None, patient_id), text))
     return found
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import (
@@ -15,19 +14,20 @@ from diffusers import (
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
-from diffusers.training_utils import cast_training_params
-from peft import LoraConfig
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from cxr.models.families.folder_check import weight_file
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import ModelError
 from cxr.train.full_lora.base_model import BaseModel
-from cxr.train.full_lora.training_settings import FullLoraSettings
 
 UNET_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")  # the attention layers, as diffusers' own scripts have it
 NEVER_SHOWN = 1e-6  # share of signal below which an image cannot be seen in the noise
+
+Part = TypeVar("Part")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_vae(base: BaseModel, device: torch.device) -> AutoencoderKL:
@@ -38,18 +38,6 @@ def load_vae(base: BaseModel, device: torch.device) -> AutoencoderKL:
 def load_unet(base: BaseModel, dtype: torch.dtype, device: torch.device) -> UNet2DConditionModel:
     """The UNet with all weights frozen."""
     return _load(UNet2DConditionModel, base, "unet", dtype).to(device)
-
-
-def add_lora(unet: UNet2DConditionModel, settings: FullLoraSettings) -> LoraConfig:
-    """Add a LoRA that changes nothing yet, in float32; the seed decides its weights."""
-    config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(UNET_TARGETS), init_lora_weights="gaussian"
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        unet.add_adapter(config)
-    cast_training_params(unet, torch.float32)
-    return config
 
 
 def training_schedule(base: BaseModel) -> DDPMScheduler:
@@ -78,7 +66,9 @@ class TextEncoders:
 
     def __init__(self, base: BaseModel, device: torch.device) -> None:
         self.base, self.device = base, device
-        kinds = {"": CLIPTextModel} | ({"_2": CLIPTextModelWithProjection} if base.is_xl else {})
+        kinds: dict[str, type[nn.Module]] = {"": CLIPTextModel} | (
+            {"_2": CLIPTextModelWithProjection} if base.is_xl else {}
+        )
         self.tokenizers = [_load_part(CLIPTokenizer, base, f"tokenizer{suffix}") for suffix in kinds]
         self.encoders = [
             _load(kind, base, f"text_encoder{suffix}", torch.float32).to(device).eval()
@@ -114,23 +104,20 @@ class TextEncoders:
         return sum(len(tokenizer(text, verbose=False).input_ids) > limit for text in texts)
 
 
-def _load(kind: type[Any], base: BaseModel, part: str, dtype: torch.dtype) -> Any:
+def _load(kind: type[Network], base: BaseModel, part: str, dtype: torch.dtype) -> Network:
     """A network with its weights frozen."""
-    folder = base.folder / part
     # Many models on the Hub keep a float16 copy beside the full weights; some keep nothing else.
-    halves_only = not _weights(folder, "") and _weights(folder, "fp16.")
+    names = {f"{part}/{path.name}" for path in (base.folder / part).iterdir()}
+    halves_only = not weight_file(part, names, None) and weight_file(part, names, "fp16")
     options = {"variant": "fp16"} if halves_only else {}
     return _load_part(kind, base, part, dtype=dtype, use_safetensors=True, **options).requires_grad_(False)
 
 
-def _load_part(kind: type[Any], base: BaseModel, part: str, **options: Any) -> Any:
+def _load_part(kind: type[Part], base: BaseModel, part: str, **options: object) -> Part:
+    reader: Any = kind
     try:
         with no_progress_bars():
-            return kind.from_pretrained(base.folder / part, local_files_only=True, **options)
+            found: Part = reader.from_pretrained(base.folder / part, local_files_only=True, **options)
+            return found
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {base.name!r} cannot be read: its {part} is missing or damaged") from error
-
-
-def _weights(folder: Path, variant: str) -> bool:
-    names = (f"diffusion_pytorch_model.{variant}safetensors", f"model.{variant}safetensors")
-    return any((folder / name).is_file() or (folder / f"{name}.index.json").is_file() for name in names)

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 from cxr.folders.sheet import contact_sheet
 from cxr.request.errors import RequestError
-from cxr.train.adapter_file import save_unet_lora
+from cxr.train.adapter_file import add_lora, save_unet_lora
 from cxr.train.checkpoint import Progress
-from cxr.train.full_lora.adapter_card import config_facts, write_card
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import Batches
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.denoising import Denoiser, choose_gamma, loss_weights
-from cxr.train.full_lora.model_parts import add_lora, load_unet, training_schedule
+from cxr.train.full_lora.model_card import config_facts, write_card
+from cxr.train.full_lora.model_parts import UNET_TARGETS, load_unet, training_schedule
 from cxr.train.full_lora.training_settings import FullLoraSettings
 from cxr.train.full_lora.validation import validation_images, validation_loss
-from cxr.train.loop import choose_device
+from cxr.train.parallel import choose_device
 from cxr.train.precision import Precision
 
 ADAPTER, CACHE, IMAGES = "adapter", "cache", "validation"
@@ -50,7 +50,9 @@ class FullLoraTask:
         schedule, dtype, on_gpu = training_schedule(base), frozen_dtype(precision), precision.device.type == "cuda"
         self.gamma = choose_gamma(settings.min_snr_gamma, schedule)
         unet = load_unet(base, dtype, precision.device)
-        self.config = add_lora(unet, settings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)  # of the LoRA's weights alone
+            self.config = add_lora(unet, settings.rank, settings.alpha, UNET_TARGETS)
         if on_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         if precision.dtype != torch.float32:

@@ -18,8 +18,6 @@ from cxr.train.full_lora.task import FORMATS, FullLoraTask, choose_format
 from cxr.train.full_lora.training_settings import OF_THE_WEIGHTS, FullLoraSettings
 from cxr.train.precision import Precision
 
-CLIP_NORM, WEIGHT_DECAY, BETAS = 1.0, 0.01, (0.9, 0.999)
-LOG_EVERY = 10
 MODEL, DATA = "another base model", "other images or captions"  # as messages name what a run depends on
 
 
@@ -42,32 +40,18 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
     _check(base, settings)
     precision = choose_format(settings)
     facts = _facts_of_run(base, data, settings, precision)
-    check_same_run(out_dir, facts, unspoken=(MODEL, DATA))
+    check_same_run(out_dir, facts, opaque=(MODEL, DATA))
     out_dir.mkdir(parents=True, exist_ok=True)
     try:
         task = FullLoraTask(base, data, settings, out_dir, precision)
         first = {"texts": float(task.batches.texts.num_rows), "texts_cut": float(task.batches.num_cut)}
         run = loop.Run(precision, facts, first, task.report, validate_first=True)  # the base alone, to compare with
-        loop.train(task, _loop_settings(settings), out_dir, precision.device, run)
+        loop.train(task, settings, out_dir, precision.device, run)
     except RuntimeError as error:
         # The latter is what torch says on a CPU.
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise GenerationError(_too_little_memory(base, settings)) from error
-
-
-def _loop_settings(settings: FullLoraSettings) -> loop.LoopSettings:
-    same = (
-        *("steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "warmup_steps", "decay_share"),
-        *("ema_decay", "seed", "validate_every", "checkpoint_every", "max_minutes"),
-    )
-    return loop.LoopSettings(
-        **{name: getattr(settings, name) for name in same},
-        betas=BETAS,
-        clip_norm=CLIP_NORM,
-        weight_decay=WEIGHT_DECAY,
-        log_every=LOG_EVERY,
-    )
 
 
 def _facts_of_run(

@@ -11,10 +11,10 @@ from torch import Tensor
 from cxr.folders.sheet import SheetRow
 from cxr.generate.noise import initial_latents
 from cxr.images.pixels import to_uint8
+from cxr.models.batch_size import free_memory
 from cxr.request.errors import GenerationError
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import VALIDATION_SHARES, Batches
-from cxr.train.full_lora.cache import free_memory
 from cxr.train.full_lora.denoising import Denoiser
 from cxr.train.full_lora.model_parts import load_vae, sampling_scheduler
 

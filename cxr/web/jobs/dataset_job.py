@@ -18,7 +18,7 @@ from cxr.web.jobs.model_choice import ModelChoice, load_model_for
 from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 
 if TYPE_CHECKING:
-    from cxr.generate.model import LoadedModel
+    from cxr.generate.loaded_model import LoadedModel
     from cxr.generate.progress import JobProgress
 
 DEFAULT_MAX_ATTEMPTS = 4

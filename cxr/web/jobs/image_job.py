@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cxr.generate.model import LoadedModel
+    from cxr.generate.loaded_model import LoadedModel
     from cxr.judges.receipt import Receipt
 
 PREVIEW_EVERY = 2  # denoising steps

@@ -11,7 +11,7 @@ from cxr.request.errors import CxrError, HubUnreachableError, ModelError
 from cxr.request.model_info import ModelInfo
 
 if TYPE_CHECKING:
-    from cxr.generate.model import LoadedModel
+    from cxr.generate.loaded_model import LoadedModel
 
 RETRY_AFTER_S = 60.0
 STAND_IN = "The Hub cannot be reached; the embedded demo model answers."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from cxr.lora.card import card_rows
+from cxr.lora.facts import card_rows
 from cxr.request.model_info import AdapterInfo
 
 

@@ -18,7 +18,7 @@ from cxr.lora.safetensors_header import damaged
 from cxr.request.errors import AdapterError
 
 MAX_ALPHA = 10_000
-MAX_SETTINGS_BYTES = 256 * 2**10
+MAX_TEXT_BYTES = 256 * 2**10
 SETTINGS_NAME = "adapter_config.json"  # of peft
 METADATA_KEY = "lora_adapter_metadata"  # of diffusers
 CONVERTED_KEY = "adapter_config"  # of this program: what lay beside a file that it converted
@@ -87,7 +87,9 @@ def read_settings(
     try:
         inside = json.loads(metadata.get(METADATA_KEY, "{}"))
         settings = {name: _check(path, inside, f"{name}.") for name in components}
-        beside = _as_settings(metadata.get(CONVERTED_KEY) or read_text_beside(path))
+        beside = parse_object(metadata.get(CONVERTED_KEY) or read_text_beside(path))
+        if type(beside.get("r")) is not int:  # a list of ranks is nothing that could be compared
+            beside = {}
         described = {beside.get("r"), *(beside.get("rank_pattern") or {}).values()}
         if len(components) == 1 and described & set(ranks.values()):
             (component,) = components
@@ -144,19 +146,23 @@ def read_text_beside(path: Path) -> str:
     Args:
         path: of the LoRA file.
     """
-    beside = path.parent / SETTINGS_NAME
+    return read_text(path.with_name(SETTINGS_NAME))
+
+
+def read_text(path: Path) -> str:
+    """A small file of somebody else's; empty unless it can be read and has at most `MAX_TEXT_BYTES`."""
     try:
-        if not beside.is_file() or beside.stat().st_size > MAX_SETTINGS_BYTES:
+        if not path.is_file() or path.stat().st_size > MAX_TEXT_BYTES:
             return ""
-        return beside.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
 
 
-def _as_settings(text: str) -> dict[str, Any]:
+def parse_object(text: str) -> dict[str, Any]:
+    """The JSON object in a text; empty if there is none."""
     try:
-        settings = json.loads(text or "{}")
+        found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
-    # A list of settings or of ranks is nothing that could be compared.
-    return settings if isinstance(settings, dict) and type(settings.get("r")) is int else {}
+    return found if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""What is told of a trained LoRA: ``config.json`` for programs, and a model card that the Hub shows."""
+"""What a trained LoRA says about itself: ``config.json`` for programs, and a model card that the Hub shows."""
 
 from __future__ import annotations
 

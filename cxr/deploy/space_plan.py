@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, SpaceHardware
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it is in its documentation
 
-from cxr.deploy.card import check_card, read_card, with_model
-from cxr.deploy.files import SpaceFiles, collect_files
+from cxr.deploy.space_card import check_card, read_card, with_model
+from cxr.deploy.space_files import SpaceFiles, collect_files
 from cxr.models.hub.connection import watched
 from cxr.models.presets import PRESETS, Preset, find_preset
 from cxr.request.errors import HubError, OutputError, RequestError
@@ -42,7 +41,7 @@ class SpacePlan:
 
     repo_id: str
     operations: tuple[CommitOperationAdd, ...]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     variables: Mapping[str, str]
     hardware: str | None = None
     private: bool = False

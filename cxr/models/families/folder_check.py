@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr.models.families import FAMILIES, Family
 from cxr.request.errors import ModelError
@@ -42,7 +41,7 @@ class ModelFolder:
     notes: tuple[str, ...] = ()
 
 
-def check_index(index: Mapping[str, Any], name: str, expected: str | None = None) -> Family:
+def check_index(index: Mapping[str, object], name: str, expected: str | None = None) -> Family:
     """The family that a model_index.json stands for.
 
     Args:
@@ -67,7 +66,7 @@ def check_index(index: Mapping[str, Any], name: str, expected: str | None = None
     return family
 
 
-def read_settings(model: ModelFolder, name: str) -> dict[str, Any]:
+def read_settings(model: ModelFolder, name: str) -> dict[str, object]:
     """One of the model's JSON files.
 
     Raises:
@@ -85,7 +84,7 @@ def read_settings(model: ModelFolder, name: str) -> dict[str, Any]:
     return settings
 
 
-def check_folders(model: ModelFolder, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
+def check_folders(model: ModelFolder, parts: Iterable[str]) -> dict[str, dict[str, object]]:
     """Look through a model's folders before a library does: for pipes, and for settings that would run code.
 
     Args:
@@ -108,7 +107,7 @@ def check_folders(model: ModelFolder, parts: Iterable[str]) -> dict[str, dict[st
     return found
 
 
-def check_settings(settings: Mapping[str, Any], file: str, name: str) -> None:
+def check_settings(settings: Mapping[str, object], file: str, name: str) -> None:
     """Refuse settings, nested ones too, that would run code which comes with the weights or from the Hub.
 
     Raises:
@@ -120,9 +119,9 @@ def check_settings(settings: Mapping[str, Any], file: str, name: str) -> None:
             raise ModelError(f"model {name!r} wants to run code of its own ({key[:60]} in {file}) and is refused")
 
 
-def _nested(settings: Any) -> Iterator[tuple[str, Any]]:
+def _nested(settings: object) -> Iterator[tuple[str, object]]:
     """All settings; the parts of an implementation for each sub-model count as its own."""
-    left: list[tuple[str, Any]] = [("", settings)]
+    left: list[tuple[str, object]] = [("", settings)]
     while left:
         above, value = left.pop()
         if isinstance(value, dict):
@@ -151,7 +150,7 @@ def weight_file(component: str, names: Container[str], variant: str | None) -> s
 
 
 def weight_files(
-    component: str, names: Container[str], variant: str | None, read: Callable[[str], Mapping[str, Any]], name: str
+    component: str, names: Container[str], variant: str | None, read: Callable[[str], Mapping[str, object]], name: str
 ) -> list[str]:
     """The files of a component's weights: one, or the list of several and these; none where there is neither.
 
@@ -170,12 +169,7 @@ def weight_files(
     return [file, *sorted(set(shards(read(file), file, name).values()))]
 
 
-def has_variant(family: Family, names: Container[str], variant: str) -> bool:
-    """Whether all components are there in that variant."""
-    return all(weight_file(component, names, variant) for component in family.weighted)
-
-
-def shards(index: Mapping[str, Any], file: str, name: str) -> dict[str, str]:
+def shards(index: Mapping[str, object], file: str, name: str) -> dict[str, str]:
     """Weight -> file in the folder of the index that lists them.
 
     Args:
@@ -196,7 +190,7 @@ def shards(index: Mapping[str, Any], file: str, name: str) -> dict[str, str]:
     return {str(key): f"{folder}/{value}" for key, value in listed.items()}
 
 
-def _check_component(family: Family, component: str, value: list[Any], name: str) -> None:
+def _check_component(family: Family, component: str, value: list[object], name: str) -> None:
     allowed = family.components.get(component)
     if allowed is None and any(value):
         raise ModelError(f"model {name!r} {_not_made_of(family)}: {component[:60]!r} is not part of it")

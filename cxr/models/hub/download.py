@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 from cxr.models.families import Family
-from cxr.models.families.files import INDEX, ModelFolder, check_index, has_variant, read_settings, weight_files
-from cxr.models.hub.files import fetch, from_hub_or_cache
+from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, read_settings, weight_file, weight_files
+from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
 from cxr.models.presets import COMMIT, Preset
 from cxr.request.errors import HubError
@@ -35,11 +35,11 @@ def download_model(preset: Preset, *, variant: str | None = None) -> ModelFolder
     return ModelFolder(preset.name, folder, f"hub:{preset.hub_id}@{commit}", variant, notes)
 
 
-def _take(preset: Preset, variant: str | None, listing: Listing) -> tuple[Any, str, str | None]:
+def _take(preset: Preset, variant: str | None, listing: Listing) -> tuple[Path, str, str | None]:
     """Fetch what is missing of a listing; all of it is checked. Gives the folder, its commit and its variant."""
     index = read_settings(ModelFolder(preset.name, fetch(listing, [INDEX])), INDEX)
     family = check_index(index, preset.name, preset.family)
-    if variant is not None and not has_variant(family, listing.files, variant):
+    if not all(weight_file(component, listing.files, variant) for component in family.weighted):
         variant = None
     paths = sorted({INDEX, *_settings(family, listing), *_weights(preset, family, listing, variant)})
     return fetch(listing, paths), listing.commit, variant
@@ -57,7 +57,7 @@ def _settings(family: Family, listing: Listing) -> Iterator[str]:
 
 
 def _weights(preset: Preset, family: Family, listing: Listing, variant: str | None) -> Iterator[str]:
-    def read(file: str) -> dict[str, Any]:
+    def read(file: str) -> dict[str, object]:
         return read_settings(ModelFolder(preset.name, fetch(listing, [file])), file)
 
     for component in family.weighted:

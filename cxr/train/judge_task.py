@@ -20,10 +20,8 @@ from cxr.judges.judge import measure_labels, read_labels
 from cxr.judges.networks import NETWORKS, SIZE
 from cxr.labels.targets import AGE_SCALE, ATTRIBUTES, attribute_scores, attribute_targets, scaled_targets, targets_of
 from cxr.metrics.agreement import youden_threshold
-from cxr.train.loop import batch_generator
-from cxr.train.setup import Setup
-
-SOFTEST = 1.2  # pixels of 128, deviation of the blur
+from cxr.train.augment import degrade, jitter
+from cxr.train.setup import Setup, batch_generator
 
 
 class JudgeTask:
@@ -94,37 +92,3 @@ class JudgeTask:
         scores = read_labels(self.network, self.validation_pixels, self.device)
         self.network.train()
         return scores
-
-
-def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn by up to 6 degrees, shift and scale by up to 6 %, change contrast; never mirrored: the heart has a side."""
-    count = len(images)
-    draw = torch.rand(count, 6, generator=generator) * 2 - 1
-    angle, scale = draw[:, 0] * 0.105, 1 + draw[:, 1] * 0.06
-    cos, sin = angle.cos() * scale, angle.sin() * scale
-    matrix = torch.stack([cos, -sin, draw[:, 2] * 0.06, sin, cos, draw[:, 3] * 0.06], dim=1).view(count, 2, 3)
-    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-    moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    gain, offset = 1 + draw[:, 4, None, None, None] * 0.2, draw[:, 5, None, None, None] * 0.1
-    return (moved * gain + offset).clamp(-1, 1)
-
-
-def degrade(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Soften, roughen and cover parts of images, so that fine texture alone decides nothing.
-
-    Generated images are softer than real ones; a judge that read texture would misread them.
-    """
-    count, side = len(images), images.shape[-1]
-    draw = torch.rand(count, 5, generator=generator)
-    place = torch.arange(-3, 4).float()
-    kernel = torch.exp(-0.5 * (place / (draw[:, :1] * SOFTEST).clamp(min=0.1)).square())
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)
-    padded = functional.pad(images.transpose(0, 1), (3, 3, 3, 3), mode="replicate")
-    soft = functional.conv2d(padded, kernel[:, None, :, None], groups=count)
-    soft = functional.conv2d(soft, kernel[:, None, None, :], groups=count).transpose(0, 1)
-    noise = torch.randn(images.shape, generator=generator) * draw[:, 1, None, None, None] * 0.06
-    size = side * (0.1 + 0.2 * draw[:, 2, None])
-    rows = (torch.arange(side) - draw[:, 3, None] * side).abs() < size / 2
-    columns = (torch.arange(side) - draw[:, 4, None] * side).abs() < size / 2
-    covered = rows[:, None, :, None] & columns[:, None, None, :]
-    return (soft + noise).masked_fill(covered, 0.0).clamp(-1, 1)

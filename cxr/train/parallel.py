@@ -26,9 +26,14 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
         parameter.grad = part.view_as(parameter)
 
 
-def any_process(wish: bool) -> bool:
-    """Whether some process wishes it, so that all stop at the same step."""
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in some process, so that all stop at the same step."""
     state = shared_state()
     if state.num_processes == 1:
-        return wish
-    return bool(reduce(torch.tensor(float(wish), device=state.device), "sum") > 0)
+        return flag
+    return bool(reduce(torch.tensor(float(flag), device=state.device), "sum") > 0)
+
+
+def choose_device() -> torch.device:
+    """CUDA where there is one (this process's own), else the CPU."""
+    return shared_state().device if torch.cuda.is_available() else torch.device("cpu")

@@ -6,14 +6,12 @@ All of it is text of somebody else's: short, one line, and to be escaped whereve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from cxr.lora.strength import parse_object, read_text
 from cxr.request.model_info import AdapterInfo
 
-MAX_CARD_BYTES = 256 * 2**10
 MAX_FRONT_MATTER_CHARACTERS = 8 * 2**10
 MAX_DEPTH = 10  # of nested lists and mappings
 MAX_FACT_CHARACTERS = 200
@@ -30,7 +28,7 @@ KEYS = {
 }
 
 
-def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
     """The three facts that decide whether one may use a LoRA; an unreadable card counts as none, as it only describes.
 
     Args:
@@ -39,7 +37,11 @@ def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     Returns:
         Texts by their names in `AdapterInfo`; "unknown" where nothing says so.
     """
-    sources = (_read_json(path.with_name("config.json")), _read_front_matter(path.with_name("README.md")), metadata)
+    sources = (
+        parse_object(read_text(path.with_name("config.json"))),
+        _read_front_matter(path.with_name("README.md")),
+        metadata,
+    )
     return {fact: _first(sources, keys) for fact, keys in KEYS.items()}
 
 
@@ -61,7 +63,7 @@ def card_rows(info: AdapterInfo) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _first(sources: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
+def _first(sources: Sequence[Mapping[str, object]], keys: Sequence[str]) -> str:
     for source in sources:
         for key in keys:
             if fact := _fact(source.get(key)):
@@ -81,26 +83,9 @@ def _fact(value: object) -> str:
     return line if len(line) <= MAX_FACT_CHARACTERS else line[: MAX_FACT_CHARACTERS - 1] + "…"
 
 
-def _read_text(path: Path) -> str:
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_CARD_BYTES:
-            return ""
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(_read_text(path) or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return card if isinstance(card, dict) else {}
-
-
-def _read_front_matter(path: Path) -> dict[str, Any]:
+def _read_front_matter(path: Path) -> dict[str, object]:
     """The YAML between the first two lines of dashes."""
-    text = _read_text(path)
+    text = read_text(path)
     head, fence, _ = text.removeprefix("---\n").partition("\n---")
     if not text.startswith("---\n") or not fence or len(head) > MAX_FRONT_MATTER_CHARACTERS:
         return {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 from huggingface_hub import SpaceCard, SpaceHardware
@@ -58,7 +57,7 @@ def check_card(card: SpaceCard, root: Path) -> list[str]:
         card: the README.
         root: folder that holds app.py and requirements.txt.
     """
-    settings: dict[str, Any] = card.data.to_dict()
+    settings: dict[str, object] = card.data.to_dict()
     problems = [f"{name} is missing" for name in NEEDED_TEXTS if not isinstance(settings.get(name), str)]
     for name in ("colorFrom", "colorTo"):
         if settings.get(name) not in (None, *COLOURS):
@@ -103,7 +102,7 @@ def gradio_floor(requirements: str) -> Version | None:
     return None
 
 
-def _check_gradio(settings: dict[str, Any], root: Path) -> list[str]:
+def _check_gradio(settings: dict[str, object], root: Path) -> list[str]:
     floor, version = gradio_floor((root / "requirements.txt").read_text(encoding="utf-8")), settings.get("sdk_version")
     try:
         same = Version(str(version)) == floor
@@ -114,7 +113,7 @@ def _check_gradio(settings: dict[str, Any], root: Path) -> list[str]:
     )
 
 
-def _check_lists(settings: dict[str, Any]) -> list[str]:
+def _check_lists(settings: dict[str, object]) -> list[str]:
     problems = []
     for name in ("models", "tags", "preload_from_hub"):
         value = settings.get(name, [])

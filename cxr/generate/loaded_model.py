@@ -1,0 +1,156 @@
+"""A pipeline that is ready to generate: its LoRA, its number formats, and what recipes say about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxr.lora.find import AdapterFile, read_adapters
+from cxr.lora.loaded import LoadedAdapters
+from cxr.models.devices import vae_dtype
+from cxr.models.families import FAMILIES, Family, TextCondition
+from cxr.request.model_info import AdapterInfo, ModelInfo
+
+
+@dataclass
+class LoadedModel:
+    """A pipeline that is ready to generate, with what the recipe has to say about it.
+
+    Whoever runs the pipeline or changes its LoRA holds ``lock``: a pipeline used by two threads at once gives wrong
+    images without any error. ``generate`` does so by itself.
+
+    Args:
+        pipeline: of diffusers; its denoising network in the format that ``info.weight_dtype`` names, text encoder in
+            float32 where that is feasible, VAE in float32 or bfloat16.
+        info: which model and LoRA these are.
+        micro_batch_size: images that are denoised together, always exactly so many.
+        preview_projection: weights of the latent channels and a bias that make a grey preview in [-1, 1], or None.
+        family: how the networks of this architecture are called.
+        prompt_form: the kind of text that it was trained with, for requests that are to be reworded.
+        notes: what the user should know about where the model came from.
+        embeddings: texts that the text encoder, as it is now, has read already, whether each was the negative one,
+            and what came out.
+    """
+
+    pipeline: Any
+    info: ModelInfo
+    micro_batch_size: int = 1
+    preview_projection: tuple[tuple[float, ...], float] | None = None
+    family: Family = FAMILIES["StableDiffusionPipeline"]
+    prompt_form: str = "plain"
+    notes: tuple[str, ...] = ()
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    embeddings: dict[tuple[str, bool], TextCondition] = field(default_factory=dict, repr=False)
+    _adapters: LoadedAdapters = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._adapters = LoadedAdapters(self.pipeline)
+
+    @property
+    def adapters(self) -> tuple[AdapterInfo, ...]:
+        """The loaded LoRAs."""
+        return self._adapters.infos
+
+    @property
+    def adapter(self) -> AdapterInfo | None:
+        """The first of the loaded LoRAs, or None."""
+        return next(iter(self.adapters), None)
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """Number format of the UNet."""
+        dtype: torch.dtype = getattr(torch, self.info.weight_dtype)
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline runs."""
+        return torch.device(self.info.device)
+
+    @property
+    def network(self) -> Any:
+        """The network that denoises: a UNet or a transformer."""
+        return getattr(self.pipeline, self.family.network)
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """UNet and VAE in float32 for a while. The way back is exact: float32 holds all values of smaller formats."""
+        weight = self._adapters.weight
+        self._cast_to(torch.float32, weight)
+        try:
+            yield
+        finally:
+            self._cast_to(self.weight_dtype, weight)
+
+    @contextmanager
+    def vae_in_float32(self) -> Iterator[None]:
+        """The VAE alone in float32 for a while, and exactly back."""
+        before = next(self.pipeline.vae.parameters()).dtype
+        cast_weights(self.pipeline.vae, torch.float32)
+        try:
+            yield
+        finally:
+            cast_weights(self.pipeline.vae, before)
+
+    @contextmanager
+    def with_lora_layers(self) -> Iterator[None]:
+        """The LoRAs as diffusers attaches them, as layers beside the weights, for a while."""
+        weight = self._adapters.weight
+        self._unmerge()
+        if weight:
+            self._adapters.enable_layers(weight)
+        try:
+            yield
+        finally:
+            if weight is not None:
+                self.set_adapter_weight(weight)
+
+    def set_adapter_weight(self, weight: float) -> None:
+        """Scale the LoRAs. At 0 they are bypassed, so that the result is the base model's, bit by bit.
+
+        Args:
+            weight: 0 to 2, on top of each LoRA's own; ignored when no LoRA is loaded.
+        """
+        if self._adapters.set_weight(weight):
+            self.embeddings.clear()  # a LoRA may change the text encoder, too
+
+    def load_adapter(self, source: str | Path | tuple[AdapterFile, ...]) -> None:
+        """Put LoRAs into the pipeline in place of the present ones. Nothing is changed unless all of them fit.
+
+        Args:
+            source: as for ``cxr.lora.find.read_adapters``, or what that returned; () takes the present ones out without
+                a trace.
+        Raises:
+            AdapterError: unknown, unreadable, unsafe, or made for another model.
+        """
+        files = source if isinstance(source, tuple) else read_adapters(source)
+        try:
+            self._adapters.load(files)
+        finally:
+            adapter, adapter_sha256 = self._adapters.recipe_fields
+            self.info = dataclasses.replace(self.info, adapter=adapter, adapter_sha256=adapter_sha256)
+            self.embeddings.clear()
+
+    def _unmerge(self) -> None:
+        self._adapters.unmerge()
+        self.embeddings.clear()
+
+    def _cast_to(self, dtype: torch.dtype, adapter_weight: float | None) -> None:
+        self._unmerge()  # what is put back later must be in the format of then
+        cast_weights(self.network, dtype)
+        cast_weights(self.pipeline.vae, vae_dtype(dtype))
+        if adapter_weight is not None:
+            self.set_adapter_weight(adapter_weight)
+
+
+def cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Change the number format of a network's weights, LoRA included, in the layout that convolutions prefer."""
+    to: Any = torch.nn.Module.to  # diffusers' own `to` does the same and logs a warning each time
+    to(network, dtype=dtype, memory_format=torch.channels_last)

@@ -1,0 +1,130 @@
+"""Images of one call on their way through the model, a micro-batch at a time, until each is a picture or a failure."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.recipes import recipe_for
+from cxr.generate.sampling import Denoiser, decode, encode
+from cxr.images.pixels import is_flat
+from cxr.models.batch_size import free_memory, is_out_of_memory
+from cxr.request.events import FailedImage, GeneratedImage, GreyLevels, StepProgress
+from cxr.request.generation_request import GenerationRequest
+
+Event = StepProgress | GeneratedImage | FailedImage
+
+
+class MicroBatches:
+    """Requests of one image each on their way through the model, whose lock is held."""
+
+    def __init__(
+        self, requests: Sequence[GenerationRequest], model: LoadedModel, stop: threading.Event, preview_every: int
+    ) -> None:
+        self.requests, self.model, self.stop, self.preview_every = requests, model, stop, preview_every
+        self.micro_batch_size = model.micro_batch_size
+        self.num_settled = 0  # images that were given, as a picture or as a failure
+        self.began = time.perf_counter()
+
+    def events(self) -> Iterator[Event]:
+        """Progress and results of all images; micro-batches are halved for good when memory runs out."""
+        while self.num_settled < len(self.requests) and not self.stop.is_set():
+            first = self.num_settled
+            try:
+                yield from self.micro_batch(range(first, min(first + self.micro_batch_size, len(self.requests))))
+            except (RuntimeError, MemoryError) as error:
+                if self.micro_batch_size == 1 or not is_out_of_memory(error):
+                    raise
+                self.micro_batch_size //= 2
+            else:
+                continue
+            free_memory()  # here, where the error and what its frames hold are gone
+
+    def micro_batch(self, indices: Sequence[int]) -> Iterator[Event]:
+        """Progress and results of the images with these indices."""
+        latents = yield from self._denoise(indices)
+        if latents is None:
+            return
+        pictures = decode(latents, self.model, self.requests[0].bit_depth)
+        for row, index in enumerate(indices):
+            for result in self._result(index, pictures[row], row, indices):
+                self.num_settled += 1
+                yield result
+
+    def _result(
+        self, index: int, pixels: GreyLevels | None, row: int, indices: Sequence[int]
+    ) -> Iterator[GeneratedImage | FailedImage]:
+        weight_dtype, reason = self.model.info.weight_dtype, _fault(pixels)
+        if reason and weight_dtype != "float32":
+            pixels, weight_dtype = self._in_float32(indices, row), "float32"
+            reason = _fault(pixels)
+            if self.stop.is_set() and reason:
+                return  # it was not the model that failed
+        request = self.requests[index]
+        if pixels is None or reason:
+            yield FailedImage(index, request.seed, reason)
+            return
+        recipe = recipe_for(request, self.model, request.seed)
+        made_with: dict[str, Any] = {"weight_dtype": weight_dtype, "micro_batch_size": self.micro_batch_size}
+        yield GeneratedImage(index, pixels, dataclasses.replace(recipe, **made_with))
+
+    def _denoise(self, indices: Sequence[int]) -> Generator[StepProgress, None, Tensor | None]:
+        """Yield the progress of every step; return the finished latents, or None when stopped."""
+        batch = [self.requests[index] for index in indices]
+        # The shape of a batch decides the last bits of a result: a short batch is filled up, never run smaller.
+        batch += [batch[-1]] * (self.micro_batch_size - len(batch))
+        request, model = batch[0], self.model
+        embeddings = [encode(model, one.model_prompt, one.negative_prompt, one.guidance_scale) for one in batch]
+        guidance, seeds = (request.guidance_scale, request.guidance_stop), [one.seed for one in batch]
+        denoiser = Denoiser(model, embeddings, guidance, seeds, request.num_inference_steps)
+        for step, timestep in enumerate(denoiser.timesteps, start=1):
+            if self.stop.is_set():
+                return None
+            denoiser.step(timestep)
+            wants_preview = self.preview_every > 0 and step % self.preview_every == 0
+            preview = denoiser.preview() if wants_preview else None
+            yield self._progress(indices, step, len(denoiser.timesteps), preview)
+        return denoiser.latents
+
+    def _progress(
+        self, indices: Sequence[int], step: int, num_steps: int, preview: NDArray[np.uint8] | None
+    ) -> StepProgress:
+        # A micro-batch works on several images at once: its steps are counted as if one image followed another.
+        done = step * len(indices) - 1
+        progress = StepProgress(
+            image_index=indices[0] + done // num_steps,
+            num_images=len(self.requests),
+            step=done % num_steps + 1,
+            num_inference_steps=num_steps,
+            elapsed_s=time.perf_counter() - self.began,
+            preview=preview,
+        )
+        return dataclasses.replace(progress, remaining_s=progress.elapsed_s * (1 / progress.fraction - 1))
+
+    def _in_float32(self, indices: Sequence[int], row: int) -> GreyLevels | None:
+        """One image once more in float32, whose range the smaller formats may have left."""
+        steps = self._denoise(indices)
+        with self.model.in_float32():
+            try:
+                while True:
+                    next(steps)
+            except StopIteration as finished:
+                latents: Tensor | None = finished.value
+            return None if latents is None else decode(latents, self.model, self.requests[0].bit_depth)[row]
+
+
+def _fault(pixels: GreyLevels | None) -> str:
+    """Why this is no image, or an empty text."""
+    if pixels is None:
+        return "the model's result holds NaN or infinite values; try another seed or a lower adapter_weight"
+    if is_flat(pixels):
+        return "the picture is empty (one even grey); try another seed or a lower guidance_scale"
+    return ""

@@ -1,0 +1,48 @@
+"""What is written down about an image: its recipe, known before it is made."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import version
+
+import torch
+
+from cxr import __version__
+from cxr.generate.loaded_model import LoadedModel
+from cxr.prompts.rewording import with_sent_prompt
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.recipe import Recipe
+
+RECORDED_PACKAGES = ("torch", "diffusers", "transformers", "peft")
+
+
+def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:
+    """What ``generate`` writes down about the image of that seed; known before the image is made."""
+    request = with_sent_prompt(request, model.prompt_form)
+    info, settings = model.info, request.image_settings | {"seed": seed}
+    # What changes nothing has one value, so that equal images have equal recipes: a LoRA's weight without a LoRA, and
+    # the end of guidance without guidance.
+    if not model.adapter:
+        settings["adapter_weight"] = 0.0
+    if request.guidance_scale == 1:
+        settings["guidance_stop"] = 1.0
+    return Recipe(
+        **settings,
+        scheduler=info.scheduler,
+        model=info.model,
+        model_revision=info.model_revision,
+        adapter=info.adapter,
+        adapter_sha256=info.adapter_sha256,
+        width=info.resolution,
+        height=info.resolution,
+        weight_dtype=info.weight_dtype,
+        device=info.device,
+        micro_batch_size=model.micro_batch_size,
+        library_versions=dict(_library_versions()),
+        num_threads=torch.get_num_threads() if info.device == "cpu" else 0,
+    )
+
+
+@cache
+def _library_versions() -> tuple[tuple[str, str], ...]:
+    return (("cxr", __version__), *((name, version(name)) for name in RECORDED_PACKAGES))
