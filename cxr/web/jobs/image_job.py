@@ -1,4 +1,8 @@
-"""One request from the loading of the model to the ZIP, as a generator of states. Knows nothing of widgets."""
+"""One request from the loading of the model to the ZIP, as a generator of states. Knows nothing of widgets.
+
+It does not go through `generate/worker.py`, as folders do: that one forgets the steps between two images, which the
+page shows as they form, and on ZeroGPU the images come out of another process.
+"""
 
 from __future__ import annotations
 
