@@ -277,10 +277,28 @@ def test_jobs_that_wait_know_their_place_and_time() -> None:
     assert 0 < second.waiting.seconds < third.waiting.seconds
     assert table.jobs_of(Visitor("page")) == [running, second, third]
     assert table.cancel(second.id)  # one by one: the others stay
+    assert asyncio.run(follow(second)) == []  # there never was a state
     assert not table.cancel(second.id)
     assert not table.cancel("nobody's")
     wait_until(lambda: third.waiting.ahead == 1)
     assert table.jobs_of(Visitor("page")) == [running, third]
     running.stop()
     wait_until(lambda: third.state is not None)
+    table.close()
+
+
+def test_the_page_hears_of_its_place_and_of_no_state_that_never_was() -> None:
+    table = JobTable()
+    running, waiting = (submit(table, long) for _ in range(2))
+
+    async def hear() -> list[Any]:
+        heard = []
+        async with contextlib.aclosing(waiting.follow(on_page=True)) as states:
+            async for state in states:
+                heard.append(state)
+                waiting.stop()
+        return heard
+
+    assert [state.ahead for state in asyncio.run(hear())] == [1]
+    running.stop()
     table.close()

@@ -80,7 +80,7 @@ class ReadingEndpoints:
         Args:
             picture: a PNG that this program wrote, as it was written.
         Returns:
-            A dictionary: prompt, as_asked, rows with label, asked, seen, score, ceiling, judgeable, as_asked, notes.
+            A dictionary: prompt, as_asked, rows with label, asked, seen, ceiling, judgeable; notes.
         """
         return await self._read(lambda: self._with_picture(picture, self._receipt))
 

@@ -115,7 +115,7 @@ class Job:
                 has_ended, state = self.has_ended, self.state  # in this order: the last state is set before the end
                 if on_page and state is None and not has_ended:
                     state = self.waiting
-                if state is not seen:
+                if state is not None and state is not seen:
                     yield (seen := state)
                 if has_ended:
                     break
