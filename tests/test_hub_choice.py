@@ -26,8 +26,8 @@ from cxr.models.presets import PRESETS, request_defaults
 from cxr.request.errors import DataError, HubUnreachableError
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
-from cxr.web.jobs.table import Job
 from cxr.web.page import panels
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.image_form import DEFAULTS

@@ -32,8 +32,9 @@ from cxr.labels.targets import LABELS
 from cxr.request.events import ExportedFile
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.receipt_table import FOOTNOTE, describe_receipts
 from cxr.web.server.limits import Limits

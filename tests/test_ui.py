@@ -25,10 +25,12 @@ from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepPr
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import SETTINGS
+from cxr.web.api.images import ImageEndpoints
 from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.examples import Example, find_examples
@@ -293,7 +295,7 @@ def test_missing_model_is_said_and_nothing_hangs(tmp_path: Path) -> None:
     assert "unknown" in shown[-1][0]
     assert job.has_ended
     with pytest.raises(gr.Error, match="nowhere"):
-        all_of(events.generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
+        all_of(ImageEndpoints(events).generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
 
 
 def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,12 +362,13 @@ def test_the_form_has_the_order_of_the_api() -> None:
     assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
 
 
-def test_page_has_two_public_endpoints_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
+def test_public_endpoints_have_their_names_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
     functions = list(build_page(choice).fns.values())
-    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["generate", "dataset"]
-    model_jobs = [fn for fn in functions if fn.name in ("generate", "run", "dataset", "measure")]
+    public = ["generate", "compare", "dataset", "parse", "models", "restore", "receipt", "verify"]
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == public
+    model_jobs = [fn for fn in functions if fn.name in ("generate", "compare", "run", "resume", "dataset", "measure")]
     assert {fn.concurrency_limit for fn in model_jobs} == {None}
-    assert len(model_jobs) == 5  # both tabs have a "run"
+    assert len(model_jobs) == 8  # both tabs have a "run" and a "resume"
     assert not list((ROOT / "cxr").rglob("*.pyi"))  # gradio writes them beside subclasses of its widgets
 
 

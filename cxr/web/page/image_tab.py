@@ -8,7 +8,7 @@ import gradio as gr
 
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
-from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED, buttons
+from cxr.web.page.events import AT_ONCE, QUEUED, buttons, connect_reload
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import ImageForm, build_image_form
 from cxr.web.page.restore import build_restore
@@ -27,10 +27,11 @@ class ImageResults:
     facts: gr.JSON
 
 
-def build_image_tab(events: ImageEvents, model_line: gr.HTML) -> ImageForm:
-    """Build the content of the tab and the endpoint ``/generate``.
+def build_image_tab(page: gr.Blocks, events: ImageEvents, model_line: gr.HTML) -> ImageForm:
+    """Build the content of the tab.
 
     Args:
+        page: that it is on.
         events: what its events do.
         model_line: says which model answers.
     """
@@ -42,15 +43,7 @@ def build_image_tab(events: ImageEvents, model_line: gr.HTML) -> ImageForm:
         with gr.Column(scale=8, min_width=300, elem_id="stage"):
             results = _build_results()
     _build_examples(events, form)
-    _connect(events, form, results, model_line, generate_button)
-    # The page streams previews and per-step news; programs get this plain endpoint instead.
-    gr.Button(visible=False).click(
-        events.generate,
-        inputs=form.parameters,
-        outputs=[results.gallery, results.zip_button, results.facts],
-        api_name="generate",
-        **IN_PARALLEL,
-    )
+    _connect(page, events, form, results, model_line, generate_button)
     return form
 
 
@@ -96,7 +89,12 @@ def _build_examples(events: ImageEvents, form: ImageForm) -> None:
 
 
 def _connect(
-    events: ImageEvents, form: ImageForm, results: ImageResults, model_line: gr.HTML, generate_button: gr.Button
+    page: gr.Blocks,
+    events: ImageEvents,
+    form: ImageForm,
+    results: ImageResults,
+    model_line: gr.HTML,
+    generate_button: gr.Button,
 ) -> None:
     job = gr.State(None)
     start_stop = [generate_button, results.stop_button]
@@ -110,6 +108,7 @@ def _connect(
         **QUEUED,
     )
     started.success(None, js=SHOW_RESULTS)
+    connect_reload(page, events.resume, job, shown, started, "images")
     ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
     ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)
