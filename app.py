@@ -11,7 +11,8 @@ except LibraryError as error:
     sys.exit(2)
 
 from cxr.web.jobs.spaces_gpu import place_model
-from cxr.web.server.launch import parse_arguments, prepare_environment, serve
+from cxr.web.server.arguments import parse_arguments
+from cxr.web.server.launch import prepare_environment, serve
 
 settings = parse_arguments(sys.argv[1:] if __name__ == "__main__" else [])
 prepare_environment()

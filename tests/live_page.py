@@ -11,7 +11,8 @@ from server_process import free_port
 
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.blocks import build_page, new_job_table
-from cxr.web.server.launch import ServerSettings, launch_options
+from cxr.web.server.arguments import ServerSettings
+from cxr.web.server.launch import launch_options
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import Visitor
 

@@ -42,6 +42,7 @@ MOST_DATASET_IMAGES = 40
 MAX_WAITING = 4
 COHORT = "[{findings: Effusion, count: 5}, {findings: No Finding, age: 55, count: 3}]"
 JSON = {"Content-Type": "application/json"}
+ENDPOINTS = ("generate", "compare", "dataset", "parse", "models", "restore", "receipt", "verify")
 CSV_PLAN = "prompt,count\nnormal chest x-ray,2\n=cmd(),1\n"
 
 
@@ -120,9 +121,14 @@ def sha256(path: str | Path) -> str:
 
 def test_prompt_alone_is_enough(client: Client) -> None:
     gallery, archive, facts = client.predict(PROMPT, api_name="/generate")
-    assert [item["caption"] for item in gallery] == ["Seed 0"]
+    (seed,) = facts["seeds"]  # that was drawn
+    assert [item["caption"] for item in gallery] == [f"Seed {seed}"]
     assert zipfile.is_zipfile(archive)
-    assert facts["seeds"] == [0]
+    assert (facts["prompt"], facts["negative_prompt"]) == (PROMPT, "")
+    assert facts["as_asked"][0] in (True, False, None)
+    assert len(facts["as_asked"]) == 1
+    again, _, _ = client.predict(PROMPT, seed=seed, api_name="/generate")
+    assert sha256(again[0]["image"]) == sha256(gallery[0]["image"])
     assert facts["failures"] == []
     assert facts["model"] == "tiny"
     assert facts["adapter"] == "tiny_lora"
@@ -182,7 +188,8 @@ def test_an_image_does_not_depend_on_its_neighbours(client: Client) -> None:
         ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5; use a whole number"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**53}, "seed is 9007199254740992"),
-        ({"seed": None}, "seed is None"),
+        ({"seed": [7]}, r"seed is \[7\]"),
+        ({"seed": True}, "seed is True"),
         ({"guidance_scale": "strong"}, "guidance_scale is 'strong'"),
         ({"adapter_weight": True}, "adapter_weight is True"),
     ],
@@ -201,7 +208,7 @@ def test_unknown_words_and_cut_prompts_are_said(client: Client) -> None:
 
 def test_everything_else_is_private(client: Client, server: Server) -> None:
     described = client.view_api(return_format="dict", print_info=False)
-    assert list(described["named_endpoints"]) == ["/generate", "/dataset"]
+    assert [*described["named_endpoints"]] == [f"/{name}" for name in ENDPOINTS]
     assert described["unnamed_endpoints"] == {}
     names = [parameter["parameter_name"] for parameter in described["named_endpoints"]["/generate"]["parameters"]]
     assert names == [
@@ -234,7 +241,7 @@ def test_plain_http_works_as_the_readme_says(server: Server) -> None:
     with urllib.request.urlopen(f"{server.url}/gradio_api/call/generate/{event_id}", timeout=20) as response:
         events = response.read().decode()
     assert "event: complete" in events
-    assert "Seed 0" in events
+    assert "Seed " in events
 
 
 def test_cancel_acts_within_one_step(client: Client, server: Server) -> None:
@@ -248,7 +255,7 @@ def test_cancel_acts_within_one_step(client: Client, server: Server) -> None:
     assert pace.num_steps <= steps_at_cancel + 2  # the running one, and one that began while the message travelled
     assert not get_model(server.choice.model, server.choice.adapter).lock.locked()
     pace.step_s = 0.0
-    assert client.predict(PROMPT, num_inference_steps=1, api_name="/generate")[2]["seeds"] == [0]
+    assert client.predict(PROMPT, seed=3, num_inference_steps=1, api_name="/generate")[2]["seeds"] == [3]
 
 
 def test_a_client_that_hangs_up_frees_the_model(server: Server) -> None:
@@ -287,7 +294,7 @@ def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server
     server.pace.step_s, server.pace.num_steps = 0.05, 0
     running = client.submit(PROMPT, num_inference_steps=60, api_name="/generate")
     wait_until(lambda: server.pace.num_steps >= 1)
-    waiting = [client.submit(PROMPT, num_inference_steps=1, api_name="/generate") for _ in range(MAX_WAITING)]
+    waiting = [client.submit(PROMPT, seed=0, num_inference_steps=1, api_name="/generate") for _ in range(MAX_WAITING)]
     wait_until(lambda: server.jobs.count() == 1 + MAX_WAITING)
     with pytest.raises(Exception, match=r"(?i)queue is full"):
         client.predict(PROMPT, num_inference_steps=1, api_name="/generate")
@@ -311,7 +318,7 @@ def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server
         ),
         ("call/generate", {"data": []}, 422, "data has 0 of 9 values; /generate takes prompt, "),
         ("call/generate", {"data": ["x"] * 10}, 422, "data has 10 of 9 values; /generate takes prompt, "),
-        ("call/v2/paint", {"prompt": "x"}, 404, "there is no such endpoint; use /generate, /dataset"),
+        ("call/v2/paint", {"prompt": "x"}, 404, "there is no such endpoint; use /generate, /compare, /dataset, "),
         ("call/start", {"data": []}, 404, "there is no such endpoint"),
         ("call/generate", [], 422, "the request is not an object in JSON"),
         ("call/v2/generate", "{" * 40_000, 422, "the request is not an object in JSON"),
@@ -445,7 +452,7 @@ def test_cancelling_a_data_set_frees_the_model(client: Client, server: Server, s
     assert lock_of(server).locked()
     job.cancel()
     wait_until(lambda: not lock_of(server).locked(), 3.0)  # of the 32 s that it would take
-    assert client.predict(PROMPT, num_inference_steps=1, api_name="/generate")[2]["seeds"] == [0]
+    assert client.predict(PROMPT, seed=3, num_inference_steps=1, api_name="/generate")[2]["seeds"] == [3]
 
 
 def test_a_client_that_hangs_up_ends_its_data_set(server: Server, slow_dataset: None) -> None:
@@ -470,7 +477,8 @@ def note_and_look_up(host, *rest, **options):
     return look_up(host, *rest, **options)
 socket.getaddrinfo = note_and_look_up
 import app  # as Hugging Face Spaces may do; sys.argv is not read then
-from cxr.web.server.launch import launch_options, parse_arguments
+from cxr.web.server.arguments import parse_arguments
+from cxr.web.server.launch import launch_options
 page = app.demo
 options = launch_options(parse_arguments(sys.argv[1:]), page, app.jobs)
 _, url, _ = page.launch(**options, prevent_thread_lock=True, quiet=True)

@@ -143,6 +143,23 @@ def test_one_button_stops_what_it_started(open_page: Any) -> None:
     page.wait_for_selector("#generate:has-text('Generate')")
 
 
+def test_a_page_that_is_loaded_again_finds_its_job(open_page: Any) -> None:
+    page = open_page()
+    page.click("#advanced .label-wrap")
+    page.fill("#num_inference_steps input", "100")
+    page.fill("#num_images input", "64")
+    page.click("#generate")
+    page.wait_for_selector(".cxr-results li")
+    page.reload()
+    page.wait_for_selector(".cxr-results li")
+    page.click("#generate:has-text('Stop')")
+    page.wait_for_selector("#status:has-text('Stopped')")
+    page.reload()
+    page.wait_for_selector("#examples li")
+    page.wait_for_timeout(1_000)
+    assert page.inner_text("#generate").strip() == "Generate"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "words"), [("#num_images", "500", "“Images” is 500"), ("#seed", "-1", "is -1")]
 )

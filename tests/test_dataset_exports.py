@@ -27,7 +27,7 @@ from cxr.commands.export import add_export_parser
 from cxr.dataset.convert import FORMATS, convert
 from cxr.folders.archive import write_zip
 from cxr.folders.dataset_reader import read_dataset
-from cxr.folders.dicom import read_dicom_recipe
+from cxr.folders.dicom_reader import read_dicom_recipe
 from cxr.folders.image_folder import ImageFolder
 from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 from cxr.folders.shards import cut, name_shards
@@ -284,7 +284,7 @@ def test_webdataset_reads_images_rows_and_prompts(depth: int, decoders: list[str
             picture = sample["png"] if decoders else Image.open(io.BytesIO(sample["png"]))
             sample["json"]["image"] = picture
             assert sample["txt"] == sample["json"]["prompt"]
-        check_rows([sample["json"] for sample in samples], tmp_path / "data", split, depth)
+        check_rows([sample["json"] for sample in samples], tmp_path / "data", split, depth, as_text=True)
 
 
 def test_tar_holds_the_pngs_themselves_and_nothing_of_this_machine(data_16: Path) -> None:

@@ -25,9 +25,10 @@ from cxr.generate.model import get_model
 from cxr.request.errors import OutputError, RequestError
 from cxr.web.jobs import dataset_job
 from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.plan_text import fields_of_text, plan_of_text, text_of_file
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page.blocks import build_page
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_form import ROWS, TABLE, TEXT
@@ -381,6 +382,7 @@ def test_folders_that_nothing_has_happened_to_are_removed() -> None:
 
 def test_data_sets_can_be_left_out(choice: ModelChoice) -> None:
     page = build_page(choice, Limits(dataset_images=5, queue=3))
-    assert {fn.api_name for fn in page.fns.values() if fn.api_visibility == "public"} == {"generate", "dataset"}
     without = build_page(choice, Limits(dataset_images=0))
-    assert [fn.api_name for fn in without.fns.values() if fn.api_visibility == "public"] == ["generate"]
+    names = [{fn.api_name for fn in one.fns.values() if fn.api_visibility == "public"} for one in (page, without)]
+    assert names[0] - names[1] == {"dataset"}
+    assert names[1] >= {"generate", "compare", "parse"}

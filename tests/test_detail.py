@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.evaluate.detail import choose_side, measure_detail
@@ -32,7 +33,8 @@ def films(count: int, seed: int, side: int = 128) -> Pixels:
         spectrum = np.fft.fft2(rng.normal(size=(side, side))) / frequencies**1.2
         texture = np.fft.ifft2(spectrum).real
         images.append(image + 6 * rng.normal(1, 0.1) * texture / texture.std())
-    return np.clip(images, 0, 255).astype(np.uint8)
+    films: NDArray[np.uint8] = np.clip(images, 0, 255).astype(np.uint8)
+    return films
 
 
 DAMAGE: dict[str, Callable[[Pixels], Pixels]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_one_image_repeated_with_noise_is_told_and_blur_is_not(tmp_path: Path) -
     repeated = features[:1] + 0.01 * rng.normal(size=(80, 12))
     one = looked(tmp_path / "one", films, repeated, prompts)
     fresh = looked(tmp_path / "fresh", blur(films, 2), rng.normal(size=(80, 12)), prompts)
-    figures = {}
+    figures: dict[Any, Any] = {}
     for name, made in (("one", one), ("fresh", fresh)):
         part = measure_diversity(made, made, real)
         assert [row["name"] for row in part["rows"]] == [row["name"] for row in part["wholes"]] == ["generated", POSING]

@@ -14,7 +14,7 @@ import yaml
 
 from cxr import __version__
 from cxr.commands.main import build_parser
-from cxr.web.server.launch import parse_arguments
+from cxr.web.server.arguments import parse_arguments
 
 ROOT = Path(__file__).parents[1]
 CARDS = (ROOT / "lora_weights/clinical/README.md", ROOT / "cxr/embedded/README.md", ROOT / "examples/README.md")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from server_process import ROOT, ServerProcess, request
 
+from cxr.web.server.arguments import parse_arguments
 from cxr.web.server.environment import ALLOW_FLAG, REFUSED, find_danger
-from cxr.web.server.launch import parse_arguments
 
 READ = re.compile(r"""(?:environ(?:\.get)?|getenv)\s*[(\[]\s*["'](GRADIO_[A-Z0-9_]+)""")
 # What the page says itself, by an argument or by setting the variable.

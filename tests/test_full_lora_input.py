@@ -57,7 +57,7 @@ def test_captions_of_the_data_are_used_and_needed(
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (b"file_name,patient_id,text\n0.png,p0,R\xf6ntgen\n", "metadata.csv cannot be read: .*codec"),
+        (b"file_name,patient_id,text\n0.png,p0,R\x81ntgen\n", "metadata.csv cannot be read: .*codec"),
         (b"file_name,patient_id,text\n", "metadata.csv lists no image"),
         (b"file_name,patient_id,text\ngone.png,p0,words\n", "line 2 lists gone.png, which is not in the folder"),
         (b"file_name,patient_id,text\n0.png,p0\n", "line 2 has no text"),

@@ -23,11 +23,11 @@ from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_grey
 from cxr.models.presets import PRESETS, request_defaults
-from cxr.request.errors import HubUnreachableError
+from cxr.request.errors import DataError, HubUnreachableError
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
-from cxr.web.jobs.table import Job
 from cxr.web.page import panels
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.image_form import DEFAULTS
@@ -106,7 +106,9 @@ def test_an_image_of_an_older_commit_is_made_again_with_that_commit(
     commit = repo.commit
     repo.files["vae/notes.json"] = b"{}"
     (path,) = out.glob("*.png")
-    outcome = Reproducer().check(read_grey(path), read_recipe(path), 8)
+    with pytest.raises(DataError, match="someone/tiny, which does not come with this program"):
+        Reproducer().check(read_grey(path), read_recipe(path), 8)
+    outcome = Reproducer("someone/tiny").check(read_grey(path), read_recipe(path), 8)
     assert outcome.verdict == IDENTICAL
     assert read_recipe(path).model_revision.endswith(f"@{commit}") is (commit != repo.commit)
 

@@ -38,7 +38,7 @@ LAYERS = [
 ALLOWED = {
     "gradio": {"web"},
     "gradio_client": set(),
-    "pydicom": {"folders"},
+    "pydicom": {"folders", "images"},
     "pyarrow": {"folders"},
     "peft": {"lora", "train"},
     "argparse": {"commands", "web"},

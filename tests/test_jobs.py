@@ -14,8 +14,10 @@ import pytest
 from server_process import wait_until
 
 from cxr.request.errors import GenerationError, RequestError
+from cxr.web.jobs import ended as ended_jobs
 from cxr.web.jobs import table as jobs
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.job import Job
+from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
 from cxr.web.server.visitors import Visitor
 
@@ -212,3 +214,91 @@ def test_closing_the_table_frees_the_model() -> None:
     assert second.has_ended
     with pytest.raises(BusyError):
         submit(table, short)
+
+
+def test_a_page_that_is_loaded_again_finds_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "UNHEARD_S", 0.3)
+    table = JobTable()
+    table.is_watched = True
+
+    async def leave(job: Job) -> None:
+        async with contextlib.aclosing(job.follow(on_page=True)) as states:
+            async for state in states:
+                if isinstance(state, State):
+                    break
+
+    kept = submit(table, long, Visitor("page"))
+    asyncio.run(leave(kept))
+    assert not kept.is_abandoned
+    with table.listening("page loaded again"):
+        assert table.return_to(kept.id, Visitor("page loaded again")) is kept
+        time.sleep(0.5)
+        assert not kept.has_ended
+        assert table.count(Visitor("page loaded again")) == 1
+        kept.stop()
+        assert asyncio.run(follow(kept))[-1].stage == "stopped"
+    assert table.return_to(kept.id, Visitor("later")) is kept  # and its results, once it has ended
+    assert asyncio.run(follow(kept)) == [kept.state]
+    left = submit(table, long, Visitor("gone"))
+    asyncio.run(leave(left))
+    wait_until(lambda: left.has_ended)
+    assert left.is_abandoned
+    assert table.find(left.id) is None
+
+
+@pytest.mark.parametrize("job_id", [None, "", "x", 1, [], {}, "0" * 32, "\ud800"])
+def test_other_ids_find_no_job(job_id: Any) -> None:
+    table = JobTable()
+    job = submit(table, short)
+    wait_until(lambda: job.has_ended)
+    assert table.return_to(job_id, Visitor()) is None
+
+
+def test_results_are_kept_for_a_while_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ended_jobs, "MAX_ENDED", 2)
+    table = JobTable()
+    ended = [submit(table, short) for _ in range(3)]
+    wait_until(lambda: ended[-1].has_ended)
+    assert [table.find(job.id) for job in ended] == [None, *ended[1:]]
+    monkeypatch.setattr(ended_jobs, "LIFETIME_S", 0.0)
+    assert table.find(ended[-1].id) is None
+
+
+def test_jobs_that_wait_know_their_place_and_time() -> None:
+    table = JobTable()
+    quick = Job(num_steps=1)
+    table.submit(quick, short(quick))
+    wait_until(lambda: quick.has_ended)  # from it the table knows how long a step takes
+    running, second, third = (Job("order", Visitor("page"), num_steps=1_000) for _ in range(3))
+    for job in (running, second, third):
+        table.submit(job, long(job))
+    wait_until(lambda: running.state is not None)
+    assert (second.waiting.ahead, third.waiting.ahead) == (1, 2)
+    assert 0 < second.waiting.seconds < third.waiting.seconds
+    assert table.jobs_of(Visitor("page")) == [running, second, third]
+    assert table.cancel(second.id)  # one by one: the others stay
+    assert asyncio.run(follow(second)) == []  # there never was a state
+    assert not table.cancel(second.id)
+    assert not table.cancel("nobody's")
+    wait_until(lambda: third.waiting.ahead == 1)
+    assert table.jobs_of(Visitor("page")) == [running, third]
+    running.stop()
+    wait_until(lambda: third.state is not None)
+    table.close()
+
+
+def test_the_page_hears_of_its_place_and_of_no_state_that_never_was() -> None:
+    table = JobTable()
+    running, waiting = (submit(table, long) for _ in range(2))
+
+    async def hear() -> list[Any]:
+        heard = []
+        async with contextlib.aclosing(waiting.follow(on_page=True)) as states:
+            async for state in states:
+                heard.append(state)
+                waiting.stop()
+        return heard
+
+    assert [state.ahead for state in asyncio.run(hear())] == [1]
+    running.stop()
+    table.close()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cxr.folders.lock import locked
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
-from cxr.web.server import launch
+from cxr.web.server import launch, temporary
+from cxr.web.server.arguments import ServerSettings, parse_arguments
 from cxr.web.server.hosts import allowed_hosts, check_host
-from cxr.web.server.launch import ServerSettings, launch_options, parse_arguments, prepare_environment
+from cxr.web.server.launch import launch_options, prepare_environment
 from cxr.web.server.limits import SPACE_LIMITS, Limits
 from cxr.web.server.refusal import Refusal
 from cxr.web.server.temporary import sweep_old_folders
@@ -187,21 +191,35 @@ def test_telemetry_is_off_and_temporary_files_are_private(tmp_path: Path, monkey
     assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_sweep_removes_only_old_folders_of_this_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    long_ago = time.time() - 3 * 24 * 3600
-    for name in ("cxr-studio-old", "cxr-studio-new", "cxr-studio-busy", "other"):
+def test_sweep_removes_what_no_running_server_holds(tmp_path: Path) -> None:
+    for name in ("cxr-studio-left", "cxr-studio-busy", "other"):
         (tmp_path / name / "runs").mkdir(parents=True)
         (tmp_path / name / "runs" / "a.png").touch()
     (tmp_path / "cxr-studio-link").symlink_to(tmp_path / "other")
-    for name in ("cxr-studio-old", "cxr-studio-busy", "other"):
-        for path in (tmp_path / name / "runs" / "a.png", tmp_path / name / "runs", tmp_path / name):
+    (tmp_path / "cxr-studio-file").touch()
+    with locked(tmp_path / "cxr-studio-busy") as is_held:
+        assert is_held
+        sweep_old_folders(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"cxr-studio-busy", "cxr-studio-link", "cxr-studio-file", "other"}
+    assert (tmp_path / "other" / "runs" / "a.png").exists()
+
+
+def test_where_locks_do_not_work_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def no_lock(path: Path) -> Iterator[bool]:
+        yield True  # as on Windows
+
+    monkeypatch.setattr(temporary, "locked", no_lock)
+    long_ago = time.time() - 3 * 24 * 3600
+    for name in ("cxr-studio-old", "cxr-studio-new", "cxr-studio-busy"):
+        (tmp_path / name / "runs").mkdir(parents=True)
+    for name in ("cxr-studio-old", "cxr-studio-busy"):
+        for path in (tmp_path / name / "runs", tmp_path / name):
             os.utime(path, (long_ago, long_ago))
     os.utime(tmp_path / "cxr-studio-busy" / "runs")
     sweep_old_folders(tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"cxr-studio-new", "cxr-studio-busy", "cxr-studio-link", "other"}
-    assert (tmp_path / "other" / "runs" / "a.png").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"cxr-studio-new", "cxr-studio-busy"}
 
 
 def test_launch_keeps_clinical_text_private() -> None:

@@ -198,7 +198,11 @@ def test_a_wrong_plan_is_told_in_one_sentence(given: dict[str, Any], message: st
         ("plan.yaml", b"a: " + b"[" * 5_000, "is not YAML"),
         ("plan.yaml", b"seed: " + b"9" * 5_000, "is not YAML"),
         ("plan.yaml", b"name: &a [x]\nprompts: [*a, *a]", "no aliases"),
-        ("plan.csv", b"findings,count\nMass," + b"1" * 200_000, "is not UTF-8 CSV"),
+        (
+            "plan.csv",
+            b"findings,count\nMass," + b"1" * 200_000,
+            "row 2 is not valid CSV: field larger than field limit",
+        ),
         ("plan.csv", b"findings,sex\nMass,{F: 1\n", "the cell {F: 1 is not YAML"),
         ("plan.csv", b"age,sex\n1,F\n", "neither a column prompt nor findings"),
         ("plan.csv", b"\xff\xfe", "is not UTF-8"),
@@ -237,3 +241,80 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
     for name in ("plan.yaml", "plan.csv"):
         with pytest.raises(RequestError, match=r"cannot read .*no such file"):
             read_plan(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prompts: [x]\nseed: 1\nseed: 2\n", r"plan\.yaml line 3: 'seed' stands here a second time"),
+        ("cohort:\n- findings: Mass\n  count: 5\n  count: 1\n", r"line 4: 'count' stands here a second time"),
+        ("prompts: [x]\nprompts: [y]\n", r"line 2: 'prompts' stands here a second time"),
+        ("prompts: [{prompt: x, prompt: y}]", r"line 1: 'prompt' stands here a second time"),
+        ("cohort: [{findings: Mass, sex: {F: 1, F: 2}}]", r"line 1: 'F' stands here a second time"),
+        ("cohort: [{findings: Mass, age: {40: 1, 40: 2}}]", r"line 1: 40 stands here a second time"),
+        ("prompts: [x]\nsplit:\n  train: 1\n  train: 2\n", r"line 4: 'train' stands here a second time"),
+        ("prompts: [x]\nseed: 0123\n", r"plan\.yaml line 2: '0123' is no plain number"),
+        ("cohort: [{findings: Mass, count: 010}]", r"line 1: '010' is no plain number"),
+        ("cohort: [{findings: Mass, count: 1:30}]", r"line 1: '1:30' is no plain number"),
+        ("cohort: [{findings: Mass, age: 20:40}]", r"line 1: '20:40' is no plain number"),
+        ("prompts: [x]\nsettings:\n  guidance_scale: 1:30.5\n", r"line 3: '1:30\.5' is no plain number"),
+        ("prompts: [x]\nseed: 0x10\n", r"line 2: '0x10' is no plain number"),
+        ("prompts: [x]\nseed: 0b11\n", r"line 2: '0b11' is no plain number"),
+        ("cohort: [{findings: Mass, count: 0x" + "f" * 6_000 + "}]", r"line 1: '0xf.* is no plain number"),
+        ("cohort: [{findings: Mass, count: " + "9" * 6_000 + "}]", r"a number of 6000 digits is too large"),
+        ("cohort: [{findings: Mass, count: 1" + "0" * 38 + "}]", r"count is a very large number"),
+        ("prompts: [x]\n<<: {seed: 3}\n", r"line 2: << takes keys over"),
+        ("? [a]\n: 3\n", r"line 1: a list or table cannot be a name"),
+        ("prompts: [x]\nname: 1.10\n", r"name is 1\.1; use text, between quotes"),
+        ("prompts: [x]\nname: on\n", r"name is True; use text, between quotes"),
+    ],
+)
+def test_yaml_that_means_something_else_than_it_says(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        plan_of(text, tmp_path)
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+    plan = plan_of(
+        "prompts: [x]\nseed: 1_000\nsettings: {guidance_scale: 2.50, num_inference_steps: 0}\n".replace(": 0}", ": 8}"),
+        tmp_path,
+    )
+    assert (plan.images[0].request.seed, plan.images[0].request.guidance_scale) == (1000, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("prompt,num_images\nx,3\n", r"plan\.csv row 1 has columns that are not used: num_images; use prompt"),
+        ("prompt,steps\nx,3\n", r"row 1 has columns that are not used: steps"),
+        ("prompt,negative prompt\nx,mass\n", r"row 1 has columns that are not used: negative prompt"),
+        ("prompt,findings\nx,Mass\n", r"row 1 has columns that are not used: findings"),
+        ("prompt,\nx,mass\n", r"row 1 has columns that are not used: one without a name"),
+        ("prompt,prompt\nx,y\n", r"plan\.csv has 2 columns “prompt”; keep one"),
+        ("prompt,Count,count\nx,1,2\n", r"plan\.csv has 2 columns “count”; keep one"),
+        ("prompt;count\nx;3\n", r"plan\.csv row 1: the cells are separated by semicolons; save it with commas"),
+        ("prompt\tcount\nx\t3\n", r"row 1: the cells are separated by tabs"),
+        ("prompt,count\nx,3,4\n", r"plan\.csv row 2 has 3 cells, the header 2"),
+        ("findings,steps\nMass,3\n", r"plan\.csv row 1 has columns that are not used: steps; use findings, sex"),
+        ("findings,num_images\nMass,3\n", r"row 1 has columns that are not used: num_images"),
+        ("findings,count,count\nMass,3,4\n", r"row 1 has 2 columns “count”; keep one"),
+        ("findings,sex,Sex\nMass,F,M\n", r"row 1 has 2 columns “sex”; keep one"),
+        ("findings;count\nMass;3\n", r"row 1: the cells are separated by semicolons"),
+        ("findings\tsex\nMass\tF\n", r"row 1: the cells are separated by tabs"),
+        ("findings|sex\nMass|F\n", r"row 1: the cells are separated by vertical bars"),
+        ("findings,count\nMass,3,4\n", r"plan\.csv row 2 has 3 cells, the header 2"),
+        ("findings,count\nMass,1\n,\nMass,1\n", r"plan\.csv row 3 is empty; delete it"),
+        ("findings,count\nMass,1\nCold,1\n", r"plan\.csv row 3: findings is 'Cold'"),
+        ("findings,count\nMass,0\n", r"plan\.csv row 2: count is 0"),
+        ("findings,count\nMass,010x\n", r"plan\.csv row 2: count is '010x'"),
+        ('findings,sex\nMass,"{F: 1, F: 2}"\n', r"plan\.csv row 2: the cell {F: 1, F: 2} line 1: 'F' stands here"),
+        ("", r"neither a column prompt nor findings"),
+    ],
+)
+def test_what_a_csv_would_lose_is_named_by_its_row(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.csv").write_text(content)
+    with pytest.raises(RequestError, match=message) as caught:
+        read_plan(tmp_path / "plan.csv")
+    assert "\n" not in str(caught.value)

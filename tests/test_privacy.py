@@ -37,7 +37,7 @@ def client(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def test_nothing_is_looked_up_or_called(server: ServerProcess, client: Client) -> None:
     assert "CXR Studio" in request(server.url)[1]
-    assert client.predict("chest xray", num_inference_steps=2, api_name="/generate")[2]["seeds"] == [0]
+    assert client.predict("chest xray", seed=0, num_inference_steps=2, api_name="/generate")[2]["seeds"] == [0]
     addresses = server.addresses.read_text().splitlines()
     assert addresses, "the hook sees the server's own address at least"
     assert [address for address in addresses if not address.strip("('b").startswith(LOOPBACK)] == []

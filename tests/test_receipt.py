@@ -30,8 +30,9 @@ from cxr.judges.reliability import Reliability
 from cxr.labels.targets import LABELS
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 from cxr.web.server.limits import Limits

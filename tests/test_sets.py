@@ -68,11 +68,13 @@ def test_a_data_set_of_this_program_is_its_splits_with_prompts_and_labels(tmp_pa
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_other_programs_tables_are_understood(tmp_path: Path, column: str, kind: str) -> None:
     images(tmp_path)
-    row = {"file_name": "1.png", column: "Chest x-ray with effusion"}
+    prompts = ["", "Chest x-ray with effusion", ""]
     if kind == "csv":
-        (tmp_path / "metadata.csv").write_text(f"file_name,{column}\n1.png,Chest x-ray with effusion\n")
+        text = f"file_name,{column}\n" + "".join(f"{k}.png,{prompt}\n" for k, prompt in enumerate(prompts))
+        (tmp_path / "metadata.csv").write_text(text)
     else:
-        (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+        rows = [json.dumps({"file_name": f"{k}.png", column: prompt}) for k, prompt in enumerate(prompts)]
+        (tmp_path / "metadata.jsonl").write_text("\n".join(rows))
     some = read_set(tmp_path)
     assert some.prompts == ("", "Chest x-ray with effusion", "")
     assert [labels.findings for labels in some.labels] == [None, ("Effusion",), None]

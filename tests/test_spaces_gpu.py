@@ -21,9 +21,9 @@ from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs import image_job, spaces_gpu
 from cxr.web.jobs.image_job import generate_on_gpu, make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import MAX_SECONDS, START_S, STEP_S, gpu_seconds, on_gpu, place_model
-from cxr.web.jobs.table import Job
 
 ROOT = Path(__file__).parents[1]
 

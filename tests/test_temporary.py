@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from server_process import ServerProcess, request, wait_until
 
-from cxr.web.server.temporary import TEMP_PREFIX, folder_bytes, keep_sweeping, make_private_folder, sweep
+from cxr.web.server import temporary
+from cxr.web.server.temporary import TEMP_PREFIX, keep_sweeping, keep_what_is_there, make_private_folder, sweep
 
 LONG_AGO = time.time() - 7 * 24 * 3600
 
@@ -47,7 +48,6 @@ def test_uploads_results_and_empty_folders_go_by_age(tmp_path: Path) -> None:
     make(outside, "kept")
     (tmp_path / "link").symlink_to(outside)
     os.utime(tmp_path / "link", (LONG_AGO, LONG_AGO), follow_symlinks=False)
-    assert folder_bytes(tmp_path) > 0
     sweep(tmp_path, 3600)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     # A job's folder goes as a whole: what is still made keeps what is finished.
@@ -58,6 +58,16 @@ def test_uploads_results_and_empty_folders_go_by_age(tmp_path: Path) -> None:
     sweep(tmp_path / "missing")
 
 
+def test_the_pictures_of_the_page_itself_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary, "_page_files", set())
+    make(tmp_path, "example/1.png", "runs/over/1.png")
+    keep_what_is_there(tmp_path)
+    make(tmp_path, "upload/1.png")
+    sweep(tmp_path, 3600)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["example", "runs"]
+    assert not any((tmp_path / "runs").iterdir())
+
+
 def test_a_thread_sweeps_while_the_server_runs(tmp_path: Path) -> None:
     make(tmp_path, "0123abcd/plan.yaml")
     stop = keep_sweeping(tmp_path, every_s=0.01, lifetime_s=3600)
@@ -65,13 +75,31 @@ def test_a_thread_sweeps_while_the_server_runs(tmp_path: Path) -> None:
     stop.set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_nothing_is_left_after_a_signal(number: int, tmp_path: Path) -> None:
     server = ServerProcess(tmp_path, tmp_path / "no-model")
+    send_a_plan(server)
+    assert server.end(number) == 0
+    assert server.names == []
+
+
+def test_the_next_start_removes_what_a_killed_server_left(tmp_path: Path) -> None:
+    killed = ServerProcess(tmp_path / "one", tmp_path / "no-model")
+    send_a_plan(killed)
+    killed.end(signal.SIGKILL)
+    assert any(name.endswith(".csv") for name in killed.names)
+    running = ServerProcess(tmp_path / "two", tmp_path / "no-model", TMPDIR=str(killed.temp))
+    (left,) = killed.temp.iterdir()
+    assert not any(path.suffix == ".csv" for path in left.rglob("*"))
+    second = ServerProcess(tmp_path / "three", tmp_path / "no-model", TMPDIR=str(killed.temp))
+    assert len([*killed.temp.iterdir()]) == 2  # that of the server which runs stays
+    assert second.end() == running.end() == 0
+    assert killed.names == []
+
+
+def send_a_plan(server: ServerProcess) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\nprompt\r\n--b--\r\n'
     sent = request(f"{server.url}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=b"})
     assert sent[0] == 200
-    assert any(name.endswith("a.csv") for name in server.names)
+    assert any(name.endswith(".csv") for name in server.names)
     assert all(name.startswith(TEMP_PREFIX) for name in server.names)
-    assert server.end(number) == 0
-    assert server.names == []

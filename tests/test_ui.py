@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import sample_images
 
-from cxr.folders.dicom import read_dicom
+from cxr.folders.dicom_reader import read_dicom
 from cxr.generate import images as generate_images
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import get_model
@@ -28,12 +28,15 @@ from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepPr
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.api.images import ImageEndpoints
 from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.blocks import build_page, describe_choice
+from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.events import stop_job
 from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
@@ -335,7 +338,7 @@ def test_missing_model_is_said_and_nothing_hangs(tmp_path: Path) -> None:
     assert "unknown" in shown[-1][0]
     assert job.has_ended
     with pytest.raises(gr.Error, match="nowhere"):
-        all_of(events.generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
+        all_of(ImageEndpoints(events).generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
 
 
 def test_an_empty_prompt_is_the_example(choice: ModelChoice) -> None:
@@ -401,6 +404,11 @@ def test_a_job_that_the_page_never_asked_for_makes_room_for_its_next(
     assert all_of(events.run(second))[-1][4]["seeds"] == [5, 6]
     # An event too many does nothing; without any values gradio would empty the widgets.
     assert all_of(events.run(second)) == [(gr.skip(),) * 6]
+
+
+def test_a_page_that_had_no_job_is_left_as_it_is(choice: ModelChoice) -> None:
+    for tab in (events_of(choice), DatasetEvents(choice, Limits(), JobTable())):
+        assert all_of(tab.resume(None, "0" * 32)) == [(gr.skip(),) * 7]  # without any values gradio would empty it
 
 
 def test_a_fault_is_said_and_keeps_its_trace(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,12 +519,14 @@ def test_the_form_has_the_order_of_the_api() -> None:
     assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
 
 
-def test_page_has_two_public_endpoints_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
+def test_public_endpoints_have_their_names_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
     functions = list(build_page(choice).fns.values())
-    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["generate", "dataset"]
-    model_jobs = [fn for fn in functions if fn.name in ("generate", "run", "dataset", "measure")]
+    public = ["generate", "compare", "dataset", "parse", "models", "restore", "receipt", "verify"]
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == public
+    model_jobs = [fn for fn in functions if fn.name in ("generate", "compare", "run", "resume", "dataset", "measure")]
     assert {fn.concurrency_limit for fn in model_jobs} == {None}
-    assert {fn.name for fn in model_jobs} == {"generate", "run", "dataset", "measure"}
+    names = {"generate", "compare", "run", "resume", "dataset", "measure"}
+    assert {fn.name for fn in model_jobs} == names
     assert not list((ROOT / "cxr").rglob("*.pyi"))  # gradio writes them beside subclasses of its widgets
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ from live_page import LivePage
 from server_process import request
 
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.server import door, uploads
-from cxr.web.server.door import MAX_BODY_BYTES, MAX_UPLOADS_AT_ONCE
+from cxr.web.server import door, places, uploads
+from cxr.web.server.door import MAX_BODY_BYTES
 from cxr.web.server.headers import security_headers
+from cxr.web.server.places import MAX_AT_ONCE_OF_ONE, Places
 from cxr.web.server.refusal import Refusal
-from cxr.web.server.uploads import check_upload
+from cxr.web.server.uploads import MAX_UPLOADS_BYTES, UploadedFiles, check_upload, discard_upload
 
 KIND = "multipart/form-data; boundary=b"
 HEADERS = {"Content-Type": KIND}
@@ -122,9 +124,10 @@ def test_a_file_is_bounded(url: str) -> None:
     assert request(url, form(("a.csv", b"a" * 5_500_000)), HEADERS)[0] == 413
 
 
-def test_an_upload_that_never_ends_gives_its_place_back(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "MAX_BODY_S", 0.05)
-    for _ in range(MAX_UPLOADS_AT_ONCE + 1):
+@pytest.mark.parametrize("limit", ["MAX_BODY_S", "MAX_SILENCE_S"])
+def test_an_upload_that_never_ends_gives_its_place_back(limit: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, limit, 0.05)
+    for _ in range(MAX_AT_ONCE_OF_ONE + 1):
         connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
         connection.putrequest("POST", "/gradio_api/upload")
         connection.putheader("Content-Type", KIND)
@@ -134,11 +137,103 @@ def test_an_upload_that_never_ends_gives_its_place_back(url: str, monkeypatch: p
         connection.close()
 
 
-def test_a_full_folder_takes_no_more(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_uploads_of_one_visitor_leave_places_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "MAX_WAIT_S", 0.05)
+
+    async def hold() -> None:
+        held = Places()
+        async with contextlib.AsyncExitStack() as slow:
+            for _ in range(MAX_AT_ONCE_OF_ONE):
+                await slow.enter_async_context(held.take("8.8.8.8"))
+            with pytest.raises(Refusal, match="too many uploads at the same time"):
+                await slow.enter_async_context(held.take("8.8.8.8"))
+            async with held.take("8.8.4.4"):
+                pass
+            for number in range(places.MAX_AT_ONCE - MAX_AT_ONCE_OF_ONE):
+                await slow.enter_async_context(held.take(f"8.8.4.{number}"))
+            with pytest.raises(Refusal, match="too many uploads at the same time"):
+                await slow.enter_async_context(held.take("1.1.1.1"))
+        async with held.take("8.8.8.8"), held.take("1.1.1.1"):
+            pass
+
+    asyncio.run(hold())
+
+
+def test_who_waits_for_a_place_gets_it() -> None:
+    async def hold() -> list[str]:
+        held, order = Places(), []
+
+        async def send(name: str) -> None:
+            async with held.take("8.8.8.8"):
+                order.append(name)
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(send(str(number)) for number in range(6)))
+        return order
+
+    assert asyncio.run(hold()) == ["0", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "sizes", "address"),
+    [
+        ("MAX_UPLOADS_BYTES", 4_000, [900, 200], "8.8.8.8"),  # a quarter for each visitor
+        ("MAX_UPLOADS_BYTES", 4_000, [900, 900, 900, 900, 900], ""),
+        ("MAX_UPLOADS", 4, [1, 1], "8.8.8.8"),
+        ("MAX_UPLOADS", 4, [1] * 5, ""),
+    ],
+)
+def test_number_and_bytes_of_uploads_are_bounded(
+    limit: str, value: int, sizes: list[int], address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, limit, value)
+    kept, paths = UploadedFiles(), [tmp_path / f"{number}.csv" for number in range(len(sizes))]
+    for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        visitor = address or f"8.8.8.{number}"
+        if path == paths[-1]:
+            with pytest.raises(Refusal, match="no room for more uploads"):
+                kept.check_room(size, visitor)
+            for gone in paths[:-1]:
+                gone.unlink()  # what has been swept or read makes room
+        kept.check_room(size, visitor)
+        path.touch()
+        kept.keep([str(path), "/etc/passwd"], {path.name: size}, visitor)
+
+
+def test_a_full_share_takes_no_more(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "MAX_UPLOADS_BYTES", 1_000)
     status, answer = request(url, form(("a.csv", b"a" * 2_000)), HEADERS)
     assert status == 507
     assert "no room" in answer
+    assert MAX_UPLOADS_BYTES > 1_000
+
+
+def test_the_same_file_of_two_visitors_lies_at_two_paths(url: str) -> None:
+    first, second = (json.loads(request(url, form(("a.png", GOOD_PNG)), HEADERS)[1])[0] for _ in range(2))
+    assert first != second
+    discard_upload(Path(first))
+    assert not Path(first).exists()
+    assert Path(second).read_bytes() == GOOD_PNG
+
+
+@pytest.mark.parametrize("name", ["0001_a.png", "seed_5.png", "samples.png", "0123456789abcdef.png", "plan.yaml"])
+def test_only_uploads_are_discarded(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    discard_upload(tmp_path / name)
+    assert (tmp_path / name).exists()
+
+
+def test_names_of_visitors_are_not_kept(url: str) -> None:
+    (path,) = json.loads(request(url, form(("Jane Doe 1970.png", GOOD_PNG)), HEADERS)[1])
+    assert "Doe" not in path
+    assert path.endswith(".png")
+
+
+def test_fields_without_files_come_in_unchanged() -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="username"\r\n\r\nJ\xc3\xbcrgen\r\n--b--\r\n'
+    sent = asyncio.run(check_upload(body, KIND))
+    assert b'name="username"\r\n\r\nJ\xc3\xbcrgen\r\n' in sent.body
+    assert sent.sizes == {}
 
 
 def test_every_answer_has_the_headers(url: str) -> None:

@@ -19,14 +19,18 @@ import pytest
 from gradio_client.exceptions import AppError, ValidationError
 from live_page import LivePage
 from server_process import wait_until
+from starlette.requests import Request
 
 from cxr.generate import images
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
+from cxr.web.api.images import ImageEndpoints
+from cxr.web.jobs import table
 from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
-from cxr.web.jobs.table import Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.server.limits import SPACE_LIMITS, Limits, find_resolution, too_many
 from cxr.web.server.visitors import Visitor, address_of
@@ -80,13 +84,13 @@ def test_one_visitor_has_two_jobs_and_others_have_theirs(server: Server) -> None
     for client in (first, second):
         with pytest.raises(ValidationError, match="you have 2 requests at the model already"):
             client.predict("chest xray", api_name="/generate")
-    waiting = other.submit("chest xray", num_inference_steps=1, api_name="/generate")
+    waiting = other.submit("chest xray", seed=0, num_inference_steps=1, api_name="/generate")
     wait_until(lambda: server.count("8.8.4.4") == 1)
     for job in slow:
         job.cancel()
     assert waiting.result(timeout=20)[2]["seeds"] == [0]
     wait_until(lambda: server.count("8.8.8.8") == 0)
-    assert first.predict("chest xray", num_inference_steps=1, api_name="/generate")[2]["seeds"] == [0]
+    assert first.predict("chest xray", seed=0, num_inference_steps=1, api_name="/generate")[2]["seeds"] == [0]
 
 
 def test_an_error_gives_the_place_back(server: Server) -> None:
@@ -196,7 +200,8 @@ def test_stopping_on_the_page_gives_the_place_back(server: Server) -> None:
     blocker.cancel()
 
 
-def test_a_page_that_is_closed_gives_the_place_back(server: Server) -> None:
+def test_a_page_that_is_closed_gives_the_place_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "UNHEARD_S", 0.5)
     page = Page(server, "closed", "8.8.8.9")
     page.send("start", None, *FORM)
     page.hear()
@@ -207,7 +212,26 @@ def test_a_page_that_is_closed_gives_the_place_back(server: Server) -> None:
             break
     assert server.count("8.8.8.9") == 1
     stream.close()
+    time.sleep(0.2)
+    assert server.count("8.8.8.9") == 1  # it may be loaded again
     wait_until(lambda: server.count("8.8.8.9") == 0)
+
+
+def test_a_page_that_is_loaded_again_goes_on_with_its_job(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "UNHEARD_S", 2.0)
+    page = Page(server, "before", "8.8.4.9")
+    page.send("start", None, *FORM)
+    page.hear()
+    page.send("run", None)
+    with server.listen("queue/data?session_hash=before") as stream:
+        next(line for line in stream if b"process_generating" in line)
+    (job,) = server.jobs.jobs_of(Visitor("before"))
+    again = Page(server, "after", "8.8.4.9")
+    again.send("resume", job.id)
+    assert again.hear()[-1]["success"]  # it has heard the job to its end
+    assert job.state.stage == "finished"
+    again.send("resume", "0" * 32)
+    assert again.hear()[-1]["success"]  # and of other ids nothing
 
 
 @pytest.mark.parametrize(
@@ -218,7 +242,14 @@ def test_a_page_that_is_closed_gives_the_place_back(server: Server) -> None:
         ("9.9.9.9, 8.8.8.8", True, "8.8.8.8"),
         ("8.8.8.8, 10.0.0.1, 192.168.1.1", True, "8.8.8.8"),
         ("8.8.8.8, nonsense", True, "8.8.8.8"),
-        ("2606:4700::1111", True, "2606:4700::1111"),
+        ("2606:4700::1111", True, "2606:4700::/64"),
+        ("1.1.1.2, 2606:4700:0:0:ffff::1", True, "2606:4700::/64"),
+        ("1.1.1.2, [2606:4700::1111]:443", True, "2606:4700::/64"),
+        ("1.1.1.2, ::ffff:8.8.8.8", True, "8.8.8.8"),
+        ("1.1.1.2, 8.8.8.8:4711", True, "8.8.8.8"),
+        ('1.1.1.2, "8.8.8.8:4711"', True, "8.8.8.8"),
+        ("1.1.1.2,8.8.8.8:99999 ", True, "8.8.8.8"),
+        ("1.1.1.2, 8.8.8.8:4711, 10.0.0.1:80", True, "8.8.8.8"),
         ("10.0.0.1", True, "1.1.1.1"),
         ("", True, "1.1.1.1"),
     ],
@@ -229,6 +260,35 @@ def test_address_of_a_visitor(header: str, on_space: bool, address: str, monkeyp
         monkeypatch.setenv("SPACE_ID", "someone/space")
     request = SimpleNamespace(client=SimpleNamespace(host="1.1.1.1"), headers={"x-forwarded-for": header})
     assert address_of(request) == address
+
+
+def test_a_header_that_comes_twice_ends_with_the_proxy_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    headers = [(b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-for", b"8.8.8.8:4711")]
+    assert address_of(Request({"type": "http", "headers": headers, "client": ("10.0.0.1", 1)})) == "8.8.8.8"
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("2606:4700::5", "2606:4700::/64"),
+        ("::ffff:8.8.8.8", "8.8.8.8"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("::1", "::1"),
+    ],
+)
+def test_addresses_of_one_network_are_one_visitor(peer: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert address_of(SimpleNamespace(client=SimpleNamespace(host=peer), headers={})) == address
+
+
+def test_one_network_has_the_places_of_one_visitor(server: Server) -> None:
+    streams = [server.start_slow(f"2606:4700::{number}") for number in (1, 2)]
+    with pytest.raises(urllib.error.HTTPError, match="422"):
+        server.post("call/generate", {"data": VALUES}, "9.9.9.9, [2606:4700::3]:4711")
+    for stream in streams:
+        stream.close()
+    wait_until(lambda: server.count("2606:4700::/64") == 0)
 
 
 # -- the size and time of one request
@@ -295,7 +355,7 @@ def test_programs_get_what_is_finished_when_time_is_up(
     events = ImageEvents(ModelChoice(str(tiny_model_dir), "none"), Limits(job_s=1), JobTable())
 
     async def last() -> Any:
-        return [result async for result in events.generate("chest xray", "", 0, 1, 64, 1.0, 1.0)][-1]
+        return [result async for result in ImageEndpoints(events).generate("chest xray", "", 0, 1, 64, 1.0, 1.0)][-1]
 
     gallery, archive, facts = asyncio.run(last())
     assert 1 <= len(gallery) < 64

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.dataset.dataset_folder import WORK_NAME
+from cxr.folders.dataset_reader import WORK_NAME
 from cxr.generate.progress import FILE_NAME
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import FINDINGS

@@ -62,6 +62,7 @@ def card_files(
         tables={of: _table(images, of) for of in ("findings", "sex", "view", "age")},
         settings=_settings(images),
         has_grid=bool(plan.grid),
+        has_16_bits=any(image.request.bit_depth == 16 for image in images),
     )
     return files | {"README.md": text.encode()}
 

@@ -19,6 +19,7 @@ from cxr.labels.cells import OLDEST, VIEWS
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import FINDINGS, PromptLabels
 from cxr.request.errors import RequestError
+from cxr.request.settings import shown
 
 ALL = "all"
 NIH = "NIH"
@@ -99,7 +100,8 @@ def read_findings(value: Any, where: str) -> tuple[str, ...]:
         return ()
     unknown = [name for name in names if name not in by_name]
     if not names or unknown:
-        raise RequestError(f"{where} is {value!r}; use {', '.join(FINDINGS)}, {NO_FINDING}, or several joined by +")
+        value = repr(value) if isinstance(value, str) else shown(value)
+        raise RequestError(f"{where} is {value}; use {', '.join(FINDINGS)}, {NO_FINDING}, or several joined by +")
     return tuple(name for name in FINDINGS if name in {by_name[found] for found in names})
 
 
@@ -112,7 +114,7 @@ def read_age(value: Any, where: str) -> AgeRange | Shares:
         low, high = int(found[1]), int(found[2] or found[1])
         if low <= high <= OLDEST:
             return AgeRange(low, high)
-    raise RequestError(f"{where} is {value!r}; use years such as 55 or 40-60, at most {OLDEST}, or {NIH}")
+    raise RequestError(f"{where} is {shown(value)}; use years such as 55 or 40-60, at most {OLDEST}, or {NIH}")
 
 
 def draw(entries: Sequence[CohortEntry], seed: int) -> list[PromptLabels]:
@@ -157,7 +159,7 @@ def check_share(share: object, name: str) -> None:
         RequestError: it is not a number of 0 or more; the message begins with the name.
     """
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < math.inf:
-        raise RequestError(f"{name} is {share!r}; use a number of 0 or more")
+        raise RequestError(f"{name} is {shown(share)}; use a number of 0 or more")
 
 
 def check_whole(value: object, name: str, low: int = 0, high: int | None = None) -> int:
@@ -168,7 +170,7 @@ def check_whole(value: object, name: str, low: int = 0, high: int | None = None)
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         allowed = f"of {low} or more" if high is None else f"from {low} to {high:,}"
-        raise RequestError(f"{name} is {value!r}; use a whole number {allowed}")
+        raise RequestError(f"{name} is {shown(value)}; use a whole number {allowed}")
     return value
 
 
@@ -197,11 +199,11 @@ def _shares(table: Mapping[Any, Any], read: Any, where: str) -> Shares:
 def _read_sex(value: Any, where: str) -> str:
     sex = {"f": "F", "female": "F", "m": "M", "male": "M"}.get(str(value).casefold())
     if sex is None:
-        raise RequestError(f"{where} is {value!r}; use F, M, or shares such as {{F: 50, M: 50}}")
+        raise RequestError(f"{where} is {shown(value)}; use F, M, or shares such as {{F: 50, M: 50}}")
     return sex
 
 
 def _read_view(value: Any, where: str) -> str:
     if str(value).upper() not in VIEWS:
-        raise RequestError(f"{where} is {value!r}; use PA, AP, or shares such as {{PA: 60, AP: 40}}")
+        raise RequestError(f"{where} is {shown(value)}; use PA, AP, or shares such as {{PA: 60, AP: 40}}")
     return str(value).upper()

@@ -7,6 +7,7 @@ from typing import Any
 
 from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.plan import Plan
+from cxr.dataset.reopen import remove_rejected
 from cxr.dataset.tables import Outcomes, write_tables
 from cxr.dataset.unit_log import Outcome, Unit
 from cxr.generate.planned_image import Rejection
@@ -38,9 +39,10 @@ def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: S
             attempted = True
         elif duplicates := _find_duplicates(outcomes):
             for outcome in duplicates:
-                _replace(folder, worker, units, outcome)
+                _replace(worker, units, outcome)
             attempted = True
         else:
+            remove_rejected(folder.directory, plan.images, outcomes)
             manifest = write_tables(plan, outcomes, folder.directory, folder.begun)
             folder.forget_work()
             return manifest
@@ -65,9 +67,8 @@ def _find_duplicates(outcomes: Outcomes) -> list[Outcome]:
     return found
 
 
-def _replace(folder: DatasetFolder, worker: Worker, units: Sequence[Unit], outcome: Outcome) -> None:
+def _replace(worker: Worker, units: Sequence[Unit], outcome: Outcome) -> None:
     """Make another image in place of a duplicate."""
     unit, image = next((unit, image) for unit in units for image in unit.images if image.index == outcome.index)
     rejection = Rejection(outcome.recipe["seed"], "the same picture as an earlier image", "duplicate")
     worker.make_again(unit, image, (*outcome.rejected, rejection))
-    (folder.directory / str(outcome.file_name)).unlink(missing_ok=True)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from cxr.folders.archive import MANIFEST_NAME, write_folder_zip, write_zip
+from cxr.folders.archive import write_folder_zip, write_zip
 from cxr.folders.dataset_reader import FinishedImage, is_flat, read_dataset, read_manifest
-from cxr.folders.metadata import describe_image
+from cxr.folders.metadata import MANIFEST_NAME, describe_image
 from cxr.folders.shards import name_shards
-from cxr.images.atomic import cannot_write
+from cxr.images.atomic import make_folder
 from cxr.request.errors import OutputError, RequestError
 from cxr.request.events import ExportedFile
 
@@ -93,7 +93,7 @@ def _write_all(writers: Writers, output: Path, say: Callable[[str], None]) -> tu
     every = -(-len(writers) // PROGRESS_LINES)
     for number, (name, write) in enumerate(writers.items(), start=1):
         path = output / name
-        _make_folder(path.parent)
+        make_folder(path.parent)
         write(path)
         paths.append(path)
         if number % every == 0 or number == len(writers):
@@ -118,7 +118,7 @@ def _write_zip(directory: Path, images: Sequence[FinishedImage], output: Path) -
         raise OutputError(f"{output} is a folder; name the ZIP to write, such as {output / 'dataset.zip'}")
     if output.exists() and output.stat().st_size and not _is_ours(output):
         raise OutputError(f"{output} is not a ZIP of this program; choose another name")
-    _make_folder(output.parent)
+    make_folder(output.parent)
     if is_flat(directory):
         write_zip(output, [describe_image(image.path, image.recipe, image.sha256) for image in images])
     else:
@@ -133,10 +133,3 @@ def _is_ours(path: Path) -> bool:
             return MANIFEST_NAME in archive.namelist()
     except (zipfile.BadZipFile, OSError):
         return False
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from error

@@ -7,66 +7,18 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from cxr.dataset.beginning import Beginning, beginning_of, check_beginning
 from cxr.dataset.plan import Plan
+from cxr.dataset.reopen import write_logs
 from cxr.dataset.unit_log import Unit, units_of
-from cxr.folders.archive import MANIFEST_NAME
-from cxr.folders.dataset_reader import FORMAT
+from cxr.folders.dataset_reader import WORK_NAME, Manifest, read_manifest
 from cxr.folders.lock import locked
+from cxr.folders.metadata import MANIFEST_NAME
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
-from cxr.request.errors import OutputError
-
-WORK_NAME = ".cxr-dataset"
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """Everything that decides the bytes of the images, fixed when a job begins.
-
-    Args:
-        plan_sha256: of the plan.
-        num_images: that it asks for.
-        model: name of the base model.
-        model_revision: of its weights.
-        adapter: name of the LoRA, or "none".
-        adapter_sha256: of its file, or "".
-        weight_dtype: number format of the UNet, torch's name.
-        device: "cpu" or "cuda".
-        micro_batch_size: images that are denoised together.
-        num_threads: of the CPU in each process; another number changes the last bits.
-        gate: the judge that images have to pass, or "".
-        max_attempts: seeds that an image may take.
-        software: of this program.
-        rewords: whether that version knew rewording; where the file does not say, it did not.
-    """
-
-    plan_sha256: str
-    num_images: int
-    model: str
-    model_revision: str
-    adapter: str
-    adapter_sha256: str
-    weight_dtype: str
-    device: str
-    micro_batch_size: int
-    num_threads: int
-    gate: str
-    max_attempts: int
-    software: str
-    format: int = FORMAT
-    rewords: bool = False
-
-
-# What a user calls the values that two jobs on one folder may differ in.
-NAMES = {
-    "plan_sha256": "plan",
-    "model_revision": "model",
-    "adapter_sha256": "LoRA",
-    "software": "version of CXR Studio",
-}
+from cxr.request.errors import DataError, OutputError
 
 
 class DatasetFolder:
@@ -97,8 +49,11 @@ class DatasetFolder:
         with locked(self.work / "job.lock") as mine:
             if not mine:
                 raise OutputError(f"another job is making {self.directory}; wait for it, or choose another folder")
-            self._tidy()
-            yield
+            try:
+                self._tidy()
+                yield
+            except OSError as error:  # the folder is gone, or something else lies where a file should be
+                raise cannot_write(self.directory, error) from error
 
     def begin(self, wanted: Beginning) -> None:
         """Fix what the job is made from, or see that it is what it was begun with; earlier counts are forgotten.
@@ -110,14 +65,21 @@ class DatasetFolder:
         if known is None:
             with atomic_file(self.work / "job.json") as file:
                 file.write(json.dumps(asdict(wanted), indent=2).encode() + b"\n")
-        for name in (field.name for field in fields(Beginning)):
-            if known is not None and getattr(known, name) != getattr(wanted, name):
-                raise OutputError(
-                    f"{self.directory} was begun with another {NAMES.get(name, name)}; repeat that command to "
-                    "continue it, or choose an empty folder"
-                )
+        else:
+            check_beginning(self.directory, known, wanted)
         for path in self.progress.glob("*.json"):
             path.unlink(missing_ok=True)
+
+    def reopen(self, manifest: Manifest, plan: Plan) -> None:
+        """Make a finished data set one that is not, so that what is missing of it is made again.
+
+        Raises:
+            OutputError: the disk refused it.
+        """
+        with atomic_file(self.work / "job.json") as file:
+            file.write(json.dumps(asdict(beginning_of(manifest)), indent=2).encode() + b"\n")
+        write_logs(self.directory, manifest, self.units(plan))
+        (self.directory / MANIFEST_NAME).unlink()
 
     def read_beginning(self) -> Beginning | None:
         """What the job was begun with; None if it was not.
@@ -137,9 +99,14 @@ class DatasetFolder:
 
     @property
     def begun(self) -> Beginning:
-        """What the job, which has begun, was begun with."""
+        """What the job, which has begun, was begun with.
+
+        Raises:
+            OutputError: it is gone.
+        """
         beginning = self.read_beginning()
-        assert beginning is not None, "the job has begun"
+        if beginning is None:
+            raise OutputError(f"cannot read {self.work}: somebody has removed it; the same command begins anew")
         return beginning
 
     def units(self, plan: Plan) -> list[Unit]:
@@ -163,21 +130,20 @@ class DatasetFolder:
         except OSError as error:
             raise cannot_write(self.work, error) from error
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> Manifest | None:
         """The finished data set's manifest; None while there is none.
 
         Raises:
             OutputError: there is one that is not of this program.
         """
         path = self.directory / MANIFEST_NAME
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
             return None
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{path} cannot be read as a manifest; choose another folder") from error
-        if not isinstance(found, dict) or "plan_sha256" not in found:
-            raise OutputError(f"{path} is not that of a data set of this program; choose another folder")
+        try:
+            found = read_manifest(self.directory)
+            beginning_of(found)
+        except (DataError, TypeError, KeyError) as error:
+            raise OutputError(f"{path} is not that of a data set of this program; choose another folder") from error
         return found
 
     def _check_content(self) -> None:

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 
 from cxr import __version__
+from cxr.dataset.beginning import Beginning, beginning_of, check_beginning
 from cxr.dataset.complete import complete_dataset
-from cxr.dataset.dataset_folder import Beginning, DatasetFolder
+from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.gate import GATE_NAME, Gate
 from cxr.dataset.plan import Plan
 from cxr.dataset.processes import OtherProcessFailed, Processes
+from cxr.dataset.reopen import is_complete
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.generate.progress import JobProgress, Progress
@@ -33,6 +35,8 @@ MAX_ATTEMPTS = 4
 SOME_FAILED = 1
 FAILED_ELSEWHERE = 2
 PROGRESS_EVERY_S = 0.5
+# In these a data set that lacks nothing may differ from one that would be made here now.
+CIRCUMSTANCES = ("software", "device", "weight_dtype", "micro_batch_size")
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,8 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
             return FAILED_ELSEWHERE
         if (manifest := folder.manifest()) is not None:
             if processes.rank == 0:
-                say(sys.stdout, f"{directory} is complete: {manifest['num_images']} images")
-            return SOME_FAILED if manifest["num_failed"] else 0
+                say(sys.stdout, f"{directory} is complete: {manifest.facts['num_images']} images")
+            return SOME_FAILED if manifest.facts["num_failed"] else 0
         model, before = begun or (_load(options, folder.begun), {})
         return _make(plan, folder, model, before, processes, stop)
 
@@ -105,7 +109,9 @@ def iterate_dataset(
     with contextlib.ExitStack() as held:
         begun = _begin(plan, folder, options, held, lambda before: model)
         if begun is None:
-            yield _last(0.0, len(plan.images), folder.manifest() or {})
+            manifest = folder.manifest()
+            assert manifest is not None, "the data set is finished"
+            yield _last(0.0, len(plan.images), manifest.facts)
             return
         _, before = begun
         progress = held.enter_context(Progress(len(plan.images), before, folder=folder.progress, quiet=True))
@@ -123,18 +129,20 @@ def iterate_dataset(
         finally:
             if not making.done():
                 stop.set()
-        manifest, now = making.result(), progress.now()
-        yield replace(now, stage="stopped") if manifest is None else _last(now.elapsed_s, now.total, manifest)
+        facts, now = making.result(), progress.now()
+        yield replace(now, stage="stopped") if facts is None else _last(now.elapsed_s, now.total, facts)
 
 
-def _last(elapsed_s: float, total: int, manifest: dict[str, Any]) -> JobProgress:
+def _last(elapsed_s: float, total: int, manifest: Mapping[str, Any]) -> JobProgress:
     finished, failed, rejected = (manifest[name] for name in ("num_images", "num_failed", "num_rejected"))
     return JobProgress(finished, failed, rejected, total, elapsed_s, 0.0, "finished", manifest)
 
 
 def _as_begun(plan: Plan, folder: DatasetFolder) -> Plan:
     """A data set that was begun by a version that knew no rewording goes on without."""
-    begun = folder.read_beginning()
+    begun, manifest = folder.read_beginning(), folder.manifest()
+    if manifest is not None:
+        begun = beginning_of(manifest)
     return plan if begun is None or begun.rewords else plan.without_rewording()
 
 
@@ -151,13 +159,21 @@ def _begin(
         What ``load`` gives for the job as it was begun, and the counts of what an earlier run has left; None if the
         data set is finished.
     """
-    if (manifest := folder.manifest()) is not None:
-        if manifest["plan_sha256"] != plan.sha256:
+    manifest, model = folder.manifest(), None
+    if manifest is not None:
+        begun = beginning_of(manifest)
+        if begun.plan_sha256 != plan.sha256:
             raise OutputError(f"{folder.directory} holds the data set of another plan; choose an empty folder")
-        folder.forget_work()
-        return None
+        model = load(begun)
+        is_whole = is_complete(manifest)
+        check_beginning(folder.directory, begun, _beginning(plan, options, model), CIRCUMSTANCES if is_whole else ())
+        if is_whole:
+            folder.forget_work()
+            return None
     held.enter_context(folder.locked())
-    model = load(folder.read_beginning())
+    if manifest is not None:
+        folder.reopen(manifest, plan)
+    model = model or load(folder.read_beginning())
     folder.begin(_beginning(plan, options, model))
     return model, folder.count(plan)
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import random
-import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,19 +13,17 @@ from itertools import product
 from typing import Any
 
 from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry, share_out
+from cxr.dataset.wording import TEMPLATES, fill_template, read_templates
 from cxr.generate.planned_image import PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
-from cxr.labels.captions import noun_of
 from cxr.labels.radiograph import NO_FINDING
-from cxr.labels.vocabulary import FINDING_PHRASES, PromptLabels
+from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import PLAN_SETTINGS
+from cxr.request.settings import PLAN_SETTINGS, shown
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
-TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
-TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
 SPLIT = {"train": 1.0}
 NOT_SAID = "not said"
 AGE_STEP = 10  # years
@@ -54,7 +51,7 @@ class Plan:
         digest = hashlib.sha256(self.name.encode())
         for image in self.images:
             facts = asdict(image)
-            del facts["labels"]["sides"]  # follow from the prompt, and older versions did not read them
+            del facts["labels"]["sides"], facts["labels"]["unknown"]  # of older versions, which knew neither
             # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
             is_usual = facts["request"]["reword"] or image.complete or not self.rewords
             for name in ("reword", "sent_prompt") if is_usual else ("sent_prompt",):
@@ -100,7 +97,9 @@ def build_plan(
         requests += _from_prompts(content.get("prompts") or [], settings, seed, len(requests), max_images)
     if not requests:
         raise RequestError("the plan asks for no image; give it a cohort, prompts or a grid")
-    return plan_of(str(content.get("name") or name), requests, content.get("split") or SPLIT, seed, grid)
+    if not isinstance(content.get("name") or name, str):
+        raise RequestError(f"name is {shown(content['name'])}; use text, between quotes")
+    return plan_of(content.get("name") or name, requests, content.get("split") or SPLIT, seed, grid)
 
 
 Wish = tuple[GenerationRequest, PromptLabels, bool]  # the last: whether the labels are complete
@@ -122,10 +121,10 @@ def _from_cohort(content: Mapping[str, Any], settings: Mapping[str, Any], seed: 
         raise RequestError(f"cohort is a list of entries, each with {', '.join(KEYS)}")
     read = [read_entry(entry, f"cohort entry {number}") for number, entry in enumerate(entries, start=1)]
     check_total(sum(entry.total for entry in read), max_images)
-    templates = _templates(content.get("templates") or list(TEMPLATES))
+    templates = read_templates(content.get("templates") or list(TEMPLATES))
     rng = random.Random(f"wording {seed}")
     for number, labels in enumerate(draw(read, seed)):
-        prompt = _fill(rng.choice(templates), labels, rng)
+        prompt = fill_template(rng.choice(templates), labels)
         # The program's own words need no others.
         yield GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False}), labels, True
 
@@ -169,28 +168,6 @@ def _settings(content: Any) -> dict[str, Any]:
         raise RequestError(f"settings is a table of {', '.join(PLAN_SETTINGS)}")
     GenerationRequest("any", **content)  # a wrong value is blamed on the settings, not on an image
     return dict(content)
-
-
-def _templates(content: Any) -> list[str]:
-    if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
-        raise RequestError("templates is a list of texts")
-    for text in content:
-        try:
-            parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
-        except ValueError as error:
-            raise RequestError(f"a template is not written right: {error}") from error
-        named = {str(name) for _, name, _, _ in parts}
-        if named - set(TEMPLATE_FIELDS):
-            raise RequestError(f"a template names {', '.join(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")
-        if any(width or conversion for _, _, width, conversion in parts):
-            raise RequestError("a template has a format behind a name; write {age}, not {age:3} or {age!r}")
-    return content
-
-
-def _fill(template: str, labels: PromptLabels, rng: random.Random) -> str:
-    shown = " and ".join(FINDING_PHRASES[name][0] for name in labels.findings or ()) or "no findings"
-    sex = noun_of(labels.sex, labels.age)
-    return template.format(age=labels.age, sex=sex, view=labels.view, findings=shown)
 
 
 def plan_of(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:

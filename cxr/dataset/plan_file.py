@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cxr.dataset.cohort import KEYS, read_entry
 from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, check_total, plan_of
 from cxr.generate.planned_image import single_images
-from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, read_prompt_table
+from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
-from cxr.request.settings import parse_number
+from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, parse_number, shown
 
 
 def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:
@@ -54,33 +55,54 @@ def read_parts(path: Path) -> Mapping[str, Any] | None:
 
 
 def _read_prompts(path: Path, max_images: int, defaults: Mapping[str, Any]) -> Plan:
-    requests = read_prompt_table(path, {"seed": 0, **defaults}).requests
-    check_total(sum(request.num_images for request in requests), max_images)
-    wishes = [(request, asked_labels(request.prompt), False) for request in single_images(requests)]
+    table = read_prompt_table(path, {"seed": 0, **defaults})
+    if table.unused_columns:
+        names = ", ".join(name or "one without a name" for name in table.unused_columns)
+        raise RequestError(
+            f"{path.name} row 1 has columns that are not used: {names}; use {', '.join(COLUMNS.values())}, and a "
+            "YAML plan for other settings"
+        )
+    check_total(sum(request.num_images for request in table.requests), max_images)
+    wishes = [(request, asked_labels(request.prompt), False) for request in single_images(table.requests)]
     return plan_of(path.stem, wishes, SPLIT, 0, {})
 
 
 def _read_csv(path: Path) -> Mapping[str, Any] | None:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            header = [name.strip().lower() for name in rows.fieldnames or ()]
-            if "prompt" in header:
-                return None
-            if "findings" not in header:
-                raise RequestError(
-                    f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help"
-                )
-            return {"cohort": [read_cells(row) for row in rows]}
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path.name} is not UTF-8 CSV; save it as “CSV UTF-8”") from error
+    rows = read_csv_rows(path)
+    _, header = next(rows, (1, []))
+    header = [name.strip().lower() for name in header]
+    if "prompt" in header:
+        return None
+    if word := other_separator(header, (*KEYS, *COLUMNS.values())):
+        raise RequestError(f"{path.name} row 1: the cells are separated by {word}; save it with commas as separator")
+    if "findings" not in header:
+        raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
+    if unknown := [name or "one without a name" for name in header if name not in KEYS]:
+        raise RequestError(
+            f"{path.name} row 1 has columns that are not used: {', '.join(unknown)}; use {', '.join(KEYS)}"
+        )
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise RequestError(f"{path.name} row 1 has {header.count(twice[0])} columns “{twice[0]}”; keep one")
+    return {"cohort": [_read_entry(path, number, header, cells) for number, cells in rows if cells]}
 
 
-def read_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+def _read_entry(path: Path, number: int, header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    where = f"{path.name} row {number}"
+    if not any(cell.strip() for cell in cells):
+        raise RequestError(f"{where} is empty; delete it")
+    if any(cell.strip() for cell in cells[len(header) :]):
+        raise RequestError(f"{where} has {len(cells)} cells, the header {len(header)}")
+    entry = read_cells(dict(zip(header, cells, strict=False)), where)
+    read_entry(entry, where)  # so that a wrong cell is named by its row
+    return entry
+
+
+def read_cells(row: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """One row of a table as an entry of a cohort; lists and shares stand in cells as in YAML, {F: 50, M: 50}.
 
+    Args:
+        row: cells by the names of their columns.
+        where: what messages begin with.
     Raises:
         RequestError: a cell that begins like a list or shares is neither.
     """
@@ -93,7 +115,7 @@ def read_cells(row: Mapping[str, Any]) -> dict[str, Any]:
         count = parse_number(entry.get("count", ""))
         entry["count"] = count if isinstance(count, int) else entry["count"]
     return {
-        name: _parse_yaml(value, f"the cell {value}") if str(value)[:1] in "[{" else value
+        name: _parse_yaml(value, f"{where}: the cell {value}".removeprefix(": ")) if str(value)[:1] in "[{" else value
         for name, value in entry.items()
     }
 
@@ -112,17 +134,60 @@ def _load_yaml(path: Path) -> Mapping[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, by which a few lines can stand for billions."""
+    """YAML without what people do not mean by it: references to other parts, keys that win over equal ones before
+    them, and numbers of other bases, of which 010 is 8 and 1:30 is 90.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise RequestError("a plan has no aliases (*name); write that part out")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise _RefusedError(key_node, "<< takes keys over from elsewhere; write them out")
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise _RefusedError(key_node, "a list or table cannot be a name")
+            if key in seen:
+                raise _RefusedError(key_node, f"{shown(key)} stands here a second time; keep one")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def construct_plain_int(self, node: yaml.ScalarNode) -> int:
+        text = node.value.replace("_", "")
+        if not re.fullmatch(r"[+-]?(0|[1-9]\d*)", text):
+            raise _RefusedError(
+                node, f"{shown(node.value)} is no plain number; write it with the digits 0 to 9 and no 0 before"
+            )
+        if len(text) > MAX_NUMBER_CHARACTERS:
+            raise ValueError(f"line {node.start_mark.line + 1}: a number of {len(text)} digits is too large")
+        return int(text)
+
+    def construct_plain_float(self, node: yaml.ScalarNode) -> float:
+        if ":" in node.value:
+            raise _RefusedError(node, f"{shown(node.value)} is no plain number; put text between quotes")
+        return float(super().construct_yaml_float(node))
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_plain_int)
+_PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_plain_float)
+
+
+class _RefusedError(ValueError):
+    """Something that is YAML and yet not what anybody means, with its line."""
+
+    def __init__(self, node: yaml.Node, reason: str) -> None:
+        super().__init__(f"line {node.start_mark.line + 1}: {reason}")
+
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _PlainLoader)  # noqa: S506  it is a SafeLoader
+    except _RefusedError as refused:
+        raise RequestError(f"{where} {refused}") from refused
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         # ValueError: what looks like a date or a number and is none.
         reason = " ".join(str(error).split())[:200]

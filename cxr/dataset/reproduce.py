@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,19 @@ from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.images.pixels import to_bits
+from cxr.images.recipe_file import differing_libraries, differing_values
 from cxr.lora.choice import LOCAL_PREFIX, parse_adapters
+from cxr.models.batch_size import BATCH_SIZES
 from cxr.models.devices import choose_device
-from cxr.request.errors import DataError
+from cxr.models.presets import HUB_PREFIX, PRESETS, find_preset
+from cxr.request.errors import DataError, ModelError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
 from cxr.request.recipe import Recipe
 
 # What other threads, libraries or devices may change: last bits, no structure.
 MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
+# What a recipe may make this machine do at most; beyond it the image is made as others are here.
+MAX_THREADS, MAX_BATCH_SIZE = max(64, os.cpu_count() or 1), BATCH_SIZES[-1]
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 
 
@@ -31,7 +37,7 @@ class Comparison:
         verdict: `IDENTICAL`, `WITHIN` (`MAX_LEVELS` and `MIN_PSNR_DB`) or `DIFFERENT`.
         max_levels: largest difference, in grey levels of 256.
         psnr_db: peak signal to noise ratio; infinite when identical.
-        changed: what is not as the recipe says: "device", "library torch 2.13.0 (here 2.14.0)".
+        changed: what is not as the recipe says: "device cuda (here cpu)", "torch 2.13.0 (here 2.14.0)".
     """
 
     verdict: str
@@ -64,7 +70,7 @@ class Reproducer:
         """
         model = self._load(recipe)
         if recipe.num_threads and model.info.device == "cpu":
-            torch.set_num_threads(recipe.num_threads)
+            torch.set_num_threads(min(recipe.num_threads, MAX_THREADS))
         (event,) = (
             event for event in generate(recipe.request, model) if isinstance(event, (GeneratedImage, FailedImage))
         )
@@ -74,13 +80,11 @@ class Reproducer:
         return compare(pixels, again, bits, _changed(recipe, event.recipe))
 
     def _load(self, recipe: Recipe) -> LoadedModel:
-        adapter = self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
-        if not self.adapter and any(choice.source.startswith(LOCAL_PREFIX) for choice in parse_adapters(adapter)):
-            # Recipes that this program writes hold names; an image from elsewhere must not make it open any file.
-            raise DataError("the image names its LoRA by a path; name the file with --adapter local:PATH")
+        source, adapter = self._sources(recipe)
         # On another device no bytes are gained by denoising as many images together as there.
-        micro_batch_size = recipe.micro_batch_size if recipe.device == choose_device().type else None
-        key = (self.model or recipe.model_source, adapter, recipe.weight_dtype, micro_batch_size)
+        as_there = recipe.device == choose_device().type and recipe.micro_batch_size <= MAX_BATCH_SIZE
+        micro_batch_size = recipe.micro_batch_size if as_there else None
+        key = (source, adapter, recipe.weight_dtype, micro_batch_size)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
             self._loaded[key] = load_model(
@@ -98,6 +102,38 @@ class Reproducer:
                 f"sha256:{model.info.adapter_sha256}; name that file with --adapter local:PATH"
             )
         return model
+
+    def _sources(self, recipe: Recipe) -> tuple[str, str]:
+        """Model and LoRA that the user has named or that ship: the image of a stranger opens no other file.
+
+        Raises:
+            DataError: the recipe names others.
+        """
+        model, adapter = self.model, self.adapter or (recipe.adapter if recipe.adapter_sha256 else "none")
+        if model is None or model.removeprefix(HUB_PREFIX) == recipe.model:
+            named, model = model is not None, recipe.model_source
+            if not named and not _ships(recipe.model):
+                raise DataError(
+                    f"the image was made with the model {recipe.model}, which does not come with this program; if you "
+                    "trust it, name it with --model"
+                )
+        sources = [] if self.adapter else [choice.source for choice in parse_adapters(adapter)]
+        if any(source.startswith(LOCAL_PREFIX) for source in sources):
+            raise DataError("the image names its LoRA by a path; name the file with --adapter local:PATH")
+        if any(source.startswith(HUB_PREFIX) for source in sources):
+            raise DataError(f"the image names the LoRA {adapter} of the Hub; if you trust it, name it with --adapter")
+        return model, adapter
+
+
+def _ships(name: str) -> bool:
+    """Whether a name leads to nothing outside of this program: it is that of a model in it, or of none at all."""
+    if name in PRESETS:
+        return PRESETS[name].folder is not None
+    try:
+        find_preset(name)
+    except ModelError:
+        return True  # which loading it will say
+    return False
 
 
 def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str, ...] = ()) -> Comparison:
@@ -122,13 +158,7 @@ def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str
 
 
 def _changed(recipe: Recipe, here: Recipe) -> tuple[str, ...]:
-    changed = [
-        f"{name} {getattr(recipe, name)} (here {getattr(here, name)})"
-        for name in ("scheduler", "device", "weight_dtype", "micro_batch_size", "num_threads")
-        if getattr(recipe, name) != getattr(here, name) and getattr(recipe, name)
-    ]
-    for name, version in recipe.library_versions.items():
-        found = here.library_versions.get(name, "none")
-        if found != version:
-            changed.append(f"{name} {version} (here {found})")
-    return tuple(changed)
+    names = ("scheduler", "device", "weight_dtype", "micro_batch_size", "num_threads")
+    versions = dict.fromkeys(recipe.library_versions, "none") | here.library_versions
+    changed = [*differing_values(recipe, here, names), *differing_libraries(recipe, versions)]
+    return tuple(f"{name} {then} (here {now})" for name, then, now in changed)

@@ -8,27 +8,24 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cxr.dataset.beginning import Beginning
 from cxr.dataset.card import card_files
-from cxr.dataset.dataset_folder import WORK_NAME, Beginning
 from cxr.dataset.label_columns import LABEL_COLUMNS, label_row
 from cxr.dataset.plan import Plan
+from cxr.dataset.rejections import REJECTED_NAME, pass_rates, rejected_table
 from cxr.dataset.unit_log import Outcome
-from cxr.folders.archive import MANIFEST_NAME
 from cxr.folders.dataset_reader import FORMAT, LABELS_NAME
-from cxr.folders.metadata import METADATA_NAME, file_sha256
+from cxr.folders.metadata import MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.generate.planned_image import PlannedImage
-from cxr.images.atomic import atomic_file, cannot_write
+from cxr.images.atomic import atomic_file, cannot_write, make_folder
 from cxr.labels.cells import label_cells
-from cxr.labels.radiograph import NO_FINDING
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
-REJECTED_NAME = "rejected.csv"
 PERSON_COLUMNS = ("file_name", "patient_id", "split", "age", "sex", "view")
 
 Outcomes = Mapping[int, Outcome]
@@ -50,8 +47,8 @@ def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beg
     made = [image for image in plan.images if outcomes[image.index].file_name]
     files: dict[str, bytes] = dict(_metadata(made, outcomes))
     files[LABELS_NAME] = _labels(made, outcomes)
-    if any(outcome.rejected for outcome in outcomes.values()):
-        files[REJECTED_NAME] = _rejected(outcomes)
+    if rejected := {index: outcome.rejected for index, outcome in outcomes.items() if outcome.rejected}:
+        files[REJECTED_NAME] = rejected_table(rejected)
     libraries = outcomes[made[0].index].recipe["library_versions"] if made else {}
     facts = asdict(beginning) | {"name": plan.name, "library_versions": libraries}
     facts |= _summary(plan, outcomes, gated=bool(beginning.gate))
@@ -61,28 +58,21 @@ def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beg
         _write(directory / name, content)
     manifest = facts | {"format": FORMAT, "notice": SYNTHETIC_NOTICE, "digital_source_type": DIGITAL_SOURCE_TYPE}
     known = {outcome.file_name: outcome.sha256 for outcome in outcomes.values() if outcome.file_name}
-    manifest["files"] = list(_listed(directory, known))
+    manifest["files"] = list(_listed(directory, known | dict.fromkeys(files, "")))
     _write(directory / MANIFEST_NAME, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
     return manifest
 
 
 def _summary(plan: Plan, outcomes: Outcomes, *, gated: bool) -> dict[str, Any]:
     """Numbers of images, of seeds that were not taken, and how many passed the gate, by finding."""
-    tried: Counter[str] = Counter()
-    passed: Counter[str] = Counter()
-    for image in plan.images:
-        outcome = outcomes[image.index]
-        refused = sum(rejection.kind == "gate" for rejection in outcome.rejected)
-        # The gate looks at nothing where a prompt says nothing about findings.
-        for name in () if image.labels.findings is None else image.labels.findings or (NO_FINDING,):
-            tried[name] += refused + (outcome.file_name is not None)
-            passed[name] += outcome.file_name is not None
     num_images = sum(outcome.file_name is not None for outcome in outcomes.values())
+    pairs = [(image, outcomes[image.index]) for image in plan.images]
+    tried = [(image.labels.findings, outcome.rejected, outcome.file_name is not None) for image, outcome in pairs]
     return {
         "num_images": num_images,
         "num_failed": len(outcomes) - num_images,
         "num_rejected": sum(len(outcome.rejected) for outcome in outcomes.values()),
-        "pass_rates": {name: round(passed[name] / tried[name], 4) for name in tried if tried[name]} if gated else {},
+        "pass_rates": pass_rates(tried) if gated else {},
     }
 
 
@@ -116,27 +106,18 @@ def _labels(images: Sequence[PlannedImage], outcomes: Outcomes) -> bytes:
     return text.getvalue().encode()
 
 
-def _rejected(outcomes: Outcomes) -> bytes:
-    """The seeds that were not taken, and why."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("index", "seed", "reason"))
-    for index in sorted(outcomes):
-        table.writerows((index, rejection.seed, rejection.reason) for rejection in outcomes[index].rejected)
-    return text.getvalue().encode()
-
-
 def _listed(directory: Path, known: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    for path in sorted(directory.rglob("*")):
+    """What this program has written, and nothing else that may lie there."""
+    for path in sorted(directory / name for name in known):
         name = path.relative_to(directory).as_posix()
-        if path.is_file() and name != MANIFEST_NAME and not name.startswith(f"{WORK_NAME}/"):
-            yield {"file_name": name, "sha256": known.get(name) or file_sha256(path), "size_bytes": path.stat().st_size}
+        try:
+            size, sha256 = path.stat().st_size, known[name] or file_sha256(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        yield {"file_name": name, "sha256": sha256, "size_bytes": size}
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    make_folder(path.parent)
     with atomic_file(path) as file:
         file.write(content)

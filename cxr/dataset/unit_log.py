@@ -17,7 +17,8 @@ from typing import Any
 from cxr.folders.json_lines import append_line, complete_lines
 from cxr.folders.lock import locked
 from cxr.folders.metadata import image_name, is_whole, write_image
-from cxr.generate.planned_image import PlannedImage, Rejection
+from cxr.generate.planned_image import PlannedImage, Rejection, rejection_of
+from cxr.images.atomic import cannot_write, make_folder
 from cxr.request.errors import OutputError
 from cxr.request.events import GeneratedImage
 
@@ -77,9 +78,9 @@ class Unit:
         """
         name = f"{image.split}/{image_name(image.index, made.seed)}"
         path = self.directory / name
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         pixel_sha256 = hashlib.sha256(made.pixels.tobytes()).hexdigest()
-        self._add(Outcome(image.index, name, rejected, made.recipe.values, pixel_sha256, write_image(path, made)))
+        self.add(Outcome(image.index, name, rejected, made.recipe.values, pixel_sha256, write_image(path, made)))
 
     def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
         """Take note that none of the seeds has given the image.
@@ -87,7 +88,7 @@ class Unit:
         Raises:
             OutputError: the disk refused it.
         """
-        self._add(Outcome(image.index, None, rejected))
+        self.add(Outcome(image.index, None, rejected))
 
     def outcomes(self) -> dict[int, Outcome]:
         """What is finished, by index: lines that are whole and whose file is there, unchanged.
@@ -106,7 +107,11 @@ class Unit:
         return counts
 
     def _logged(self) -> Iterator[Outcome]:
-        return (outcome for line in complete_lines(self.log) if (outcome := _parse(line)) is not None)
+        try:
+            lines = complete_lines(self.log)
+        except OSError as error:
+            raise cannot_write(self.log, error) from error
+        return (outcome for line in lines if (outcome := _parse(line)) is not None)
 
     def _is_there(self, outcome: Outcome) -> bool:
         if outcome.file_name is None:
@@ -117,8 +122,12 @@ class Unit:
         except OSError as error:
             raise OutputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
 
-    def _add(self, outcome: Outcome) -> None:
-        """Remember one image; the line carries its own checksum."""
+    def add(self, outcome: Outcome) -> None:
+        """Remember one image; the line carries its own checksum.
+
+        Raises:
+            OutputError: the disk refused it.
+        """
         row = asdict(outcome)
         line = {"check": _check(row), "row": row}
         append_line(self.log, json.dumps(line, sort_keys=True, ensure_ascii=False).encode() + b"\n")
@@ -145,15 +154,11 @@ def _parse(line: bytes) -> Outcome | None:
         row = entry["row"]
         if entry["check"] != _check(row):
             return None
-        return Outcome(**row | {"rejected": tuple(_rejection(one) for one in row["rejected"])})
+        # Lines of version 0.6.0 have no kind.
+        rejected = tuple(Rejection(**vars(rejection_of(one["seed"], one["reason"])) | one) for one in row["rejected"])
+        return Outcome(**row | {"rejected": rejected})
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def _rejection(row: dict[str, Any]) -> Rejection:
-    """Lines of version 0.6.0 tell the kind only by how the reason begins."""
-    kinds = {"the gate": "gate", "the same": "duplicate"}
-    return Rejection(**{"kind": kinds.get(row["reason"][:8], "failed")} | row)
 
 
 def _check(row: Mapping[str, Any]) -> str:

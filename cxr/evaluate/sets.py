@@ -85,7 +85,8 @@ class ImageSet:
     def take(self, rows: Sequence[int]) -> ImageSet:
         """Some of the images."""
         names = ("paths", "hashes", "labels", "prompts", "patients")
-        return replace(self, **{name: tuple(getattr(self, name)[k] for k in rows) for name in names})
+        chosen: dict[str, Any] = {name: tuple(getattr(self, name)[k] for k in rows) for name in names}
+        return replace(self, **chosen)
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the set; only the folder's own name, its place is the user's."""

@@ -12,14 +12,13 @@ from typing import Any
 
 from cxr import __version__
 from cxr.folders.image_folder import ImageFolder
-from cxr.folders.metadata import METADATA_NAME, file_sha256, metadata_lines
+from cxr.folders.metadata import MANIFEST_NAME, METADATA_NAME, file_sha256, metadata_lines
 from cxr.folders.unchanged import size_bytes, unchanged_chunks
 from cxr.images.atomic import atomic_file
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
-MANIFEST_NAME = "manifest.json"
 FIRST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a real one would change the bytes
 
 

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cxr.folders.archive import MANIFEST_NAME
-from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
-from cxr.folders.reader import ImageRecord, Row, from_labels_and_recipe, from_prompt, read_rows
+from cxr.folders.metadata import IMAGE_NAME, MANIFEST_NAME, METADATA_NAME, file_sha256, image_index, image_name
+from cxr.folders.reader import ImageRecord
+from cxr.folders.tables import Row, read_rows
+from cxr.images.guarded import read_regular, reason_of
+from cxr.labels.cells import read_label_cells
+from cxr.prompts import asked_labels
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import RECIPE_FIELDS, Recipe
 
 FORMAT = 1  # of data sets
+WORK_NAME = ".cxr-dataset"  # what is known of a data set while it is made
 FLAT_SPLIT = "train"  # what a folder without splits is for
 LABELS_NAME = "labels.csv"
+MAX_MANIFEST_BYTES = 1_000_000_000
+MISSING = "{path} is missing; repeat the command that made the folder, it makes it"
 DAMAGED = "{table} line {number} is damaged or of another program; make the data set again"
 
 _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
@@ -56,13 +62,19 @@ class FinishedImage(ImageRecord):
 
 @dataclass(frozen=True)
 class Manifest:
-    """``manifest.json``: its bytes, and the files that it lists."""
+    """``manifest.json``: its bytes, the files that it lists, and all that it says."""
 
     content: bytes
     files: tuple[ExportedFile, ...]
+    facts: Row
 
 
-def read_dataset(directory: str | Path) -> tuple[FinishedImage, ...]:
+def refuse(fault: str) -> None:
+    """Take the first fault for the end."""
+    raise DataError(fault)
+
+
+def read_dataset(directory: str | Path, found: Callable[[str], None] = refuse) -> tuple[FinishedImage, ...]:
     """Read what ``python -m cxr dataset`` or ``python -m cxr generate`` has finished, without decoding an image.
 
     Everything that is read was written by this program or is refused, and no name leads out of the folder.
@@ -70,28 +82,29 @@ def read_dataset(directory: str | Path) -> tuple[FinishedImage, ...]:
     Args:
         directory: the folder. One that ``generate`` wrote has no splits and no patients: its images are all of
             `FLAT_SPLIT`, each of a patient of its own, with the labels that its prompt names.
+        found: called with each fault of a line or of an image; what returns from it goes on with the next.
     Returns:
         At least one image, by index.
     Raises:
-        DataError: the folder or an image is missing, a line is damaged, or another program wrote it.
+        DataError: the folder or all its images are missing, the manifest is damaged, or another program wrote it.
     """
     directory = Path(directory)
     if is_flat(directory):
-        images = list(_read_finished(directory / METADATA_NAME, ""))
+        images = list(_read_finished(directory / METADATA_NAME, "", found))
     else:
         images = []
         for table in read_manifest(directory).files:
             split, _, name = table.path.relative_to(directory).as_posix().rpartition("/")
             if name == METADATA_NAME and split.isidentifier():
-                images += _read_finished(table.path, split)
-                if file_sha256(table.path) != table.sha256:
-                    raise DataError(f"{table.path} has changed since it was written; make the data set again")
+                images += _read_finished(table.path, split, found)
+                if table.path.is_file() and file_sha256(table.path) != table.sha256:
+                    found(f"{table.path} has changed since it was written; make the data set again")
     if not images:
         raise DataError(f"{directory} holds no images; make at least one first")
     images.sort(key=lambda image: image.index)
     for image, following in pairwise(images):
         if image.index == following.index:
-            raise DataError(f"{directory} holds image {image.index} twice; make the data set again")
+            found(f"{directory} holds image {image.index} twice; make the data set again")
     return tuple(images)
 
 
@@ -103,7 +116,19 @@ def is_flat(directory: Path) -> bool:
     """
     if not directory.is_dir():
         raise DataError(f"{directory} is not a folder; name one that python -m cxr dataset wrote")
-    return (directory / METADATA_NAME).is_file()
+    return (directory / METADATA_NAME).is_file() and not is_dataset(directory)
+
+
+def is_dataset(directory: Path) -> bool:
+    """Whether a folder is one that ``python -m cxr dataset`` has finished or begun."""
+    if (directory / WORK_NAME).is_dir():
+        return True
+    if not (directory / MANIFEST_NAME).is_file():
+        return False
+    try:  # the manifest in a ZIP of generate's folder is another
+        return any(directory.glob(f"*/{METADATA_NAME}")) or "format" in read_manifest(directory).facts
+    except DataError:
+        return False
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -114,7 +139,7 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST_NAME
     try:
-        content = path.read_bytes()
+        content = read_regular(path, MAX_MANIFEST_BYTES)
         manifest = json.loads(content)
         version, files = manifest["format"], tuple(_listed(directory, row) for row in manifest["files"])
     except FileNotFoundError as error:
@@ -123,14 +148,14 @@ def read_manifest(directory: Path) -> Manifest:
             "or repeat that command to finish it"
         ) from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"cannot read {path}: {reason_of(error)}") from error
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged or of another program; make the data set again") from error
     if version != FORMAT:
         raise DataError(f"{path} has format {version}; this version of the program reads {FORMAT}")
     if len({file.path for file in files}) != len(files):
         raise DataError(f"{path} lists a file twice; make the data set again")
-    return Manifest(content, files)
+    return Manifest(content, files, manifest)
 
 
 def _listed(directory: Path, row: Row) -> ExportedFile:
@@ -140,15 +165,20 @@ def _listed(directory: Path, row: Row) -> ExportedFile:
     return ExportedFile(directory / name, sha256, dict(row))
 
 
-def _read_finished(table: Path, split: str) -> Iterator[FinishedImage]:
-    for number, row in read_rows(table, DAMAGED):
-        try:
-            image = _checked(row, table.parent, split)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError, RequestError) as error:
-            raise DataError(DAMAGED.format(table=table, number=number)) from error
-        if not image.path.is_file():
-            raise DataError(f"{image.path} is missing; repeat the command that made the folder, it makes it")
-        yield image
+def _read_finished(table: Path, split: str, found: Callable[[str], None]) -> Iterator[FinishedImage]:
+    try:
+        for number, row in read_rows(table, DAMAGED):
+            try:
+                image = _checked(row, table.parent, split)
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError, RequestError):
+                found(DAMAGED.format(table=table, number=number))
+                continue
+            if image.path.is_file():
+                yield image
+            else:
+                found(MISSING.format(path=image.path))
+    except DataError as error:  # a line that is no JSON ends the table
+        found(str(error))
 
 
 def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
@@ -158,16 +188,23 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     path = directory / row["file_name"]
     _demand(path.name == image_name(image_index(path), recipe.seed))
     _demand(_SHA256.fullmatch(row["sha256"]))
-    record = (from_labels_and_recipe if split else from_prompt)(path, split, row)
-    patient_id = record.patient_id if split else f"SYN{image_index(path):07d}"
+    labels = read_label_cells(row) if split else asked_labels(recipe.prompt)
+    patient_id = row["patient_id"] if split else f"SYN{image_index(path):07d}"
     _demand(_PATIENT_ID.fullmatch(patient_id))
-    labels = {name: getattr(record.labels, name) for name in ("findings", "age", "sex", "view")}
-    if record.labels.findings is not None:
-        labels["findings"] = list(record.labels.findings)
+    findings = None if labels.findings is None else list(labels.findings)
+    cells = {"findings": findings, "age": labels.age, "sex": labels.sex, "view": labels.view}
     # A line of an older version lacks what recipes had no word for then.
-    row = recipe.values | row | {"patient_id": patient_id} | labels
-    changes = {"split": split or FLAT_SPLIT, "patient_id": patient_id, "row": row}
-    return FinishedImage(**vars(record) | changes, recipe=recipe, sha256=row["sha256"])
+    row = recipe.values | row | {"patient_id": patient_id} | cells
+    return FinishedImage(
+        path=path,
+        split=split or FLAT_SPLIT,
+        labels=labels,
+        patient_id=patient_id,
+        prompt=recipe.prompt,
+        row=row,
+        recipe=recipe,
+        sha256=row["sha256"],
+    )
 
 
 def _demand(allowed: object) -> None:

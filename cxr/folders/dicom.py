@@ -9,19 +9,15 @@ from __future__ import annotations
 import io
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cxr import __version__
 from cxr.labels.vocabulary import PromptLabels
-from cxr.request.errors import DataError, RequestError
-from cxr.request.events import GreyLevels
+from cxr.request.errors import DataError
 from cxr.request.recipe import SYNTHETIC_NOTICE, Recipe
 
 # UIDs are named after what they stand for, so that the same image always has the same one.
@@ -29,7 +25,9 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-studio")
 PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "CXR STUDIO"
 RECIPE_ELEMENT = 0x01
 BITS = (8, 12, 16)
-LONGEST_DESCRIPTION = 1024  # characters of a Short Text (PS3.5, 6.2)
+# Longest Short Text and Long String, in characters (PS3.5, 6.2).
+LONGEST_DESCRIPTION, LONGEST_NAME = 1024, 64
+ASKED_FOR = "Asked for: "
 
 
 @dataclass(frozen=True)
@@ -84,40 +82,6 @@ def uid_of(*names: str) -> UID:
     return UID(f"2.25.{uuid.uuid5(NAMESPACE, '/'.join(names)).int}")
 
 
-def read_dicom_recipe(dataset: Dataset) -> Recipe:
-    """The recipe of an object that ``encode_dicom`` made.
-
-    Raises:
-        DataError: it carries none.
-    """
-    try:
-        text = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[RECIPE_ELEMENT].value
-    except (KeyError, AttributeError) as error:
-        raise DataError("the DICOM object carries no recipe; only those written by this program do") from error
-    try:
-        return Recipe.from_json(text)
-    except RequestError as error:
-        raise DataError(f"the DICOM object carries a recipe that this version cannot read: {error}") from error
-
-
-def read_dicom(path: Path) -> tuple[GreyLevels, Recipe, int]:
-    """Read an object that ``encode_dicom`` made.
-
-    Returns:
-        [H, W] uint8 or uint16 as they are stored, the recipe of the image that they come from, and Bits Stored.
-    Raises:
-        DataError: the file cannot be read as DICOM, or carries no recipe.
-    """
-    try:
-        dataset = dcmread(path)
-        recipe = read_dicom_recipe(dataset)
-        pixels = dataset.pixel_array
-    # pydicom's decoders raise what their formats happen to raise.
-    except (OSError, InvalidDicomError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
-    return pixels, recipe, int(dataset.BitsStored)
-
-
 def _check(pixels: NDArray[np.unsignedinteger], bits: int) -> None:
     wanted = np.uint8 if bits == 8 else np.uint16
     if bits not in BITS or pixels.ndim != 2 or pixels.dtype != wanted or int(pixels.max(initial=0)) >= 2**bits:
@@ -145,7 +109,7 @@ def _add_patient(dataset: Dataset, patient: SyntheticPatient) -> None:
     dataset.SeriesDescription = "Synthetic chest radiograph"
     dataset.InstanceNumber = 1  # each synthetic patient has one image
     if labels.findings is not None:
-        dataset.ImageComments = f"Asked for: {', '.join(labels.findings) or 'no finding'}"
+        dataset.ImageComments = f"{ASKED_FOR}{', '.join(labels.findings) or 'no finding'}"
     dataset.BodyPartExamined = "CHEST"
     if labels.view is not None:
         dataset.ViewPosition = labels.view
@@ -159,16 +123,16 @@ def _add_origin(dataset: Dataset, recipe: Recipe) -> None:
     dataset.ConversionType = "SYN"
     dataset.BurnedInAnnotation = "NO"
     dataset.Manufacturer = "CXR Studio"
-    dataset.ManufacturerModelName = recipe.model
+    dataset.ManufacturerModelName = _plain(recipe.model, LONGEST_NAME)
     dataset.SoftwareVersions = __version__
     facts = (
         f"{SYNTHETIC_NOTICE} Model {recipe.model} ({recipe.model_revision}), LoRA {recipe.adapter} "
         f"(weight {recipe.adapter_weight:g}), seed {recipe.seed}, {recipe.num_inference_steps} steps, guidance "
         f"{recipe.guidance_scale:g}. Recipe SHA-256 {recipe.sha256}. Prompt: {recipe.prompt}"
     )
-    dataset.DerivationDescription = facts[:LONGEST_DESCRIPTION]
+    dataset.DerivationDescription = _plain(facts, LONGEST_DESCRIPTION)
     equipment = Dataset()
-    equipment.Manufacturer, equipment.ManufacturerModelName = "CXR Studio", recipe.model
+    equipment.Manufacturer, equipment.ManufacturerModelName = "CXR Studio", dataset.ManufacturerModelName
     equipment.SoftwareVersions = __version__
     equipment.ContributionDescription = "Generated the image from a text prompt"
     purpose = Dataset()
@@ -178,6 +142,12 @@ def _add_origin(dataset: Dataset, recipe: Recipe) -> None:
     dataset.ContributingEquipmentSequence = [equipment]
     block = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
     block.add_new(RECIPE_ELEMENT, "UT", recipe.to_json())
+
+
+def _plain(text: str, max_characters: int) -> str:
+    """Text for elements that have no control characters, and in which a backslash would begin another value."""
+    shown = "".join(character if character.isprintable() else " " for character in text.replace("\\", "/"))
+    return shown[:max_characters].strip()
 
 
 def _add_pixels(dataset: Dataset, pixels: NDArray[np.unsignedinteger], bits: int) -> None:

@@ -10,6 +10,7 @@ import contextlib
 from pathlib import Path
 from types import TracebackType
 
+from cxr.folders.dataset_reader import is_dataset
 from cxr.folders.json_lines import append_line, complete_lines
 from cxr.folders.lock import locked
 from cxr.folders.metadata import (
@@ -49,6 +50,10 @@ class ImageFolder:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._metadata_path = self.directory / METADATA_NAME
+        if is_dataset(self.directory):
+            raise OutputError(
+                f"{directory} is a data set, in which more images would not be seen; choose another folder"
+            )
         with contextlib.ExitStack() as held:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -122,6 +127,8 @@ class ImageFolder:
             return
         with contextlib.suppress(OutputError):
             self.close()
+        if isinstance(error, OSError):  # the folder is gone, or something else lies where a file should be
+            raise cannot_write(self.directory, error) from error
 
     def _read(self) -> dict[int, ExportedFile]:
         """Collect the images that are whole, from their lines or, where a line is missing, from themselves."""

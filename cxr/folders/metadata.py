@@ -13,12 +13,14 @@ from pathlib import Path
 from PIL import Image
 
 from cxr.images.atomic import atomic_file
+from cxr.images.guarded import open_regular, read_regular
 from cxr.images.png import encode_png, read_recipe
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile, GeneratedImage
 from cxr.request.recipe import Recipe
 
-METADATA_NAME = "metadata.jsonl"
+MAX_IMAGE_BYTES = 256_000_000
+METADATA_NAME, MANIFEST_NAME = "metadata.jsonl", "manifest.json"
 IMAGE_NAME = re.compile(r"(?P<index>\d{6,})_(?P<seed>\d+)\.png")
 
 
@@ -69,7 +71,7 @@ def parse_line(line: bytes, directory: Path) -> ExportedFile | None:
 def adopt_image(path: Path) -> ExportedFile | None:
     """Describe an image that has no metadata line; None if it is damaged or not what its name says."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_IMAGE_BYTES)
         recipe = read_recipe(data)
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()  # also checks that nothing is cut off
@@ -93,7 +95,7 @@ def is_whole(path: Path, sha256: str) -> bool:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

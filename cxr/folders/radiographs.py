@@ -1,8 +1,9 @@
 """Folders of labelled radiographs -> records and pixels.
 
-A folder holds images and one ``metadata.csv`` with the columns ``file_name, findings, age, sex, view, patient_id``.
-``findings`` are NIH names joined by "|", or "No Finding"; an empty cell is unknown. A further column ``sides`` may tell
-where some of them are: "Effusion:left|Mass:right", the sides being left, right and bilateral, as the patient has them.
+A folder holds images and one ``metadata.csv`` with the columns ``file_name, findings, age, sex, view, patient_id``, or
+a table of another data set that tells the same (`cxr.folders.reader`). ``findings`` are NIH names joined by "|", or
+"No Finding"; an empty cell is unknown. A further column ``sides`` may tell where some of them are:
+"Effusion:left|Mass:right", the sides being left, right and bilateral, as the patient has them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.folders.reader import CSV_NAME, find_tables, read_records
+from cxr.folders.reader import read_listed
 from cxr.images.reading import read_grey
 from cxr.labels.radiograph import COLUMNS, Radiograph
 from cxr.request.errors import DataError
@@ -23,18 +24,13 @@ def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
     """The radiographs of one or more folders whose tables have all of `COLUMNS`, in the order of the tables.
 
     Raises:
-        DataError: a folder, its table, a column or a listed image is missing, or a cell is not of its kind.
+        DataError: a folder, its table, a column, a patient or a listed image is missing, or a cell is not of its kind.
     """
-    radiographs: list[Radiograph] = []
-    for folder in map(Path, folders):
-        tables = find_tables(folder)
-        if not tables:
-            raise DataError(f"{folder / CSV_NAME} is missing; a data folder holds images and a {CSV_NAME}")
-        for split, table in tables.items():
-            for record in read_records(table, split, COLUMNS):
-                if missing := [name for name in COLUMNS if name not in record.row]:
-                    raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-                radiographs.append(Radiograph(record.path, **vars(record.labels), patient_id=record.patient_id))
+    radiographs = [
+        Radiograph(record.path, **vars(record.labels), patient_id=record.patient_id)
+        for folder in map(Path, folders)
+        for record in read_listed(folder, COLUMNS)
+    ]
     if not radiographs:
         raise DataError("the data folders list no image")
     return radiographs

@@ -1,31 +1,33 @@
 """The one reader of folders of images: each image with what the folder's tables tell of it.
 
-A table is ``metadata.csv`` or ``metadata.jsonl``, at the top of the folder or in each of its splits; what its columns
-mean stands in `MAPPINGS` alone. ``labels.csv`` repeats what they tell, and is not read.
+A table is ``metadata.csv`` or ``metadata.jsonl``, at the top of the folder or in each of its splits, or one that NIH
+ChestX-ray14, CheXpert, MIMIC-CXR or another program has put there; `cxr.folders.table_columns` knows their columns.
+``labels.csv`` repeats what they tell, and is not read. Nothing of a table gets lost in silence: a row that cannot be
+read, and a table that says nothing of an image in ten, are errors.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from cxr.folders.metadata import METADATA_NAME
+from cxr.folders.dicom_reader import read_dicom_facts
+from cxr.folders.file_names import FileNames
+from cxr.folders.table_columns import COLUMN_NAMES, CSV_NAME, columns_of, find_tables, read_studies
+from cxr.folders.tables import Row, read_header, read_rows
+from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
-from cxr.labels.cells import read_label_cells
+from cxr.labels.cells import read_foreign_cells
 from cxr.labels.radiograph import COLUMNS
 from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import DataError
 
-CSV_NAME = "metadata.csv"
-PROMPT_COLUMNS = ("prompt", "text")
 UNKNOWN = PromptLabels(None, None, None, None)
-
-Row = Mapping[str, Any]
+MIN_LISTED = 0.9  # of the images
+PATIENT_FOLDER = re.compile(r"(?:^|[/\\])(patient\d+)[/\\]", re.IGNORECASE)  # of CheXpert, whose table has no column
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class ImageRecord:
         labels: what is known, or asked for by the prompt.
         patient_id: empty where the table tells none.
         prompt: empty where the table tells none.
-        is_real: whether a table of radiographs lists it.
+        is_real: whether it is listed as a radiograph of a patient.
         row: its line of the table; empty for an image that no table lists.
     """
 
@@ -54,100 +56,112 @@ class ImageRecord:
 def read_images(folder: Path) -> list[ImageRecord]:
     """All images of a folder, by name; of one with a table in each split, those of the splits.
 
-    Images that no table lists are of unknown things.
+    Images that no table lists are of unknown things, but for DICOM files, which tell themselves.
 
     Raises:
-        DataError: the folder or its images are missing, or a table is damaged.
+        DataError: the folder or its images are missing, a table is damaged, or lists too few of the images.
     """
     tables = find_tables(folder)
-    known = {record.path: record for split, table in tables.items() for record in read_records(table, split)}
     places = [folder / split for split in tables] or [folder]
-    return [known.get(path) or ImageRecord(path) for place in places for path in find_images(place)]
+    paths = [path for place in places for path in find_images(place)]
+    known = {record.path: record for record in _listed(tables, folder, paths)}
+    if tables and len(known) < MIN_LISTED * len(paths):
+        names = ", ".join(table.name for listed in tables.values() for table in listed[:1])
+        raise DataError(
+            f"{folder}: {names} lists {len(known)} of {len(paths)} images; give each a row with its file name, or take "
+            "away the table or the images without one"
+        )
+    return [known.get(path) or _unlisted(path) for path in paths]
 
 
-def find_tables(folder: Path) -> dict[str, Path]:
-    """The table of a folder, under "", or else those of its splits, by their names."""
-    for name in (CSV_NAME, METADATA_NAME):
-        if (folder / name).is_file():
-            return {"": folder / name}
-    return {table.parent.name: table for table in sorted(folder.glob(f"*/{METADATA_NAME}"))}
-
-
-def read_records(table: Path, split: str = "", columns: Sequence[str] = ()) -> Iterator[ImageRecord]:
-    """The images that a table lists, whatever other columns it has.
+def read_listed(folder: Path, columns: Sequence[str] = ()) -> list[ImageRecord]:
+    """The images that the tables of a folder list, in their order.
 
     Args:
-        table: ``metadata.csv`` or ``metadata.jsonl``.
-        split: of its images.
-        columns: that it needs.
+        folder: with at least one table.
+        columns: that the tables need, by our names; an image needs a patient, too.
     Raises:
-        DataError: it is damaged, lacks a column, lists a radiograph that is not there, or a cell is not of its kind.
+        DataError: there is no table, it is damaged or lacks a column, or lists an image that is not there.
     """
-    for number, row in read_rows(table, columns=columns):
+    tables = find_tables(folder)
+    if not tables:
+        raise DataError(f"{folder / CSV_NAME} is missing; a data folder holds images and a {CSV_NAME}")
+    places = [folder / split for split in tables]
+    return list(_listed(tables, folder, [path for place in places for path in _images(place)], columns))
+
+
+def _images(place: Path) -> list[Path]:
+    try:
+        return find_images(place)
+    except DataError:
+        return []  # each row then says what is missing
+
+
+def _listed(
+    tables: Mapping[str, Sequence[Path]], folder: Path, paths: Iterable[Path], columns: Sequence[str] = ()
+) -> Iterator[ImageRecord]:
+    """The images that tables list, each once."""
+    paths, seen = list(paths), set()
+    for split, listed in tables.items():
+        place = folder / split
+        names = FileNames(place, [path for path in paths if path.is_relative_to(place)])
+        for table in listed:
+            for number, record in _read_records(table, split, names, columns):
+                if record.path in seen:
+                    raise DataError(f"{table} line {number} lists {record.path.name} a second time; keep one row")
+                seen.add(record.path)
+                yield record
+
+
+def _read_records(
+    table: Path, split: str, names: FileNames, columns: Sequence[str]
+) -> Iterator[tuple[int, ImageRecord]]:
+    if missing := [name for name in columns if name not in columns_of(tuple(read_header(table)))]:
+        raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(columns)}")
+    studies = read_studies(table)
+    for number, row in read_rows(table):
         if row == "":
             continue  # an empty line
-        if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+        row = row | studies.get(str(row.get("study_id")), {}) if isinstance(row, dict) else {}
+        known = columns_of(tuple(row))
+        if not isinstance(row.get(known.get("file_name", "")), str):
             raise DataError(f"{table} has rows without file_name; each image needs its name there")
-        mapping = next(mapping for known, mapping in MAPPINGS if known <= row.keys())
+        if known.keys() <= {"file_name", "sides"}:
+            raise DataError(f"{table} tells nothing of the images; name a column {', '.join(COLUMN_NAMES)}")
         try:
-            record = mapping(table.parent / row["file_name"], split, row)
+            record = _record(row, known, split, names)
         except ValueError as error:
             raise DataError(f"{table} line {number}: {error}") from error
-        if record.is_real and not record.path.is_file():
-            raise DataError(f"{table} line {number} lists {row['file_name']}, which is not in the folder")
-        yield record
+        if record and columns and not record.patient_id:
+            raise DataError(f"{table} line {number} has no patient_id; without it nobody can be held out")
+        if record:
+            yield number, record
 
 
-def from_labels(path: Path, split: str, row: Row) -> ImageRecord:
-    """A table of radiographs."""
-    return ImageRecord(path, split, read_label_cells(row), str(row["patient_id"]), is_real=True, row=row)
+def _record(row: Row, known: Mapping[str, str], split: str, names: FileNames) -> ImageRecord | None:
+    """One row; None if it lists no radiograph and its file is not here."""
+    name, is_ours = str(row[known["file_name"]]), {*COLUMNS} <= row.keys()
+    cells = {**row, **{ours: row[theirs] for ours, theirs in known.items()}}
+    prompt = cells.get("prompt") or ""
+    if not isinstance(prompt, str):
+        raise ValueError(f"prompt {prompt!r} is not text")
+    patient = str(cells.get("patient_id") or "").strip()
+    if not patient and (found := PATIENT_FOLDER.search(name)):
+        patient = found[1]
+    has_labels = any(column in known for column in ("findings", "age", "sex", "view"))
+    labels = read_foreign_cells(cells, is_ours=is_ours) if has_labels else UNKNOWN
+    if not has_labels and prompt:
+        labels = asked_labels(prompt)
+    is_real = "model_revision" not in row and (bool(patient) or (has_labels and not prompt))
+    path = names.find(name)
+    if path is None and is_real and known["file_name"] == "file_name":
+        raise ValueError(f"lists {name}, which is not in the folder")
+    return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, row)
 
 
-def from_labels_and_recipe(path: Path, split: str, row: Row) -> ImageRecord:
-    """A split of a data set of this program: labels that were asked for, and the prompts that asked for them."""
-    return ImageRecord(path, split, read_label_cells(row), str(row["patient_id"]), str(row["prompt"]), row=row)
-
-
-def from_prompt(path: Path, split: str, row: Row) -> ImageRecord:
-    """A folder of ``generate``, or an imagefolder of another program: prompts, if anything."""
-    prompt = next((row[name] for name in PROMPT_COLUMNS if isinstance(row.get(name), str)), "")
-    return ImageRecord(path, split, asked_labels(prompt) if prompt else UNKNOWN, prompt=prompt, row=row)
-
-
-# Columns of a table -> how its rows are read; the first line whose columns are all there. A table of another data set,
-# with columns of its own, gets a line here.
-MAPPINGS: tuple[tuple[set[str], Callable[[Path, str, Row], ImageRecord]], ...] = (
-    ({*COLUMNS, "prompt", "model_revision"}, from_labels_and_recipe),
-    ({*COLUMNS}, from_labels),
-    ({"file_name"}, from_prompt),
-)
-
-
-def read_rows(
-    table: Path, damaged: str = "{table} cannot be read: {error}", columns: Sequence[str] = ()
-) -> Iterator[tuple[int, Any]]:
-    """Line numbers, of a CSV as spreadsheets count them, and rows, which may be any JSON; "" for an empty line.
-
-    Args:
-        table: whose suffix tells what it is.
-        damaged: message for one that is, with the fields table, number and error.
-        columns: that the header of a CSV needs.
-    Raises:
-        DataError: it cannot be read, or a column is missing.
-    """
-    number = 0
-    try:
-        if table.suffix == ".csv":
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.DictReader(file, restval="")
-                if missing := [name for name in columns if name not in (rows.fieldnames or ())]:
-                    raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(columns)}")
-                yield from enumerate(rows, start=2)
-            return
-        with table.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield number, json.loads(line) if line.strip() else ""
-    except OSError as error:
-        raise DataError(f"cannot read {table}: {(error.strerror or str(error)).lower()}") from error
-    except (ValueError, RecursionError, csv.Error) as error:
-        raise DataError(damaged.format(table=table, number=number, error=error)) from error
+def _unlisted(path: Path) -> ImageRecord:
+    if not is_dicom(path):
+        return ImageRecord(path)
+    told = read_dicom_facts(path)
+    labels = read_foreign_cells(told)
+    return ImageRecord(path, "", labels, told["patient_id"], told["prompt"], is_real=not told["prompt"])

@@ -9,11 +9,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
+from cxr.labels.cells import label_cells
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.events import ExportedFile
 
 TAR_NAMES = "{split}-{number:06d}.tar"
@@ -30,11 +33,17 @@ def write_tar(path: Path, files: Sequence[ExportedFile]) -> None:
     """
     with atomic_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for image in files:
-            row = json.dumps(image.metadata, ensure_ascii=False, sort_keys=True)
+            row = json.dumps(image.metadata | _cells(image.metadata), ensure_ascii=False, sort_keys=True)
             key = image.path.stem
             _add(archive, f"{key}.png", unchanged_content(image))
             _add(archive, f"{key}.json", row.encode())
             _add(archive, f"{key}.txt", str(image.metadata["prompt"]).encode())
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """The labels as texts, as ``metadata.jsonl`` has them: readers take the first rows' types for those of all."""
+    findings = row["findings"]
+    return label_cells(PromptLabels(None if findings is None else tuple(findings), row["age"], row["sex"], row["view"]))
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cxr.folders.image_folder import ImageFolder
 from cxr.generate.loaded_model import LoadedModel
-from cxr.generate.model import get_model
+from cxr.generate.model import get_model, load_model
 from cxr.generate.planned_image import PlannedImage, Rejection, single_images
 from cxr.generate.progress import Progress
 from cxr.generate.recipes import recipe_for
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
+from cxr.models.devices import DTYPES, choose_device
 from cxr.prompts.inspection import inspect_prompt
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.events import GeneratedImage
@@ -49,11 +52,29 @@ def generate_into_folder(
     """
     with ImageFolder(output) as folder:
         model = get_model(model_name, adapter)
+        begun = _begun_with(folder)
+        if begun not in ({}, {"weight_dtype": model.info.weight_dtype, "micro_batch_size": model.micro_batch_size}):
+            model = load_model(model_name, adapter, **begun)
         requests = [_as_begun(request, folder) for request in requests]
         _say_notes(requests, sources or [""] * len(requests), model)
         images = [PlannedImage(index, request) for index, request in enumerate(single_images(requests))]
         with stop_on_signals() as stop:
             return _make(images, folder, model, stop)
+
+
+def _begun_with(folder: ImageFolder) -> dict[str, Any]:
+    """Number format and batch size of the images that are there, so that the rest has no other last bits.
+
+    Nothing for an empty folder, and on another device, where the bits are others anyway.
+    """
+    device = choose_device().type
+    rows = [file.metadata for file in folder.files if file.metadata["device"] == device]
+    if not rows:
+        return {}
+    names = ("weight_dtype", "micro_batch_size")
+    # Of most images: one whose values leave a small format is made in float32, in a full memory batches are smaller.
+    begun = {name: Counter(row[name] for row in rows).most_common(1)[0][0] for name in names}
+    return begun if begun["weight_dtype"] in DTYPES[device] else {}
 
 
 def _as_begun(request: GenerationRequest, folder: ImageFolder) -> GenerationRequest:

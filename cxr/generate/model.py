@@ -77,10 +77,11 @@ def _load_base(preset: Preset, weight_dtype: str | None, micro_batch_size: int |
         weight_dtype=str(dtype).removeprefix("torch."),
         device=device.type,
     )
+    kept_as = f"{info.model_revision} {info.weight_dtype}"
     return LoadedModel(
         pipeline,
         info,
-        micro_batch_size=micro_batch_size or choose_micro_batch_size(device, step, decode),
+        micro_batch_size=micro_batch_size or choose_micro_batch_size(device, step, decode, kept_as),
         preview_projection=read_preview_projection(files.path),
         family=family,
         prompt_form=preset.prompt_form,

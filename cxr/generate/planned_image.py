@@ -52,6 +52,13 @@ class Rejection:
     kind: Literal["failed", "gate", "duplicate"] = "failed"
 
 
+def rejection_of(seed: int, reason: str) -> Rejection:
+    """One of a table or a log that tells its kind only by how the reason begins."""
+    if reason.startswith("the gate"):
+        return Rejection(seed, reason, "gate")
+    return Rejection(seed, reason, "duplicate" if reason.startswith("the same") else "failed")
+
+
 def single_images(requests: Iterable[GenerationRequest]) -> Iterator[GenerationRequest]:
     """A request for each image that the requests ask for, in their order."""
     for request in requests:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def read_prompt_table(path: str | Path, settings: Mapping[str, Any]) -> PromptTa
         RequestError: the file cannot be read, or a row is wrong; the message names the row.
     """
     path = Path(path)
-    rows = _read_rows(path)
+    rows = read_csv_rows(path)
     _, header = next(rows, (1, []))
     columns = _check_header(path, header)
     requests: dict[str, GenerationRequest] = {}
@@ -90,15 +90,36 @@ def _read_number(name: str, text: str) -> int | float:
 def _check_header(path: Path, header: list[str]) -> list[str]:
     columns = [name.strip().lower() for name in header]
     if "prompt" not in columns:
-        found = ", ".join(columns)[:200] or "nothing"
-        raise RequestError(f"{path.name} has no column “prompt”; its first row names {found} (separate with commas)")
-    for name in FIELDS:
-        if columns.count(name) > 1:
+        found, word = ", ".join(columns)[:200] or "nothing", other_separator(columns, FIELDS)
+        raise RequestError(
+            f"{path.name} has no column “prompt”; its first row names {found} (separate with commas)"
+            + (f"; its separator is not the comma: save it without {word}" if word else "")
+        )
+    for name in columns:
+        if name and columns.count(name) > 1:
             raise RequestError(f"{path.name} has {columns.count(name)} columns “{name}”; keep one")
     return columns
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def other_separator(header: Sequence[str], names: Container[str]) -> str:
+    """What separates the cells of a table, if it is not commas: "semicolons" for example, else "".
+
+    Args:
+        header: its first row, in lower case, cut at commas.
+        names: of columns that are known.
+    """
+    for word, separator in (("semicolons", ";"), ("tabs", "\t"), ("vertical bars", "|")):
+        if any(separator in name and part.strip(' "') in names for name in header for part in name.split(separator)):
+            return word
+    return ""
+
+
+def read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Numbers of the rows, as spreadsheets count them, and their cells; empty rows are there, too.
+
+    Raises:
+        RequestError: the file cannot be read, or is not CSV in UTF-8.
+    """
     number = 0
     try:
         # utf-8-sig drops the mark that spreadsheets put first; newline="" keeps line breaks inside quotes.
@@ -110,4 +131,4 @@ def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise RequestError(f"{path.name} is not UTF-8 text after row {number}; save it as “CSV UTF-8”") from error
     except csv.Error as error:
-        raise RequestError(f"{path.name} row {number + 1} is not valid CSV: {error}") from error
+        raise RequestError(f"{path.name} row {number + 1} is not valid CSV: {error}; save it as “CSV UTF-8”") from error

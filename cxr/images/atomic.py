@@ -43,6 +43,18 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        OutputError: the disk refused it, or a file is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def sync_folder(directory: Path) -> None:
     """Bring a folder's list of names to disk, so that a rename survives a power loss."""
     if os.name != "posix":

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from cxr import __version__
+from cxr.images.guarded import open_regular
 from cxr.images.png_text import read_text
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GeneratedImage
@@ -58,7 +59,7 @@ def read_recipe(source: str | Path | bytes) -> Recipe:
     """
     name = "the image" if isinstance(source, bytes) else str(source)
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+        with io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file:
             text = read_text(file, RECIPE_KEY)
     except OSError as error:
         raise DataError(f"{name} cannot be read as a PNG: {error.strerror}") from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
-import os
-import stat
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from cxr import __version__
+from cxr.images.guarded import FOREIGN, read_regular
 from cxr.images.png import RECIPE_KEY
 from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE, read_text
 from cxr.request.errors import DataError, RequestError
@@ -65,32 +67,36 @@ def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
         differences.append(f"another version of the LoRA {info.adapter}" if same_name else f"the LoRA {recipe.adapter}")
     if (recipe.width, recipe.height) != (info.resolution,) * 2:
         differences.append(f"{recipe.width} × {recipe.height} pixels")
-    for name in ("scheduler", "weight_dtype", "device"):
-        if getattr(recipe, name) != getattr(info, name):
-            differences.append(str(getattr(recipe, name)))
-    differences += [
-        f"{name} {then} (here {now})"
-        for name, then in sorted(recipe.library_versions.items())
-        if (now := _version(name)) is not None and now != then
-    ]
-    return differences
+    differences += [str(then) for _, then, _ in differing_values(recipe, info, ("scheduler", "weight_dtype", "device"))]
+    here = {name: found for name in recipe.library_versions if (found := _version(name)) is not None}
+    return differences + [f"{name} {then} (here {now})" for name, then, now in differing_libraries(recipe, here)]
+
+
+def differing_values(recipe: Recipe, here: Recipe | ModelInfo, names: Sequence[str]) -> list[tuple[str, Any, Any]]:
+    """Of some values, those that are others here: name, as the recipe has it, as it is here; 0 and "" say nothing."""
+    pairs = [(name, getattr(recipe, name), getattr(here, name)) for name in names]
+    return [(name, then, now) for name, then, now in pairs if then != now and then]
+
+
+def differing_libraries(recipe: Recipe, here: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """The same of the libraries whose versions here are given."""
+    then = sorted(recipe.library_versions.items())
+    return [(name, version, here[name]) for name, version in then if here.get(name, version) != version]
 
 
 def _read_file(path: Path, folder: Path) -> bytes:
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise DataError("the picture is not an uploaded file")
-        # Neither follows a link nor waits for the writer of a pipe.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise DataError("the picture is not an uploaded file")
-            data = file.read(MAX_FILE_BYTES + 1)
+        return read_regular(path, MAX_FILE_BYTES, through_links=False)
     except OSError as error:
+        if error.strerror == FOREIGN or error.errno == errno.ELOOP:
+            raise DataError("the picture is not an uploaded file") from error
+        if error.errno == errno.EFBIG:
+            raise DataError(
+                f"the picture has more than {MAX_FILE_BYTES // 1_000_000} MB; use a smaller file"
+            ) from error
         raise DataError(f"the picture cannot be read: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise DataError(f"the picture has more than {MAX_FILE_BYTES // 1_000_000} MB; use a smaller file")
-    return data
 
 
 def _version(name: str) -> str | None:

@@ -5,7 +5,8 @@ A file that cannot be read is an error with its path: a stand-in image would be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,32 +14,52 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.images.reading import read_grey
+from cxr.images.dicom_pixels import is_dicom
+from cxr.images.guarded import quiet_libraries
+from cxr.images.reading import decode_grey
 from cxr.request.errors import DataError
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 READERS = 2
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files of a folder and its subfolders, by name.
+    """All image files of a folder and its subfolders, linked ones included, by name; hidden ones are left out.
 
     Raises:
         DataError: the folder is missing or holds no image.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; name one that holds images")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in walk_files(folder) if is_image(path))
     if not found:
         raise DataError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
     return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a regular file looks like an image; DICOM files need no suffix."""
+    return path.is_file() and (path.suffix.lower() in SUFFIXES or is_dicom(path))
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that is not hidden, each linked folder gone through once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def read_squares(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
     """Read images as squares of one size, in the order of the paths.
 
     Args:
-        paths: image files of any size; depths above 8 bits are scaled down by their format's own rule.
+        paths: image files of any size and depth, as `read_grey` takes them.
         size: side of the result in pixels.
     Returns:
         [N, size, size] uint8, 0 = black.
@@ -48,9 +69,12 @@ def read_squares(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
     result = np.empty((len(paths), size, size), np.uint8)
 
     def read(index: int) -> None:
-        result[index] = fit_square(read_grey(paths[index]), size)
+        result[index] = fit_square(decode_grey(paths[index]), size)
 
-    with ThreadPoolExecutor(READERS) as pool:  # Pillow decodes and resizes without holding Python's lock
+    with (
+        quiet_libraries(),
+        ThreadPoolExecutor(READERS) as pool,
+    ):  # Pillow decodes and resizes without holding Python's lock
         list(pool.map(read, range(len(paths))))
     return result
 

@@ -70,6 +70,12 @@ class Receipt:
     rows: tuple[ReceiptRow, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def as_asked(self) -> bool | None:
+        """Whether all that can be judged is as asked; None if nothing can be."""
+        verdicts = [row.as_asked for row in self.rows if row.judgeable and row.as_asked is not None]
+        return all(verdicts) if verdicts else None
+
     def facts(self) -> list[dict[str, Any]]:
         """The lines for programs; None where a ceiling is not known."""
         facts = [{name: getattr(row, name) for name in FACTS} for row in self.rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from cxr.labels.radiograph import NO_FINDING
@@ -22,28 +23,107 @@ def label_cells(labels: PromptLabels) -> dict[str, str]:
 
 
 def read_label_cells(row: Mapping[str, object]) -> PromptLabels:
-    """Read what `label_cells` wrote; the findings come in the order of `FINDINGS`.
-
-    A further column ``sides`` may tell where some of them are: "Effusion:left|Mass:right".
+    """Read what `label_cells` wrote, and nothing else; the findings come in the order of `FINDINGS`.
 
     Raises:
         KeyError: a column is missing.
+        ValueError: a cell is not as `label_cells` writes it.
+    """
+    cells = {name: row[name] for name in ("findings", "age", "sex", "view")}
+    labels = read_foreign_cells(cells, is_ours=True)
+    cells["findings"] = "|".join(sorted(str(cells["findings"]).split("|")))
+    if label_cells(labels) != cells or not isinstance(row["findings"], str):
+        raise ValueError("the labels are not as this program writes them")
+    return labels
+
+
+# CheXpert's observations that are one of these findings; its others stand for none or for several of them.
+OBSERVATIONS = {name: name for name in FINDINGS} | {"Pleural Effusion": "Effusion"}
+NORMAL = ("no finding", "no findings", "normal", "none")
+OTHER_VIEWS = ("LATERAL", "LL", "RL", "L", "LAO", "RAO", "AP AXIAL", "XTABLE LATERAL", "SWIMMERS", "PA LLD", "PA RLD")
+UNKNOWN_SEXES = ("unknown", "u", "o", "other")
+_AGE = re.compile(r"(\d{1,3})(?:\.0*|\s?(?:y|years?|yrs?)(?:\s?old)?)?|(\d{1,3})[mwd]", re.IGNORECASE | re.ASCII)
+
+
+def read_foreign_cells(row: Mapping[str, object], *, is_ours: bool = False) -> PromptLabels:
+    """Read labels as tables of other data sets have them, by our names of the columns, each of which may be missing.
+
+    Findings are names in one cell or list, or columns of their own with 1 (there), 0 (not there), -1 or nothing (not
+    known), as CheXpert and MIMIC-CXR have them. Ages may be 55, 55.0 or DICOM's 055Y and 006M.
+
+    Args:
+        row: cells by `COLUMNS`, sides, or names of findings.
+        is_ours: whether the table has our own columns: then a lateral view, an unknown sex and an age above `OLDEST`
+            are faults, and not what such data sets hold, too.
+    Raises:
         ValueError: a cell is not of its kind; the message names it.
     """
-    findings, age = _text(row, "findings"), _text(row, "age")
-    names = sorted(findings.split("|")) if findings not in ("", NO_FINDING) else []
-    for name in names:
-        if name not in FINDINGS:
-            raise ValueError(f"finding {name!r} is not one of {', '.join(FINDINGS)}")
-    if age and not (age.isascii() and age.isdigit() and len(age) <= 3 and int(age) <= OLDEST):
-        raise ValueError(f"age {age!r} is not a whole number from 0 to {OLDEST}")
+    names, unknown = _foreign_findings(row)
+    sex, view = _cell(row, "sex"), _cell(row, "view").upper()
+    known_sex = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
+    if not is_ours:
+        known_sex |= dict.fromkeys(UNKNOWN_SEXES, "")
+        view = "" if view in OTHER_VIEWS else view
+    if sex and sex.casefold() not in known_sex:
+        raise ValueError(f"sex {sex!r} is not one of {', '.join(SEXES)}")
+    if view and view not in VIEWS:
+        raise ValueError(f"view {_cell(row, 'view')!r} is not one of {', '.join(sorted(VIEWS))}")
     return PromptLabels(
-        findings=tuple(names) if findings else None,
-        age=int(age) if age else None,
-        sex=_choice(row, "sex", SEXES),
-        view=_choice(row, "view", VIEWS),
-        sides=_sides(_text({"sides": ""} | dict(row), "sides"), names),
+        findings=names,
+        age=_age(_cell(row, "age"), is_ours=is_ours),
+        sex=known_sex[sex.casefold()] or None if sex else None,
+        view=view or None,
+        sides=_sides(_cell(row, "sides"), names or ()),
+        unknown=unknown,
     )
+
+
+def _foreign_findings(row: Mapping[str, object]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """What is there, None if nothing is known, and of which findings nothing is known."""
+    columns = {finding: _cell(row, name) for name, finding in OBSERVATIONS.items() if name in row}
+    if not columns:
+        return _named_findings(row.get("findings")), ()
+    if wrong := [cell for cell in columns.values() if cell not in ("", "1", "1.0", "0", "0.0", "-1", "-1.0")]:
+        raise ValueError(f"a finding is {wrong[0]!r}; use 1, 0, -1 or nothing")
+    if _cell(row, NO_FINDING) in ("1", "1.0"):
+        return (), ()
+    there = tuple(sorted(name for name, cell in columns.items() if cell in ("1", "1.0")))
+    unknown = tuple(name for name in FINDINGS if columns.get(name, "") not in ("1", "1.0", "0", "0.0"))
+    return (there, unknown) if there or not unknown else (None, ())
+
+
+def _named_findings(value: object) -> tuple[str, ...] | None:
+    parts = value if isinstance(value, list) else re.split(r"[|;,]", value) if isinstance(value, str) else [value]
+    names = [_cell({"": part}, "") for part in parts]
+    if not any(names):
+        return () if value == [] else None
+    known = {name.replace("_", " ").casefold(): finding for name, finding in OBSERVATIONS.items()}
+    wanted = [name.replace("_", " ").casefold() for name in names if name]
+    if all(name in NORMAL for name in wanted):
+        return ()
+    for name, key in zip((name for name in names if name), wanted, strict=True):
+        if key not in known:
+            raise ValueError(f"finding {name[:60]!r} is not one of {', '.join(FINDINGS)}")
+    return tuple(sorted({known[key] for key in wanted}))
+
+
+def _age(cell: str, *, is_ours: bool) -> int | None:
+    if not cell:
+        return None
+    found = _AGE.fullmatch(cell)
+    years = int(found[1] or 0) if found else OLDEST + 1
+    if found and years > OLDEST and not is_ours:
+        return None  # NIH's table has some of 148 and of 412 years
+    if years > OLDEST:
+        raise ValueError(f"age {cell[:60]!r} is not a whole number from 0 to {OLDEST}")
+    return years
+
+
+def _cell(row: Mapping[str, object], name: str) -> str:
+    """A cell as text; what programs write for nothing is nothing."""
+    value = row.get(name)
+    text = "" if value is None else str(value).strip()
+    return "" if text.casefold() in ("nan", "none", "null", "n/a", "<na>") and name else text
 
 
 def _sides(cell: str, findings: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -56,17 +136,3 @@ def _sides(cell: str, findings: Sequence[str]) -> tuple[tuple[str, str], ...]:
                 f"{', '.join(SIDED_FINDINGS)} can have one"
             )
     return pairs
-
-
-def _choice(row: Mapping[str, object], name: str, allowed: Sequence[str]) -> str | None:
-    cell = _text(row, name)
-    if cell and cell not in allowed:
-        raise ValueError(f"{name} {cell!r} is not one of {', '.join(sorted(allowed))}")
-    return cell or None
-
-
-def _text(row: Mapping[str, object], name: str) -> str:
-    cell = row[name]
-    if not isinstance(cell, str):
-        raise ValueError(f"{name} {cell!r} is not text")
-    return cell

@@ -13,7 +13,8 @@ COLUMNS = ("file_name", "findings", "age", "sex", "view", "patient_id")
 class Radiograph:
     """One image and what is known about it; None is unknown, an empty tuple of findings means "No Finding".
 
-    ``sides`` holds (finding, side) where the side is known.
+    ``sides`` holds (finding, side) where the side is known, ``unknown`` the findings of which it is not known whether
+    they are there beside those that are.
     """
 
     path: Path
@@ -23,3 +24,4 @@ class Radiograph:
     view: str | None
     patient_id: str
     sides: tuple[tuple[str, str], ...] = ()
+    unknown: tuple[str, ...] = ()

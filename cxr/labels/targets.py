@@ -64,7 +64,7 @@ def _row(record: Radiograph | PromptLabels) -> list[float]:
     findings, nan = record.findings, float("nan")
     row = [_flag(record.view, "PA"), _flag(record.sex, "M")]
     row.append(nan if findings is None else float(bool(findings)))
-    row += [nan if findings is None else float(name in findings) for name in FINDINGS]
+    row += [nan if findings is None or name in record.unknown else float(name in findings) for name in FINDINGS]
     return [*row, nan if record.age is None else float(record.age)]
 
 

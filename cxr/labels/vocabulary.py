@@ -62,7 +62,8 @@ FILLERS = "a an the of with and in is has this image who lungs heart thorax year
 class PromptLabels:
     """What a prompt asks for; None where it does not say, no findings at all being an empty tuple.
 
-    ``sides`` holds (finding, side) for those findings whose side is told.
+    ``sides`` holds (finding, side) for those findings whose side is told, ``unknown`` the findings of which a table of
+    radiographs does not say whether they are there beside those that are.
     """
 
     findings: tuple[str, ...] | None
@@ -70,6 +71,7 @@ class PromptLabels:
     sex: str | None
     view: str | None
     sides: tuple[tuple[str, str], ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def labels_of(prompt: str) -> PromptLabels:

@@ -1,4 +1,4 @@
-"""How many images are denoised together: measured on a GPU, always one on a CPU.
+"""How many images are denoised together: measured once on a machine's GPU, always one on a CPU.
 
 The size decides the last bits of an image, so it is fixed when a model is loaded, named in every recipe, and can be
 given: by CXR_BATCH_SIZE, and by whoever makes images again from their recipes.
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from cxr.models.decisions import decide_once
 from cxr.models.devices import seconds
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
@@ -23,10 +24,15 @@ BATCH_SIZE_VARIABLE = "CXR_BATCH_SIZE"
 BATCH_SIZES = (1, 2, 4, 8, 16)
 # Images per second that a larger batch must win by: a request for one image fills the rest of it up in vain.
 WORTHWHILE_GAIN = 1.05
-# ZeroGPU has no GPU while the model is loaded, and what is measured later is lost with the process that had one.
+# ZeroGPU has no GPU while the model is loaded, and what is measured later is lost with the process that had one. So is
+# what a machine measures that cannot keep it.
 ZERO_GPU_BATCH_SIZE = 4
 PROBE_ROUNDS = 3
-ALLOCATOR_MESSAGES = ("MPS backend out of memory", "can't allocate memory")
+# oneDNN's, where it cannot have the memory of a kernel, are the last two.
+ALLOCATOR_MESSAGES = (
+    *("MPS backend out of memory", "can't allocate memory", "could not create a primitive"),
+    "could not create a memory object",
+)
 
 Work = Callable[[int], object]
 
@@ -44,13 +50,14 @@ class Trial:
     peak_bytes: int = 0
 
 
-def choose_micro_batch_size(device: torch.device, step: Work, decode: Work) -> int:
-    """The size for a model: what CXR_BATCH_SIZE says, else what is fastest on the GPU, else 1.
+def choose_micro_batch_size(device: torch.device, step: Work, decode: Work, model: str = "") -> int:
+    """The size for a model: what CXR_BATCH_SIZE says, else what was once found fastest on the GPU, else 1.
 
     Args:
         device: where the model runs.
         step: runs the denoising network once, on as many guided images.
         decode: runs the VAE once, on as many images.
+        model: what the size is kept under; without a name it is measured each time.
     Raises:
         ModelError: CXR_BATCH_SIZE is not a whole number from 1 to 64.
     """
@@ -64,8 +71,13 @@ def choose_micro_batch_size(device: torch.device, step: Work, decode: Work) -> i
         return 1
     if os.environ.get("SPACES_ZERO_GPU"):
         return ZERO_GPU_BATCH_SIZE
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    return fastest_batch_size(lambda size: try_batch(size, device, step, decode), free_bytes)
+
+    def measure() -> str:
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        return str(fastest_batch_size(lambda size: try_batch(size, device, step, decode), free_bytes))
+
+    kept = decide_once(f"batch size of {model}", measure, str(ZERO_GPU_BATCH_SIZE)) if model else measure()
+    return int(kept) if kept in map(str, BATCH_SIZES) else ZERO_GPU_BATCH_SIZE
 
 
 def fastest_batch_size(

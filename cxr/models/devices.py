@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from cxr.models.decisions import decide_once
 from cxr.request.errors import ModelError
 
 DTYPE_VARIABLE = "CXR_DTYPE"
@@ -48,7 +50,8 @@ def choose_unet_dtype(unet: torch.nn.Module, device: torch.device, *, can_time: 
     """The number format for the UNet, or for another denoising network.
 
     On CUDA bfloat16 where the GPU multiplies it natively and float16 where not, on MPS float16, on a CPU bfloat16
-    where it is native and measures faster than float32. Setting CXR_DTYPE decides instead, without measuring.
+    where it is native and measures faster than float32, once on this machine. Setting CXR_DTYPE decides instead,
+    without measuring.
 
     Args:
         unet: the UNet in float32, on its device; not changed.
@@ -83,10 +86,15 @@ def _faster_on_cpu(unet: torch.nn.Module) -> torch.dtype:
         return torch.float32
     architecture = str(sorted((name, tuple(value.shape)) for name, value in unet.named_parameters()))
     if architecture not in _decisions:
-        candidate = torch.nn.Module.to(copy.deepcopy(unet), torch.bfloat16)
-        faster = _speedup(unet, candidate) >= WORTHWHILE_SPEEDUP
-        _decisions[architecture] = "bfloat16" if faster else "float32"
+        _decisions[architecture] = decide_once(
+            f"number format of {hashlib.sha256(architecture.encode()).hexdigest()}", partial(_faster, unet), "float32"
+        )
     return torch.bfloat16 if _decisions[architecture] == "bfloat16" else torch.float32
+
+
+def _faster(unet: torch.nn.Module) -> str:
+    candidate = torch.nn.Module.to(copy.deepcopy(unet), torch.bfloat16)
+    return "bfloat16" if _speedup(unet, candidate) >= WORTHWHILE_SPEEDUP else "float32"
 
 
 def _speedup(reference: torch.nn.Module, candidate: torch.nn.Module) -> float:

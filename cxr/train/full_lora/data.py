@@ -6,11 +6,13 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from cxr.folders.metadata import hash_files
 from cxr.folders.radiographs import read_folders
-from cxr.folders.reader import find_tables, read_rows
+from cxr.folders.table_columns import find_tables
+from cxr.folders.tables import read_rows
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import split_by_patient
@@ -91,7 +93,8 @@ def read_training_data(
     records: list[Radiograph] = []
     own: dict[int, str] = {}  # by the record, as a table may list an image with several captions
     for folder in map(Path, folders):
-        captioned = [entry for table in find_tables(folder).values() for entry in _read_captioned(table)]
+        tables = chain(*find_tables(folder).values())
+        captioned = [entry for table in tables for entry in _read_captioned(table)]
         own |= {id(record): text for record, text in captioned}
         records += [record for record, _ in captioned] or read_folders([folder])
     if own and len(own) < len(records):

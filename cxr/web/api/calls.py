@@ -8,23 +8,60 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import gradio as gr
 
 from cxr.request.errors import RequestError
+from cxr.web.api.json_body import read_json, wrong
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
 from cxr.web.server.refusal import Refusal
 from cxr.web.server.visitors import Visitor
 
 # Gradio's ways in: its page and its clients join the queue by number, others call by name, with values in order or, in
-# version 2, by name.
-WAY_IN = re.compile(r".*/gradio_api/(?:(?P<join>queue/join)|call/(?P<named>v2/)?(?P<endpoint>[^/]+))/?")
-CANCEL = re.compile(r".*/gradio_api/cancel/?")
+# version 2, by name; and the page runs small events at once.
+WAYS_IN = re.compile(
+    r".*/gradio_api/(?:(?P<join>queue/join)|call/v2/(?P<named>[^/]+)|call/(?P<listed>[^/]+)|(?P<direct>(?:run|api)/[^/]+)"
+    r"|(?P<server>component_server)|(?P<cancel>cancel)|(?P<reset>reset))/?"
+)
 STREAM = re.compile(r".*/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
+MCP = re.compile(r".*/gradio_api/mcp(/.*)?")
+QUEUED = ("generate", "dataset", "compare", "verify")  # they ask for a place in the model's queue
+INSIDE = re.compile(r".*/gradio_api/.*")
+
+JSON = "application/json"
+JSON = "application/json"
+OPTIONAL_TEXT, OPTIONAL_NUMBER = (str, type(None)), (int, type(None))
+EVENT_FIELDS = {"data": (list,), "event_data": (object,), "trigger_id": OPTIONAL_NUMBER}
+# What each way takes; other fields are left out.
+FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    "join": {"session_hash": (str,), "fn_index": (int,), **EVENT_FIELDS},
+    "direct": {"session_hash": OPTIONAL_TEXT, "fn_index": OPTIONAL_NUMBER, **EVENT_FIELDS},
+    "listed": {"data": (list,), "session_hash": OPTIONAL_TEXT},
+    "server": {"session_hash": (str,), "component_id": (int,), "fn_name": (str,), "data": (object,)},
+    "cancel": {"session_hash": (str,), "fn_index": (int,), "event_id": (str,)},
+    "reset": {"event_id": (str,)},
+}
+IN_WORDS = {str: "text", int: "a whole number", list: "a list"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a request asks for.
+
+    Args:
+        body: of the request, in gradio's own words.
+        cancels: the id of the event that it ends.
+        is_direct: it is run at once, and answered when it has ended.
+    """
+
+    body: bytes
+    cancels: str = ""
+    is_direct: bool = False
 
 
 class Calls:
@@ -33,10 +70,11 @@ class Calls:
     Args:
         page: its public endpoints.
         jobs: those of all visitors.
+        mcp: whether assistants may call them.
     """
 
-    def __init__(self, page: gr.Blocks, jobs: JobTable) -> None:
-        self.page, self.jobs = page, jobs
+    def __init__(self, page: gr.Blocks, jobs: JobTable, mcp: bool = False) -> None:
+        self.page, self.jobs, self.mcp = page, jobs, mcp
 
     @cached_property
     def parameters(self) -> dict[str, list[dict[str, Any]]]:
@@ -44,79 +82,84 @@ class Calls:
         described: Any = self.page.get_api_info()
         return {path.strip("/"): api["parameters"] for path, api in described["named_endpoints"].items()}
 
-    def completed(self, path: str, body: bytes) -> bytes:
-        """The body of a call with the defaults of what it lacks at its end, as clients of older versions send it.
-
-        Args:
-            path: of the request.
-            body: of the request, which ``check`` has let through.
-        """
-        way_in = WAY_IN.fullmatch(path)
-        if way_in is None or way_in["join"] or way_in["named"]:
-            return body
-        values, parameters = _read_json(body), self.parameters[way_in["endpoint"]]
-        if not isinstance(data := values.get("data"), list) or len(data) >= len(parameters):
-            return body
-        defaults = [parameter["parameter_default"] for parameter in parameters[len(data) :]]
-        return json.dumps({**values, "data": [*data, *defaults]}).encode()
-
-    def check(self, path: str, body: bytes, address: str) -> bool:
+    def check(self, path: str, kind: str, body: bytes, address: str) -> Call:
         """Refuse a call that cannot be answered.
 
         Args:
-            path: of the request; others than `WAY_IN` are let through.
+            path: of the request; others than `WAYS_IN` are let through where gradio's interface does not lie.
+            kind: content type of the request.
             body: of the request.
             address: of the visitor.
-        Returns:
-            Whether it is a call.
         Raises:
-            Refusal: with 404, 422 or 503.
+            Refusal: with 404, 415, 422 or 503.
         """
-        way_in = WAY_IN.fullmatch(path)
-        if way_in is None:
-            return False
-        values = _read_json(body)
-        if way_in["join"]:
-            number = values.get("fn_index")
-            function = self.page.fns.get(number) if isinstance(number, int) else None
-            if function is None or function.api_visibility != "public":
-                return True  # the page's own events say it in their own words
+        if (found := WAYS_IN.fullmatch(path)) is None:
+            if INSIDE.fullmatch(path) and not (self.mcp and MCP.fullmatch(path)):
+                raise wrong(404, "nothing can be sent to this address")
+            return Call(body)
+        if kind.partition(";")[0].strip().lower() != JSON:
+            raise wrong(415, f"the request is not marked as {JSON}")
+        way = str(found.lastgroup)
+        values = read_json(body)
+        session = values.get("session_hash")
+        if way == "named":
+            endpoint = self._check_named(found["named"], values)
+        elif way == "listed":
+            endpoint = self._check_listed(found["listed"], values := _known_fields(way, values))
         else:
-            self._check_values(way_in["endpoint"], values, by_name=bool(way_in["named"]))
-        session = values.get("session_hash") if not way_in["named"] else None
+            endpoint = self._check_event(way, values := _known_fields(way, values))
+        if endpoint in QUEUED:
+            self._check_room(Visitor(session if isinstance(session, str) and way != "named" else "", address))
+        cancels = values["event_id"] if way == "cancel" else ""
+        return Call(json.dumps(values).encode(), cancels, is_direct=way in ("direct", "server"))
+
+    def _check_named(self, endpoint: str, values: dict[str, Any]) -> str:
+        """The endpoint, if it takes the values."""
+        names, takes = self._parameters_of(endpoint)
+        values.pop("oauth_token", None)  # gradio's clients may send one; no endpoint takes it
+        if unknown := sorted(values.keys() - {*names}):
+            raise wrong(422, f"there is no parameter “{_shown(unknown[0])}”; {takes}")
+        for parameter in self.parameters[endpoint]:
+            if not parameter["parameter_has_default"] and parameter["parameter_name"] not in values:
+                raise wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
+        return endpoint
+
+    def _check_listed(self, endpoint: str, values: dict[str, Any]) -> str:
+        """The endpoint; what the values lack at their end is added, as clients of older versions do not know it."""
+        names, takes = self._parameters_of(endpoint)
+        left = self.parameters[endpoint][len(values["data"]) :]
+        if len(values["data"]) > len(names) or not all(parameter["parameter_has_default"] for parameter in left):
+            raise wrong(422, f"data has {len(values['data'])} of {len(names)} values; {takes}, in this order")
+        values["data"] += [parameter["parameter_default"] for parameter in left]
+        return endpoint
+
+    def _check_event(self, way: str, values: dict[str, Any]) -> str:
+        """The endpoint of an event of the page, or an empty text if it is none."""
+        if way not in ("join", "direct"):
+            return ""
+        number = values.get("fn_index")
+        function = self.page.fns.get(number) if number is not None else None
+        if function is None or (way == "direct" and function.queue):
+            raise wrong(404, "there is no such event on this page; load it again, or use /gradio_api/call")
+        if len(values["data"]) != len(function.inputs):
+            raise wrong(422, f"data has {len(values['data'])} of {len(function.inputs)} values")
+        return str(function.api_name) if function.api_visibility == "public" else ""
+
+    def _parameters_of(self, endpoint: str) -> tuple[list[str], str]:
+        if (parameters := self.parameters.get(endpoint)) is None:
+            raise wrong(404, f"there is no such endpoint; use {_listed([f'/{name}' for name in self.parameters])}")
+        names = [parameter["parameter_name"] for parameter in parameters]
+        return names, f"/{endpoint} takes {_listed(names)}" if names else f"/{endpoint} takes no values"
+
+    def _check_room(self, visitor: Visitor) -> None:
         try:
-            self.jobs.check_room(Visitor(session if isinstance(session, str) else "", address))
+            self.jobs.check_room(visitor)
         except BusyError as error:
-            raise Refusal(503, str(error), str(error)) from error
+            raise wrong(503, str(error)) from error
         except RequestError as error:
             # Of the refusals of a queue, this is the one whose sentence gradio's client passes on.
             said = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": str(error)}
             raise Refusal(422, str(error), [said]) from error
-        return True
-
-    def _check_values(self, endpoint: str, values: dict[str, Any], *, by_name: bool) -> None:
-        """Refuse an unknown endpoint, and values that it does not take or that are missing."""
-        if (parameters := self.parameters.get(endpoint)) is None:
-            raise _wrong(404, f"there is no such endpoint; use {_listed([f'/{name}' for name in self.parameters])}")
-        names = [parameter["parameter_name"] for parameter in parameters]
-        takes = f"/{endpoint} takes {_listed(names)}"
-        if by_name:
-            if unknown := sorted(values.keys() - {*names, "oauth_token"}):
-                raise _wrong(422, f"there is no parameter “{unknown[0][:40]}”; {takes}")
-            for parameter in parameters:
-                if not parameter["parameter_has_default"] and parameter["parameter_name"] not in values:
-                    raise _wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
-        elif isinstance(data := values.get("data"), list) and not (
-            len(data) <= len(names) and all(parameter["parameter_has_default"] for parameter in parameters[len(data) :])
-        ):
-            raise _wrong(422, f"data has {len(data)} of {len(names)} values; {takes}, in this order")
-
-    def cancels(self, path: str, body: bytes) -> bool:
-        """End the job that a request cancels, if it does; gradio would end all jobs of the same client with it."""
-        if CANCEL.fullmatch(path) is None:
-            return False
-        event = _read_json(body).get("event_id")
-        return isinstance(event, str) and self.jobs.end_event(event)
 
 
 def event_of(answer: bytes) -> str:
@@ -130,21 +173,22 @@ def stream_of(path: str, query_session: str) -> tuple[str, bool] | None:
     """What a request listens to: a session or, by its id, one event, and whether it is the latter; None for others."""
     if (stream := STREAM.fullmatch(path)) is None:
         return None
+    if not stream["event"] and not query_session:
+        raise wrong(422, "session_hash is missing")
     return (stream["event"], True) if stream["event"] else (query_session, False)
 
 
-def _read_json(body: bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise _wrong(422, "the request is not an object in JSON")
-    return values
+def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a way in, as far as they are there."""
+    for name, kinds in FIELDS[way].items():
+        if object not in kinds and type(values.get(name)) not in kinds:
+            problem = "not allowed" if name in values else "missing"
+            raise wrong(422, f"{name} is {problem}; use {IN_WORDS[kinds[0]]}")
+    return {name: values[name] for name in FIELDS[way] if name in values}
 
 
-def _wrong(status: int, sentence: str) -> Refusal:
-    return Refusal(status, sentence, sentence)
+def _shown(name: str) -> str:
+    return "".join(character for character in name[:40] if character.isprintable())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,8 +18,8 @@ PLACE = "settings: of the request, by name."  # this line of a docstring becomes
 def takes_settings(handler: Endpoint[Result]) -> Endpoint[Result]:
     """Give an endpoint a parameter for each setting of the API in place of its first one, ``settings``.
 
-    gradio and its clients take names, defaults and descriptions from a function's signature and docstring. A setting
-    that is younger than the API has a default, so that older clients go on to work.
+    gradio and its clients take names and descriptions from a function's signature and docstring. All but the prompt
+    have defaults; that of the seed draws one.
 
     Args:
         handler: a method; takes a table of the values as ``settings``, and what else it has parameters for.
@@ -43,5 +43,5 @@ def takes_settings(handler: Endpoint[Result]) -> Endpoint[Result]:
 
 
 def _parameter(name: str) -> inspect.Parameter:
-    default = inspect.Parameter.empty if SETTINGS[name].before is None else SETTINGS[name].default
+    default = {"prompt": inspect.Parameter.empty, "seed": None}.get(name, SETTINGS[name].default)
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)

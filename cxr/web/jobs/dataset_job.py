@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from cxr.dataset.plan import Plan
 from cxr.request.errors import CxrError, GenerationError, RequestError
 from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
-from cxr.web.jobs.table import OVER, Job
 from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 
 if TYPE_CHECKING:

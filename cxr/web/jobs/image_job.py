@@ -1,4 +1,8 @@
-"""One request from the loading of the model to the ZIP, as a generator of states. Knows nothing of widgets."""
+"""One request from the loading of the model to the ZIP, as a generator of states. Knows nothing of widgets.
+
+It does not go through `generate/worker.py`, as folders do: that one forgets the steps between two images, which the
+page shows as they form, and on ZeroGPU the images come out of another process.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.request.settings import API_SETTINGS, SHARED
+from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
 from cxr.web.jobs.spaces_gpu import on_gpu
-from cxr.web.jobs.table import Job
 from cxr.web.server.temporary import new_job_folder
 
 if TYPE_CHECKING:
@@ -67,6 +71,9 @@ class ImageState:
         receipt = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
         return {
             "seeds": [file.metadata["seed"] for file in self.images],
+            "prompt": self.request.prompt,
+            "negative_prompt": self.request.negative_prompt,
+            "as_asked": [receipt.as_asked for receipt in self.receipts] or [None] * len(self.images),
             "seconds": round(self.elapsed_s, 3),
             "model": self.info.model if self.info else None,
             "model_revision": self.info.model_revision if self.info else None,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +19,9 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import PLAN_SETTINGS
 
 MAX_TEXT_BYTES = 1_000_000
+MARKS_OF_AN_IMAGE = 20  # a prompt of 300 words has about as many commas
+SPARE_ROWS = 20  # a table may have empty ones
+_MARKS = re.compile(r"[\n,\[{]|[-?:!&] ")
 SPLITS = ("train", "validation", "test")
 SUFFIXES = (".yaml", ".yml", ".csv")
 NAME = "dataset"  # of a data set that has no other
@@ -45,6 +51,8 @@ def plan_of_fields(
     Raises:
         RequestError: something in it is not allowed.
     """
+    _check_rows(len(rows), max_images)
+    _check_marks("".join(str(cell) for row in rows for cell in row.values()), max_images)
     cells = [read_cells({str(key): "" if cell is None else str(cell) for key, cell in row.items()}) for row in rows]
     parts = {
         "name": str(name or "").strip() or NAME,
@@ -62,8 +70,10 @@ def plan_of_text(text: object, max_images: int) -> Plan:
     Raises:
         RequestError: it is neither, or something in it is not allowed.
     """
+    checked = _checked(text)
+    _check_length(checked, max_images)
     with tempfile.TemporaryDirectory() as folder:
-        plan = read_plan(_saved(_checked(text), Path(folder)), max_images)
+        plan = read_plan(_saved(checked, Path(folder)), max_images)
     for image in plan.images:
         if image.split not in SPLITS:  # they name folders, and no text of users gets into names
             raise RequestError(f"the plan has a split {image.split!r}; use {', '.join(SPLITS)}")
@@ -97,7 +107,7 @@ def fields_of_text(text: str, max_images: int) -> tuple[Rows, str, int, list[Any
     """
     plan = plan_of_text(text, max_images)
     with tempfile.TemporaryDirectory() as folder:
-        parts = read_parts(_saved(text, Path(folder)))
+        parts = read_parts(_saved(_checked(text), Path(folder)))
     if parts is None:
         return None
     settings, split = parts.get("settings") or {}, parts.get("split") or {SPLITS[0]: 1.0}
@@ -124,7 +134,7 @@ def _checked(text: object) -> str:
         _check_size(len(text.encode()))
     except UnicodeEncodeError as error:
         raise RequestError("the plan holds half a character; save it as UTF-8") from error
-    return text
+    return text.removeprefix("\ufeff").lstrip("\r\n")
 
 
 def _check_size(size: int) -> None:
@@ -132,15 +142,46 @@ def _check_size(size: int) -> None:
         raise RequestError(f"the plan has more than {MAX_TEXT_BYTES // 1_000_000} MB; write several")
 
 
+def _check_length(text: str, max_images: int) -> None:
+    """Refuse a plan that takes long to read, before it is: YAML is read slowly, by its marks rather than its letters.
+
+    Raises:
+        RequestError: it has more rows or marks than a plan of so many images needs.
+    """
+    if not _is_csv(text):
+        _check_marks(text, max_images)
+        return
+    with contextlib.suppress(csv.Error):  # reading the plan says so
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+        _check_rows(len(rows) - 1, max_images)
+        _check_marks("".join(cell for row in rows for cell in row if cell.lstrip()[:1] in ("[", "{")), max_images)
+
+
+def _check_marks(text: str, max_images: int) -> None:
+    if (marks := len(_MARKS.findall(text))) > (allowed := MARKS_OF_AN_IMAGE * (max_images + 50)):
+        raise RequestError(
+            f"the plan has {marks:,} lines, commas and brackets, more than a plan of {max_images:,} images needs "
+            f"({allowed:,}); write several"
+        )
+
+
+def _check_rows(rows: int, max_images: int) -> None:
+    if rows > max_images + SPARE_ROWS:
+        raise RequestError(f"the plan asks for an image or more in each of {rows:,} rows; use at most {max_images:,}")
+
+
 def _saved(text: str, folder: Path) -> Path:
-    text = text.removeprefix("\ufeff").lstrip("\r\n")
+    path = folder / f"{NAME}.{'csv' if _is_csv(text) else 'yaml'}"
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def _is_csv(text: str) -> bool:
     try:
         header = {cell.strip().lower() for cell in next(csv.reader([text.partition("\n")[0]]), [])}
     except csv.Error:
         header = set()
-    path = folder / (f"{NAME}.csv" if header & {"prompt", "findings"} else f"{NAME}.yaml")
-    path.write_text(text, encoding="utf-8", newline="")
-    return path
+    return bool(header & {"prompt", "findings"})
 
 
 def _cell(value: Any) -> str:

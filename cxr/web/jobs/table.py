@@ -7,104 +7,20 @@ newest state, so that a slow visitor holds nobody up.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
-import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from cxr.request.errors import RequestError
+from cxr.web.jobs.ended import EndedJobs
+from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.server.limits import BUSY, MAX_QUEUE, BusyError, too_many
 from cxr.web.server.visitors import Visitor
 
-OVER = ("finished", "stopped")
 UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends
-
-
-@dataclass(eq=False)
-class Job:
-    """Work for the model, what is known about it, and the wish to end it.
-
-    Args:
-        order: what was asked for.
-        visitor: who asked.
-        halt: once set, the work that is under way ends within one denoising step.
-        is_stopped: the job itself is to end, and not only its turn.
-        is_abandoned: nobody wants its results.
-        others_wait: whether other jobs wait for the model.
-        state: the newest one, None before the first.
-        error: what it ended with instead of a last state.
-    """
-
-    order: Any = None
-    visitor: Visitor = field(default_factory=Visitor)
-    id: str = field(default_factory=lambda: secrets.token_hex(16))
-    halt: threading.Event = field(default_factory=threading.Event)
-    is_stopped: bool = False
-    is_abandoned: bool = False
-    has_ended: bool = False
-    is_followed: bool = False
-    others_wait: Callable[[], bool] = lambda: False
-    state: Any = None
-    error: BaseException | None = None
-    heard_s: float = field(default_factory=time.monotonic)
-
-    _states: Generator[Any, None, None] = field(init=False, repr=False)
-    _table: JobTable | None = field(default=None, init=False, repr=False)
-    _followers: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False)
-    # Gradio keeps the current request in context variables, and ZeroGPU reads it there.
-    _context: contextvars.Context = field(default_factory=contextvars.copy_context, init=False, repr=False)
-
-    def stop(self) -> bool:
-        """Ask it to end within one denoising step; what is finished is kept. Returns whether it waited, and is over."""
-        self.is_stopped = True
-        self.halt.set()
-        return self._table is not None and self._table._drop_waiting(self)
-
-    def abandon(self) -> None:
-        """End it as soon as possible; nobody wants its results."""
-        self.is_abandoned = True
-        self.stop()
-
-    async def follow(self) -> AsyncGenerator[Any, None]:
-        """Every state from now on, the newest where several have come at once; closing it abandons the job.
-
-        Raises:
-            CxrError: the job ended with it.
-        """
-        loop, news, seen = asyncio.get_running_loop(), asyncio.Event(), None
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(news.set)
-
-        self.is_followed = True
-        self._followers.append(wake)
-        try:
-            while True:
-                news.clear()
-                has_ended, state = self.has_ended, self.state  # in this order: the last state is set before the end
-                if state is not seen:
-                    yield (seen := state)
-                if has_ended:
-                    break
-                await news.wait()
-            if self.error is not None:
-                raise self.error
-        finally:
-            self._followers.remove(wake)
-            if not self.has_ended:
-                self.abandon()
-
-    def _publish(self, state: Any, *, has_ended: bool = False) -> None:
-        self.state, self.has_ended = state, has_ended
-        for wake in [*self._followers]:
-            wake()
 
 
 class JobTable:
@@ -122,6 +38,8 @@ class JobTable:
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._running: Job | None = None  # one of them
+        self._ended = EndedJobs()
+        self._step_s: float | None = None  # of the last job that ended
         self._listeners: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
 
@@ -139,7 +57,32 @@ class JobTable:
 
     def count(self, visitor: Visitor | None = None) -> int:
         """Jobs that wait or run, of one visitor or of all."""
-        return sum(1 for job in [*self._jobs] if visitor is None or job.visitor.is_same(visitor))
+        return len(self.jobs_of(visitor)) if visitor else len(self._jobs)
+
+    def jobs_of(self, visitor: Visitor) -> list[Job]:
+        """Jobs of a visitor that wait or run, in the order of their turns."""
+        return [job for job in [*self._jobs] if job.visitor.is_same(visitor)]
+
+    def find(self, job_id: object) -> Job | None:
+        """The job of an id, also if it has ended not long ago."""
+        return next((job for job in [*self._jobs] if job.id == job_id), None) or self._ended.find(job_id)
+
+    def return_to(self, job_id: object, visitor: Visitor) -> Job | None:
+        """The job of an id, which from now on is that of the page which asks for it; None if there is none."""
+        job = self.find(job_id)
+        if job is None or job.error is not None:
+            return None
+        # The page that was left may still seem to follow it for a moment.
+        job.visitor, job.heard_s, job.is_followed = visitor, time.monotonic(), False
+        return job
+
+    def cancel(self, job_id: object) -> bool:
+        """End one job, whether it waits or runs; what is finished is kept. Returns whether there was one to end."""
+        job = self.find(job_id)
+        if job is None or job.has_ended:
+            return False
+        job.stop()
+        return True
 
     def submit(self, job: Job, states: Generator[Any, None, None]) -> Job:
         """Put a job at the end of the queue.
@@ -152,8 +95,9 @@ class JobTable:
         """
         with self._changed:
             self.check_room(job.visitor)
-            job._table, job._states, job.others_wait = self, states, lambda: len(self._jobs) > 1
+            job.states, job.drop, job.others_wait = states, self._drop_waiting, lambda: len(self._jobs) > 1
             self._jobs.append(job)
+            self._tell_waiting()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True, name="jobs")
                 self._thread.start()
@@ -205,9 +149,20 @@ class JobTable:
             if job is self._running or job not in self._jobs:
                 return False
             self._jobs.remove(job)
-        job._states.close()
-        job._publish(job.state, has_ended=True)
+            self._tell_waiting()
+        job.states.close()
+        job.publish(job.state, has_ended=True)
         return True
+
+    def _tell_waiting(self) -> None:
+        """Tell the jobs whose first turn has not come how many are before them, and for how long."""
+        seconds: float | None = 0.0
+        for ahead, job in enumerate(self._jobs):
+            if job is not self._running and job.began_s is None:
+                job.waiting = Waiting(ahead, seconds)
+                job.wake()
+            left = job.seconds_left(self._step_s)
+            seconds = None if seconds is None or left is None else seconds + left
 
     def _work(self) -> None:
         while True:
@@ -217,21 +172,22 @@ class JobTable:
                         return
                     self._changed.wait()
                 job = self._running = self._jobs[0]
-            job._context.run(self._take_turn, job)
+            job.began_s = job.began_s or time.monotonic()
+            job.context.run(self._take_turn, job)
 
     def _take_turn(self, job: Job) -> None:
         """Take states until the job is over or gives way."""
         state: Any = None
         try:
-            for state in job._states:
+            for state in job.states:
                 if state.stage == "waiting" and not job.is_stopped:
                     self._end_turn(job, state, gives_way=True)
                     return
                 if job.is_abandoned or state.stage in OVER:
                     break
-                job._publish(state)
+                job.publish(state)
                 self.end_unheard()
-            job._states.close()
+            job.states.close()
         except Exception as error:  # it is the follower's, also if it is a fault of the program
             job.error = error
         self._end_turn(job, state or job.state)
@@ -243,4 +199,12 @@ class JobTable:
             self._jobs.remove(job)
             if gives_way:
                 self._jobs.append(job)
-            job._publish(state, has_ended=not gives_way)
+            elif not job.is_abandoned:
+                self._note_pace(job, state)
+                self._ended.keep(job)
+            job.publish(state, has_ended=not gives_way)
+            self._tell_waiting()
+
+    def _note_pace(self, job: Job, state: Any) -> None:
+        if job.num_steps and job.began_s and getattr(state, "stage", "") == "finished":
+            self._step_s = (time.monotonic() - job.began_s) / job.num_steps

@@ -9,6 +9,7 @@ import gradio as gr
 
 from cxr.request.errors import CxrError
 from cxr.request.settings import BY_MODEL, SETTINGS
+from cxr.web.api.endpoints import build_endpoints
 from cxr.web.jobs.model_choice import ModelChoice, answering, load_model_for
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
@@ -27,7 +28,7 @@ MAX_EVENTS = 1_000
 
 
 def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | None = None) -> gr.Blocks:  # noqa: B008
-    """Build the page and its public endpoints, ``/generate`` and ``/dataset``; no model is loaded yet.
+    """Build the page and its public endpoints; no model is loaded yet.
 
     Args:
         choice: which model and LoRA will answer.
@@ -36,19 +37,21 @@ def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | 
     """
     jobs = jobs or new_job_table(limits)
     images = ImageEvents(choice, limits, jobs)
+    datasets = DatasetEvents(choice, limits, jobs) if limits.dataset_images else None
     page = gr.Blocks(
         title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
     )
     with page:
+        build_endpoints(images, datasets)  # first, as gradio gives a name to whoever has it first
         gr.HTML(panels.HEADER, elem_id="header")
         model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line", render=False)
         adapter_cards = gr.HTML("", elem_id="adapter-cards", render=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Images", id="images"):
-                form, status = build_image_tab(images, find_examples(), model_line)
-            if limits.dataset_images:
+                form, status = build_image_tab(page, images, find_examples(), model_line)
+            if datasets is not None:
                 with gr.Tab("Data set", id="dataset"):
-                    build_dataset_tab(DatasetEvents(choice, limits, jobs))
+                    build_dataset_tab(page, datasets)
             with gr.Tab("About", id="about"):
                 _build_about(model_line, adapter_cards, limits)
 

@@ -1,10 +1,9 @@
-"""Events of the data set tab and the endpoint ``/dataset``: widget values -> plans and jobs -> widgets."""
+"""Events of the data set tab: widget values -> plans and jobs -> widgets."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncGenerator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import gradio as gr
 from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
-from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS, DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.pace import Pace
 from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, fields_of_text, plan_of_fields, plan_of_text, text_of_file
-from cxr.web.jobs.table import OVER, Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page import dataset_panels, panels
 from cxr.web.page.dataset_form import ROWS, SHARES, TABLE, TEXT
 from cxr.web.page.events import STOPPING, buttons, errors_for_users, show_job, stop_job
@@ -98,7 +98,7 @@ class DatasetEvents:
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job = Job(order, visitor)
+        job = Job(order, visitor, sum(image.request.num_inference_steps for image in order.plan.images))
         return self.jobs.submit(job, make_dataset(order, self.choice, job))
 
     def start(self, asker: gr.Request | None, before: Job | None, *form: Any) -> tuple[Any, ...]:
@@ -130,6 +130,16 @@ class DatasetEvents:
         async for widgets in show_job(job, self.show, 6):
             yield widgets
 
+    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[tuple[Any, ...], None]:
+        """Go on with the job that this page had before it was loaded again. Yields values for (job, then as `show`)."""
+        job = self.jobs.return_to(job_id, visitor_of(asker))
+        if job is None or not isinstance(job.order, DatasetOrder):
+            yield (gr.skip(),) * 7  # a generator that yields nothing would empty the widgets
+            return
+        yield job, panels.waiting(Waiting(0)), *buttons(is_running=True), *(gr.skip(),) * 3
+        async for widgets in self.run(job):
+            yield job, *widgets
+
     def show(self, state: DatasetState) -> tuple[Any, ...]:
         """The page for a state; what has not changed is left alone.
 
@@ -149,40 +159,3 @@ class DatasetEvents:
         if panel is None:
             return (gr.skip(),) * 3
         return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))
-
-    async def dataset(
-        self,
-        plan: str,
-        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
-        gate: bool = False,
-        asker: gr.Request | None = None,
-    ) -> AsyncGenerator[tuple[dict[str, Any], str | None, dict[str, Any] | None], None]:
-        """Make a labelled data set of synthetic chest radiographs. Not for diagnosis.
-
-        While it is made, its progress arrives about twice a second; the last result also has the ZIP and the facts.
-        Cancelling ends it within one denoising step.
-
-        Args:
-            plan: YAML or CSV, as ``python -m cxr dataset --help`` describes it; its splits are train, validation, test.
-            max_attempts: seeds that an image may take, 1 to 100.
-            gate: whether images in which a small network does not see what was asked are made again.
-            asker: filled in by gradio; who asks.
-        Returns:
-            How far it is: finished, failed, rejected, total, elapsed_s, remaining_s, stage; the path of a ZIP with
-            images, metadata, label tables, card and manifest; a dictionary of facts: counts, failures, pass rates,
-            seconds, model, adapter.
-        """
-        visitor = visitor_of(asker)
-        with errors_for_users(on_page=False):
-            checked = self.check_limits(plan_of_text(plan, self.max_images))
-            self.jobs.check_room(visitor)  # before there is a folder
-            job = self.submit(new_order(checked, gate, max_attempts, is_kept=False), visitor)
-            async with contextlib.aclosing(job.follow()) as states:
-                async for state in states:
-                    yield _progress(state), str(state.archive) if state.archive else None, state.facts
-
-
-def _progress(state: DatasetState) -> dict[str, Any]:
-    progress = asdict(state.progress) if state.progress else {"total": state.total}
-    progress.pop("manifest", None)
-    return progress | {"stage": state.stage}

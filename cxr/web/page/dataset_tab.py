@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import gradio as gr
 
 from cxr.dataset.plan import Plan
-from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_form import DatasetForm, build_dataset_form
-from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED, buttons
-from cxr.web.page.image_form import unchecked
+from cxr.web.page.events import AT_ONCE, QUEUED, buttons, connect_reload
 from cxr.web.page.theme import SHOW_DATASET
 
 
@@ -28,10 +26,11 @@ class DatasetResults:
     facts: gr.JSON
 
 
-def build_dataset_tab(events: DatasetEvents) -> None:
-    """Build the content of the tab and the endpoint ``/dataset``.
+def build_dataset_tab(page: gr.Blocks, events: DatasetEvents) -> None:
+    """Build the content of the tab.
 
     Args:
+        page: that it is on.
         events: what its events do.
     """
     with gr.Row(elem_id="dataset-workspace", elem_classes="workspace"):
@@ -44,8 +43,7 @@ def build_dataset_tab(events: DatasetEvents) -> None:
             results = _build_results(events.max_images, events.default_plan())
     upload.upload(events.fill, inputs=upload, outputs=form.filled, **QUEUED)
     _connect_check(events, form, results, check_button)
-    _connect_job(events, form, results, make_button)
-    _connect_endpoint(events)
+    _connect_job(page, events, form, results, make_button)
 
 
 def _build_results(max_images: int, default: Plan) -> DatasetResults:
@@ -78,7 +76,9 @@ def _connect_check(events: DatasetEvents, form: DatasetForm, results: DatasetRes
     checked.success(events.measure, inputs=plan, outputs=results.summary, **QUEUED)
 
 
-def _connect_job(events: DatasetEvents, form: DatasetForm, results: DatasetResults, make_button: gr.Button) -> None:
+def _connect_job(
+    page: gr.Blocks, events: DatasetEvents, form: DatasetForm, results: DatasetResults, make_button: gr.Button
+) -> None:
     job = gr.State(None)
     start_stop = [make_button, results.stop_button]
     shown = [results.status, *start_stop, results.zip_button, results.samples, results.facts]
@@ -86,23 +86,7 @@ def _connect_job(events: DatasetEvents, form: DatasetForm, results: DatasetResul
         events.start, inputs=[job, *form.plan], outputs=[job, results.summary, *shown], **QUEUED
     )
     started.success(None, js=SHOW_DATASET)
+    connect_reload(page, events.resume, job, shown, [started], "dataset")
     ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
     ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)
-
-
-def _connect_endpoint(events: DatasetEvents) -> None:
-    """The page goes on with jobs that were stopped; programs get this plain endpoint instead."""
-    with gr.Column(visible=False):
-        plan = unchecked(gr.Textbox(label="Plan"))
-        max_attempts = gr.Number(DEFAULT_MAX_ATTEMPTS, label="Seeds that an image may take")
-        gate = gr.Checkbox(False, label="Gate")
-        progress, facts = gr.JSON(label="Progress"), gr.JSON(label="Facts")
-        archive = gr.DownloadButton("ZIP")
-        gr.Button().click(
-            events.dataset,
-            inputs=[plan, max_attempts, gate],
-            outputs=[progress, archive, facts],
-            api_name="dataset",
-            **IN_PARALLEL,
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -12,7 +12,7 @@ import gradio as gr
 
 from cxr.request.errors import CxrError
 from cxr.request.settings import LABELS
-from cxr.web.jobs.table import Job
+from cxr.web.jobs.job import Job, Waiting
 from cxr.web.page import panels
 from cxr.web.server.limits import BusyError
 
@@ -62,7 +62,7 @@ def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
 async def show_job(
     job: Job | None, show: Callable[[Any], tuple[Any, ...]], num_widgets: int
 ) -> AsyncGenerator[tuple[Any, ...], None]:
-    """Follow a job on the page; an error goes into its panel as well. Closing this ends the job.
+    """Follow a job on the page; an error goes into its panel as well. A page that is loaded again may go on with it.
 
     Args:
         job: None and one that is followed already show nothing.
@@ -74,9 +74,12 @@ async def show_job(
         yield gr.skip(), *nothing  # a generator that yields nothing would empty the widgets
         return
     try:
-        async with contextlib.aclosing(job.follow()) as states:
+        async with contextlib.aclosing(job.follow(on_page=True)) as states:
             async for state in states:
-                yield await asyncio.to_thread(show, state)
+                if isinstance(state, Waiting):
+                    yield panels.waiting(state), *nothing
+                else:
+                    yield await asyncio.to_thread(show, state)
         if job.state is None:  # it was stopped while it waited
             yield gr.skip(), *nothing
     except CxrError as error:
@@ -86,6 +89,27 @@ async def show_job(
     except Exception:
         yield panels.panel(FAILED, tone="bad", notes=[CRASHED]), *nothing
         raise
+
+
+def connect_reload(
+    page: gr.Blocks, resume: Callable[..., Any], job: gr.State, shown: Sequence[Any], started: Sequence[Any], name: str
+) -> None:
+    """Let the browser's tab remember its job, and find it again when the page is loaded again.
+
+    Args:
+        page: that it is on.
+        resume: takes the id of a job, and yields values for the job and the widgets that show it.
+        job: holds the job of the page.
+        shown: the widgets that show it.
+        started: the events after which the job is there.
+        name: of the place in the browser.
+    """
+    job_id = gr.Textbox(visible=False)
+    for start in started:
+        known = start.success(lambda job: job.id, inputs=job, outputs=job_id, **QUEUED)
+        known.success(None, inputs=job_id, js=f"(id) => {{ sessionStorage.setItem('cxr-{name}', id); }}")
+    recall = f"() => sessionStorage.getItem('cxr-{name}') ?? ''"
+    page.load(resume, inputs=job_id, outputs=[job, *shown], js=recall, **QUEUED)
 
 
 def stop_job(job: Job | None, title: str) -> str | None:

@@ -1,25 +1,23 @@
-"""Events of the images tab and the endpoint ``/generate``: widget values -> requests and jobs -> widgets."""
+"""Events of the images tab: widget values -> requests and jobs -> widgets."""
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import gradio as gr
 
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS
-from cxr.web.api.endpoint import takes_settings
 from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.jobs.table import OVER, Job, JobTable
+from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.events import STOPPING, errors_for_users, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
-from cxr.web.page.stage_data import gallery_items, stage_value
+from cxr.web.page.stage_data import stage_value
 from cxr.web.server.limits import BusyError, Limits, find_resolution
 from cxr.web.server.visitors import visitor_of
 
@@ -45,9 +43,13 @@ class ImageEvents:
         Raises:
             RequestError: it is too much for this server, or the visitor has too many.
         """
-        self.limits.check_request(request, find_resolution(self.choice.model))
-        job = Job(request, visitor_of(asker))
+        self.check_limits(request)
+        job = Job(request, visitor_of(asker), request.num_images * request.num_inference_steps)
         return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
+
+    def check_limits(self, request: GenerationRequest) -> None:
+        """Refuse a request that is too much for this server."""
+        self.limits.check_request(request, find_resolution(self.choice.model))
 
     def press(self, asker: gr.Request | None, before: Job | None, *form: Any) -> tuple[Any, ...]:
         """The one button: end the job that runs, or else start one. Arguments and values as of `start`."""
@@ -107,6 +109,16 @@ class ImageEvents:
         async for widgets in show_job(job, show_next, 6):
             yield widgets
 
+    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[tuple[Any, ...], None]:
+        """Go on with the job that this page had before it was loaded again. Yields values for (job, then as `show`)."""
+        job = self.jobs.return_to(job_id, visitor_of(asker))
+        if job is None or not isinstance(job.order, GenerationRequest):
+            yield (gr.skip(),) * 7  # a generator that yields nothing would empty the widgets
+            return
+        yield job, panels.waiting(Waiting(0)), run_button(is_running=True), *(gr.skip(),) * 4
+        async for widgets in self.run(job):
+            yield job, *widgets
+
     def show(self, state: ImageState, shown: ImageState | None) -> tuple[Any, ...]:
         """The page for a state; what has not changed is left alone.
 
@@ -129,40 +141,6 @@ class ImageEvents:
         if state.info and (shown is None or shown.info is None):
             widgets[5] = panels.describe_model(self.choice, state.info)
         return tuple(widgets)
-
-    @takes_settings
-    async def generate(
-        self,
-        settings: Mapping[str, Any],
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
-        asker: gr.Request | None = None,
-    ) -> AsyncGenerator[tuple[list[tuple[str, str]], str | None, dict[str, Any]], None]:
-        """Make synthetic chest radiographs from a description. Not for diagnosis.
-
-        Image k is made from seed + k, so every image can be made again by itself. Results arrive one image at a time;
-        the last one also has the ZIP.
-
-        Args:
-            settings: of the request, by name.
-            progress: filled in by gradio; the share of denoising steps that are done.
-            asker: filled in by gradio; who asks.
-        Returns:
-            Lossless grey PNGs with their seed as caption; the path of a ZIP with the same files, metadata.jsonl and
-            manifest.json; a dictionary of facts: seeds, seconds, model, adapter, failures, notes.
-        """
-        with errors_for_users(on_page=False):
-            request = GenerationRequest(**settings)
-            num_sent = 0
-            async with contextlib.aclosing(self.submit(asker, request).follow()) as states:
-                async for state in states:
-                    if state.progress is not None:
-                        progress(state.progress.fraction, desc=f"image {state.progress.image_index + 1}")
-                    # The last image comes together with the ZIP; several may have come at once.
-                    for number in range(num_sent + 1, min(len(state.images), request.num_images - 1) + 1):
-                        num_sent, part = number, replace(state, images=state.images[:number])
-                        yield gallery_items(part), None, part.facts
-                    if state.stage in OVER:
-                        yield gallery_items(state), str(state.archive) if state.archive else None, state.facts
 
 
 def run_button(*, is_running: bool) -> gr.Button:

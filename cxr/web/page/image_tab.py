@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.request.settings import API_SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
-from cxr.web.page.events import AT_ONCE, IN_PARALLEL, QUEUED
+from cxr.web.page.events import AT_ONCE, QUEUED, connect_reload
 from cxr.web.page.examples import Example
 from cxr.web.page.image_events import ImageEvents, run_button
-from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of, unchecked
+from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of
 from cxr.web.page.picture_events import dicom, fill, use_seed
 from cxr.web.page.prompt_builder import build_prompt_builder
 from cxr.web.page.prompt_chips import build_prompt_chips, connect_prompt_chips
@@ -40,10 +40,13 @@ class ImageResults:
         return [self.status, self.button, self.viewer, self.zip_button, self.facts]
 
 
-def build_image_tab(events: ImageEvents, examples: Sequence[Example], model_line: gr.HTML) -> tuple[ImageForm, gr.HTML]:
-    """Build the content of the tab and the endpoint ``/generate``.
+def build_image_tab(
+    page: gr.Blocks, events: ImageEvents, examples: Sequence[Example], model_line: gr.HTML
+) -> tuple[ImageForm, gr.HTML]:
+    """Build the content of the tab.
 
     Args:
+        page: that it is on.
         events: what its events do.
         examples: the shipped pictures, in the order in which they are shown.
         model_line: says which model answers.
@@ -72,8 +75,7 @@ def build_image_tab(events: ImageEvents, examples: Sequence[Example], model_line
         build_restore(form, lambda: loaded_info(events.choice))
     results = _build_results(status, button)
     connect_prompt_chips(chips, form.settings["prompt"], form.settings["reword"], builder, events.choice)
-    _connect(events, form, results, strip, model_line)
-    _connect_endpoint(events, results)
+    _connect(page, events, form, results, strip, model_line)
     return form, status
 
 
@@ -114,7 +116,14 @@ def _build_examples(examples: Sequence[Example]) -> gr.HTML:
     )
 
 
-def _connect(events: ImageEvents, form: ImageForm, results: ImageResults, strip: gr.HTML, model_line: gr.HTML) -> None:
+def _connect(
+    page: gr.Blocks,
+    events: ImageEvents,
+    form: ImageForm,
+    results: ImageResults,
+    strip: gr.HTML,
+    model_line: gr.HTML,
+) -> None:
     job = gr.State(None)
     shown = [*results.shown, model_line]
     asked: dict[str, Any] = {
@@ -132,34 +141,10 @@ def _connect(events: ImageEvents, form: ImageForm, results: ImageResults, strip:
         form.settings["prompt"].submit(events.start, **asked),
         *(made.success(events.start, **asked) for made in filled),
     ]
+    connect_reload(page, events.resume, job, shown, started, "images")
     for start in started:
         ran = start.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
         ran.failure(lambda: run_button(is_running=False), outputs=results.button, trigger_mode="multiple", **AT_ONCE)
     link = gr.HTML(None, visible="hidden", elem_id="dicom-file")
     written = results.viewer.dicom(dicom, outputs=link, **QUEUED)
     written.success(None, inputs=link, js=SAVE_FILE)
-
-
-def _connect_endpoint(events: ImageEvents, results: ImageResults) -> None:
-    """The page streams previews and per-step news; programs get this plain endpoint, whose widgets nobody sees."""
-    with gr.Column(visible=False):
-        gallery = gr.Gallery(label="Images", show_label=False, format="png")  # the default is a lossy format
-        gr.Button().click(
-            events.generate,
-            inputs=[_parameter(name, events.choice.defaults) for name in API_SETTINGS],
-            outputs=[gallery, results.zip_button, results.facts],
-            api_name="generate",
-            **IN_PARALLEL,
-        )
-
-
-def _parameter(name: str, defaults: dict[str, Any]) -> Any:
-    setting = SETTINGS[name]
-    default = defaults.get(name, setting.default)
-    if setting.kind == "switch":
-        return unchecked(gr.Checkbox(default, label=setting.label))
-    if setting.kind == "text":
-        return unchecked(gr.Textbox(default, label=setting.label))
-    if name == "seed":
-        return unchecked(gr.Number(default, label=setting.label))
-    return unchecked(gr.Slider(setting.low, setting.high, default, step=setting.step, label=setting.label))

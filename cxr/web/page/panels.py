@@ -9,6 +9,7 @@ from typing import Literal
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import SETTINGS
 from cxr.web.jobs.image_job import ImageState
+from cxr.web.jobs.job import Waiting
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, is_stand_in
 from cxr.web.server.limits import Limits
 
@@ -84,6 +85,15 @@ def describe_state(state: ImageState) -> str:
         kept = f"{images(count)} kept" if count else "no image was finished"
         return panel(f"Stopped: {kept}", "", state.num_settled / state.request.num_images, "quiet", notes)
     return _describe_running(state, notes)
+
+
+def waiting(state: Waiting) -> str:
+    """The status panel of a job whose turn has not come."""
+    if not state.ahead:
+        return panel("Waiting for the model…", tone="busy")
+    before = f"{state.ahead} request{'s' * (state.ahead > 1)} before this one"
+    detail = "" if state.seconds is None else f"about {seconds(state.seconds)}"
+    return panel(f"Waiting: {before}", detail, tone="busy")
 
 
 def describe_model(choice: ModelChoice, info: ModelInfo | None = None, problem: str = "") -> str:

@@ -17,6 +17,7 @@ from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.page.events import PRIVATE
 from cxr.web.page.image_form import ImageForm, values_of
 from cxr.web.server.temporary import temp_root
+from cxr.web.server.uploads import discard_upload
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 TITLE = "Restore settings"
@@ -60,9 +61,7 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None]) ->
         except CxrError as error:
             return *(gr.skip() for _ in form.everything), refusal(error), None
         finally:
-            # It may be a picture of somebody's; nobody needs it any longer.
-            if Path(path).resolve().is_relative_to(temp_root().resolve()):
-                Path(path).unlink(missing_ok=True)
+            discard_upload(Path(path))  # it may be a picture of somebody's; nobody needs it any longer
         return *values_of(recipe), describe(recipe, find_info()), None
 
     file.upload(restore, inputs=file, outputs=[*form.everything, said, file], concurrency_limit=2, **PRIVATE)

@@ -12,13 +12,16 @@ import threading
 import time
 from pathlib import Path
 
+from cxr.folders.lock import locked
 from cxr.request.errors import OutputError
 
 TEMP_PREFIX = "cxr-studio-"
-ABANDONED_S = 24 * 3600  # folders that a killed server left behind are removed after a day
+ABANDONED_S = 24 * 3600  # where locks do not work, folders that a killed server left behind are removed after a day
 LIFETIME_S = 3600  # of what visitors uploaded and were given
 SWEEP_EVERY_S = 600
 KINDS = ("runs", "datasets")  # folders of folders: each job has its own
+
+_page_files: set[Path] = set()
 
 
 def make_private_folder() -> Path:
@@ -31,11 +34,23 @@ def make_private_folder() -> Path:
         return parent  # that of the process which started this one
     parent.mkdir(parents=True, exist_ok=True)
     sweep_old_folders(parent)
-    folder = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=parent))  # readable by this user only
+    folder = _new_locked_folder(parent)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     tempfile.tempdir = str(folder)  # what libraries write for a moment lies there too, should the process be killed
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _new_locked_folder(parent: Path) -> Path:
+    """A folder that this process holds until it ends, so that the next one can tell that it has."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=parent))  # readable by this user only
+        held = contextlib.ExitStack()
+        # Another process that starts may just have taken it for one that was left behind.
+        with contextlib.suppress(OutputError):
+            if held.enter_context(locked(folder)) and folder.is_dir():
+                atexit.register(held.close)
+                return folder
 
 
 def temp_root() -> Path:
@@ -63,9 +78,27 @@ def new_job_folder(kind: str) -> Path:
 def sweep_old_folders(parent: Path) -> None:
     """Remove the temporary folders of servers that were killed and could not clean up."""
     for folder in parent.glob(f"{TEMP_PREFIX}*"):
-        if folder.is_dir() and not folder.is_symlink():
-            # A server at work keeps making folders inside, so a recent one within means that it is in use.
-            _remove_if_older(folder, ABANDONED_S)
+        # Another user's folder cannot be opened.
+        with contextlib.suppress(OutputError):
+            if folder.is_dir() and not folder.is_symlink():
+                _remove_if_left_behind(folder)
+
+
+def _remove_if_left_behind(folder: Path) -> None:
+    with locked(folder) as is_free:
+        if not is_free:
+            return
+        with locked(folder) as is_free_again:
+            if not is_free_again:  # so locks work here, and nobody else holds it
+                shutil.rmtree(folder, ignore_errors=True)
+                return
+    # A server at work keeps making folders inside, so a recent one within means that it is in use.
+    _remove_if_older(folder, ABANDONED_S)
+
+
+def keep_what_is_there(folder: Path) -> None:
+    """Let no sweep remove what lies there now: gradio's copies of the pictures that the page itself shows."""
+    _page_files.update(path for path in folder.iterdir() if path.name not in KINDS)
 
 
 def sweep(folder: Path, lifetime_s: float = LIFETIME_S) -> None:
@@ -78,7 +111,8 @@ def sweep(folder: Path, lifetime_s: float = LIFETIME_S) -> None:
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             for entry in path.iterdir() if path.name in KINDS and path.is_dir() else (path,):
-                _remove_if_older(entry, lifetime_s)
+                if entry not in _page_files:
+                    _remove_if_older(entry, lifetime_s)
 
 
 def keep_sweeping(folder: Path, every_s: float = SWEEP_EVERY_S, lifetime_s: float = LIFETIME_S) -> threading.Event:
@@ -91,15 +125,6 @@ def keep_sweeping(folder: Path, every_s: float = SWEEP_EVERY_S, lifetime_s: floa
 
     threading.Thread(target=work, daemon=True, name="sweep").start()
     return stop
-
-
-def folder_bytes(folder: Path) -> int:
-    """Size of all files below a folder, as far as they can be seen."""
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.lstat().st_size
-    return total
 
 
 def _remove_if_older(path: Path, lifetime_s: float) -> None:

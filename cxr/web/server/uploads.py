@@ -2,59 +2,127 @@
 
 Gradio's own ``max_file_size`` bounds each file. The ``file_types`` of its widgets are checked too, but only when an
 event reads a file that is on the disk already, and by its name alone. Nothing of gradio bounds a whole request, the
-number of its files or all uploads together.
+number of its files or all uploads together, and it stores files of one name and content at one path. So each file gets
+a name of its own here: what one visitor has sent is never another's, nor a picture of the page.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from pathlib import PurePath
+import re
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from cxr.web.server.refusal import Refusal
-from cxr.web.server.temporary import KINDS, folder_bytes, temp_root
+from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S
 
 MAX_FILES = 8
-MAX_UPLOADS_BYTES = 512_000_000  # of everything that visitors have uploaded and that has not been swept yet
+# Of everything that visitors have uploaded and that has not been swept yet; of one visitor a quarter of it.
+MAX_UPLOADS, MAX_UPLOADS_BYTES, VISITORS_SHARE = 2_000, 512_000_000, 0.25
 TEXT_SUFFIXES = (".yaml", ".yml", ".csv")
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
 LOOK_AT_BYTES = 1024
 KINDS_HINT = f"this page takes {', '.join((*TEXT_SUFFIXES, *MAGIC))} files only"
 INCOMPLETE = "the upload is not a complete form"
+_OWN_NAME = re.compile(rf"[0-9a-f]{{32}}({'|'.join((*TEXT_SUFFIXES, *MAGIC))})".replace(".", r"\."))
 
 
-async def check_upload(body: bytes, content_type: str) -> None:
-    """Refuse a form whose files are not of the kinds that the page reads, or that there is no room for.
+@dataclass(frozen=True)
+class Form:
+    """A form that was checked, written again with a name of its own for each file.
+
+    Args:
+        body: of the request.
+        content_type: its header, which names the boundary.
+        sizes: bytes of each file, by its new name.
+    """
+
+    body: bytes
+    content_type: str
+    sizes: Mapping[str, int]
+
+
+async def check_upload(body: bytes, content_type: str) -> Form:
+    """Refuse a form whose files are not of the kinds that the page reads.
 
     Args:
         body: of the request, ``multipart/form-data``.
         content_type: its header, which names the boundary.
     Raises:
-        Refusal: the form is broken, a file's name or first bytes are of another kind, or the disk's share is used up.
+        Refusal: the form is broken, or a file's name or first bytes are of another kind.
     """
     try:
         form = await _FormInMemory(body, content_type).parse()
     except MultiPartException as error:
         raise Refusal(400, INCOMPLETE) from error
     try:
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        if len(files) > MAX_FILES:
-            raise Refusal(413, f"{len(files)} files in one request; send at most {MAX_FILES}")
-        for file in files:
-            suffix, start = PurePath(file.filename or "").suffix.lower(), await file.read(LOOK_AT_BYTES)
-            is_picture = suffix in MAGIC and start.startswith(MAGIC[suffix])
-            if not is_picture and (suffix not in TEXT_SUFFIXES or b"\0" in start):
-                raise Refusal(415, KINDS_HINT)
+        parts = form.multi_items()
+        if (count := sum(isinstance(value, UploadFile) for _, value in parts)) > MAX_FILES:
+            raise Refusal(413, f"{count} files in one request; send at most {MAX_FILES}")
+        boundary, written, sizes = secrets.token_hex(16), bytearray(), {}
+        for field, value in parts:
+            name, content = "", value.encode() if isinstance(value, str) else await value.read()
+            if isinstance(value, UploadFile):
+                name = secrets.token_hex(16) + _suffix_of(value.filename or "", content)
+                sizes[name] = len(content)
+            written += _part(boundary, field, name, content)
     finally:
         await form.close()
-    await asyncio.to_thread(_check_room, len(body))
+    written += f"--{boundary}--\r\n".encode()
+    return Form(bytes(written), f"multipart/form-data; boundary={boundary}", sizes)
+
+
+def discard_upload(path: Path) -> None:
+    """Delete a file that a visitor has sent and nobody needs any longer; any other file stays."""
+    if _OWN_NAME.fullmatch(path.name):
+        path.unlink(missing_ok=True)
+
+
+class UploadedFiles:
+    """What has been uploaded and may still be there: how many files, how many bytes, and whose."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, tuple[float, int, str]] = {}  # in the order of their time
+
+    def check_room(self, size: int, address: str) -> None:
+        """Refuse more than may be kept at a time.
+
+        Args:
+            size: bytes that are to be stored.
+            address: of the visitor.
+        Raises:
+            Refusal: the visitor has used up a share, or all together the whole.
+        """
+        oldest_s = time.monotonic() - LIFETIME_S - SWEEP_EVERY_S
+        if not self._has_room(size, address):  # only then the disk is asked
+            self._kept = {path: kept for path, kept in self._kept.items() if kept[0] > oldest_s and path.exists()}
+        if not self._has_room(size, address):
+            raise Refusal(507, "there is no room for more uploads at the moment; try again in an hour")
+
+    def keep(self, paths: Sequence[str], sizes: Mapping[str, int], address: str) -> None:
+        """Note what was stored; names that are not in ``sizes`` are not uploads."""
+        for path in map(Path, paths):
+            if path.name in sizes:
+                self._kept[path] = time.monotonic(), sizes[path.name], address
+
+    def _has_room(self, size: int, address: str) -> bool:
+        everything = [(bytes_, whose) for _, bytes_, whose in self._kept.values()]
+        own = [bytes_ for bytes_, whose in everything if whose == address]
+        return (
+            len(everything) < MAX_UPLOADS
+            and len(own) < MAX_UPLOADS * VISITORS_SHARE
+            and sum(bytes_ for bytes_, _ in everything) + size <= MAX_UPLOADS_BYTES
+            and sum(own) + size <= MAX_UPLOADS_BYTES * VISITORS_SHARE
+        )
 
 
 class _FormInMemory(MultiPartParser):
-    """The parser that gradio's is made from, so that both see the same; it writes nothing to the disk."""
+    """The parser that gradio's is made from; it writes nothing to the disk."""
 
     spool_max_size = 2**30  # bytes, more than any request has
     is_complete = False
@@ -72,8 +140,17 @@ class _FormInMemory(MultiPartParser):
         self.is_complete = True
 
 
-def _check_room(size: int) -> None:
-    root = temp_root()
-    uploads = [path for path in root.iterdir() if path.name not in KINDS] if root.is_dir() else []
-    if sum(folder_bytes(path) for path in uploads) + size > MAX_UPLOADS_BYTES:
-        raise Refusal(507, "there is no room for more uploads at the moment; try again in an hour")
+def _suffix_of(name: str, content: bytes) -> str:
+    suffix, start = PurePath(name).suffix.lower(), content[:LOOK_AT_BYTES]
+    is_picture = suffix in MAGIC and start.startswith(MAGIC[suffix])
+    if not is_picture and (suffix not in TEXT_SUFFIXES or b"\0" in start):
+        raise Refusal(415, KINDS_HINT)
+    return suffix
+
+
+def _part(boundary: str, field: str, name: str, content: bytes) -> bytes:
+    if not field.isprintable() or '"' in field:
+        raise Refusal(400, INCOMPLETE)
+    kind = f'; filename="{name}"\r\nContent-Type: application/octet-stream' if name else ""
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"{kind}\r\n\r\n'
+    return head.encode() + content + b"\r\n"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 from dataclasses import dataclass, field
 from typing import Any
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass
 class Ticket:
     """Goes with a request from the door to its event; gradio's id of the event is known when it is answered."""
 
+    address: str = ""
     event: str = ""
 
 
@@ -40,26 +42,45 @@ def visitor_of(request: Any) -> Visitor:
     """The visitor of an event, from its ``gr.Request``; None is nobody."""
     if request is None:
         return Visitor()
-    ticket = getattr(request.state, "ticket", None) or Ticket()
-    return Visitor(request.session_hash or "", address_of(request), ticket)
+    ticket = getattr(request.state, "ticket", None) or Ticket(address_of(request))
+    return Visitor(request.session_hash or "", ticket.address, ticket)
 
 
 def address_of(request: Any) -> str:
-    """The network address of a visitor.
+    """The network address of a visitor; of IPv6 the network, as whoever has one address there has 2^64.
 
-    A Space is reached through a proxy, which writes the visitor's address at the end of X-Forwarded-For, perhaps
-    followed by private addresses of further proxies. What stands before it was sent by the visitor, and anywhere else
-    all of it may have been.
+    A Space is reached through a proxy, which writes the visitor's address at the end of X-Forwarded-For, perhaps with a
+    port, perhaps followed by private addresses of further proxies. What stands before it was sent by the visitor, and
+    anywhere else all of it may have been.
 
     Args:
         request: has ``client`` and ``headers``, as Starlette's and gradio's requests do.
     """
     peer = request.client.host if request.client else ""
-    if not os.environ.get("SPACE_ID"):
-        return str(peer)
-    for part in reversed(request.headers.get("x-forwarded-for", "").split(",")):
-        with contextlib.suppress(ValueError):
-            address = ipaddress.ip_address(part.strip())
-            if address.is_global:
-                return str(address)
-    return str(peer)
+    if os.environ.get("SPACE_ID"):
+        # A header may come twice: the visitor's own first, then the proxy's.
+        headers = [value for name, value in request.headers.items() if name.lower() == "x-forwarded-for"]
+        for part in reversed(",".join(headers).split(",")):
+            if (address := _read_address(part)) is not None and address.is_global:
+                return _network_of(address)
+    return _network_of(address) if (address := _read_address(peer)) else str(peer)
+
+
+def _read_address(text: str) -> Address | None:
+    """An address as proxies write it: 8.8.8.8, 8.8.8.8:4711, [2606:4700::1]:443, "::ffff:8.8.8.8"; None for others."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _network_of(address: Address) -> str:
+    if address.version == 4 or not address.is_global:
+        return str(address)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))

@@ -1,0 +1,67 @@
+"""Labels of a data set that its prompts, its metadata and its label table do not agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from cxr.dataset.label_columns import label_row
+from cxr.folders.dataset_reader import LABELS_NAME, FinishedImage
+from cxr.folders.tables import read_rows
+from cxr.labels.vocabulary import PromptLabels, labels_of
+from cxr.prompts import asked_labels
+from cxr.request.errors import DataError
+from cxr.request.recipe import Recipe
+
+NO_TABLE = "{table} cannot be read as a table: {error}"
+
+
+def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[str]:
+    """Labels that do not follow from the prompts, and rows of the label table that do not follow from the metadata."""
+    try:
+        rows = {row.get("file_name", ""): row for _, row in read_rows(directory / LABELS_NAME, NO_TABLE)}
+    except DataError as error:
+        if not (directory / LABELS_NAME).exists():
+            return  # that is said already
+        yield str(error)
+        rows = {}
+    for image in images:
+        name = image.path.relative_to(directory).as_posix()
+        row = rows.pop(name, None)
+        complete = [complete for complete in (True, False) if row and _is_row(row, image, complete)]
+        if row is None:
+            yield f"{LABELS_NAME} has no row for {name}"
+        elif not complete:
+            yield f"{LABELS_NAME} says something else of {name} than its metadata"
+        elif wrong := _not_asked(image.labels, image.recipe, is_silent=complete[0]):
+            yield f"the labels of {name} are not those of its prompt: {', '.join(wrong)}"
+        if image.patient_id != f"SYN{image.index:07d}":
+            yield f"the metadata has another patient_id of {name} than SYN{image.index:07d}"
+    yield from (f"{LABELS_NAME} has a row for {name}, which is not in the metadata" for name in rows)
+
+
+def _not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool) -> list[str]:
+    """Labels that the prompt of an image contradicts.
+
+    Args:
+        labels: as they are told.
+        recipe: of the image.
+        is_silent: whether the prompt may leave labels out, as a template of a cohort may; one in free words is all that
+            they come from.
+    """
+    # Both readers of prompts: a cohort's template may be a sentence that the better one takes for a patient's history.
+    asked, written = asked_labels(recipe.prompt), labels_of(recipe.prompt)
+    return [
+        name
+        for name in ("findings", "age", "sex", "view")
+        if getattr(labels, name) not in (getattr(asked, name), getattr(written, name))
+        and not (is_silent and getattr(asked, name) is None)
+    ]
+
+
+def _is_row(row: Mapping[str, str], image: FinishedImage, complete: bool) -> bool:
+    labels = image.labels
+    wanted = {
+        "patient_id": image.patient_id, "split": image.split, "age": labels.age, "sex": labels.sex, "view": labels.view
+    } | label_row(labels.findings, complete=complete)  # fmt: skip
+    return all(row.get(name) == ("" if value is None else str(value)) for name, value in wanted.items())

@@ -1,0 +1,80 @@
+"""A finished data set of which files are gone or changed -> one that is unfinished, so that they are made again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cxr.dataset.rejections import REJECTED_NAME, read_rejected
+from cxr.dataset.unit_log import Outcome, Unit
+from cxr.folders.dataset_reader import Manifest
+from cxr.folders.metadata import IMAGE_NAME, file_sha256, is_whole
+from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
+from cxr.images.png import read_recipe
+from cxr.images.reading import read_levels
+from cxr.request.errors import CxrError, DataError
+
+
+def is_complete(manifest: Manifest) -> bool:
+    """Whether every file is there, as it was when the data set was finished."""
+    try:
+        return all(is_whole(file.path, file.sha256) for file in manifest.files)
+    except OSError:
+        return False
+
+
+def write_logs(directory: Path, manifest: Manifest, units: Iterable[Unit]) -> None:
+    """Write the logs of a data set's units as they were before it was finished, but for the images that are not whole.
+
+    Args:
+        directory: of the data set.
+        manifest: its own.
+        units: of its plan.
+    Raises:
+        OutputError: the disk refused a log.
+    """
+    try:
+        rejected = read_rejected(directory / REJECTED_NAME)
+    except DataError:
+        rejected = {}
+    hashes = {file.path.relative_to(directory).as_posix(): file.sha256 for file in manifest.files}
+    names = {int(name.rpartition("/")[2].partition("_")[0]): name for name in hashes if _is_image(name)}
+    for unit in units:
+        unit.log.unlink(missing_ok=True)
+        for image in unit.images:
+            name = names.get(image.index, "")
+            outcome = _outcome(directory, name, hashes.get(name, ""), image, rejected.get(image.index, ()))
+            if outcome is not None:
+                unit.add(outcome)
+
+
+def remove_rejected(directory: Path, images: Sequence[PlannedImage], outcomes: Mapping[int, Outcome]) -> None:
+    """Remove images of seeds that were rejected after they had been written, and that a kill has left there."""
+    for image in images:
+        outcome = outcomes[image.index]
+        for one in outcome.rejected:
+            name = f"{image.split}/{image.index:06d}_{one.seed}.png"
+            if name != outcome.file_name:
+                (directory / name).unlink(missing_ok=True)
+
+
+def _is_image(name: str) -> bool:
+    return bool(IMAGE_NAME.fullmatch(name.rpartition("/")[2]))
+
+
+def _outcome(
+    directory: Path, name: str, sha256: str, image: PlannedImage, rejected: tuple[Rejection, ...]
+) -> Outcome | None:
+    """What has become of an image; None if that is not known for certain, so that it is made once more."""
+    path = directory / name
+    try:
+        if not name or file_sha256(path) != sha256:
+            return None
+        recipe, pixels = read_recipe(path), read_levels(path)
+    except (OSError, CxrError):
+        return None
+    if name.rpartition("/")[0] != image.split or recipe.seed != seed_of(image, len(rejected)):
+        return None
+    pixel_sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
+    return Outcome(image.index, name, rejected, recipe.values, pixel_sha256, sha256)

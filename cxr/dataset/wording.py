@@ -1,0 +1,41 @@
+"""Labels of a cohort -> its prompts, by the templates of a plan."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from cxr.labels.captions import noun_of
+from cxr.labels.vocabulary import FINDING_PHRASES, PromptLabels
+from cxr.request.errors import RequestError
+
+TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
+TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
+
+
+def read_templates(content: Any) -> list[str]:
+    """Check the templates of a plan.
+
+    Raises:
+        RequestError: they are no list of texts, or name something else than `TEMPLATE_FIELDS`.
+    """
+    if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
+        raise RequestError("templates is a list of texts")
+    for text in content:
+        try:
+            parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
+        except ValueError as error:
+            raise RequestError(f"a template is not written right: {error}") from error
+        named = {str(name) for _, name, _, _ in parts}
+        if named - set(TEMPLATE_FIELDS):
+            raise RequestError(f"a template names {', '.join(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")
+        if any(width or conversion for _, _, width, conversion in parts):
+            raise RequestError("a template has a format behind a name; write {age}, not {age:3} or {age!r}")
+    return content
+
+
+def fill_template(template: str, labels: PromptLabels) -> str:
+    """The prompt for one image; findings in a phrase of their own each."""
+    shown = " and ".join(FINDING_PHRASES[name][0] for name in labels.findings or ()) or "no findings"
+    sex = noun_of(labels.sex, labels.age)
+    return template.format(age=labels.age, sex=sex, view=labels.view, findings=shown)

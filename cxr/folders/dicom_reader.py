@@ -1,0 +1,73 @@
+"""DICOM files -> what this program has written into them, and what those of others tell of their patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from cxr.folders.dicom import ASKED_FOR, PRIVATE_CREATOR, PRIVATE_GROUP, RECIPE_ELEMENT
+from cxr.images.dicom_pixels import open_dicom
+from cxr.images.guarded import quiet_libraries
+from cxr.request.errors import DataError, RequestError
+from cxr.request.events import GreyLevels
+from cxr.request.recipe import Recipe
+
+
+def read_dicom_recipe(dataset: Dataset) -> Recipe:
+    """The recipe of an object that ``encode_dicom`` made.
+
+    Raises:
+        DataError: it carries none.
+    """
+    try:
+        text = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[RECIPE_ELEMENT].value
+    except (KeyError, AttributeError) as error:
+        raise DataError("the DICOM object carries no recipe; only those written by this program do") from error
+    try:
+        return Recipe.from_json(text)
+    except RequestError as error:
+        raise DataError(f"the DICOM object carries a recipe that this version cannot read: {error}") from error
+
+
+def read_dicom(path: Path, max_pixels: int = 2**24) -> tuple[GreyLevels, Recipe, int]:
+    """Read an object that ``encode_dicom`` made, or one that says so.
+
+    Args:
+        path: of the file.
+        max_pixels: that it may have.
+    Returns:
+        [H, W] uint8 or uint16 as they are stored, the recipe of the image that they come from, and Bits Stored.
+    Raises:
+        DataError: the file cannot be read as DICOM, or carries no recipe.
+    """
+    dataset = open_dicom(path)
+    recipe = read_dicom_recipe(dataset)
+    rows, columns = dataset.get("Rows"), dataset.get("Columns")
+    if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > max_pixels:
+        raise DataError(f"{path} is {columns} x {rows} pixels, its recipe says {recipe.width} x {recipe.height}")
+    try:
+        return dataset.pixel_array, recipe, int(dataset.BitsStored)
+    # pydicom's decoders raise what their formats happen to raise.
+    except (OSError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
+
+
+def read_dicom_facts(path: Path) -> dict[str, str]:
+    """What a DICOM file tells of its patient and, if it is of this program, what was asked for; else "".
+
+    Returns:
+        patient_id, prompt, findings, age, sex and view, in the spelling of tables.
+    Raises:
+        DataError: it cannot be read, or carries a recipe that cannot.
+    """
+    with quiet_libraries():
+        dataset = open_dicom(path, with_pixels=False)
+    names = {"patient_id": "PatientID", "age": "PatientAge", "sex": "PatientSex", "view": "ViewPosition"}
+    facts = {name: str(dataset.get(keyword) or "").strip() for name, keyword in names.items()}
+    is_ours = dataset.get("SyntheticData") == "YES" and dataset.get("Manufacturer") == "CXR Studio"
+    comments = str(dataset.get("ImageComments") or "") if is_ours else ""
+    return facts | {
+        "prompt": read_dicom_recipe(dataset).prompt if is_ours else "",
+        "findings": comments.removeprefix(ASKED_FOR) if comments.startswith(ASKED_FOR) else "",
+    }

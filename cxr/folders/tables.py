@@ -1,0 +1,109 @@
+"""Tables of any program -> rows: CSV with any usual separator and encoding, JSON lines, packed with gzip or not."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cxr.images.guarded import open_regular, reason_of
+from cxr.request.errors import DataError
+
+Row = Mapping[str, Any]
+
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".jsonl")
+MAX_TABLE_BYTES = 1_000_000_000
+MAX_LINE_BYTES = 4_000_000
+SEPARATORS = ",;\t|"
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file looks like a table, by its name."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> Iterator[tuple[int, Any]]:
+    """Line numbers, of a CSV as spreadsheets count them, and rows, which of JSON lines may be any; "" for an empty one.
+
+    Args:
+        table: whose suffix tells what it is.
+        damaged: message for one that is, with the fields table, number and error.
+    Raises:
+        DataError: it cannot be read, a row has more cells than the header, or two columns have one name.
+    """
+    number = 0
+    try:
+        if not table.name.endswith(".jsonl"):
+            yield from _read_csv(table)
+            return
+        with open_regular(table) as lines:
+            while line := lines.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise ValueError(f"line {number} has more than {MAX_LINE_BYTES:,} bytes")
+                yield number, json.loads(line) if line.strip() else ""
+    except OSError as error:
+        raise DataError(f"cannot read {table}: {reason_of(error)}") from error
+    except (EOFError, ValueError, RecursionError, csv.Error, zlib.error) as error:
+        raise DataError(damaged.format(table=table, number=number, error=error)) from error
+
+
+def read_header(table: Path) -> list[str]:
+    """Names of the columns; of JSON lines those of the first.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if table.name.endswith(".jsonl"):
+        row: Any = next((row for _, row in read_rows(table) if row != ""), {})
+        return list(row) if isinstance(row, dict) else []
+    try:
+        text = _text(table)
+        return _header(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)), table)
+    except OSError as error:
+        raise DataError(f"cannot read {table}: {reason_of(error)}") from error
+    except (EOFError, ValueError, csv.Error, zlib.error) as error:
+        raise DataError(f"{table} cannot be read: {error}") from error
+
+
+def _read_csv(table: Path) -> Iterator[tuple[int, Row]]:
+    text = _text(table)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
+    header = _header(rows, table)
+    for number, cells in enumerate(rows, start=2):
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise DataError(f"{table} line {number} has {len(cells)} cells, the header {len(header)}")
+        if any(cell.strip() for cell in cells):
+            yield number, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+
+
+def _header(rows: Iterator[list[str]], table: Path) -> list[str]:
+    header = [name.strip() for name in next(rows, [])]
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise DataError(f"{table} has two columns {twice[0]}; keep one")
+    return header
+
+
+def _separator(text: str) -> str:
+    """What separates the names of the header, by what stands outside of quotes."""
+    header = "".join(text.partition("\n")[0].split('"')[::2])
+    return max(SEPARATORS, key=header.count)
+
+
+def _text(table: Path) -> str:
+    with open_regular(table) as file:
+        source = gzip.GzipFile(fileobj=file) if table.name.lower().endswith(".gz") else file
+        data = source.read(MAX_TABLE_BYTES + 1)
+    if len(data) > MAX_TABLE_BYTES:
+        raise ValueError(f"it has more than {MAX_TABLE_BYTES / 1e6:,.0f} MB")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252")  # what spreadsheets of Windows save

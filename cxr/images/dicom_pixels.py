@@ -1,0 +1,127 @@
+"""DICOM files of anybody -> grey levels as a viewer shows them, and what their headers tell of the patient.
+
+Source: DICOM PS3.3, C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality LUT), C.11.2 (VOI LUT).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.images.guarded import open_regular, reason_of
+from cxr.images.pixels import from_window
+from cxr.request.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
+
+SUFFIXES = {".dcm", ".dicom"}
+PREAMBLE_BYTES = 128
+MAX_FILE_BYTES = 256_000_000
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is a DICOM file by its name or, without a suffix, by its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if path.suffix and not path.suffix[1:].isdigit():  # many are called by their UIDs
+        return False
+    try:
+        with open_regular(path) as file:
+            return file.read(PREAMBLE_BYTES + 4)[PREAMBLE_BYTES:] == b"DICM"
+    except OSError:
+        return False
+
+
+def open_dicom(path: Path, *, with_pixels: bool = True) -> FileDataset:
+    """Read a DICOM file.
+
+    Raises:
+        DataError: it is none, is too large, or is deflated: a small one may hold gigabytes.
+    """
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    try:
+        with open_regular(path) as file:
+            if file.seek(0, 2) > MAX_FILE_BYTES:
+                raise DataError(f"{path} is larger than {MAX_FILE_BYTES // 1_000_000} MB")
+            file.seek(0)
+            if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                raise DataError(f"{path} is a deflated DICOM file; save it with another transfer syntax")
+            return dcmread(file, stop_before_pixels=not with_pixels)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as a DICOM image: {reason_of(error)}") from error
+    # pydicom raises what its formats happen to raise.
+    except (InvalidDicomError, AttributeError, EOFError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
+
+
+def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
+    """The picture as a viewer shows it: its first window applied, MONOCHROME1 turned round.
+
+    Args:
+        path: of the file.
+        max_pixels: that it may have.
+    Returns:
+        [H, W] uint8, 0 = black.
+    Raises:
+        DataError: it is not one grey picture, or its compression needs a library that is not here.
+    """
+    dataset = open_dicom(path)
+    values = _values(dataset, path, max_pixels)
+    try:
+        grey = _windowed(dataset, values)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as a DICOM image: its window or table of values is damaged or unknown"
+        ) from error
+    return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+
+
+def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
+    """Stored values [H, W], checked before anything is decoded."""
+    rows, columns = dataset.get("Rows"), dataset.get("Columns")
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        raise DataError(f"{path} holds no picture")
+    if rows * columns > max_pixels:
+        raise DataError(f"{path} is {columns:,} x {rows:,} pixels; use at most {max_pixels:,} in all")
+    if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1:
+        raise DataError(f"{path} is not one grey picture: it has several frames or colours")
+    try:
+        return np.asarray(dataset.pixel_array)
+    except (RuntimeError, NotImplementedError, ImportError) as error:
+        kind = getattr(dataset.file_meta.get("TransferSyntaxUID"), "name", "unknown")
+        raise DataError(
+            f"{path} is compressed in a way that cannot be read here ({kind}); save it uncompressed"
+        ) from error
+    except (AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a DICOM image: its pixels are damaged") from error
+
+
+def _windowed(dataset: FileDataset, values: NDArray[Any]) -> NDArray[np.uint8]:
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+
+    shown = np.asarray(apply_modality_lut(values, dataset), np.float64)
+    centre, width = (dataset.get(name) for name in ("WindowCenter", "WindowWidth"))
+    if "VOILUTSequence" in dataset:
+        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+        looked_up = np.asarray(apply_voi_lut(shown.astype(np.int64), dataset, prefer_lut=True), np.float64)
+        return from_window(looked_up, 2 ** (bits - 1), 2**bits)
+    if dataset.get("VOILUTFunction", "LINEAR") == "SIGMOID":
+        raise ValueError("a window that is no straight line")
+    if centre is not None and width is not None:
+        first = [value if isinstance(value, (int, float)) else value[0] for value in (centre, width)]
+        return from_window(shown, float(first[0]), float(first[1]))
+    bits, slope, low = int(dataset.BitsStored), float(dataset.get("RescaleSlope") or 1), 0.0
+    if "ModalityLUTSequence" in dataset:
+        bits, slope = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]), 1.0
+    else:
+        low = float(dataset.get("RescaleIntercept") or 0) - dataset.PixelRepresentation * 2 ** (bits - 1) * slope
+    span = (2**bits - 1) * slope
+    return from_window(shown, low + span / 2 + 0.5, span + 1)

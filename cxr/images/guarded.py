@@ -1,0 +1,60 @@
+"""Files that may be anything, opened only if they are regular: a pipe would be waited for, a device never ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+
+FOREIGN = "not a regular file"
+
+
+def open_regular(path: Path, *, through_links: bool = True) -> BufferedReader:
+    """Open a file for reading.
+
+    Args:
+        path: of the file.
+        through_links: whether it may be a link to one.
+    Raises:
+        OSError: it cannot be opened, or is no regular file; its strerror says so.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | (0 if through_links else getattr(os, "O_NOFOLLOW", 0)))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, FOREIGN, str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, max_bytes: int, *, through_links: bool = True) -> bytes:
+    """Read a whole file of at most so many bytes.
+
+    Raises:
+        OSError: as `open_regular`, or it is larger.
+    """
+    with open_regular(path, through_links=through_links) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes / 1e6:g} MB", str(path))
+    return data
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No warnings of image libraries for a while: what is wrong with a file is an error here, or nothing.
+
+    Filters of warnings are those of the whole process, so that this stands around threads and never inside one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def reason_of(error: OSError) -> str:
+    """Why the system refused a file, in its own words."""
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,85 @@
+"""The public endpoints: which there are, and what each takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.api.datasets import DatasetEndpoints
+from cxr.web.api.images import ImageEndpoints
+from cxr.web.api.parameters import EXAMPLE_PROMPT, parameter, picture_parameter, setting_parameter
+from cxr.web.api.reading import ReadingEndpoints
+from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS
+from cxr.web.page.dataset_events import DatasetEvents
+from cxr.web.page.events import IN_PARALLEL
+from cxr.web.page.image_events import ImageEvents
+
+OTHER_PROMPT = "A 55-year-old man with no findings, PA view"
+EXAMPLE_PLAN = "cohort: [{findings: Effusion, count: 2}]\nsettings: {num_inference_steps: 8}"
+
+
+def build_endpoints(images: ImageEvents, datasets: DatasetEvents | None) -> None:
+    """Build the endpoints; the page shows nothing of them.
+
+    Args:
+        images: events of the images tab.
+        datasets: events of the data set tab, if there is one.
+    """
+    with gr.Column(visible=False):
+        _build_images(
+            ImageEndpoints(images), {name: SETTINGS[name].default for name in API_SETTINGS} | images.choice.defaults
+        )
+        if datasets is not None:
+            _build_dataset(DatasetEndpoints(datasets))
+        _build_reading(ReadingEndpoints(images))
+
+
+def _build_images(endpoints: ImageEndpoints, defaults: dict[str, Any]) -> None:
+    inputs = [setting_parameter(name, None if name == "seed" else defaults[name]) for name in API_SETTINGS]
+    _endpoint("generate", endpoints.generate, inputs, [_gallery(), gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])
+    weight = SETTINGS["adapter_weight"]
+    pair = [
+        setting_parameter("prompt", None),
+        parameter("other_prompt", "string", "prompt of the second image; empty for the same", "", example=OTHER_PROMPT),
+        setting_parameter("seed", None),
+        setting_parameter("adapter_weight", defaults["adapter_weight"]),
+        parameter(
+            "other_adapter_weight",
+            "number",
+            f"of the second image; {weight.range}; null for the same",
+            optional=True,
+        ),
+    ]
+    _endpoint("compare", endpoints.compare, pair, [_gallery(), gr.JSON(label="Facts")])
+
+
+def _build_dataset(endpoints: DatasetEndpoints) -> None:
+    plan = parameter("plan", "string", "in YAML or CSV; its splits are train, validation, test", example=EXAMPLE_PLAN)
+    tries = "seeds that an image may take; 1 to 100"
+    gate = "make images again in which a small network does not see what was asked; true or false"
+    inputs = [
+        plan,
+        parameter("max_attempts", "integer", tries, DEFAULT_MAX_ATTEMPTS, example=DEFAULT_MAX_ATTEMPTS),
+        parameter("gate", "boolean", gate, False, example=False),
+    ]
+    outputs = [gr.JSON(label="Progress"), gr.DownloadButton("ZIP"), gr.JSON(label="Facts")]
+    _endpoint("dataset", endpoints.dataset, inputs, outputs)
+
+
+def _build_reading(endpoints: ReadingEndpoints) -> None:
+    text = parameter("prompt", "string", "what images should show; at most 2,000 characters", example=EXAMPLE_PROMPT)
+    _endpoint("parse", endpoints.parse, [text], [gr.JSON(label="Understood")])
+    _endpoint("models", endpoints.models, [], [gr.JSON(label="Models")])
+    for name in ("restore", "receipt", "verify"):
+        _endpoint(name, getattr(endpoints, name), [picture_parameter("picture")], [gr.JSON(label=name.capitalize())])
+
+
+def _endpoint(name: str, handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    gr.Button().click(handler, inputs=[*inputs], outputs=[*outputs], api_name=name, **IN_PARALLEL)
+
+
+def _gallery() -> gr.Gallery:
+    return gr.Gallery(label="Images", format="png")  # the default is a lossy format

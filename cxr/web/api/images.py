@@ -1,0 +1,113 @@
+"""The endpoints ``/generate`` and ``/compare``: values -> jobs -> images and facts."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from cxr.request.generation_request import GenerationRequest
+from cxr.web.api.endpoint import takes_settings
+from cxr.web.jobs.compare_job import compare_images
+from cxr.web.jobs.job import OVER, Job
+from cxr.web.page.events import errors_for_users
+from cxr.web.page.image_events import RANDOM_SEED_LIMIT, ImageEvents
+from cxr.web.page.stage_data import gallery_items
+from cxr.web.server.visitors import visitor_of
+
+Images = list[tuple[str, str]]
+
+
+class ImageEndpoints:
+    """What programs call for images.
+
+    Args:
+        events: of the images tab, which put requests into the queue.
+    """
+
+    def __init__(self, events: ImageEvents) -> None:
+        self.events = events
+
+    @takes_settings
+    async def generate(
+        self,
+        settings: Mapping[str, Any],
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
+        asker: gr.Request | None = None,
+    ) -> AsyncGenerator[tuple[Images, str | None, dict[str, Any]], None]:
+        """Make synthetic chest radiographs from a description. Not for diagnosis.
+
+        Image k is made from seed + k, so every image can be made again by itself. Results arrive one image at a time;
+        the last one also has the ZIP.
+
+        Args:
+            settings: of the request, by name.
+            progress: filled in by gradio; the share of denoising steps that are done.
+            asker: filled in by gradio; who asks.
+        Returns:
+            Lossless grey PNGs with their seed as caption; the path of a ZIP with the same files, metadata.jsonl and
+            manifest.json; a dictionary of facts: seeds, prompt, negative_prompt, as_asked, seconds, model, adapter,
+            failures, notes.
+        """
+        with errors_for_users(on_page=False):
+            request = GenerationRequest(**_with_seed(settings))
+            num_sent = 0
+            async with contextlib.aclosing(self.events.submit(asker, request).follow()) as states:
+                async for state in states:
+                    if state.progress is not None:
+                        progress(state.progress.fraction, desc=f"image {state.progress.image_index + 1}")
+                    # The last image comes together with the ZIP; several may have come at once.
+                    for number in range(num_sent + 1, min(len(state.images), request.num_images - 1) + 1):
+                        num_sent, part = number, replace(state, images=state.images[:number])
+                        yield gallery_items(part), None, part.facts
+                    if state.stage in OVER:
+                        yield gallery_items(state), str(state.archive) if state.archive else None, state.facts
+
+    async def compare(
+        self,
+        prompt: str,
+        other_prompt: str = "",
+        seed: int | None = None,
+        adapter_weight: float = 1.0,
+        other_adapter_weight: float | None = None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
+        asker: gr.Request | None = None,
+    ) -> tuple[Images, dict[str, Any]]:
+        """Make two synthetic chest radiographs from one seed, and a map of their difference. Not for diagnosis.
+
+        Args:
+            prompt: of the first image.
+            other_prompt: of the second image; empty for the same.
+            seed: of both; null draws one.
+            adapter_weight: of the LoRA in the first image.
+            other_adapter_weight: of the LoRA in the second image; null for the same.
+            progress: filled in by gradio; the share of the work that is done.
+            asker: filled in by gradio; who asks.
+        Returns:
+            Both images and the map, grey 128 where they are equal and half a level for each level that the second is
+            brighter; a dictionary of facts: those of both images, the mean and the largest difference in grey levels.
+        """
+        with errors_for_users(on_page=False):
+            usual = self.events.choice.defaults
+            values = _with_seed({"prompt": prompt, "seed": seed, "adapter_weight": adapter_weight, **usual})
+            first = GenerationRequest(**values)
+            changed: dict[str, Any] = {"prompt": other_prompt} if other_prompt != "" else {}
+            changed |= {} if other_adapter_weight is None else {"adapter_weight": other_adapter_weight}
+            second = replace(first, **changed)
+            self.events.check_limits(replace(first, num_images=2))
+            job = Job((first, second), visitor_of(asker), 2 * first.num_inference_steps)
+            job = self.events.jobs.submit(job, compare_images(first, second, self.events.choice, job))
+            async with contextlib.aclosing(job.follow()) as states:
+                async for state in states:
+                    progress(state.fraction)
+            return job.state.gallery, job.state.facts
+
+
+def _with_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings; where there is no seed, one is drawn."""
+    seed = settings.get("seed")
+    return {**settings, "seed": secrets.randbelow(RANDOM_SEED_LIMIT) if seed is None else seed}

@@ -1,0 +1,38 @@
+"""What programs send in JSON, read as strictly as the standard has it, and how they are told what is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from cxr.web.server.refusal import Refusal
+
+
+def wrong(status: int, sentence: str) -> Refusal:
+    """A refusal whose sentence programs find as ``detail``."""
+    return Refusal(status, sentence, sentence)
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """An object.
+
+    Raises:
+        Refusal: it is none, or holds a number or a text that is none.
+    """
+    try:
+        values = json.loads(body, parse_constant=_refuse_number, parse_float=_finite)
+        json.dumps(values, ensure_ascii=False).encode()  # half a character cannot be written
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise wrong(422, "the request is not an object in JSON")
+    return values
+
+
+def _finite(text: str) -> float:
+    return number if math.isfinite(number := float(text)) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> float:
+    raise wrong(422, f"{text[:40]} is not a number in JSON")

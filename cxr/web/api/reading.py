@@ -1,0 +1,183 @@
+"""Endpoints that read: prompts, pictures that this program made, and the table of models."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import gradio as gr
+
+from cxr.images.recipe_file import find_differences, read_recipe_file
+from cxr.models.presets import PRESETS, find_preset, prompt_form_of
+from cxr.prompts import Finding, asked_labels, compile_prompt, misread_findings
+from cxr.prompts.rewording import reword, to_type_again
+from cxr.request.errors import CxrError, DataError
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.api.parameters import picture_path
+from cxr.web.jobs.job import OVER
+from cxr.web.jobs.model_choice import known_to_answer, loaded_info
+from cxr.web.page.events import errors_for_users
+from cxr.web.page.image_events import ImageEvents
+from cxr.web.server.temporary import temp_root
+from cxr.web.server.uploads import discard_upload
+
+if TYPE_CHECKING:
+    from cxr.request.recipe import Recipe
+
+Result = TypeVar("Result")
+READERS_AT_ONCE = 2
+PRESET_FACTS = ("name", "hub_id", "resolution", "license", "data_terms", "gated", "prompt_form", "default_adapter")
+
+
+class ReadingEndpoints:
+    """What programs call to read something.
+
+    Args:
+        events: of the images tab; ``/verify`` puts a request into the queue with them.
+    """
+
+    def __init__(self, events: ImageEvents) -> None:
+        self.events, self.choice = events, events.choice
+        self.readers = asyncio.Semaphore(READERS_AT_ONCE)
+
+    async def parse(self, prompt: str) -> dict[str, Any]:
+        """Say what is understood of a prompt, what this model ignores, and what it reads in its place.
+
+        Args:
+            prompt: what images should show; at most 2,000 characters.
+        Returns:
+            A dictionary: prompt, form, sent_prompt, findings, sex, age, view, denied, chips with label, kind, reason.
+        """
+        return await self._read(lambda: self._parse(prompt))
+
+    async def models(self) -> dict[str, Any]:
+        """List the base models that this program knows, and which one answers here.
+
+        Returns:
+            A dictionary: models with name, resolution, licence, data terms and defaults; answering with the model, its
+            LoRA and their hashes, null while it is not loaded.
+        """
+        return await self._read(self._models)
+
+    async def restore(self, picture: Any) -> dict[str, Any]:
+        """Read the settings out of a picture that this program made; nothing of its pixels is decoded.
+
+        Args:
+            picture: a PNG that this program wrote, as it was written.
+        Returns:
+            A dictionary: settings for /generate; recipe, whole; differences from what is loaded here, null if unknown.
+        """
+        return await self._read(lambda: self._with_picture(picture, self._restore))
+
+    async def receipt(self, picture: Any) -> dict[str, Any]:
+        """Set what was asked of a picture beside what a small network sees in it. Not a diagnosis.
+
+        Args:
+            picture: a PNG that this program wrote, as it was written.
+        Returns:
+            A dictionary: prompt, as_asked, rows with label, asked, seen, ceiling, judgeable; notes.
+        """
+        return await self._read(lambda: self._with_picture(picture, self._receipt))
+
+    async def verify(self, picture: Any, asker: gr.Request | None = None) -> dict[str, Any]:
+        """Make a picture again from its recipe, and say whether it is the same, pixel for pixel.
+
+        Args:
+            picture: a PNG that this program wrote, as it was written.
+            asker: filled in by gradio; who asks.
+        Returns:
+            A dictionary: is_same; largest_difference in grey levels, null if the sizes differ; differences of what is
+            loaded here from what made it.
+        """
+        with errors_for_users(on_page=False):
+            recipe, levels = await self._read(lambda: self._with_picture(picture, _recipe_and_levels))
+            values = {name: getattr(recipe, name) for name in SETTINGS if name != "num_images"}
+            job = self.events.submit(asker, GenerationRequest(**values))
+            async with contextlib.aclosing(job.follow()) as states:
+                async for _ in states:
+                    pass
+            if not job.state.images or job.state.stage not in OVER:
+                raise DataError("the picture was not made again: the request was stopped")
+            info = job.state.info
+            return await self._read(lambda: _compared(levels, job.state.images[0].path, find_differences(recipe, info)))
+
+    async def _read(self, work: Callable[[], Result]) -> Result:
+        """Do something in a thread, as one of a few."""
+        with errors_for_users(on_page=False):
+            async with self.readers:
+                return await asyncio.to_thread(work)
+
+    def _with_picture(self, picture: object, read: Callable[[Path], Result]) -> Result:
+        path = picture_path(picture, "picture")
+        try:
+            return read(path)
+        finally:
+            discard_upload(path)
+
+    def _parse(self, prompt: object) -> dict[str, Any]:
+        text = SETTINGS["prompt"].check(prompt)
+        form = prompt_form_of(known_to_answer(self.choice).model)
+        labels = asked_labels(text)
+        return {
+            "prompt": text,
+            "form": form,
+            "sent_prompt": reword(text, form),
+            "findings": None if labels.findings is None else list(labels.findings),
+            "sex": labels.sex,
+            "age": labels.age,
+            "view": labels.view,
+            "denied": [Finding(name).label for name in misread_findings(text)],
+            "chips": [asdict(chip) for chip in compile_prompt(text, form).chips],
+        }
+
+    def _models(self) -> dict[str, Any]:
+        rows = [
+            {name: getattr(preset, name) for name in PRESET_FACTS} | {"defaults": dict(preset.defaults)}
+            for preset in PRESETS.values()
+        ]
+        with contextlib.suppress(CxrError):
+            chosen = find_preset(self.choice.model).name
+            rows = [row | {"is_chosen": row["name"] == chosen} for row in rows]
+        info = loaded_info(self.choice)
+        return {"models": rows, "answering": asdict(info) if info else None}
+
+    def _restore(self, path: Path) -> dict[str, Any]:
+        recipe, info = read_recipe_file(path, temp_root()), loaded_info(self.choice)
+        typed = to_type_again(recipe, prompt_form_of(recipe.model))
+        settings = {name: getattr(typed, name) for name in API_SETTINGS if name != "num_images"}
+        return {
+            "settings": settings,
+            "recipe": asdict(recipe),
+            "differences": find_differences(recipe, info) if info else None,
+        }
+
+    def _receipt(self, path: Path) -> dict[str, Any]:
+        from cxr.judges.receipt import embedded_judge, read_receipt  # torch takes seconds to import
+
+        recipe, levels = _recipe_and_levels(path)
+        if (judge := embedded_judge()) is None:
+            raise DataError("this installation has no network that reads images")
+        (receipt,) = read_receipt(levels[None], recipe.prompt, *judge)
+        facts = {"prompt": recipe.prompt, "as_asked": receipt.as_asked}
+        return facts | {"rows": receipt.facts(), "notes": list(receipt.notes)}
+
+
+def _recipe_and_levels(path: Path) -> tuple[Recipe, Any]:
+    from cxr.images.png_levels import read_strange_png
+
+    return read_recipe_file(path, temp_root()), read_strange_png(path)
+
+
+def _compared(levels: Any, path: Path, differences: list[str]) -> dict[str, Any]:
+    import numpy as np
+
+    from cxr.images.reading import read_grey
+
+    made = read_grey(path)
+    largest = int(np.abs(made.astype(np.int16) - levels).max()) if made.shape == levels.shape else None
+    return {"is_same": largest == 0, "largest_difference": largest, "differences": differences}

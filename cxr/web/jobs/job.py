@@ -1,0 +1,139 @@
+"""One job: what was asked, what is known about it, and who follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import secrets
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from cxr.web.server.visitors import Visitor
+
+OVER = ("finished", "stopped")
+NO_STATES: Generator[Any, None, None] = (None for _ in range(0))
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The place of a job whose turn has not come yet.
+
+    Args:
+        ahead: jobs that have their turns before it.
+        seconds: until its turn, as far as they can be estimated.
+    """
+
+    ahead: int
+    seconds: float | None = None
+
+
+@dataclass(eq=False)
+class Job:
+    """Work for the model, what is known about it, and the wish to end it.
+
+    Args:
+        order: what was asked for.
+        visitor: who asked; who comes back with the id takes their place.
+        num_steps: denoising steps of the work, as far as they are known.
+        id: known to the page that asked, and to nobody else.
+        halt: once set, the work that is under way ends within one denoising step.
+        is_stopped: the job itself is to end, and not only its turn.
+        is_abandoned: nobody wants its results.
+        others_wait: whether other jobs wait for the model.
+        drop: takes it out of the queue, and says whether it waited there.
+        waiting: its place in the queue, before its first state.
+        state: the newest one, None before the first.
+        error: what it ended with instead of a last state.
+        heard_s: when somebody listened to it last.
+        began_s: when its turn began; None while it waits.
+    """
+
+    order: Any = None
+    visitor: Visitor = field(default_factory=Visitor)
+    num_steps: int = 0
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    halt: threading.Event = field(default_factory=threading.Event)
+    is_stopped: bool = False
+    is_abandoned: bool = False
+    has_ended: bool = False
+    is_followed: bool = False
+    others_wait: Callable[[], bool] = lambda: False
+    drop: Callable[[Job], bool] = lambda job: False
+    waiting: Waiting | None = None
+    state: Any = None
+    error: BaseException | None = None
+    heard_s: float = field(default_factory=time.monotonic)
+    began_s: float | None = None
+    states: Generator[Any, None, None] = field(default=NO_STATES, repr=False)
+    # Gradio keeps the current request in context variables, and ZeroGPU reads it there.
+    context: contextvars.Context = field(default_factory=contextvars.copy_context, repr=False)
+    _followers: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False)
+
+    def stop(self) -> bool:
+        """Ask it to end within one denoising step; what is finished is kept. Returns whether it waited, and is over."""
+        self.is_stopped = True
+        self.halt.set()
+        return self.drop(self)
+
+    def abandon(self) -> None:
+        """End it as soon as possible; nobody wants its results."""
+        self.is_abandoned = True
+        self.stop()
+
+    def seconds_left(self, step_s: float | None) -> float | None:
+        """Seconds that it still takes, by its own progress or by what a step takes; None if that is not known."""
+        left: float | None = getattr(getattr(self.state, "progress", None), "remaining_s", None)
+        if left is None and step_s is not None and self.num_steps:
+            spent = time.monotonic() - self.began_s if self.began_s else 0.0
+            left = max(0.0, self.num_steps * step_s - spent)
+        return left
+
+    async def follow(self, *, on_page: bool = False) -> AsyncGenerator[Any, None]:
+        """Every state from now on, the newest where several have come at once.
+
+        Args:
+            on_page: before its first state, its place in the queue is told as well; and whoever closes this may come
+                back to the job, while otherwise closing it abandons the job.
+        Raises:
+            CxrError: the job ended with it.
+        """
+        loop, news, seen = asyncio.get_running_loop(), asyncio.Event(), None
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(news.set)
+
+        self.is_followed = True
+        self._followers.append(wake)
+        try:
+            while True:
+                news.clear()
+                has_ended, state = self.has_ended, self.state  # in this order: the last state is set before the end
+                if on_page and state is None and not has_ended:
+                    state = self.waiting
+                if state is not None and state is not seen:
+                    yield (seen := state)
+                if has_ended:
+                    break
+                await news.wait()
+            if self.error is not None:
+                raise self.error
+        finally:
+            self._followers.remove(wake)
+            self.heard_s = time.monotonic()
+            if not self.has_ended and not on_page:
+                self.abandon()
+
+    def publish(self, state: Any, *, has_ended: bool = False) -> None:
+        """Tell whoever follows it of a new state."""
+        self.state, self.has_ended = state, has_ended
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever follows it look at it again."""
+        for wake in [*self._followers]:
+            wake()

@@ -1,0 +1,145 @@
+"""Malformed calls of every way in: one sentence each, and never a fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from live_page import LivePage
+from server_process import request, wait_until
+
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.server.limits import Limits
+
+JSON = {"Content-Type": "application/json"}
+ODD: list[Any] = [None, 1, -1, 1.5, True, "x", [], {}, [[]], 10**400, {"path": "/etc/passwd"}, {"__type__": "update"}]
+VALUES = ["x", "", 0, 1, 1, 1, 1, 1]
+SMALL_ODD = [None, True, [], {}, 10**400]
+PATHS = [
+    "call/generate",
+    "call/v2/generate",
+    "call/dataset",
+    "call/v2/dataset",
+    "queue/join",
+    "run/predict",
+    "cancel",
+    "reset",
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivePage]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        server = LivePage(ModelChoice("nowhere"), Limits(queue=1_000))
+        yield server
+        server.close()
+
+
+def ask(server: LivePage, path: str, body: Any, headers: dict[str, str] = JSON) -> tuple[int, str]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return request(f"{server.url}/gradio_api/{path}", data, headers)
+
+
+def assert_refused_in_a_sentence(status: int, answer: str) -> None:
+    assert status in (400, 404, 415, 422), answer
+    said = json.loads(answer)["detail"]
+    assert isinstance(said, str)
+    assert 10 < len(said) < 300
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"\xff\xfe", b"nan", b"[]", b"1", b'"x"', b"null", b"[" * 50_000),
+        *(
+            b'{"data": [NaN]}',
+            b'{"data": [1e999]}',
+            b'{"data": [-Infinity]}',
+            b'{"data": ["\\ud800"]}',
+            b'{"\\ud800": 1}',
+        ),
+        *({}, {"data": None}, {"data": "x"}, {"data": []}, {"data": {"0": "x"}}, {"data": [0] * 20}, {"unknown": 1}),
+    ],
+    ids=str,
+)
+def test_what_is_no_call_is_refused(path: str, body: Any, server: LivePage) -> None:
+    assert_refused_in_a_sentence(*ask(server, path, body))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", ""])
+def test_what_is_not_marked_as_json_is_refused(path: str, kind: str, server: LivePage) -> None:
+    assert_refused_in_a_sentence(*ask(server, path, {"data": VALUES}, {"Content-Type": kind}))
+
+
+@pytest.mark.parametrize(
+    "path", ["stream/x", "stream/x/close", "vibe-edit", "process_recording", "run-history/connect", "call/", "call/a/b"]
+)
+def test_other_addresses_take_nothing(path: str, server: LivePage) -> None:
+    assert_refused_in_a_sentence(*ask(server, path, {"data": []}))
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize(
+    "field", ["session_hash", "fn_index", "data", "event_data", "trigger_id", "event_id", "batched"]
+)
+@pytest.mark.parametrize(
+    ("path", "event"), [("queue/join", "start"), ("run/predict", "describe"), ("run/predict", "stop")]
+)
+def test_no_field_of_an_event_is_a_fault(path: str, event: str, field: str, odd: Any, server: LivePage) -> None:
+    room = "cxr.web.page.prompt_chips" if event == "describe" else "cxr.web.page.image_events"
+    number = server.number_of(event, room)
+    data = [None] * len(server.page.fns[number].inputs)
+    status, answer = ask(server, path, {"session_hash": "s", "fn_index": number, "data": data, field: odd})
+    if status != 200:
+        assert_refused_in_a_sentence(status, answer)
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "seed", "num_images", "guidance_scale", "reword"])
+def test_a_wrong_value_is_a_sentence_at_the_end_of_the_stream(name: str, server: LivePage) -> None:
+    for odd in SMALL_ODD:
+        status, answer = ask(server, "call/v2/generate", {"prompt": "x", name: odd})
+        assert status == 200, answer
+        said = end_of(server, "generate", answer)
+        assert "nowhere" in said or name in said
+
+
+@pytest.mark.parametrize("name", ["plan", "max_attempts", "gate"])
+def test_a_wrong_plan_is_a_sentence_at_the_end_of_the_stream(name: str, server: LivePage) -> None:
+    for odd in SMALL_ODD:
+        status, answer = ask(server, "call/v2/dataset", {"plan": "prompts: [a]", name: odd})
+        assert status == 200, answer
+        assert "null" not in end_of(server, "dataset", answer)
+
+
+def end_of(server: LivePage, endpoint: str, answer: str) -> str:
+    """The last event of a call."""
+    with server.listen(f"call/{endpoint}/{json.loads(answer)['event_id']}") as stream:
+        text: str = stream.read().decode()
+    return text[text.rindex("event: ") :]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_wrong_cancels_and_resets_end_nothing(odd: Any, server: LivePage) -> None:
+    for field in ("session_hash", "fn_index", "event_id"):
+        status, answer = ask(server, "cancel", {"session_hash": "s", "fn_index": 1, "event_id": "e", field: odd})
+        if status != 200:
+            assert_refused_in_a_sentence(status, answer)
+    wait_until(lambda: server.jobs.count() == 0)
+
+
+def test_who_does_not_know_a_younger_setting_goes_on_to_call_in_order(server: LivePage) -> None:
+    """guidance_stop came later; values for it and those after it are the usual ones."""
+    status, answer = ask(server, "call/generate", {"data": VALUES[:7]})
+    assert status == 200, answer
+
+
+@pytest.mark.parametrize("ranges", ["bytes=0-1,3-4", "bytes=0-1, 2-3, 4-5", "bytes=", "items=0-1", "bytes=-"])
+def test_odd_ranges_are_no_fault(ranges: str, server: LivePage) -> None:
+    status, _ = request(f"{server.url}/favicon.ico", headers={"Range": ranges})
+    assert status == 200

@@ -1,0 +1,299 @@
+"""Tables and layouts that people have are read right, or refused in one sentence: no label is lost in silence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sample_dataset import make_dataset
+
+from cxr.dataset.convert import convert
+from cxr.folders.dataset_reader import read_dataset
+from cxr.folders.radiographs import read_folders
+from cxr.folders.reader import ImageRecord, read_images
+from cxr.labels.targets import LABELS, targets_of
+from cxr.labels.vocabulary import FINDINGS, PromptLabels
+from cxr.request.errors import DataError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+OURS = "file_name,findings,age,sex,view,patient_id\n"
+
+
+def make_images(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PIXELS).save(path)
+
+
+def read(folder: Path, names: Sequence[str], table: str, content: str | bytes) -> list[ImageRecord]:
+    make_images(folder, names)
+    data = content.encode() if isinstance(content, str) else content
+    (folder / table).write_bytes(gzip.compress(data) if table.endswith(".gz") else data)
+    return read_images(folder)
+
+
+def facts(record: ImageRecord) -> tuple[object, ...]:
+    labels = record.labels
+    return labels.findings, labels.age, labels.sex, labels.view, record.patient_id
+
+
+NIH = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],\n"
+    "00000001_000.png,Cardiomegaly|Emphysema,0,1,058Y,M,PA,2682,2749,0.143,0.143,\n"
+    "00000002_000.png,No Finding,0,2,412,F,AP,2500,2048,0.168,0.168,\n"
+    "00000099_000.png,Hernia,0,99,40,F,AP,2500,2048,0.168,0.168,\n"
+)
+
+
+def test_nih_with_its_own_table_and_lists_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "BBox_List_2017.csv").write_text("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Mass,1\n")
+    (tmp_path / "train_val_list.txt").write_text("00000001_000.png\n")
+    names = ["images_001/images/00000001_000.png", "images_002/images/00000002_000.png"]
+    one, two = read(tmp_path, names, "Data_Entry_2017.csv", NIH)
+    assert facts(one) == (("Cardiomegaly", "Emphysema"), 58, "M", "PA", "1")
+    assert facts(two) == ((), None, "F", "AP", "2"), "nobody is 412 years old"
+    assert one.is_real
+    assert [record.patient_id for record in read_folders([tmp_path])] == ["1", "2"]
+
+
+OBSERVED = (
+    "No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,"
+    "Atelectasis,Pneumothorax,Pleural Effusion,Pleural Other,Fracture,Support Devices"
+)
+CHEXPERT = (
+    f"Path,Sex,Age,Frontal/Lateral,AP/PA,{OBSERVED}\n"
+    "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0,,,,,,,,,0.0,,,,1.0\n"
+    "CheXpert-v1.0-small/train/patient00002/study1/view1_frontal.jpg,Male,87,Frontal,PA,,,-1.0,1.0,,0.0,,,,,1.0,,1.0,\n"
+    "CheXpert-v1.0-small/train/patient00002/study1/view2_lateral.jpg,Unknown,0,Lateral,,,,,1.0,,,,,,,,,,\n"
+)
+
+
+@pytest.mark.parametrize("prefix", ["train", "CheXpert-v1.0-small/train"])
+def test_chexpert_in_its_own_layout(prefix: str, tmp_path: Path) -> None:
+    names = [
+        f"{prefix}/patient0000{end}.jpg"
+        for end in ("1/study1/view1_frontal", "2/study1/view1_frontal", "2/study1/view2_lateral")
+    ]
+    normal, ill, lateral = read(tmp_path, names, "train.csv", CHEXPERT)
+    assert facts(normal) == ((), 68, "F", "AP", "patient00001")
+    assert facts(ill) == (("Effusion",), 87, "M", "PA", "patient00002")
+    assert facts(lateral) == (None, 0, None, None, "patient00002")
+    known = dict(zip(LABELS, targets_of([ill.labels])[0], strict=False))
+    assert (known["Effusion"], known["Edema"], known["abnormal"]) == (1, 0, 1)
+    assert np.isnan([known["Cardiomegaly"], known["Hernia"], known["Pneumonia"]]).all(), "unsure or not looked for"
+
+
+def test_chexpert_with_two_tables(tmp_path: Path) -> None:
+    make_images(tmp_path, ["valid/patient1/study1/view1_frontal.jpg", "train/patient2/study1/view1_frontal.jpg"])
+    for split, patient in (("valid", 1), ("train", 2)):
+        row = f"CheXpert-v1.0/{split}/patient{patient}/study1/view1_frontal.jpg,Male,50,Frontal,AP,1.0" + "," * 13
+        (tmp_path / f"{split}.csv").write_text(f"Path,Sex,Age,Frontal/Lateral,AP/PA,{OBSERVED}\n{row}\n")
+    assert [record.patient_id for record in read_images(tmp_path)] == ["patient2", "patient1"]
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_mimic_joins_its_images_and_its_studies(end: str, tmp_path: Path) -> None:
+    studies = f"subject_id,study_id,{OBSERVED}\n10,500,,,,,,1.0,,,,,,,,\n10,501,1.0,,,,,,,,,,,,,\n".encode()
+    (tmp_path / f"mimic-cxr-2.0.0-chexpert.csv{end}").write_bytes(gzip.compress(studies) if end else studies)
+    (tmp_path / "mimic-cxr-2.0.0-split.csv").write_text("dicom_id,study_id,subject_id,split\naa,500,10,train\n")
+    metadata = (
+        "dicom_id,subject_id,study_id,ViewPosition,Rows\naa-1,10,500,AP,8\nbb-2,10,501,LATERAL,8\ncc,11,502,PA,8\n"
+    )
+    names = ["files/p10/p10/s500/aa-1.jpg", "files/p10/p10/s501/bb-2.jpg"]
+    one, two = read(tmp_path, names, f"mimic-cxr-2.0.0-metadata.csv{end}", metadata)
+    assert facts(one) == (("Edema",), None, None, "AP", "10")
+    assert facts(two) == ((), None, None, None, "10")
+
+
+def test_chexgenbench_tells_prompts(tmp_path: Path) -> None:
+    names = ["images/a.png", "images/b.png"]
+    content = 'prompt,img_savename,chexpert_labels\nNo acute findings.,a.png,{}\n"Small effusion, left",b.png,{}\n'
+    one, two = read(tmp_path, names, "prompt_INFO.csv", content)
+    assert (one.prompt, two.prompt) == ("No acute findings.", "Small effusion, left")
+    assert two.labels.findings == ("Effusion",)
+    assert not two.is_real
+
+
+@pytest.mark.parametrize("column", ["prompt", "Prompt", "caption", "text", "Caption ", "TEXT", "annotated_prompt"])
+def test_columns_of_prompts(column: str, tmp_path: Path) -> None:
+    (record,) = read(tmp_path, ["1.png"], "metadata.csv", f"file_name,{column}\n1.png,left effusion\n")
+    assert record.prompt == "left effusion"
+
+
+@pytest.mark.parametrize("column", ["file_name", "filename", "Image Index", "path", "image", "Image_Path", "image id"])
+def test_columns_of_file_names(column: str, tmp_path: Path) -> None:
+    (record,) = read(tmp_path, ["1.png"], "list.csv", f"{column},prompt\n1.png,left effusion\n")
+    assert record.prompt == "left effusion"
+
+
+def test_an_imagefolder_with_splits_and_one_table(tmp_path: Path) -> None:
+    make_images(tmp_path, ["train/a.png", "test/b.png"])
+    rows = [{"file_name": "train/a.png", "text": "edema"}, {"file_name": "test/b.png", "text": "mass"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert {record.path.name: record.prompt for record in read_images(tmp_path)} == {"a.png": "edema", "b.png": "mass"}
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_an_imagefolder_with_a_table_in_each_split(name: str, tmp_path: Path) -> None:
+    make_images(tmp_path, ["train/a.png", "holdout/a.png", "plots/p.png"])
+    for split, prompt in (("train", "edema"), ("holdout", "mass")):
+        row = json.dumps({"file_name": "a.png", "text": prompt})
+        (tmp_path / split / name).write_text(row if name.endswith("l") else f"file_name,text\na.png,{prompt}\n")
+    assert [(record.split, record.prompt) for record in read_images(tmp_path)] == [
+        ("holdout", "mass"),
+        ("train", "edema"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "age"),
+    [
+        *(("55", 55), ("55.0", 55), ("055Y", 55), ("55Y", 55), (" 55 ", 55), ("55 years", 55), ("55 y", 55)),
+        *(("006M", 0), ("012W", 0), ("003D", 0), ("", None), ("nan", None), ("0", 0), ("120", 120)),
+    ],
+)
+def test_ages(cell: str, age: int | None, tmp_path: Path) -> None:
+    (record,) = read(tmp_path, ["1.png"], "metadata.csv", f"{OURS}1.png,Mass,{cell},F,PA,7\n")
+    assert record.labels.age == age
+
+
+@pytest.mark.parametrize("cell", ["5O", "-3", "55.5", "121", "old", "5 5"])
+def test_ages_that_are_none(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"metadata\.csv line 2: age '.*' is not a whole number from 0 to 120"):
+        read(tmp_path, ["1.png"], "metadata.csv", f"{OURS}1.png,Mass,{cell},F,PA,7\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "sub/ä 1.png",
+            "sub\\ä 1.png",
+            "./sub/ä 1.png",
+            ".\\sub\\ä 1.png",
+            "C:\\data\\sub\\ä 1.png",
+            "/data/sub/ä 1.png",
+        ),
+        *("ä 1.png", "ä 1", "sub/ä 1", "ä 1.jpg", "SUB/Ä 1.PNG", unicodedata.normalize("NFD", "sub/ä 1.png")),
+    ],
+)
+def test_names_of_files(name: str, tmp_path: Path) -> None:
+    (record,) = read(tmp_path, ["sub/ä 1.png"], "metadata.jsonl", json.dumps({"file_name": name, "text": "edema"}))
+    assert record.prompt == "edema"
+    path = tmp_path / "b" / unicodedata.normalize("NFD", "sub/ä 1.png")
+    (record,) = read(tmp_path / "b", [str(path)], "metadata.jsonl", json.dumps({"file_name": name, "text": "edema"}))
+    assert record.prompt == "edema"
+
+
+def test_a_name_that_two_files_have_is_not_guessed(tmp_path: Path) -> None:
+    names = ["a/1.png", "b/1.png"]
+    with pytest.raises(DataError, match=r"line 2: 1\.png may be a/1\.png or b/1\.png; name their folders, too"):
+        read(tmp_path, names, "metadata.csv", "file_name,text\n1.png,x\n1.png,y\n")
+
+
+def test_a_table_leads_nowhere_else(tmp_path: Path) -> None:
+    make_images(tmp_path, ["secret/2.png", "set/1.png"])
+    table = "file_name,text\n1.png,x\n../secret/2.png,y\n"
+    assert [record.path.name for record in read(tmp_path / "set", [], "metadata.csv", table)] == ["1.png"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_separators_and_encodings(separator: str, encoding: str, tmp_path: Path) -> None:
+    text = separator.join(["file_name", "prompt"]) + "\r\n" + separator.join(["größe.png", '"Erguß, left"']) + "\r\n"
+    (record,) = read(tmp_path, ["größe.png"], "metadata.csv", text.encode(encoding))
+    assert record.prompt == "Erguß, left"
+
+
+ROW = "1.png,Mass,50,F,PA,7\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (OURS + ROW + ROW, r"line 3 lists 1\.png a second time; keep one row"),
+        (OURS + ROW.replace("\n", ",left\n"), r"line 2 has 7 cells, the header 6"),
+        (OURS.replace("age", "findings") + ROW, r"has two columns findings; keep one"),
+        ("findings,age\nMass,4\n", r"has rows without file_name"),
+        ("file_name,score\n1.png,4\n", r"tells nothing of the images; name a column file_name, prompt"),
+        ("", r"metadata\.csv lists 0 of 1 images"),
+        (OURS, r"metadata\.csv lists 0 of 1 images"),
+        ("file_name,text\nx.png,edema\n", r"metadata\.csv lists 0 of 1 images; give each a row"),
+        (OURS + ROW.replace("Mass", "Pnemonia"), r"line 2: finding 'Pnemonia' is not one of Atelectasis"),
+        (OURS + ROW.replace("F", "X"), r"line 2: sex 'X' is not one of F, M"),
+        (OURS + ROW.replace("PA", "LL"), r"line 2: view 'LL' is not one of AP, PA"),
+        ('file_name,text\n1.png,"never closed\n', r"metadata\.csv cannot be read"),
+        (b"\x81\x8d\xff", r"metadata\.csv cannot be read"),
+        ("file_name,Effusion\n1.png,yes\n", r"line 2: a finding is 'yes'; use 1, 0, -1 or nothing"),
+    ],
+)
+def test_tables_that_are_refused_in_one_sentence(content: str | bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path, ["1.png"], "metadata.csv", content)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_misses_more_than_one_image_in_ten(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(20)]
+    content = OURS + "".join(f"{name},Mass,50,F,PA,7\n" for name in names[:18])
+    assert len(read(tmp_path, names, "metadata.csv", content)) == 20
+    make_images(tmp_path, ["20.png"])
+    with pytest.raises(DataError, match=r"metadata\.csv lists 18 of 21 images"):
+        read_images(tmp_path)
+
+
+def test_two_tables_that_may_say_different_things(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "1.png", "text": "x"}))
+    with pytest.raises(DataError, match=r"holds metadata\.csv and metadata\.jsonl; keep the one that is right"):
+        read(tmp_path, ["1.png"], "metadata.csv", "file_name,text\n1.png,y\n")
+
+
+def test_labels_without_patients_are_kept(tmp_path: Path) -> None:
+    content = "file_name,findings,age,sex,view\n1.png,Pleural effusion; mass,50,female,pa\n"
+    (record,) = read(tmp_path, ["1.png"], "metadata.csv", content)
+    assert facts(record) == (("Effusion", "Mass"), 50, "F", "PA", "")
+    assert record.is_real
+    with pytest.raises(DataError, match="has no column patient_id"):
+        read_folders([tmp_path])
+
+
+def test_a_patient_without_an_id_is_named_where_one_is_held_out_by_it(tmp_path: Path) -> None:
+    read(tmp_path, ["1.png", "2.png"], "metadata.csv", f"{OURS}1.png,,,,,5\n2.png,,,,,\n")
+    with pytest.raises(DataError, match=r"metadata\.csv line 3 has no patient_id"):
+        read_folders([tmp_path])
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+def test_dicom_of_this_program_tells_what_its_data_set_does(bits: int | None, tmp_path: Path) -> None:
+    make_dataset(tmp_path / "data")
+    convert(tmp_path / "data", tmp_path / "dicom", "dicom", bits)
+    records = {record.patient_id: record for record in read_images(tmp_path / "dicom")}
+    assert len(records) == 4
+    for image in read_dataset(tmp_path / "data"):
+        record = records[image.patient_id]
+        assert (record.labels, record.prompt) == (image.labels, image.recipe.prompt)
+        assert not record.is_real
+
+
+def test_linked_folders_count_once_and_hidden_files_do_not(tmp_path: Path) -> None:
+    make_images(tmp_path, ["elsewhere/1.png", "set/2.png", "set/._2.png", "set/.thumbs/2.png"])
+    (tmp_path / "set" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "loop").symlink_to(tmp_path / "set")
+    assert [record.path.name for record in read_images(tmp_path / "set")] == ["2.png", "1.png"]
+
+
+def test_columns_of_our_own_findings(tmp_path: Path) -> None:
+    content = "file_name,No Finding," + ",".join(FINDINGS) + "\n1.png,0,1" + ",0" * 13 + "\n2.png,1" + ",0" * 14 + "\n"
+    one, two = read(tmp_path, ["1.png", "2.png"], "metadata.csv", content)
+    assert (one.labels, two.labels) == (
+        PromptLabels(("Atelectasis",), None, None, None),
+        PromptLabels((), None, None, None),
+    )

@@ -1,0 +1,245 @@
+"""Pixels as people have them: read right, or refused with the reason; never almost black, wrapped or lying down."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from hostile_pictures import chunk, ihdr
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+from sample_images import make_image
+
+from cxr.images.png import encode_png
+from cxr.images.reading import read_grey
+from cxr.images.squares import find_images, read_squares
+from cxr.request.errors import DataError
+
+RAMP = np.linspace(0, 1, 64 * 32).reshape(64, 32)
+WANTED = (RAMP * 255).round().astype(int)
+
+
+def off_by(path: Path) -> int:
+    grey = read_grey(path)
+    assert grey.dtype == np.uint8
+    assert grey.shape == WANTED.shape
+    return int(np.abs(grey.astype(int) - WANTED).max())
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_scanners_bits_in_16(bits: int, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray((RAMP * (2**bits - 1)).round().astype(np.uint16)).save(path)
+    assert off_by(path) <= 1
+
+
+def test_a_dark_picture_of_this_program_stays_dark(tmp_path: Path) -> None:
+    image = make_image(0, bit_depth=16)
+    object.__setattr__(image, "pixels", np.full((32, 32), 3_000, np.uint16))
+    (tmp_path / "x.png").write_bytes(encode_png(image))
+    assert set(np.unique(read_grey(tmp_path / "x.png"))) == {round(3_000 / 257)}
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0, 4095.0, 65535.0])
+def test_floats(top: float, tmp_path: Path) -> None:
+    Image.fromarray((RAMP * top).astype(np.float32)).save(tmp_path / "x.tif")
+    assert off_by(tmp_path / "x.tif") <= 1
+
+
+@pytest.mark.parametrize("top", [255, 4095, 65535])
+def test_whole_numbers_of_32_bits(top: int, tmp_path: Path) -> None:
+    Image.fromarray((RAMP * top).round().astype(np.int32)).save(tmp_path / "x.tif")
+    assert off_by(tmp_path / "x.tif") <= 1
+
+
+def test_white_is_zero(tmp_path: Path) -> None:
+    levels = ((1 - RAMP) * 65535).round().astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "x.tif", tiffinfo={262: 0})
+    assert off_by(tmp_path / "x.tif") <= 1
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_cameras_say_which_way_is_up(turn: int, suffix: str, tmp_path: Path) -> None:
+    lying = {1: WANTED, 3: np.rot90(WANTED, 2), 6: np.rot90(WANTED), 8: np.rot90(WANTED, -1)}[turn]
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    options: dict[str, Any] = {"quality": 100} | ({"lossless": True} if suffix == "webp" else {})
+    Image.fromarray(lying.astype(np.uint8)).save(tmp_path / f"x.{suffix}", exif=exif, **options)
+    assert off_by(tmp_path / f"x.{suffix}") <= 4
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_colours(mode: str, tmp_path: Path) -> None:
+    Image.fromarray(WANTED.astype(np.uint8)).convert(mode).save(tmp_path / "x.png")
+    assert off_by(tmp_path / "x.png") <= 1
+
+
+def _two_pages(path: Path) -> None:
+    page = Image.fromarray(WANTED.astype(np.uint8))
+    page.save(path.with_suffix(".tif"), save_all=True, append_images=[page])
+
+
+def _floats(low: float, top: float) -> Any:
+    return lambda path: Image.fromarray((low + RAMP * (top - low)).astype(np.float32)).save(path.with_suffix(".tif"))
+
+
+def _nan(path: Path) -> None:
+    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(path.with_suffix(".tif"))
+
+
+def _header(width: int, height: int) -> Any:
+    data = b"\x89PNG\r\n\x1a\n" + ihdr(width, height) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+    return lambda path: path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (_header(30_000, 30_000), "more than 64,000,000 pixels"),
+        (_header(9_000, 9_000), r"it is 9,000 x 9,000 pixels; use at most 64,000,000 in all"),
+        (_header(2**31 - 1, 2**31 - 1), "cannot be read as an image"),
+        (_two_pages, "it holds 2 pictures; save each as a file of its own"),
+        (_floats(-1, 1), "its values are not from 0 to 1 or grey levels from 0 to 65,535"),
+        (_floats(-1000, 3000), "its values are not from 0 to 1"),
+        (_floats(0, 1e9), "its values are not from 0 to 1"),
+        (_nan, "its values are not from 0 to 1"),
+        (
+            lambda path: Image.fromarray((RAMP * 2**31 - 1).astype(np.int32)).save(path.with_suffix(".tif")),
+            "its values are not 0 to 65,535",
+        ),
+        (lambda path: os.mkfifo(path), "not a regular file"),
+        (lambda path: path.mkdir(), "cannot be read as an image"),
+        (lambda path: path.write_bytes(b""), "cannot be read as an image"),
+        (lambda path: path.write_bytes(b"II*\0" + struct.pack("<I", 8) + b"\xff" * 40), "cannot be read as an image"),
+        (lambda path: None, "no such file"),
+    ],
+)
+def test_what_is_refused_says_why(write: Any, message: str, tmp_path: Path) -> None:
+    write(tmp_path / "x.png")
+    path = next(iter(sorted(tmp_path.iterdir())), tmp_path / "x.png")
+    with pytest.raises(DataError, match=message) as caught:
+        read_grey(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# -- DICOM
+
+
+def dicom(path: Path, values: Any, bits: int = 12, **elements: Any) -> Path:
+    """A Secondary Capture object as a scanner might have written it."""
+    syntax = elements.pop("syntax", ExplicitVRLittleEndian)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, UID("1.2.3")
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = values.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
+    dataset.PixelRepresentation = int(values.dtype == np.int16)
+    dataset.PixelData = values.tobytes()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    if syntax == RLELossless:
+        dataset.compress(RLELossless)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+STORED = (RAMP * 4095).round().astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("values", "elements"),
+    [
+        (STORED, {}),
+        (4095 - STORED, {"PhotometricInterpretation": "MONOCHROME1"}),
+        (STORED, {"WindowCenter": 2048, "WindowWidth": 4096}),
+        ((STORED // 4 + 1000).astype(np.uint16), {"WindowCenter": 1512, "WindowWidth": 1024}),
+        (STORED, {"WindowCenter": [2048, 100], "WindowWidth": [4096, 50]}),
+        (STORED, {"RescaleSlope": 2, "RescaleIntercept": -1000}),
+        (STORED, {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 1024, "WindowWidth": 4096}),
+        ((STORED.astype(np.int16) - 2048).astype(np.int16), {}),
+        (STORED, {"syntax": RLELossless}),
+        ((STORED * 16).astype(np.uint16), {"bits": 16}),
+    ],
+)
+def test_dicom_as_a_viewer_shows_it(values: Any, elements: dict[str, Any], tmp_path: Path) -> None:
+    assert off_by(dicom(tmp_path / "x.dcm", values, **elements)) <= 1
+
+
+@pytest.mark.parametrize("name", ["IM000001", "1.2.840.113", "x.DCM", "x.dicom"])
+def test_dicom_is_found_by_what_it_is(name: str, tmp_path: Path) -> None:
+    path = dicom(tmp_path / name, STORED)
+    (tmp_path / "DICOMDIR").write_bytes(b"none")
+    (tmp_path / "notes").write_text("none")
+    assert find_images(tmp_path) == [path]
+    assert read_squares([path], 16).shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        ({"Rows": 30_000, "Columns": 30_000}, "is 30,000 x 30,000 pixels; use at most 64,000,000 in all"),
+        ({"NumberOfFrames": 2}, "several frames or colours"),
+        ({"SamplesPerPixel": 3}, "several frames or colours"),
+        ({"Rows": 63}, None),
+        ({"Rows": 640}, "its pixels are damaged"),
+        ({"syntax": DeflatedExplicitVRLittleEndian}, "is a deflated DICOM file"),
+        ({"VOILUTFunction": "SIGMOID", "WindowCenter": 1, "WindowWidth": 2}, "window or table of values"),
+    ],
+)
+def test_dicom_that_is_refused(elements: dict[str, Any], message: str | None, tmp_path: Path) -> None:
+    path = dicom(tmp_path / "x.dcm", STORED, **elements)
+    if message is None:  # more bytes than are needed are padding
+        assert read_grey(path).shape == (63, 32)
+        return
+    with pytest.raises(DataError, match=message):
+        read_grey(path)
+
+
+def test_dicom_of_a_compression_that_is_not_here(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "x.dcm", STORED)
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\0" * 64])
+    dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.201")
+    dataset.save_as(path)
+    with pytest.raises(DataError, match=r"x\.dcm .*(compressed in a way that cannot be read here|damaged)"):
+        read_grey(path)
+
+
+@pytest.mark.parametrize("text", ["a" * 200, "a\\b", "tab\there", "line\nbreak", " ends ", "ü" * 80])
+def test_exported_dicom_has_values_that_the_standard_allows(text: str, tmp_path: Path) -> None:
+    from cxr.folders.dicom import SyntheticPatient, encode_dicom
+    from cxr.folders.dicom_reader import read_dicom
+    from cxr.labels.vocabulary import PromptLabels
+
+    prompt = text if text.strip() else "x"
+    image = make_image(0, prompt=prompt, model=text)
+    patient = SyntheticPatient("SYN0000001", PromptLabels(("Mass",), 5, "F", "PA"))
+    (tmp_path / "x.dcm").write_bytes(encode_dicom(image.pixels, image.recipe, patient, 8))
+    dataset = pydicom.dcmread(tmp_path / "x.dcm")
+    for name in ("ManufacturerModelName", "DerivationDescription"):
+        value = dataset[name].value
+        assert isinstance(value, str), "one value and not several"
+        assert value.isprintable()
+        assert "\\" not in value
+    assert 0 < len(dataset.ManufacturerModelName) <= 64
+    assert len(dataset.DerivationDescription) <= 1024
+    assert read_dicom(tmp_path / "x.dcm")[1] == image.recipe, "whole in its own element"
