@@ -127,7 +127,10 @@ def write_choices(prompt: str, choices: Choices) -> str:
         ParsedPrompt(
             "",
             age=choices.age,
-            age_group=before.age_group if choices.age is None and before.age is None else None,
+            # A decade such as "60s" would be written as an age.
+            age_group=None
+            if choices.age is not None or (group := before.age_group or "")[:1].isdigit()
+            else group or None,
             sex=None if choices.sex == ANY else choices.sex,
         )
     )
