@@ -248,9 +248,10 @@ def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: 
     assert not any(state.receipts for state in states[:-1])
     facts = states[-1].facts
     assert set(facts) - set(before) == {"receipt"}
-    assert {name: facts[name] for name in before if name != "seconds"} == {
-        name: before[name] for name in before if name != "seconds"
-    }
+    same = before.keys() - {"seconds", "as_asked"}
+    assert {name: facts[name] for name in same} == {name: before[name] for name in same}
+    assert before["as_asked"] == [None, None]
+    assert facts["as_asked"] == [receipt.as_asked for receipt in states[-1].receipts]
     assert len(facts["receipt"]) == 2
     assert all(set(row) == FACTS for rows in facts["receipt"] for row in rows)
     json.dumps(facts, allow_nan=False)
