@@ -16,7 +16,7 @@ from cxr.web.server.limits import Limits
 JSON = {"Content-Type": "application/json"}
 ODD: list[Any] = [None, 1, -1, 1.5, True, "x", [], {}, [[]], 10**400, {"path": "/etc/passwd"}, {"__type__": "update"}]
 VALUES = ["x", "", 0, 1, 1, 1, 1, 1]
-SMALL_ODD = [None, True, [], {}, 10**400]
+SMALL_ODD: list[Any] = [None, True, [], {}, 10**400]
 PATHS = [
     "call/generate",
     "call/v2/generate",

@@ -273,14 +273,15 @@ def test_jobs_that_wait_know_their_place_and_time() -> None:
     for job in (running, second, third):
         table.submit(job, long(job))
     wait_until(lambda: running.state is not None)
-    assert (second.waiting.ahead, third.waiting.ahead) == (1, 2)
-    assert 0 < second.waiting.seconds < third.waiting.seconds
+    places: list[Any] = [second.waiting, third.waiting]
+    assert [place.ahead for place in places] == [1, 2]
+    assert 0 < places[0].seconds < places[1].seconds
     assert table.jobs_of(Visitor("page")) == [running, second, third]
     assert table.cancel(second.id)  # one by one: the others stay
     assert asyncio.run(follow(second)) == []  # there never was a state
     assert not table.cancel(second.id)
     assert not table.cancel("nobody's")
-    wait_until(lambda: third.waiting.ahead == 1)
+    wait_until(lambda: third.waiting is not None and third.waiting.ahead == 1)
     assert table.jobs_of(Visitor("page")) == [running, third]
     running.stop()
     wait_until(lambda: third.state is not None)

@@ -28,6 +28,7 @@ from cxr.judges.receipt import (
 )
 from cxr.judges.reliability import Reliability
 from cxr.labels.targets import LABELS
+from cxr.prompts.rewording import reword
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.job import Job
@@ -122,7 +123,12 @@ def test_a_missing_file_gives_no_receipt(weights: Path, name: str) -> None:
 
 
 def read(
-    monkeypatch: pytest.MonkeyPatch, weights: Path, prompt: str, seen: dict[str, float], judgeable: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch,
+    weights: Path,
+    prompt: str,
+    seen: dict[str, float],
+    judgeable: tuple[str, ...],
+    sent_prompt: str = "",
 ) -> Receipt:
     """The receipt of an image on which the judge sees the given labels (logits; the others are -3) and 60 years."""
     install(weights)
@@ -130,9 +136,8 @@ def read(
     assert judged is not None
     row = [seen.get(name, -3.0) for name in LABELS]
     monkeypatch.setattr(receipts, "read_labels", lambda network, pixels: np.array([[*row, 60.0]] * len(pixels)))
-    (one,) = read_receipt(
-        IMAGES[:1], prompt, judged.judge, Reliability("", 10, dict.fromkeys(LABELS, 0.8), frozenset(judgeable), 0.66)
-    )
+    reliability = Reliability("", 10, dict.fromkeys(LABELS, 0.8), frozenset(judgeable), 0.66)
+    (one,) = read_receipt(IMAGES[:1], prompt, judged.judge, reliability, sent_prompt=sent_prompt)
     return one
 
 
@@ -191,6 +196,8 @@ def test_negations_are_not_taken_for_wishes(
 ) -> None:
     one = read(monkeypatch, weights, prompt, {}, ())
     assert one.notes == (NEGATED.format(denied),)
+    reworded = read(monkeypatch, weights, prompt, {}, (), reword(prompt, "caption"))
+    assert NEGATED.format(denied) not in reworded.notes
     assert ("Mass" in prompt.title()) == any(row.label == "Mass" for row in one.rows)
     assert not {row.label for row in one.rows} & {"Effusion", "Pneumothorax"}
     assert read(monkeypatch, weights, "man with no findings", {}, ()).rows[3].label == "no findings"
@@ -248,9 +255,10 @@ def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: 
     assert not any(state.receipts for state in states[:-1])
     facts = states[-1].facts
     assert set(facts) - set(before) == {"receipt"}
-    assert {name: facts[name] for name in before if name != "seconds"} == {
-        name: before[name] for name in before if name != "seconds"
-    }
+    same = before.keys() - {"seconds", "as_asked"}
+    assert {name: facts[name] for name in same} == {name: before[name] for name in same}
+    assert before["as_asked"] == [None, None]
+    assert facts["as_asked"] == [receipt.as_asked for receipt in states[-1].receipts]
     assert len(facts["receipt"]) == 2
     assert all(set(row) == FACTS for rows in facts["receipt"] for row in rows)
     json.dumps(facts, allow_nan=False)

@@ -29,7 +29,7 @@ INFO = ModelInfo("embedded", "sha256:00", "clinical", "11", 32, RECIPE.scheduler
 
 
 def written(folder: Path, data: bytes) -> Path:
-    path = folder / "upload.png"
+    path = folder / f"{'0123456789abcdef' * 2}.png"  # as the door names uploads
     path.write_bytes(data)
     return path
 

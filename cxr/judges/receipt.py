@@ -87,7 +87,9 @@ def embedded_judge() -> ReceiptJudge | None:
     return _load(WEIGHTS)
 
 
-def read_receipt(pixels: NDArray[np.uint8], prompt: str, judge: Judge, reliability: Reliability) -> list[Receipt]:
+def read_receipt(
+    pixels: NDArray[np.uint8], prompt: str, judge: Judge, reliability: Reliability, *, sent_prompt: str = ""
+) -> list[Receipt]:
     """Compare images with the prompt that made them.
 
     Args:
@@ -95,11 +97,12 @@ def read_receipt(pixels: NDArray[np.uint8], prompt: str, judge: Judge, reliabili
         prompt: in the words of the captions; other words ask for nothing.
         judge: reads the images.
         reliability: of that judge.
+        sent_prompt: what the model read in place of the prompt, if it was reworded.
     Returns:
         One for each image. Lines are the view, the sex, the age, each finding that is asked for, "no findings" if none
         should be there, and what else is seen of findings that the judge can be relied on for.
     """
-    asked, denied = asked_labels(prompt), misread_findings(prompt)
+    asked, denied = asked_labels(prompt), misread_findings(sent_prompt or prompt)
     notes = (NEGATED.format(", ".join(denied)),) if denied else ()
     if asked == PromptLabels(None, None, None, None):
         return [Receipt((), notes or (NOTHING_ASKED,))] * len(pixels)

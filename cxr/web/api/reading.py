@@ -162,7 +162,7 @@ class ReadingEndpoints:
         recipe, levels = _recipe_and_levels(path)
         if (judge := embedded_judge()) is None:
             raise DataError("this installation has no network that reads images")
-        (receipt,) = read_receipt(levels[None], recipe.prompt, *judge)
+        (receipt,) = read_receipt(levels[None], recipe.prompt, *judge, sent_prompt=recipe.sent_prompt)
         facts = {"prompt": recipe.prompt, "as_asked": receipt.as_asked}
         return facts | {"rows": receipt.facts(), "notes": list(receipt.notes)}
 

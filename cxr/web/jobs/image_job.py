@@ -123,7 +123,7 @@ def make_images(
             state = replace(state, stage="finished")
     if state.failures and not state.images and state.stage == "finished":
         raise GenerationError(f"not one image came out: {state.failures[0].reason}")
-    yield replace(state, progress=None, archive=_pack(state), receipts=_read_receipts(request.prompt, pixels))
+    yield replace(state, progress=None, archive=_pack(state), receipts=_read_receipts(request, pixels))
 
 
 def _out_of_time(state: ImageState, limit_s: float) -> ImageState:
@@ -195,7 +195,7 @@ def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
     return notes
 
 
-def _read_receipts(prompt: str, pixels: list[NDArray[np.uint8]]) -> tuple[Receipt, ...]:
+def _read_receipts(request: GenerationRequest, pixels: list[NDArray[np.uint8]]) -> tuple[Receipt, ...]:
     """One receipt for each image of a job; none if this installation has no judge."""
     import numpy as np
 
@@ -204,4 +204,4 @@ def _read_receipts(prompt: str, pixels: list[NDArray[np.uint8]]) -> tuple[Receip
     judge = embedded_judge()
     if judge is None or not pixels:
         return ()
-    return tuple(read_receipt(np.stack(pixels), prompt, *judge))
+    return tuple(read_receipt(np.stack(pixels), request.prompt, *judge, sent_prompt=request.sent_prompt))

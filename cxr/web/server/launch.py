@@ -5,6 +5,7 @@ Nothing here imports gradio or torch before the server is launched.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,7 +18,13 @@ from cxr.web.jobs.table import JobTable
 from cxr.web.server.arguments import ServerSettings
 from cxr.web.server.hosts import allowed_hosts
 from cxr.web.server.logs import keep_values_out_of_logs
-from cxr.web.server.temporary import keep_sweeping, keep_what_is_there, make_private_folder, temp_root
+from cxr.web.server.temporary import (
+    keep_sweeping,
+    keep_what_is_there,
+    make_private_folder,
+    remove_private_folders,
+    temp_root,
+)
 
 SPARE_THREADS = 32
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -96,10 +103,19 @@ def serve(page: Any, settings: ServerSettings, jobs: JobTable) -> None:
     keep_what_is_there(temp_root())
     keep_sweeping(temp_root())
     threading.Thread(target=_warm_up, args=(settings.choice,), daemon=True, name="model-warm-up").start()
-    try:
+    with contextlib.suppress(SystemExit):
         page.block_thread()
-    finally:
-        jobs.close()
+    jobs.close()
+    page.close(verbose=False)
+    _end()
+
+
+def _end() -> None:
+    """End the process at once: threads that are inside torch would abort it while Python's own end takes its time."""
+    remove_private_folders()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _warm_up(choice: ModelChoice) -> None:

@@ -22,6 +22,7 @@ SWEEP_EVERY_S = 600
 KINDS = ("runs", "datasets")  # folders of folders: each job has its own
 
 _page_files: set[Path] = set()
+_own_folders: list[Path] = []
 
 
 def make_private_folder() -> Path:
@@ -37,8 +38,15 @@ def make_private_folder() -> Path:
     folder = _new_locked_folder(parent)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     tempfile.tempdir = str(folder)  # what libraries write for a moment lies there too, should the process be killed
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _own_folders.append(folder)
+    atexit.register(remove_private_folders)
     return folder
+
+
+def remove_private_folders() -> None:
+    """Remove what this process has made, and nothing of another."""
+    for folder in _own_folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _new_locked_folder(parent: Path) -> Path:

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from cxr.web.server.refusal import Refusal
-from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S
+from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S, temp_root
 
 MAX_FILES = 8
 # Of everything that visitors have uploaded and that has not been swept yet; of one visitor a quarter of it.
@@ -79,7 +79,7 @@ async def check_upload(body: bytes, content_type: str) -> Form:
 
 def discard_upload(path: Path) -> None:
     """Delete a file that a visitor has sent and nobody needs any longer; any other file stays."""
-    if _OWN_NAME.fullmatch(path.name):
+    if _OWN_NAME.fullmatch(path.name) and path.resolve().is_relative_to(temp_root().resolve()):
         path.unlink(missing_ok=True)
 
 
