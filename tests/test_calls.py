@@ -89,11 +89,17 @@ def test_other_addresses_take_nothing(path: str, server: LivePage) -> None:
     "field", ["session_hash", "fn_index", "data", "event_data", "trigger_id", "event_id", "batched"]
 )
 @pytest.mark.parametrize(
-    ("path", "event"), [("queue/join", "start"), ("run/predict", "describe"), ("run/predict", "stop")]
+    ("path", "event", "room"),
+    [
+        ("queue/join", "start", "image_events"),
+        ("run/predict", "rewritten", "prompt_chips"),
+        ("run/predict", "stop", "dataset_events"),
+    ],
 )
-def test_no_field_of_an_event_is_a_fault(path: str, event: str, field: str, odd: Any, server: LivePage) -> None:
-    room = "cxr.web.page.prompt_chips" if event == "describe" else "cxr.web.page.image_events"
-    number = server.number_of(event, room)
+def test_no_field_of_an_event_is_a_fault(
+    path: str, event: str, room: str, field: str, odd: Any, server: LivePage
+) -> None:
+    number = server.number_of(event, f"cxr.web.page.{room}")
     data = [None] * len(server.page.fns[number].inputs)
     status, answer = ask(server, path, {"session_hash": "s", "fn_index": number, "data": data, field: odd})
     if status != 200:
