@@ -77,11 +77,13 @@ def open_page(browser: Any, url: str) -> Iterator[Any]:
 
 
 def make(page: Any, act: Any, count: int) -> None:
-    """Do something that makes pictures, and wait until there are so many and the model rests."""
+    """Do something that makes pictures, and wait until there are so many, the last one is shown and the model rests."""
     act()
     page.wait_for_function(
         f"document.querySelectorAll('.cxr-results li').length === {count}"
         " && document.querySelector('#generate').innerText.includes('Generate')"
+        " && document.querySelector('.cxr-about-picture h2')?.innerText"
+        " === document.querySelector('.cxr-results li b').innerText"
     )
 
 

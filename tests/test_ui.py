@@ -404,8 +404,12 @@ def test_a_job_that_the_page_never_asked_for_makes_room_for_its_next(
     second = events.start(None, first, *FORM)[0]
     assert first.is_stopped
     assert all_of(events.run(second))[-1][4]["seeds"] == [5, 6]
-    # An event too many does nothing; without any values gradio would empty the widgets.
-    assert all_of(events.run(second)) == [(gr.skip(),) * 6]
+    # An event too many shows the end once more, and of a job that goes on nothing.
+    assert [values[1].value for values in all_of(events.run(second))] == ["Generate"]
+    third = events.start(None, second, *FORM)[0]
+    third.is_followed = True
+    assert all_of(events.run(third)) == all_of(events.run(None)) == [(gr.skip(),) * 6]
+    third.stop()
 
 
 def test_a_page_that_had_no_job_is_left_as_it_is(choice: ModelChoice) -> None:

@@ -65,13 +65,16 @@ async def show_job(
     """Follow a job on the page; an error goes into its panel as well. A page that is loaded again may go on with it.
 
     Args:
-        job: None and one that is followed already show nothing.
+        job: None shows nothing, one that is followed already only its end.
         show: turns a state into values for the widgets, in a thread.
         num_widgets: that the job has, the panel first.
     """
     nothing = (gr.skip(),) * (num_widgets - 1)
     if job is None or job.is_followed:
-        yield gr.skip(), *nothing  # a generator that yields nothing would empty the widgets
+        # Of a job that is over the end once more: the answer to "Stop" may have come after it. A generator that yields
+        # nothing would empty the widgets.
+        is_over = job is not None and job.has_ended and job.state is not None and job.error is None
+        yield await asyncio.to_thread(show, job.state) if job and is_over else (gr.skip(), *nothing)
         return
     try:
         async with contextlib.aclosing(job.follow(on_page=True)) as states:
