@@ -127,8 +127,7 @@ def write_choices(prompt: str, choices: Choices) -> str:
         ParsedPrompt(
             "",
             age=choices.age,
-            # An age that could be switched and is not there any longer was switched off.
-            age_group=before.age_group if choices.age is None and middle_age(before) is None else None,
+            age_group=_age_group(before, choices),
             sex=None if choices.sex == ANY else choices.sex,
         )
     )
@@ -147,6 +146,12 @@ def _without_contradiction(wanted: Sequence[str], before: ParsedPrompt) -> tuple
     if NO_FINDING not in wanted or len(wanted) == 1:
         return tuple(wanted)
     return tuple(name for name in wanted if name != NO_FINDING) if before.normal else (NO_FINDING,)
+
+
+def _age_group(before: ParsedPrompt, choices: Choices) -> str | None:
+    """That of the prompt, if no age is switched on; a decade such as "60s" would be written as an age."""
+    group = before.age_group or ""
+    return None if before.age is not None or choices.age is not None or group[:1].isdigit() else group or None
 
 
 def _on_side(findings: Sequence[Finding], side: str) -> list[Finding]:
