@@ -17,7 +17,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 CRASH = "nodule"  # a prompt that begins so breaks the model of this process, with the prompt in the exception
 START = """
-import runpy, sys
+import runpy, signal, sys
+# Tests that run under nohup or in the background would hand down that these are ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 ADDRESSES = {"socket.connect": 1, "socket.sendto": 1, "socket.getaddrinfo": 0, "socket.gethostbyname": 0}
 record = open(sys.argv.pop(1), "a", buffering=1)
 

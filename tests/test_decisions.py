@@ -107,6 +107,7 @@ def test_a_folder_goes_on_with_the_format_that_it_began_with(
         assert main([*command, "--model", str(tiny_model_dir), "--output", str(tmp_path / place)]) == 0
 
     monkeypatch.setenv("CXR_DTYPE", "bfloat16")
+    monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
     generate("whole", 3)
     monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
     generate("begun", 1)

@@ -81,6 +81,8 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     program = imported([ROOT / "app.py", *(ROOT / "cxr").rglob("*.py")])
     tests = imported([*(ROOT / "tests").glob("*.py")])
     assert program - set(ranges()) == set()
-    assert tests - set(ranges("test", "browser")) - {"gradio-client", "fastapi", "mcp"} == set(), "gradio brings these"
+    assert tests - set(ranges("test", "browser")) - {"gradio-client", "fastapi", "mcp"} == set(), (
+        "gradio and gradio[mcp] bring these"
+    )
     assert set(ranges()) - program - NOT_IMPORTED == set(), "declared in vain"
     assert set(ranges("test")) - program - tests - NOT_IMPORTED == set(), "declared in vain for the tests"

@@ -130,8 +130,8 @@ def test_the_search_for_copies_is_written_into_the_file(trained: Path, tmp_path:
     records = read_folders([make_folder(tmp_path / "some", rows, side=128)])
     outcome = check_lora(adapter, trained / "base_run" / "model", records[:3], records[3:])
     assert (outcome["num_images"], outcome["num_training"], outcome["near_exact"]) == (3, 3, 0)
-    assert set(outcome["spaces"]) == {"small", "pixels"}
-    assert outcome["spaces"]["pixels"]["planted_copies_flagged"] == 1
+    assert set(outcome["spaces"]) == {"small", "aligned pixels", "aligned halves"}
+    assert outcome["spaces"]["aligned pixels"]["planted_copies_flagged"] == 1
     with safe_open(adapter / "pytorch_lora_weights.safetensors", "pt") as file:
         assert json.loads(file.metadata()["copy_check"]) == outcome
     before, after = (

@@ -11,7 +11,7 @@ import gradio as gr
 from cxr.labels.vocabulary import FINDING_PHRASES, SIDED_FINDINGS, SIDES, with_side
 from cxr.prompts import Finding, ParsedPrompt, PromptForm, parse_prompt
 from cxr.prompts.records import SHOWN
-from cxr.prompts.writers import join, write_caption
+from cxr.prompts.writers import join, middle_age, write_caption
 from cxr.request.errors import RequestError
 from cxr.request.settings import MAX_PROMPT_CHARACTERS, shown
 from cxr.web.page.image_form import unchecked
@@ -98,7 +98,7 @@ def read_choices(prompt: str) -> Choices:
     return Choices(
         names or (NO_FINDING,) * parsed.normal,
         parsed.sex or ANY,
-        parsed.age,
+        middle_age(parsed),
         parsed.view if parsed.view in VIEWS else ANY,
         (sides.pop() or ANY) if len(sides) == 1 else ANY,
     )
