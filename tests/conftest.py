@@ -6,8 +6,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -199,3 +201,19 @@ def tiny_model(tiny_model_dir: Path, tiny_lora_dir: Path) -> LoadedModel:
 def tiny_base_model(tiny_model_dir: Path) -> LoadedModel:
     """The tiny base without any LoRA."""
     return load_model(str(tiny_model_dir), "none")
+
+
+@pytest.fixture
+def load_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """``datasets.load_dataset`` with a cache of its own and no way to the network."""
+    import datasets
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("the network was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+    yield partial(datasets.load_dataset, cache_dir=str(tmp_path / "cache"))
+    datasets.enable_progress_bars()

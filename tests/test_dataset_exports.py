@@ -6,12 +6,9 @@ import argparse
 import io
 import json
 import shutil
-import socket
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,22 +51,6 @@ def data(tmp_path: Path) -> Path:
 def data_16(tmp_path: Path) -> Path:
     make_dataset(tmp_path / "data_16", bit_depth=16)
     return tmp_path / "data_16"
-
-
-@pytest.fixture
-def load_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """``datasets.load_dataset`` with a cache of its own and no way to the network."""
-    import datasets
-
-    def refuse(*arguments: object) -> None:
-        raise AssertionError("the network was asked for")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    datasets.disable_progress_bars()
-    yield partial(datasets.load_dataset, cache_dir=str(tmp_path / "cache"))
-    datasets.enable_progress_bars()
 
 
 def export(data: Path, kind: str, place: str = "out", **options: Any) -> Path:

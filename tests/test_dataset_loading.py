@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +40,6 @@ def data(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         patch.setattr(make, "load_model", lambda *given, **options: loaded)
         assert run_dataset(build_plan(PLAN, "loading"), folder, Options(str(tiny_model_dir), "none")) == 0
     return folder
-
-
-@pytest.fixture
-def load_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """``datasets.load_dataset`` with a cache of its own and no way to the network."""
-    import datasets
-
-    def refuse(*arguments: object) -> None:
-        raise AssertionError("the network was asked for")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    datasets.disable_progress_bars()
-    yield partial(datasets.load_dataset, cache_dir=str(tmp_path / "cache"))
-    datasets.enable_progress_bars()
 
 
 def wanted(data: Path) -> dict[str, list[str]]:

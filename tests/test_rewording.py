@@ -80,7 +80,7 @@ def test_the_model_reads_the_reworded_text_and_the_recipe_has_both(caption_model
 
 def test_a_recipe_is_made_again_from_the_text_that_was_sent(caption_model: LoadedModel) -> None:
     """Whatever the rules of rewording have become since."""
-    older = dataclasses.replace(recipe_for(GenerationRequest(DENIAL, **QUICK), caption_model, 0), sent_prompt="nodule")
+    older = recipe_for(GenerationRequest(DENIAL, **QUICK, sent_prompt="nodule"), caption_model, 0)
     (again,) = images_of(older.request, caption_model)
     assert np.array_equal(again.pixels, image_of(caption_model, "nodule", reword=False).pixels)
     assert again.recipe == dataclasses.replace(older, library_versions=again.recipe.library_versions)
@@ -129,7 +129,7 @@ def test_the_command_line_says_what_is_sent_and_restores_it(
 
 
 def test_restoring_types_the_sent_text_where_rewording_has_changed(caption_model: LoadedModel) -> None:
-    recipe = recipe_for(GenerationRequest(DENIAL), caption_model, 0)
+    recipe = recipe_for(with_sent_prompt(GenerationRequest(DENIAL), "caption"), caption_model, 0)
     recipe = dataclasses.replace(recipe, model="embedded")
     assert DENIAL in command_line(recipe)
     assert "--reword" in command_line(recipe)
@@ -156,6 +156,16 @@ def test_a_folder_that_was_begun_without_rewording_goes_on_without(tmp_path: Pat
     assert {path.name: path.read_bytes() for path in begun.iterdir()} == {
         path.name: path.read_bytes() for path in whole.iterdir()
     }
+
+
+def test_a_folder_goes_on_when_the_rules_of_rewording_have_changed(tmp_path: Path) -> None:
+    """What was made stays, and its row says what was sent."""
+    one = GenerationRequest(DENIAL, **QUICK, sent_prompt="nodule")
+    assert generate_into_folder([one], tmp_path, "embedded", "default") == 0
+    assert (
+        generate_into_folder([GenerationRequest(DENIAL, **QUICK, num_images=2)], tmp_path, "embedded", "default") == 0
+    )
+    assert [file.metadata["sent_prompt"] for file in ImageFolder(tmp_path).files] == ["nodule", SENT]
 
 
 FREE_TEXT = {"prompts": [DENIAL], "settings": QUICK}

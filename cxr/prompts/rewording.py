@@ -30,8 +30,10 @@ def reword(text: str, form: str) -> str:
     Raises:
         RequestError: the form is unknown.
     """
+    if form == "plain":
+        return text
     compiled = compile_prompt(text, form)
-    if form == "plain" or not compiled.text:
+    if not compiled.text:
         return text
     if form == "caption" and all(chip.kind == "understood" for chip in compiled.chips) and _is_caption(text):
         return text
