@@ -17,6 +17,7 @@ LAYERS = [
     "prompts",
     "images",
     "folders",
+    "provenance",
     "metrics",
     "models",
     "lora",

@@ -16,6 +16,7 @@ from cxr.commands.adapter import add_adapter_parsers
 from cxr.commands.bench import add_bench_parser
 from cxr.commands.dataset import add_dataset_parser
 from cxr.commands.deploy import add_deploy_parser
+from cxr.commands.detect import add_detect_parser
 from cxr.commands.evaluate import add_evaluate_parser
 from cxr.commands.export import add_export_parser
 from cxr.commands.generate import add_generate_parser
@@ -25,6 +26,7 @@ from cxr.commands.prompt import add_prompt_parser
 from cxr.commands.report import add_report_parser
 from cxr.commands.restore import add_restore_parser
 from cxr.commands.sheet import add_sheet_parser
+from cxr.commands.sign import add_sign_parser
 from cxr.commands.sweep import add_sweep_parser
 from cxr.commands.train import add_train_parser
 from cxr.commands.verify import add_verify_parser
@@ -50,7 +52,15 @@ Wrong input ends with one line on standard error and exit code 2.
 PARSERS = (
     *(add_generate_parser, add_prompt_parser, add_adapter_parsers, add_models_parser, add_sheet_parser),
     *(add_bench_parser, add_train_parser, add_dataset_parser, add_verify_parser, add_export_parser),
-    *(add_restore_parser, add_evaluate_parser, add_report_parser, add_sweep_parser, add_deploy_parser),
+    *(
+        add_sign_parser,
+        add_detect_parser,
+        add_restore_parser,
+        add_evaluate_parser,
+        add_report_parser,
+        add_sweep_parser,
+        add_deploy_parser,
+    ),
 )
 
 

@@ -20,9 +20,10 @@ from cxr.folders.dataset_reader import (
     read_dataset,
     read_manifest,
 )
-from cxr.folders.metadata import MANIFEST_NAME, METADATA_NAME, file_sha256
+from cxr.folders.metadata import CHECKSUMS_NAMES, MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.images.guarded import reason_of
 from cxr.images.png import read_recipe
+from cxr.images.png_signature import unsigned_size
 from cxr.request.errors import CxrError, DataError
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
@@ -43,14 +44,16 @@ def find_faults(directory: Path) -> tuple[tuple[FinishedImage, ...], list[str]]:
     found: list[str] = []
     images = read_dataset(directory, found.append)
     found += _wrong_recipes(images)
+    signatures = {directory / name for name in CHECKSUMS_NAMES}
     if is_flat(directory):
         found += _wrong_files({image.path: image.sha256 for image in images})
-        found += _unlisted(directory, {directory / METADATA_NAME, *(image.path for image in images)}, METADATA_NAME)
+        listed = {directory / METADATA_NAME, *(image.path for image in images)}
+        found += _unlisted(directory, listed | signatures, METADATA_NAME)
     else:
         manifest = read_manifest(directory)
-        listed = {file.path: file.sha256 for file in manifest.files}
-        found += _wrong_files(listed | {image.path: image.sha256 for image in images})
-        found += _unlisted(directory, {directory / MANIFEST_NAME, *listed}, MANIFEST_NAME)
+        hashes = {file.path: file.sha256 for file in manifest.files}
+        found += _wrong_files(hashes | {image.path: image.sha256 for image in images})
+        found += _unlisted(directory, {directory / MANIFEST_NAME, *hashes, *signatures}, MANIFEST_NAME)
         found += _without_row(manifest, images)
         found += _wrong_facts(directory, manifest, images)
         found += wrong_labels(directory, images)
@@ -115,7 +118,7 @@ def _wrong_facts(directory: Path, manifest: Manifest, images: Sequence[FinishedI
             yield f"{path} says {name} is {str(facts[name])[:80]}, its images say otherwise"
     for file in manifest.files:
         size = file.metadata.get("size_bytes")
-        if file.path.is_file() and size != file.path.stat().st_size:
+        if file.path.is_file() and size != unsigned_size(file.path):
             yield f"{path} says another size of {file.path}"
 
 

@@ -23,6 +23,7 @@ from cxr.folders.dataset_reader import FORMAT, LABELS_NAME
 from cxr.folders.metadata import MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.atomic import atomic_file, cannot_write, make_folder
+from cxr.images.png_signature import unsigned_size
 from cxr.labels.cells import label_cells
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
@@ -111,7 +112,7 @@ def _listed(directory: Path, known: Mapping[str, str]) -> Iterator[dict[str, Any
     for path in sorted(directory / name for name in known):
         name = path.relative_to(directory).as_posix()
         try:
-            size, sha256 = path.stat().st_size, known[name] or file_sha256(path)
+            size, sha256 = unsigned_size(path), known[name] or file_sha256(path)
         except OSError as error:
             raise cannot_write(path, error) from error
         yield {"file_name": name, "sha256": sha256, "size_bytes": size}

@@ -11,6 +11,8 @@ from pathlib import Path
 from cxr.dataset.reproduce import DIFFERENT, IDENTICAL, Comparison, Reproducer
 from cxr.dataset.set_faults import find_faults
 from cxr.folders.foreign_image import read_foreign
+from cxr.folders.metadata import CHECKSUMS_NAME
+from cxr.provenance.installed import check_installed
 
 NOT_THE_SAME = 1
 
@@ -48,6 +50,7 @@ def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say
         CxrError: it is no such folder, or the model is not here.
     """
     images, faults = find_faults(directory)
+    faults += _signature_faults(directory, say)
     for fault in faults:
         say(fault)
     say(f"{len(images)} images: " + (f"{len(faults)} faults" if faults else "files, recipes and labels are right"))
@@ -55,6 +58,23 @@ def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say
     for image in images[:: max(1, -(-len(images) // sample))] if sample else ():
         code = max(code, verify_file(image.path, reproducer, say))
     return code
+
+
+def _signature_faults(directory: Path, say: Say) -> list[str]:
+    """What is not as it was when the folder was signed; who signed is said, as it is no fault."""
+    if not (directory / CHECKSUMS_NAME).exists():
+        return []
+    check_installed()
+    from cxr.provenance.checksums import changed_files, read_list
+    from cxr.provenance.keys import known_authorities
+
+    signed = read_list(directory, known_authorities())
+    if signed is None:
+        return []
+    if not signed.is_valid:
+        return [f"{directory / CHECKSUMS_NAME} does not fit its signature"]
+    say(f"signed by {signed.signer}" + ("" if signed.is_trusted else ", for whom nobody here vouches"))
+    return list(changed_files(directory, signed))
 
 
 def describe(outcome: Comparison) -> str:

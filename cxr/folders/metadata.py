@@ -15,12 +15,15 @@ from PIL import Image
 from cxr.images.atomic import atomic_file
 from cxr.images.guarded import open_regular, read_regular
 from cxr.images.png import encode_png, read_recipe
+from cxr.images.png_signature import unsigned_pieces
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile, GeneratedImage
 from cxr.request.recipe import Recipe
 
 MAX_IMAGE_BYTES = 256_000_000
 METADATA_NAME, MANIFEST_NAME = "metadata.jsonl", "manifest.json"
+CHECKSUMS_NAME = "SHA256SUMS"  # of a signed folder, with its signature and the signer's certificates
+CHECKSUMS_NAMES = (CHECKSUMS_NAME, f"{CHECKSUMS_NAME}.sig", f"{CHECKSUMS_NAME}.pem")
 IMAGE_NAME = re.compile(r"(?P<index>\d{6,})_(?P<seed>\d+)\.png")
 
 
@@ -80,7 +83,7 @@ def adopt_image(path: Path) -> ExportedFile | None:
     # Compared as text, so that a number with other leading zeros is not taken for ours.
     if path.name != image_name(image_index(path), recipe.seed):
         return None
-    return describe_image(path, recipe, hashlib.sha256(data).hexdigest())
+    return describe_image(path, recipe, hashlib.sha256(b"".join(unsigned_pieces(io.BytesIO(data)))).hexdigest())
 
 
 def image_index(path: Path) -> int:
@@ -94,9 +97,16 @@ def is_whole(path: Path, sha256: str) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """SHA-256 of a file, in hex; of a PNG without its C2PA manifest, so that signing changes no table.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    digest = hashlib.sha256()
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        for piece in unsigned_pieces(file):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def hash_files(paths: Sequence[Path]) -> list[str]:

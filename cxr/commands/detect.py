@@ -1,0 +1,98 @@
+"""The ``detect`` command: whether files are synthetic, and how that is known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr.commands.options import Commands, add_command, say_progress, say_result
+from cxr.request.errors import CxrError, RequestError
+
+if TYPE_CHECKING:
+    from cxr.provenance.detection import Remake
+
+DESCRIPTION = """\
+Look for what says that a picture or a DICOM file is synthetic: a signed C2PA manifest, this program's recipe,
+marks of other programs, DICOM's Synthetic Data (0008,001C). --remake also makes the image again from its recipe.
+A file in which nothing is found may still be synthetic: marks can be removed.
+"""
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm"}
+FAILED = 1
+
+
+def add_detect_parser(commands: Commands) -> None:
+    """Add the command to the others."""
+    parser = add_command(
+        commands, "detect", _detect, "tell whether files are synthetic, and how that is known", DESCRIPTION
+    )
+    parser.add_argument("path", type=Path, metavar="PATH", help="a picture, a DICOM file or a folder")
+    parser.add_argument(
+        "--remake", action="store_true", help="make images again from their recipes: the strongest proof"
+    )
+    parser.add_argument(
+        "--trust", type=Path, metavar="FILE", help="certificates of authorities, PEM, beside this machine's own"
+    )
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each file")
+    parser.add_argument("--model", help="with --remake: instead of the model that the recipe names")
+    parser.add_argument("--adapter", help="with --remake: instead of its LoRA")
+
+
+def _detect(arguments: argparse.Namespace) -> int:
+    path = arguments.path
+    if not path.exists():
+        raise RequestError(f"{path} does not exist; name a picture, a DICOM file or a folder")
+    paths = list(_files(path))
+    if not paths:
+        raise RequestError(f"{path} holds no picture; known are {', '.join(sorted(SUFFIXES))}")
+    from cxr.provenance.installed import check_installed
+
+    check_installed()
+    from cxr.provenance.detection import detect
+    from cxr.provenance.keys import known_authorities, read_certificates
+
+    authorities = known_authorities()
+    if arguments.trust is not None:
+        read_certificates(arguments.trust)
+        authorities += arguments.trust.read_bytes()
+    remake = _remaker(arguments) if arguments.remake else None
+    code = 0
+    for one in paths:
+        try:
+            found = detect(one, authorities, remake)
+        except CxrError as error:
+            say_progress(f"{error}")
+            code = FAILED
+            continue
+        if arguments.json:
+            say_result(json.dumps(found.values))
+        else:
+            say_result(f"{one}: {found.verdict}")
+            for text in found.evidence:
+                say_result(f"  {text}")
+    return code
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for one in sorted(path.rglob("*")):
+        if one.suffix.lower() in SUFFIXES and one.is_file():
+            yield one
+
+
+def _remaker(arguments: argparse.Namespace) -> Remake:
+    from cxr.dataset.reproduce import DIFFERENT, Reproducer
+    from cxr.dataset.verify import describe
+    from cxr.folders.foreign_image import read_foreign
+
+    reproducer = Reproducer(arguments.model, arguments.adapter)
+
+    def remake(path: Path) -> tuple[bool, str]:
+        outcome = reproducer.check(*read_foreign(path))
+        return outcome.verdict != DIFFERENT, describe(outcome)
+
+    return remake

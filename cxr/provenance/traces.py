@@ -1,0 +1,144 @@
+"""One file of anybody's -> everything in it that says how it was made. All of it is read in a limited child process."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr.folders.dicom_reader import read_dicom_recipe
+from cxr.images.dicom_pixels import is_dicom, open_dicom
+from cxr.images.guarded import read_regular, reason_of
+from cxr.images.png import RECIPE_KEY, XMP_KEY
+from cxr.images.png_text import PNG_SIGNATURE, read_text
+from cxr.provenance.manifest import FORMATS, SignedFacts, facts_of, read_store
+from cxr.request.errors import CxrError, DataError
+from cxr.request.limited_child import run_limited
+from cxr.request.recipe import Recipe
+
+MAX_BYTES = 256_000_000
+MEMORY_BYTES, TIMEOUT_S, MAX_ANSWER_BYTES = 1_000_000_000, 60.0, 4_000_000
+SOURCE_TYPES = (b"compositeWithTrainedAlgorithmicMedia", b"trainedAlgorithmicMedia", b"compositeSynthetic")
+# Texts that other programs for generated images leave in a PNG.
+OTHER_PROGRAMS = {
+    "parameters": "AUTOMATIC1111's or Forge's parameters",
+    "workflow": "a workflow of ComfyUI",
+    "invokeai_metadata": "InvokeAI's metadata",
+    "invokeai_graph": "InvokeAI's graph",
+    "sd-metadata": "InvokeAI's metadata",
+}
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a file says of how it was made; what it does not say is None or empty.
+
+    Args:
+        manifest: its C2PA manifest.
+        recipe: of this program.
+        source_types: IPTC's Digital Source Types in its XMP.
+        programs: whose texts it carries, in words.
+        dicom: what its elements say, in words: (0008,001C) Synthetic Data and (0008,0008) Image Type.
+    """
+
+    manifest: SignedFacts | None
+    recipe: Recipe | None
+    source_types: tuple[str, ...]
+    programs: tuple[str, ...]
+    dicom: tuple[str, ...]
+
+
+def read_traces(path: Path, authorities: bytes) -> Traces:
+    """Read what a picture or DICOM file says of itself.
+
+    Args:
+        path: of the file, which may be anybody's.
+        authorities: PEM of the certificates that are trusted; empty for none.
+    Raises:
+        DataError: it cannot be read, or takes too much memory or time.
+    """
+    answer = run_limited(
+        __name__,
+        [str(path.absolute())],
+        label=str(path),
+        error=DataError,
+        memory_bytes=MEMORY_BYTES,
+        timeout_s=TIMEOUT_S,
+        max_output_bytes=MAX_ANSWER_BYTES,
+        stdin=authorities,
+    )
+    facts = json.loads(answer)
+    manifest = None if facts["manifest"] is None else facts_of(facts["manifest"])
+    text = facts["recipe"] or (manifest.recipe if manifest else None)
+    names = ("source_types", "programs", "dicom")
+    return Traces(manifest, _recipe(text), **{name: tuple(facts[name]) for name in names})
+
+
+def main(arguments: Sequence[str]) -> bytes:
+    """What the child does with the path that it is given; authorities come by standard input."""
+    path, authorities = Path(arguments[0]), sys.stdin.read()
+    facts: dict[str, Any] = {"manifest": None, "recipe": None, "source_types": [], "programs": [], "dicom": []}
+    try:
+        if is_dicom(path):
+            facts |= _dicom_facts(path)
+        else:
+            facts |= _picture_facts(read_regular(path, MAX_BYTES), path.suffix.lower(), authorities)
+    except OSError as error:
+        raise DataError(f"cannot be read: {reason_of(error)}") from error
+    except DataError as error:
+        raise DataError(str(error).removeprefix(f"{path} ")) from error  # the parent names the file
+    return json.dumps(facts).encode()
+
+
+def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str, Any]:
+    facts: dict[str, Any] = {"source_types": _source_types(content)}
+    if content.startswith(PNG_SIGNATURE):
+        suffix = ".png"
+        facts["recipe"] = _png_text(content, RECIPE_KEY)
+        facts["source_types"] = _source_types((_png_text(content, XMP_KEY) or "").encode())
+        facts["programs"] = [text for key, text in OTHER_PROGRAMS.items() if _png_text(content, key)]
+    if suffix in FORMATS:
+        facts["manifest"] = read_store(content, FORMATS[suffix], authorities)
+    return facts
+
+
+def _png_text(content: bytes, keyword: str) -> str | None:
+    try:
+        return read_text(io.BytesIO(content), keyword)
+    except ValueError:
+        return None
+
+
+def _source_types(content: bytes) -> list[str]:
+    """IPTC's terms, wherever XMP may hold them; the longest first, as one ends with another."""
+    found = []
+    for term in SOURCE_TYPES:
+        if term in content:
+            found.append(term.decode())
+            content = content.replace(term, b"")
+    return found
+
+
+def _dicom_facts(path: Path) -> Mapping[str, Any]:
+    dataset = open_dicom(path, with_pixels=False)
+    said = []
+    if value := str(dataset.get("SyntheticData") or ""):
+        said.append(f"Synthetic Data (0008,001C) is {value[:16]}")
+    if "SYNTHETIC" in (dataset.get("ImageType") or ()):
+        said.append("Image Type (0008,0008) names SYNTHETIC")
+    try:
+        recipe = read_dicom_recipe(dataset).to_json()
+    except DataError:
+        recipe = None
+    return {"dicom": said, "recipe": recipe}
+
+
+def _recipe(text: str | None) -> Recipe | None:
+    try:
+        return None if text is None else Recipe.from_json(text)
+    except CxrError:
+        return None

@@ -1,0 +1,305 @@
+"""Signed images: the same images, provably synthetic; and what ``detect`` says of anybody's files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+from sample_dataset import make_dataset
+from sample_images import fill, make_image
+
+from cxr.commands.main import main
+from cxr.folders.archive import write_zip
+from cxr.folders.image_folder import ImageFolder
+from cxr.folders.metadata import CHECKSUMS_NAME, CHECKSUMS_NAMES, file_sha256
+from cxr.images.png import encode_png, read_recipe
+from cxr.images.png_signature import unsigned_pieces, unsigned_size
+from cxr.request.errors import DataError
+
+pytest.importorskip("c2pa", reason="signatures are optional")
+x509 = pytest.importorskip("cryptography.x509")
+
+from cryptography.hazmat.primitives import serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
+
+from cxr.provenance import detection, keys  # noqa: E402
+from cxr.provenance.checksums import changed_files, read_list  # noqa: E402
+from cxr.provenance.signing import sign_path  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has no key yet."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A signed folder of two images."""
+    fill(tmp_path / "images", 2)
+    sign_path(tmp_path / "images", keys.own_key(), lambda text: None)
+    return tmp_path / "images"
+
+
+def found(path: Path, authorities: bytes | None = None) -> detection.Detection:
+    return detection.detect(path, keys.known_authorities() if authorities is None else authorities)
+
+
+def test_signing_adds_one_chunk_and_changes_nothing_else(tmp_path: Path) -> None:
+    plain = encode_png(make_image(0))
+    path = tmp_path / "image.png"
+    path.write_bytes(plain)
+    before = read_recipe(path)
+    sign_path(path, keys.own_key(), lambda text: None)
+    signed = path.read_bytes()
+    assert len(signed) > len(plain)
+    assert b"".join(unsigned_pieces(io.BytesIO(signed))) == plain
+    assert unsigned_size(path) == len(plain)
+    assert read_recipe(path) == before
+    assert np.array_equal(np.asarray(Image.open(path)), make_image(0).pixels)
+
+
+def test_signing_again_replaces_the_manifest(folder: Path) -> None:
+    image = next(folder.glob("*.png"))
+    size = image.stat().st_size
+    sign_path(folder, keys.own_key(), lambda text: None)
+    assert abs(image.stat().st_size - size) < 200
+    assert found(image).verdict == detection.PROVEN
+
+
+def test_tables_and_hashes_of_a_signed_folder_stay(folder: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "plain", 2)
+    assert (folder / "metadata.jsonl").read_bytes() == (tmp_path / "plain" / "metadata.jsonl").read_bytes()
+    signed = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
+    with ImageFolder(folder) as again:
+        assert len(again.files) == 2
+        for index in range(2):
+            again.write(make_image(index))
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")} == signed
+
+
+def test_a_zip_holds_the_signed_images(folder: Path, tmp_path: Path) -> None:
+    import zipfile
+
+    with ImageFolder(folder) as images:
+        write_zip(tmp_path / "images.zip", images)
+    with zipfile.ZipFile(tmp_path / "images.zip") as archive:
+        for path in folder.glob("*.png"):
+            assert archive.read(path.name) == path.read_bytes()
+
+
+@pytest.mark.parametrize("sample", ["0"])
+def test_verify_names_who_signed_and_what_has_changed_since(
+    folder: Path, sample: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(folder), "--sample", sample]) == 0
+    assert "signed by CXR Studio, key made on this machine" in capsys.readouterr().out
+    with (folder / "metadata.jsonl").open("a") as file:
+        file.write("\n")
+    assert main(["verify", str(folder), "--sample", sample]) == 1
+    assert f"has changed since {CHECKSUMS_NAME} was signed" in capsys.readouterr().out
+
+
+def test_a_finished_data_set_is_signed_and_still_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_dataset(tmp_path / "set")
+    main(["verify", str(tmp_path / "set"), "--sample", "0"])
+    before = capsys.readouterr().out
+    assert main(["sign", str(tmp_path / "set")]) == 0
+    capsys.readouterr()
+    main(["verify", str(tmp_path / "set"), "--sample", "0"])
+    after = capsys.readouterr().out
+    assert after.replace("signed by CXR Studio, key made on this machine\n", "") == before
+
+
+def test_the_list_is_what_sha256sum_and_openssl_read(folder: Path, tmp_path: Path) -> None:
+    done = subprocess.run(["sha256sum", "-c", CHECKSUMS_NAME], cwd=folder, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    public = tmp_path / "public.pem"
+    chain = x509.load_pem_x509_certificates((folder / CHECKSUMS_NAMES[2]).read_bytes())
+    public.write_bytes(
+        chain[0].public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    command = ["openssl", "dgst", "-sha256", "-verify", str(public), "-signature", CHECKSUMS_NAMES[1], CHECKSUMS_NAME]
+    assert subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("change", ["edit", "delete", "add", "list", "signature"])
+def test_the_list_notices(folder: Path, change: str) -> None:
+    image = next(folder.glob("*.png"))
+    if change == "edit":
+        image.write_bytes(image.read_bytes() + b" ")
+    elif change == "delete":
+        image.unlink()
+    elif change == "add":
+        (folder / "more.txt").write_text("more")
+    else:
+        path = folder / CHECKSUMS_NAMES[0 if change == "list" else 1]
+        data = bytearray(path.read_bytes())
+        data[10] ^= 1
+        path.write_bytes(bytes(data))
+    signed = read_list(folder, keys.known_authorities())
+    assert signed is not None
+    assert not signed.is_valid or len(list(changed_files(folder, signed))) == 1
+    assert signed.is_valid == (change in {"edit", "delete", "add"})
+
+
+def test_the_key_is_for_its_owner_alone_and_its_authority_keeps_none(tmp_path: Path) -> None:
+    key = keys.own_key()
+    path = keys.signing_folder() / keys.KEY_NAME
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(list(keys.signing_folder().glob("*.pem"))) == 2
+    assert key.certificates[0].issuer == key.certificates[1].subject != key.certificates[0].subject
+    assert keys.own_key().key_pem == key.key_pem
+
+
+def own_pair(tmp_path: Path, private: object, name: str = "mine") -> tuple[Path, Path]:
+    """A key of the user's own with a chain, made as this program makes its own."""
+    assert isinstance(private, keys.PrivateKey)
+    authority = ec.generate_private_key(ec.SECP256R1())
+    root, leaf = keys._name("root"), keys._name(name)
+    own = keys._certificate(root, root, authority.public_key(), authority)
+    signer = keys._certificate(leaf, root, private.public_key(), authority)
+    key, chain = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
+    found_key = keys.SigningKey(private, (signer, own))
+    key.write_bytes(found_key.key_pem)
+    chain.write_bytes(found_key.chain_pem)
+    return key, chain
+
+
+@pytest.mark.parametrize("kind", ["P-256", "P-384", "RSA"])
+def test_a_key_of_ones_own(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    private = {
+        "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
+        "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "RSA": lambda: rsa.generate_private_key(65537, 2048),
+    }[kind]()
+    key, chain = own_pair(tmp_path, private)
+    fill(tmp_path / "images", 1)
+    options = ["--signing-key", str(key), "--certificate", str(chain)]
+    assert main(["sign", str(tmp_path / "images"), *options]) == 0
+    assert "own key" not in capsys.readouterr().out
+    image = next((tmp_path / "images").glob("*.png"))
+    assert found(image, b"").verdict == detection.PROVEN  # this machine's log knows it
+    (keys.signing_folder() / "log.jsonl").unlink()
+    assert found(image, b"").verdict == detection.CLAIMED
+    root = chain.read_bytes().split(b"-----END CERTIFICATE-----\n")[1] + b"-----END CERTIFICATE-----\n"
+    assert found(image, root).verdict == detection.PROVEN
+
+
+@pytest.mark.parametrize(
+    ("key", "certificate", "message"),
+    [
+        (b"no key", None, "holds no private key"),
+        (None, b"no certificate", "holds no certificate"),
+        ("encrypted", None, "is encrypted"),
+        ("other", None, "does not begin with the certificate of"),
+    ],
+)
+def test_bad_keys_are_one_sentence(
+    tmp_path: Path, key: bytes | str | None, certificate: bytes | None, message: str
+) -> None:
+    good = ec.generate_private_key(ec.SECP256R1())
+    key_path, chain = own_pair(tmp_path, good)
+    if key == "other":
+        key_path, _ = own_pair(tmp_path, ec.generate_private_key(ec.SECP256R1()), "other")
+    elif key == "encrypted":
+        secret = serialization.BestAvailableEncryption(b"secret")
+        key_path.write_bytes(good.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secret))
+    elif isinstance(key, bytes):
+        key_path.write_bytes(key)
+    if certificate is not None:
+        chain.write_bytes(certificate)
+    with pytest.raises(DataError, match=message):
+        keys.read_key(key_path, chain)
+
+
+def test_signing_what_is_no_image_of_this_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "other.png")
+    assert main(["sign", str(tmp_path / "other.png")]) == 2
+    assert "carries no recipe" in capsys.readouterr().err
+    assert main(["sign", str(tmp_path / "gone")]) == 2
+    assert main(["sign", str(tmp_path), "--signing-key", "x"]) == 2
+
+
+def stranger(path: Path, **texts: str) -> Path:
+    """A PNG of another program."""
+    info = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    Image.new("L", (8, 8), 90).save(path, pnginfo=info)
+    return path
+
+
+def test_nothing_found_is_not_real(tmp_path: Path) -> None:
+    outcome = found(stranger(tmp_path / "a.png"))
+    assert outcome.verdict == detection.NOTHING
+    assert "does not mean that it is real" in outcome.verdict
+    assert outcome.evidence == ()
+
+
+@pytest.mark.parametrize("name", ["parameters", "workflow", "invokeai_metadata"])
+def test_marks_of_other_programs(tmp_path: Path, name: str) -> None:
+    outcome = found(stranger(tmp_path / "a.png", **{name: "a cat, steps 20"}))
+    assert outcome.verdict == detection.CLAIMED
+    assert "cat" not in " ".join(outcome.evidence)
+
+
+def test_a_jpeg_whose_xmp_says_so(tmp_path: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">digitalsourcetype/trainedAlgorithmicMedia</x:xmpmeta>'
+    Image.new("L", (8, 8), 90).save(tmp_path / "a.jpg", xmp=xmp)
+    assert found(tmp_path / "a.jpg").verdict == detection.CLAIMED
+
+
+def test_edited_pixels_break_the_signature(folder: Path) -> None:
+    image = next(folder.glob("*.png"))
+    data = bytearray(image.read_bytes())
+    data[-40] ^= 1
+    copy = folder.parent / "edited.png"
+    copy.write_bytes(bytes(data))
+    outcome = found(copy)
+    assert outcome.verdict == detection.CHANGED
+    assert "has changed" in outcome.evidence[0]
+
+
+def test_a_signature_of_a_stranger_is_a_claim(folder: Path) -> None:
+    image = next(folder.glob("*.png"))
+    copy = folder.parent / "copy.png"
+    copy.write_bytes(image.read_bytes())
+    (keys.signing_folder() / "log.jsonl").unlink()
+    outcome = found(copy, b"")
+    assert outcome.verdict == detection.CLAIMED
+    assert any("nobody here vouches" in text for text in outcome.evidence)
+
+
+def test_the_log_has_hashes_and_times_and_no_prompt(folder: Path) -> None:
+    rows = [json.loads(line) for line in (keys.signing_folder() / "log.jsonl").read_text().splitlines()]
+    assert {tuple(row) for row in rows} == {("sha256", "recipe_sha256", "signed_at")}
+    assert {row["sha256"] for row in rows} == {file_sha256(path) for path in folder.glob("*.png")}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\0\0\0\1", b"caBX" * 9, b"\xff\xd8\xff\xe1\xff"]
+)
+def test_broken_files_of_strangers(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.png"
+    path.write_bytes(content)
+    assert b"".join(unsigned_pieces(io.BytesIO(content))) == content
+    assert found(path).verdict in {detection.NOTHING, detection.CHANGED}
+
+
+def test_the_command_reads_folders_and_writes_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(folder), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["verdict"] for row in rows] == [detection.PROVEN] * 2
+    assert main(["detect", str(folder.parent / "gone")]) == 2
+    empty = folder.parent / "empty"
+    empty.mkdir()
+    assert main(["detect", str(empty)]) == 2
