@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gradio.state_holder import SessionState
 from live_page import LivePage
 from server_process import request, wait_until
 
 from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.server import sessions
 from cxr.web.server.limits import Limits
 
 JSON = {"Content-Type": "application/json"}
@@ -149,3 +151,18 @@ def test_who_does_not_know_a_younger_setting_goes_on_to_call_in_order(server: Li
 def test_odd_ranges_are_no_fault(ranges: str, server: LivePage) -> None:
     status, _ = request(f"{server.url}/favicon.ico", headers={"Range": ranges})
     assert status == 200
+
+
+def test_a_call_leaves_no_session_behind(server: LivePage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio would hold a third of a megabyte for each of the last 500, and forget open pages in their favour."""
+    monkeypatch.setattr(sessions, "REST_S", 0.0)
+    kept = server.page.state_holder.session_data
+    kept["page"] = SessionState(server.page)
+    events = []
+    for _ in range(6):
+        _, answer = ask(server, "call/v2/models", {})
+        events.append(json.loads(answer)["event_id"])
+        with server.listen(f"call/models/{events[-1]}") as stream:
+            assert b"event: complete" in stream.read()
+    assert kept.keys() & {*events} <= {events[-1]}
+    assert "page" in kept

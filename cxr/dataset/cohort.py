@@ -19,7 +19,7 @@ from cxr.labels.cells import OLDEST, VIEWS
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import FINDINGS, PromptLabels
 from cxr.request.errors import RequestError
-from cxr.request.settings import shown
+from cxr.request.settings import shown, shown_names
 
 ALL = "all"
 NIH = "NIH"
@@ -80,7 +80,7 @@ def read_entry(entry: Mapping[str, Any], where: str) -> CohortEntry:
     """
     unknown = [str(key) for key in entry if key not in KEYS]
     if unknown:
-        raise RequestError(f"{where} has {', '.join(unknown)}; an entry holds {', '.join(KEYS)}")
+        raise RequestError(f"{where} has {shown_names(unknown)}; an entry holds {', '.join(KEYS)}")
     if "findings" not in entry:
         raise RequestError(f"{where} has no findings; name some of {', '.join(FINDINGS)}, {NO_FINDING}, or {ALL}")
     readers = {"findings": read_findings, "sex": _read_sex, "age": read_age, "view": _read_view}
@@ -100,7 +100,7 @@ def read_findings(value: Any, where: str) -> tuple[str, ...]:
         return ()
     unknown = [name for name in names if name not in by_name]
     if not names or unknown:
-        value = repr(value) if isinstance(value, str) else shown(value)
+        value = shown_names([repr(value)]) if isinstance(value, str) else shown(value)
         raise RequestError(f"{where} is {value}; use {', '.join(FINDINGS)}, {NO_FINDING}, or several joined by +")
     return tuple(name for name in FINDINGS if name in {by_name[found] for found in names})
 
@@ -186,10 +186,10 @@ def _choices(value: Any, read: Any, where: str) -> Choice:
 def _shares(table: Mapping[Any, Any], read: Any, where: str) -> Shares:
     shares: dict[Any, float] = {}
     for key, share in table.items():
-        check_share(share, f"{where}: the share of {key}")
+        check_share(share, f"{where}: the share of {shown_names([key])}")
         value = read(key, where)
         if isinstance(value, Mapping):
-            raise RequestError(f"{where} has {key} inside a table of shares; use it alone")
+            raise RequestError(f"{where} has {shown_names([key])} inside a table of shares; use it alone")
         shares[value] = shares.get(value, 0.0) + share
     if not math.fsum(shares.values()) > 0:
         raise RequestError(f"{where}: all shares are 0; give at least one value a share")

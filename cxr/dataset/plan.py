@@ -21,7 +21,7 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import PLAN_SETTINGS, shown
+from cxr.request.settings import PLAN_SETTINGS, shown, shown_names
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
 SPLIT = {"train": 1.0}
@@ -137,7 +137,7 @@ def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int
         entry = row if isinstance(row, Mapping) else {"prompt": row}
         unknown = [str(key) for key in entry if key not in {"prompt", "count", "seed", "negative_prompt"}]
         if unknown:
-            raise RequestError(f"prompt {place} has {', '.join(unknown)}; use prompt, count, seed, negative_prompt")
+            raise RequestError(f"prompt {place} has {shown_names(unknown)}; use prompt, count, seed, negative_prompt")
         count = check_whole(entry.get("count", 1), f"prompt {place}: count", low=1)
         first_seed = check_whole(entry.get("seed", seed + number), f"prompt {place}: seed")
         if number + count > max_images:
@@ -189,8 +189,8 @@ def _split_names(split: Any, count: int, seed: int) -> list[str]:
         raise RequestError("split is a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
     for name, share in split.items():
         if not isinstance(name, str) or not name.isidentifier():
-            raise RequestError(f"the split {name!r} has no usable name; use letters, digits and _")
-        check_share(share, f"the share of the split {name}")
+            raise RequestError(f"the split {shown(name)} has no usable name; use letters, digits and _")
+        check_share(share, f"the share of the split {shown_names([name])}")
     if not sum(split.values()) > 0:
         raise RequestError("all splits have the share 0; give one of them more")
     return share_out(split, count, random.Random(f"split {seed}"))

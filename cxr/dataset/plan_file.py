@@ -12,11 +12,12 @@ import yaml
 
 from cxr.dataset.cohort import KEYS, read_entry
 from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, check_total, plan_of
+from cxr.folders.tables import repeated_name
 from cxr.generate.planned_image import single_images
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
-from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, parse_number, shown
+from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, parse_number, shown, shown_names
 
 
 def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:
@@ -50,14 +51,14 @@ def read_parts(path: Path) -> Mapping[str, Any] | None:
     content = _load_yaml(path)
     unknown = [str(name) for name in content if name not in SECTIONS]
     if unknown:
-        raise RequestError(f"{path.name} has {', '.join(unknown)}; a plan holds {', '.join(SECTIONS)}")
+        raise RequestError(f"{path.name} has {shown_names(unknown)}; a plan holds {', '.join(SECTIONS)}")
     return content
 
 
 def _read_prompts(path: Path, max_images: int, defaults: Mapping[str, Any]) -> Plan:
     table = read_prompt_table(path, {"seed": 0, **defaults})
     if table.unused_columns:
-        names = ", ".join(name or "one without a name" for name in table.unused_columns)
+        names = shown_names(name or "one without a name" for name in table.unused_columns)
         raise RequestError(
             f"{path.name} row 1 has columns that are not used: {names}; use {', '.join(COLUMNS.values())}, and a "
             "YAML plan for other settings"
@@ -79,10 +80,11 @@ def _read_csv(path: Path) -> Mapping[str, Any] | None:
         raise RequestError(f"{path.name} has neither a column prompt nor findings; see python -m cxr dataset --help")
     if unknown := [name or "one without a name" for name in header if name not in KEYS]:
         raise RequestError(
-            f"{path.name} row 1 has columns that are not used: {', '.join(unknown)}; use {', '.join(KEYS)}"
+            f"{path.name} row 1 has columns that are not used: {shown_names(unknown)}; use {', '.join(KEYS)}"
         )
-    if twice := [name for name in header if header.count(name) > 1]:
-        raise RequestError(f"{path.name} row 1 has {header.count(twice[0])} columns “{twice[0]}”; keep one")
+    twice, count = repeated_name(header)
+    if twice:
+        raise RequestError(f"{path.name} row 1 has {count} columns “{twice}”; keep one")
     return {"cohort": [_read_entry(path, number, header, cells) for number, cells in rows if cells]}
 
 
@@ -115,7 +117,9 @@ def read_cells(row: Mapping[str, Any], where: str = "") -> dict[str, Any]:
         count = parse_number(entry.get("count", ""))
         entry["count"] = count if isinstance(count, int) else entry["count"]
     return {
-        name: _parse_yaml(value, f"{where}: the cell {value}".removeprefix(": ")) if str(value)[:1] in "[{" else value
+        name: _parse_yaml(value, f"{where}: the cell {shown_names([value])}".removeprefix(": "))
+        if str(value)[:1] in "[{"
+        else value
         for name, value in entry.items()
     }
 

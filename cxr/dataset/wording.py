@@ -8,6 +8,7 @@ from typing import Any
 from cxr.labels.captions import noun_of
 from cxr.labels.vocabulary import FINDING_PHRASES, PromptLabels
 from cxr.request.errors import RequestError
+from cxr.request.settings import shown_names
 
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
@@ -28,7 +29,7 @@ def read_templates(content: Any) -> list[str]:
             raise RequestError(f"a template is not written right: {error}") from error
         named = {str(name) for _, name, _, _ in parts}
         if named - set(TEMPLATE_FIELDS):
-            raise RequestError(f"a template names {', '.join(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")
+            raise RequestError(f"a template names {shown_names(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")
         if any(width or conversion for _, _, width, conversion in parts):
             raise RequestError("a template has a format behind a name; write {age}, not {age:3} or {age!r}")
     return content

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from cxr.folders.dicom import ASKED_FOR, PRIVATE_CREATOR, PRIVATE_GROUP, RECIPE_ELEMENT
-from cxr.images.dicom_pixels import open_dicom
+from cxr.images.dicom_pixels import open_dicom, refusing_damage
 from cxr.images.guarded import quiet_libraries
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GreyLevels
@@ -41,16 +41,13 @@ def read_dicom(path: Path, max_pixels: int = 2**24) -> tuple[GreyLevels, Recipe,
     Raises:
         DataError: the file cannot be read as DICOM, or carries no recipe.
     """
-    dataset = open_dicom(path)
-    recipe = read_dicom_recipe(dataset)
-    rows, columns = dataset.get("Rows"), dataset.get("Columns")
-    if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > max_pixels:
-        raise DataError(f"{path} is {columns} x {rows} pixels, its recipe says {recipe.width} x {recipe.height}")
-    try:
+    with refusing_damage(path):
+        dataset = open_dicom(path)
+        recipe = read_dicom_recipe(dataset)
+        rows, columns = dataset.get("Rows"), dataset.get("Columns")
+        if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > max_pixels:
+            raise DataError(f"{path} is {columns} x {rows} pixels, its recipe says {recipe.width} x {recipe.height}")
         return dataset.pixel_array, recipe, int(dataset.BitsStored)
-    # pydicom's decoders raise what their formats happen to raise.
-    except (OSError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
 
 
 def read_dicom_facts(path: Path) -> dict[str, str]:
@@ -61,13 +58,13 @@ def read_dicom_facts(path: Path) -> dict[str, str]:
     Raises:
         DataError: it cannot be read, or carries a recipe that cannot.
     """
-    with quiet_libraries():
-        dataset = open_dicom(path, with_pixels=False)
     names = {"patient_id": "PatientID", "age": "PatientAge", "sex": "PatientSex", "view": "ViewPosition"}
-    facts = {name: str(dataset.get(keyword) or "").strip() for name, keyword in names.items()}
-    is_ours = dataset.get("SyntheticData") == "YES" and dataset.get("Manufacturer") == "CXR Studio"
-    comments = str(dataset.get("ImageComments") or "") if is_ours else ""
-    return facts | {
-        "prompt": read_dicom_recipe(dataset).prompt if is_ours else "",
-        "findings": comments.removeprefix(ASKED_FOR) if comments.startswith(ASKED_FOR) else "",
-    }
+    with quiet_libraries(), refusing_damage(path):
+        dataset = open_dicom(path, with_pixels=False)
+        facts = {name: str(dataset.get(keyword) or "").strip() for name, keyword in names.items()}
+        is_ours = dataset.get("SyntheticData") == "YES" and dataset.get("Manufacturer") == "CXR Studio"
+        comments = str(dataset.get("ImageComments") or "") if is_ours else ""
+        return facts | {
+            "prompt": read_dicom_recipe(dataset).prompt if is_ours else "",
+            "findings": comments.removeprefix(ASKED_FOR) if comments.startswith(ASKED_FOR) else "",
+        }

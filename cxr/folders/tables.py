@@ -7,12 +7,14 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cxr.images.guarded import open_regular, reason_of
 from cxr.request.errors import DataError
+from cxr.request.settings import shown_names
 
 Row = Mapping[str, Any]
 
@@ -71,6 +73,12 @@ def read_header(table: Path) -> list[str]:
         raise DataError(f"{table} cannot be read: {error}") from error
 
 
+def repeated_name(header: Iterable[str]) -> tuple[str, int]:
+    """The first name that stands in a header more than once, and how often; an empty one if there is none."""
+    counts = Counter(name for name in header if name)
+    return next(((name, count) for name, count in counts.items() if count > 1), ("", 0))
+
+
 def _read_csv(table: Path) -> Iterator[tuple[int, Row]]:
     text = _text(table)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
@@ -84,8 +92,9 @@ def _read_csv(table: Path) -> Iterator[tuple[int, Row]]:
 
 def _header(rows: Iterator[list[str]], table: Path) -> list[str]:
     header = [name.strip() for name in next(rows, [])]
-    if twice := [name for name in header if name and header.count(name) > 1]:
-        raise DataError(f"{table} has two columns {twice[0]}; keep one")
+    twice, count = repeated_name(header)
+    if twice:
+        raise DataError(f"{table} has {count} columns {shown_names([twice])}; keep one")
     return header
 
 

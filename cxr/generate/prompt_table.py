@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr.folders.tables import repeated_name
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, SETTINGS, parse_number
+from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, SETTINGS, parse_number, shown_names
 
 MAX_TOTAL_IMAGES = 1_000_000  # file names count with six digits
 FIELDS = {column: name for name, column in COLUMNS.items()}
@@ -90,14 +91,14 @@ def _read_number(name: str, text: str) -> int | float:
 def _check_header(path: Path, header: list[str]) -> list[str]:
     columns = [name.strip().lower() for name in header]
     if "prompt" not in columns:
-        found, word = ", ".join(columns)[:200] or "nothing", other_separator(columns, FIELDS)
+        found, word = shown_names(columns) or "nothing", other_separator(columns, FIELDS)
         raise RequestError(
             f"{path.name} has no column “prompt”; its first row names {found} (separate with commas)"
             + (f"; its separator is not the comma: save it without {word}" if word else "")
         )
-    for name in columns:
-        if name and columns.count(name) > 1:
-            raise RequestError(f"{path.name} has {columns.count(name)} columns “{name}”; keep one")
+    twice, count = repeated_name(columns)
+    if twice:
+        raise RequestError(f"{path.name} has {count} columns “{shown_names([twice])}”; keep one")
     return columns
 
 

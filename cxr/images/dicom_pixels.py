@@ -5,6 +5,9 @@ Source: DICOM PS3.3, C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality 
 
 from __future__ import annotations
 
+import contextlib
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
 SUFFIXES = {".dcm", ".dicom"}
 PREAMBLE_BYTES = 128
 MAX_FILE_BYTES = 256_000_000
+# pydicom raises what its formats happen to raise: here NotImplementedError and RecursionError, OverflowError, KeyError.
+PYDICOM_ERRORS = (
+    *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError, RuntimeError, TypeError),
+    *(ValueError, struct.error),
+)
 
 
 def is_dicom(path: Path) -> bool:
@@ -36,6 +44,23 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """Stands around everything that looks into a file's elements: pydicom reads each when it is first asked for.
+
+    Args:
+        path: for messages.
+    Raises:
+        DataError: for what pydicom and the system raise.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as a DICOM image: {reason_of(error)}") from error
+    except PYDICOM_ERRORS as error:
+        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
+
+
 def open_dicom(path: Path, *, with_pixels: bool = True) -> FileDataset:
     """Read a DICOM file.
 
@@ -48,17 +73,14 @@ def open_dicom(path: Path, *, with_pixels: bool = True) -> FileDataset:
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     try:
-        with open_regular(path) as file:
+        with refusing_damage(path), open_regular(path) as file:
             if file.seek(0, 2) > MAX_FILE_BYTES:
                 raise DataError(f"{path} is larger than {MAX_FILE_BYTES // 1_000_000} MB")
             file.seek(0)
             if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
                 raise DataError(f"{path} is a deflated DICOM file; save it with another transfer syntax")
             return dcmread(file, stop_before_pixels=not with_pixels)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as a DICOM image: {reason_of(error)}") from error
-    # pydicom raises what its formats happen to raise.
-    except (InvalidDicomError, AttributeError, EOFError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except InvalidDicomError as error:
         raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
 
 
@@ -73,15 +95,16 @@ def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     Raises:
         DataError: it is not one grey picture, or its compression needs a library that is not here.
     """
-    dataset = open_dicom(path)
-    values = _values(dataset, path, max_pixels)
-    try:
-        grey = _windowed(dataset, values)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as a DICOM image: its window or table of values is damaged or unknown"
-        ) from error
-    return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+    with refusing_damage(path):
+        dataset = open_dicom(path)
+        values = _values(dataset, path, max_pixels)
+        try:
+            grey = _windowed(dataset, values)
+        except PYDICOM_ERRORS as error:
+            raise DataError(
+                f"{path} cannot be read as a DICOM image: its window or table of values is damaged or unknown"
+            ) from error
+        return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
 
 
 def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
@@ -100,7 +123,7 @@ def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
         raise DataError(
             f"{path} is compressed in a way that cannot be read here ({kind}); save it uncompressed"
         ) from error
-    except (AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+    except (OSError, *PYDICOM_ERRORS) as error:
         raise DataError(f"{path} cannot be read as a DICOM image: its pixels are damaged") from error
 
 

@@ -145,6 +145,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
+def shown_names(names: Iterable[object]) -> str:
+    """Names that were refused, in one line that is short enough for a message."""
+    text = " ".join(", ".join(map(str, names)).split())
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
 # In the order of the API's parameters.
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting

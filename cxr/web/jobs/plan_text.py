@@ -16,7 +16,7 @@ from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.plan_file import read_cells, read_parts, read_plan
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import PLAN_SETTINGS
+from cxr.request.settings import PLAN_SETTINGS, shown
 
 MAX_TEXT_BYTES = 1_000_000
 MARKS_OF_AN_IMAGE = 20  # a prompt of 300 words has about as many commas
@@ -76,7 +76,7 @@ def plan_of_text(text: object, max_images: int) -> Plan:
         plan = read_plan(_saved(checked, Path(folder)), max_images)
     for image in plan.images:
         if image.split not in SPLITS:  # they name folders, and no text of users gets into names
-            raise RequestError(f"the plan has a split {image.split!r}; use {', '.join(SPLITS)}")
+            raise RequestError(f"the plan has a split {shown(image.split)}; use {', '.join(SPLITS)}")
     return plan
 
 

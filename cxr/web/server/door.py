@@ -18,6 +18,7 @@ from cxr.web.api.calls import Calls, event_of, stream_of
 from cxr.web.server.hosts import check_host
 from cxr.web.server.places import Places
 from cxr.web.server.refusal import Refusal
+from cxr.web.server.sessions import CallSessions
 from cxr.web.server.uploads import INCOMPLETE, UploadedFiles, check_upload
 from cxr.web.server.visitors import Ticket, address_of
 
@@ -44,6 +45,7 @@ class Door:
         self.jobs = calls.jobs
         self.jobs.is_watched = True
         self.places, self.uploaded = Places(), UploadedFiles()
+        self.sessions = CallSessions(calls.page, calls.jobs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 400, 403, 404, 408, 413, 415, 422, 503 or 507 and one sentence."""
@@ -80,6 +82,8 @@ class Door:
                 return
             answer = _Answer(send, ticket, is_direct=call.is_direct)
             await self.app(*_with_body(scope, call.body, request.receive), answer)
+            if ticket.event:
+                self.sessions.note(ticket.event)
 
     async def _take_form(
         self, body: bytes, kind: str, ticket: Ticket, scope: Scope, receive: Receive, send: Send
