@@ -10,7 +10,7 @@ from cxr.commands.options import Commands, add_command, say_progress, say_result
 from cxr.models.presets import PRESETS, prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import Recipe, needed_picture
 from cxr.request.settings import BEGINNING, SETTINGS
 
 FOLDER, PICTURE = "MODEL_FOLDER", "PICTURE"
@@ -64,10 +64,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     if _model(recipe) == FOLDER:
         say_progress(f"{FOLDER} stands for the folder of the model {recipe.model}")
     if recipe.is_derived and picture == PICTURE:
-        say_progress(
-            f"the image was begun from a picture with hash {recipe.init_image_sha256}; name it with --init-image, in "
-            f"place of {PICTURE}"
-        )
+        say_progress(f"{needed_picture(recipe)}; name it with --init-image, in place of {PICTURE}")
     return 0
 
 

@@ -23,7 +23,7 @@ from cxr.request.errors import DataError, ModelError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import InitImage
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import Recipe, needed_picture
 
 # What other threads, libraries or devices may change: last bits, no structure.
 MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
@@ -89,9 +89,7 @@ class Reproducer:
         if recipe.is_derived and recipe.init_image_sha256 not in self.init_images:
             others = " and ".join(self.init_images)
             raise DataError(
-                f"the image was begun from a picture with hash {recipe.init_image_sha256}"
-                + (f", not {others}" if others else "")
-                + "; name it with --init-image"
+                needed_picture(recipe) + (f", not {others}" if others else "") + "; name it with --init-image"
             )
         return recipe.request_from(self.init_images.get(recipe.init_image_sha256))
 

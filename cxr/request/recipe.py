@@ -161,11 +161,8 @@ class Recipe(ImageSettings):
         if not self.is_derived:
             return GenerationRequest(**self.image_settings)
         if init_image is None or init_image.sha256 != self.init_image_sha256:
-            is_given = "is missing" if init_image is None else f"is another picture (hash sha256:{init_image.sha256})"
-            raise RequestError(
-                f"{is_given}; the image was begun from a picture with hash sha256:{self.init_image_sha256}; give that",
-                field="init_image",
-            )
+            given = "is missing" if init_image is None else f"is another picture (hash {init_image.sha256})"
+            raise RequestError(f"{given}; {needed_picture(self)}", field="init_image")
         return GenerationRequest(**self.image_settings, init_image=init_image)
 
     @property
@@ -187,6 +184,11 @@ class Recipe(ImageSettings):
             raise RequestError(f"is {shown(self.init_image_sha256)}; it is no SHA-256", field="init_image_sha256")
         if self.digital_source_type != COMPOSITE_SOURCE_TYPE:
             raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")
+
+
+def needed_picture(recipe: Recipe) -> str:
+    """What an image was begun from, as the beginning of a sentence."""
+    return f"the image was begun from a picture with hash {recipe.init_image_sha256}"
 
 
 def _in_file_order(names: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from cxr.web.page import panels
 from cxr.web.page.events import STOPPING, errors_for_users, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.stage_data import stage_value
+from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.limits import BusyError, Limits, find_resolution
 from cxr.web.server.visitors import visitor_of
 
@@ -36,6 +37,7 @@ class ImageEvents:
 
     def __init__(self, choice: ModelChoice, limits: Limits, jobs: JobTable) -> None:
         self.choice, self.limits, self.jobs = choice, limits, jobs
+        self.reader = PictureReader()
 
     def submit(self, asker: gr.Request | None, request: GenerationRequest) -> Job:
         """Put a request into the queue.
