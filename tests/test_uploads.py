@@ -74,13 +74,15 @@ def uploaded(temp: Path) -> list[Path]:
         ("a.png", b""),
         ("a.yaml", b"PK\3\4\0\0"),
         ("a.csv", b"a,b\0"),
+        ("a.dcm", b"DICM"),
+        ("a.dcm", GOOD_PNG),
         ("a.png/../../b.safetensors", b"\x89PNG\r\n\x1a\n"),
     ],
 )
 def test_other_kinds_stay_outside(name: str, content: bytes, url: str, temp: Path) -> None:
     before = uploaded(temp)
     status, answer = request(url, form(("plan.yaml", PLAN), (name, content)), HEADERS)
-    assert (status, answer) == (415, "this page takes .yaml, .yml, .csv, .png, .jpg, .jpeg files only")
+    assert (status, answer) == (415, "this page takes .yaml, .yml, .csv, .png, .jpg, .jpeg, .dcm files only")
     assert uploaded(temp) == before
 
 

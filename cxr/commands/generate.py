@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from cxr.commands.options import (
@@ -32,6 +33,11 @@ CSV files:
   follow. What a row leaves empty comes from the options above; a row without a seed takes --seed
   plus the number of its first image.
 
+pictures to begin from:
+  Any PNG, JPEG or DICOM file; it is fitted into the model's square. Its hash goes into the recipes, its
+  name and pixels do not, and the images say that they are derived from a picture. With --mask or
+  --mask-cells only that region is made anew, in cells of 1/16 of the picture's side.
+
 exit codes:
   0 all images are there, 1 the model failed to make some, 2 wrong input or nowhere to write,
   130 and 143 stopped by Ctrl-C and SIGTERM; finished images are kept
@@ -48,11 +54,13 @@ def add_generate_parser(commands: Commands) -> None:
     parser.add_argument("--prompts", metavar="FILE.csv", help="a list of prompts instead of one")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to, or to continue")
     add_settings(parser, *OPTIONS)
+    parser.add_argument("--mask", type=Path, metavar="FILE", help="picture in which the region to make anew is white")
     add_model_options(parser)
 
 
 def _generate(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
+    _read_beginning(arguments, settings)
     if (arguments.prompt is None) == (arguments.prompts is None):
         raise RequestError("give either a PROMPT or --prompts FILE.csv; see python -m cxr generate --help")
     table = _read_requests(arguments, settings)
@@ -63,6 +71,23 @@ def _generate(arguments: argparse.Namespace) -> int:
     from cxr.generate.into_folder import generate_into_folder
 
     return generate_into_folder(table.requests, arguments.output, arguments.model, arguments.adapter, table.sources)
+
+
+def _read_beginning(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Put the picture that is to be begun from into the settings, and its mask as cells."""
+    path, mask = arguments.init_image, arguments.mask
+    if path is None:
+        if mask or arguments.strength is not None:
+            name = "mask" if mask else "strength"
+            raise RequestError("is of use only with --init-image; name the picture to begin from", field=name)
+        return
+    if mask and arguments.mask_cells:
+        raise RequestError("names the region a second time; use --mask or --mask-cells", field="mask")
+    from cxr.images.init_picture import read_init_picture, read_mask
+
+    settings["init_image"] = read_init_picture(Path(path), path)
+    if mask:
+        settings["mask_cells"] = read_mask(mask, settings["init_image"], str(mask))
 
 
 def _read_requests(arguments: argparse.Namespace, settings: dict[str, Any]) -> PromptTable:

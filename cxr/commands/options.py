@@ -64,7 +64,7 @@ def add_settings(parser: argparse.ArgumentParser, *names: str, context: str = ""
             text = f"{context}{setting.help} (default {'yes' if setting.default else 'no'})"
             parser.add_argument(setting.flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=text)
             continue
-        kind = str if setting.kind == "text" else _number
+        kind = str if setting.kind in ("text", "cells", "picture") else _number
         text = context + _help_of(setting)
         parser.add_argument(setting.flag, dest=name, type=kind, metavar=setting.metavar, help=text)
 
@@ -133,8 +133,10 @@ def say_progress(text: str) -> None:
 
 
 def _help_of(setting: Setting) -> str:
-    if setting.kind == "text":
+    if setting.kind in ("text", "picture"):
         return setting.help
+    if setting.kind == "cells":
+        return f"{setting.help}; {setting.range}"
     allowed = "" if setting.varies else f", {setting.range}"
     suits = ", or what suits the model" if setting.by_model else ""
     return f"{setting.help}{allowed} (default {setting.default}{suits})"

@@ -9,10 +9,11 @@ from pathlib import Path
 from cxr.commands.options import Commands, add_command, say_progress, say_result
 from cxr.models.presets import PRESETS, prompt_form_of
 from cxr.prompts.rewording import to_type_again
-from cxr.request.recipe import Recipe
-from cxr.request.settings import SETTINGS
+from cxr.request.errors import RequestError
+from cxr.request.recipe import Recipe, needed_picture
+from cxr.request.settings import BEGINNING, SETTINGS
 
-FOLDER = "MODEL_FOLDER"
+FOLDER, PICTURE = "MODEL_FOLDER", "PICTURE"
 DESCRIPTION = "Print the command that makes an image again. The image is a PNG that this program wrote."
 
 
@@ -20,17 +21,26 @@ def add_restore_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "restore", _restore, "print the command that makes an image again", DESCRIPTION)
     parser.add_argument("picture", type=Path, metavar="FILE.png", help="an image with its recipe")
+    parser.add_argument("--init-image", type=Path, metavar="FILE", help="the picture that the image was begun from")
 
 
-def command_line(recipe: Recipe) -> str:
-    """The command, for a shell."""
+def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
+    """The command, for a shell.
+
+    Args:
+        recipe: of the image.
+        init_image: file of the picture that it was begun from, if there was one.
+    """
     words, typed = [], to_type_again(recipe, prompt_form_of(recipe.model))
     for name, value in typed.image_settings.items():
         flag = SETTINGS[name].flag
+        if name in BEGINNING and not recipe.is_derived:
+            continue
         if flag and isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
         elif flag and name != "prompt" and value != "":
             words += [flag, str(value)]
+    words += ["--init-image", init_image] if recipe.is_derived else []
     words += ["--model", _model(recipe), "--adapter", recipe.adapter]
     words += ["--output", "restored"]
     # A prompt that begins with a dash is no option.
@@ -46,10 +56,25 @@ def _restore(arguments: argparse.Namespace) -> int:
     from cxr.images.recipe_file import read_recipe_file
 
     recipe = read_recipe_file(arguments.picture, arguments.picture.parent)
-    say_result(command_line(recipe))
+    picture = _init_image(arguments, recipe)
+    say_result(command_line(recipe, picture))
     for name, value in recipe.image_settings.items():
         if SETTINGS[name].flag is None and name != "sent_prompt" and value != SETTINGS[name].default:
             say_progress(f"generate has no option for {name}, which is {value} in the image")
     if _model(recipe) == FOLDER:
         say_progress(f"{FOLDER} stands for the folder of the model {recipe.model}")
+    if recipe.is_derived and picture == PICTURE:
+        say_progress(f"{needed_picture(recipe)}; name it with --init-image, in place of {PICTURE}")
     return 0
+
+
+def _init_image(arguments: argparse.Namespace, recipe: Recipe) -> str:
+    """The file that was named as the beginning, if it is the right one, or what stands for it."""
+    if arguments.init_image is None:
+        return PICTURE
+    from cxr.images.init_picture import read_init_picture
+
+    if not recipe.is_derived:
+        raise RequestError("is of no use: the image was not begun from a picture", field="init_image")
+    recipe.request_from(read_init_picture(arguments.init_image, str(arguments.init_image)))
+    return str(arguments.init_image)

@@ -23,6 +23,10 @@ def add_verify_parser(commands: Commands) -> None:
     )
     parser.add_argument("--model", help="instead of the model that the recipe names")
     parser.add_argument("--adapter", help="instead of its LoRA")
+    parser.add_argument(
+        "--init-image", type=Path, action="append", default=[], metavar="FILE",
+        help="a picture that images were begun from; may be given several times",
+    )  # fmt: skip
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -32,8 +36,10 @@ def _verify(arguments: argparse.Namespace) -> int:
     check_numbers(arguments, {"sample": (0, None)})
     from cxr.dataset.reproduce import Reproducer
     from cxr.dataset.verify import verify_file, verify_folder
+    from cxr.images.init_picture import read_init_picture
 
-    reproducer = Reproducer(arguments.model, arguments.adapter)
+    pictures = [read_init_picture(picture, str(picture)) for picture in arguments.init_image]
+    reproducer = Reproducer(arguments.model, arguments.adapter, pictures)
     if path.is_dir():
         return verify_folder(path, reproducer, arguments.sample, say_result)
     return verify_file(path, reproducer, say_result)

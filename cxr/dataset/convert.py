@@ -13,7 +13,7 @@ from cxr.folders.dataset_reader import FinishedImage, is_flat, read_dataset, rea
 from cxr.folders.metadata import MANIFEST_NAME, describe_image
 from cxr.folders.shards import name_shards
 from cxr.images.atomic import make_folder
-from cxr.request.errors import OutputError, RequestError
+from cxr.request.errors import DataError, OutputError, RequestError
 from cxr.request.events import ExportedFile
 
 FORMATS = ("dicom", "webdataset", "parquet", "zip")
@@ -44,7 +44,7 @@ def convert(
         The files that were written.
     Raises:
         RequestError: ``format``, ``bits`` or ``output`` is not allowed.
-        DataError: the folder is not a finished data set.
+        DataError: the folder is not a finished data set, or holds images that are derived from a picture.
         OutputError: ``output`` holds something else, an image has changed, or the disk refused a file.
     """
     directory, output = Path(directory), Path(output)
@@ -52,6 +52,11 @@ def convert(
     images = read_dataset(directory)
     if format == "zip":
         return (_write_zip(directory, images, output),)
+    if format != "dicom" and any(image.recipe.is_derived for image in images):
+        raise DataError(
+            f"{directory} holds images that began from a picture, which are no part of a data set; export them as "
+            "dicom or zip"
+        )
     writers = _dicom_writers(directory, images, bits) if format == "dicom" else _shard_writers(images, format)
     return _write_all(writers, output, say)
 

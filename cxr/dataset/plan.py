@@ -21,10 +21,13 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import PLAN_SETTINGS, shown, shown_names
+from cxr.request.settings import BEGINNING, PLAN_SETTINGS, shown, shown_names
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
 SPLIT = {"train": 1.0}
+NO_PICTURES = (
+    "images of a data set begin from noise alone, never from a picture; make those with python -m cxr generate"
+)
 NOT_SAID = "not said"
 AGE_STEP = 10  # years
 
@@ -54,7 +57,7 @@ class Plan:
             del facts["labels"]["sides"], facts["labels"]["unknown"]  # of older versions, which knew neither
             # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
             is_usual = facts["request"]["reword"] or image.complete or not self.rewords
-            for name in ("reword", "sent_prompt") if is_usual else ("sent_prompt",):
+            for name in ("reword", "sent_prompt", *BEGINNING) if is_usual else ("sent_prompt", *BEGINNING):
                 del facts["request"][name]
             digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()
@@ -154,6 +157,7 @@ def _grid(
 ) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
     """Every combination of the listed values, the last named changing fastest."""
     allowed = ("prompt", "seed", *PLAN_SETTINGS)
+    _refuse_pictures(content)
     if not isinstance(content, Mapping) or "prompt" not in content or any(name not in allowed for name in content):
         raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
     axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in content.items()}
@@ -164,10 +168,16 @@ def _grid(
 
 
 def _settings(content: Any) -> dict[str, Any]:
+    _refuse_pictures(content)
     if not isinstance(content, Mapping) or any(name not in PLAN_SETTINGS for name in content):
         raise RequestError(f"settings is a table of {', '.join(PLAN_SETTINGS)}")
     GenerationRequest("any", **content)  # a wrong value is blamed on the settings, not on an image
     return dict(content)
+
+
+def _refuse_pictures(content: Any) -> None:
+    if isinstance(content, Mapping) and any(name in content for name in BEGINNING):
+        raise RequestError(NO_PICTURES)
 
 
 def plan_of(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:

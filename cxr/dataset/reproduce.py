@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,9 @@ from cxr.models.devices import choose_device
 from cxr.models.presets import HUB_PREFIX, PRESETS, find_preset
 from cxr.request.errors import DataError, ModelError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
-from cxr.request.recipe import Recipe
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.init_image import InitImage
+from cxr.request.recipe import Recipe, needed_picture
 
 # What other threads, libraries or devices may change: last bits, no structure.
 MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
@@ -52,10 +55,14 @@ class Reproducer:
     Args:
         model: instead of the one that recipes name, which may be a folder that lies elsewhere now.
         adapter: instead of the recipes' LoRA.
+        init_images: pictures that images may have begun from.
     """
 
-    def __init__(self, model: str | None = None, adapter: str | None = None) -> None:
+    def __init__(
+        self, model: str | None = None, adapter: str | None = None, init_images: Sequence[InitImage] = ()
+    ) -> None:
         self.model, self.adapter = model, adapter
+        self.init_images = {picture.sha256: picture for picture in init_images}
         self._loaded: dict[tuple[str, str, str, int | None], LoadedModel] = {}
 
     def check(self, pixels: GreyLevels, recipe: Recipe, bits: int) -> Comparison:
@@ -66,18 +73,25 @@ class Reproducer:
             recipe: its own.
             bits: of the pixels, 8, 12 or 16; an export may have fewer than the image that it comes from.
         Raises:
-            CxrError: the model or the LoRA of the recipe is not here, or it makes no image.
+            CxrError: the model, the LoRA or the picture of the recipe is not here, or it makes no image.
         """
+        request = self._request_of(recipe)
         model = self._load(recipe)
         if recipe.num_threads and model.info.device == "cpu":
             torch.set_num_threads(min(recipe.num_threads, MAX_THREADS))
-        (event,) = (
-            event for event in generate(recipe.request, model) if isinstance(event, (GeneratedImage, FailedImage))
-        )
+        (event,) = (event for event in generate(request, model) if isinstance(event, (GeneratedImage, FailedImage)))
         if isinstance(event, FailedImage):
             raise DataError(f"the recipe gives no image here: {event.reason}")
         again = event.pixels if recipe.bit_depth < bits else to_bits(event.pixels, bits)
         return compare(pixels, again, bits, _changed(recipe, event.recipe))
+
+    def _request_of(self, recipe: Recipe) -> GenerationRequest:
+        if recipe.is_derived and recipe.init_image_sha256 not in self.init_images:
+            others = " and ".join(self.init_images)
+            raise DataError(
+                needed_picture(recipe) + (f", not {others}" if others else "") + "; name it with --init-image"
+            )
+        return recipe.request_from(self.init_images.get(recipe.init_image_sha256))
 
     def _load(self, recipe: Recipe) -> LoadedModel:
         source, adapter = self._sources(recipe)

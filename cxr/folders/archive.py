@@ -17,7 +17,7 @@ from cxr.folders.unchanged import size_bytes, unchanged_chunks
 from cxr.images.atomic import atomic_file
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
 FIRST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a real one would change the bytes
 
@@ -44,12 +44,18 @@ def write_zip(path: str | Path, files: ImageFolder | Iterable[ExportedFile]) -> 
         rows.append(_add_content(archive, METADATA_NAME, metadata))
         manifest = {
             "software": f"CXR Studio {__version__}",
-            "notice": SYNTHETIC_NOTICE,
-            "digital_source_type": DIGITAL_SOURCE_TYPE,
+            **_origin(images),
             "files": rows,
         }
         _add_content(archive, MANIFEST_NAME, json.dumps(manifest, indent=2).encode() + b"\n")
     return ExportedFile(path, file_sha256(path), manifest)
+
+
+def _origin(images: Iterable[ExportedFile]) -> dict[str, str]:
+    """What the manifest says of all images together: one that began from a picture is enough to say so."""
+    if any(image.metadata.get("init_image_sha256") for image in images):
+        return {"notice": f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}", "digital_source_type": COMPOSITE_SOURCE_TYPE}
+    return {"notice": SYNTHETIC_NOTICE, "digital_source_type": DIGITAL_SOURCE_TYPE}
 
 
 def write_folder_zip(path: Path, directory: Path, files: Iterable[ExportedFile], manifest: bytes) -> None:

@@ -30,6 +30,7 @@ LABELS_NAME = "labels.csv"
 MAX_MANIFEST_BYTES = 1_000_000_000
 MISSING = "{path} is missing; repeat the command that made the folder, it makes it"
 DAMAGED = "{table} line {number} is damaged or of another program; make the data set again"
+DERIVED = "{path} was begun from a picture, and images of a data set are not; take it out"
 
 _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
@@ -173,7 +174,9 @@ def _read_finished(table: Path, split: str, found: Callable[[str], None]) -> Ite
             except (AttributeError, KeyError, TypeError, ValueError, RecursionError, RequestError):
                 found(DAMAGED.format(table=table, number=number))
                 continue
-            if image.path.is_file():
+            if split and image.recipe.is_derived:
+                found(DERIVED.format(path=image.path))
+            elif image.path.is_file():
                 yield image
             else:
                 found(MISSING.format(path=image.path))

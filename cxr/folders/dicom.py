@@ -18,7 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorag
 from cxr import __version__
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
-from cxr.request.recipe import SYNTHETIC_NOTICE, Recipe
+from cxr.request.recipe import Recipe
 
 # UIDs are named after what they stand for, so that the same image always has the same one.
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-studio")
@@ -69,7 +69,7 @@ def encode_dicom(
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID = SecondaryCaptureImageStorage
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    _add_patient(dataset, patient)
+    _add_patient(dataset, patient, recipe)
     _add_origin(dataset, recipe)
     _add_pixels(dataset, pixels, bits)
     buffer = io.BytesIO()
@@ -90,7 +90,7 @@ def _check(pixels: NDArray[np.unsignedinteger], bits: int) -> None:
         )
 
 
-def _add_patient(dataset: Dataset, patient: SyntheticPatient) -> None:
+def _add_patient(dataset: Dataset, patient: SyntheticPatient, recipe: Recipe) -> None:
     """Patient, General Study and General Series; what a real examination would have and this has not is empty."""
     labels = patient.labels
     dataset.PatientName = f"SYNTHETIC^{patient.patient_id}"
@@ -99,7 +99,7 @@ def _add_patient(dataset: Dataset, patient: SyntheticPatient) -> None:
     dataset.PatientSex = labels.sex or ""
     if labels.age is not None:
         dataset.PatientAge = f"{labels.age:03d}Y"
-    dataset.PatientComments = SYNTHETIC_NOTICE
+    dataset.PatientComments = recipe.notice
     dataset.StudyInstanceUID = uid_of("study", patient.origin, patient.patient_id)
     dataset.SeriesInstanceUID = uid_of("series", patient.origin, patient.patient_id)
     for keyword in ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"):
@@ -121,12 +121,13 @@ def _add_origin(dataset: Dataset, recipe: Recipe) -> None:
     dataset.SyntheticData = "YES"
     dataset.ImageType = ["DERIVED", "SECONDARY", "SYNTHETIC"]
     dataset.ConversionType = "SYN"
-    dataset.BurnedInAnnotation = "NO"
+    if not recipe.is_derived:  # what is in the picture that it began from, nobody has looked at
+        dataset.BurnedInAnnotation = "NO"
     dataset.Manufacturer = "CXR Studio"
     dataset.ManufacturerModelName = _plain(recipe.model, LONGEST_NAME)
     dataset.SoftwareVersions = __version__
     facts = (
-        f"{SYNTHETIC_NOTICE} Model {recipe.model} ({recipe.model_revision}), LoRA {recipe.adapter} "
+        f"{recipe.notice} Model {recipe.model} ({recipe.model_revision}), LoRA {recipe.adapter} "
         f"(weight {recipe.adapter_weight:g}), seed {recipe.seed}, {recipe.num_inference_steps} steps, guidance "
         f"{recipe.guidance_scale:g}. Recipe SHA-256 {recipe.sha256}. Prompt: {recipe.prompt}"
     )
@@ -134,7 +135,7 @@ def _add_origin(dataset: Dataset, recipe: Recipe) -> None:
     equipment = Dataset()
     equipment.Manufacturer, equipment.ManufacturerModelName = "CXR Studio", dataset.ManufacturerModelName
     equipment.SoftwareVersions = __version__
-    equipment.ContributionDescription = "Generated the image from a text prompt"
+    equipment.ContributionDescription = "Generated the image from a text prompt" + " and a picture" * recipe.is_derived
     purpose = Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator = "109102", "DCM"
     purpose.CodeMeaning = "Processing Equipment"

@@ -29,7 +29,7 @@ from cxr.folders.metadata import (
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile, GeneratedImage
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import BEFORE, RECIPE_FIELDS, Recipe
 
 # Two images whose recipes differ in these alone answer the same request; each row says what made it.
 CIRCUMSTANCES = {"library_versions", "device", "weight_dtype", "micro_batch_size", "num_threads", "sent_prompt"}
@@ -86,8 +86,9 @@ class ImageFolder:
         found = self._files.get(index)
         if found is None:
             return None
-        for name, value in recipe.values.items():
-            if name not in CIRCUMSTANCES and found.metadata[name] != value:
+        for name in RECIPE_FIELDS:
+            then = found.metadata.get(name, BEFORE.get(name))
+            if name not in CIRCUMSTANCES and then != getattr(recipe, name):
                 # Prompts stay out of messages: they end up in logs.
                 raise OutputError(
                     f"{found.path} was made with another {name}; repeat that request to continue it, "

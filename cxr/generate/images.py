@@ -53,8 +53,8 @@ def generate_each(
     """Make one image of each request, as ``generate`` does; image k is ``requests[k]``'s, the same as if made alone.
 
     Args:
-        requests: of one image each, which differ in nothing but prompt, negative prompt and seed: they share
-            micro-batches.
+        requests: of one image each, which differ in nothing but prompt, negative prompt, seed, and which picture and
+            region they begin from: they share micro-batches.
         model: what to make them with.
         stop: as for ``generate``.
         preview_every: as for ``generate``.
@@ -82,7 +82,8 @@ def generate_each(
 
 def shared_settings(request: GenerationRequest) -> tuple[float, ...]:
     """What images of one micro-batch have in common; requests of other settings are made by another call."""
-    return tuple(getattr(request, name) for name in SHARED)
+    beginning = (request.init_image is not None, request.strength, bool(request.mask_cells))
+    return (*(getattr(request, name) for name in SHARED), *beginning)
 
 
 def _out_of_memory(model: LoadedModel) -> str:

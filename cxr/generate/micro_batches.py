@@ -9,9 +9,11 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.generate.beginning import Beginning, encode_picture, put_back, region_of
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.recipes import recipe_for
 from cxr.generate.sampling import Denoiser, decode, encode
@@ -33,6 +35,7 @@ class MicroBatches:
         self.micro_batch_size = model.micro_batch_size
         self.num_settled = 0  # images that were given, as a picture or as a failure
         self.began = time.perf_counter()
+        self.encoded: dict[str, Tensor] = {}  # pictures that images begin from, by hash
 
     def events(self) -> Iterator[Event]:
         """Progress and results of all images; micro-batches are halved for good when memory runs out."""
@@ -72,6 +75,7 @@ class MicroBatches:
         if pixels is None or reason:
             yield FailedImage(index, request.seed, reason)
             return
+        pixels = put_back(pixels, request, self.side)
         recipe = recipe_for(request, self.model, request.seed)
         made_with: dict[str, Any] = {"weight_dtype": weight_dtype, "micro_batch_size": self.micro_batch_size}
         yield GeneratedImage(index, pixels, dataclasses.replace(recipe, **made_with))
@@ -84,7 +88,8 @@ class MicroBatches:
         request, model = batch[0], self.model
         embeddings = [encode(model, one.model_prompt, one.negative_prompt, one.guidance_scale) for one in batch]
         guidance, seeds = (request.guidance_scale, request.guidance_stop), [one.seed for one in batch]
-        denoiser = Denoiser(model, embeddings, guidance, seeds, request.num_inference_steps)
+        steps, beginning = request.num_inference_steps, self._beginning(batch)
+        denoiser = Denoiser(model, embeddings, guidance, seeds, steps, beginning)
         for step, timestep in enumerate(denoiser.timesteps, start=1):
             if self.stop.is_set():
                 return None
@@ -93,6 +98,25 @@ class MicroBatches:
             preview = denoiser.preview() if wants_preview else None
             yield self._progress(indices, step, len(denoiser.timesteps), preview)
         return denoiser.latents
+
+    @property
+    def side(self) -> int:
+        """Height and width of latents."""
+        side: int = self.model.network.config.sample_size
+        return side
+
+    def _beginning(self, batch: Sequence[GenerationRequest]) -> Beginning | None:
+        """The pictures of a micro-batch; all of them or none begin from one, as they share settings."""
+        pictures = [request.init_image for request in batch if request.init_image is not None]
+        if not pictures:
+            return None
+        for picture in pictures:
+            if picture.sha256 not in self.encoded:
+                self.encoded[picture.sha256] = encode_picture(picture, self.model)
+        latents = torch.cat([self.encoded[picture.sha256] for picture in pictures])
+        regions = [region_of(request.mask_cells, self.side) for request in batch]
+        region = None if regions[0] is None else torch.cat([one for one in regions if one is not None])
+        return Beginning(latents, region if region is None else region.to(latents.device), batch[0].num_steps_taken)
 
     def _progress(
         self, indices: Sequence[int], step: int, num_steps: int, preview: NDArray[np.uint8] | None

@@ -11,7 +11,7 @@ from cxr import __version__
 from cxr.generate.loaded_model import LoadedModel
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, Recipe
 
 RECORDED_PACKAGES = ("torch", "diffusers", "transformers", "peft")
 
@@ -26,6 +26,8 @@ def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Rec
         settings["adapter_weight"] = 0.0
     if request.guidance_scale == 1:
         settings["guidance_stop"] = 1.0
+    if request.init_image is not None:
+        settings |= {"init_image_sha256": request.init_image.sha256, "digital_source_type": COMPOSITE_SOURCE_TYPE}
     return Recipe(
         **settings,
         scheduler=info.scheduler,

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.generate.beginning import Beginning
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.noise import generator_for, initial_latents
 from cxr.images.pixels import resize, to_grey, to_uint8
@@ -57,6 +58,7 @@ class Denoiser:
         guidance: strength, used when they hold a negative text, and the share of the steps after which it ends.
         seeds: one per image of the micro-batch.
         num_inference_steps: steps of the scheduler.
+        beginning: the pictures that it begins from, in place of noise alone.
 
     Attributes:
         timesteps: what to give to ``step``, in order.
@@ -70,8 +72,9 @@ class Denoiser:
         guidance: tuple[float, float],
         seeds: list[int],
         num_inference_steps: int,
+        beginning: Beginning | None = None,
     ) -> None:
-        self.model, (self.guidance_scale, stop) = model, guidance
+        self.model, self.beginning, (self.guidance_scale, stop) = model, beginning, guidance
         # Once and not in each step: diffusers' own `unet.dtype` walks through all layers.
         self.dtype = next(model.network.parameters()).dtype
         # All negative prompts' before all prompts': [tokens, width] of each image in either half.
@@ -81,12 +84,17 @@ class Denoiser:
         self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
         self.scheduler.set_timesteps(num_inference_steps, device=model.device)
         self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
+        self.num_skipped = 0 if beginning is None else self._skip(num_inference_steps - beginning.num_steps)
         # Few steps are left to guide at the end: the picture is decided, only its texture is not (arXiv 2404.07724).
         self.unguided_from = int(np.ceil(stop * len(self.timesteps)))
         self.num_taken = 0
         network = model.network.config
         shape = (network.in_channels, network.sample_size, network.sample_size)
-        self.latents: Tensor = initial_latents(seeds, shape).to(model.device) * self.scheduler.init_noise_sigma
+        self.noise = initial_latents(seeds, shape).to(model.device)
+        if beginning is None:
+            self.latents: Tensor = self.noise * self.scheduler.init_noise_sigma
+        else:
+            self.latents = self._noised(beginning.latents)
         self._step_options = self._noise_source(seeds, shape)
 
     @torch.inference_mode()
@@ -104,6 +112,11 @@ class Denoiser:
             output = negative + self.guidance_scale * (positive - negative)
         self._noisy, self._output, self._timestep = sample, output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
+        if self.beginning is not None and self.beginning.region is not None:
+            # What is not made anew is the picture, as noisy as the rest.
+            is_last = self.num_taken == len(self.timesteps)
+            kept = self.beginning.latents if is_last else self._noised(self.beginning.latents)
+            self.latents = torch.where(self.beginning.region > 0, self.latents, kept)
 
     @torch.inference_mode()
     def preview(self) -> NDArray[np.uint8]:
@@ -115,11 +128,28 @@ class Denoiser:
         settings = self.scheduler.config
         noisy, output = self._noisy[:1], self._output[:1]
         if settings.get("prediction_type", "flow_prediction") == "flow_prediction":
-            expected: Tensor = noisy - self.scheduler.sigmas[self.num_taken - 1] * output
+            expected: Tensor = noisy - self.scheduler.sigmas[self.num_skipped + self.num_taken - 1] * output
             return expected
         # With 61 trailing steps diffusers' rounding adds a 62nd at timestep -1.
         signal = self.scheduler.alphas_cumprod[max(int(self._timestep), 0)].to(noisy)
         return predicted_original(noisy, output, signal, settings.prediction_type)
+
+    def _skip(self, num_steps: int) -> int:
+        """Leave out the first steps, as diffusers' image-to-image pipelines do; gives the number of their timesteps."""
+        skipped: int = num_steps * self.scheduler.order
+        self.timesteps = self.timesteps[skipped:]
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(skipped)
+        return skipped
+
+    def _noised(self, latents: Tensor) -> Tensor:
+        """Latents of pictures, as noisy as the step that comes next expects them."""
+        timestep = self.timesteps[self.num_taken]
+        if hasattr(self.scheduler, "scale_noise"):  # of flow matching
+            noisy: Tensor = self.scheduler.scale_noise(latents, timestep[None], self.noise)
+        else:
+            noisy = self.scheduler.add_noise(latents, self.noise, timestep[None])
+        return noisy
 
     def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, Any]:
         """Each image's own generator, for those schedulers that add noise on the way."""

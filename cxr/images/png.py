@@ -13,17 +13,17 @@ from cxr.images.guarded import open_regular
 from cxr.images.png_text import read_text
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GeneratedImage
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE, Recipe
+from cxr.request.recipe import Recipe
 
 RECIPE_KEY = "recipe"
 XMP_KEY = "XML:com.adobe.xmp"  # the keyword that Adobe's XMP specification, part 3, section 1.1.5 reserves in PNG files
 
-XMP_PACKET = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+XMP_PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
-<Iptc4xmpExt:DigitalSourceType>{DIGITAL_SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
+<Iptc4xmpExt:DigitalSourceType>%s</Iptc4xmpExt:DigitalSourceType>
 </rdf:Description></rdf:RDF></x:xmpmeta>
-<?xpacket end="r"?>"""
+<?xpacket end="r"?>"""  # %s: IPTC's address for images like these
 
 
 def encode_png(image: GeneratedImage) -> bytes:
@@ -33,17 +33,18 @@ def encode_png(image: GeneratedImage) -> bytes:
         image: pixels [H, W] uint8 or uint16, 0 = black, and the recipe.
     Returns:
         A grey PNG of 8 or 16 bits with the text fields "recipe" (JSON), "Software", "Warning" and an XMP packet whose
-        ``Iptc4xmpExt:DigitalSourceType`` is ``trainedAlgorithmicMedia``. No field holds a time or a machine's name.
+        ``Iptc4xmpExt:DigitalSourceType`` is ``trainedAlgorithmicMedia``, or ``compositeWithTrainedAlgorithmicMedia`` of
+        one that began from a picture. No field holds a time or a machine's name.
     """
     pixels = image.pixels
     assert pixels.ndim == 2, f"pixels are [H, W], not {pixels.shape}"
     assert pixels.dtype in (np.uint8, np.uint16), f"pixels are uint8 or uint16, not {pixels.dtype}"
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", f"CXR Studio {__version__}")
-    text.add_text("Warning", SYNTHETIC_NOTICE)
+    text.add_text("Warning", image.recipe.notice)
     # International text: a prompt may hold any script, and tEXt knows Latin-1 only.
     text.add_itxt(RECIPE_KEY, image.recipe.to_json())
-    text.add_itxt(XMP_KEY, XMP_PACKET)
+    text.add_itxt(XMP_KEY, XMP_PACKET % image.recipe.digital_source_type)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=text, compress_level=6)
     return buffer.getvalue()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr.images.dicom_pixels import is_dicom, read_dicom_grey
 from cxr.images.guarded import open_regular, quiet_libraries, reason_of
@@ -68,7 +68,8 @@ def _decode(path: Path) -> tuple[GreyLevels, bool]:
         reason = str(error) if isinstance(error, DataError) else f"it has more than {MAX_PIXELS:,} pixels"
         raise DataError(f"{path} cannot be read as an image: {reason}") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read as an image: {reason_of(error)}") from error
+        known = "of no kind that is read here" if isinstance(error, UnidentifiedImageError) else reason_of(error)
+        raise DataError(f"{path} cannot be read as an image: {known}") from error
     # Pillow's decoders raise what their formats happen to raise.
     except (AttributeError, EOFError, LookupError, MemoryError, SyntaxError, TypeError, ValueError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error

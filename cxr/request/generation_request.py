@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
-from cxr.request.settings import MAX_SEED, SETTINGS, ImageSettings, describe_settings
+from cxr.request.errors import RequestError
+from cxr.request.init_image import InitImage
+from cxr.request.settings import BEGINNING, MAX_SEED, SETTINGS, ImageSettings, describe_settings
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,31 @@ class GenerationRequest(ImageSettings):
         {settings}
 
     Raises:
-        RequestError: a value is outside its range or not of its kind, or the last image's seed is too large.
+        RequestError: a value is outside its range or not of its kind, the last image's seed is too large, or something
+            is said of a picture to begin from where there is none.
     """
 
     num_images: int = SETTINGS["num_images"].default
+    init_image: InitImage | None = SETTINGS["init_image"].default
 
     def __post_init__(self) -> None:
         super().__post_init__()
         SETTINGS["seed"].check(self.seed, high=MAX_SEED - self.num_images + 1)
+        if self.init_image is None:
+            self._check_without_picture()
+        elif self.num_steps_taken < 1:
+            least = math.ceil(1_000 / self.num_inference_steps) / 1_000
+            raise RequestError(
+                f"is {self.strength:g}, which leaves none of {self.num_inference_steps} steps; use {least:g} or "
+                "more, or more steps",
+                field="strength",
+            )
+
+    @property
+    def num_steps_taken(self) -> int:
+        """Denoising steps of one image: of one that begins from a picture, only the last ones are taken."""
+        # As diffusers' image-to-image pipelines count them.
+        return self.num_inference_steps if self.init_image is None else int(self.num_inference_steps * self.strength)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -34,6 +54,14 @@ class GenerationRequest(ImageSettings):
     def part(self, first: int, end: int) -> GenerationRequest:
         """The images from ``first`` up to, not including, ``end``: the same images, as each has its own seed."""
         return replace(self, seed=self.seed + first, num_images=end - first)
+
+    def _check_without_picture(self) -> None:
+        for name in BEGINNING:
+            if getattr(self, name) != SETTINGS[name].default:
+                raise RequestError(
+                    "is of use only where images begin from a picture; give init_image, too, or leave it out",
+                    field=name,
+                )
 
 
 _LINES = ("\n" + " " * 8).join(describe_settings(SETTINGS))

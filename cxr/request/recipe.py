@@ -11,10 +11,15 @@ from typing import Any, get_type_hints
 
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.init_image import SHA256, InitImage
 from cxr.request.settings import SETTINGS, ImageSettings, shown
 
 SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
-DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
+DIGITAL_SOURCE_TYPE = f"{_IPTC}/trainedAlgorithmicMedia"
+# Of images that begin from a picture: whose it is, nobody can tell from its file.
+COMPOSITE_SOURCE_TYPE = f"{_IPTC}/compositeWithTrainedAlgorithmicMedia"
+DERIVED_NOTICE = "Derived from a picture."
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 MAX_MICRO_BATCH_SIZE = 64
@@ -46,6 +51,8 @@ class Recipe(ImageSettings):
         library_versions: by package.
         digital_source_type: IPTC's address for images like these.
         num_threads: of the CPU; 0 on other devices or where it is not known.
+        init_image_sha256: of the picture that the image began from, as `InitImage` says it; empty where there is none.
+            Recipes without one hold neither this nor strength and mask_cells.
 
     Raises:
         RequestError: a value is not of its kind or outside its range; its field says which.
@@ -65,6 +72,7 @@ class Recipe(ImageSettings):
     library_versions: dict[str, str] = field(default_factory=dict)
     digital_source_type: str = DIGITAL_SOURCE_TYPE
     num_threads: int = 0
+    init_image_sha256: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,11 +86,23 @@ class Recipe(ImageSettings):
         if self.weight_dtype not in WEIGHT_DTYPES:
             raise RequestError(f"is {shown(self.weight_dtype)}; use {', '.join(WEIGHT_DTYPES)}", field="weight_dtype")
         _check_versions(self.library_versions)
+        self._check_beginning()
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether the image began from a picture."""
+        return bool(self.init_image_sha256)
+
+    @property
+    def notice(self) -> str:
+        """What files say of the image: that it is synthetic, and whether it is derived from a picture."""
+        return f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}" if self.is_derived else SYNTHETIC_NOTICE
 
     @property
     def values(self) -> dict[str, Any]:
         """All values by name, in the order in which files have them."""
-        return {name: getattr(self, name) for name in RECIPE_FIELDS} | {"library_versions": dict(self.library_versions)}
+        names = [name for name in RECIPE_FIELDS if self.is_derived or name not in OF_DERIVED]
+        return {name: getattr(self, name) for name in names} | {"library_versions": dict(self.library_versions)}
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal recipes give equal text."""
@@ -123,8 +143,27 @@ class Recipe(ImageSettings):
 
     @property
     def request(self) -> GenerationRequest:
-        """The request for this image alone."""
-        return GenerationRequest(**self.image_settings)
+        """The request for this image alone.
+
+        Raises:
+            RequestError: it began from a picture, which `request_from` takes.
+        """
+        return self.request_from(None)
+
+    def request_from(self, init_image: InitImage | None) -> GenerationRequest:
+        """The request for this image alone.
+
+        Args:
+            init_image: the picture that it began from; not used if there was none.
+        Raises:
+            RequestError: that picture is missing, or it is another one.
+        """
+        if not self.is_derived:
+            return GenerationRequest(**self.image_settings)
+        if init_image is None or init_image.sha256 != self.init_image_sha256:
+            given = "is missing" if init_image is None else f"is another picture (hash {init_image.sha256})"
+            raise RequestError(f"{given}; {needed_picture(self)}", field="init_image")
+        return GenerationRequest(**self.image_settings, init_image=init_image)
 
     @property
     def model_source(self) -> str:
@@ -135,6 +174,21 @@ class Recipe(ImageSettings):
     def sha256(self) -> str:
         """Fingerprint of the recipe text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def _check_beginning(self) -> None:
+        if not self.init_image_sha256:
+            if wrong := [name for name in BEGINNING_IN_RECIPES if getattr(self, name) != SETTINGS[name].before]:
+                raise RequestError("is there, but no picture that the image began from", field=wrong[0])
+            return
+        if not SHA256.fullmatch(self.init_image_sha256):
+            raise RequestError(f"is {shown(self.init_image_sha256)}; it is no SHA-256", field="init_image_sha256")
+        if self.digital_source_type != COMPOSITE_SOURCE_TYPE:
+            raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")
+
+
+def needed_picture(recipe: Recipe) -> str:
+    """What an image was begun from, as the beginning of a sentence."""
+    return f"the image was begun from a picture with hash {recipe.init_image_sha256}"
 
 
 def _in_file_order(names: list[str]) -> list[str]:
@@ -148,6 +202,8 @@ def _in_file_order(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
+BEGINNING_IN_RECIPES = ("strength", "mask_cells")
+OF_DERIVED = (*BEGINNING_IN_RECIPES, "init_image_sha256")
 # Every field of a recipe and its type, in the order of files.
 RECIPE_FIELDS: dict[str, type] = {
     name: get_type_hints(Recipe)[name] for name in _in_file_order([entry.name for entry in fields(Recipe)])
@@ -158,6 +214,7 @@ BEFORE: dict[str, Any] = {
     "library_versions": {},
     "digital_source_type": DIGITAL_SOURCE_TYPE,
     "num_threads": 0,
+    "init_image_sha256": "",
 }
 
 

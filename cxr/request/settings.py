@@ -15,11 +15,14 @@ from typing import Any, Literal
 import numpy as np
 
 from cxr.request.errors import RequestError
+from cxr.request.init_image import InitImage
+from cxr.request.mask_cells import ALLOWED, check_cells
 
 MAX_PROMPT_CHARACTERS = 2_000
 MAX_NUMBER_CHARACTERS = 40
 MAX_SEED = 2**53 - 1  # the largest integer that JSON and JavaScript keep exactly
 # Control characters and halves of characters; line breaks and tabs are ordinary in pasted text.
+_IN_WORDS = {"cells": ALLOWED.removeprefix("use "), "picture": "a PNG, JPEG or DICOM file"}
 _CONTROL = re.compile(r"[^\t\n\r -~\xa0-\ud7ff\ue000-\U0010ffff]")
 
 
@@ -49,7 +52,7 @@ class Setting:
     """
 
     name: str
-    kind: Literal["text", "whole number", "number", "choice", "switch", "name"]
+    kind: Literal["text", "whole number", "number", "choice", "switch", "name", "picture", "cells"]
     label: str
     help: str
     default: Any = None
@@ -77,6 +80,8 @@ class Setting:
             return "true or false"
         if self.kind == "choice":
             return " or ".join(map(str, self.choices))
+        if self.kind in _IN_WORDS:
+            return _IN_WORDS[self.kind]
         ends = [f"{end:g} ({self.notes[end]})" if end in self.notes else f"{end:g}" for end in (self.low, self.high)]
         return " to ".join(ends) if self.high < MAX_SEED else f"{self.low:g} to 2**53 - 1"
 
@@ -94,6 +99,12 @@ class Setting:
         if self.kind == "switch":
             if not isinstance(value, bool):
                 raise RequestError(f"is {shown(value)}; use {self.range}", field=self.name)
+            return value
+        if self.kind == "cells":
+            return check_cells(value)
+        if self.kind == "picture":
+            if value is not None and not isinstance(value, InitImage):
+                raise RequestError(f"is {type(value).__name__}; give {self.range}", field=self.name)
             return value
         if self.kind == "choice":
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value not in self.choices:
@@ -202,14 +213,28 @@ SETTINGS: Mapping[str, Setting] = {
             "sent_prompt", "text", "Sent to the model", "what the model reads in place of a reworded prompt", "",
             before="", in_api=False, varies=True,
         ),
+        Setting(
+            "init_image", "picture", "Start from a picture", "picture that images begin from, in place of noise alone",
+            flag="--init-image", metavar="FILE", in_api=False,
+        ),
+        Setting(
+            "strength", "number", "Strength", "how far images may leave the picture that they begin from", 0.75, 0.0,
+            1.0, 0.05, notes={1.0: "as from noise alone"}, flag="--strength", metavar="S", before=0.75, in_api=False,
+        ),
+        Setting(
+            "mask_cells", "cells", "Region", "cells of the picture that alone are made anew", "",
+            flag="--mask-cells", metavar="CELLS", before="", in_api=False,
+        ),
     )
 }  # fmt: skip
+# What images that begin from noise alone do not have.
+BEGINNING = ("init_image", "strength", "mask_cells")
 # What the faces call a field in their messages.
 FLAGS = {name: setting.flag for name, setting in SETTINGS.items() if setting.flag}
 LABELS = {name: f"“{setting.label}”" for name, setting in SETTINGS.items()}
 COLUMNS = {name: setting.column for name, setting in SETTINGS.items() if setting.column}
-# What all images have in common that are made together.
-SHARED = tuple(name for name, setting in SETTINGS.items() if not setting.varies)
+# What all images have in common that are made together, whatever they begin from.
+SHARED = tuple(name for name, setting in SETTINGS.items() if not setting.varies and name not in BEGINNING)
 API_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.in_api)
 BY_MODEL = tuple(name for name, setting in SETTINGS.items() if setting.by_model)
 # Cards of data sets have always listed the two of guidance before these.
@@ -242,6 +267,8 @@ class ImageSettings:
     bit_depth: int = SETTINGS["bit_depth"].default
     reword: bool = SETTINGS["reword"].default
     sent_prompt: str = SETTINGS["sent_prompt"].default
+    strength: float = SETTINGS["strength"].default
+    mask_cells: str = SETTINGS["mask_cells"].default
 
     def __post_init__(self) -> None:
         for name in (entry.name for entry in fields(self) if entry.name in SETTINGS):

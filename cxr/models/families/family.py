@@ -187,3 +187,13 @@ class Family(ABC):
         """
         unscaled: Tensor = latents / config.scaling_factor
         return unscaled
+
+    def scale(self, latents: Tensor, config: Any) -> Tensor:
+        """Latents as the network knows them: the way back of `unscale`.
+
+        Args:
+            latents: [B, C, h, w] float32, as the autoencoder knows them.
+            config: of the autoencoder.
+        """
+        scaled: Tensor = latents * config.scaling_factor
+        return scaled

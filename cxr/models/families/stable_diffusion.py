@@ -84,8 +84,24 @@ class StableDiffusionXL(Family):
             latents: [B, C, h, w] float32, as the network knows them.
             config: of the autoencoder.
         """
-        if getattr(config, "latents_mean", None) is None or getattr(config, "latents_std", None) is None:
+        if (spread := _spread(latents, config)) is None:
             return super().unscale(latents, config)
-        mean, std = (latents.new_tensor(row).view(1, -1, 1, 1) for row in (config.latents_mean, config.latents_std))
+        mean, std = spread
         unscaled: Tensor = latents * std / config.scaling_factor + mean
         return unscaled
+
+    def scale(self, latents: Tensor, config: Any) -> Tensor:
+        """As ``Family.scale``, with the mean and spread of each channel."""
+        if (spread := _spread(latents, config)) is None:
+            return super().scale(latents, config)
+        mean, std = spread
+        scaled: Tensor = (latents - mean) * config.scaling_factor / std
+        return scaled
+
+
+def _spread(latents: Tensor, config: Any) -> tuple[Tensor, Tensor] | None:
+    """Mean and spread of each channel, [1, C, 1, 1], where the autoencoder says them."""
+    if getattr(config, "latents_mean", None) is None or getattr(config, "latents_std", None) is None:
+        return None
+    mean, std = (latents.new_tensor(row).view(1, -1, 1, 1) for row in (config.latents_mean, config.latents_std))
+    return mean, std

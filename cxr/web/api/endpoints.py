@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.api.beginning import beginning_parameters
 from cxr.web.api.datasets import DatasetEndpoints
 from cxr.web.api.images import ImageEndpoints
 from cxr.web.api.parameters import EXAMPLE_PROMPT, parameter, picture_parameter, setting_parameter
@@ -39,6 +40,7 @@ def build_endpoints(images: ImageEvents, datasets: DatasetEvents | None) -> None
 
 def _build_images(endpoints: ImageEndpoints, defaults: dict[str, Any]) -> None:
     inputs = [setting_parameter(name, None if name == "seed" else defaults[name]) for name in API_SETTINGS]
+    inputs += beginning_parameters()
     _endpoint("generate", endpoints.generate, inputs, [_gallery(), gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])
     weight = SETTINGS["adapter_weight"]
     pair = [
@@ -73,8 +75,10 @@ def _build_reading(endpoints: ReadingEndpoints) -> None:
     text = parameter("prompt", "string", "what images should show; at most 2,000 characters", example=EXAMPLE_PROMPT)
     _endpoint("parse", endpoints.parse, [text], [gr.JSON(label="Understood")])
     _endpoint("models", endpoints.models, [], [gr.JSON(label="Models")])
-    for name in ("restore", "receipt", "verify"):
-        _endpoint(name, getattr(endpoints, name), [picture_parameter("picture")], [gr.JSON(label=name.capitalize())])
+    begun_from = picture_parameter("init_image", "the picture that it was begun from, if there was one", optional=True)
+    for name, others in (("restore", []), ("receipt", []), ("verify", [begun_from])):
+        inputs = [picture_parameter("picture"), *others]
+        _endpoint(name, getattr(endpoints, name), inputs, [gr.JSON(label=name.capitalize())])
 
 
 def _endpoint(name: str, handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import SETTINGS
+from cxr.web.api.beginning import read_beginning
 from cxr.web.api.endpoint import takes_settings
 from cxr.web.jobs.compare_job import compare_images
 from cxr.web.jobs.job import OVER, Job
@@ -20,6 +22,7 @@ from cxr.web.page.stage_data import gallery_items
 from cxr.web.server.visitors import visitor_of
 
 Images = list[tuple[str, str]]
+STRENGTH = SETTINGS["strength"].default
 
 
 class ImageEndpoints:
@@ -36,6 +39,10 @@ class ImageEndpoints:
     async def generate(
         self,
         settings: Mapping[str, Any],
+        init_image: Any = None,
+        strength: float = STRENGTH,
+        mask_cells: Any = "",
+        mask: Any = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
     ) -> AsyncGenerator[tuple[Images, str | None, dict[str, Any]], None]:
@@ -46,6 +53,11 @@ class ImageEndpoints:
 
         Args:
             settings: of the request, by name.
+            init_image: a PNG, JPEG or DICOM file that images begin from, in place of noise alone; null for none.
+            strength: how far images may leave that picture; 0 to 1 (as from noise alone).
+            mask_cells: cells of that picture that alone are made anew: rows with their columns, 0 to 15 from the top
+                left, as in "4:10-13 5:9-14", or a list of [row, column]; empty for the whole picture.
+            mask: a picture in which that region is white, in place of mask_cells.
             progress: filled in by gradio; the share of denoising steps that are done.
             asker: filled in by gradio; who asks.
         Returns:
@@ -54,7 +66,9 @@ class ImageEndpoints:
             failures, notes.
         """
         with errors_for_users(on_page=False):
-            request = GenerationRequest(**_with_seed(settings))
+            self.events.jobs.check_room(visitor_of(asker))  # before a picture is read
+            begun = await read_beginning(self.events.reader, init_image, strength, mask_cells, mask)
+            request = GenerationRequest(**_with_seed(settings), **begun)
             num_sent = 0
             async with contextlib.aclosing(self.events.submit(asker, request).follow()) as states:
                 async for state in states:

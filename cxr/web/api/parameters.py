@@ -17,7 +17,14 @@ PICTURE = "a PNG that this program wrote, as it was written"
 
 
 def parameter(
-    name: str, kind: str, sentence: str, value: Any = None, *, example: Any = None, optional: bool = False
+    name: str,
+    kind: str,
+    sentence: str,
+    value: Any = None,
+    *,
+    example: Any = None,
+    optional: bool = False,
+    schema: Mapping[str, Any] | None = None,
 ) -> Any:
     """One parameter of an endpoint.
 
@@ -28,10 +35,11 @@ def parameter(
         value: where the caller does not say.
         example: a value to try.
         optional: whether it may be null.
+        schema: where there is more to say of the value than its kind.
     """
     widget: Any = gr.Number if kind in ("integer", "number") else gr.Checkbox if kind == "boolean" else gr.Textbox
     widget = widget(value, label=name)
-    schema = {"anyOf": [{"type": kind}, {"type": "null"}]} if optional else {"type": kind}
+    schema = schema or ({"anyOf": [{"type": kind}, {"type": "null"}]} if optional else {"type": kind})
     return _described(widget, {**schema, "description": sentence, "additional_description": sentence}, example)
 
 
@@ -48,21 +56,36 @@ def setting_parameter(name: str, default: Any) -> Any:
     return parameter(name, TYPES[setting.kind], sentence, default, example=example, optional=name == "seed")
 
 
-def picture_parameter(name: str) -> Any:
-    """The parameter for a picture; `picture_path` reads its value."""
-    schema = gr.File(render=False).api_info() | {"description": PICTURE, "additional_description": PICTURE}
-    return _described(gr.Textbox(label=name), schema, {"path": "000000_7.png", "meta": {"_type": "gradio.FileData"}})
+def picture_parameter(name: str, sentence: str = PICTURE, *, optional: bool = False) -> Any:
+    """The parameter for a picture; `picture_path` reads its value.
+
+    Args:
+        name: of it.
+        sentence: what it is.
+        optional: whether it may be null.
+    """
+    schema = gr.File(render=False).api_info()
+    if optional:
+        schema = {"$defs": schema.pop("$defs"), "anyOf": [schema, {"type": "null"}]}
+    schema |= {"description": sentence, "additional_description": sentence}
+    example = None if optional else {"path": "000000_7.png", "meta": {"_type": "gradio.FileData"}}
+    return _described(gr.Textbox(None, label=name), schema, example)
 
 
-def picture_path(value: object, name: str) -> Path:
+def picture_path(value: object, name: str, wanted: str = PICTURE) -> Path:
     """Where an uploaded picture lies.
+
+    Args:
+        value: of the parameter.
+        name: of it.
+        wanted: what it has to be, in words.
 
     Raises:
         RequestError: the value is no uploaded file.
     """
     path = value.get("path") if isinstance(value, Mapping) else None
     if not isinstance(path, str) or not path:
-        raise RequestError(f"is {type(value).__name__}; give {PICTURE}", field=name)
+        raise RequestError(f"is {type(value).__name__}; give {wanted}", field=name)
     return Path(path)
 
 

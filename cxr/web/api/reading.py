@@ -16,8 +16,9 @@ from cxr.models.presets import PRESETS, find_preset, prompt_form_of
 from cxr.prompts import Finding, asked_labels, compile_prompt, misread_findings
 from cxr.prompts.rewording import reword, to_type_again
 from cxr.request.errors import CxrError, DataError
-from cxr.request.generation_request import GenerationRequest
+from cxr.request.recipe import BEGINNING_IN_RECIPES, needed_picture
 from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.api.beginning import ANY_PICTURE
 from cxr.web.api.parameters import picture_path
 from cxr.web.jobs.job import OVER
 from cxr.web.jobs.model_choice import known_to_answer, loaded_info
@@ -70,7 +71,8 @@ class ReadingEndpoints:
         Args:
             picture: a PNG that this program wrote, as it was written.
         Returns:
-            A dictionary: settings for /generate; recipe, whole; differences from what is loaded here, null if unknown.
+            A dictionary: settings for /generate; recipe, whole; differences from what is loaded here, null if unknown;
+            needs, a sentence, where the picture was begun from another.
         """
         return await self._read(lambda: self._with_picture(picture, self._restore))
 
@@ -84,11 +86,12 @@ class ReadingEndpoints:
         """
         return await self._read(lambda: self._with_picture(picture, self._receipt))
 
-    async def verify(self, picture: Any, asker: gr.Request | None = None) -> dict[str, Any]:
+    async def verify(self, picture: Any, init_image: Any = None, asker: gr.Request | None = None) -> dict[str, Any]:
         """Make a picture again from its recipe, and say whether it is the same, pixel for pixel.
 
         Args:
             picture: a PNG that this program wrote, as it was written.
+            init_image: the picture that it was begun from, if there was one; its recipe has the hash.
             asker: filled in by gradio; who asks.
         Returns:
             A dictionary: is_same; largest_difference in grey levels, null if the sizes differ; differences of what is
@@ -96,8 +99,10 @@ class ReadingEndpoints:
         """
         with errors_for_users(on_page=False):
             recipe, levels = await self._read(lambda: self._with_picture(picture, _recipe_and_levels))
-            values = {name: getattr(recipe, name) for name in SETTINGS if name != "num_images"}
-            job = self.events.submit(asker, GenerationRequest(**values))
+            begun_from = None
+            if init_image is not None:
+                begun_from = await self.events.reader.picture(picture_path(init_image, "init_image", ANY_PICTURE))
+            job = self.events.submit(asker, recipe.request_from(begun_from))
             async with contextlib.aclosing(job.follow()) as states:
                 async for _ in states:
                     pass
@@ -149,10 +154,12 @@ class ReadingEndpoints:
     def _restore(self, path: Path) -> dict[str, Any]:
         recipe, info = read_recipe_file(path, temp_root()), loaded_info(self.choice)
         typed = to_type_again(recipe, prompt_form_of(recipe.model))
-        settings = {name: getattr(typed, name) for name in API_SETTINGS if name != "num_images"}
-        return {
+        begun = BEGINNING_IN_RECIPES if recipe.is_derived else ()
+        settings = {name: getattr(typed, name) for name in (*API_SETTINGS, *begun) if name != "num_images"}
+        needs = {"needs": f"{needed_picture(recipe)}; give it as init_image"} if recipe.is_derived else {}
+        return needs | {
             "settings": settings,
-            "recipe": asdict(recipe),
+            "recipe": recipe.values,
             "differences": find_differences(recipe, info) if info else None,
         }
 

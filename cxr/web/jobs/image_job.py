@@ -18,7 +18,7 @@ from cxr.request.errors import GenerationError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.recipe import BEGINNING_IN_RECIPES, DERIVED_NOTICE, SYNTHETIC_NOTICE
 from cxr.request.settings import API_SETTINGS, SHARED
 from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
@@ -68,7 +68,8 @@ class ImageState:
     @property
     def facts(self) -> dict[str, Any]:
         """The part of the result that is not a picture, for programs."""
-        receipt = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
+        more = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
+        more |= derived_facts(self.request)
         return {
             "seeds": [file.metadata["seed"] for file in self.images],
             "prompt": self.request.prompt,
@@ -85,7 +86,15 @@ class ImageState:
             "notes": list(self.notes),
             "stopped": self.stage == "stopped",
             "notice": SYNTHETIC_NOTICE,
-        } | receipt
+        } | more
+
+
+def derived_facts(request: GenerationRequest) -> dict[str, Any]:
+    """What facts say of images that begin from a picture; nothing of others."""
+    if request.init_image is None:
+        return {}
+    begun = {name: getattr(request, name) for name in BEGINNING_IN_RECIPES}
+    return begun | {"init_image_sha256": request.init_image.sha256, "notice": f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}"}
 
 
 def make_images(

@@ -15,9 +15,11 @@ from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
+from cxr.web.page.begin_panel import beginning_of
 from cxr.web.page.events import STOPPING, errors_for_users, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.stage_data import stage_value
+from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.limits import BusyError, Limits, find_resolution
 from cxr.web.server.visitors import visitor_of
 
@@ -36,6 +38,7 @@ class ImageEvents:
 
     def __init__(self, choice: ModelChoice, limits: Limits, jobs: JobTable) -> None:
         self.choice, self.limits, self.jobs = choice, limits, jobs
+        self.reader = PictureReader()
 
     def submit(self, asker: gr.Request | None, request: GenerationRequest) -> Job:
         """Put a request into the queue.
@@ -77,7 +80,7 @@ class ImageEvents:
             negative_prompt: of the request; may be empty.
             seed: of the first image.
             randomise: take another seed instead.
-            settings: the request's other values, in the order of the form.
+            settings: the request's other values, in the order of the form, and from what picture it begins.
         Returns:
             Values for (job, seed, then as `show`).
         """
@@ -91,7 +94,10 @@ class ImageEvents:
             if before is not None:
                 before.stop()  # the page will never ask for it
             values = (prompt, negative_prompt, seed, *settings)
-            request = GenerationRequest(**dict(zip(API_SETTINGS, values, strict=True)))
+            plain, begun = values[: len(API_SETTINGS)], values[len(API_SETTINGS) :]
+            request = GenerationRequest(
+                **dict(zip(API_SETTINGS, plain, strict=True)), **(beginning_of(self.reader, *begun) if begun else {})
+            )
             job = self.submit(asker, request)
         waiting = panels.panel("Waiting for the model…", tone="busy")
         idle_zip = gr.DownloadButton(value=None, interactive=False)

@@ -11,11 +11,12 @@ import gradio as gr
 from cxr.request.settings import API_SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
+from cxr.web.page.begin_panel import BeginPanel, build_begin_panel
 from cxr.web.page.events import AT_ONCE, QUEUED, connect_reload
 from cxr.web.page.examples import Example
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of
-from cxr.web.page.picture_events import dicom, fill, use_seed
+from cxr.web.page.picture_events import dicom, fill_all, use_seed
 from cxr.web.page.prompt_builder import build_prompt_builder
 from cxr.web.page.prompt_chips import build_prompt_chips, connect_prompt_chips
 from cxr.web.page.receipt_rows import FOOTNOTE
@@ -72,10 +73,12 @@ def build_image_tab(
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             for name in (name for name in API_SETTINGS if name not in AT_HAND):
                 form.settings[name].render()
-        build_restore(form, lambda: loaded_info(events.choice))
+        begin, file = build_begin_panel(events.reader)
+        build_restore(form, lambda: loaded_info(events.choice), begin)
     results = _build_results(status, button)
     connect_prompt_chips(chips, form.settings["prompt"], form.settings["reword"], builder, events.choice)
-    _connect(page, events, form, results, strip, model_line)
+    _connect(page, events, form, results, strip, model_line, begin)
+    begin.connect(file, results.viewer)
     return form, status
 
 
@@ -123,18 +126,20 @@ def _connect(
     results: ImageResults,
     strip: gr.HTML,
     model_line: gr.HTML,
+    begin: BeginPanel,
 ) -> None:
     job = gr.State(None)
     shown = [*results.shown, model_line]
     asked: dict[str, Any] = {
-        "inputs": [job, *form.everything],
+        "inputs": [job, *form.everything, *begin.inputs],
         "outputs": [job, form.settings["seed"], *shown],
     } | QUEUED
+    everything = [*form.everything, *begin.filled]
     filled = [
-        part.make(fill, outputs=form.everything, **QUEUED)  # one click makes the picture
+        part.make(fill_all, outputs=everything, **QUEUED)  # one click makes the picture
         for part in (strip, results.viewer)
     ]
-    results.viewer.fill(fill, outputs=form.everything, **QUEUED)
+    results.viewer.fill(fill_all, outputs=everything, **QUEUED)
     results.viewer.seed(use_seed, outputs=[form.settings["seed"], form.randomise], **QUEUED)
     started = [
         results.button.click(events.press, **asked),

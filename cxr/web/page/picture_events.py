@@ -10,6 +10,7 @@ import gradio as gr
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.page.begin_panel import begun_values
 from cxr.web.page.dicom_file import write_picture
 from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_form import form_values
@@ -30,6 +31,14 @@ def fill(event: gr.EventData) -> tuple[Any, ...]:
         if asked.get("twin"):
             settings = twin_of(settings, str(asked["twin"]))
     return form_values(settings, randomise=asked.get("randomise") is True)
+
+
+def fill_all(event: gr.EventData) -> tuple[Any, ...]:
+    """As `fill`, with the values of ``BeginPanel.filled`` behind those of the form."""
+    with errors_for_users():
+        settings = (event._data or {}).get("settings")
+        begun = begun_values(settings if isinstance(settings, Mapping) else {})
+    return *fill(event), *begun
 
 
 def use_seed(event: gr.EventData) -> tuple[int, bool]:

@@ -12,9 +12,11 @@ import gradio as gr
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError
 from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import Recipe
-from cxr.request.settings import API_SETTINGS, SETTINGS
-from cxr.web.page.events import PRIVATE
+from cxr.request.recipe import Recipe, needed_picture
+from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
+from cxr.web.page.begin_panel import TITLE as BEGIN
+from cxr.web.page.begin_panel import BeginPanel, begun_values
+from cxr.web.page.events import PRIVATE, as_sentence
 from cxr.web.page.image_form import ImageForm, values_of
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
@@ -31,26 +33,29 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
         lines.append("Which model answers here is not known yet, so they could not be compared.")
     elif differences := find_differences(recipe, info):
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
+    if recipe.is_derived:
+        lines.append(f"{as_sentence(needed_picture(recipe))}; choose that under “{BEGIN}”.")
     for name, value in recipe.image_settings.items():
         usual = SETTINGS[name].default
-        if name not in (*API_SETTINGS, "sent_prompt") and value != usual:
+        if name not in (*API_SETTINGS, *BEGINNING, "sent_prompt") and value != usual:
             lines.append(f"Its {SETTINGS[name].label.lower()}: {value}; the page makes images with {usual}.")
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
 
 
 def refusal(error: CxrError) -> str:
     """What the page says about a picture that gives no settings, as HTML."""
-    text = str(error)
-    return f'<p class="cxr-hint cxr-bad" role="alert">{escape(text[:1].upper() + text[1:])}. Nothing was changed.</p>'
+    return f'<p class="cxr-hint cxr-bad" role="alert">{escape(as_sentence(str(error)))}. Nothing was changed.</p>'
 
 
-def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None]) -> None:
+def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], begin: BeginPanel | None = None) -> None:
     """Make the accordion with the field for a picture, and its event.
 
     Args:
         form: what is filled.
         find_info: gives the loaded model, or None.
+        begin: what is filled, too, of a picture that began from another.
     """
+    filled = [*form.everything, *(begin.filled if begin else ())]
     with gr.Accordion(TITLE, open=False, elem_id="restore"):
         file = gr.UploadButton("Choose a PNG made by this program", file_types=list(SUFFIXES), elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
@@ -59,9 +64,10 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None]) ->
         try:
             recipe = read_recipe_file(Path(path), temp_root())
         except CxrError as error:
-            return *(gr.skip() for _ in form.everything), refusal(error), None
+            return *(gr.skip() for _ in filled), refusal(error), None
         finally:
             discard_upload(Path(path))  # it may be a picture of somebody's; nobody needs it any longer
-        return *values_of(recipe), describe(recipe, find_info()), None
+        begun = begun_values(recipe.values) if begin else ()
+        return *values_of(recipe), *begun, describe(recipe, find_info()), None
 
-    file.upload(restore, inputs=file, outputs=[*form.everything, said, file], concurrency_limit=2, **PRIVATE)
+    file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)

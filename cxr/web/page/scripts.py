@@ -13,6 +13,7 @@ def _read(*names: str) -> str:
 
 # Gradio makes functions of these; the page's content policy allows that and no scripts of other sites.
 EXAMPLES = _read("nodes.js", "examples.js")
+BEGIN_TEMPLATE, BEGIN = _read("begin.html"), _read("begin.js")
 VIEWER_TEMPLATE = _read("viewer.html")
 VIEWER = _read(
     "nodes.js",

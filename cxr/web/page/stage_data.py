@@ -11,7 +11,9 @@ from typing import Any
 from PIL import Image
 
 from cxr.request.events import ExportedFile
+from cxr.request.recipe import OF_DERIVED
 from cxr.web.jobs.image_job import ImageState
+from cxr.web.page.begin_panel import describe_beginning
 from cxr.web.page.image_form import settings_of
 from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 
@@ -47,12 +49,14 @@ def _image(state: ImageState, number: int) -> dict[str, Any]:
     info, seed = state.info, file.metadata["seed"]
     request = replace(state.request, seed=seed, num_images=1)
     receipt = state.receipts[number] if state.receipts else None
+    begun = {name: file.metadata[name] for name in OF_DERIVED if name in file.metadata}
     return {
         "file": file_value(file.path),
         "seed": seed,
         "prompt": request.prompt,
         "sent": request.model_prompt if request.model_prompt != request.prompt else "",
-        "settings": settings_of(request, info.model if info else None),
+        "derived": describe_beginning(begun) if begun else "",
+        "settings": settings_of(request, info.model if info else None) | begun,
         "model": info.model if info else "",
         "adapter": info.adapter if info else "none",
         "rows": receipt_rows(receipt) if receipt else [],

@@ -25,7 +25,13 @@ MAX_FILES = 8
 # Of everything that visitors have uploaded and that has not been swept yet; of one visitor a quarter of it.
 MAX_UPLOADS, MAX_UPLOADS_BYTES, VISITORS_SHARE = 2_000, 512_000_000, 0.25
 TEXT_SUFFIXES = (".yaml", ".yml", ".csv")
-MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
+# The first bytes of each kind of picture, and where they stand: DICOM begins with a preamble of any 128 bytes.
+MAGIC = {
+    ".png": (0, b"\x89PNG\r\n\x1a\n"),
+    ".jpg": (0, b"\xff\xd8\xff"),
+    ".jpeg": (0, b"\xff\xd8\xff"),
+    ".dcm": (128, b"DICM"),
+}
 LOOK_AT_BYTES = 1024
 KINDS_HINT = f"this page takes {', '.join((*TEXT_SUFFIXES, *MAGIC))} files only"
 INCOMPLETE = "the upload is not a complete form"
@@ -142,7 +148,8 @@ class _FormInMemory(MultiPartParser):
 
 def _suffix_of(name: str, content: bytes) -> str:
     suffix, start = PurePath(name).suffix.lower(), content[:LOOK_AT_BYTES]
-    is_picture = suffix in MAGIC and start.startswith(MAGIC[suffix])
+    place, magic = MAGIC.get(suffix, (0, b""))
+    is_picture = bool(magic) and start[place:].startswith(magic)
     if not is_picture and (suffix not in TEXT_SUFFIXES or b"\0" in start):
         raise Refusal(415, KINDS_HINT)
     return suffix

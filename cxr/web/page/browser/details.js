@@ -10,7 +10,8 @@ function verdictOf(item) {
 function describeItem(item) {
   const seen = item.rows.filter((row) => row.asked !== "not said" && row.seen !== "not judgeable");
   const lines = seen.map((row) => `${row.label}: asked ${row.asked}, seen ${row.seen}`);
-  return [`Synthetic chest radiograph, seed ${item.seed}: ${item.prompt}`, ...lines].join(". ");
+  const derived = item.derived ? [item.derived.replace(/[.]$/, "")] : [];
+  return [`Synthetic chest radiograph, seed ${item.seed}: ${item.prompt}`, ...derived, ...lines].join(". ");
 }
 
 function receiptRow(row) {
@@ -53,6 +54,7 @@ function showDetails(box, item, actions, footnote) {
     node("h2", {}, `Seed ${item.seed}`),
     node("p", { class: "cxr-prompt" }, item.prompt),
     ...(item.sent ? [node("p", { class: "cxr-hint" }, `Sent to the model: “${item.sent}”`)] : []),
+    ...(item.derived ? [node("p", { class: "cxr-hint cxr-warning" }, item.derived)] : []),
     node("div", { class: "cxr-actions" }, star, ...buttons, download),
     ...receiptTable(item, footnote)
   );

@@ -54,6 +54,7 @@ function drawSides() {
     "Use this seed": () => trigger("seed", { seed: item.seed }),
     "Use all settings": () => trigger("fill", { settings: item.settings }),
     Variations: () => trigger("make", variations),
+    "Start from this picture": () => trigger("begin", { path: item.file.path }),
     "Copy link": () => navigator.clipboard?.writeText(linkTo(item.settings)),
     "Download DICOM": () => trigger("dicom", { path: item.file.path }),
   }, props.footnote);

@@ -1,0 +1,60 @@
+"""Parameters of endpoints that say from which picture images begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cxr.request.errors import RequestError
+from cxr.request.settings import SETTINGS
+from cxr.web.api.parameters import parameter, picture_parameter, picture_path
+from cxr.web.server.init_upload import PictureReader
+
+ANY_PICTURE = "a PNG, JPEG or DICOM file, or a picture of this page"
+
+
+def beginning_parameters() -> list[Any]:
+    """The parameters, in the order of `read_beginning`."""
+    strength, cells = SETTINGS["strength"], SETTINGS["mask_cells"]
+    only = "of use only with init_image"
+    text = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}]}
+    return [
+        picture_parameter("init_image", f"{SETTINGS['init_image'].help}; {ANY_PICTURE}; null for none", optional=True),
+        parameter(
+            "strength",
+            "number",
+            f"{strength.help}; {strength.range}; {only}",
+            strength.default,
+            example=strength.default,
+        ),
+        parameter("mask_cells", "string", f"{cells.help}; {cells.range}; {only}", "", example="", schema=text),
+        picture_parameter(
+            "mask", f"picture in which the region is white, in place of mask_cells; {only}", optional=True
+        ),
+    ]
+
+
+async def read_beginning(
+    reader: PictureReader, init_image: object, strength: object, mask_cells: object, mask: object
+) -> dict[str, Any]:
+    """The values of a request that say from which picture it begins, from those of an endpoint.
+
+    Args:
+        reader: reads the files.
+        init_image: an uploaded file, or None.
+        strength: for the request to check.
+        mask_cells: for the request to check.
+        mask: an uploaded file, or None.
+    Raises:
+        CxrError: a file is no picture, or the region is named twice.
+    """
+    values: dict[str, Any] = {"strength": strength, "mask_cells": mask_cells}
+    if init_image is None:
+        if mask is not None:
+            raise RequestError("is of use only where images begin from a picture; give init_image, too", field="mask")
+        return values
+    if mask is not None and mask_cells:
+        raise RequestError("names the region a second time; use mask or mask_cells", field="mask")
+    values["init_image"] = await reader.picture(picture_path(init_image, "init_image", ANY_PICTURE))
+    if mask is not None:
+        values["mask_cells"] = await reader.mask(picture_path(mask, "mask", ANY_PICTURE), values["init_image"])
+    return values

@@ -1,0 +1,178 @@
+"""The panel "Start from a picture": which picture images begin from, how far they may leave it, and the region."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from cxr.images.squares import fit_square
+from cxr.request.errors import RequestError
+from cxr.request.init_image import SHA256, InitImage
+from cxr.request.mask_cells import CELLS, check_cells, read_cells
+from cxr.request.settings import SETTINGS
+from cxr.web.page.events import AT_ONCE, QUEUED, errors_for_users
+from cxr.web.page.image_form import number
+from cxr.web.page.scripts import BEGIN, BEGIN_TEMPLATE
+from cxr.web.server.init_upload import PictureReader
+
+TITLE = SETTINGS["init_image"].label
+IN_USE = f"{TITLE} · in use"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
+SHOWN_SIDE = 384  # pixels
+MAX_SENT = 4  # pictures that a page may go back to
+NOTHING = {"sha256": "", "cells": ""}
+
+
+@dataclass(frozen=True)
+class BeginPanel:
+    """The widgets: what is folded, the pictures that this page has sent, what is asked for, and the strength.
+
+    ``region`` holds the hash of the picture that images begin from, empty for none, and the cells. The picture of that
+    hash may still be missing: recipes name one, and do not hold it. ``sent`` holds what finds each picture by its hash.
+    """
+
+    accordion: gr.Accordion
+    sent: gr.State
+    region: gr.HTML
+    strength: gr.Number
+    reader: PictureReader
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What a request needs, in the order of `beginning_of`."""
+        return [self.sent, self.region, self.strength]
+
+    @property
+    def filled(self) -> list[Any]:
+        """What the settings of a picture fill, in the order of `begun_values`."""
+        return [self.accordion, self.region, self.strength]
+
+    async def choose(self, path: str, sent: Mapping[str, str], region: object) -> tuple[Any, ...]:
+        """Take a picture that somebody has sent, or one of this page. Returns values for `connect`'s outputs.
+
+        Args:
+            path: of it.
+            sent: pictures that this page has sent before.
+            region: what was asked for until now; cells that were painted over the same picture stay.
+        """
+        with errors_for_users():
+            picture = await self.reader.picture(Path(path))
+        sha256, cells = _read(region)
+        value = {"sha256": picture.sha256, "cells": cells if sha256 == picture.sha256 else ""}
+        others = {name: secret for name, secret in sent.items() if name != picture.sha256}
+        sent = dict([*others.items(), (picture.sha256, self.reader.keep(picture))][-MAX_SENT:])
+        return gr.Accordion(label=IN_USE, open=True), sent, gr.HTML(value, picture=_shown(picture))
+
+    def connect(self, file: gr.UploadButton, viewer: gr.HTML) -> None:
+        """Connect what a picture can come from.
+
+        Args:
+            file: the button for pictures of one's own.
+            viewer: it sends the paths of pictures of this page.
+        """
+        before, outputs = [self.sent, self.region], [self.accordion, self.sent, self.region]
+
+        async def choose_file(path: str, sent: Mapping[str, str], region: object) -> tuple[Any, ...]:
+            return *await self.choose(path, sent, region), None
+
+        async def choose_result(sent: Mapping[str, str], region: object, event: gr.EventData) -> tuple[Any, ...]:
+            return await self.choose(str((event._data or {}).get("path", "")), sent, region)
+
+        file.upload(choose_file, [file, *before], [*outputs, file], **QUEUED)
+        viewer.begin(choose_result, before, outputs, **QUEUED)
+        self.region.change(lambda region: _titled(_read(region)[0]), self.region, self.accordion, **AT_ONCE)
+
+
+def build_begin_panel(reader: PictureReader) -> tuple[BeginPanel, gr.UploadButton]:
+    """Make the panel where it stands.
+
+    Args:
+        reader: reads pictures.
+    Returns:
+        It, and the button for pictures of one's own.
+    """
+    with gr.Accordion(TITLE, open=False, elem_id="begin") as accordion, gr.Row(elem_id="begin-row"):
+        sent = gr.State({})
+        region = gr.HTML(
+            NOTHING,
+            html_template=BEGIN_TEMPLATE,
+            js_on_load=BEGIN,
+            apply_default_css=False,
+            elem_id="begin-region",
+            picture={"sha256": "", "url": ""},
+            cells=CELLS,
+        )
+        with gr.Column(elem_id="begin-choice", min_width=240):
+            file = gr.UploadButton("Choose a PNG, JPEG or DICOM file", file_types=list(SUFFIXES), elem_id="begin-file")
+            strength = number("strength")
+    return BeginPanel(accordion, sent, region, strength, reader), file
+
+
+def beginning_of(reader: PictureReader, sent: Mapping[str, str], region: object, strength: object) -> dict[str, Any]:
+    """The values of a request that begins from the picture of the panel; none if it begins from noise alone.
+
+    Args:
+        reader: keeps pictures.
+        sent: of the panel.
+        region: of the panel.
+        strength: of the panel.
+    Raises:
+        RequestError: a picture is asked for, and it is not the one that is here.
+    """
+    sha256, cells = _read(region)
+    if not sha256:
+        return {}
+    if (picture := reader.find(sent.get(sha256, ""))) is None:
+        raise RequestError(f"needs the picture with hash {sha256[:12]}…; choose that file", field="init_image")
+    return {"init_image": picture, "strength": strength, "mask_cells": cells}
+
+
+def begun_values(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Values for `BeginPanel.filled`, from the settings of a picture.
+
+    Args:
+        settings: by name; those of a picture that began from another hold that one's hash.
+    Raises:
+        RequestError: a value is not allowed.
+    """
+    sha256 = settings.get("init_image_sha256", "")
+    if not sha256:
+        return _titled(""), NOTHING, gr.skip()
+    if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
+        raise RequestError("is no hash of a picture", field="init_image")
+    cells = check_cells(settings.get("mask_cells", ""))
+    strength = SETTINGS["strength"].check(settings.get("strength", SETTINGS["strength"].default))
+    return _titled(sha256), {"sha256": sha256, "cells": cells}, strength
+
+
+def describe_beginning(settings: Mapping[str, Any]) -> str:
+    """One line about a picture that began from another."""
+    cells = len(read_cells(settings["mask_cells"]))
+    where = f", {cells} of {CELLS**2} cells made anew" if cells else ""
+    return f"Derived from a picture: strength {settings['strength']:g}{where}."
+
+
+def _titled(sha256: str) -> gr.Accordion:
+    return gr.Accordion(label=IN_USE if sha256 else TITLE)
+
+
+def _read(region: object) -> tuple[str, str]:
+    """The hash and the cells of a value of the region."""
+    values: Mapping[str, Any] = region if isinstance(region, Mapping) else {}
+    sha256, cells = values.get("sha256", ""), values.get("cells", "")
+    return sha256 if isinstance(sha256, str) else "", cells if isinstance(cells, str) else ""
+
+
+def _shown(picture: InitImage) -> dict[str, str]:
+    """The picture as the model sees it, for the browser: a data address, as nobody else gets to see it."""
+    buffer = io.BytesIO()
+    Image.fromarray(fit_square(picture.pixels, SHOWN_SIDE)).save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"sha256": picture.sha256, "url": f"data:image/png;base64,{data}"}
