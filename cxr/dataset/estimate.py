@@ -20,8 +20,8 @@ from cxr.request.generation_request import GenerationRequest
 
 PROBE_IMAGES = 2  # of each kind of settings; the first is not counted
 MAX_KINDS = 4
-# Measured on sets of the embedded model: what stands beside each PNG in metadata, labels, manifest and receipts, and what
-# every set has besides: the plot of its counts and the card.
+# Measured on sets of the embedded model: what stands beside each PNG in metadata, labels, manifest and receipts, and
+# what every set has besides: the plot of its counts and the card.
 ROW_BYTES, SET_BYTES = 2_000, 25_000
 
 Kind = tuple[float, ...]  # of settings, as `shared_settings` gives them
@@ -29,7 +29,7 @@ Kind = tuple[float, ...]  # of settings, as `shared_settings` gives them
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one image takes: seconds in one process on this machine, bytes of its PNG, and bytes in a picture of many."""
+    """What one image takes: seconds in one process on this machine, bytes of its PNG, bytes in a picture of many."""
 
     seconds: float
     size_bytes: float
