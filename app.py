@@ -21,7 +21,7 @@ from cxr.web.page.blocks import build_page, new_job_table  # noqa: E402  gradio 
 
 place_model(settings.choice)
 jobs = new_job_table(settings.limits)
-demo = build_page(settings.choice, settings.limits, jobs)
+demo = build_page(settings.choice, settings.limits, jobs, settings.reference)
 
 if __name__ == "__main__":
     serve(demo, settings, jobs)

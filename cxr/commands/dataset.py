@@ -98,7 +98,7 @@ def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:
     taken = estimate(plan, load_model(arguments.model, arguments.adapter))
     each_s = taken.seconds / taken.num_images
     say_result(f"about {_duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")
-    say_result(f"about {taken.size_bytes / 1e6:,.0f} MB on disk")
+    say_result(f"about {taken.size_bytes / 1e6:,.1f} MB on disk")
     return 0
 
 

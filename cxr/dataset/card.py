@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.dataset.plan import NOT_SAID, Plan, values_of
@@ -122,14 +123,18 @@ def _bars(axes: Axes, images: Sequence[PlannedImage], of: str, title: str) -> No
     axes.set_xlabel(title)
 
 
-def _samples(images: Sequence[PlannedImage], paths: Mapping[int, Path]) -> bytes:
-    """Some images of each finding, the first of the plan: not chosen."""
-    rows: dict[str, list[Path]] = {}
+def sampled(images: Sequence[PlannedImage]) -> dict[str, list[PlannedImage]]:
+    """Some images of each finding, by its name, for the picture of samples: the first of the plan, not chosen."""
+    rows: dict[str, list[PlannedImage]] = {}
     for image in images:
-        files = rows.setdefault(" + ".join(values_of(image, "findings")).replace("_", " "), [])
-        if len(files) < COLUMNS:
-            files.append(paths[image.index])
-    return _sheet(list(rows.items())[:MAX_ROWS])
+        row = rows.setdefault(" + ".join(values_of(image, "findings")).replace("_", " "), [])
+        if len(row) < COLUMNS:
+            row.append(image)
+    return dict(list(rows.items())[:MAX_ROWS])
+
+
+def _samples(images: Sequence[PlannedImage], paths: Mapping[int, Path]) -> bytes:
+    return _sheet([(name, [paths[image.index] for image in row]) for name, row in sampled(images).items()])
 
 
 def _grid(plan: Plan, images: Sequence[PlannedImage], paths: Mapping[int, Path]) -> bytes:
@@ -150,7 +155,11 @@ def _grid(plan: Plan, images: Sequence[PlannedImage], paths: Mapping[int, Path])
 
 def _sheet(rows: Sequence[tuple[str, list[Path]]]) -> bytes:
     drawn = [SheetRow(label, tuple(read_grey(path) for path in files)) for label, files in rows if files]
-    picture = draw_sheet(drawn) if drawn else np.zeros((8, 8), np.uint8)  # not one image could be made
+    return encode_sheet(draw_sheet(drawn) if drawn else np.zeros((8, 8), np.uint8))  # not one image could be made
+
+
+def encode_sheet(picture: NDArray[np.uint8]) -> bytes:
+    """A picture [H, W] uint8 of several images as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -5,18 +5,35 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from statistics import fmean
 
+from cxr.dataset.card import encode_sheet, sampled
 from cxr.dataset.plan import Plan
 from cxr.generate.images import generate_each, shared_settings
 from cxr.generate.loaded_model import LoadedModel
+from cxr.images.pixels import to_8_bits
 from cxr.images.png import encode_png
 from cxr.request.errors import GenerationError
 from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 
 PROBE_IMAGES = 2  # of each kind of settings; the first is not counted
 MAX_KINDS = 4
-ROW_BYTES = 2_500  # of metadata and labels for each image, beside its PNG
+# Measured on sets of the embedded model: what stands beside each PNG in metadata, labels, manifest and receipts, and
+# what every set has besides: the plot of its counts and the card.
+ROW_BYTES, SET_BYTES = 2_000, 25_000
+
+Kind = tuple[float, ...]  # of settings, as `shared_settings` gives them
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one image takes: seconds in one process on this machine, bytes of its PNG, bytes in a picture of many."""
+
+    seconds: float
+    size_bytes: float
+    shown_bytes: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +43,7 @@ class Estimate:
     Args:
         num_images: of the plan.
         seconds: on this machine, by `PROBE_IMAGES` of each kind of settings.
-        size_bytes: on disk.
+        size_bytes: on disk, and of the ZIP.
     """
 
     num_images: int
@@ -50,22 +67,46 @@ def estimate(plan: Plan, model: LoadedModel) -> Estimate:
     Raises:
         GenerationError: none could be made.
     """
+    return add_up(plan, measure_costs(plan, model))
+
+
+def measure_costs(plan: Plan, model: LoadedModel) -> dict[Kind, Cost]:
+    """What an image takes, by its kind of settings: of the most frequent `MAX_KINDS` of the plan.
+
+    Raises:
+        GenerationError: an image could not be made.
+    """
     kinds = Counter(shared_settings(image.request) for image in plan.images)
-    seconds: list[tuple[float, int]] = []
-    sizes: list[int] = []
-    for kind, count in kinds.most_common(MAX_KINDS):
-        request = next(image.request for image in plan.images if shared_settings(image.request) == kind)
-        requests = [dataclasses.replace(request, seed=seed) for seed in range(PROBE_IMAGES * model.micro_batch_size)]
-        began, ended = time.perf_counter(), []
-        for event in generate_each(requests, model):
-            if isinstance(event, GeneratedImage):
-                sizes.append(len(encode_png(event)))
-                ended.append(time.perf_counter())
-        if len(ended) < len(requests):
-            raise GenerationError("the model gives no image for the first prompts of the plan")
-        first = ended[model.micro_batch_size - 1]
-        seconds.append(((ended[-1] - first) / (len(ended) - model.micro_batch_size) or first - began, count))
-    share = sum(count for _, count in seconds) / len(plan.images)
-    size = sum(sizes) / len(sizes) + ROW_BYTES
-    total_s = sum(each * count for each, count in seconds) / share
-    return Estimate(len(plan.images), total_s, int(size * len(plan.images)))
+    requests = {shared_settings(image.request): image.request for image in reversed(plan.images)}
+    return {kind: _measure(requests[kind], model) for kind, _ in kinds.most_common(MAX_KINDS)}
+
+
+def add_up(plan: Plan, costs: Mapping[Kind, Cost]) -> Estimate:
+    """What the images of a plan take together, and the files beside them.
+
+    Args:
+        plan: of the data set.
+        costs: of at least one of its kinds; others cost what these do on average.
+    """
+    known = [costs[kind] for image in plan.images if (kind := shared_settings(image.request)) in costs]
+    mean = Cost(*(fmean(getattr(cost, field.name) for cost in known) for field in dataclasses.fields(Cost)))
+    num_images = len(plan.images)
+    # The card's picture of samples shows some of the images again, that of a grid all of them.
+    num_shown = sum(map(len, sampled(plan.images).values())) + (num_images if plan.grid else 0)
+    size = num_images * (mean.size_bytes + ROW_BYTES) + num_shown * mean.shown_bytes + SET_BYTES
+    return Estimate(num_images, num_images * mean.seconds, round(size))
+
+
+def _measure(request: GenerationRequest, model: LoadedModel) -> Cost:
+    requests = [dataclasses.replace(request, seed=seed) for seed in range(PROBE_IMAGES * model.micro_batch_size)]
+    began, ended, made = time.perf_counter(), [], []
+    for event in generate_each(requests, model):
+        if isinstance(event, GeneratedImage):
+            made.append(event)
+            ended.append(time.perf_counter())
+    if len(ended) < len(requests):
+        raise GenerationError("the model gives no image for the first prompts of the plan")
+    first = ended[model.micro_batch_size - 1]
+    each_s = (ended[-1] - first) / (len(ended) - model.micro_batch_size) or first - began
+    shown = (len(encode_sheet(to_8_bits(event.pixels))) for event in made)
+    return Cost(each_s, fmean(len(encode_png(event)) for event in made), fmean(shown))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,19 @@ from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
+NOTHING: Mapping[str, bytes] = {}
 FIRST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a real one would change the bytes
 
 
-def write_zip(path: str | Path, files: ImageFolder | Iterable[ExportedFile]) -> ExportedFile:
+def write_zip(
+    path: str | Path, files: ImageFolder | Iterable[ExportedFile], beside: Mapping[str, bytes] = NOTHING
+) -> ExportedFile:
     """Pack images into a ZIP; the same images give the same bytes.
 
     Args:
         path: the ZIP to write; it appears only once it is complete.
         files: the images, in the order of their indices, or the folder that holds them.
+        beside: content of further files, by name.
     Returns:
         The ZIP, with the manifest as its metadata.
     Raises:
@@ -41,7 +45,7 @@ def write_zip(path: str | Path, files: ImageFolder | Iterable[ExportedFile]) -> 
     metadata = metadata_lines(images)
     with _new_zip(path) as archive:
         rows = [_add_file(archive, image.path.name, image) for image in images]
-        rows.append(_add_content(archive, METADATA_NAME, metadata))
+        rows += [_add_content(archive, name, content) for name, content in {METADATA_NAME: metadata, **beside}.items()]
         manifest = {
             "software": f"CXR Studio {__version__}",
             **_origin(images),
@@ -58,7 +62,9 @@ def _origin(images: Iterable[ExportedFile]) -> dict[str, str]:
     return {"notice": SYNTHETIC_NOTICE, "digital_source_type": DIGITAL_SOURCE_TYPE}
 
 
-def write_folder_zip(path: Path, directory: Path, files: Iterable[ExportedFile], manifest: bytes) -> None:
+def write_folder_zip(
+    path: Path, directory: Path, files: Iterable[ExportedFile], manifest: bytes, beside: Mapping[str, bytes] = NOTHING
+) -> None:
     """Pack a folder that has a manifest already into a ZIP; the same folder gives the same bytes.
 
     Args:
@@ -66,12 +72,18 @@ def write_folder_zip(path: Path, directory: Path, files: Iterable[ExportedFile],
         directory: the folder; names in the ZIP are relative to it.
         files: those that the manifest lists.
         manifest: content of the manifest, the last entry of the ZIP.
+        beside: content of further files, by name; they are added to the manifest.
     Raises:
         OutputError: a file has changed since it was written, or the disk refused the ZIP.
     """
     with _new_zip(path) as archive:
         for file in files:
             _add_file(archive, file.path.relative_to(directory).as_posix(), file)
+        if rows := [_add_content(archive, name, content) for name, content in beside.items()]:
+            facts = json.loads(manifest)
+            manifest = (
+                json.dumps(facts | {"files": facts["files"] + rows}, indent=1, ensure_ascii=False).encode() + b"\n"
+            )
         _add_content(archive, MANIFEST_NAME, manifest)
 
 

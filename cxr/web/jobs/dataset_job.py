@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cxr.dataset.plan import Plan
 from cxr.request.errors import CxrError, GenerationError, RequestError
 from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.web.jobs.finished_images import find_newest, pack_finished
 from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
 from cxr.web.server.temporary import new_job_folder, sweep, temp_root
@@ -20,10 +21,13 @@ from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 if TYPE_CHECKING:
     from cxr.generate.loaded_model import LoadedModel
     from cxr.generate.progress import JobProgress
+    from cxr.judges.receipt import Receipt
+    from cxr.request.model_info import ModelInfo
 
 DEFAULT_MAX_ATTEMPTS = 4
 HIGHEST_MAX_ATTEMPTS = 100
 TURN_S = 20.0  # a job that others wait for ends its turn after this time and goes to the end of the queue
+TELL_EVERY_S = 0.5
 COUNTED = ("findings", "sex", "view", "split")
 
 Stage = Literal["loading", "running", "waiting", "stopped", "finished"]
@@ -57,12 +61,26 @@ class DatasetOrder:
 
 @dataclass(frozen=True)
 class DatasetState:
-    """What is known about a data set so far; the ZIP, the picture of samples and the facts are there at its end."""
+    """What is known about a data set so far; the picture of samples and the facts are there at its end.
+
+    Args:
+        stage: how far it is.
+        total: images of the plan.
+        progress: of the images; None before the first.
+        seconds: that have been spent on it.
+        newest: images that were finished last, the newest first.
+        num_read: finished images of which it is known what a small network sees; None before all are finished.
+        archive: the ZIP: of the data set, or of what was finished when it was stopped.
+        samples: a picture of some of the images.
+        facts: the part of the result that is no file, for programs.
+    """
 
     stage: Stage
     total: int
     progress: JobProgress | None = None
     seconds: float = 0.0
+    newest: tuple[Path, ...] = ()
+    num_read: int | None = None
     archive: Path | None = None
     samples: Path | None = None
     facts: dict[str, Any] | None = None
@@ -101,9 +119,13 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: Job) -> Generato
     yield state
     try:
         while state.stage not in OVER:
-            turn = _take_turn(order, load_model_for(choice), job, state.seconds)
+            turn = _take_turn(order, model := load_model_for(choice), job, state.seconds)
             for state in turn:
                 yield state
+            if state.progress and state.progress.stage == "finished":
+                turn = _finish(order, state, model, job)
+                for state in turn:
+                    yield state
     except CxrError as error:
         # The folders of this machine are nobody's business.
         raise type(error)(str(error).replace(str(order.folder), "the folder of the job")) from error
@@ -115,7 +137,7 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: Job) -> Generato
 def _take_turn(
     order: DatasetOrder, model: LoadedModel, job: Job, seconds: float
 ) -> Generator[DatasetState, None, None]:
-    """Go on until the data set is finished or stopped, or others have waited for `TURN_S`."""
+    """Go on until all images are finished, or it is stopped, or others have waited for `TURN_S`."""
     from cxr.dataset.make import Options, iterate_dataset  # torch takes seconds to import
 
     job.halt.clear()  # it ended the turn before
@@ -126,7 +148,8 @@ def _take_turn(
     state = DatasetState("running", len(order.plan.images))
     with contextlib.closing(iterate_dataset(order.plan, order.folder / "set", model, options, job.halt)) as steps:
         for progress in steps:
-            state = replace(state, progress=progress, seconds=seconds + progress.elapsed_s)
+            newest = find_newest(order.folder)
+            state = replace(state, progress=progress, seconds=seconds + progress.elapsed_s, newest=newest)
             if progress.stage != "running":
                 break
             yield state
@@ -137,29 +160,54 @@ def _take_turn(
                 job.halt.set()
     assert state.progress is not None
     if state.progress.stage == "finished":
-        yield _packed(order, state, model)
+        yield state
+    elif job.is_stopped:
+        archive = None if job.is_abandoned else pack_finished(order.folder, order.plan)
+        yield replace(state, stage="stopped", archive=archive)
     else:
-        yield replace(state, stage="stopped" if job.is_stopped else "waiting")
+        yield replace(state, stage="waiting")
 
 
-def _packed(order: DatasetOrder, state: DatasetState, model: LoadedModel) -> DatasetState:
-    """Pack what is finished; the name of the ZIP holds numbers only."""
-    from cxr.dataset.convert import convert
+def _finish(
+    order: DatasetOrder, state: DatasetState, model: LoadedModel, job: Job
+) -> Generator[DatasetState, None, None]:
+    """Read what is seen in the images, which takes a while and gives way to others, and pack them."""
+    from cxr.web.jobs.package import read_receipts, zip_dataset  # torch takes seconds to import
 
     manifest = state.progress.manifest if state.progress else None
     assert manifest is not None
     if not manifest["num_images"]:
         raise GenerationError("not one image came out; try other settings, or without the gate")
+    directory = order.folder / "set"
+    receipts: list[Receipt] = []
+    began_s = told_s = time.monotonic()
+    for receipt in read_receipts(directory):
+        if job.is_stopped:  # all images are there, and the ZIP comes without receipts
+            receipts.clear()
+            break
+        receipts.append(receipt)
+        now_s = time.monotonic()
+        if now_s - began_s > TURN_S and job.others_wait():
+            yield replace(state, stage="waiting", num_read=len(receipts))
+            began_s = time.monotonic()
+        elif now_s - told_s > TELL_EVERY_S:
+            yield replace(state, num_read=len(receipts))
+            told_s = now_s
+    # The name of the ZIP holds numbers only.
     name = f"dataset_{manifest['num_images']}_{order.plan.sha256[:8]}.zip"
-    (archive,) = convert(order.folder / "set", order.folder / name, "zip")
-    facts = {name: manifest[name] for name in ("num_images", "num_failed", "num_rejected", "pass_rates")} | {
-        "counts": {of: order.plan.counts(of) for of in COUNTED},
-        "seconds": round(state.seconds, 3),
-        "model": model.info.model,
-        "adapter": model.info.adapter,
-        "plan_sha256": order.plan.sha256,
+    archive = zip_dataset(order.folder / name, directory, receipts)
+    # A copy, as gradio deletes what it has shown, and the data set stays whole.
+    samples = Path(shutil.copyfile(directory / "plots" / "samples.png", order.folder / "samples.png"))
+    facts = _facts(order.plan, manifest, state.seconds, model.info)
+    yield replace(state, stage="finished", archive=archive, samples=samples, facts=facts)
+
+
+def _facts(plan: Plan, manifest: Mapping[str, Any], seconds: float, info: ModelInfo) -> dict[str, Any]:
+    return {name: manifest[name] for name in ("num_images", "num_failed", "num_rejected", "pass_rates")} | {
+        "counts": {of: plan.counts(of) for of in COUNTED},
+        "seconds": round(seconds, 3),
+        "model": info.model,
+        "adapter": info.adapter,
+        "plan_sha256": plan.sha256,
         "notice": SYNTHETIC_NOTICE,
     }
-    # A copy, as gradio deletes what it has shown, and the data set stays whole.
-    samples = Path(shutil.copyfile(order.folder / "set" / "plots" / "samples.png", order.folder / "samples.png"))
-    return replace(state, stage="finished", archive=archive, samples=samples, facts=facts)

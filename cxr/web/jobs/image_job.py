@@ -132,7 +132,8 @@ def make_images(
             state = replace(state, stage="finished")
     if state.failures and not state.images and state.stage == "finished":
         raise GenerationError(f"not one image came out: {state.failures[0].reason}")
-    yield replace(state, progress=None, archive=_pack(state), receipts=_read_receipts(request, pixels))
+    state = replace(state, progress=None, receipts=_read_receipts(request, pixels))
+    yield replace(state, archive=_pack(state))
 
 
 def _out_of_time(state: ImageState, limit_s: float) -> ImageState:
@@ -183,12 +184,13 @@ def generate_on_gpu(
 
 
 def _pack(state: ImageState) -> Path | None:
-    from cxr.folders.archive import write_zip
+    from cxr.web.jobs.package import zip_images
 
     if not state.images or state.folder is None:
         return None
     name = f"chest-xrays_{state.request.seed}_{len(state.images)}.zip"
-    return write_zip(state.folder / name, state.images).path
+    count = "1 image" if len(state.images) == 1 else f"{len(state.images)} images"
+    return zip_images(state.folder / name, state.images, state.receipts, count)
 
 
 def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How long images take here, remembered by their settings."""
+"""How long images take here and how large they are, remembered by their settings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from cxr.dataset.plan import Plan
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
 
 if TYPE_CHECKING:
-    from cxr.dataset.estimate import Estimate
-
-Kind = tuple[float, ...]
+    from cxr.dataset.estimate import Cost, Estimate, Kind
 
 
 @dataclass(frozen=True)
@@ -24,22 +22,21 @@ class Measured:
 
 
 class Pace:
-    """Seconds and bytes of an image of each kind of settings that has been measured."""
+    """What an image takes, of each kind of settings that has been measured."""
 
     def __init__(self) -> None:
-        self._each: dict[Kind, tuple[float, float]] = {}
+        self._costs: dict[Kind, Cost] = {}
 
     def known(self, plan: Plan) -> Estimate | None:
-        """What the plan takes, if such images have been measured."""
-        if not self._each:
+        """What the plan takes, if images of all its kinds have been measured."""
+        if not self._costs:
             return None  # and torch need not be loaded to say so
-        from cxr.dataset.estimate import Estimate
+        from cxr.dataset.estimate import add_up
+        from cxr.generate.images import shared_settings
 
-        each = [self._each.get(kind) for kind in self._kinds(plan)]
-        known = [one for one in each if one is not None]
-        if len(known) < len(each):
+        if any(shared_settings(image.request) not in self._costs for image in plan.images):
             return None
-        return Estimate(len(known), sum(seconds for seconds, _ in known), int(sum(size for _, size in known)))
+        return add_up(plan, self._costs)
 
     def measure(self, plan: Plan, choice: ModelChoice) -> Generator[Measured, None, None]:
         """Make a few of the plan's images to see what it takes, as a job.
@@ -47,15 +44,8 @@ class Pace:
         Raises:
             CxrError: no model, or none of the images could be made.
         """
-        from cxr.dataset.estimate import estimate
+        from cxr.dataset.estimate import add_up, measure_costs
 
-        taken = estimate(plan, load_model_for(choice))
-        kinds = set(self._kinds(plan))
-        if len(kinds) == 1:
-            self._each[kinds.pop()] = taken.seconds / taken.num_images, taken.size_bytes / taken.num_images
-        yield Measured(taken)
-
-    def _kinds(self, plan: Plan) -> list[Kind]:
-        from cxr.generate.images import shared_settings
-
-        return [shared_settings(image.request) for image in plan.images]
+        costs = measure_costs(plan, load_model_for(choice))
+        self._costs |= costs
+        yield Measured(add_up(plan, costs))

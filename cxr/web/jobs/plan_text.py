@@ -13,10 +13,11 @@ from typing import Any
 
 from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan, build_plan
-from cxr.dataset.plan_file import read_cells, read_parts, read_plan
+from cxr.dataset.plan_file import read_parts, read_plan
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import PLAN_SETTINGS, shown
+from cxr.web.jobs.plan_cells import read_rows, write_plan, write_rows
 
 MAX_TEXT_BYTES = 1_000_000
 MARKS_OF_AN_IMAGE = 20  # a prompt of 300 words has about as many commas
@@ -53,15 +54,26 @@ def plan_of_fields(
     """
     _check_rows(len(rows), max_images)
     _check_marks("".join(str(cell) for row in rows for cell in row.values()), max_images)
-    cells = [read_cells({str(key): "" if cell is None else str(cell) for key, cell in row.items()}) for row in rows]
-    parts = {
+    return build_plan(_parts(read_rows(rows), name, seed, settings, shares), NAME, max_images)
+
+
+def text_of_fields(
+    rows: Sequence[Mapping[str, Any]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
+) -> str:
+    """The table and the fields of the page as the text of the same plan; what is wrong in them is wrong there, too."""
+    return write_plan(_parts(write_rows(rows), name, seed, settings, shares))
+
+
+def _parts(
+    cohort: list[dict[str, Any]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
+) -> dict[str, Any]:
+    return {
         "name": str(name or "").strip() or NAME,
         "seed": seed,
         "settings": dict(zip(FIELDS, settings, strict=True)),
-        "cohort": [entry for entry in cells if entry],
+        "cohort": cohort,
         "split": dict(zip(SPLITS, shares, strict=True)),
     }
-    return build_plan(parts, NAME, max_images)
 
 
 def plan_of_text(text: object, max_images: int) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -20,6 +21,7 @@ from cxr.web.page.events import QUEUED, as_sentence
 from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_tab import build_image_tab
+from cxr.web.page.report_events import ReportEvents
 from cxr.web.server.limits import Limits
 from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S
 
@@ -27,13 +29,19 @@ from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S
 MAX_EVENTS = 1_000
 
 
-def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | None = None) -> gr.Blocks:  # noqa: B008
+def build_page(
+    choice: ModelChoice,
+    limits: Limits = Limits(),  # noqa: B008
+    jobs: JobTable | None = None,
+    reference: Path | None = None,
+) -> gr.Blocks:
     """Build the page and its public endpoints; no model is loaded yet.
 
     Args:
         choice: which model and LoRA will answer.
         limits: what visitors may ask of it.
         jobs: those of all visitors; else a table of its own.
+        reference: folder of real films that data sets can be compared with.
     """
     jobs = jobs or new_job_table(limits)
     images = ImageEvents(choice, limits, jobs)
@@ -51,7 +59,7 @@ def build_page(choice: ModelChoice, limits: Limits = Limits(), jobs: JobTable | 
                 form, status = build_image_tab(page, images, find_examples(), model_line)
             if datasets is not None:
                 with gr.Tab("Data set", id="dataset"):
-                    build_dataset_tab(page, datasets)
+                    build_dataset_tab(page, datasets, ReportEvents(limits, reference))
             with gr.Tab("About", id="about"):
                 _build_about(model_line, adapter_cards, limits)
 

@@ -23,6 +23,7 @@ ROWS: Rows = [
 ]
 SIDE_BY_SIDE = (("num_inference_steps", "adapter_weight"), ("guidance_scale", "guidance_stop"))
 SHARES = (0.8, 0.1, 0.1)
+SETTINGS_IN_TEXT = "The plan is text: name, seed, settings and split stand in it."
 TABLE_HINT = (
     "One row for each group: findings of NIH ChestX-ray14, several joined by +, or No Finding; F, M or shares such as "
     "{F: 70, M: 30}; an age, 40-60, or NIH for ages as there; PA or AP. Empty: half and half. Each split has its share."
@@ -61,16 +62,29 @@ class DatasetForm:
         return [*first, *(self.settings[name] for name in FIELDS), *self.shares.values()]
 
 
-def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
-    """Make the widgets; to be called inside the column that holds them."""
+@dataclass(frozen=True)
+class CohortWidgets:
+    """The widgets of the first step."""
+
+    kind: gr.Radio
+    upload: gr.UploadButton
+    rows: gr.Dataframe
+    text: gr.Textbox
+    problems: gr.HTML
+
+
+def build_cohort(problems: str) -> CohortWidgets:
+    """Make the widgets that say who is in the set; to be called inside the step that holds them.
+
+    Args:
+        problems: what stands below the table at first, as HTML.
+    """
     with gr.Row(elem_id="dataset-source"):
         kind = gr.Radio([TABLE, TEXT], value=TABLE, label="Plan as", show_label=False, container=False, min_width=150)
         # The plain button: a field for files changes its height with every file.
         upload = gr.UploadButton("Upload .yaml or .csv", file_types=list(SUFFIXES), size="sm", min_width=150)
     with gr.Column(elem_id="dataset-table") as table:
-        rows = _build_cohort()
-        with gr.Accordion("Settings and split", open=False):
-            settings = _build_settings()
+        rows = _build_table()
     text = gr.Textbox(
         label="Plan in YAML or CSV",
         placeholder=TEXT_PLACEHOLDER,
@@ -79,19 +93,38 @@ def build_dataset_form() -> tuple[DatasetForm, gr.UploadButton]:
         visible=False,
         elem_id="dataset-text",
     )
+    said = gr.HTML(problems, elem_id="dataset-problems")
+    _show_for(kind, {TABLE: table, TEXT: text})
+    return CohortWidgets(kind, upload, rows, text, said)
+
+
+def build_dataset_settings(cohort: CohortWidgets) -> DatasetForm:
+    """Make the widgets that say how the images are made and split; to be called inside the step that holds them.
+
+    Args:
+        cohort: the widgets of the step before; where the plan is text, it says the settings, too.
+    """
+    with gr.Column(elem_id="dataset-settings") as fields:
+        settings = _build_settings()
+    hint = gr.HTML(f'<p class="cxr-hint">{SETTINGS_IN_TEXT}</p>', visible=False)
     gate = gr.Checkbox(
         False, label="Make images again in which a small network does not see what was asked", elem_id="gate"
     )
+    _show_for(cohort.kind, {TABLE: fields, TEXT: hint})
+    return DatasetForm(kind=cohort.kind, rows=cohort.rows, text=cohort.text, gate=gate, **settings)
+
+
+def _show_for(kind: gr.Radio, parts: Mapping[str, Any]) -> None:
+    """Show one of two parts, by what the plan is written as."""
     kind.change(
-        lambda chosen: (gr.Column(visible=chosen == TABLE), gr.Textbox(visible=chosen == TEXT)),
+        lambda chosen: [type(part)(visible=chosen == name) for name, part in parts.items()],
         kind,
-        [table, text],
+        [*parts.values()],
         **AT_ONCE,
     )
-    return DatasetForm(kind=kind, rows=rows, text=text, gate=gate, **settings), upload
 
 
-def _build_cohort() -> gr.Dataframe:
+def _build_table() -> gr.Dataframe:
     rows = gr.Dataframe(
         ROWS,
         headers=[name.capitalize() for name in KEYS],
@@ -99,6 +132,7 @@ def _build_cohort() -> gr.Dataframe:
         max_height=260,
         interactive=True,
         buttons=[],
+        show_row_numbers=True,  # messages name them
         label="Cohort",
         show_label=False,
         elem_id="cohort",

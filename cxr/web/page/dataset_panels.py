@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import functools
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
+from cxr.request.errors import DataError
 from cxr.web.jobs.dataset_job import COUNTED, TURN_S, DatasetState
 from cxr.web.jobs.plan_text import SPLITS
 from cxr.web.page import panels
@@ -16,17 +23,79 @@ if TYPE_CHECKING:
 
 MEASURING = "measuring the time…"
 TITLES = {"findings": "Findings", "sex": "Sex", "view": "View", "split": "Split"}
-MAX_NAME_CHARACTERS = 60
+MAX_NAME_CHARACTERS, MAX_PROMPT_CHARACTERS = 60, 160
+NUM_PROMPTS = 6
+PICTURE_SIZE = 128  # pixels
 TURNS_HINT = (
     f"Other requests wait {TURN_S:.0f} seconds at most for a data set. What is finished is kept for about an hour; "
     "while this page is open, “Make the data set” goes on with the same plan."
 )
 
 
-def idle(max_images: int) -> str:
-    """The panel before anything has happened."""
-    hint = f"Edit the table or upload a plan, check it, then make the data set: up to {max_images:,} images."
-    return panels.panel("Ready", tone="idle", notes=[hint])
+# In place of the counts while the plan is wrong: those of another plan would mislead.
+NO_PLAN = (
+    '<section class="cxr-plan"><p><b>No plan yet</b></p>'
+    '<p class="cxr-hint">The counts come when nothing is wrong with it.</p></section>'
+)
+IDLE = panels.panel("Not begun", tone="idle", notes=["“Make the data set” in the step “Check” begins."])
+
+
+def describe_problems(problems: Sequence[str], cells: Iterable[tuple[int, int]] = (), right: str = "") -> str:
+    """What is wrong with a plan, below the table.
+
+    Args:
+        problems: one sentence each.
+        cells: row and column, from 0, of those that are marked in the table.
+        right: what is said where nothing is wrong.
+    """
+    marks = ", ".join(f'#cohort [data-row="{row:d}"][data-col="{column:d}"]' for row, column in cells)
+    style = f"<style>{marks} {{ box-shadow: inset 0 0 0 2px var(--cxr-bad); }}</style>" if marks else ""
+    lines = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
+    said = f'<ul class="cxr-wrong">{lines}</ul>' if lines else f'<p class="cxr-hint">{escape(right)}</p>'
+    focus = ' tabindex="0" role="group" aria-label="What is wrong with the plan"' if lines else ""
+    return f'<div class="cxr-problems" aria-live="polite"{focus}>{style}{said}</div>'
+
+
+def describe_check(plan: Plan, time_and_disk: str, gate: bool) -> str:
+    """What would be made, before it is: time and size, and the first prompts."""
+    shown = list(dict.fromkeys(image.request.prompt for image in plan.images))[:NUM_PROMPTS]
+    items = "".join(f"<li>{escape(_short(prompt))}</li>" for prompt in shown)
+    again = " Images that do not show what was asked are made again, which takes longer." if gate else ""
+    return (
+        f'<section class="cxr-plan"><p><b>{panels.images(len(plan.images))}</b><span>{escape(time_and_disk)}</span></p>'
+        f'<p class="cxr-hint">The first prompts:{"" if len(shown) < len(plan.images) else " all of them"}</p>'
+        f'<ul class="cxr-prompts">{items}</ul><p class="cxr-hint">{TURNS_HINT}{again}</p></section>'
+    )
+
+
+def show_pictures(paths: Sequence[Path]) -> str:
+    """The images that were finished last, small, the newest first; their prompts are their names."""
+    shown = [picture for path in paths if (picture := _picture(path))]
+    if not shown:
+        return ""
+    items = "".join(f'<li><img src="{src}" alt="{escape(alt)}" width="96" height="96"></li>' for src, alt in shown)
+    return f'<ul class="cxr-pictures" aria-label="The newest images">{items}</ul>'
+
+
+@functools.lru_cache(maxsize=256)
+def _picture(path: Path) -> tuple[str, str] | None:
+    """A small copy as a data address, so that nobody needs the file later; None if it was taken away."""
+    from cxr.images.png import read_recipe
+    from cxr.images.reading import read_grey
+
+    try:
+        pixels, prompt = read_grey(path), read_recipe(path).prompt
+    except (DataError, OSError):
+        return None
+    small = Image.fromarray(pixels)
+    small.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", _short(prompt)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_PROMPT_CHARACTERS else f"{text[:MAX_PROMPT_CHARACTERS]}…"
 
 
 def describe_plan(plan: Plan, time_and_disk: str = "") -> str:
@@ -66,6 +135,10 @@ def describe_state(state: DatasetState) -> str:
         seconds = state.facts["seconds"] if state.facts else 0.0
         title = f"{panels.images(progress.finished)} ready{failed}"
         return panels.panel(title, f"{seconds:.1f} s", 1.0, "bad" if failed else "good", notes)
+    if state.num_read is not None and state.stage != "waiting":
+        title = f"{of} made"
+        notes.append(f"Reading what is seen in them: {state.num_read:,} of {progress.finished:,}.")
+        return panels.panel(title, "", state.num_read / max(progress.finished, 1), "busy", notes)
     if state.stage == "waiting":
         return panels.panel(f"{of}, waiting", "", fraction, "busy", ["Others have asked for images; their turn now."])
     left = "" if progress.remaining_s is None else f"{panels.seconds(progress.remaining_s)} left"
@@ -77,7 +150,7 @@ def describe_stopped(state: DatasetState | None) -> str:
     if state is None or state.progress is None:
         return panels.panel("Stopped before it began")
     finished = state.progress.finished
-    note = "These are kept: “Make the data set” goes on with the same plan." if finished else ""
+    note = "The ZIP holds these; “Make the data set” goes on with the same plan." if finished else ""
     title = f"Stopped at {finished:,} of {state.total:,} images"
     return panels.panel(title, "", finished / state.total, "quiet", [note] if note else [])
 

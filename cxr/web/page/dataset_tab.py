@@ -1,17 +1,25 @@
-"""The data set tab: which widgets there are, and what each event calls."""
+"""The data set tab, as steps: which widgets there are, and what each event calls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
-from cxr.dataset.plan import Plan
 from cxr.web.page import dataset_panels
-from cxr.web.page.dataset_events import DatasetEvents
-from cxr.web.page.dataset_form import DatasetForm, build_dataset_form
+from cxr.web.page.dataset_events import CHECK, MAKE, DatasetEvents
+from cxr.web.page.dataset_form import DatasetForm, build_cohort, build_dataset_settings
 from cxr.web.page.events import AT_ONCE, QUEUED, buttons, connect_reload
-from cxr.web.page.theme import SHOW_DATASET
+from cxr.web.page.report_events import ReportEvents
+from cxr.web.page.report_step import build_report_step
+
+COHORT, SETTINGS, REPORT = 1, 2, 5
+# Waits until typing pauses, then sends what stands in the form by that time.
+PAUSE = """(...values) => new Promise((send) => {
+    clearTimeout(window.cxrPlan);
+    window.cxrPlan = setTimeout(() => send(values), 300);
+})"""
 
 
 @dataclass(frozen=True)
@@ -21,39 +29,79 @@ class DatasetResults:
     status: gr.HTML
     stop_button: gr.Button
     zip_button: gr.DownloadButton
-    summary: gr.HTML
+    pictures: gr.HTML
     samples: gr.Image
     facts: gr.JSON
 
 
-def build_dataset_tab(page: gr.Blocks, events: DatasetEvents) -> None:
+@dataclass(frozen=True)
+class CheckWidgets:
+    """The widgets of the step that says what would be made, and the way to it."""
+
+    open_button: gr.Button
+    said: gr.HTML
+    make_button: gr.Button
+
+
+def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEvents) -> None:
     """Build the content of the tab.
 
     Args:
         page: that it is on.
         events: what its events do.
+        reports: what those of its last step do.
     """
+    default = events.default_plan()
     with gr.Row(elem_id="dataset-workspace", elem_classes="workspace"):
-        with gr.Column(scale=6, min_width=300, elem_id="dataset-form"):
-            form, upload = build_dataset_form()
-            with gr.Row():
-                check_button = gr.Button("Check the plan", min_width=130, elem_id="check")
-                make_button = gr.Button("Make the data set", variant="primary", min_width=130, elem_id="make")
-        with gr.Column(scale=7, min_width=300, elem_id="dataset-stage"):
-            results = _build_results(events.max_images, events.default_plan())
-    upload.upload(events.fill, inputs=upload, outputs=form.filled, **QUEUED)
-    _connect_check(events, form, results, check_button)
-    _connect_job(page, events, form, results, make_button)
+        with gr.Column(scale=7, min_width=300, elem_id="dataset-form"), gr.Walkthrough(elem_id="steps") as steps:
+            with gr.Step("Cohort", id=COHORT):
+                at_first = f"Up to {events.max_images:,} images."
+                cohort = build_cohort(dataset_panels.describe_problems([], right=at_first))
+                _next_button("Next: settings", steps, SETTINGS)
+            with gr.Step("Settings", id=SETTINGS):
+                form = build_dataset_settings(cohort)
+                open_check = gr.Button("Next: check", elem_id="check")
+            with gr.Step("Check", id=CHECK):
+                said = gr.HTML("", elem_id="dataset-check")
+                make_button = gr.Button("Make the data set", variant="primary", elem_id="make")
+                check = CheckWidgets(open_check, said, make_button)
+            with gr.Step("Make", id=MAKE):
+                results = _build_results()
+                _next_button("Next: report", steps, REPORT)
+            with gr.Step("Report", id=REPORT):
+                report = build_report_step(reports)
+        with gr.Column(scale=4, min_width=280, elem_id="dataset-stage"):
+            gr.HTML('<h2 class="cxr-heading">The plan</h2>')
+            counts = gr.HTML(dataset_panels.describe_plan(default), elem_id="dataset-plan")
+    cohort.upload.upload(events.fill, inputs=[cohort.upload, cohort.rows], outputs=form.filled, **QUEUED)
+    cohort.kind.input(events.turn, inputs=form.filled, outputs=form.filled, **QUEUED)
+    gr.on(
+        [widget.change for widget in form.filled],
+        events.describe,
+        inputs=form.filled,
+        outputs=[counts, cohort.problems],
+        js=PAUSE,
+        trigger_mode="multiple",
+        **QUEUED,
+    )
+    _connect_check(events, form, check, counts, steps)
+    job = gr.State(None)
+    _connect_job(page, events, form, results, check.make_button, [job, counts, steps])
+    report.connect(reports, job)
 
 
-def _build_results(max_images: int, default: Plan) -> DatasetResults:
+def _next_button(label: str, steps: gr.Walkthrough, step: int) -> None:
+    gr.Button(label, elem_classes="next").click(lambda: gr.Walkthrough(selected=step), outputs=steps, **AT_ONCE)
+
+
+def _build_results() -> DatasetResults:
     with gr.Row(elem_classes="status-row"):
-        panel = gr.HTML(dataset_panels.idle(max_images), elem_id="dataset-status", scale=1)
+        panel = gr.HTML(dataset_panels.IDLE, elem_id="dataset-status", scale=1)
         stop_button = gr.Button(
             "Stop", variant="stop", interactive=False, elem_id="dataset-stop", scale=0, min_width=76
         )
+    pictures = gr.HTML("", elem_id="dataset-pictures")
     zip_button = gr.DownloadButton("Download ZIP", interactive=False, elem_id="dataset-zip")
-    summary = gr.HTML(dataset_panels.describe_plan(default), elem_id="dataset-plan")
     samples = gr.Image(
         label="Samples",
         show_label=False,
@@ -65,28 +113,42 @@ def _build_results(max_images: int, default: Plan) -> DatasetResults:
     )
     with gr.Accordion("Facts about this data set", open=False):
         facts = gr.JSON(label="Facts", show_label=False)
-    gr.HTML(f'<p class="cxr-hint">{dataset_panels.TURNS_HINT}</p>')
-    return DatasetResults(panel, stop_button, zip_button, summary, samples, facts)
+    return DatasetResults(panel, stop_button, zip_button, pictures, samples, facts)
 
 
-def _connect_check(events: DatasetEvents, form: DatasetForm, results: DatasetResults, check_button: gr.Button) -> None:
+def _connect_check(
+    events: DatasetEvents, form: DatasetForm, check: CheckWidgets, counts: gr.HTML, steps: gr.Walkthrough
+) -> None:
     plan = gr.State(None)
-    checked = check_button.click(events.check, inputs=form.plan, outputs=[plan, results.summary], **QUEUED)
-    checked.success(None, js=SHOW_DATASET)
-    checked.success(events.measure, inputs=plan, outputs=results.summary, **QUEUED)
+    checked = check.open_button.click(
+        events.check, inputs=form.plan, outputs=[plan, counts, check.said, steps], **QUEUED
+    )
+    checked.success(events.measure, inputs=[plan, form.gate], outputs=[counts, check.said], **QUEUED)
 
 
 def _connect_job(
-    page: gr.Blocks, events: DatasetEvents, form: DatasetForm, results: DatasetResults, make_button: gr.Button
+    page: gr.Blocks,
+    events: DatasetEvents,
+    form: DatasetForm,
+    results: DatasetResults,
+    make_button: gr.Button,
+    begun: list[Any],
 ) -> None:
-    job = gr.State(None)
+    """Let the buttons start and stop the job.
+
+    Args:
+        page: that it is on.
+        events: what the events do.
+        form: the plan.
+        results: what shows the job.
+        make_button: starts it.
+        begun: what a job that begins sets besides: the job itself, the counts and the steps.
+    """
+    job, *_ = begun
     start_stop = [make_button, results.stop_button]
-    shown = [results.status, *start_stop, results.zip_button, results.samples, results.facts]
-    started = make_button.click(
-        events.start, inputs=[job, *form.plan], outputs=[job, results.summary, *shown], **QUEUED
-    )
-    started.success(None, js=SHOW_DATASET)
-    connect_reload(page, events.resume, job, shown, [started], "dataset")
+    shown = [results.status, *start_stop, results.zip_button, results.pictures, results.samples, results.facts]
+    started = make_button.click(events.start, inputs=[job, *form.plan], outputs=[*begun, *shown], **QUEUED)
+    connect_reload(page, events.resume, job, [*begun[1:], *shown], [started], "dataset")
     ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
     ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NoReturn
 
 from cxr.commands.options import add_model_options
@@ -22,6 +23,7 @@ from cxr.web.server.limits import Limits, default_limits
 DEFAULT_PORT = 7860
 HOST_VARIABLE, PORT_VARIABLE = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+REFERENCE_FLAG = "--reference"
 LIMIT_HELP = {
     "dataset_images": "images of one data set; 0 leaves data sets out",
     "queue": "requests that may wait for the model",
@@ -44,6 +46,7 @@ class ServerSettings:
     limits: Limits = field(default_factory=Limits)
     allowed_hosts: tuple[str, ...] = ()
     mcp: bool = False
+    reference: Path | None = None
 
     @property
     def is_public(self) -> bool:
@@ -92,6 +95,12 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     )
     parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
     parser.add_argument("--mcp", action="store_true", help="let assistants call the endpoints, as an MCP server")
+    parser.add_argument(
+        REFERENCE_FLAG,
+        type=_folder,
+        metavar="DIR",
+        help="real films that the page compares data sets with; only where no other machine reaches the page",
+    )
     _add_limits(parser, default_limits())
     chosen = parser.parse_args(arguments)
     if (danger := find_danger(os.environ)) and not chosen.allow_gradio_variables:
@@ -100,9 +109,20 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
         parser.error("--mcp needs the package mcp, which is not installed; install it with pip install 'gradio[mcp]'")
     choice = ModelChoice(chosen.model, chosen.adapter)
     limits = Limits(**{name: getattr(chosen, f"max_{name}") for name in LIMIT_HELP})
-    return ServerSettings(
-        chosen.host, chosen.port, chosen.share, chosen.auth, choice, limits, chosen.allowed_host, chosen.mcp
+    settings = ServerSettings(
+        chosen.host,
+        chosen.port,
+        chosen.share,
+        chosen.auth,
+        choice,
+        limits,
+        chosen.allowed_host,
+        chosen.mcp,
+        chosen.reference,
     )
+    if settings.reference and settings.is_public:
+        parser.error(f"{REFERENCE_FLAG} would show real films to other machines; leave it out, or --share and --host")
+    return settings
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:
@@ -129,6 +149,12 @@ def _host_names(text: str) -> tuple[str, ...]:
     if wrong := [name for name in names if not is_host_name(name)]:
         raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not a host name; give it as images.example.org")
     return names
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder; name one that holds images")
+    return Path(text)
 
 
 def _count(text: str, low: int = 0) -> int:
