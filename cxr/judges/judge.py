@@ -21,7 +21,7 @@ from torch import nn
 
 from cxr.folders.metadata import file_sha256
 from cxr.images.pixels import from_uint8
-from cxr.judges.networks import NETWORKS, LabelNetwork
+from cxr.judges.networks import LabelNetwork, build_network
 from cxr.labels.targets import AGE_CENTRE, AGE_SCALE, LABELS
 from cxr.metrics.agreement import auroc
 from cxr.request.errors import DataError
@@ -75,7 +75,7 @@ def load_judge(path: Path) -> Judge:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["judge"])
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  no mapping
-        network = NETWORKS[facts["network"]]()
+        network = build_network(facts["network"], int(facts.get("members", 1)))
         network.load_state_dict(weights)
         salt, patients = str(facts.pop("salt", "")), frozenset(map(str, facts.pop("patients", ())))
         thresholds = np.array([np.nan if value is None else value for value in facts.pop("thresholds")], np.float64)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge, read_labels
@@ -46,11 +47,26 @@ def measure_reliability(judge: Judge, records: Sequence[Radiograph]) -> dict[str
         judge: with its thresholds fixed.
         records: real radiographs of other patients than it was trained on.
     Returns:
-        judge_sha256, num_images, num_patients, labels (balanced accuracy, AUROC with interval, counts, judgeable), age.
+        judge_sha256, and what `measure_scores` gives.
     """
     scores = read_labels(judge.network, read_squares([record.path for record in records], SIZE))
+    return {"judge_sha256": judge.sha256, **measure_scores(scores, records, judge.thresholds)}
+
+
+def measure_scores(
+    scores: NDArray[np.float64], records: Sequence[Radiograph], thresholds: NDArray[np.float64]
+) -> dict[str, Any]:
+    """How far what was read off real radiographs agrees with what is known of them.
+
+    Args:
+        scores: [N, len(LABELS) + 1], as `read_labels` gives them.
+        records: N real radiographs.
+        thresholds: [len(ATTRIBUTES)], fixed beforehand.
+    Returns:
+        num_images, num_patients, labels (balanced accuracy, AUROC with interval, counts, judgeable), age.
+    """
     patients = [record.patient_id for record in records]
-    found = measure_agreement(make_reading(scores, targets_of(records), patients), judge.thresholds)
+    found = measure_agreement(make_reading(scores, targets_of(records), patients), thresholds)
     labels = {}
     for column, name in enumerate(LABELS):
         area = float(found.auroc[0, column])
@@ -64,7 +80,7 @@ def measure_reliability(judge: Judge, records: Sequence[Radiograph]) -> dict[str
         }
     age = {"mae": float(found.mae[0]), "within_10": float(found.within[0])}
     counts = {"num_images": len(records), "num_patients": len(set(patients))}
-    return {"judge_sha256": judge.sha256, **counts, "labels": labels, "age": age}
+    return {**counts, "labels": labels, "age": age}
 
 
 def read_reliability(text: str) -> Reliability:
