@@ -97,9 +97,9 @@ def dense_network() -> LabelNetwork:
 
 
 def lean_residual_network() -> LabelNetwork:
-    """Residual blocks from a quarter of the size down: a third of the work of `residual_network`."""
+    """As `residual_network` with a sixth of its work: on images reduced to 96 pixels, blocks from 24 pixels down."""
     widths, counts = (24, 48, 80, 128), (1, 2, 2, 1)
-    stages: list[nn.Module] = [nn.Conv2d(1, 16, 5, 2, 2), *_norm(16), nn.Conv2d(16, widths[0], 3, 2, 1)]
+    stages: list[nn.Module] = [_Reduce(96), nn.Conv2d(1, 16, 5, 2, 2), *_norm(16), nn.Conv2d(16, widths[0], 3, 2, 1)]
     before = widths[0]
     for width, count in zip(widths, counts, strict=True):
         stages += [] if width == before else [*_norm(before), nn.Conv2d(before, width, 3, 2, 1)]
@@ -109,9 +109,9 @@ def lean_residual_network() -> LabelNetwork:
 
 
 def lean_dense_network() -> LabelNetwork:
-    """As `dense_network`, with wider layers and fewer of them, on images reduced to 96 pixels."""
+    """As `dense_network`, with wider layers and fewer of them, on images reduced to 80 pixels."""
     growth, width = 24, 32
-    stages: list[nn.Module] = [_Reduce(96), nn.Conv2d(1, width, 5, 2, 2), *_norm(width), nn.MaxPool2d(3, 2, 1)]
+    stages: list[nn.Module] = [_Reduce(80), nn.Conv2d(1, width, 5, 2, 2), *_norm(width), nn.MaxPool2d(3, 2, 1)]
     for count in (2, 4, 6):
         stages += [_DenseLayer(width + k * growth, growth, 2) for k in range(count)]
         width += count * growth
