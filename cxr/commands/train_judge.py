@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from cxr.labels.radiograph import Radiograph
     from cxr.labels.split import Split
     from cxr.train.loop_settings import LoopSettings
 
@@ -43,7 +44,7 @@ def train_judge(
         if not is_finished(folder, own):
             return  # stopped; the same command goes on
     if shared_state().is_main_process:
-        _measure(folders, folds, split, out_dir)
+        _measure(folders, folds, split.held_out, out_dir, values["readers"])
 
 
 def _folds(records: list[Any], members: int) -> list[Split]:
@@ -54,15 +55,30 @@ def _folds(records: list[Any], members: int) -> list[Split]:
     return [leave_out(records, number, members) for number in range(members)]
 
 
-def _measure(folders: list[Path], folds: list[Split], split: Split, out_dir: Path) -> None:
+def _measure(
+    folders: list[Path], folds: list[Split], held_out: list[Radiograph], out_dir: Path, readers: Path | None
+) -> None:
+    """Write what the judge is worth on held-out patients, and what each network of a mean is on those it left out."""
+    import numpy as np
+
     from cxr.judges.judge import load_judge
-    from cxr.judges.reliability import measure_reliability
+    from cxr.judges.readers import read_by, read_majorities
+    from cxr.judges.reliability import measure_scores, read_films
     from cxr.metrics.result import to_json, write_file
     from cxr.train.judge_members import join_members
 
+    records, scores = [], []
     figures: dict[str, Any] = {}
     if len(folders) > 1:
-        figures["cross_fitted"] = join_members([folder / JUDGE for folder in folders], folds, out_dir / JUDGE)
-    if split.held_out:
-        figures |= measure_reliability(load_judge(out_dir / JUDGE), split.held_out)
+        found = join_members([folder / JUDGE for folder in folders], folds, out_dir / JUDGE)
+        records, scores = found.records, [found.scores]
+    judge = load_judge(out_dir / JUDGE)
+    if records:
+        figures["cross_fitted"] = measure_scores(scores[0], records, judge.thresholds)
+    if held_out:
+        scores.append(read_films(judge, held_out))
+        figures |= {"judge_sha256": judge.sha256, **measure_scores(scores[-1], held_out, judge.thresholds)}
+    if readers is not None and (seen := read_by([*records, *held_out], read_majorities(readers))):
+        read = np.concatenate(scores)[list(seen)]
+        figures["readers"] = measure_scores(read, list(seen.values()), judge.thresholds)
     write_file(out_dir / RELIABILITY, to_json(figures))

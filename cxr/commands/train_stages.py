@@ -73,6 +73,7 @@ MEMBERS_HELP = (
     "networks of different seeds whose mean it is; each leaves out another part of the patients, on whom it is checked "
     "(default {})"
 )
+READERS_HELP = "votes of human readers (column votes_of_5: Mass:2|Nodule:3), to measure with and never to learn from"
 DEGRADED_HELP = "learn from degraded images too; --no-degraded for an extractor, which has to notice how images look"
 STAGES = {
     "autoencoder": Stage(
@@ -133,6 +134,7 @@ STAGES = {
             *DATA,
             Option("--network", NETWORKS[0], "architecture (default {})", {"choices": NETWORKS}),
             Option("--members", 1, MEMBERS_HELP, {"metavar": "N"}),
+            _path("--readers", READERS_HELP, "FILE.csv"),
             Option("--degraded", True, DEGRADED_HELP, {"action": argparse.BooleanOptionalAction}),
         ),
     ),

@@ -120,23 +120,29 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
 
 
 def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
-    """The real films of patients whom no judge has learnt from, and a note on those that are left out.
+    """The real films of patients whom no judge has learnt from, and notes on what is left out and on what is unknown.
 
     Raises:
         DataError: too few are left.
     """
     judges = list(judges)
+    notes, total = [], len(reference)
+    if unknown := reference.num_unknown_patients:
+        notes.append(
+            f"{unknown} of {total} real films come without patient ids: halves of the films may share patients, pairs "
+            "of one patient count, and whether judges and generator have learnt from these patients is not known."
+        )
     kept = [k for k, patient in enumerate(reference.patients) if not any(judge.knows(patient) for judge in judges)]
-    if len(kept) == len(reference):
-        return reference, []
-    out = len(reference) - len(kept)
+    if len(kept) == total:
+        return reference, notes
     if len(kept) < 2 * FEWEST:
         raise DataError(
-            f"{out} of {len(reference)} images of {reference.folder} are of patients that the judges have learnt from; "
-            f"the {len(kept)} others are too few: name real films that the judges have not seen"
+            f"{total - len(kept)} of {total} images of {reference.folder} are of patients that the judges have learnt "
+            f"from; the {len(kept)} others are too few: name real films that the judges have not seen"
         )
-    words = f"{out} of {len(reference)} real films are left out: they are of patients that the judges have learnt from."
-    return reference.take(kept), [words]
+    words = f"{total - len(kept)} of {total} real films are left out"
+    notes.insert(0, f"{words}: they are of patients that the judges have learnt from.")
+    return reference.take(kept), notes
 
 
 def read_sweep(path: Path) -> Any:

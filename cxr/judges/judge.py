@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from cxr.metrics.agreement import auroc
 from cxr.request.errors import DataError
 
 BATCH = 64
+_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?", re.ASCII)
 WEIGHTS = Path(__file__).parent / "weights"
 SMALL = "small"  # measures distances and chooses settings, and judges no report
 JUDGES = ("dense", "residual")  # report and write receipts, and choose nothing
@@ -61,8 +63,14 @@ class Judge:
 
 
 def hash_patient(patient_id: str, salt: str) -> str:
-    """What a judge's file calls a patient: 16 hexadecimal digits that do not give the id away at a glance."""
-    return hashlib.sha256(f"{salt} {patient_id}".encode()).hexdigest()[:16]
+    """What a judge's file calls a patient: 16 hexadecimal digits that do not give the id away at a glance.
+
+    Programs write one id in several ways: 61, 00000061 and 61.0 are one patient.
+    """
+    name = patient_id.strip().casefold()
+    if number := _NUMBER.fullmatch(name):
+        name = number[1]
+    return hashlib.sha256(f"{salt} {name}".encode()).hexdigest()[:16]
 
 
 def load_judge(path: Path) -> Judge:
