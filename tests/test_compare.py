@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,30 @@ def test_films_of_the_judges_patients_are_left_out_aloud(folders: dict[str, Path
     assert unknown_to(tools.judges.values(), reference) == (reference, [])
     with pytest.raises(DataError, match="38 others are too few"):
         unknown_to([known_judge(tools, [str(k) for k in range(10)])], reference)
+
+
+def test_what_comes_without_patient_ids_is_said_aloud(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:  # noqa: F811
+    bare = shutil.copytree(folders["reference"], tmp_path / "bare")
+    rows = [line.rsplit(",", 1)[0] for line in (bare / "metadata.csv").read_text().splitlines()]
+    (bare / "metadata.csv").write_text("\n".join(rows) + "\n")
+    reference = read_set(bare)
+    kept, (note,) = unknown_to(tools.judges.values(), reference)
+    assert kept is reference
+    assert note.startswith("48 of 48 real films come without patient ids: halves of the films may share patients")
+    assert "num_patients" not in reference.describe()
+    models = {"A": folders["generated"], "B": folders["baseline"]}
+    found = compare_folders(models, bare, tools)
+    assert note in found["notes"]
+    shown = [path.read_text() for path in write_comparison(found, tmp_path / "out") if path.suffix == ".md"]
+    assert "Against 48 real films." in shown[0]
+
+
+def test_some_patient_ids_and_some_strangers_are_two_notes(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811
+    reference = read_set(folders["reference"])
+    mixed = dataclasses.replace(reference, patients=(*reference.hashes[:3], *reference.patients[3:]))
+    kept, notes = unknown_to([known_judge(tools, ["47", "elsewhere"])], mixed)
+    assert len(kept) == 47
+    assert [note.split(":")[0] for note in notes] == [
+        "1 of 48 real films are left out",
+        "3 of 48 real films come without patient ids",
+    ]

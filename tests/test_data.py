@@ -11,7 +11,7 @@ from PIL import Image
 from cxr.folders.radiographs import load_pixels, read_folders
 from cxr.images.reading import read_grey
 from cxr.labels.radiograph import Radiograph
-from cxr.labels.split import split_by_patient
+from cxr.labels.split import leave_out, split_by_patient
 from cxr.request.errors import DataError, RequestError
 
 HEADER = ["file_name", "findings", "age", "sex", "view", "patient_id"]
@@ -72,6 +72,16 @@ def test_who_is_held_out_stays_so(many: list[Radiograph]) -> None:
     assert {record.patient_id for record in few} < {record.patient_id for record in more}
     assert not split_by_patient(many, 0.0).held_out
     assert not split_by_patient(many).judging
+
+
+@pytest.mark.parametrize("num_folds", [2, 3, 5])
+def test_over_all_folds_each_patient_is_left_out_once(many: list[Radiograph], num_folds: int) -> None:
+    folds = [leave_out(many, fold, num_folds) for fold in range(num_folds)]
+    assert sum(len(fold.held_out) for fold in folds) == len(many)
+    for fold in folds:
+        assert fold.held_out
+        assert len(fold.training) + len(fold.held_out) == len(many)
+        assert not {one.patient_id for one in fold.training} & {one.patient_id for one in fold.held_out}
 
 
 @pytest.mark.parametrize("shares", [(-0.1, 0.0), (0.5, 0.5), (float("nan"), 0.0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ from test_data import make_folder
 from cxr.commands.main import main
 from cxr.commands.train_stages import NETWORKS as OFFERED_NETWORKS
 from cxr.folders.radiographs import read_folders
-from cxr.judges.judge import load_embedded, load_judge, measure_labels, read_labels
+from cxr.images.pixels import from_uint8
+from cxr.judges.judge import Judge, hash_patient, load_embedded, load_judge, measure_labels, read_labels, scores_of
 from cxr.judges.networks import NETWORKS, SIZE
+from cxr.judges.readers import read_majorities
+from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import split_by_patient
 from cxr.labels.targets import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
 from cxr.labels.vocabulary import labels_of
 from cxr.request.errors import DataError
-from cxr.train.judge_task import smoothed
+from cxr.train.judge_task import sampling_weights, smoothed
 
 PROMPTS = ["A 50-year-old man with effusion", "A 50-year-old woman with effusion", "A 70-year-old man, normal lungs"]
 
@@ -73,37 +77,131 @@ def test_each_network_reads_each_image_by_itself(name: str) -> None:
     assert together[:, -1] == pytest.approx(AGE_CENTRE, abs=60)
 
 
-def test_a_trained_judge_is_read_back_with_its_thresholds(tmp_path: Path) -> None:
-    labels = [("Effusion", "50", "M", "PA"), ("No Finding", "40", "F", "AP"), ("Mass", "60", "M", "PA")] * 4
-    data = make_folder(tmp_path / "real", [(*row, str(number)) for number, row in enumerate(labels)], side=64)
-    options = ["--data", str(data), "--steps", "1", "--batch-size", "4"]
-    assert (
-        main(
-            [
-                "train",
-                "judge",
-                "--network",
-                "dense",
-                "--validation-share",
-                "0.5",
-                "--judging-share",
-                "0",
-                "--out",
-                str(tmp_path),
-                *options,
-            ]
-        )
-        == 0
-    )
-    judge = load_judge(tmp_path / "judge.safetensors")
-    assert judge.name == "dense"
+def train(data: Path, out: Path, *options: str, network: str = "lean-dense") -> Judge:
+    short = ["--steps", "1", "--batch-size", "4", "--network", network, "--data", str(data), "--out", str(out)]
+    assert main(["train", "judge", *short, *options]) == 0
+    return load_judge(out / "judge.safetensors")
+
+
+@pytest.fixture
+def thirty(tmp_path: Path) -> Path:
+    """Films of thirty patients."""
+    labels = [("Effusion", "50", "M", "PA"), ("No Finding", "40", "F", "AP")] * 15
+    return make_folder(tmp_path / "real", [(*row, str(number)) for number, row in enumerate(labels)], side=64)
+
+
+@pytest.mark.parametrize("members", ["1", "3"])
+def test_a_judge_of_all_patients_but_the_held_out_is_read_back(thirty: Path, tmp_path: Path, members: str) -> None:
+    shares = ["--validation-share", "0.3", "--judging-share", "0"]
+    judge = train(thirty, tmp_path / "run", "--members", members, *shares)
+    split = split_by_patient(read_folders([thirty]), 0.3)
+    assert judge.name == "lean-dense"
     assert judge.thresholds.shape == (len(ATTRIBUTES),)
     assert np.isfinite(judge.thresholds[ATTRIBUTES.index("male")])
     assert np.isnan(judge.thresholds[ATTRIBUTES.index("Hernia")])  # nobody has one
-    assert judge.facts["num_training"] + judge.facts["num_validation"] == len(labels)
-    assert all(judge.knows(str(number)) for number in range(len(labels)))
-    assert not judge.knows("of nobody")
+    assert judge.facts["num_training"] + judge.facts["num_validation"] == len(split.training)
+    assert all(judge.knows(record.patient_id) for record in split.training)
+    assert not any(judge.knows(record.patient_id) for record in split.held_out)
     assert "patients" not in judge.facts
+    figures = json.loads((tmp_path / "run" / "reliability.json").read_text())
+    assert (figures["judge_sha256"], figures["num_images"]) == (judge.sha256, len(split.held_out))
+
+
+def test_a_mean_reads_what_its_members_read_on_average(thirty: Path, tmp_path: Path) -> None:
+    judge = train(thirty, tmp_path / "run", "--members", "2", "--judging-share", "0")
+    members = [load_judge(tmp_path / "run" / f"member-{k}" / "judge.safetensors") for k in range(2)]
+    pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE), np.uint8)
+    scores = [read_labels(one.network, pixels) for one in members]
+    assert np.abs(scores[0] - scores[1]).max() > 0.01  # other seeds, other patients
+    assert read_labels(judge.network, pixels) == pytest.approx(np.mean(scores, axis=0), abs=1e-2)  # of half precision
+    embedded = judge.network.embed(from_uint8(pixels)).detach().numpy()
+    assert embedded.shape == (3, judge.network.width)
+    assert scores_of(judge.network, embedded) == pytest.approx(read_labels(judge.network, pixels), abs=1e-4)
+
+
+def test_the_members_of_a_mean_leave_out_each_patient_once(thirty: Path, tmp_path: Path) -> None:
+    judge = train(thirty, tmp_path / "run", "--members", "3", "--judging-share", "0", "--validation-share", "0.2")
+    training = split_by_patient(read_folders([thirty]), 0.2).training
+    facts = [load_judge(tmp_path / "run" / f"member-{k}" / "judge.safetensors").facts for k in range(3)]
+    assert sum(one["num_validation"] for one in facts) == judge.facts["num_training"] == len(training)
+    figures = json.loads((tmp_path / "run" / "reliability.json").read_text())
+    assert figures["cross_fitted"]["num_images"] == len(training)
+
+
+def test_a_finished_run_is_joined_again_with_the_same_bytes(thirty: Path, tmp_path: Path) -> None:
+    first = train(thirty, tmp_path / "run", "--members", "2", "--judging-share", "0")
+    again = train(thirty, tmp_path / "run", "--members", "2", "--judging-share", "0")
+    assert first.sha256 == again.sha256
+
+
+def test_a_run_that_is_cut_short_joins_nothing(thirty: Path, tmp_path: Path) -> None:
+    options = ["--network", "lean-dense", "--members", "2", "--steps", "9", "--max-minutes", "0"]
+    assert main(["train", "judge", *options, "--data", str(thirty), "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "member-0").is_dir()
+    assert not (tmp_path / "run" / "member-1").exists()
+    assert not (tmp_path / "run" / "judge.safetensors").exists()
+
+
+@pytest.mark.parametrize("same", ["61", " 61", "061", "00000061", "61.0", "61.00"])
+def test_a_patient_is_known_however_programs_write_the_id(same: str) -> None:
+    assert hash_patient(same, "s") == hash_patient("61", "s")
+
+
+@pytest.mark.parametrize("other", ["610", "6.1", "p61", "61a", "-61", "", "61 2", "6１"])
+def test_other_patients_are_not_taken_for_one(other: str) -> None:
+    assert hash_patient(other, "s") != hash_patient("61", "s")
+    assert hash_patient(other, "s") != hash_patient("61", "t")
+
+
+def votes_table(folder: Path, rows: Sequence[str], header: str = "image,votes_of_5") -> Path:
+    path = folder / "votes.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_judges_are_measured_by_what_most_readers_saw(thirty: Path, tmp_path: Path) -> None:
+    rows = [f"{number}.png,Effusion:{number % 5 + 1}|Abnormal:5|Pleural Thickening:3" for number in range(20)]
+    table = votes_table(tmp_path, [*rows, "29.png,", "elsewhere.png,Mass:4"])
+    train(thirty, tmp_path / "run", "--members", "2", "--judging-share", "0", "--readers", str(table))
+    figures = json.loads((tmp_path / "run" / "reliability.json").read_text())["readers"]
+    assert figures["num_images"] == 20
+    assert figures["labels"]["Effusion"]["num_positive"] == 12  # by three of five or more
+    assert figures["labels"]["Pleural_Thickening"]["num_positive"] == 20
+    assert figures["labels"]["PA"]["num_positive"] == 10  # as the data set says
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "message"),
+    [
+        (["0.png,Mass:3"], "image,findings", "needs a column file_name and one of votes"),
+        (["0.png,Mass:3"], "what,votes_of_5", "needs a column file_name and one of votes"),
+        (
+            ["0.png,Mass"],
+            "image,votes_of_5",
+            "line 2: votes 'Mass' are not a finding, a colon and a number from 0 to 5",
+        ),
+        (["0.png,Mass:6"], "image,votes_of_5", "number from 0 to 5"),
+        (["0.png,Mass:-1"], "image,votes_of_5", "number from 0 to 5"),
+        (["0.png,Mass:2.5"], "image,votes_of_5", "number from 0 to 5"),
+        (["0.png,:3|"], "image,votes_of_5", "number from 0 to 5"),
+    ],
+)
+def test_a_table_of_votes_that_cannot_be_read_is_refused(
+    tmp_path: Path, rows: list[str], header: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read_majorities(votes_table(tmp_path, rows, header))
+
+
+def test_rare_findings_are_drawn_more_often_but_not_without_limit() -> None:
+    def film(*findings: str) -> Radiograph:
+        return Radiograph(Path("x.png"), findings, None, None, None, "1")
+
+    records = [*[film()] * 800, *[film("Effusion")] * 200, *[film("Effusion", "Mass")] * 50, film("Hernia")]
+    weights = sampling_weights(records)
+    none, effusion, mass, hernia = (float(weights[place]) for place in (0, 800, 1000, 1050))
+    assert effusion / none == pytest.approx((800 / 250) ** 0.5)
+    assert mass / none == hernia / none == pytest.approx(4)
 
 
 def test_labels_are_smoothed_and_unknown_ones_stay_unknown() -> None:
@@ -116,21 +214,18 @@ def test_a_file_that_names_no_patients_knows_none() -> None:
     assert not load_embedded("dense").knows("1")
 
 
-def test_what_a_judge_is_worth_is_measured_on_patients_that_it_has_no_part_in(tmp_path: Path) -> None:
-    labels = [("Effusion", "50", "M", "PA"), ("No Finding", "40", "F", "AP")] * 15
-    data = make_folder(tmp_path / "real", [(*row, str(number)) for number, row in enumerate(labels)], side=64)
-    options = ["--data", str(data), "--validation-share", "0.3", "--judging-share", "0.4"]
-    options += ["--steps", "1", "--batch-size", "4", "--out", str(tmp_path)]
-    assert main(["train", "judge", *options]) == 0
-    judge = load_judge(tmp_path / "judge.safetensors")
-    figures = json.loads((tmp_path / "reliability.json").read_text())
-    split = split_by_patient(read_folders([data]), 0.3, 0.4)
+def test_what_a_judge_is_worth_is_measured_on_patients_that_it_has_no_part_in(thirty: Path, tmp_path: Path) -> None:
+    judge = train(thirty, tmp_path / "run", "--validation-share", "0.3", "--judging-share", "0.4", network="residual")
+    figures = json.loads((tmp_path / "run" / "reliability.json").read_text())
+    split = split_by_patient(read_folders([thirty]), 0.3, 0.4)
     assert figures["judge_sha256"] == judge.sha256
     assert figures["num_images"] == len(split.held_out)
     assert judge.facts["num_training"] + judge.facts["num_validation"] == len(split.judging)
     assert set(figures["labels"]) == set(LABELS)
     assert figures["labels"]["Hernia"]["auroc"] is None
     assert not figures["labels"]["Hernia"]["judgeable"]
+    assert figures["mean_auroc"]["all"]["value"] == pytest.approx(figures["labels"]["Effusion"]["auroc"])
+    assert figures["mean_auroc"]["frequent"]["num_findings"] == 0
 
 
 @pytest.mark.parametrize(

@@ -72,19 +72,27 @@ def add_report_options(parser: argparse.ArgumentParser, *, required: bool = True
     parser.add_argument("--sensitivity", action="store_true", help="also degrade real images step by step")
     parser.add_argument("--utility", action="store_true", help="also train classifiers on the images; takes minutes")
     parser.add_argument("--sweep", type=Path, metavar="FILE.json", help="what 'sweep' wrote, to show with it")
+    parser.add_argument(
+        "--audit",
+        type=Path,
+        metavar="JUDGE.safetensors",
+        help="a judge that shares no patient with the model: does it find what the others find?",
+    )
 
 
 def read_options(arguments: argparse.Namespace) -> Options:
     """What is to be measured.
 
     Raises:
-        CxrError: the file of the sweep cannot be read.
+        CxrError: the file of the sweep or of the auditing judge cannot be read.
     """
     from cxr.evaluate.evaluation import Options, read_sweep
+    from cxr.judges.judge import load_judge
 
     sweep = arguments.sweep and read_sweep(arguments.sweep)
     readings = tuple(getattr(arguments, "readings", None) or ())
-    return Options(arguments.sensitivity, arguments.utility, sweep, readings)
+    auditor = load_judge(arguments.audit) if arguments.audit is not None else None
+    return Options(arguments.sensitivity, arguments.utility, sweep, readings, auditor)
 
 
 def measure(sets: Sets, options: Options, arguments: argparse.Namespace) -> int:

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from cxr.commands import train_lora as full_lora
 from cxr.commands.options import Commands, add_command, add_model_options
+from cxr.commands.train_judge import train_judge
 from cxr.commands.train_stages import ACCUMULATION, DATA, STAGES, Option, loop_options
 
 if TYPE_CHECKING:
-    from cxr.labels.radiograph import Radiograph
-    from cxr.labels.split import Split
     from cxr.train.loop import Task
     from cxr.train.setup import Setup
 
 
 # What suits a game of two networks: little memory of the other's last moves, and a discriminator that is ahead.
-LOOP_SETTINGS: dict[str, dict[str, Any]] = {"decoder": {"betas": (0.5, 0.99), "rates": {"discriminator": 4.0}}}
-THRESHOLD_SHARE = 0.15  # of the judges' patients: what they do not learn from, but set their thresholds on
+LOOP_SETTINGS: dict[str, dict[str, Any]] = {
+    "decoder": {"betas": (0.5, 0.99), "rates": {"discriminator": 4.0}},
+    "judge": {"weight_decay": 0.05},
+}
 
 
 def add_train_parser(commands: Commands) -> None:
@@ -67,14 +68,15 @@ def run_train(arguments: argparse.Namespace) -> int:
     split = Split([], [], [])
     if "data" in values:
         split = split_by_patient(read_folders(values["data"]), values["validation_share"], values["judging_share"])
-    unseen = split.held_out
-    if arguments.stage == "judge" and values["judging_share"]:
-        # What is held out from everybody stays out: thresholds come from patients of the judges' own.
-        split = split_by_patient(split.judging, THRESHOLD_SHARE, purpose="threshold")
-    task = _build_task(arguments, values, Setup(split.training, split.held_out, settings, device))
-    loop.train(task, settings, arguments.out, device)
-    if shared_state().is_main_process:
-        _measure_result(arguments, split, unseen)
+    if arguments.stage == "judge":
+        train_judge(values, split, settings, arguments.out, device)
+    else:
+        task = _build_task(arguments, values, Setup(split.training, split.held_out, settings, device))
+        loop.train(task, settings, arguments.out, device)
+    if arguments.stage == "lora" and shared_state().is_main_process:
+        from cxr.evaluate.lora_copies import check_lora
+
+        check_lora(arguments.out / "adapter", arguments.model / "model", split.training, split.held_out)
     shared_state().destroy_process_group()
     return 0
 
@@ -97,21 +99,6 @@ def _build_task(arguments: argparse.Namespace, values: Mapping[str, Any], setup:
     if arguments.stage == "decoder":
         own |= {"model": arguments.model, "adapter": arguments.adapter, "out": arguments.out}
     return task(setup, **own)
-
-
-def _measure_result(arguments: argparse.Namespace, split: Split, unseen: list[Radiograph]) -> None:
-    """What is to be known of a trained network before anyone uses it."""
-    if arguments.stage == "judge" and unseen is not split.held_out:
-        from cxr.judges.judge import load_judge
-        from cxr.judges.reliability import measure_reliability
-        from cxr.metrics.result import to_json, write_file
-
-        figures = measure_reliability(load_judge(arguments.out / "judge.safetensors"), unseen)
-        write_file(arguments.out / "reliability.json", to_json(figures))
-    if arguments.stage == "lora":
-        from cxr.evaluate.lora_copies import check_lora
-
-        check_lora(arguments.out / "adapter", arguments.model / "model", split.training, split.held_out)
 
 
 def _add(command: argparse.ArgumentParser, option: Option, full_size: Mapping[str, Any]) -> None:

@@ -56,19 +56,24 @@ def _guides(weight: float) -> tuple[Option, Option]:
     return _path("--guide", "guide.safetensors of the guide stage", "FILE"), Option("--guide-weight", weight, text)
 
 
-NETWORKS = ("residual", "dense")  # named here as well, so that help comes without torch
+NETWORKS = ("residual", "dense", "lean-residual", "lean-dense")  # named here as well, so that help comes without torch
 DATA = (
     _path("--data", "folder of images", action="append", required=True),
     Option("--validation-share", VALIDATION_SHARE, "patients held out (default {})"),
     Option(
         "--judging-share",
         JUDGING_SHARE,
-        "patients that only judges learn from (default {}; at 0 they share the training ones)",
+        "patients that only judges learn from (default {}; at 0 judges learn from all that are not held out)",
     ),
 )
 ACCUMULATION = Option("--gradient-accumulation-steps", 1, "batches of one optimizer step (default {})")
 MODEL_HELP = "the --out folder of the base stage, or a preset or folder of a full-size Stable Diffusion"
 EARLIER_HELP = "earlier text encoder to begin with, whose output for its own captions is kept"
+MEMBERS_HELP = (
+    "networks of different seeds whose mean it is; each leaves out another part of the patients, on whom it is checked "
+    "(default {})"
+)
+READERS_HELP = "votes of human readers (column votes_of_5: Mass:2|Nodule:3), to measure with and never to learn from"
 DEGRADED_HELP = "learn from degraded images too; --no-degraded for an extractor, which has to notice how images look"
 STAGES = {
     "autoencoder": Stage(
@@ -128,6 +133,8 @@ STAGES = {
         (
             *DATA,
             Option("--network", NETWORKS[0], "architecture (default {})", {"choices": NETWORKS}),
+            Option("--members", 1, MEMBERS_HELP, {"metavar": "N"}),
+            _path("--readers", READERS_HELP, "FILE.csv"),
             Option("--degraded", True, DEGRADED_HELP, {"action": argparse.BooleanOptionalAction}),
         ),
     ),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.evaluate.audit import check_auditor, note_on_sharing
 from cxr.evaluate.distances import EXPLORATORY, rank_agreement
 from cxr.evaluate.goals import check_goals
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
@@ -35,12 +36,14 @@ class Options:
         utility: classifiers trained on the images.
         sweep: figures of other settings, from `read_sweep`, to be shown with the report.
         readings: what human readers of a study sent back, to be shown with it.
+        auditor: a judge that shares no patient with the model, to be compared with those that may.
     """
 
     sensitivity: bool = False
     utility: bool = False
     sweep: Mapping[str, Any] | None = None
     readings: tuple[Path, ...] = ()
+    auditor: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,16 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
         DataError: as `check_sets`, or an image cannot be read.
     """
     check_sets(sets)
+    if options.auditor is not None:
+        check_auditor(options.auditor, sets.training)
     reference, left_out = unknown_to(tools.judges.values(), sets.reference)
     sets = replace(sets, reference=reference)
     made = Measurements(sets, tools)
     rows = [made.measure("distances", functools.partial(made.distances, one), one.id) for one in tools.extractors]
     copies, fidelity = made.measure("copies", made.copies), made.measure("fidelity", made.fidelity)
+    audit = None
+    if (auditor := options.auditor) is not None:
+        audit = made.measure("audit", functools.partial(made.audit, auditor, copies), auditor.sha256)
     judgeable = [row["name"] for row in (fidelity or {"attributes": ()})["attributes"] if row["judgeable"]]
     report: dict[str, Any] = {
         "format": FORMAT,
@@ -99,6 +107,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
         "detail": made.measure("detail", made.detail),
         "diversity": made.measure("diversity", made.diversity),
         "fidelity": fidelity,
+        "audit": audit,
         "groups": made.measure("groups", functools.partial(made.groups, judgeable), *judgeable),
         "probes": made.measure("probes", made.probes),
         "copies": copies,
@@ -110,7 +119,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     }
     if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
         made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
-    made.notes[:0] = left_out
+    made.notes[:0] = left_out if auditor else [*left_out, *note_on_sharing(tools.judges.values(), sets.training)]
     report["goals"] = to_plain(check_goals(to_plain(report)))
     report |= {"notes": made.notes, "reasons": made.reasons}
     pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
@@ -120,23 +129,29 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
 
 
 def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
-    """The real films of patients whom no judge has learnt from, and a note on those that are left out.
+    """The real films of patients whom no judge has learnt from, and notes on what is left out and on what is unknown.
 
     Raises:
         DataError: too few are left.
     """
     judges = list(judges)
+    notes, total = [], len(reference)
+    if unknown := reference.num_unknown_patients:
+        notes.append(
+            f"{unknown} of {total} real films come without patient ids: halves of the films may share patients, pairs "
+            "of one patient count, and whether judges and generator have learnt from these patients is not known."
+        )
     kept = [k for k, patient in enumerate(reference.patients) if not any(judge.knows(patient) for judge in judges)]
-    if len(kept) == len(reference):
-        return reference, []
-    out = len(reference) - len(kept)
+    if len(kept) == total:
+        return reference, notes
     if len(kept) < 2 * FEWEST:
         raise DataError(
-            f"{out} of {len(reference)} images of {reference.folder} are of patients that the judges have learnt from; "
-            f"the {len(kept)} others are too few: name real films that the judges have not seen"
+            f"{total - len(kept)} of {total} images of {reference.folder} are of patients that the judges have learnt "
+            f"from; the {len(kept)} others are too few: name real films that the judges have not seen"
         )
-    words = f"{out} of {len(reference)} real films are left out: they are of patients that the judges have learnt from."
-    return reference.take(kept), [words]
+    words = f"{total - len(kept)} of {total} real films are left out"
+    notes.insert(0, f"{words}: they are of patients that the judges have learnt from.")
+    return reference.take(kept), notes
 
 
 def read_sweep(path: Path) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr import __version__
+from cxr.evaluate.audit import measure_audit
 from cxr.evaluate.copies import check_copies
 from cxr.evaluate.copy_set import CopySet
 from cxr.evaluate.detail import measure_detail
@@ -50,6 +51,7 @@ NOT_MEASURED = {
     "probes": "Denials and sides were not tested",
     "fidelity": "Prompt fidelity was not measured",
     "copies": "Copies were not looked for",
+    "audit": "The judges were not audited",
     "utility": "Utility was not measured",
 }
 VERSIONED = ("numpy", "pillow", "scipy", "torch", "torchmetrics")
@@ -168,23 +170,23 @@ class Measurements:
 
     def fidelity(self) -> dict[str, Any]:
         """Whether the images show what their prompts asked for."""
-        prompted, real = self.sets.prompted or self.sets.generated, self.sets.reference
-        if not prompted.has_prompts:
-            raise _NotMeasuredError("the images come without prompts.")
-        if np.isnan(real.targets).all():
-            raise _NotMeasuredError("the reference comes without labels for the ceiling.")
+        sides = self._fidelity_sides()
         self.tools.say("prompt fidelity")
-        sides = {"generated": (prompted, prompted.prompts), "real": (real, real.patients)}
+        prompted = sides["generated"][0]
         baseline = self.sets.prompted_baseline or (self.sets.baseline if self.sets.prompted is None else None)
         if baseline is not None:
             sides["baseline"] = baseline, baseline.prompts
-        readings = {
-            name: {side: self._reading(judge, *images) for side, images in sides.items()}
-            for name, judge in self.tools.judges.items()
-        }
+        readings = {name: self._readings(judge, sides) for name, judge in self.tools.judges.items()}
         prompts = sorted(set(prompted.prompts))
         facts = {"prompts_sha256": hashlib.sha256("\n".join(prompts).encode()).hexdigest(), "num_prompts": len(prompts)}
         return {**facts, "num_images": len(prompted), **measure_fidelity(self.tools.judges, readings, SEED)}
+
+    def audit(self, auditor: Judge, copies: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Whether the judges find more than one that shares no patient with the model."""
+        sides = self._fidelity_sides()
+        self.tools.say("audit of the judges")
+        readings = {name: self._readings(judge, sides) for name, judge in self.tools.judges.items()}
+        return measure_audit(self.tools.judges, auditor, readings, self._readings(auditor, sides), copies, SEED)
 
     def groups(self, judgeable: list[str]) -> list[dict[str, Any]]:
         """KD and PF by finding, sex, view and age, as the first extractor and the judges see them."""
@@ -263,6 +265,18 @@ class Measurements:
     def scores(self, judge: Judge, images: ImageSet) -> NDArray[np.float64]:
         """What a judge reads off images: [N, len(LABELS) + 1]."""
         return scores_of(judge.network, self.features(images, extractor_of(judge.name, judge)))
+
+    def _fidelity_sides(self) -> dict[str, tuple[ImageSet, tuple[str, ...]]]:
+        """The images that judges compare, and what belongs together among them."""
+        prompted, real = self.sets.prompted or self.sets.generated, self.sets.reference
+        if not prompted.has_prompts:
+            raise _NotMeasuredError("the images come without prompts.")
+        if np.isnan(real.targets).all():
+            raise _NotMeasuredError("the reference comes without labels for the ceiling.")
+        return {"generated": (prompted, prompted.prompts), "real": (real, real.patients)}
+
+    def _readings(self, judge: Judge, sides: Mapping[str, tuple[ImageSet, tuple[str, ...]]]) -> dict[str, Reading]:
+        return {side: self._reading(judge, *images) for side, images in sides.items()}
 
     def _reading(self, judge: Judge, images: ImageSet, clusters: tuple[str, ...]) -> Reading:
         return make_reading(self.scores(judge, images), images.targets, clusters)

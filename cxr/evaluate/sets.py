@@ -65,6 +65,11 @@ class ImageSet:
         return any(self.prompts)
 
     @property
+    def num_unknown_patients(self) -> int:
+        """Images of which the table tells no patient."""
+        return sum(patient == sha256 for patient, sha256 in zip(self.patients, self.hashes, strict=True))
+
+    @property
     def targets(self) -> NDArray[np.float32]:
         """[N, len(LABELS) + 1], as `targets_of`."""
         return targets_of(self.labels)
@@ -91,7 +96,7 @@ class ImageSet:
     def describe(self) -> dict[str, Any]:
         """What a report says of the set; only the folder's own name, its place is the user's."""
         facts = {"folder": self.folder.resolve().name, "num_images": len(self), "manifest_sha256": self.manifest_sha256}
-        if self.is_real:
+        if self.is_real and not self.num_unknown_patients:
             facts["num_patients"] = len(set(self.patients))
         return facts | dict(self.recipe)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from torch import nn
 
 from cxr.folders.metadata import file_sha256
 from cxr.images.pixels import from_uint8
-from cxr.judges.networks import NETWORKS, LabelNetwork
+from cxr.judges.networks import LabelNetwork, build_network
 from cxr.labels.targets import AGE_CENTRE, AGE_SCALE, LABELS
 from cxr.metrics.agreement import auroc
 from cxr.request.errors import DataError
 
 BATCH = 64
+_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?", re.ASCII)
 WEIGHTS = Path(__file__).parent / "weights"
 SMALL = "small"  # measures distances and chooses settings, and judges no report
 JUDGES = ("dense", "residual")  # report and write receipts, and choose nothing
@@ -61,8 +63,14 @@ class Judge:
 
 
 def hash_patient(patient_id: str, salt: str) -> str:
-    """What a judge's file calls a patient: 16 hexadecimal digits that do not give the id away at a glance."""
-    return hashlib.sha256(f"{salt} {patient_id}".encode()).hexdigest()[:16]
+    """What a judge's file calls a patient: 16 hexadecimal digits that do not give the id away at a glance.
+
+    Programs write one id in several ways: 61, 00000061 and 61.0 are one patient.
+    """
+    name = patient_id.strip().casefold()
+    if number := _NUMBER.fullmatch(name):
+        name = number[1]
+    return hashlib.sha256(f"{salt} {name}".encode()).hexdigest()[:16]
 
 
 def load_judge(path: Path) -> Judge:
@@ -75,7 +83,7 @@ def load_judge(path: Path) -> Judge:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["judge"])
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  no mapping
-        network = NETWORKS[facts["network"]]()
+        network = build_network(facts["network"], int(facts.get("members", 1)))
         network.load_state_dict(weights)
         salt, patients = str(facts.pop("salt", "")), frozenset(map(str, facts.pop("patients", ())))
         thresholds = np.array([np.nan if value is None else value for value in facts.pop("thresholds")], np.float64)

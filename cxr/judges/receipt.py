@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +25,14 @@ from cxr.prompts import asked_labels, misread_findings
 from cxr.request.errors import DataError
 
 JUDGE_NAME, RELIABILITY_NAME = "dense.safetensors", "reliability.json"
-NOT_SAID = "not said"
+NOT_SAID, NO_FINDINGS = "not said", "no findings"
+JUDGEABLE_AGE = 0.85  # share of real films on which the age is right; below, a verdict on one image is no verdict
 FACTS = ("label", "asked", "seen", "ceiling", "judgeable")  # of a line, for programs
 # Label of the judge -> name of the row, and what yes and no are called.
 CHOICES = {"PA": ("view", "PA", "AP"), "male": ("sex", "male", "female")}
 NOTHING_ASKED = "The prompt names no view, sex, age or finding that the judge could look for."
 NEGATED = "The prompt does not ask for {}; the model may not have understood that."
+NOT_JUDGED = "Not counted, as the judge is wrong too often to tell on a single image: {}."
 
 
 class ReceiptJudge(NamedTuple):
@@ -50,7 +52,7 @@ class ReceiptRow:
         seen: what the judge sees; the age in years.
         score: how clearly, 0.5 (undecided) to 1; NaN for ages. It is no probability.
         ceiling: per cent; how often the judge is right on real images, for ages within `NEAR_YEARS`. NaN: unknown.
-        judgeable: whether that is enough to rely on; there is no limit for ages.
+        judgeable: whether that is enough to rely on for one image; what is not, is not counted.
         as_asked: None where the prompt does not say.
     """
 
@@ -99,8 +101,9 @@ def read_receipt(
         reliability: of that judge.
         sent_prompt: what the model read in place of the prompt, if it was reworded.
     Returns:
-        One for each image. Lines are the view, the sex, the age, each finding that is asked for, "no findings" if none
-        should be there, and what else is seen of findings that the judge can be relied on for.
+        One for each image. Lines are each finding that is asked for, "no findings" if none should be there, then the
+        view, the sex and the age, those asked for first, and what else is seen of findings that the judge can be relied
+        on for. A note names what is asked for and cannot be judged.
     """
     asked, denied = asked_labels(prompt), misread_findings(sent_prompt or prompt)
     notes = (NEGATED.format(", ".join(denied)),) if denied else ()
@@ -108,10 +111,22 @@ def read_receipt(
         return [Receipt((), notes or (NOTHING_ASKED,))] * len(pixels)
     scores = read_labels(judge.network, np.stack([fit_square(image, SIZE) for image in pixels]))
     margins = scores[:, : len(LABELS)] - judge.thresholds[: len(LABELS)]
-    return [
-        Receipt(tuple(_rows(asked, dict(zip(LABELS, row, strict=True)), years, reliability)), notes)
-        for row, years in zip(margins.tolist(), scores[:, -1].tolist(), strict=True)  # plain numbers
-    ]
+    receipts = []
+    for margin, years in zip(margins.tolist(), scores[:, -1].tolist(), strict=True):  # plain numbers
+        rows = sorted(_rows(asked, dict(zip(LABELS, margin, strict=True)), years, reliability), key=_place)
+        receipts.append(Receipt(tuple(rows), (*notes, *_not_judged(rows))))
+    return receipts
+
+
+def _place(row: ReceiptRow) -> int:
+    """What was asked of findings comes first, then what else was asked."""
+    is_finding = row.label in FINDINGS or row.label == NO_FINDINGS
+    return (2 + is_finding) if row.as_asked is None else (0 if is_finding else 1)
+
+
+def _not_judged(rows: Iterable[ReceiptRow]) -> tuple[str, ...]:
+    names = [row.label.replace("_", " ") for row in rows if row.as_asked is not None and not row.judgeable]
+    return (NOT_JUDGED.format(", ".join(names)),) if names else ()
 
 
 def _rows(
@@ -131,12 +146,13 @@ def _rows(
         yield row(name, label, wishes[label], yes, no)
     near = None if asked.age is None else abs(asked.age - years) <= NEAR_YEARS
     wish = NOT_SAID if asked.age is None else f"{asked.age} years"
-    yield ReceiptRow("age", wish, f"{max(years, 0):.0f} years", math.nan, 100 * reliability.age_within_10, True, near)
+    ceiling, is_sure = 100 * reliability.age_within_10, reliability.age_within_10 >= JUDGEABLE_AGE
+    yield ReceiptRow("age", wish, f"{max(years, 0):.0f} years", math.nan, ceiling, is_sure, near)
     findings = asked.findings or ()
     for finding in findings:
         yield row(finding, finding, "yes")
     if asked.findings == ():
-        yield row("no findings", "abnormal", "yes", "no", "yes")
+        yield row(NO_FINDINGS, "abnormal", "yes", "no", "yes")
     for finding in (name for name in FINDINGS if name not in findings):
         unasked = row(finding, finding, "no" if asked.findings == () else None)
         if unasked.judgeable and unasked.seen == "yes":

@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge, read_labels
 from cxr.judges.networks import SIZE
-from cxr.judges.readings import make_reading, measure_agreement
 from cxr.labels.radiograph import Radiograph
-from cxr.labels.targets import LABELS, targets_of
-from cxr.metrics.agreement import JUDGEABLE_AUROC
-from cxr.metrics.intervals import middle
+from cxr.labels.targets import LABELS, NEAR_YEARS, targets_of
+from cxr.labels.vocabulary import FINDINGS
+from cxr.metrics.agreement import JUDGEABLE_AUROC, weighted_auroc, weighted_share
+from cxr.metrics.intervals import cluster_weights, middle
+
+Array = NDArray[np.float64]
+NO_AGE = {"mae": math.nan, "within_10": math.nan}
+FEWEST_POSITIVE = 25  # films that show a finding; an AUROC of fewer says little
 
 
 @dataclass(frozen=True)
@@ -46,25 +51,70 @@ def measure_reliability(judge: Judge, records: Sequence[Radiograph]) -> dict[str
         judge: with its thresholds fixed.
         records: real radiographs of other patients than it was trained on.
     Returns:
-        judge_sha256, num_images, num_patients, labels (balanced accuracy, AUROC with interval, counts, judgeable), age.
+        judge_sha256, and what `measure_scores` gives.
     """
-    scores = read_labels(judge.network, read_squares([record.path for record in records], SIZE))
-    patients = [record.patient_id for record in records]
-    found = measure_agreement(make_reading(scores, targets_of(records), patients), judge.thresholds)
-    labels = {}
+    return {"judge_sha256": judge.sha256, **measure_scores(read_films(judge, records), records, judge.thresholds)}
+
+
+def read_films(judge: Judge, records: Sequence[Radiograph]) -> NDArray[np.float64]:
+    """What a judge reads off radiographs: [N, len(LABELS) + 1], as `read_labels`."""
+    return read_labels(judge.network, read_squares([record.path for record in records], SIZE))
+
+
+def measure_scores(
+    scores: NDArray[np.float64], records: Sequence[Radiograph], thresholds: NDArray[np.float64]
+) -> dict[str, Any]:
+    """How far what was read off real radiographs agrees with what is known of them, on all films and in all views.
+
+    Unlike prompt fidelity (`cxr.judges.readings.comparisons`): a receipt is about one image of whatever kind, and
+    published figures are of this kind, too.
+
+    Args:
+        scores: [N, len(LABELS) + 1], as `read_labels` gives them.
+        records: N real radiographs.
+        thresholds: [len(ATTRIBUTES)], fixed beforehand.
+    Returns:
+        num_images, num_patients, labels (balanced accuracy, AUROC with interval, counts, judgeable), age, and
+        mean_auroc: over all findings that are there and over those of `FEWEST_POSITIVE` films, each with interval.
+    """
+    targets, patients = targets_of(records), np.array([record.patient_id for record in records])
+    weights = np.vstack([np.ones(len(records)), cluster_weights(patients)])
+    areas, labels = np.full((len(weights), len(LABELS)), np.nan), {}
     for column, name in enumerate(LABELS):
-        area = float(found.auroc[0, column])
+        known = ~np.isnan(targets[:, column])
+        seen, there, counts = scores[known, column], targets[known, column] > 0, weights[:, known]
+        areas[:, column] = weighted_auroc(seen, there, counts)
+        right = [weighted_share(flags, side, counts[:1]) for flags, side in _sides(seen, there, thresholds[column])]
+        area = float(areas[0, column])
         labels[name] = {
-            "balanced_accuracy": float(found.pf[0, column]),
+            "balanced_accuracy": float(np.mean(right)) if right else math.nan,
             "auroc": area,
-            "auroc_interval": list(middle(found.auroc[1:, column])),
-            "num_positive": int(found.num_positive[column]),
-            "num_negative": int(found.num_negative[column]),
+            "auroc_interval": list(middle(areas[1:, column])),
+            "num_positive": int(there.sum()),
+            "num_negative": int((~there).sum()),
             "judgeable": bool(np.isfinite(area) and area >= JUDGEABLE_AUROC),
         }
-    age = {"mae": float(found.mae[0]), "within_10": float(found.within[0])}
-    counts = {"num_images": len(records), "num_patients": len(set(patients))}
-    return {"judge_sha256": judge.sha256, **counts, "labels": labels, "age": age}
+    errors = np.abs(scores[:, -1] - targets[:, -1])[~np.isnan(targets[:, -1])]
+    age = {"mae": float(errors.mean()), "within_10": float((errors <= NEAR_YEARS).mean())} if len(errors) else NO_AGE
+    counts_of = {"num_images": len(records), "num_patients": len(set(patients))}
+    means = {name: _mean_auroc(areas, labels, least) for name, least in (("all", 1), ("frequent", FEWEST_POSITIVE))}
+    return {**counts_of, "labels": labels, "age": age, "mean_auroc": means}
+
+
+def _sides(
+    seen: Array, there: NDArray[np.bool_], threshold: float
+) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """What is read right, and among which films, for those that show a label and those that do not."""
+    return [(seen >= threshold, there), (seen < threshold, ~there)] if math.isfinite(threshold) else []
+
+
+def _mean_auroc(areas: Array, labels: Mapping[str, Mapping[str, Any]], fewest: int) -> dict[str, Any]:
+    """Mean AUROC over the findings that so many films show; resamples that lose all films of one are left out."""
+    columns = [k for k, name in enumerate(LABELS) if name in FINDINGS and labels[name]["num_positive"] >= fewest]
+    if not columns:
+        return {"value": math.nan, "interval": [math.nan, math.nan], "num_findings": 0}
+    means = areas[:, columns].mean(axis=1)
+    return {"value": float(means[0]), "interval": list(middle(means[1:])), "num_findings": len(columns)}
 
 
 def read_reliability(text: str) -> Reliability:

@@ -56,8 +56,7 @@ def split_by_patient(
         )
     split = Split([], [], [])
     for record in records:
-        digest = hashlib.sha256(f"{purpose} {record.patient_id}".encode()).digest()
-        position = int.from_bytes(digest[:8], "big") / 2**64
+        position = _position(record.patient_id, purpose)
         if position < validation_share:
             split.held_out.append(record)
         elif position < validation_share + judging_share:
@@ -65,3 +64,24 @@ def split_by_patient(
         else:
             split.training.append(record)
     return split
+
+
+def leave_out(records: Sequence[Radiograph], fold: int, num_folds: int) -> Split:
+    """Hold out every ``num_folds``-th patient; over all folds each patient is held out once.
+
+    Args:
+        records: any number of radiographs.
+        fold: which of them, from 0.
+        num_folds: two or more.
+    """
+    split = Split([], [], [])
+    for record in records:
+        is_out = int(_position(record.patient_id, "fold") * num_folds) == fold
+        (split.held_out if is_out else split.training).append(record)
+    return split
+
+
+def _position(patient_id: str, purpose: str) -> float:
+    """A hash of the patient, from 0 to below 1."""
+    digest = hashlib.sha256(f"{purpose} {patient_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

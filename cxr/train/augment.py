@@ -36,11 +36,18 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return (turned.clamp(-1, 1) * 0.5 + 0.5).pow(gamma) * 2 - 1
 
 
-def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn by up to 6 degrees, shift and scale by up to 6 %, change contrast; never mirrored: the heart has a side."""
+def jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+    """Turn by up to 6 degrees, shift and scale by up to 6 %, change contrast; never mirrored: the heart has a side.
+
+    Args:
+        images: [B, 1, H, W] in [-1, 1].
+        generator: source of all draws.
+        strength: factor on how far images are turned, shifted and scaled.
+    """
     count = len(images)
     draw = torch.rand(count, 6, generator=generator) * 2 - 1
-    moved = _moved(images, draw[:, 0] * 0.105, 1 + draw[:, 1] * 0.06, draw[:, 2:4] * 0.06, mode="bilinear")
+    place = draw[:, :4] * strength
+    moved = _moved(images, place[:, 0] * 0.105, 1 + place[:, 1] * 0.06, place[:, 2:4] * 0.06, mode="bilinear")
     gain, offset = 1 + draw[:, 4, None, None, None] * 0.2, draw[:, 5, None, None, None] * 0.1
     return (moved * gain + offset).clamp(-1, 1)
 

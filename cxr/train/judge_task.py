@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,13 +23,24 @@ from torch.nn import functional
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
 from cxr.judges.judge import hash_patient, measure_labels, read_labels
-from cxr.judges.networks import NETWORKS, SIZE
-from cxr.labels.targets import AGE_SCALE, ATTRIBUTES, attribute_scores, attribute_targets, scaled_targets, targets_of
+from cxr.judges.networks import NETWORKS, SIZE, LabelNetwork
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.targets import (
+    AGE_SCALE,
+    ATTRIBUTES,
+    LABELS,
+    attribute_scores,
+    attribute_targets,
+    scaled_targets,
+    targets_of,
+)
 from cxr.metrics.agreement import youden_threshold
 from cxr.train.augment import degrade, jitter
 from cxr.train.setup import Setup, batch_generator
 
 SMOOTHING = 0.05  # labels are 0.025 and 0.975: those of NIH were read off reports by a program, and err
+JITTER = 1.5  # 9 degrees and 9 %: a judge comes by each film some thirty times
+MIN_COUNT = 50  # films: rarer findings are drawn no more often, or their few films would be learnt by heart
 
 
 class JudgeTask:
@@ -43,18 +58,19 @@ class JudgeTask:
         torch.manual_seed(self.settings.seed)  # initial weights only
         self.name, self.degraded = network, degraded
         self.network = NETWORKS[network]().to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # quicker on a CPU
         self.trained: nn.Module = self.network
         self.pixels = read_squares([record.path for record in setup.training], SIZE)
         self.targets = torch.from_numpy(scaled_targets(setup.training))
+        self.weights = sampling_weights(setup.training)
         self.patients = sorted({record.patient_id for record in (*setup.training, *setup.validation)})
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = targets_of(setup.validation)
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
-        indices = torch.randint(len(self.pixels), (self.settings.batch_size,), generator=generator)
-        images = from_uint8(self.pixels[indices.numpy()])
-        images = jitter(images, generator)
+        indices = torch.multinomial(self.weights, self.settings.batch_size, replacement=True, generator=generator)
+        images = jitter(from_uint8(self.pixels[indices.numpy()]), generator, JITTER)
         if self.degraded:
             images = degrade(images, generator)
         output = self.network(images.to(self.device)).float()
@@ -76,32 +92,60 @@ class JudgeTask:
 
     def export(self, out_dir: Path) -> None:
         """Write the weights with the thresholds that are best on the validation images, from now on fixed."""
-        salt = hashlib.sha256("\n".join(self.patients).encode()).hexdigest()[:16]  # the same for the same patients
         facts = {
             "network": self.name,
             "degraded": self.degraded,
             "num_training": len(self.pixels),
             "num_validation": len(self.validation_pixels),
-            "thresholds": self._thresholds(),
-            "salt": salt,
-            "patients": [hash_patient(patient, salt) for patient in self.patients],
         }
-        weights = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
-        save_file(weights, out_dir / "judge.safetensors", {"judge": json.dumps(facts, sort_keys=True)})
+        has_any = len(self.validation_pixels) > 0
+        scores = self._read_validation() if has_any else np.empty((0, len(LABELS) + 1))
+        thresholds = choose_thresholds(scores, self.validation_targets)
+        write_judge(out_dir / "judge.safetensors", self.network, facts, thresholds, self.patients)
 
-    def _thresholds(self) -> list[float | None]:
-        if not len(self.validation_pixels):
-            return [None] * len(ATTRIBUTES)
-        scores, targets = attribute_scores(self._read_validation()), attribute_targets(self.validation_targets)
-        known = ~np.isnan(targets)
-        values = (youden_threshold(scores[known[:, k], k], targets[known[:, k], k] > 0) for k in range(len(ATTRIBUTES)))
-        return [value if np.isfinite(value) else None for value in values]
-
-    def _read_validation(self) -> np.ndarray:
+    def _read_validation(self) -> NDArray[np.float64]:
         self.network.eval()
         scores = read_labels(self.network, self.validation_pixels, self.device)
         self.network.train()
         return scores
+
+
+def choose_thresholds(scores: NDArray[np.float64], targets: NDArray[np.float32]) -> list[float | None]:
+    """The logit from which on each attribute counts as seen; None where nothing is known of it.
+
+    Args:
+        scores: [N, len(LABELS) + 1], as `read_labels` gives them.
+        targets: [N, len(LABELS) + 1], as `targets_of` does.
+    """
+    seen, there = attribute_scores(scores), attribute_targets(targets)
+    known = ~np.isnan(there)
+    values = (youden_threshold(seen[known[:, k], k], there[known[:, k], k] > 0) for k in range(len(ATTRIBUTES)))
+    return [value if np.isfinite(value) else None for value in values]
+
+
+def write_judge(
+    path: Path,
+    network: LabelNetwork,
+    facts: Mapping[str, Any],
+    thresholds: Sequence[float | None],
+    patients: Sequence[str],
+) -> None:
+    """Write what `load_judge` reads; patients are named as salted hashes, the salt being the same for the same ones."""
+    salt = hashlib.sha256("\n".join(patients).encode()).hexdigest()[:16]
+    hashes = [hash_patient(patient, salt) for patient in patients]
+    content = {**facts, "thresholds": thresholds, "salt": salt, "patients": hashes}
+    weights = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, path, {"judge": json.dumps(content, sort_keys=True)})
+
+
+def sampling_weights(records: Sequence[Radiograph]) -> Tensor:
+    """How often each film is drawn, [N]: by the root of how rare the rarest of its findings is.
+
+    More than half of all films show nothing, and a few dozen the rarest finding.
+    """
+    counts = Counter(name for record in records for name in record.findings or ("",))
+    rarest = [min(counts[name] for name in record.findings or ("",)) for record in records]
+    return (len(records) / torch.tensor(rarest).clamp(min=MIN_COUNT)).sqrt()
 
 
 def smoothed(labels: Tensor) -> Tensor:

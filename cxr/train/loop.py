@@ -97,6 +97,11 @@ def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.devic
         loop.finish()
 
 
+def is_finished(out_dir: Path, settings: LoopSettings) -> bool:
+    """Whether a run has taken all its steps, by its checkpoint."""
+    return int(read_facts(out_dir).get("step", 0)) >= settings.steps
+
+
 class _Loop:
     """One run: what is trained, how far it has come, and what is done at a step, a checkpoint and a look."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from cxr.labels.vocabulary import FINDINGS
-
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt, ReceiptRow
 
@@ -14,17 +12,16 @@ FOOTNOTE = (
     "Read by a small network trained on real radiographs; the % is how often it is right on real images (age: within "
     "10 years). The small figure is how clearly it sees this, 0.50 undecided to 1.00. Not a diagnosis."
 )
-NO_FINDINGS = "no findings"
 
 
 def receipt_rows(receipt: Receipt) -> list[dict[str, Any]]:
-    """The lines of a receipt, for JSON: what was asked of findings first, then what else was asked.
+    """The lines of a receipt, for JSON, in its order.
 
     Returns:
         For each line its label, what was asked and seen, ``verdict`` (whether it is as asked; None where that cannot be
         judged or nothing was asked), ``score`` and ``ceiling`` as text, empty where unknown.
     """
-    return [_line(row) for row in sorted(receipt.rows, key=_place)]
+    return [_line(row) for row in receipt.rows]
 
 
 def count_as_asked(receipt: Receipt) -> tuple[int, int]:
@@ -33,16 +30,12 @@ def count_as_asked(receipt: Receipt) -> tuple[int, int]:
     return sum(verdicts), len(verdicts)
 
 
-def _place(row: ReceiptRow) -> int:
-    is_finding = row.label in FINDINGS or row.label == NO_FINDINGS
-    return (2 + is_finding) if row.as_asked is None else (0 if is_finding else 1)
-
-
 def _line(row: ReceiptRow) -> dict[str, Any]:
     return {
         "label": row.label[:1].upper() + row.label[1:].replace("_", " "),
         "asked": row.asked,
-        "seen": row.seen if row.judgeable else "not judgeable",
+        # The years that were read inform even where they are no verdict.
+        "seen": row.seen if row.judgeable or row.label == "age" else "not judgeable",
         "verdict": row.as_asked if row.judgeable else None,
         "score": f"{row.score:.2f}" if row.judgeable and math.isfinite(row.score) else "",
         "ceiling": f"{row.ceiling:.0f} %" if math.isfinite(row.ceiling) else "unknown",

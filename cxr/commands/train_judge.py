@@ -1,0 +1,84 @@
+"""The ``judge`` stage of the ``train`` command: one or several networks, joined and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from cxr.labels.radiograph import Radiograph
+    from cxr.labels.split import Split
+    from cxr.train.loop_settings import LoopSettings
+
+THRESHOLD_SHARE = 0.15  # of the patients of a judge of one network: it sets its thresholds on them
+JUDGE, RELIABILITY = "judge.safetensors", "reliability.json"
+
+
+def train_judge(
+    values: Mapping[str, Any], split: Split, settings: LoopSettings, out_dir: Path, device: torch.device
+) -> None:
+    """Train the networks of a judge one after the other, join them, and measure them on held-out patients.
+
+    Args:
+        values: of the stage's options.
+        split: whose held-out patients nothing is learnt from and no threshold is set on.
+        settings: of each network; the seeds count up from this one.
+        out_dir: goes on from what is here.
+        device: where to train.
+    """
+    from cxr.models.devices import shared_state
+    from cxr.train.judge_task import JudgeTask
+    from cxr.train.loop import is_finished, train
+    from cxr.train.setup import Setup
+
+    folds = _folds(split.judging if values["judging_share"] else split.training, values["members"])
+    folders = [out_dir / f"member-{number}" for number in range(len(folds))] if len(folds) > 1 else [out_dir]
+    for number, (fold, folder) in enumerate(zip(folds, folders, strict=True)):
+        own = replace(settings, seed=settings.seed + number)
+        setup = Setup(fold.training, fold.held_out, own, device)
+        train(JudgeTask(setup, values["network"], degraded=values["degraded"]), own, folder, device)
+        if not is_finished(folder, own):
+            return  # stopped; the same command goes on
+    if shared_state().is_main_process:
+        _measure(folders, folds, split.held_out, out_dir, values["readers"])
+
+
+def _folds(records: list[Any], members: int) -> list[Split]:
+    from cxr.labels.split import leave_out, split_by_patient
+
+    if members == 1:
+        return [split_by_patient(records, THRESHOLD_SHARE, purpose="threshold")]
+    return [leave_out(records, number, members) for number in range(members)]
+
+
+def _measure(
+    folders: list[Path], folds: list[Split], held_out: list[Radiograph], out_dir: Path, readers: Path | None
+) -> None:
+    """Write what the judge is worth on held-out patients, and what each network of a mean is on those it left out."""
+    import numpy as np
+
+    from cxr.judges.judge import load_judge
+    from cxr.judges.readers import read_by, read_majorities
+    from cxr.judges.reliability import measure_scores, read_films
+    from cxr.metrics.result import to_json, write_file
+    from cxr.train.judge_members import join_members
+
+    records, scores = [], []
+    figures: dict[str, Any] = {}
+    if len(folders) > 1:
+        found = join_members([folder / JUDGE for folder in folders], folds, out_dir / JUDGE)
+        records, scores = found.records, [found.scores]
+    judge = load_judge(out_dir / JUDGE)
+    if records:
+        figures["cross_fitted"] = measure_scores(scores[0], records, judge.thresholds)
+    if held_out:
+        scores.append(read_films(judge, held_out))
+        figures |= {"judge_sha256": judge.sha256, **measure_scores(scores[-1], held_out, judge.thresholds)}
+    if readers is not None and (seen := read_by([*records, *held_out], read_majorities(readers))):
+        read = np.concatenate(scores)[list(seen)]
+        figures["readers"] = measure_scores(read, list(seen.values()), judge.thresholds)
+    write_file(out_dir / RELIABILITY, to_json(figures))
