@@ -30,6 +30,8 @@ a plan (YAML; `examples/plan.yaml` shows every part):
       view: PA
       count: 250
   prompts: [...]                   texts, or {prompt, count, seed}
+  pairs:                           patients with one seed and two images: as drawn, and with something changed
+    - {findings: Mass, count: 10, counterfactual: {findings: No Finding}}     or another age, sex or view
   grid: {prompt: [...], guidance_scale: [1, 2, 4], seed: [1, 2]}
   settings: {num_inference_steps: 8, bit_depth: 16}
   split: {train: 0.8, test: 0.2}   by synthetic patient

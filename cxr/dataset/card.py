@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr.dataset.pairs import PairFigures
 from cxr.dataset.plan import NOT_SAID, Plan, values_of
 from cxr.folders.sheet import SheetRow, draw_sheet
 from cxr.generate.planned_image import PlannedImage
@@ -30,7 +31,11 @@ SEXES = {"F": ("women", ORANGE), "M": ("men", BLUE), None: (NOT_SAID, GREY)}
 
 
 def card_files(
-    plan: Plan, images: Sequence[PlannedImage], paths: Mapping[int, Path], facts: Mapping[str, Any]
+    plan: Plan,
+    images: Sequence[PlannedImage],
+    paths: Mapping[int, Path],
+    facts: Mapping[str, Any],
+    pairs: Mapping[str, tuple[int, PairFigures]],
 ) -> dict[str, bytes]:
     """The card and what it shows.
 
@@ -39,6 +44,7 @@ def card_files(
         images: that were made.
         paths: where each is, by index.
         facts: of the manifest.
+        pairs: by what was changed the number of pairs and their mean figures.
     Returns:
         Name in the data set -> content.
     """
@@ -63,6 +69,7 @@ def card_files(
         tables={of: _table(images, of) for of in ("findings", "sex", "view", "age")},
         settings=_settings(images),
         has_grid=bool(plan.grid),
+        pairs=pairs,
         has_16_bits=any(image.request.bit_depth == 16 for image in images),
     )
     return files | {"README.md": text.encode()}

@@ -91,6 +91,34 @@ def read_entry(entry: Mapping[str, Any], where: str) -> CohortEntry:
     return CohortEntry(**values, count=check_whole(entry.get("count", 1), f"{where}: count", 1, MAX_COUNT))
 
 
+def read_pair_entry(entry: Mapping[str, Any], where: str) -> tuple[CohortEntry, dict[str, Any]]:
+    """Check one entry of pairs: who the patients are, and what the second image of each changes.
+
+    Args:
+        entry: as for `read_entry`, and ``counterfactual``: one value each of findings, sex, age or view; No Finding if
+            it is missing.
+        where: how messages call the entry.
+    Returns:
+        The patients, and the changed labels by name.
+    Raises:
+        RequestError: as `read_entry`, or the counterfactual is not allowed.
+    """
+    changes = entry.get("counterfactual", {"findings": NO_FINDING})
+    where_changed = f"{where}: counterfactual"
+    if not isinstance(changes, Mapping) or not changes or any(name not in KEYS[:-1] for name in changes):
+        raise RequestError(f"{where_changed} is a table of one or more of {', '.join(KEYS[:-1])}")
+    readers: dict[str, Any] = {"findings": read_findings, "sex": _read_sex, "age": read_age, "view": _read_view}
+    change: dict[str, Any] = {}
+    for name, value in changes.items():
+        change[name] = readers[name](value, f"{where_changed} {name}")
+    if "age" in change:
+        age = change["age"]
+        if not isinstance(age, AgeRange) or age.low != age.high:
+            raise RequestError(f"{where_changed} age is {shown(changes['age'])}; use one age in years, such as 80")
+        change["age"] = age.low
+    return read_entry({name: value for name, value in entry.items() if name != "counterfactual"}, where), change
+
+
 def read_findings(value: Any, where: str) -> tuple[str, ...]:
     """Names as the data set spells them: Effusion, or several at once as Edema + Effusion; No Finding is none."""
     by_name = {name.casefold().replace("_", " "): name for name in FINDINGS}

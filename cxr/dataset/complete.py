@@ -37,7 +37,7 @@ def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: S
         if missing:  # a process was lost
             worker.run(units)
             attempted = True
-        elif duplicates := _find_duplicates(outcomes):
+        elif duplicates := _find_duplicates(plan, outcomes):
             for outcome in duplicates:
                 _replace(worker, units, outcome)
             attempted = True
@@ -54,13 +54,14 @@ def _read_outcomes(units: Sequence[Unit]) -> dict[int, Outcome]:
     return {index: outcome for unit in units for index, outcome in unit.outcomes().items()}
 
 
-def _find_duplicates(outcomes: Outcomes) -> list[Outcome]:
-    """Images that are pixel for pixel an earlier one."""
+def _find_duplicates(plan: Plan, outcomes: Outcomes) -> list[Outcome]:
+    """Images that are pixel for pixel an earlier one; those of a pair may be, where the change changes nothing."""
     seen: set[str] = set()
+    pairs = {image.index for image in plan.images if image.pair_role}
     found = []
     for index in sorted(outcomes):
         pixels = outcomes[index].pixel_sha256
-        if pixels in seen:
+        if pixels in seen and index not in pairs:
             found.append(outcomes[index])
         elif pixels:
             seen.add(pixels)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from cxr.folders.archive import write_folder_zip, write_zip
-from cxr.folders.dataset_reader import FinishedImage, is_flat, read_dataset, read_manifest
+from cxr.folders.dataset_reader import FinishedImage, is_flat, pair_pictures, read_dataset, read_manifest
 from cxr.folders.metadata import MANIFEST_NAME, describe_image
-from cxr.folders.shards import name_shards
-from cxr.images.atomic import make_folder
+from cxr.folders.shards import PAIR_PICTURES, name_shards
+from cxr.folders.unchanged import unchanged_content
+from cxr.generate.planned_image import COUNTERFACTUAL
+from cxr.images.atomic import atomic_file, make_folder
 from cxr.request.errors import DataError, OutputError, RequestError
 from cxr.request.events import ExportedFile
 
@@ -57,7 +60,9 @@ def convert(
             f"{directory} holds images that began from a picture, which are no part of a data set; export them as "
             "dicom or zip"
         )
-    writers = _dicom_writers(directory, images, bits) if format == "dicom" else _shard_writers(images, format)
+    writers = (
+        _dicom_writers(directory, images, bits) if format == "dicom" else _shard_writers(directory, images, format)
+    )
     return _write_all(writers, output, say)
 
 
@@ -76,20 +81,42 @@ def _dicom_writers(directory: Path, images: Sequence[FinishedImage], bits: int |
     check_bits(images, bits)
     origin = "" if is_flat(directory) else hashlib.sha256(read_manifest(directory).content).hexdigest()
     write = partial(write_dicom, bits=bits, origin=origin)
-    return {f"{image.split}/{image.path.stem}.dcm": partial(write, image=image) for image in images}
+    writers: dict[str, Callable[[Path], None]] = {
+        f"{image.split}/{image.path.stem}.dcm": partial(write, image=image) for image in images
+    }
+    for image in _with_pictures(directory, images):  # of what differs, which is no radiograph: as it is
+        writers |= {
+            picture.path.relative_to(directory).as_posix(): partial(_copy, picture) for picture in image.beside.values()
+        }
+    return writers
 
 
-def _shard_writers(images: Sequence[FinishedImage], format: str) -> Writers:
-    splits: dict[str, list[ExportedFile]] = {}
+def _with_pictures(directory: Path, images: Sequence[FinishedImage]) -> Iterator[ExportedFile]:
+    """The images as exporters take them; the second of a pair with what differs from the first."""
+    listed = {} if is_flat(directory) else {file.path: file for file in read_manifest(directory).files}
     for image in images:
-        splits.setdefault(image.split, []).append(image.file)
+        names = pair_pictures(image.patient_id) if image.pair_role == COUNTERFACTUAL else ()
+        pictures = [listed[directory / name] for name in names if directory / name in listed]
+        yield replace(image.file, beside=dict(zip(PAIR_PICTURES, pictures, strict=False)))
+
+
+def _copy(file: ExportedFile, path: Path) -> None:
+    with atomic_file(path) as target:
+        target.write(unchanged_content(file))
+
+
+def _shard_writers(directory: Path, images: Sequence[FinishedImage], format: str) -> Writers:
+    splits: dict[str, list[ExportedFile]] = {}
+    for image, file in zip(images, _with_pictures(directory, images), strict=True):
+        splits.setdefault(image.split, []).append(file)
     if format == "webdataset":
         from cxr.folders.webdataset import TAR_NAMES, write_tar
 
         return {name: partial(write_tar, files=files) for name, files in name_shards(splits, TAR_NAMES).items()}
     from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 
-    return {name: partial(write_parquet, files=files) for name, files in name_shards(splits, PARQUET_NAMES).items()}
+    write = partial(write_parquet, has_pairs=any(image.pair_role for image in images))
+    return {name: partial(write, files=files) for name, files in name_shards(splits, PARQUET_NAMES).items()}
 
 
 def _write_all(writers: Writers, output: Path, say: Callable[[str], None]) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.dicom import BITS, SyntheticPatient, encode_dicom
 from cxr.folders.unchanged import unchanged_content
+from cxr.generate.planned_image import COUNTERFACTUAL
 from cxr.images.atomic import atomic_file
 from cxr.images.pixels import to_bits
 from cxr.request.errors import DataError, RequestError
@@ -47,7 +49,10 @@ def write_dicom(path: Path, image: FinishedImage, bits: int | None, origin: str 
     """
     bits = bits or image.recipe.bit_depth
     pixels = to_bits(read_pixels(image), bits)
-    data = encode_dicom(pixels, image.recipe, SyntheticPatient(image.patient_id, image.labels, origin), bits)
+    patient = SyntheticPatient(image.patient_id, image.labels, origin)
+    if image.pair_role == COUNTERFACTUAL:  # somebody else: an archive holds one sex and one age of a patient ID
+        patient = replace(patient, patient_id=f"{image.patient_id}C", counterfactual_of=image.patient_id)
+    data = encode_dicom(pixels, image.recipe, patient, bits)
     with atomic_file(path) as file:
         file.write(data)
 

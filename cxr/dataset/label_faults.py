@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cxr.dataset.label_columns import label_row
-from cxr.folders.dataset_reader import LABELS_NAME, FinishedImage
+from cxr.folders.dataset_reader import LABELS_NAME, FinishedImage, patient_id_of
 from cxr.folders.tables import read_rows
+from cxr.generate.planned_image import COUNTERFACTUAL
 from cxr.labels.vocabulary import PromptLabels, labels_of
 from cxr.prompts import asked_labels
 from cxr.request.errors import DataError
@@ -35,8 +36,9 @@ def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
             yield f"{LABELS_NAME} says something else of {name} than its metadata"
         elif wrong := _not_asked(image.labels, image.recipe, is_silent=complete[0]):
             yield f"the labels of {name} are not those of its prompt: {', '.join(wrong)}"
-        if image.patient_id != f"SYN{image.index:07d}":
-            yield f"the metadata has another patient_id of {name} than SYN{image.index:07d}"
+        patient_id = patient_id_of(image.index - (image.pair_role == COUNTERFACTUAL))
+        if image.patient_id != patient_id:
+            yield f"the metadata has another patient_id of {name} than {patient_id}"
     yield from (f"{LABELS_NAME} has a row for {name}, which is not in the metadata" for name in rows)
 
 

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
-from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry, share_out
+from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry, read_pair_entry, share_out
 from cxr.dataset.wording import TEMPLATES, fill_template, read_templates
-from cxr.generate.planned_image import PlannedImage
+from cxr.folders.dataset_reader import patient_id_of
+from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import PromptLabels
@@ -23,7 +24,7 @@ from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import BEGINNING, PLAN_SETTINGS, shown, shown_names
 
-SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "grid", "split")
+SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
 NO_PICTURES = (
     "images of a data set begin from noise alone, never from a picture; make those with python -m cxr generate"
@@ -55,6 +56,8 @@ class Plan:
         for image in self.images:
             facts = asdict(image)
             del facts["labels"]["sides"], facts["labels"]["unknown"]  # of older versions, which knew neither
+            if not image.pair_role:
+                del facts["pair_role"]  # nor pairs
             # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
             is_usual = facts["request"]["reword"] or image.complete or not self.rewords
             for name in ("reword", "sent_prompt", *BEGINNING) if is_usual else ("sent_prompt", *BEGINNING):
@@ -92,20 +95,27 @@ def build_plan(
     seed = check_whole(content.get("seed", 0), "seed")
     settings = {**(defaults or {}), **_settings(content.get("settings") or {})}
     if "grid" in content:
-        if "cohort" in content or "prompts" in content:
-            raise RequestError("a plan with a grid has neither cohort nor prompts; write two plans")
+        if content.keys() & {"cohort", "prompts", "pairs"}:
+            raise RequestError("a plan with a grid has no cohort, no prompts and no pairs; write two plans")
         requests, grid = _grid(content["grid"], settings, seed, max_images)
     else:
         requests, grid = [*_from_cohort(content, settings, seed, max_images)], {}
         requests += _from_prompts(content.get("prompts") or [], settings, seed, len(requests), max_images)
+        requests += _from_pairs(content, settings, seed, len(requests), max_images)
     if not requests:
-        raise RequestError("the plan asks for no image; give it a cohort, prompts or a grid")
+        raise RequestError("the plan asks for no image; give it a cohort, prompts, pairs or a grid")
     if not isinstance(content.get("name") or name, str):
         raise RequestError(f"name is {shown(content['name'])}; use text, between quotes")
     return plan_of(content.get("name") or name, requests, content.get("split") or SPLIT, seed, grid)
 
 
-Wish = tuple[GenerationRequest, PromptLabels, bool]  # the last: whether the labels are complete
+class Wish(NamedTuple):
+    """One image before it has a number, a patient and a split; as `PlannedImage` has them."""
+
+    request: GenerationRequest
+    labels: PromptLabels
+    complete: bool = False
+    pair_role: str = ""
 
 
 def check_total(total: int, max_images: int) -> None:
@@ -129,7 +139,7 @@ def _from_cohort(content: Mapping[str, Any], settings: Mapping[str, Any], seed: 
     for number, labels in enumerate(draw(read, seed)):
         prompt = fill_template(rng.choice(templates), labels)
         # The program's own words need no others.
-        yield GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False}), labels, True
+        yield Wish(GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False}), labels, True)
 
 
 def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int, max_images: int) -> Iterator[Wish]:
@@ -148,8 +158,31 @@ def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int
         changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
         for k in range(count):
             request = GenerationRequest(entry.get("prompt", ""), seed=first_seed + k, **{**settings, **changed})
-            yield request, asked_labels(request.prompt), False
+            yield Wish(request, asked_labels(request.prompt))
         number += count
+
+
+def _from_pairs(
+    content: Mapping[str, Any], settings: Mapping[str, Any], seed: int, before: int, max_images: int
+) -> Iterator[Wish]:
+    """Each patient twice, with one seed and one template: as drawn, and with what the entry changes."""
+    entries = content.get("pairs") or []
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise RequestError(f"pairs is a list of entries, each with {', '.join(KEYS)} and counterfactual")
+    read = [read_pair_entry(entry, f"pairs entry {number}") for number, entry in enumerate(entries, start=1)]
+    check_total(before + 2 * sum(entry.total for entry, _ in read), max_images)
+    templates, rng = read_templates(content.get("templates") or list(TEMPLATES)), random.Random(f"pairs {seed}")
+    number = before
+    for place, (entry, change) in enumerate(read, start=1):
+        for labels in draw([entry], seed + place):
+            template, other = rng.choice(templates), replace(labels, **change)
+            if other == labels:
+                raise RequestError(f"pairs entry {place}: a patient is already as counterfactual says; name another")
+            for role, one in ((FACTUAL, labels), (COUNTERFACTUAL, other)):
+                prompt = fill_template(template, one)
+                request = GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False})
+                yield Wish(request, one, complete=True, pair_role=role)
+            number += 2
 
 
 def _grid(
@@ -164,7 +197,7 @@ def _grid(
     check_total(math.prod(len(values) for values in axes.values()), max_images)
     cells = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     requests = [GenerationRequest(**{"seed": seed, **settings, **cell}) for cell in cells]
-    return [(request, asked_labels(request.prompt), False) for request in requests], axes
+    return [Wish(request, asked_labels(request.prompt)) for request in requests], axes
 
 
 def _settings(content: Any) -> dict[str, Any]:
@@ -186,11 +219,15 @@ def plan_of(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapp
     Raises:
         RequestError: the split is not allowed.
     """
-    splits = _split_names(split, len(wishes), seed)
-    images = [
-        PlannedImage(index, request, labels, f"SYN{index:07d}", where, complete)
-        for index, ((request, labels, complete), where) in enumerate(zip(wishes, splits, strict=True))
-    ]
+    patients = [index for index, wish in enumerate(wishes) if wish.pair_role != COUNTERFACTUAL]
+    splits = dict(zip(patients, _split_names(split, len(patients), seed), strict=True))
+    images = []
+    for index, wish in enumerate(wishes):
+        patient = index - 1 if wish.pair_role == COUNTERFACTUAL else index
+        image = PlannedImage(
+            index, wish.request, wish.labels, patient_id_of(patient), splits[patient], wish.complete, wish.pair_role
+        )
+        images.append(image)
     return Plan(name, tuple(images), grid)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from cxr.dataset.cohort import KEYS, read_entry
-from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, check_total, plan_of
+from cxr.dataset.plan import SECTIONS, SPLIT, Plan, Wish, build_plan, check_total, plan_of
 from cxr.folders.tables import repeated_name
 from cxr.generate.planned_image import single_images
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table
@@ -64,7 +64,7 @@ def _read_prompts(path: Path, max_images: int, defaults: Mapping[str, Any]) -> P
             "YAML plan for other settings"
         )
     check_total(sum(request.num_images for request in table.requests), max_images)
-    wishes = [(request, asked_labels(request.prompt), False) for request in single_images(table.requests)]
+    wishes = [Wish(request, asked_labels(request.prompt)) for request in single_images(table.requests)]
     return plan_of(path.stem, wishes, SPLIT, 0, {})
 
 

@@ -13,6 +13,7 @@ from cxr.dataset.label_faults import wrong_labels
 from cxr.dataset.rejections import REJECTED_NAME, pass_rates, read_rejected
 from cxr.folders.dataset_reader import (
     MISSING,
+    PAIRS_NAME,
     WORK_NAME,
     FinishedImage,
     Manifest,
@@ -92,7 +93,7 @@ def _without_row(manifest: Manifest, images: Sequence[FinishedImage]) -> Iterato
 
 
 def _is_listed_image(file: ExportedFile) -> bool:
-    return file.path.suffix == ".png" and file.path.parent.name != "plots"
+    return file.path.suffix == ".png" and file.path.parent.name not in ("plots", PAIRS_NAME)
 
 
 def _wrong_recipes(images: Sequence[FinishedImage]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 from cxr.dataset.beginning import Beginning
 from cxr.dataset.card import card_files
 from cxr.dataset.label_columns import LABEL_COLUMNS, label_row
+from cxr.dataset.pairs import write_pairs
 from cxr.dataset.plan import Plan
 from cxr.dataset.rejections import REJECTED_NAME, pass_rates, rejected_table
 from cxr.dataset.unit_log import Outcome
@@ -54,12 +55,14 @@ def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beg
     facts = asdict(beginning) | {"name": plan.name, "library_versions": libraries}
     facts |= _summary(plan, outcomes, gated=bool(beginning.gate))
     paths = {image.index: directory / str(outcomes[image.index].file_name) for image in made}
-    files |= card_files(plan, made, paths, facts)
+    names = {image.index: str(outcomes[image.index].file_name) for image in made}
+    pair_names, pair_figures = write_pairs(made, names, directory)
+    files |= card_files(plan, made, paths, facts, pair_figures)
     for name, content in files.items():
         _write(directory / name, content)
     manifest = facts | {"format": FORMAT, "notice": SYNTHETIC_NOTICE, "digital_source_type": DIGITAL_SOURCE_TYPE}
     known = {outcome.file_name: outcome.sha256 for outcome in outcomes.values() if outcome.file_name}
-    manifest["files"] = list(_listed(directory, known | dict.fromkeys(files, "")))
+    manifest["files"] = list(_listed(directory, known | dict.fromkeys([*files, *pair_names], "")))
     _write(directory / MANIFEST_NAME, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
     return manifest
 
@@ -80,6 +83,7 @@ def _summary(plan: Plan, outcomes: Outcomes, *, gated: bool) -> dict[str, Any]:
 def _metadata(images: Sequence[PlannedImage], outcomes: Outcomes) -> Iterator[tuple[str, bytes]]:
     """``metadata.jsonl`` of each split, as Hugging Face's imagefolder reads it."""
     splits: dict[str, list[bytes]] = {}
+    has_pairs = any(image.pair_role for image in images)  # then every row has the column, so that all are alike
     for image in images:
         outcome = outcomes[image.index]
         facts = {
@@ -87,6 +91,7 @@ def _metadata(images: Sequence[PlannedImage], outcomes: Outcomes) -> Iterator[tu
             **outcome.recipe,
             "patient_id": image.patient_id,
             **label_cells(image.labels),
+            **({"pair_role": image.pair_role} if has_pairs else {}),
             "sha256": outcome.sha256,
         }
         splits.setdefault(image.split, []).append(json.dumps(facts, ensure_ascii=False).encode() + b"\n")

@@ -27,6 +27,7 @@ FORMAT = 1  # of data sets
 WORK_NAME = ".cxr-dataset"  # what is known of a data set while it is made
 FLAT_SPLIT = "train"  # what a folder without splits is for
 LABELS_NAME = "labels.csv"
+PAIRS_NAME = "pairs"  # folder of what differs between the two images of a pair
 MAX_MANIFEST_BYTES = 1_000_000_000
 MISSING = "{path} is missing; repeat the command that made the folder, it makes it"
 DAMAGED = "{table} line {number} is damaged or of another program; make the data set again"
@@ -56,6 +57,11 @@ class FinishedImage(ImageRecord):
         return image_index(self.path)
 
     @property
+    def pair_role(self) -> str:
+        """`FACTUAL` or `COUNTERFACTUAL` for an image of a pair, else empty."""
+        return str(self.row.get("pair_role") or "")
+
+    @property
     def file(self) -> ExportedFile:
         """The PNG with its row, for exporters."""
         return ExportedFile(self.path, self.sha256, dict(self.row))
@@ -68,6 +74,16 @@ class Manifest:
     content: bytes
     files: tuple[ExportedFile, ...]
     facts: Row
+
+
+def patient_id_of(index: int) -> str:
+    """The synthetic patient whose first image has this index."""
+    return f"SYN{index:07d}"
+
+
+def pair_pictures(patient_id: str) -> tuple[str, str]:
+    """Names in a data set of the signed difference and of the mask of a pair."""
+    return f"{PAIRS_NAME}/{patient_id}_difference.png", f"{PAIRS_NAME}/{patient_id}_mask.png"
 
 
 def refuse(fault: str) -> None:
@@ -192,7 +208,7 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     _demand(path.name == image_name(image_index(path), recipe.seed))
     _demand(_SHA256.fullmatch(row["sha256"]))
     labels = read_label_cells(row) if split else asked_labels(recipe.prompt)
-    patient_id = row["patient_id"] if split else f"SYN{image_index(path):07d}"
+    patient_id = row["patient_id"] if split else patient_id_of(image_index(path))
     _demand(_PATIENT_ID.fullmatch(patient_id))
     findings = None if labels.findings is None else list(labels.findings)
     cells = {"findings": findings, "age": labels.age, "sex": labels.sex, "view": labels.view}

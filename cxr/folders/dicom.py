@@ -38,11 +38,13 @@ class SyntheticPatient:
         patient_id: "SYN0000001"; letters, digits, _ and -, at most 64.
         labels: what the prompt asked for; sex, age and view go into the object, findings into its comments.
         origin: tells patients of the same ID in two data sets apart, a hash for example.
+        counterfactual_of: ID of the patient whose other image this is, with something changed; else empty.
     """
 
     patient_id: str
     labels: PromptLabels
     origin: str = ""
+    counterfactual_of: str = ""
 
 
 def encode_dicom(
@@ -100,6 +102,8 @@ def _add_patient(dataset: Dataset, patient: SyntheticPatient, recipe: Recipe) ->
     if labels.age is not None:
         dataset.PatientAge = f"{labels.age:03d}Y"
     dataset.PatientComments = recipe.notice
+    if patient.counterfactual_of:
+        dataset.PatientComments += f" Counterfactual of {patient.counterfactual_of}: the same seed, other words."
     dataset.StudyInstanceUID = uid_of("study", patient.origin, patient.patient_id)
     dataset.SeriesInstanceUID = uid_of("series", patient.origin, patient.patient_id)
     for keyword in ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"):

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from cxr.folders.shards import cut
+from cxr.folders.shards import PAIR_PICTURES, cut
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
 from cxr.request.events import ExportedFile
@@ -39,7 +39,12 @@ COLUMNS: dict[str, str] = {
 
 
 def write_parquet(
-    path: Path, files: Sequence[ExportedFile], group_images: int = GROUP_IMAGES, group_bytes: int = GROUP_BYTES
+    path: Path,
+    files: Sequence[ExportedFile],
+    group_images: int = GROUP_IMAGES,
+    group_bytes: int = GROUP_BYTES,
+    *,
+    has_pairs: bool = False,
 ) -> None:
     """Write one Parquet file; with one version of pyarrow the same images give the same bytes.
 
@@ -48,28 +53,41 @@ def write_parquet(
         files: images with their metadata rows.
         group_images: largest number of images in a row group.
         group_bytes: largest number of bytes of its PNGs.
+        has_pairs: whether the data set has pairs: then all its files have the columns pair_role, difference and mask,
+            the last two empty but for the second image of a pair.
     Raises:
         OutputError: an image has changed since it was written, or the disk refused the file.
     """
-    schema = table_schema()
+    schema = table_schema(has_pairs=has_pairs)
     # Not compressed: PNGs are already, and the rest is small once equal values are stored once.
     settings = {"compression": "none", "use_dictionary": [*COLUMNS], "write_statistics": [*COLUMNS]}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
         for group in cut(files, group_images, group_bytes):
             columns: dict[str, Any] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
             columns["findings"] = [image.metadata["findings"] for image in group]
-            columns["image"] = [{"bytes": unchanged_content(image), "path": image.path.name} for image in group]
+            columns["image"] = [_picture(image) for image in group]
+            if has_pairs:
+                columns["pair_role"] = [str(image.metadata.get("pair_role") or "") for image in group]
+                for name in PAIR_PICTURES:
+                    columns[name] = [_picture(image.beside.get(name)) for image in group]
             writer.write_table(pa.table(columns, schema=schema))  # each call begins a row group
 
 
-def table_schema() -> Any:
+def _picture(file: ExportedFile | None) -> dict[str, Any] | None:
+    return None if file is None else {"bytes": unchanged_content(file), "path": file.path.name}
+
+
+def table_schema(*, has_pairs: bool = False) -> Any:
     """The columns as Arrow types, and for ``datasets`` as its own features."""
-    types = {name: pa.type_for_alias(dtype) for name, dtype in COLUMNS.items()}
+    names = COLUMNS | ({"pair_role": "string"} if has_pairs else {})
+    pictures = PAIR_PICTURES if has_pairs else ()
+    types = {name: pa.type_for_alias(dtype) for name, dtype in names.items()}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    features: dict[str, Any] = {name: {"dtype": dtype, "_type": "Value"} for name, dtype in COLUMNS.items()}
+    features: dict[str, Any] = {name: {"dtype": dtype, "_type": "Value"} for name, dtype in names.items()}
     # A list in brackets is what every version of datasets reads; the classes for it have changed their names.
     features = {"image": {"_type": "Image"}, "findings": [{"dtype": "string", "_type": "Value"}], **features}
+    features |= {name: {"_type": "Image"} for name in pictures}
     return pa.schema(
-        [("image", image), ("findings", pa.list_(pa.string())), *types.items()],
+        [("image", image), ("findings", pa.list_(pa.string())), *types.items(), *((name, image) for name in pictures)],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )

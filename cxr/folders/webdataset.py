@@ -1,6 +1,7 @@
 """Images -> WebDataset: tar files that are read from front to back, one image after the other.
 
-Each image is three entries of one name: KEY.png, KEY.json (its metadata row) and KEY.txt (its prompt).
+Each image is three entries of one name: KEY.png, KEY.json (its metadata row) and KEY.txt (its prompt). The second image
+of a pair has two more: KEY.difference.png and KEY.mask.png.
 Source: the WebDataset format (Aizman et al., "High Performance I/O For Large Scale Deep Learning", 2019).
 """
 
@@ -38,6 +39,8 @@ def write_tar(path: Path, files: Sequence[ExportedFile]) -> None:
             _add(archive, f"{key}.png", unchanged_content(image))
             _add(archive, f"{key}.json", row.encode())
             _add(archive, f"{key}.txt", str(image.metadata["prompt"]).encode())
+            for name, picture in image.beside.items():
+                _add(archive, f"{key}.{name}.png", unchanged_content(picture))
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:

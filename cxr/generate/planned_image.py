@@ -12,6 +12,7 @@ from cxr.request.generation_request import GenerationRequest
 
 RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
 UNKNOWN = PromptLabels(None, None, None, None)
+FACTUAL, COUNTERFACTUAL = "factual", "counterfactual"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class PlannedImage:
         split: "train" or another name from the plan; empty in a folder without splits.
         complete: whether findings that are not asked for shall not be there, as in a cohort; a prompt in free words is
             silent on them.
+        pair_role: `FACTUAL` or `COUNTERFACTUAL` for the two images of one patient and one seed; else empty.
     """
 
     index: int
@@ -34,6 +36,7 @@ class PlannedImage:
     patient_id: str = ""
     split: str = ""
     complete: bool = False
+    pair_role: str = ""
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ class Worker:
         model: what to make images with.
         progress: counts every image.
         stop: once set, work ends within one denoising step.
-        gate: what images have to pass, or None.
-        max_attempts: seeds that an image may take.
+        gate: what images have to pass, or None; those of a pair pass none.
+        max_attempts: seeds that an image may take; one of a pair has its own seed alone.
     """
 
     def __init__(
@@ -129,7 +129,8 @@ class Worker:
             rejection = self._rejection(event, one.image)
             if rejection is not None:
                 one.rejected += (rejection,)
-            if rejection is None or len(one.rejected) >= self.max_attempts:
+            # Another seed would part the two images of a pair.
+            if rejection is None or one.image.pair_role or len(one.rejected) >= self.max_attempts:
                 writer.submit(self._settling(one, store, None if rejection else event))
             else:
                 yield one
@@ -137,7 +138,7 @@ class Worker:
     def _rejection(self, event: GeneratedImage | FailedImage, image: PlannedImage) -> Rejection | None:
         if isinstance(event, FailedImage):
             return Rejection(event.seed, event.reason)
-        missing = self.gate.missing(event.pixels, image.labels) if self.gate else ()
+        missing = self.gate.missing(event.pixels, image.labels) if self.gate and not image.pair_role else ()
         return Rejection(event.seed, f"the gate does not see: {', '.join(missing)}", "gate") if missing else None
 
     def _settling(

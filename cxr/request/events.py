@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,9 @@ class FailedImage:
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One written file: its path, SHA-256 and metadata row."""
+    """One written file: its path, SHA-256 and metadata row, and pictures that go along with it, by what they show."""
 
     path: Path
     sha256: str
     metadata: dict[str, Any]
+    beside: Mapping[str, ExportedFile] = field(default_factory=dict)

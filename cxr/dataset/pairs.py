@@ -1,0 +1,174 @@
+"""The two images of one patient and one seed: what differs, where, and how much of it lies outside the finding's place.
+
+``pairs/`` holds for each patient the signed difference and a mask of where it lies, and ``pairs.csv`` the figures.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from cxr.folders.dataset_reader import PAIRS_NAME, pair_pictures
+from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
+from cxr.images.atomic import atomic_file, make_folder
+from cxr.images.reading import read_grey
+from cxr.labels.cells import label_cells
+from cxr.labels.regions import expected_region
+from cxr.labels.vocabulary import PromptLabels
+
+TABLE_NAME = f"{PAIRS_NAME}/pairs.csv"
+MIN_LEVELS = 4.0  # of 256: below, a difference is texture
+SMOOTHING = 0.01  # of the side, standard deviation
+COLUMNS = ("patient_id", "factual", "counterfactual", "changed", "mean_difference", "share_changed", "share_outside")
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """How the images of one pair differ.
+
+    Args:
+        mean_difference: of all pixels, in grey levels of 256, without sign.
+        share_changed: of the pixels, those in the mask.
+        share_outside: of the difference without sign, what lies outside the expected region of the findings that were
+            changed; None where that is not known.
+    """
+
+    mean_difference: float
+    share_changed: float
+    share_outside: float | None
+
+
+def signed_difference(factual: NDArray[np.uint8], counterfactual: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Second minus first at half scale: 128 where both are equal, brighter where the counterfactual is. [H, W] each."""
+    halved = (counterfactual.astype(np.float32) - factual.astype(np.float32)) / 2
+    difference: NDArray[np.uint8] = np.clip(np.rint(halved + 128), 0, 255).astype(np.uint8)
+    return difference
+
+
+def changed_mask(difference: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where a signed difference is more than texture.
+
+    Smoothed, and at least half of what its hundredth part of largest values reaches, or `MIN_LEVELS`.
+
+    Args:
+        difference: [H, W] as `signed_difference` gives it.
+    Returns:
+        [H, W]; empty where nothing has changed.
+    """
+    size = np.abs(difference.astype(np.int16) - 128).astype(np.uint8)  # halves of grey levels
+    blurred = Image.fromarray(size).filter(ImageFilter.GaussianBlur(SMOOTHING * max(size.shape)))
+    smooth = np.asarray(blurred, np.float32) * 2
+    mask: NDArray[np.bool_] = smooth >= max(MIN_LEVELS, float(np.percentile(smooth, 99)) / 2)
+    return mask
+
+
+def measure_pair(
+    factual: NDArray[np.uint8], counterfactual: NDArray[np.uint8], region: NDArray[np.bool_] | None
+) -> PairFigures:
+    """How two images differ.
+
+    Args:
+        factual: [H, W].
+        counterfactual: [H, W].
+        region: [H, W], where the change is expected; None if that is not known.
+    """
+    size = np.abs(counterfactual.astype(np.float64) - factual.astype(np.float64))
+    total = float(size.sum())
+    outside = None if region is None or total == 0 else float(size[~region].sum()) / total
+    mask = changed_mask(signed_difference(factual, counterfactual))
+    return PairFigures(float(size.mean()), float(mask.mean()), outside)
+
+
+def pairs_of(images: Sequence[PlannedImage]) -> list[tuple[PlannedImage, PlannedImage]]:
+    """Factual and counterfactual of each patient of whom both are there, in the plan's order."""
+    return [(one, two) for one, two in pairwise(images) if two.pair_role == COUNTERFACTUAL and _of_one(one, two)]
+
+
+def write_pairs(
+    images: Sequence[PlannedImage], names: Mapping[int, str], directory: Path
+) -> tuple[list[str], dict[str, tuple[int, PairFigures]]]:
+    """Write differences, masks and the table; the same images give the same bytes.
+
+    Args:
+        images: that were made, by index.
+        names: of their files in the data set, by index.
+        directory: of the data set.
+    Returns:
+        Names of the files that were written, and by what was changed the number of pairs and their mean figures.
+    Raises:
+        OutputError: the disk refused a file.
+        DataError: an image cannot be read.
+    """
+    rows, written = [], []
+    figures: dict[str, list[PairFigures]] = {}
+    for one, two in pairs_of(images):
+        first, second = (read_grey(directory / names[image.index]) for image in (one, two))
+        found = measure_pair(first, second, _region(one.labels, two.labels, first.shape))
+        changed = changes(one.labels, two.labels)
+        figures.setdefault(changed, []).append(found)
+        rows.append([one.patient_id, names[one.index], names[two.index], changed, *_cells(found)])
+        difference = signed_difference(first, second)
+        pictures = (difference, changed_mask(difference).astype(np.uint8) * 255)
+        for name, picture in zip(pair_pictures(one.patient_id), pictures, strict=True):
+            _write(directory / name, _png(picture))
+            written.append(name)
+    if not rows:
+        return [], {}
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    _write(directory / TABLE_NAME, text.getvalue().encode())
+    means = {changed: (len(some), _mean(some)) for changed, some in figures.items()}
+    return [*written, TABLE_NAME], means
+
+
+def changes(factual: PromptLabels, counterfactual: PromptLabels) -> str:
+    """What differs in the labels: "findings: Effusion to No Finding"."""
+    before, after = label_cells(factual), label_cells(counterfactual)
+    return ", ".join(f"{name}: {before[name]} to {after[name]}" for name in before if before[name] != after[name])
+
+
+def _of_one(one: PlannedImage, two: PlannedImage) -> bool:
+    return one.patient_id == two.patient_id
+
+
+def _region(factual: PromptLabels, counterfactual: PromptLabels, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    before, after = label_cells(factual), label_cells(counterfactual)
+    if any(before[name] != after[name] for name in before if name != "findings"):
+        return None  # other ages, sexes and views change everything
+    found = set(factual.findings or ()) ^ set(counterfactual.findings or ())
+    return expected_region(sorted(found), shape[0], shape[1])
+
+
+def _cells(found: PairFigures) -> Iterator[str]:
+    for value in (found.mean_difference, found.share_changed, found.share_outside):
+        yield "" if value is None else f"{value:.4f}"
+
+
+def _mean(some: Sequence[PairFigures]) -> PairFigures:
+    outside = [one.share_outside for one in some if one.share_outside is not None]
+    return PairFigures(
+        fmean(one.mean_difference for one in some),
+        fmean(one.share_changed for one in some),
+        fmean(outside) if outside else None,
+    )
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    make_folder(path.parent)
+    with atomic_file(path) as file:
+        file.write(content)
