@@ -33,7 +33,7 @@ def train_judge(
         out_dir: goes on from what is here.
         device: where to train.
     Raises:
-        RequestError, DataError: there are too few patients for so many networks, or the table of votes is of other films.
+        RequestError, DataError: there are too few patients for so many networks, or the votes are on other films.
     """
     from cxr.models.devices import shared_state
     from cxr.train.judge_task import JudgeTask
