@@ -16,7 +16,16 @@ from cxr.commands.main import main
 from cxr.commands.train_stages import NETWORKS as OFFERED_NETWORKS
 from cxr.folders.radiographs import read_folders
 from cxr.images.pixels import from_uint8
-from cxr.judges.judge import Judge, hash_patient, load_embedded, load_judge, measure_labels, read_labels, scores_of
+from cxr.judges.judge import (
+    WEIGHTS,
+    Judge,
+    hash_patient,
+    load_embedded,
+    load_judge,
+    measure_labels,
+    read_labels,
+    scores_of,
+)
 from cxr.judges.networks import NETWORKS, SIZE
 from cxr.judges.readers import read_majorities
 from cxr.labels.radiograph import Radiograph
@@ -193,6 +202,28 @@ def test_a_table_of_votes_that_cannot_be_read_is_refused(
         read_majorities(votes_table(tmp_path, rows, header))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--members", "0"], "--members is 0; use 1 to 20"),
+        (["--members", "-3"], "--members is -3; use 1 to 20"),
+        (["--members", "21"], "--members is 21; use 1 to 20"),
+        (["--members", "20", "--validation-share", "0.8"], "patients are too few for 20 networks"),
+        (["--readers", "{votes}"], "votes.csv holds votes on none of the films in --data"),
+        (["--readers", "gone.csv"], "cannot read gone.csv"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is(
+    options: list[str], message: str, thirty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = votes_table(tmp_path, ["elsewhere.png,Mass:4"])
+    filled = [option.format(votes=table) for option in options]
+    shared = ["--judging-share", "0", "--steps", "1", "--data", str(thirty), "--out", str(tmp_path / "run")]
+    assert main(["train", "judge", *shared, *filled]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_rare_findings_are_drawn_more_often_but_not_without_limit() -> None:
     def film(*findings: str) -> Radiograph:
         return Radiograph(Path("x.png"), findings, None, None, None, "1")
@@ -211,7 +242,11 @@ def test_labels_are_smoothed_and_unknown_ones_stay_unknown() -> None:
 
 
 def test_a_file_that_names_no_patients_knows_none() -> None:
-    assert not load_embedded("dense").knows("1")
+    assert not load_embedded("small").knows("1")
+
+
+def test_the_judges_that_ship_stay_small() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.glob("*.safetensors")) <= 8_500_000
 
 
 def test_what_a_judge_is_worth_is_measured_on_patients_that_it_has_no_part_in(thirty: Path, tmp_path: Path) -> None:

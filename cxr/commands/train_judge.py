@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxr.request.errors import DataError, RequestError
+
 if TYPE_CHECKING:
     import torch
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from cxr.train.loop_settings import LoopSettings
 
 THRESHOLD_SHARE = 0.15  # of the patients of a judge of one network: it sets its thresholds on them
+MAX_MEMBERS = 20
 JUDGE, RELIABILITY = "judge.safetensors", "reliability.json"
 
 
@@ -29,13 +32,17 @@ def train_judge(
         settings: of each network; the seeds count up from this one.
         out_dir: goes on from what is here.
         device: where to train.
+    Raises:
+        RequestError, DataError: there are too few patients for so many networks, or the votes are on other films.
     """
     from cxr.models.devices import shared_state
     from cxr.train.judge_task import JudgeTask
     from cxr.train.loop import is_finished, train
     from cxr.train.setup import Setup
 
-    folds = _folds(split.judging if values["judging_share"] else split.training, values["members"])
+    records = split.judging if values["judging_share"] else split.training
+    folds = _folds(records, values["members"])
+    votes = _read_votes(values["readers"], [*records, *split.held_out])  # first: a mistake must not cost a training
     folders = [out_dir / f"member-{number}" for number in range(len(folds))] if len(folds) > 1 else [out_dir]
     for number, (fold, folder) in enumerate(zip(folds, folders, strict=True)):
         own = replace(settings, seed=settings.seed + number)
@@ -44,25 +51,46 @@ def train_judge(
         if not is_finished(folder, own):
             return  # stopped; the same command goes on
     if shared_state().is_main_process:
-        _measure(folders, folds, split.held_out, out_dir, values["readers"])
+        _measure(folders, folds, split.held_out, out_dir, votes)
 
 
-def _folds(records: list[Any], members: int) -> list[Split]:
+def _folds(records: list[Radiograph], members: int) -> list[Split]:
     from cxr.labels.split import leave_out, split_by_patient
 
+    if not 1 <= members <= MAX_MEMBERS:
+        raise RequestError(f"--members is {members}; use 1 to {MAX_MEMBERS}")
     if members == 1:
         return [split_by_patient(records, THRESHOLD_SHARE, purpose="threshold")]
-    return [leave_out(records, number, members) for number in range(members)]
+    folds = [leave_out(records, number, members) for number in range(members)]
+    if not all(fold.training and fold.held_out for fold in folds):
+        patients = len({record.patient_id for record in records})
+        raise DataError(
+            f"{patients} patients are too few for {members} networks that each leave out others; name more data"
+        )
+    return folds
+
+
+def _read_votes(table: Path | None, records: list[Radiograph]) -> dict[str, tuple[str, ...]]:
+    from cxr.judges.readers import read_by, read_majorities
+
+    votes = read_majorities(table) if table is not None else {}
+    if table is not None and not read_by(records, votes):
+        raise DataError(f"{table} holds votes on none of the films in --data; name the table of these films")
+    return votes
 
 
 def _measure(
-    folders: list[Path], folds: list[Split], held_out: list[Radiograph], out_dir: Path, readers: Path | None
+    folders: list[Path],
+    folds: list[Split],
+    held_out: list[Radiograph],
+    out_dir: Path,
+    votes: dict[str, tuple[str, ...]],
 ) -> None:
     """Write what the judge is worth on held-out patients, and what each network of a mean is on those it left out."""
     import numpy as np
 
     from cxr.judges.judge import load_judge
-    from cxr.judges.readers import read_by, read_majorities
+    from cxr.judges.readers import read_by
     from cxr.judges.reliability import measure_scores, read_films
     from cxr.metrics.result import to_json, write_file
     from cxr.train.judge_members import join_members
@@ -78,7 +106,7 @@ def _measure(
     if held_out:
         scores.append(read_films(judge, held_out))
         figures |= {"judge_sha256": judge.sha256, **measure_scores(scores[-1], held_out, judge.thresholds)}
-    if readers is not None and (seen := read_by([*records, *held_out], read_majorities(readers))):
+    if seen := read_by([*records, *held_out], votes):
         read = np.concatenate(scores)[list(seen)]
         figures["readers"] = measure_scores(read, list(seen.values()), judge.thresholds)
     write_file(out_dir / RELIABILITY, to_json(figures))

@@ -40,6 +40,7 @@ from cxr.train.setup import Setup, batch_generator
 
 SMOOTHING = 0.05  # labels are 0.025 and 0.975: those of NIH were read off reports by a program, and err
 JITTER = 1.5  # 9 degrees and 9 %: a judge comes by each film some thirty times
+DEGRADED_SHARE = 0.5  # of the images: the others show small findings
 MIN_COUNT = 50  # films: rarer findings are drawn no more often, or their few films would be learnt by heart
 
 
@@ -72,7 +73,8 @@ class JudgeTask:
         indices = torch.multinomial(self.weights, self.settings.batch_size, replacement=True, generator=generator)
         images = jitter(from_uint8(self.pixels[indices.numpy()]), generator, JITTER)
         if self.degraded:
-            images = degrade(images, generator)
+            soft = torch.rand(len(images), 1, 1, 1, generator=generator) < DEGRADED_SHARE
+            images = torch.where(soft, degrade(images, generator), images)
         output = self.network(images.to(self.device)).float()
         target = self.targets[indices].to(self.device)
         known = ~target.isnan()
