@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # Without pytest-xdist pytest would not even understand the options in pyproject.toml.
-TEST_LIBRARIES = ("xdist", "datasets", "webdataset", "gdcm", "prdc", "torch", "diffusers", "gradio")
+TEST_LIBRARIES = ("xdist", "datasets", "webdataset", "gdcm", "prdc", "hypothesis", "torch", "diffusers", "gradio")
 if missing := [name for name in TEST_LIBRARIES if importlib.util.find_spec(name) is None]:
     sys.exit(f"the tests need {', '.join(missing)}: pip install -r requirements-test.txt && python -m pytest")
 

@@ -18,18 +18,21 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 from sample_dataset import IMAGES, make_dataset, pixels_of, tree, write_manifest
-from sample_images import fill
+from sample_images import fill, make_image
 
 from cxr.commands.export import add_export_parser
 from cxr.dataset.convert import FORMATS, convert
 from cxr.folders.archive import write_zip
 from cxr.folders.dataset_reader import read_dataset
+from cxr.folders.dicom import SyntheticPatient, encode_dicom
 from cxr.folders.dicom_reader import read_dicom_recipe
 from cxr.folders.image_folder import ImageFolder
 from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 from cxr.folders.shards import cut, name_shards
 from cxr.folders.webdataset import TAR_NAMES
+from cxr.images.pixels import to_bits
 from cxr.labels.cells import label_cells
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import CxrError, DataError, OutputError, RequestError
 from cxr.request.events import ExportedFile
 
@@ -39,6 +42,32 @@ OUTPUTS = {
     "webdataset": {"train-000000.tar", "validation-000000.tar"},
     "parquet": {"data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"},
 }
+ODD_TEXTS = (
+    *(
+        "a" * 200,
+        "a\\b",
+        "\\" * 70,
+        "a" * 63 + "\\b",
+        "tab\there",
+        "line\nbreak",
+        "x\r\ny",
+        " ends ",
+        "  ",
+        "^=\\",
+        "a=b^c",
+    ),
+    *(
+        "ü" * 80,
+        "e\u0301" * 40,
+        "肺炎の胸部X線" * 30,
+        "العربية " * 40,
+        "\U0001f600" * 300,
+        "\u202eabc",
+        "\u2028 line",
+        "x" * 2_000,
+    ),
+)
+needs_dciodvfy = pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs Debian's dicom3tools")
 
 
 @pytest.fixture
@@ -226,15 +255,40 @@ def test_gdcm_reads_the_same_pixels(data_16: Path) -> None:
         assert np.array_equal(np.frombuffer(buffer, "<u2").reshape(6, 5), pixels_of(index, 16) // 16)
 
 
-@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs Debian's dicom3tools")
+def errors_of(path: Path) -> list[str]:
+    """What dciodvfy says against a file."""
+    run = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace", check=False)
+    said = (run.stdout + run.stderr).splitlines()
+    assert "SCImage" in said, "it has looked at the right kind of object"
+    # Debian 12's version of 2022 does not know Synthetic Data yet.
+    return [line for line in said if line.startswith("Error") and "(0x0008,0x001c)" not in line]
+
+
+@needs_dciodvfy
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_dciodvfy_finds_no_error(data_16: Path, bits: int) -> None:
     for path in export(data_16, "dicom", bits=bits).rglob("*.dcm"):
-        run = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
-        errors = [line for line in (run.stdout + run.stderr).splitlines() if line.startswith("Error")]
-        # Debian 12's version of 2022 does not know Synthetic Data yet.
-        assert [line for line in errors if "(0x0008,0x001c)" not in line] == []
-        assert "SCImage" in run.stdout + run.stderr  # it has looked at the right kind of object
+        assert errors_of(path) == []
+
+
+@needs_dciodvfy
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_dciodvfy_finds_no_error_in_what_users_write(text: str, bits: int, tmp_path: Path) -> None:
+    """In names of models and LoRAs and in prompts, of patients of whom everything or nothing is known."""
+    names = {"model": text, "adapter": text, "prompt": text if text.strip() else "x"}
+    image = make_image(0, bit_depth=8 if bits == 8 else 16, **names)
+    pixels = image.pixels[:31, :29] if bits == 8 else to_bits(image.pixels.astype(np.uint16) * 257, bits)
+    for labels in (
+        PromptLabels(("Mass",), 5, "F", "PA"),
+        PromptLabels((), 120, None, None),
+        PromptLabels(None, None, None, None),
+    ):
+        for patient_id in ("SYN0000001", "a" * 64):
+            path = tmp_path / "x.dcm"
+            path.write_bytes(encode_dicom(pixels, image.recipe, SyntheticPatient(patient_id, labels, text), bits))
+            assert errors_of(path) == []
 
 
 def test_row_that_promises_other_bits_than_the_png_has_is_refused(data: Path) -> None:

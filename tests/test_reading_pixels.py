@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,13 @@ from pydicom.uid import (
 )
 from sample_images import make_image
 
+from cxr.folders.dicom import SyntheticPatient, encode_dicom
+from cxr.folders.dicom_reader import read_dicom, read_dicom_facts
+from cxr.images.guarded import quiet_libraries
 from cxr.images.png import encode_png
 from cxr.images.reading import read_grey
 from cxr.images.squares import find_images, read_squares
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
 
 RAMP = np.linspace(0, 1, 64 * 32).reshape(64, 32)
@@ -214,6 +219,58 @@ def test_dicom_that_is_refused(elements: dict[str, Any], message: str | None, tm
         read_grey(path)
 
 
+def of_unknown_kind(keyword: str) -> Callable[[bytes], bytes]:
+    """An object with an element whose Value Representation no standard knows."""
+
+    def change(content: bytes) -> bytes:
+        tag = pydicom.datadict.tag_for_keyword(keyword)
+        assert tag
+        at = content.index(struct.pack("<HH", tag >> 16, tag & 0xFFFF)) + 4
+        return content[:at] + b"U\x06" + content[at + 2 :]
+
+    return change
+
+
+def refusal_of(read: Callable[[], object]) -> str:
+    try:
+        read()
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("read", [read_grey, read_dicom, read_dicom_facts])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *map(
+            of_unknown_kind,
+            ("Rows", "BitsStored", "WindowCenter", "PatientAge", "Manufacturer", "SpecificCharacterSet"),
+        ),
+        lambda content: content.replace(b"2.25.", b"+#\\)0", 1),
+        lambda content: content[: len(content) // 2],
+    ],
+)
+def test_dicom_whose_elements_cannot_be_read(
+    read: Callable[[Path], object], damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """pydicom looks at an element when it is first asked for, and raises what happens to be raised there."""
+    path, image = tmp_path / "x.dcm", make_image(0)
+    content = encode_dicom(image.pixels, image.recipe, SyntheticPatient("SYN1", PromptLabels((), 5, "F", "PA")), 8)
+    path.write_bytes(damage(content))
+    with quiet_libraries():
+        said = refusal_of(lambda: read(path))
+    assert not said or said.startswith(f"{path} ") or "DICOM object carries" in said
+    assert "\n" not in said
+
+
+def test_a_dicom_picture_of_unknown_rows_is_refused(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "x.dcm", STORED)
+    path.write_bytes(of_unknown_kind("Rows")(path.read_bytes()))
+    with pytest.raises(DataError, match="damaged or of another kind"):
+        read_grey(path)
+
+
 def test_dicom_of_a_compression_that_is_not_here(tmp_path: Path) -> None:
     path = dicom(tmp_path / "x.dcm", STORED)
     dataset = pydicom.dcmread(path)
@@ -224,12 +281,10 @@ def test_dicom_of_a_compression_that_is_not_here(tmp_path: Path) -> None:
         read_grey(path)
 
 
-@pytest.mark.parametrize("text", ["a" * 200, "a\\b", "tab\there", "line\nbreak", " ends ", "ü" * 80])
+@pytest.mark.parametrize(
+    "text", ["a" * 200, "a\\b", "tab\there", "line\nbreak", " ends ", "ü" * 80, "肺炎" * 400, "e\u0301" * 90]
+)
 def test_exported_dicom_has_values_that_the_standard_allows(text: str, tmp_path: Path) -> None:
-    from cxr.folders.dicom import SyntheticPatient, encode_dicom
-    from cxr.folders.dicom_reader import read_dicom
-    from cxr.labels.vocabulary import PromptLabels
-
     prompt = text if text.strip() else "x"
     image = make_image(0, prompt=prompt, model=text)
     patient = SyntheticPatient("SYN0000001", PromptLabels(("Mass",), 5, "F", "PA"))
@@ -240,6 +295,6 @@ def test_exported_dicom_has_values_that_the_standard_allows(text: str, tmp_path:
         assert isinstance(value, str), "one value and not several"
         assert value.isprintable()
         assert "\\" not in value
-    assert 0 < len(dataset.ManufacturerModelName) <= 64
-    assert len(dataset.DerivationDescription) <= 1024
+    assert 0 < len(dataset.ManufacturerModelName.encode()) <= 64
+    assert len(dataset.DerivationDescription.encode()) <= 1024
     assert read_dicom(tmp_path / "x.dcm")[1] == image.recipe, "whole in its own element"

@@ -25,7 +25,7 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-studio")
 PRIVATE_GROUP, PRIVATE_CREATOR = 0x0099, "CXR STUDIO"
 RECIPE_ELEMENT = 0x01
 BITS = (8, 12, 16)
-# Longest Short Text and Long String, in characters (PS3.5, 6.2).
+# Longest Short Text, and Long String and Person Name, in characters (PS3.5, 6.2). Some validators count bytes.
 LONGEST_DESCRIPTION, LONGEST_NAME = 1024, 64
 ASKED_FOR = "Asked for: "
 
@@ -95,7 +95,7 @@ def _check(pixels: NDArray[np.unsignedinteger], bits: int) -> None:
 def _add_patient(dataset: Dataset, patient: SyntheticPatient, recipe: Recipe) -> None:
     """Patient, General Study and General Series; what a real examination would have and this has not is empty."""
     labels = patient.labels
-    dataset.PatientName = f"SYNTHETIC^{patient.patient_id}"
+    dataset.PatientName = _plain(f"SYNTHETIC^{patient.patient_id}", LONGEST_NAME)
     dataset.PatientID = patient.patient_id
     dataset.PatientBirthDate = ""
     dataset.PatientSex = labels.sex or ""
@@ -149,10 +149,10 @@ def _add_origin(dataset: Dataset, recipe: Recipe) -> None:
     block.add_new(RECIPE_ELEMENT, "UT", recipe.to_json())
 
 
-def _plain(text: str, max_characters: int) -> str:
+def _plain(text: str, max_bytes: int) -> str:
     """Text for elements that have no control characters, and in which a backslash would begin another value."""
     shown = "".join(character if character.isprintable() else " " for character in text.replace("\\", "/"))
-    return shown[:max_characters].strip()
+    return shown.strip().encode()[:max_bytes].decode("utf-8", "ignore").strip()
 
 
 def _add_pixels(dataset: Dataset, pixels: NDArray[np.unsignedinteger], bits: int) -> None:
