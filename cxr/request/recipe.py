@@ -134,7 +134,8 @@ class Recipe(ImageSettings):
         """
         if not isinstance(values, Mapping):
             raise RequestError("the recipe is not the JSON that this program writes into its images")
-        if unknown := sorted(str(name) for name in values if name not in RECIPE_FIELDS):
+        known = [name for name in RECIPE_FIELDS if values.get("init_image_sha256") or name not in OF_DERIVED]
+        if unknown := sorted(str(name) for name in values if name not in known):
             name = unknown[0][:MAX_SHOWN_CHARACTERS]
             raise RequestError(f"the recipe has “{name}”, which newer versions may know")
         if missing := [name for name in RECIPE_FIELDS if name not in values and name not in BEFORE]:
