@@ -132,7 +132,7 @@ def test_other_regions_are_one_sentence(value: Any) -> None:
         ({"init_image": None, "strength": 0.75, "mask_cells": "4:1"}, "mask_cells is of use only"),
         ({"init_image": "a.png"}, "init_image is str; give a PNG, JPEG or DICOM file"),
         ({"init_image": noisy()}, "init_image is ndarray"),
-        ({"strength": 1.1}, "strength is 1.1; use a number from 0 to 1"),
+        ({"strength": 1.1}, "strength is 1.1; use a number from 0.0 to 1.0"),
         ({"strength": -0.1}, "strength is -0.1"),
         ({"strength": float("nan")}, "strength is nan"),
         ({"strength": True}, "strength is True"),
@@ -253,10 +253,11 @@ def test_every_architecture_can_begin_from_a_picture(family: str, tmp_path: Path
     assert image_of(dataclasses.replace(REQUEST, mask_cells=LEFT_HALF), model).recipe.is_derived
 
 
-def test_a_wrong_format_of_numbers_is_no_excuse(tiny_model_dir: Path) -> None:
+def test_the_picture_is_encoded_in_float32_whatever_the_models_format(tiny_model_dir: Path) -> None:
     model = load_model(str(tiny_model_dir), "none", weight_dtype="bfloat16")
     exact = load_model(str(tiny_model_dir), "none", weight_dtype="float32")
-    assert torch.equal(encode_picture(START, model), encode_picture(START, exact))
+    # Its weights were rounded when they were loaded; in bfloat16 itself the latents would be ten times as far off.
+    assert torch.allclose(encode_picture(START, model), encode_picture(START, exact), atol=3e-3)
     assert next(model.pipeline.vae.parameters()).dtype == torch.bfloat16
 
 
@@ -423,7 +424,7 @@ def test_of_a_large_picture_a_smaller_copy_is_kept(tmp_path: Path) -> None:
         (b"", "cannot be read as an image: of no kind that is read here"),
         (b"MZ" * 100, "of no kind that is read here"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "cannot be read as an image"),
-        (b"\0" * 128 + b"DICM" + b"\0" * 9, "cannot be read as an image|cannot be read as a DICOM image"),
+        (b"\0" * 128 + b"DICM" + b"\0" * 9, "the picture holds no picture"),
     ],
     ids=["empty", "program", "cut", "dicom"],
 )
