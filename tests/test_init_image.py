@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import io
 import json
 import os
@@ -223,13 +224,16 @@ def test_only_the_last_steps_are_taken(tiny_base_model: LoadedModel) -> None:
         assert events[-1].fraction == 1  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+# Flow matching has no networks here that it could run with.
+@pytest.mark.parametrize("scheduler", [name for name in SCHEDULERS if not name.startswith("FlowMatch")])
 @pytest.mark.parametrize("mask_cells", ["", LEFT_HALF])
 def test_every_scheduler_can_begin_from_a_picture(scheduler: str, mask_cells: str, tmp_path: Path) -> None:
     pipeline = build_tiny_pipeline(tmp_path / "tiny")
-    flow = scheduler.startswith("FlowMatch")
-    settings = {} if flow else {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    pipeline.scheduler = getattr(diffusers, scheduler)(**settings)
+    settings = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    kind = getattr(diffusers, scheduler)
+    known = inspect.signature(kind).parameters
+    settings |= {name: value for name, value in {"steps_offset": 1, "clip_sample": False}.items() if name in known}
+    pipeline.scheduler = kind(**settings)
     pipeline.save_pretrained(tmp_path / "tiny")
     model = load_model(str(tmp_path / "tiny"), "none")
     request = dataclasses.replace(REQUEST, mask_cells=mask_cells, guidance_scale=1)

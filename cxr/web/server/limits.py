@@ -71,8 +71,8 @@ class Limits:
         """
         if _affordable_images(self.pixel_steps, num_steps, resolution) == 0:
             raise RequestError(
-                f"{_plural(num_images, 'image')} with {num_steps:,} steps in all are more than this server makes for one "
-                f"request ({self.pixel_steps:,} million pixel-steps); use fewer values or steps"
+                f"{_plural(num_images, 'image')} with {num_steps:,} steps in all are more than this server makes for "
+                f"one request ({self.pixel_steps:,} million pixel-steps); use fewer values or steps"
             )
 
     def check_dataset(self, num_steps: int, resolution: int | None) -> None:
