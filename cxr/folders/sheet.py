@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,33 +67,80 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, *, notice: str = SYNTHET
     Raises:
         OutputError: the file cannot be written.
     """
-    sheet = Image.fromarray(draw_sheet(rows, notice=notice))
+    return save_sheet(draw_sheet(rows, notice=notice), path)
+
+
+def save_sheet(sheet: NDArray[np.uint8], path: Path) -> Path:
+    """Write a sheet [H, W] as a PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, optimize=True)
+        Image.fromarray(sheet).save(path, format="PNG", optimize=True)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
     return path
 
 
-def draw_sheet(rows: Sequence[SheetRow], *, notice: str = SYNTHETIC_NOTICE) -> NDArray[np.uint8]:
+def draw_sheet(
+    rows: Sequence[SheetRow], *, notice: str = SYNTHETIC_NOTICE, title: str = "", columns: Sequence[str] = ()
+) -> NDArray[np.uint8]:
     """Rows of images with their labels as one picture [H, W] uint8.
 
     Args:
         rows: at least one, each with at least one image; all images have the same size.
         notice: the last line of the sheet.
+        title: the first line of the sheet, if there is to be one.
+        columns: what stands above each column, if there is to be something.
     """
     height, width = rows[0].images[0].shape
-    columns = max(len(row.images) for row in rows)
-    row_height = LABEL_HEIGHT + height + MARGIN
-    size = (MARGIN + columns * (width + MARGIN), len(rows) * row_height + LABEL_HEIGHT + MARGIN)
-    sheet = Image.new("L", size, GREY)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
+    shape = len(rows), max(len(row.images) for row in rows)
+    row_height, head = LABEL_HEIGHT + height + MARGIN, LABEL_HEIGHT * (bool(title) + bool(columns))
+    sheet = Image.new("L", _size(shape, (height, width), head), GREY)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+
+    def write(text: str, column: int, top: int, room: int) -> None:
+        draw.text((MARGIN + column * (width + MARGIN), top), _cut(text, font, room), fill=WHITE, font=font)
+
+    write(title, 0, 6, sheet.width - 2 * MARGIN)
+    for column, label in enumerate(columns):
+        write(label, column, head - LABEL_HEIGHT + 6, width)
     for number, row in enumerate(rows):
-        top = number * row_height
-        draw.text((MARGIN, top + 6), row.label, fill=WHITE, font=font)
+        top = head + number * row_height
+        write(row.label, 0, top + 6, sheet.width - 2 * MARGIN if title or columns else 0)
         for column, image in enumerate(row.images):
             sheet.paste(Image.fromarray(image), (MARGIN + column * (width + MARGIN), top + LABEL_HEIGHT))
-    draw.text((MARGIN, len(rows) * row_height + 4), notice, fill=WHITE, font=font)
+    write(notice, 0, head + len(rows) * row_height + 4, 0)
     return np.asarray(sheet)
+
+
+def size_of_sheet(
+    shape: tuple[int, int], side: int, *, title: str = "", columns: Sequence[str] = ()
+) -> tuple[int, int]:
+    """Width and height of a sheet in pixels, as `draw_sheet` draws it.
+
+    Args:
+        shape: rows and columns.
+        side: of each image, in pixels.
+        title: as for `draw_sheet`.
+        columns: as for `draw_sheet`.
+    """
+    return _size(shape, (side, side), LABEL_HEIGHT * (bool(title) + bool(columns)))
+
+
+def _size(shape: tuple[int, int], image: tuple[int, int], head: int) -> tuple[int, int]:
+    rows, columns = shape
+    height, width = image
+    bottom = rows * (LABEL_HEIGHT + height + MARGIN) + LABEL_HEIGHT + MARGIN
+    return MARGIN + columns * (width + MARGIN), head + bottom
+
+
+def _cut(text: str, font: Any, room: int) -> str:
+    """As much of a text as there is room for, in pixels; 0 for all of it."""
+    if not room or font.getlength(text) <= room:
+        return text
+    while text and font.getlength(text + "…") > room:
+        text = text[:-1]
+    return text + "…"

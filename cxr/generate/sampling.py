@@ -145,10 +145,7 @@ class Denoiser:
     def _noised(self, latents: Tensor) -> Tensor:
         """Latents of pictures, as noisy as the step that comes next expects them."""
         timestep = self.timesteps[self.num_taken]
-        if hasattr(self.scheduler, "scale_noise"):  # of flow matching
-            noisy: Tensor = self.scheduler.scale_noise(latents, timestep[None], self.noise)
-        else:
-            noisy = self.scheduler.add_noise(latents, self.noise, timestep[None])
+        noisy: Tensor = self.scheduler.add_noise(latents, self.noise, timestep[None])
         return noisy
 
     def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, Any]:

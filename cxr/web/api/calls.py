@@ -30,7 +30,7 @@ WAYS_IN = re.compile(
 )
 STREAM = re.compile(r".*/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
 MCP = re.compile(r".*/gradio_api/mcp(/.*)?")
-QUEUED = ("generate", "dataset", "compare", "verify")  # they ask for a place in the model's queue
+QUEUED = ("generate", "dataset", "compare", "verify", "sheet")  # they ask for a place in the model's queue
 INSIDE = re.compile(r".*/gradio_api/.*")
 
 JSON = "application/json"

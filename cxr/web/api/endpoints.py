@@ -10,29 +10,34 @@ import gradio as gr
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.api.beginning import beginning_parameters
 from cxr.web.api.datasets import DatasetEndpoints
+from cxr.web.api.grids import GridEndpoints
 from cxr.web.api.images import ImageEndpoints
 from cxr.web.api.parameters import EXAMPLE_PROMPT, parameter, picture_parameter, setting_parameter
 from cxr.web.api.reading import ReadingEndpoints
 from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.events import IN_PARALLEL
+from cxr.web.page.grid_events import EXAMPLE as GRID_PROMPT
+from cxr.web.page.grid_events import VARIED, GridEvents
 from cxr.web.page.image_events import ImageEvents
 
 OTHER_PROMPT = "A 55-year-old man with no findings, PA view"
 EXAMPLE_PLAN = "cohort: [{findings: Effusion, count: 2}]\nsettings: {num_inference_steps: 8}"
 
 
-def build_endpoints(images: ImageEvents, datasets: DatasetEvents | None) -> None:
+def build_endpoints(images: ImageEvents, datasets: DatasetEvents | None, grids: GridEvents) -> None:
     """Build the endpoints; the page shows nothing of them.
 
     Args:
         images: events of the images tab.
         datasets: events of the data set tab, if there is one.
+        grids: events of the grid tab.
     """
     with gr.Column(visible=False):
         _build_images(
             ImageEndpoints(images), {name: SETTINGS[name].default for name in API_SETTINGS} | images.choice.defaults
         )
+        _build_sheet(GridEndpoints(grids))
         if datasets is not None:
             _build_dataset(DatasetEndpoints(datasets))
         _build_reading(ReadingEndpoints(images))
@@ -56,6 +61,19 @@ def _build_images(endpoints: ImageEndpoints, defaults: dict[str, Any]) -> None:
         ),
     ]
     _endpoint("compare", endpoints.compare, pair, [_gallery(), gr.JSON(label="Facts")])
+
+
+def _build_sheet(endpoints: GridEndpoints) -> None:
+    prompt = "what the images should show; {small|large} are alternatives"
+    inputs = [parameter("prompt", "string", prompt, example=GRID_PROMPT)]
+    for name, example in (*((name, []) for name in VARIED[:-1]), ("seed", [1, 2])):
+        sentence = f"values of {SETTINGS[name].help}, {SETTINGS[name].range}; [] for the usual one"
+        schema = {"type": "array", "items": {"type": "number"}}
+        inputs.append(parameter(name, "string", sentence, [], example=example, schema=schema))
+    only = "only say what the sheet comes to: images, steps, size, seconds; true or false"
+    inputs.append(parameter("dry_run", "boolean", only, False, example=False))
+    sheet = gr.Image(label="Sheet", format="png", interactive=False)
+    _endpoint("sheet", endpoints.sheet, inputs, [sheet, gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])
 
 
 def _build_dataset(endpoints: DatasetEndpoints) -> None:

@@ -43,6 +43,11 @@ class JobTable:
         self._listeners: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
 
+    @property
+    def step_s(self) -> float | None:
+        """Seconds of a denoising step in the last job that ended; None before the first."""
+        return self._step_s
+
     def check_room(self, visitor: Visitor) -> None:
         """Refuse another job of a visitor, if there are too many.
 

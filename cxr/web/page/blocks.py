@@ -19,6 +19,8 @@ from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_tab import build_dataset_tab
 from cxr.web.page.events import QUEUED, as_sentence
 from cxr.web.page.examples import find_examples
+from cxr.web.page.grid_events import GridEvents
+from cxr.web.page.grid_tab import build_grid_tab
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_tab import build_image_tab
 from cxr.web.page.report_events import ReportEvents
@@ -45,18 +47,21 @@ def build_page(
     """
     jobs = jobs or new_job_table(limits)
     images = ImageEvents(choice, limits, jobs)
+    grids = GridEvents(images)
     datasets = DatasetEvents(choice, limits, jobs) if limits.dataset_images else None
     page = gr.Blocks(
         title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
     )
     with page:
-        build_endpoints(images, datasets)  # first, as gradio gives a name to whoever has it first
+        build_endpoints(images, datasets, grids)  # first, as gradio gives a name to whoever has it first
         gr.HTML(panels.HEADER, elem_id="header")
         model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line", render=False)
         adapter_cards = gr.HTML("", elem_id="adapter-cards", render=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Images", id="images"):
                 form, status = build_image_tab(page, images, find_examples(), model_line)
+            with gr.Tab("Grid", id="grid"):
+                build_grid_tab(page, grids)
             if datasets is not None:
                 with gr.Tab("Data set", id="dataset"):
                     build_dataset_tab(page, datasets, ReportEvents(limits, reference))

@@ -68,6 +68,11 @@ def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "qui
     )
 
 
+def hint(text: str, *, is_bad: bool = False) -> str:
+    """One quiet line."""
+    return f'<p class="cxr-hint{" cxr-bad" * is_bad}">{escape(text)}</p>'
+
+
 IDLE = panel("Ready", tone="idle", notes=["Press Generate, or Enter in the prompt."])
 
 

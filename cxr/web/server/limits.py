@@ -59,6 +59,22 @@ class Limits:
             f"one request ({self.pixel_steps:,} million pixel-steps); ask for {small}"
         )
 
+    def check_grid(self, num_images: int, num_steps: int, resolution: int | None) -> None:
+        """Refuse a grid that would take the model for longer than one request may.
+
+        Args:
+            num_images: of the sheet.
+            num_steps: denoising steps of all its images together.
+            resolution: as for ``check_request``.
+        Raises:
+            RequestError: it has more pixel-steps than one request may have.
+        """
+        if _affordable_images(self.pixel_steps, num_steps, resolution) == 0:
+            raise RequestError(
+                f"{_plural(num_images, 'image')} with {num_steps:,} steps in all are more than this server makes for "
+                f"one request ({self.pixel_steps:,} million pixel-steps); use fewer values or steps"
+            )
+
     def check_dataset(self, num_steps: int, resolution: int | None) -> None:
         """Refuse a data set that would take the model for too long.
 
