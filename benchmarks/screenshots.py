@@ -48,6 +48,8 @@ def main() -> None:
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
             page.set_default_timeout(WAIT_MS)
             page.goto(url)
+            # How long it took here is nothing to remember.
+            page.add_style_tag(content=".cxr-line span { visibility: hidden; }")
             take_images(page, chosen.output, chosen.readme if width == max(WIDTHS) else None)
             take_dataset(page, chosen.output)
             page.close()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from live_page import LivePage
+from PIL import Image
 
 from cxr.web.jobs.model_choice import ModelChoice
 
@@ -196,6 +197,7 @@ def test_further_requests_wait_and_are_cancelled_one_by_one(open_page: Any) -> N
     page.fill("#prompt textarea", "a lung <b>mass")
     page.press("#prompt textarea", "Enter")
     page.wait_for_selector(".cxr-queue li:nth-child(2):has-text('a lung <b>mass')")
+    page.wait_for_function("sessionStorage.getItem('cxr-images').split(',').length === 3")
     page.reload()
     page.wait_for_selector(".cxr-queue li:nth-child(2)")
     page.click(".cxr-queue li:nth-child(1) button")
@@ -317,7 +319,7 @@ def test_a_picture_that_was_made_here_restores_its_settings(open_page: Any, tmp_
     page.wait_for_selector(f"#restore-said:has-text('{seed}')")
     assert page.input_value("#prompt textarea") == "72 yo F with a lung mass"
     assert page.input_value("#seed input") == seed
-    (tmp_path / "other.png").write_bytes(b"no picture")
+    Image.new("L", (8, 8)).save(tmp_path / "other.png")
     page.set_input_files("#restore input[type=file]", tmp_path / "other.png")
     page.wait_for_selector("#restore-said [role=alert]:has-text('Nothing was changed')")
 
