@@ -19,6 +19,8 @@ import pytest
 import torch
 
 from cxr.dataset.cohort import KEYS
+from cxr.dataset.estimate import add_up, measure_costs
+from cxr.dataset.set_faults import find_faults
 from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
@@ -121,7 +123,7 @@ def test_an_uploaded_cohort_fills_the_table_with_the_same_plan(
 ) -> None:
     path = tmp_path / ("plan.csv" if text.startswith("findings") else "plan.yaml")
     path.write_text(text)
-    kind, rows, _, *fields = events.fill(str(path))
+    kind, rows, _, *fields = events.fill(str(path), TABLE_OF_12)
     table = [dict(zip(KEYS, row, strict=True)) for row in rows]
     assert kind == TABLE
     assert events.read_form(TABLE, table, "", *fields).sha256 == plan_of_text(text, MOST).sha256
@@ -141,9 +143,11 @@ def test_an_uploaded_cohort_fills_the_table_with_the_same_plan(
 def test_what_the_table_cannot_hold_stays_text(text: str, events: DatasetEvents, tmp_path: Path) -> None:
     path = tmp_path / ("plan.csv" if text.startswith("prompt\n") else "plan.yml")
     path.write_text(text)
-    kind, rows, shown, *_ = events.fill(str(path))
-    assert (kind, rows, shown) == (TEXT, gr.skip(), text)
+    kind, rows, shown, *_ = events.fill(str(path), TABLE_OF_12)
+    assert (kind, rows, shown) == (TEXT, [[*row.values()] for row in TABLE_OF_12], text)
     assert events.read_form(TEXT, rows, shown, *FORM[3:-1]).sha256 == plan_of_text(text, MOST).sha256
+    with pytest.warns(UserWarning, match="cannot hold"):
+        assert events.turn(TABLE, TABLE_OF_12, text, *FORM[3:-1])[:3] == (kind, rows, text)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ def test_a_wrong_plan_is_one_sentence(text: Any, message: str, events: DatasetEv
         (1, [], "asks for no image"),
         (1, [{"findings": "Mass", "count": "61"}], "asks for 61 images; use at most 60"),
         (1, [{"findings": "Mass", "count": "1e3"}], "count is '1e3'"),
-        (1, [{"findings": "Mass", "colour": "red"}], "cohort entry 1 has colour"),
+        (1, [{"findings": "Mass", "colour": "red"}], "row 1 has colour"),
         (1, [{"findings": "<img src=x>"}], "findings is '&lt;img src=x&gt;'"),  # the page takes messages for HTML
         (1, [{"findings": "Mass", "sex": "{F: 1"}], "the cell {F: 1 is not YAML"),
         (1, [{"findings": "x" * 100_000}], r"x{199}…"),
@@ -208,6 +212,87 @@ def test_a_file_that_is_no_plan(name: str, content: bytes, message: str, tmp_pat
     assert fields_of_text("cohort: [{findings: Mass}]", MOST) is not None
 
 
+@pytest.mark.parametrize(
+    ("row", "marked", "words"),
+    [
+        (("Mas", "", "", "", "1"), [(0, 0)], "Row 1: findings is &#x27;Mas&#x27;"),
+        (("", "F", "", "", ""), [(0, 0)], "Row 1 has no findings"),
+        (("Mass", "X", "40-", "LL", "0"), [(0, 1), (0, 2), (0, 3), (0, 4)], "Row 1: count is 0"),
+        (("Mass", "{F: 1", "", "", ""), [(0, 1)], "Row 1: sex: the cell {F: 1 is not YAML"),
+        (("Mass", "{F: -1}", "", "", ""), [(0, 1)], "Row 1: sex: the share of F is -1"),
+        (("Mass", "[]", "", "", ""), [(0, 1)], "Row 1: sex is an empty list"),
+        (("Mass", "", "130", "", ""), [(0, 2)], "Row 1: age is &#x27;130&#x27;"),
+        (("Mass", "", "80-20", "", ""), [(0, 2)], "Row 1: age is"),
+        (("Mass", "", "", "", "1.5"), [(0, 4)], "Row 1: count is"),
+        (("Mass", "", "", "", "99999999999999999999999999999999999"), [(0, 4)], "Row 1: count is"),
+        (("<img src=x>", "", "", "", ""), [(0, 0)], "Row 1: findings is &#x27;&lt;img src=x&gt;"),
+        (("x</style>", "", "", "", ""), [(0, 0)], "x&lt;/style&gt;"),
+    ],
+    ids=str,
+)
+def test_each_wrong_cell_is_marked_and_named(
+    row: tuple[str, ...], marked: list[tuple[int, int]], words: str, events: DatasetEvents
+) -> None:
+    table = [dict(zip(KEYS, row, strict=True)), dict.fromkeys(KEYS, ""), {"Findings": "Mass", "Count": "4"}]
+    counts, said = events.describe(TABLE, table, *FORM[2:-1])
+    assert "No plan yet" in counts
+    assert words in said
+    found = re.findall(r'\[data-row="(\d+)"\]\[data-col="(\d+)"\]', said)
+    assert [(int(place), int(column)) for place, column in found] == marked
+    with pytest.raises(gr.Error, match=r"(?i)row 1"):
+        events.check(TABLE, table, *FORM[2:])
+
+
+def test_rows_are_counted_as_they_stand_on_the_page(events: DatasetEvents) -> None:
+    table = [dict.fromkeys(KEYS, ""), {"Count": "x", "Findings": "Mass"}]
+    said = events.describe(TABLE, table, *FORM[2:-1])[1]
+    assert "Row 2: count is &#x27;x&#x27;" in said
+    assert '[data-row="1"][data-col="0"]' in said, "columns may stand in another order"
+
+
+def test_what_is_wrong_outside_of_the_table_is_said_without_a_mark(events: DatasetEvents) -> None:
+    form: list[Any] = [*FORM[:-1]]
+    form[4] = -3
+    counts, said = events.describe(*form)
+    assert "No plan yet" in counts
+    assert "is -3" in said
+    assert "data-row" not in said
+    assert "is not YAML" in events.describe(TEXT, [], "a: [", *FORM[3:-1])[1]
+    assert "12 images" in events.describe(*FORM[:-1])[0]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        TABLE_OF_12,
+        [{"Findings": "all", "Sex": "[F, M]", "Age": "[20-30, 55]", "View": "{PA: 60, AP: 40}", "Count": "1"}],
+        [dict.fromkeys(KEYS, ""), {"findings": "no finding"}, {"findings": "Edema + Mass", "age": "NIH"}],
+    ],
+    ids=["plain", "lists", "empty rows"],
+)
+def test_table_and_text_are_the_same_plan(rows: list[dict[str, str]], events: DatasetEvents) -> None:
+    form = (rows, "", "a: name #1", *FORM[4:-1])
+    kind, same_rows, text, *_ = events.turn(TEXT, *form)
+    assert kind == TEXT
+    assert same_rows == [[*row.values()] for row in rows]
+    plan = events.read_form(TABLE, *form)
+    assert plan_of_text(text, MOST).sha256 == plan.sha256
+    kind, table, _, *fields = events.turn(TABLE, rows, text, *form[2:])
+    assert kind == TABLE
+    again = [dict(zip(KEYS, row, strict=True)) for row in table]
+    assert events.read_form(TABLE, again, "", *fields).sha256 == plan.sha256
+
+
+def test_a_wrong_table_is_wrong_as_text_too(events: DatasetEvents) -> None:
+    text = events.turn(TEXT, [{"Findings": "Mas", "Sex": "{F: 1"}], "", "x", -1, *FORM[5:-1])[2]
+    assert "Mas" in text
+    with pytest.raises(RequestError, match="seed is -1"):
+        plan_of_text(text, MOST)
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert events.turn(TABLE, [], text, *FORM[3:-1])[0] == TEXT
+    assert events.turn(TABLE, TABLE_OF_12, " ", *FORM[3:-1])[0] == TABLE, "an empty text leaves the table alone"
+
+
 # -- jobs
 
 
@@ -226,7 +311,15 @@ def test_a_job_ends_with_a_zip_that_holds_no_text_of_users_where_it_could_do_har
         names = archive.namelist()
         tables = {name: archive.read(name).decode() for name in names if name.endswith(".csv")}
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyzREADM0123456789_./") for name in names)
-    assert "labels.csv" in tables
+    assert {"labels.csv", "receipts.csv"} <= tables.keys()
+    assert {"README.md", "contact_sheet.html", "plots/samples.png"} <= set(names)
+    unpacked = order.folder / "unpacked"
+    with zipfile.ZipFile(last.archive) as archive:
+        archive.extractall(unpacked)
+        assert "@x ../../y" in archive.read("contact_sheet.html").decode()
+    assert find_faults(unpacked)[1] == [], "the manifest of the ZIP lists all of it"
+    estimated = add_up(order.plan, measure_costs(order.plan, get_model(choice.model, choice.adapter)))
+    assert 0.6 < estimated.size_bytes / last.archive.stat().st_size < 1.6
     cells = [cell for text in tables.values() for row in csv.reader(io.StringIO(text)) for cell in row]
     assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r")]
     assert last.samples is not None
@@ -251,6 +344,12 @@ def test_stopped_and_gone_on_with_it_gives_the_same_bytes(
     assert job.state.stage == "stopped"
     kept = job.state.progress.finished
     assert 0 < kept < 12
+    with zipfile.ZipFile(job.state.archive) as archive:
+        names = archive.namelist()
+        assert archive.read("README.md").decode().count(f"{kept} of the 12 images") == 1
+    assert sum(name.endswith(".png") for name in names) == kept
+    assert shown[-1][3].interactive
+    assert f"dataset_{kept}_of_12_" in job.state.archive.name
     assert f"Stopped at {kept} of 12" in shown[-1][0]
     assert [button.interactive for button in shown[-1][1:3]] == [True, False]
     again = events.start(None, job, *FORM)[0]
@@ -314,7 +413,7 @@ def test_stopped_before_its_turn_nothing_runs(events: DatasetEvents, monkeypatch
     slow(monkeypatch, 0.1)
     first, job = (events.start(None, None, *FORM)[0] for _ in range(2))
     assert "Stopped before it began" in events.stop(job)[0]
-    assert asyncio.run(follow(events, job)) == [(gr.skip(),) * 6]
+    assert asyncio.run(follow(events, job)) == [(gr.skip(),) * 7]
     assert events.stop(None) == (gr.skip(),) * 3
     first.abandon()
 
@@ -352,15 +451,17 @@ def test_errors_do_not_tell_folders(events: DatasetEvents, choice: ModelChoice) 
 def test_the_time_is_measured_once_for_the_same_settings(
     events: DatasetEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, first = events.check(*FORM)
-    assert "measuring" in first
-    assert "12 images" in first
-    assert "&lt;b&gt;" in first
-    assert "<b>=cmd" in first
-    measured = asyncio.run(events.measure(None, plan))
-    assert re.search(r"about \d+ s here", measured)
-    monkeypatch.setattr("cxr.dataset.estimate.estimate", lambda *given: pytest.fail("measured twice"))
-    assert asyncio.run(events.measure(None, plan)) == measured == events.check(*FORM)[1]
+    plan, counts, said, _ = events.check(*FORM)
+    assert "measuring" in said
+    assert "12 images" in said
+    assert "12 images" in counts
+    assert "&lt;b&gt;" in counts
+    assert "<b>=cmd" in counts
+    measured = asyncio.run(events.measure(None, plan, False))
+    assert all(re.search(r"about \d+ s here", text) for text in measured)
+    monkeypatch.setattr("cxr.dataset.estimate.measure_costs", lambda *given: pytest.fail("measured twice"))
+    assert asyncio.run(events.measure(None, plan, False)) == measured == events.check(*FORM)[1:3]
+    assert events.describe(*FORM[:-1])[0] == measured[0], "known while the plan is edited, too"
     job, summary, *_ = events.start(None, None, *FORM)
     assert "here" in summary
     job.abandon()

@@ -16,6 +16,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import sample_images
+from server_process import wait_until
 
 from cxr.folders.dicom_reader import read_dicom
 from cxr.generate import images as generate_images
@@ -41,6 +42,7 @@ from cxr.web.page.events import stop_job
 from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_of
+from cxr.web.page.page_jobs import PageJobs
 from cxr.web.page.picture_events import dicom, fill, use_seed
 from cxr.web.page.scripts import FOLDER
 from cxr.web.page.stage_data import stage_value
@@ -264,9 +266,10 @@ def test_page_run_shows_previews_then_images_and_cleans_up(
 ) -> None:
     slow_down(monkeypatch, 0.05)  # or states would be passed over
     events = events_of(choice)
-    job, seed, *_ = events.start(None, None, *FORM)
+    mine, seed, *_ = events.start(None, None, *FORM)
+    (job,) = mine.jobs
     assert seed == 5
-    shown = all_of(events.run(job))
+    shown = all_of(events.run(mine))
     stages = [values[2] for values in shown if "images" in values[2]]
     assert {stage["forming"]["seed"] for stage in stages if stage["forming"]} == {5, 6}
     assert all(stage["forming"]["url"].startswith("data:image/png;base64,") for stage in stages if stage["forming"])
@@ -325,33 +328,33 @@ def test_wrong_values_become_one_clear_message(choice: ModelChoice, position: in
 def test_missing_model_is_said_and_nothing_hangs(tmp_path: Path) -> None:
     events = events_of(ModelChoice(str(tmp_path / "nowhere")))
     assert "Model not available" in list(describe_choice(events.choice))[-1][0]
-    job = events.start(None, None, *FORM)[0]
+    mine = events.start(None, None, *FORM)[0]
     shown: list[Any] = []
 
     async def run() -> None:
-        async for values in events.run(job):
+        async for values in events.run(mine):
             shown.append(values)
 
     with pytest.raises(gr.Error, match="nowhere"):
         asyncio.run(run())
     assert "That did not work" in shown[-1][0]
     assert "unknown" in shown[-1][0]
-    assert job.has_ended
+    assert mine.jobs[0].has_ended
     with pytest.raises(gr.Error, match="nowhere"):
         all_of(ImageEndpoints(events).generate("chest xray", "", 0, 2, 1, 1.0, 1.0))
 
 
 def test_an_empty_prompt_is_the_example(choice: ModelChoice) -> None:
-    assert events_of(choice).start(None, None, "", *FORM[1:])[0].order.prompt == PLACEHOLDER
+    assert events_of(choice).start(None, None, "", *FORM[1:])[0].jobs[0].order.prompt == PLACEHOLDER
 
 
-async def press_while_it_runs(events: ImageEvents, job: Job) -> tuple[Any, ...]:
+async def press_while_it_runs(events: ImageEvents, mine: PageJobs) -> tuple[Any, ...]:
     """What the button shows that is pressed while the page follows a job, and the last that the job shows."""
-    running = events.run(job)
+    running = events.run(mine)
     async for values in running:
         if "step" in values[0]:  # it has waited for its turn before
             break
-    pressed = events.press(None, job, *FORM)
+    pressed = events.press(None, mine, *FORM)
     last: Any = None
     async for last in running:  # noqa: B007
         pass
@@ -361,14 +364,14 @@ async def press_while_it_runs(events: ImageEvents, job: Job) -> tuple[Any, ...]:
 def test_one_button_starts_a_job_and_ends_it(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
     slow_down(monkeypatch, 0.05)
     events = events_of(choice)
-    job, _, _, button, *_ = events.press(None, None, *FORM)
+    mine, _, _, button, *_ = events.press(None, None, *FORM)
     assert button.value == "Stop"
-    pressed, last = asyncio.run(press_while_it_runs(events, job))
+    pressed, last = asyncio.run(press_while_it_runs(events, mine))
     assert pressed[:2] == (gr.skip(), gr.skip())
     assert "Stopping" in pressed[2]
     assert "Stopped: " in last[0]
     assert last[1].value == "Generate"
-    assert events.press(None, job, *FORM)[3].value == "Stop"  # the next one
+    assert events.press(None, mine, *FORM)[3].value == "Stop"  # the next one
 
 
 def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,45 +379,88 @@ def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice, monkeypatc
     events = events_of(choice)
     events.start(None, None, *FORM)
     second = events.start(None, None, *FORM)[0]
-    second.is_followed = True
     _, _, panel, button, *_ = events.press(None, second, *FORM)
     assert "Stopped before it began" in panel
     assert button.value == "Generate"
-    assert stop_job(second, "") is stop_job(None, "") is None
+    assert stop_job(second.jobs[0], "") is stop_job(None, "") is None
 
 
-def test_enter_starts_no_second_job_beside_the_one_that_is_shown(
+def test_further_requests_wait_behind_the_one_that_runs_and_are_shown_after_it(
     choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow_down(monkeypatch, 0.05)
     events = events_of(choice)
-    job = events.start(None, None, *FORM)[0]
-    job.is_followed = True
-    with pytest.raises(gr.Error, match="Images are being made; stop them first"):
-        events.start(None, job, *FORM)
-    job.stop()
+    mine = events.start(None, None, *FORM)[0]
+    wait_until(lambda: mine.jobs[0].began_s is not None)
+    prompt = "a <b>mass"
+    again, _, *shown, queue = events.start(None, mine, prompt, "", 40, False, *FORM[4:])
+    assert again is mine
+    assert shown == [gr.skip()] * 6, "what runs is shown on"
+    assert "1 request waits" in queue
+    assert "1 before it" in queue
+    assert "a &lt;b&gt;mass" in queue
+    third = events.start(None, mine, *FORM)[0].jobs[-1]
+    assert events.cancel(mine, gr.EventData(None, {"id": third.id})).count("<li>") == 1
+    assert third.has_ended
+    assert events.cancel(mine, gr.EventData(None, {"id": "other"})).count("<li>") == 1
+    assert mine.ids == ",".join(job.id for job in mine.jobs[:2])
+    values = all_of(events.run(mine))
+    facts = [one[4] for one in values if "seeds" in (one[4] or {})]
+    assert [one["seeds"] for one in facts] == [[5, 6], [40, 41]]
+    lists = [one[6] for one in values if isinstance(one[6], str)]
+    assert ["request waits" in one for one in lists] == sorted(("request waits" in one for one in lists), reverse=True)
+    assert lists[-1] == ""
+    buttons = [one[1].value for one in values if isinstance(one[1], gr.Button)]
+    assert buttons == ["Stop", "Generate"], "the next one can be stopped at once"
+    # An event too many shows the end once more, and of a page without jobs nothing.
+    assert [one[1].value for one in all_of(events.run(mine))] == ["Generate"]
+    assert all_of(events.run(None)) == [(gr.skip(),) * 7]
+    fourth = events.start(None, mine, *FORM)[0]
+    assert len(fourth.jobs) == 2, "older ones are forgotten"
+    fourth.jobs[-1].stop()
 
 
-def test_a_job_that_the_page_never_asked_for_makes_room_for_its_next(
+def test_a_job_that_fails_does_not_take_those_behind_it_with_it(
     choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow_down(monkeypatch, 0.05)
-    events = events_of(choice)
-    first = events.start(None, None, *FORM)[0]
-    second = events.start(None, first, *FORM)[0]
-    assert first.is_stopped
-    assert all_of(events.run(second))[-1][4]["seeds"] == [5, 6]
-    # An event too many shows the end once more, and of a job that goes on nothing.
-    assert [values[1].value for values in all_of(events.run(second))] == ["Generate"]
-    third = events.start(None, second, *FORM)[0]
-    third.is_followed = True
-    assert all_of(events.run(third)) == all_of(events.run(None)) == [(gr.skip(),) * 6]
-    third.stop()
+    real = generate_images.generate
+
+    def sometimes_broken(request: GenerationRequest, *given: Any, **options: Any) -> Iterator[Any]:
+        time.sleep(0.2 / (request.seed - 4))  # so that the second is asked for before it
+        yield from real(request, *given, **options) if request.seed > 5 else [1 / 0]
+
+    monkeypatch.setattr(generate_images, "generate", sometimes_broken)
+    events, shown = events_of(choice), []
+    mine = events.start(None, None, *FORM)[0]
+    events.start(None, mine, *FORM[:2], 40, False, *FORM[4:])
+
+    async def run() -> None:
+        async for values in events.run(mine):
+            shown.append(values)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run())
+    assert any("went wrong" in str(values[0]) for values in shown)
+    assert shown[-1][4]["seeds"] == [40, 41]
 
 
 def test_a_page_that_had_no_job_is_left_as_it_is(choice: ModelChoice) -> None:
-    for tab in (events_of(choice), DatasetEvents(choice, Limits(), JobTable())):
-        assert all_of(tab.resume(None, "0" * 32)) == [(gr.skip(),) * 7]  # without any values gradio would empty it
+    tabs = (events_of(choice), 8), (DatasetEvents(choice, Limits(), JobTable()), 10)
+    for tab, count in tabs:
+        assert all_of(tab.resume(None, "0" * 32)) == [(gr.skip(),) * count]  # without any values gradio would empty it
+
+
+def test_a_page_that_is_loaded_again_finds_all_its_jobs(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_down(monkeypatch, 0.05)
+    events = events_of(choice)
+    mine = events.start(None, None, *FORM)[0]
+    events.start(None, mine, *FORM[:2], 40, False, *FORM[4:])
+    ids = [job.id for job in mine.jobs]
+    assert mine.ids == ",".join(ids)
+    values = all_of(events.resume(None, f"{mine.ids},{'0' * 32}"))
+    assert [job.id for job in values[0][0].jobs] == ids
+    assert [one[5]["seeds"] for one in values if "seeds" in (one[5] or {})] == [[5, 6], [40, 41]]
+    assert all_of(events.resume(None, mine.ids))[-1][5]["seeds"] == [40, 41], "the last one is found once more"
 
 
 def test_a_fault_is_said_and_keeps_its_trace(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,10 +469,10 @@ def test_a_fault_is_said_and_keeps_its_trace(choice: ModelChoice, monkeypatch: p
 
     monkeypatch.setattr(generate_images, "generate", broken)
     events = events_of(choice)
-    job, shown = events.start(None, None, *FORM)[0], []
+    mine, shown = events.start(None, None, *FORM)[0], []
 
     async def run() -> None:
-        async for values in events.run(job):
+        async for values in events.run(mine):
             shown.append(values)
 
     with pytest.raises(ZeroDivisionError):

@@ -193,12 +193,17 @@ def _pack(state: ImageState) -> Path | None:
     return zip_images(state.folder / name, state.images, state.receipts, count)
 
 
+def sent_note(request: GenerationRequest) -> str:
+    """Says what the model gets in place of the prompt."""
+    return f"Sent to the model: “{request.model_prompt}”"
+
+
 def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
     from cxr.prompts.inspection import inspect_prompt
 
     tokenizer = model.pipeline.tokenizer
     sent = request.model_prompt
-    reworded = () if sent == request.prompt else (f"Sent to the model: “{sent}”",)
+    reworded = () if sent == request.prompt else (sent_note(request),)
     notes = (*reworded, *model.notes, *inspect_prompt(sent, tokenizer).notes)
     if request.negative_prompt.strip():
         negative_notes = inspect_prompt(request.negative_prompt, tokenizer).notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cxr.dataset.plan import Plan
@@ -26,6 +26,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._costs: dict[Kind, Cost] = {}
+        self._receipt_s = 0.0  # to read what is seen in an image
 
     def known(self, plan: Plan) -> Estimate | None:
         """What the plan takes, if images of all its kinds have been measured."""
@@ -36,7 +37,7 @@ class Pace:
 
         if any(shared_settings(image.request) not in self._costs for image in plan.images):
             return None
-        return add_up(plan, self._costs)
+        return self._with_receipts(add_up(plan, self._costs))
 
     def measure(self, plan: Plan, choice: ModelChoice) -> Generator[Measured, None, None]:
         """Make a few of the plan's images to see what it takes, as a job.
@@ -45,7 +46,12 @@ class Pace:
             CxrError: no model, or none of the images could be made.
         """
         from cxr.dataset.estimate import add_up, measure_costs
+        from cxr.web.jobs.package import measure_receipt
 
         costs = measure_costs(plan, load_model_for(choice))
         self._costs |= costs
-        yield Measured(add_up(plan, costs))
+        self._receipt_s = self._receipt_s or measure_receipt(plan.images[0].request.prompt)
+        yield Measured(self._with_receipts(add_up(plan, costs)))
+
+    def _with_receipts(self, taken: Estimate) -> Estimate:
+        return replace(taken, seconds=taken.seconds + self._receipt_s * taken.num_images)

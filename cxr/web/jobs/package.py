@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -76,6 +77,22 @@ def read_receipts(directory: Path) -> Iterator[Receipt]:
         return
     for image in read_dataset(directory):
         yield read_receipt(read_grey(image.path)[None], image.prompt, *judge, sent_prompt=image.recipe.sent_prompt)[0]
+
+
+def measure_receipt(prompt: str) -> float:
+    """Seconds that reading an image takes here; 0 without a judge."""
+    import numpy as np
+
+    from cxr.judges.networks import SIZE
+    from cxr.judges.receipt import embedded_judge, read_receipt  # torch takes seconds to import
+
+    if (judge := embedded_judge()) is None:
+        return 0.0
+    began_s = 0.0
+    for _ in range(2):  # the first is slower
+        began_s = time.perf_counter()
+        read_receipt(np.zeros((1, SIZE, SIZE), np.uint8), prompt, *judge)
+    return time.perf_counter() - began_s
 
 
 def zip_images(path: Path, files: Sequence[ExportedFile], receipts: Sequence[Receipt], about: str) -> Path:

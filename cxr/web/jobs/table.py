@@ -159,15 +159,23 @@ class JobTable:
         job.publish(job.state, has_ended=True)
         return True
 
-    def _tell_waiting(self) -> None:
-        """Tell the jobs whose first turn has not come how many are before them, and for how long."""
+    def place_of(self, job: Job) -> Waiting | None:
+        """How many jobs are before one, and for how long, as of now; None if its first turn has come."""
+        return next((place for one, place in self._places() if one is job), None)
+
+    def _places(self) -> Iterator[tuple[Job, Waiting]]:
+        """The jobs whose first turn has not come, each with its place."""
         seconds: float | None = 0.0
-        for ahead, job in enumerate(self._jobs):
+        for ahead, job in enumerate([*self._jobs]):
             if job is not self._running and job.began_s is None:
-                job.waiting = Waiting(ahead, seconds)
-                job.wake()
+                yield job, Waiting(ahead, seconds)
             left = job.seconds_left(self._step_s)
             seconds = None if seconds is None or left is None else seconds + left
+
+    def _tell_waiting(self) -> None:
+        for job, place in self._places():
+            job.waiting = place
+            job.wake()
 
     def _work(self) -> None:
         while True:

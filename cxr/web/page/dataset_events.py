@@ -1,52 +1,30 @@
-"""Events of the data set tab: widget values -> plans and jobs -> widgets."""
+"""Events of a data set that is made: plan -> job -> widgets."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan
-from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
-from cxr.request.errors import CxrError
-from cxr.request.settings import LABELS
 from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
 from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.jobs.pace import Pace
-from cxr.web.jobs.plan_cells import find_wrong_cells
-from cxr.web.jobs.plan_text import (
-    FIELDS,
-    NAME,
-    SPLITS,
-    Rows,
-    fields_of_text,
-    plan_of_fields,
-    plan_of_text,
-    text_of_fields,
-    text_of_file,
-)
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import dataset_panels, panels
-from cxr.web.page.dataset_form import ROWS, SHARES, TABLE, TEXT
-from cxr.web.page.events import STOPPING, as_sentence, buttons, errors_for_users, show_job, stop_job
-from cxr.web.page.image_form import DEFAULTS
-from cxr.web.server.limits import Limits, find_resolution
+from cxr.web.page.events import STOPPING, buttons, errors_for_users, show_job, stop_job
+from cxr.web.page.plan_events import PlanEvents
+from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import Visitor, visitor_of
 
-CHECK, MAKE = 3, 4  # steps
-STAYS_TEXT = "The plan stays text"
-NOT_IN_THE_TABLE = "It has parts that the table cannot hold, such as prompts, a grid or a negative prompt."
-RIGHT = {TABLE: "Nothing is wrong with this table.", TEXT: "Nothing is wrong with this text."}
+MAKE = 4  # step
 
 
-class DatasetEvents:
-    """What the events of the data set tab do.
+class DatasetEvents(PlanEvents):
+    """What the events of the data set tab do up to its report.
 
     Args:
         choice: which model and LoRA answer.
@@ -55,88 +33,8 @@ class DatasetEvents:
     """
 
     def __init__(self, choice: ModelChoice, limits: Limits, jobs: JobTable) -> None:
-        self.choice, self.limits, self.jobs = choice, limits, jobs
-        self.max_images = limits.dataset_images
-        self.pace = Pace()
-
-    def read_form(self, kind: str, rows: Any, text: str, name: str, seed: int, *numbers: Any) -> Plan:
-        """The plan of the form, whose values come in the order of ``DatasetForm``, the gate left out."""
-        if kind == TEXT:
-            return plan_of_text(text, self.max_images)
-        return plan_of_fields(rows, name, seed, numbers[: len(FIELDS)], numbers[len(FIELDS) :], self.max_images)
-
-    def check_limits(self, plan: Plan) -> Plan:
-        """The same plan, if it is not too much for this server."""
-        num_steps = sum(image.request.num_inference_steps for image in plan.images)
-        self.limits.check_dataset(num_steps, find_resolution(self.choice.model))
-        return plan
-
-    def default_plan(self) -> Plan:
-        """The plan that the form holds when the page opens."""
-        table = [dict(zip(KEYS, row, strict=True)) for row in ROWS]
-        settings: list[Any] = [DEFAULTS[name] for name in FIELDS]
-        return plan_of_fields(table, NAME, 0, settings, SHARES, MAX_TOTAL_IMAGES)
-
-    def fill(self, path: str, rows: Any) -> tuple[Any, ...]:
-        """Fill the table and the fields with an uploaded plan, or the text if they cannot hold it.
-
-        Args:
-            path: of the upload.
-            rows: of the table as it is.
-        Returns:
-            Values for the widgets of ``DatasetForm.filled``.
-        """
-        with errors_for_users():
-            text = text_of_file(Path(path))
-            fields = fields_of_text(text, self.max_images)
-        return _text_only(text, rows) if fields is None else _in_fields(fields)
-
-    def turn(self, kind: str, rows: Any, text: str, name: str, seed: int, *numbers: Any) -> tuple[Any, ...]:
-        """Write the plan in the other way, so that table and text are always the same one.
-
-        Args:
-            kind: the way that was just chosen.
-            rows: of the table.
-            text: of the plan, as it was left.
-            name: of the data set.
-            seed: of the first image.
-            numbers: settings and shares; all of it are the values of ``DatasetForm.filled``.
-        Returns:
-            Values for the widgets of ``DatasetForm.filled``; a text that the table cannot hold stays text.
-        """
-        if kind == TEXT:
-            return _text_only(text_of_fields(rows, name, seed, numbers[: len(FIELDS)], numbers[len(FIELDS) :]), rows)
-        if not str(text or "").strip():
-            return TABLE, *_text_only(text, rows)[1:]
-        try:
-            fields = fields_of_text(text, self.max_images)
-            said = NOT_IN_THE_TABLE
-        except CxrError as error:
-            fields, said = None, f"The plan stays text, as it cannot be read: {error.described(LABELS)}"
-        if fields is not None:
-            return _in_fields(fields)
-        gr.Warning(escape(said, quote=False), title=STAYS_TEXT)
-        return _text_only(text, rows)
-
-    def describe(self, kind: str, rows: Any, *values: Any) -> tuple[str, str]:
-        """Say what the plan comes to while it is being written. Returns values for (counts, what is wrong)."""
-        try:
-            plan = self.check_limits(self.read_form(kind, rows, *values))
-        except CxrError as error:
-            wrong = [*find_wrong_cells(rows)] if kind == TABLE else []
-            said = list(dict.fromkeys([one.problem for one in wrong] or [error.described(LABELS)]))
-            marks = [(one.row, _column_of(rows[one.row], one.column)) for one in wrong]
-            sentences = [as_sentence(problem) for problem in said]
-            return dataset_panels.NO_PLAN, dataset_panels.describe_problems(sentences, marks)
-        return self.describe_plan(plan), dataset_panels.describe_problems([], right=RIGHT[kind])
-
-    def check(self, *form: Any) -> tuple[Any, ...]:
-        """Say what would be made. Returns values for (plan, its counts, what the step shows, the steps)."""
-        *plan_values, gate = form
-        with errors_for_users():
-            plan = self.check_limits(self.read_form(*plan_values))
-        said = dataset_panels.describe_check(plan, self._estimate(plan, dataset_panels.MEASURING), gate is True)
-        return plan, self.describe_plan(plan), said, gr.Walkthrough(selected=CHECK)
+        super().__init__(choice, limits)
+        self.jobs = jobs
 
     async def measure(self, asker: gr.Request | None, plan: Plan, gate: object) -> tuple[str, str]:
         """Say how long the plan takes; asks the model if it has not made such images before.
@@ -150,14 +48,6 @@ class DatasetEvents:
                 async for _ in job.follow():
                     pass
         return self.describe_plan(plan), dataset_panels.describe_check(plan, self._estimate(plan), gate is True)
-
-    def describe_plan(self, plan: Plan) -> str:
-        """A plan in numbers, with time and size as far as they are known."""
-        return dataset_panels.describe_plan(plan, self._estimate(plan))
-
-    def _estimate(self, plan: Plan, unknown: str = "") -> str:
-        known = self.pace.known(plan)
-        return dataset_panels.describe_estimate(known) if known else unknown
 
     def submit(self, order: DatasetOrder, visitor: Visitor) -> Job:
         """Put a data set into the queue.
@@ -245,24 +135,3 @@ class DatasetEvents:
         if panel is None:
             return (gr.skip(),) * 3
         return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))
-
-
-def _text_only(text: str, rows: Any) -> tuple[Any, ...]:
-    """Values for ``DatasetForm.filled`` of a plan that is text; the table stays as it is.
-
-    Told to skip a widget, gradio builds it anew, and the table would forget how its values are read.
-    """
-    table = [[*row.values()] for row in rows]
-    return TEXT, table, text, *(gr.skip(),) * (2 + len(FIELDS) + len(SPLITS))
-
-
-def _in_fields(fields: tuple[Rows, str, int, list[Any], list[float]]) -> tuple[Any, ...]:
-    """Values for ``DatasetForm.filled`` of a plan that the table and the fields hold."""
-    rows, name, seed, settings, shares = fields
-    return TABLE, rows, gr.skip(), name, seed, *settings, *shares
-
-
-def _column_of(row: Mapping[str, Any], column: str) -> int:
-    """Place of a column in the table, from 0; the first for one that is missing."""
-    names = [str(key).strip().lower() for key in row]
-    return names.index(column) if column in names else 0

@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 
 from cxr.web.page import dataset_panels
-from cxr.web.page.dataset_events import CHECK, MAKE, DatasetEvents
+from cxr.web.page.dataset_events import MAKE, DatasetEvents
 from cxr.web.page.dataset_form import DatasetForm, build_cohort, build_dataset_settings
 from cxr.web.page.events import AT_ONCE, QUEUED, buttons, connect_reload
+from cxr.web.page.plan_events import CHECK
 from cxr.web.page.report_events import ReportEvents
 from cxr.web.page.report_step import build_report_step
 

@@ -95,7 +95,13 @@ async def show_job(
 
 
 def connect_reload(
-    page: gr.Blocks, resume: Callable[..., Any], job: gr.State, shown: Sequence[Any], started: Sequence[Any], name: str
+    page: gr.Blocks,
+    resume: Callable[..., Any],
+    job: gr.State,
+    shown: Sequence[Any],
+    started: Sequence[Any],
+    name: str,
+    id_of: Callable[[Any], str] = lambda job: str(job.id),
 ) -> None:
     """Let the browser's tab remember its job, and find it again when the page is loaded again.
 
@@ -106,10 +112,11 @@ def connect_reload(
         shown: the widgets that show it.
         started: the events after which the job is there.
         name: of the place in the browser.
+        id_of: what is remembered of what ``job`` holds, for ``resume``.
     """
     job_id = gr.Textbox(visible=False)
     for start in started:
-        known = start.success(lambda job: job.id, inputs=job, outputs=job_id, **QUEUED)
+        known = start.success(id_of, inputs=job, outputs=job_id, **QUEUED)
         known.success(None, inputs=job_id, js=f"(id) => {{ sessionStorage.setItem('cxr-{name}', id); }}")
     recall = f"() => sessionStorage.getItem('cxr-{name}') ?? ''"
     page.load(resume, inputs=job_id, outputs=[job, *shown], js=recall, **QUEUED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -16,15 +17,16 @@ from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import beginning_of
-from cxr.web.page.events import STOPPING, errors_for_users, show_job, stop_job
+from cxr.web.page.events import errors_for_users, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
+from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
 from cxr.web.page.stage_data import stage_value
 from cxr.web.server.init_upload import PictureReader
-from cxr.web.server.limits import BusyError, Limits, find_resolution
+from cxr.web.server.limits import Limits, find_resolution
 from cxr.web.server.visitors import visitor_of
 
 RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough to be copied by hand
-STILL_RUNS = "Images are being made; stop them first, or wait. Nothing you typed is lost."
+NUM_WIDGETS = 6  # that show a job
 
 
 class ImageEvents:
@@ -54,76 +56,130 @@ class ImageEvents:
         """Refuse a request that is too much for this server."""
         self.limits.check_request(request, find_resolution(self.choice.model))
 
-    def press(self, asker: gr.Request | None, before: Job | None, *form: Any) -> tuple[Any, ...]:
+    def press(self, asker: gr.Request | None, mine: PageJobs | None, *form: Any) -> tuple[Any, ...]:
         """The one button: end the job that runs, or else start one. Arguments and values as of `start`."""
-        panel = stop_job(before, panels.panel("Stopped before it began"))
+        running = mine.unended[0] if mine and mine.unended else None
+        panel = stop_job(running, panels.panel("Stopped before it began"))
         if panel is None:
-            return self.start(asker, before, *form)
-        return gr.skip(), gr.skip(), panel, run_button(is_running=panel == STOPPING), *(gr.skip(),) * 4
+            return self.start(asker, mine, *form)
+        button = run_button(is_running=bool(mine and mine.unended))
+        return gr.skip(), gr.skip(), panel, button, *(gr.skip(),) * 4, describe_queue(mine, self.jobs)
 
     def start(
         self,
         asker: gr.Request | None,
-        before: Job | None,
+        mine: PageJobs | None,
         prompt: str,
         negative_prompt: str,
         seed: int,
         randomise: bool,
         *settings: Any,
     ) -> tuple[Any, ...]:
-        """Check what was typed, start a job and get the page ready; a mistake changes nothing.
+        """Check what was typed and start a job, behind those that the page has; a mistake changes nothing.
 
         Args:
             asker: who asks.
-            before: the job that the page had until now.
+            mine: the jobs of the page; None if it had none yet.
             prompt: of the request; an empty one stands for the example.
             negative_prompt: of the request; may be empty.
             seed: of the first image.
             randomise: take another seed instead.
             settings: the request's other values, in the order of the form, and from what picture it begins.
         Returns:
-            Values for (job, seed, then as `show`).
+            Values for (jobs of the page, seed, then as `run`).
         """
         if prompt == "":
             prompt = PLACEHOLDER
         if randomise:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
         with errors_for_users():
-            if before is not None and before.is_followed and not before.has_ended:
-                raise BusyError(STILL_RUNS)
-            if before is not None:
-                before.stop()  # the page will never ask for it
             values = (prompt, negative_prompt, seed, *settings)
             plain, begun = values[: len(API_SETTINGS)], values[len(API_SETTINGS) :]
             request = GenerationRequest(
                 **dict(zip(API_SETTINGS, plain, strict=True)), **(beginning_of(self.reader, *begun) if begun else {})
             )
             job = self.submit(asker, request)
+        mine = mine or PageJobs()
+        is_first = not mine.unended
+        mine.add(job)
+        if not is_first:  # what runs is shown on
+            return mine, request.seed, *(gr.skip(),) * 6, describe_queue(mine, self.jobs)
         waiting = panels.panel("Waiting for the model…", tone="busy")
         idle_zip = gr.DownloadButton(value=None, interactive=False)
-        return job, request.seed, waiting, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip()
+        return mine, request.seed, waiting, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip(), ""
 
-    async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
-        """Show the images of a job as they form. Yields values as `show`."""
+    async def run(self, mine: PageJobs | None) -> AsyncGenerator[tuple[Any, ...], None]:
+        """Show the jobs of a page one after the other, as their images form.
+
+        Yields:
+            Values as `show`, and for the list of what waits.
+        Raises:
+            Exception: what the first job ended with that failed, once all have been shown.
+        """
+        if mine is None or mine.is_followed or mine.next_job() is None:
+            # An answer to "Stop" may have come after the end, which is shown once more.
+            job = mine.last_shown if mine and not mine.is_followed else None
+            async for widgets in show_job(job, lambda state: self.show(state, None), NUM_WIDGETS):
+                yield *widgets, gr.skip()
+            return
+        errors: list[Exception] = []
+        mine.is_followed = True
+        try:
+            while (job := mine.next_job()) is not None:
+                try:
+                    async with contextlib.aclosing(self._follow(job, mine)) as shown:
+                        async for widgets in shown:
+                            yield widgets
+                except Exception as error:  # the others are shown before it is said
+                    errors.append(error)
+                mine.num_shown += 1
+        finally:
+            mine.is_followed = False
+        if errors:
+            raise errors[0]
+
+    async def _follow(self, job: Job, mine: PageJobs) -> AsyncGenerator[tuple[Any, ...], None]:
+        """Show one job to its end. Yields values as `run`."""
         shown: ImageState | None = None
+        queue: Any = None
 
         def show_next(state: ImageState) -> tuple[Any, ...]:
             nonlocal shown
             widgets, shown = self.show(state, shown), state
             return widgets
 
-        async for widgets in show_job(job, show_next, 6):
-            yield widgets
+        async with contextlib.aclosing(show_job(job, show_next, NUM_WIDGETS)) as states:
+            async for widgets in states:
+                before, queue = queue, describe_queue(mine, self.jobs)
+                # The next one is shown at once, and the button ends it.
+                button = run_button(is_running=True) if job.has_ended and mine.unended else widgets[1]
+                yield widgets[0], button, *widgets[2:], gr.skip() if queue == before else queue
 
-    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[tuple[Any, ...], None]:
-        """Go on with the job that this page had before it was loaded again. Yields values for (job, then as `show`)."""
-        job = self.jobs.return_to(job_id, visitor_of(asker))
-        if job is None or not isinstance(job.order, GenerationRequest):
-            yield (gr.skip(),) * 7  # a generator that yields nothing would empty the widgets
+    async def resume(self, asker: gr.Request | None, job_ids: str) -> AsyncGenerator[tuple[Any, ...], None]:
+        """Go on with the jobs that this page had before it was loaded again.
+
+        Yields:
+            Values for (jobs of the page, then as `run`).
+        """
+        found = [self.jobs.return_to(job_id, visitor_of(asker)) for job_id in str(job_ids).split(",")[:MAX_KEPT]]
+        mine = PageJobs([job for job in found if job is not None and isinstance(job.order, GenerationRequest)])
+        if not mine.jobs:
+            yield (gr.skip(),) * (NUM_WIDGETS + 2)  # a generator that yields nothing would empty the widgets
             return
-        yield job, panels.waiting(Waiting(0)), run_button(is_running=True), *(gr.skip(),) * 4
-        async for widgets in self.run(job):
-            yield job, *widgets
+        yield mine, panels.waiting(Waiting(0)), run_button(is_running=True), *(gr.skip(),) * NUM_WIDGETS
+        async for widgets in self.run(mine):
+            yield mine, *widgets
+
+    def cancel(self, mine: PageJobs | None, event: gr.EventData) -> str:
+        """Take one of the page's requests out of the queue. Returns the list of what waits.
+
+        Args:
+            mine: the jobs of the page.
+            event: holds ``id``, of the job.
+        """
+        if mine and (job := mine.find_waiting((event._data or {}).get("id"))) is not None:
+            job.stop()
+        return describe_queue(mine, self.jobs)
 
     def show(self, state: ImageState, shown: ImageState | None) -> tuple[Any, ...]:
         """The page for a state; what has not changed is left alone.

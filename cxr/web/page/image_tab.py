@@ -16,6 +16,7 @@ from cxr.web.page.events import AT_ONCE, QUEUED, connect_reload
 from cxr.web.page.examples import Example
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of
+from cxr.web.page.page_jobs import CANCEL
 from cxr.web.page.picture_events import dicom, fill_all, use_seed
 from cxr.web.page.prompt_builder import build_prompt_builder
 from cxr.web.page.prompt_chips import build_prompt_chips, connect_prompt_chips
@@ -41,6 +42,15 @@ class ImageResults:
         return [self.status, self.button, self.viewer, self.zip_button, self.facts]
 
 
+@dataclass(frozen=True)
+class Asking:
+    """The widgets that ask for pictures besides the one button, and the list of what waits."""
+
+    strip: gr.HTML
+    enqueue: gr.Button
+    queue: gr.HTML
+
+
 def build_image_tab(
     page: gr.Blocks, events: ImageEvents, examples: Sequence[Example], model_line: gr.HTML
 ) -> tuple[ImageForm, gr.HTML]:
@@ -64,7 +74,10 @@ def build_image_tab(
                 for widget in (form.settings["num_images"], form.settings["seed"], form.randomise):
                     widget.render()
             with gr.Row(elem_id="run"):
-                button = gr.Button("Generate", variant="primary", elem_id="generate", scale=0, min_width=120)
+                with gr.Column(scale=0, min_width=120, elem_id="run-buttons"):
+                    button = gr.Button("Generate", variant="primary", elem_id="generate")
+                    # The style sheet shows it while something runs.
+                    enqueue = gr.Button("Add to queue", size="sm", elem_id="enqueue")
                 status = gr.HTML(panels.IDLE, elem_id="status", scale=1)
     strip = _build_examples(examples)
     with gr.Row(elem_id="folded"):
@@ -75,9 +88,10 @@ def build_image_tab(
                 form.settings[name].render()
         begin, file = build_begin_panel(events.reader)
         build_restore(form, lambda: loaded_info(events.choice), begin)
+    queue = gr.HTML("", js_on_load=CANCEL, elem_id="queue")
     results = _build_results(status, button)
     connect_prompt_chips(chips, form.settings["prompt"], form.settings["reword"], builder, events.choice)
-    _connect(page, events, form, results, strip, model_line, begin)
+    _connect(page, events, form, results, Asking(strip, enqueue, queue), model_line, begin)
     begin.connect(file, results.viewer)
     return form, status
 
@@ -124,32 +138,34 @@ def _connect(
     events: ImageEvents,
     form: ImageForm,
     results: ImageResults,
-    strip: gr.HTML,
+    asking: Asking,
     model_line: gr.HTML,
     begin: BeginPanel,
 ) -> None:
-    job = gr.State(None)
-    shown = [*results.shown, model_line]
+    mine = gr.State(None)
+    shown = [*results.shown, model_line, asking.queue]
     asked: dict[str, Any] = {
-        "inputs": [job, *form.everything, *begin.inputs],
-        "outputs": [job, form.settings["seed"], *shown],
+        "inputs": [mine, *form.everything, *begin.inputs],
+        "outputs": [mine, form.settings["seed"], *shown],
     } | QUEUED
     everything = [*form.everything, *begin.filled]
     filled = [
         part.make(fill_all, outputs=everything, **QUEUED)  # one click makes the picture
-        for part in (strip, results.viewer)
+        for part in (asking.strip, results.viewer)
     ]
     results.viewer.fill(fill_all, outputs=everything, **QUEUED)
     results.viewer.seed(use_seed, outputs=[form.settings["seed"], form.randomise], **QUEUED)
     started = [
         results.button.click(events.press, **asked),
+        asking.enqueue.click(events.start, **asked),
         form.settings["prompt"].submit(events.start, **asked),
         *(made.success(events.start, **asked) for made in filled),
     ]
-    connect_reload(page, events.resume, job, shown, started, "images")
+    connect_reload(page, events.resume, mine, shown, started, "images", lambda jobs: jobs.ids)
     for start in started:
-        ran = start.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
+        ran = start.success(events.run, inputs=mine, outputs=shown, trigger_mode="multiple", **QUEUED)
         ran.failure(lambda: run_button(is_running=False), outputs=results.button, trigger_mode="multiple", **AT_ONCE)
+    asking.queue.cancel(events.cancel, inputs=mine, outputs=asking.queue, **QUEUED)
     link = gr.HTML(None, visible="hidden", elem_id="dicom-file")
     written = results.viewer.dicom(dicom, outputs=link, **QUEUED)
     written.success(None, inputs=link, js=SAVE_FILE)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import SETTINGS
-from cxr.web.jobs.image_job import ImageState
+from cxr.web.jobs.image_job import ImageState, sent_note
 from cxr.web.jobs.job import Waiting
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, is_stand_in
 from cxr.web.server.limits import Limits
@@ -18,7 +18,7 @@ Tone = Literal["idle", "quiet", "busy", "good", "bad"]
 HEADER = """
 <header class="cxr-header">
   <h1><span class="cxr-mark" aria-hidden="true"></span>CXR Studio</h1>
-  <p class="cxr-badge">Synthetic images. Not for diagnosis.</p>
+  <p class="cxr-badge">Synthetic<span> images</span>. Not for diagnosis.</p>
 </header>
 """
 
@@ -79,7 +79,8 @@ IDLE = panel("Ready", tone="idle", notes=["Press Generate, or Enter in the promp
 def describe_state(state: ImageState) -> str:
     """The status panel for a job."""
     failed = [f"Seed {failure.seed} failed: {failure.reason}" for failure in state.failures]
-    notes = (*failed, *state.notes)
+    # What was sent stands below the prompt, and beside each picture.
+    notes = [*failed, *(note for note in state.notes if note != sent_note(state.request))]
     count = len(state.images)
     if state.stage == "loading":
         return panel("Loading the model…", "a few seconds", tone="busy")

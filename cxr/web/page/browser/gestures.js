@@ -2,8 +2,24 @@
 const KEYS = { f: "fit", F: "fit", 1: "real", "+": "in", "=": "in", "-": "out", i: "invert", I: "invert", r: "reset", R: "reset" };
 const STEP = 40; // pixels of the screen that an arrow key moves
 
+// Two fingers: their middle moves the picture, their distance zooms it. Returns whether there are two.
+function pinched(view, fingers, event, fromCentre, changed) {
+  const before = [...fingers.values()];
+  fingers.set(event.pointerId, event);
+  if (fingers.size !== 2) return false;
+  const after = [...fingers.values()];
+  const middle = ([one, other]) => ({ clientX: (one.clientX + other.clientX) / 2, clientY: (one.clientY + other.clientY) / 2 });
+  const apart = ([one, other]) => Math.max(Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY), 1);
+  const [from, to] = [fromCentre(middle(before)), fromCentre(middle(after))];
+  view.zoomBy(apart(after) / apart(before), from);
+  view.moveBy(to[0] - from[0], to[1] - from[1]);
+  changed();
+  return true;
+}
+
 function addGestures(view, { act, step, changed, setSplit, readOut }) {
   const { canvas } = view;
+  const fingers = new Map();
   let drag = null;
   const fromCentre = (event) => {
     const box = canvas.getBoundingClientRect();
@@ -23,16 +39,23 @@ function addGestures(view, { act, step, changed, setSplit, readOut }) {
     }
   };
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.pointerType === "touch") fingers.set(event.pointerId, event);
     const isTouchInside = event.pointerType === "touch" && view.zoom !== null;
     drag = { x: event.clientX, y: event.clientY, moves: event.shiftKey || event.button > 0 || isTouchInside };
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (fingers.has(event.pointerId) && pinched(view, fingers, event, fromCentre, changed)) drag = null;
     if (drag) dragged(event);
     const box = canvas.getBoundingClientRect();
     readOut(view.describePixel(event.clientX - box.left, event.clientY - box.top));
   });
-  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (drag = null));
+  for (const end of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(end, (event) => {
+      fingers.delete(event.pointerId);
+      drag = null;
+    });
+  }
   canvas.addEventListener("pointerleave", () => readOut(""));
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener(

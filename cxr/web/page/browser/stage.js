@@ -106,7 +106,7 @@ async function takeNews() {
   const newest = items.at(-1);
   const hasNew = items.length > before;
   if (hasNew) drawTiles();
-  if (hasNew && state.twinOf) {
+  if (hasNew && state.twinOf && newest.seed === state.twinOf.seed) { // others may have been asked for before it
     Object.assign(state, { item: state.twinOf, other: newest, twinOf: null, isFollowing: false });
     await redraw();
   } else if (state.isFollowing && news.forming) await showForming(news.forming);

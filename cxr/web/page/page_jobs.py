@@ -1,0 +1,84 @@
+"""The image jobs of one page: what it shows now, what waits behind it, and the list of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+
+from cxr.web.jobs.job import Job, Waiting
+from cxr.web.jobs.table import JobTable
+from cxr.web.page import panels
+
+MAX_KEPT = 32  # of what is over, the last one: a page that is loaded again shows it once more
+MAX_PROMPT_CHARACTERS = 60
+CANCEL = """element.addEventListener("click", (event) => {
+    const id = event.target.dataset?.cancel;
+    if (id) trigger("cancel", { id });
+});"""
+
+
+@dataclass(eq=False)
+class PageJobs:
+    """Jobs in the order in which they were asked for; one after the other is shown, each to its end.
+
+    Args:
+        jobs: those that are not forgotten yet.
+        num_shown: of these, how many were shown to their end.
+        is_followed: whether the page follows one of them.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    num_shown: int = 0
+    is_followed: bool = False
+
+    def add(self, job: Job) -> None:
+        """Ask for another one, and forget those before the last that was shown."""
+        forgotten = max(0, self.num_shown - 1)
+        self.jobs = [*self.jobs[forgotten:], job]
+        self.num_shown -= forgotten
+
+    def next_job(self) -> Job | None:
+        """The one that is shown now, or next."""
+        return self.jobs[self.num_shown] if self.num_shown < len(self.jobs) else None
+
+    @property
+    def last_shown(self) -> Job | None:
+        """The one that was shown to its end last."""
+        return self.jobs[self.num_shown - 1] if self.num_shown else None
+
+    @property
+    def unended(self) -> list[Job]:
+        """Those that wait or run."""
+        return [job for job in self.jobs if not job.has_ended]
+
+    @property
+    def ids(self) -> str:
+        """Names of those that wait or run, or of the last one, for a page that is loaded again."""
+        return ",".join(job.id for job in (self.unended or self.jobs[-1:])[:MAX_KEPT])
+
+    def find_waiting(self, job_id: object) -> Job | None:
+        """One whose turn has not come, by its id."""
+        return next((job for job in self.unended if job.id == job_id and job.began_s is None), None)
+
+
+def describe_queue(mine: PageJobs | None, table: JobTable) -> str:
+    """The requests of a page that wait, each with its place, the time until its turn, and a button; or nothing."""
+    places = [(job, place) for job in (mine.unended if mine else ()) if (place := table.place_of(job))]
+    if not places:
+        return ""
+    rows = "".join(_row(job, place) for job, place in places)
+    count = "1 request waits" if len(places) == 1 else f"{len(places)} requests wait"
+    return f'<section class="cxr-queue" aria-label="Waiting requests"><h2>{count}</h2><ul>{rows}</ul></section>'
+
+
+def _row(job: Job, place: Waiting) -> str:
+    request = job.order
+    before = f"{place.ahead} before it" if place.ahead else "next"
+    seconds = "" if place.seconds is None else f", in about {panels.seconds(place.seconds)}"
+    prompt = str(request.prompt)
+    shown = prompt if len(prompt) <= MAX_PROMPT_CHARACTERS else f"{prompt[:MAX_PROMPT_CHARACTERS]}…"
+    what = f"{panels.images(request.num_images)}: {shown}"
+    return (
+        f"<li><span><b>{before}{seconds}</b> {escape(what)}</span>"
+        f'<button type="button" data-cancel="{job.id}" aria-label="Cancel {escape(what)}">Cancel</button></li>'
+    )
