@@ -11,7 +11,7 @@ import gradio as gr
 
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError
-from cxr.request.model_info import ModelInfo
+from cxr.request.model_info import ModelInfo, where_to_find
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.page.events import PRIVATE
@@ -31,6 +31,8 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
         lines.append("Which model answers here is not known yet, so they could not be compared.")
     elif differences := find_differences(recipe, info):
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
+        if found := where_to_find(recipe.model_revision):
+            lines.append(f"{found[:1].upper()}{found[1:]}.")
     for name, value in recipe.image_settings.items():
         usual = SETTINGS[name].default
         if name not in (*API_SETTINGS, "sent_prompt") and value != usual:
