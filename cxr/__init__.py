@@ -9,4 +9,4 @@ from cxr.libraries import silence_known_remarks
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 silence_known_remarks()
 
-__version__ = "0.6.0"
+__version__ = "0.9.0"

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import pytest
 import sample_images
 from hostile_pictures import GOOD_JPEG, GOOD_PNG, with_recipe
 
 from cxr.commands.main import build_parser, main
 from cxr.commands.restore import command_line
+from cxr.dataset.reproduce import Reproducer
 from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
-from cxr.request.model_info import ModelInfo
+from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, ModelInfo
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.blocks import build_page
 from cxr.web.page.image_form import build_image_form
@@ -197,3 +199,17 @@ def test_command_line_refuses_other_pictures(tmp_path: Path, capsys: pytest.Capt
     said = capsys.readouterr()
     assert "--model MODEL_FOLDER" in said.out
     assert "folder of the model own" in said.err
+
+
+def test_weights_that_no_longer_ship_are_found_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (revision,) = EARLIER_WEIGHTS
+    recipe = replace(RECIPE, model_revision=revision)
+    path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=recipe)))
+    assert main(["restore", str(path)]) == 0
+    said = capsys.readouterr()
+    assert f"--model {EARLIER_FOLDER}" in said.out
+    assert f"git worktree add earlier {EARLIER_WEIGHTS[revision]}" in said.err
+    assert "git worktree add earlier" in describe(recipe, INFO)
+    assert "git worktree" not in describe(RECIPE, INFO)
+    with pytest.raises(DataError, match="git worktree add earlier"):
+        Reproducer(adapter="none").check(np.zeros((32, 32), np.uint8), recipe, 8)

@@ -10,6 +10,7 @@ from cxr.commands.options import Commands, add_command, say_progress, say_result
 from cxr.models.presets import PRESETS, prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
+from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, where_to_find
 from cxr.request.recipe import Recipe, needed_picture
 from cxr.request.settings import BEGINNING, SETTINGS
 
@@ -49,6 +50,8 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
 
 
 def _model(recipe: Recipe) -> str:
+    if recipe.model_revision in EARLIER_WEIGHTS:
+        return EARLIER_FOLDER
     return recipe.model_source if recipe.model in PRESETS or recipe.model_source != recipe.model else FOLDER
 
 
@@ -61,6 +64,8 @@ def _restore(arguments: argparse.Namespace) -> int:
     for name, value in recipe.image_settings.items():
         if SETTINGS[name].flag is None and name != "sent_prompt" and value != SETTINGS[name].default:
             say_progress(f"generate has no option for {name}, which is {value} in the image")
+    if found := where_to_find(recipe.model_revision):
+        say_progress(found)
     if _model(recipe) == FOLDER:
         say_progress(f"{FOLDER} stands for the folder of the model {recipe.model}")
     if recipe.is_derived and picture == PICTURE:

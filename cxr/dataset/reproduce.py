@@ -23,6 +23,7 @@ from cxr.request.errors import DataError, ModelError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import InitImage
+from cxr.request.model_info import where_to_find
 from cxr.request.recipe import Recipe, needed_picture
 
 # What other threads, libraries or devices may change: last bits, no structure.
@@ -106,9 +107,10 @@ class Reproducer:
             )
         model = self._loaded[key]
         if model.info.model_revision != recipe.model_revision:
+            found = where_to_find(recipe.model_revision) or "name that model with --model"
             raise DataError(
                 f"the image was made with {recipe.model} {recipe.model_revision}, here is {model.info.model_revision}; "
-                "name that model with --model"
+                + found
             )
         if model.info.adapter_sha256 != recipe.adapter_sha256:
             raise DataError(

@@ -5,6 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# Weights that shipped with the program before today's -> the commit of its repository that holds them.
+EARLIER_WEIGHTS = {
+    "sha256:302931fb4f35cce0d51cff37969e6795f51782fd7a99275c99bd4b51894a8467": "dbef4b6",  # 0.4.0 to 0.6.0
+}
+EARLIER_FOLDER = "earlier/cxr/embedded"
+
+
+def where_to_find(model_revision: str) -> str:
+    """How to get weights that no longer ship with the program, in one sentence; "" for all others.
+
+    Args:
+        model_revision: as a recipe names it.
+    """
+    if (commit := EARLIER_WEIGHTS.get(model_revision)) is None:
+        return ""
+    return (
+        f"commit {commit} of this program's repository holds the weights that it was made with: run "
+        f"“git worktree add earlier {commit}”, then use --model {EARLIER_FOLDER}"
+    )
+
 
 @dataclass(frozen=True)
 class ModelInfo:

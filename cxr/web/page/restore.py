@@ -11,7 +11,7 @@ import gradio as gr
 
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError
-from cxr.request.model_info import ModelInfo
+from cxr.request.model_info import ModelInfo, where_to_find
 from cxr.request.recipe import Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
 from cxr.web.page.begin_panel import TITLE as BEGIN
@@ -33,6 +33,8 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
         lines.append("Which model answers here is not known yet, so they could not be compared.")
     elif differences := find_differences(recipe, info):
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
+        if found := where_to_find(recipe.model_revision):
+            lines.append(f"{as_sentence(found)}.")
     if recipe.is_derived:
         lines.append(f"{as_sentence(needed_picture(recipe))}; choose that under “{BEGIN}”.")
     for name, value in recipe.image_settings.items():
