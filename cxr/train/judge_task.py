@@ -57,7 +57,6 @@ class JudgeTask:
         torch.manual_seed(self.settings.seed)  # initial weights only
         self.name, self.degraded = network, degraded
         self.network = NETWORKS[network]().to(self.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # quicker on a CPU
         self.trained: nn.Module = self.network
         self.pixels = read_squares([record.path for record in setup.training], SIZE)
         self.targets = torch.from_numpy(scaled_targets(setup.training))
