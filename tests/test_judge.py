@@ -28,12 +28,11 @@ from cxr.judges.judge import (
 )
 from cxr.judges.networks import NETWORKS, SIZE
 from cxr.judges.readers import read_majorities
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.split import split_by_patient
 from cxr.labels.targets import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
 from cxr.labels.vocabulary import labels_of
 from cxr.request.errors import DataError
-from cxr.train.judge_task import sampling_weights, smoothed
+from cxr.train.judge_task import mixed, smoothed
 
 PROMPTS = ["A 50-year-old man with effusion", "A 50-year-old woman with effusion", "A 70-year-old man, normal lungs"]
 
@@ -208,7 +207,8 @@ def test_a_table_of_votes_that_cannot_be_read_is_refused(
         (["--members", "0"], "--members is 0; use 1 to 20"),
         (["--members", "-3"], "--members is -3; use 1 to 20"),
         (["--members", "21"], "--members is 21; use 1 to 20"),
-        (["--members", "20", "--validation-share", "0.8"], "patients are too few for 20 networks"),
+        (["--members", "20", "--validation-share", "0.8"], "patients to learn from are too few for --members 20"),
+        (["--validation-share", "0.999"], "0 patients to learn from are too few for --members 1"),
         (["--readers", "{votes}"], "votes.csv holds votes on none of the films in --data"),
         (["--readers", "gone.csv"], "cannot read gone.csv"),
     ],
@@ -224,15 +224,17 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(
     assert not (tmp_path / "run").exists()
 
 
-def test_rare_findings_are_drawn_more_often_but_not_without_limit() -> None:
-    def film(*findings: str) -> Radiograph:
-        return Radiograph(Path("x.png"), findings, None, None, None, "1")
-
-    records = [*[film()] * 800, *[film("Effusion")] * 200, *[film("Effusion", "Mass")] * 50, film("Hernia")]
-    weights = sampling_weights(records)
-    none, effusion, mass, hernia = (float(weights[place]) for place in (0, 800, 1000, 1050))
-    assert effusion / none == pytest.approx((800 / 250) ** 0.5)
-    assert mass / none == hernia / none == pytest.approx(4)
+def test_images_are_mixed_with_their_labels() -> None:
+    images = torch.arange(400.0)[:, None, None, None].expand(400, 1, 2, 2)
+    targets = torch.stack([images[:, 0, 0, 0], torch.where(torch.arange(400) < 200, float("nan"), 1.0)], dim=1)
+    both, labels = mixed(images, targets, torch.Generator().manual_seed(0))
+    assert torch.allclose(both[:, 0, 0, 0], labels[:, 0], atol=1e-3)
+    alone = both[:, 0, 0, 0] == images[:, 0, 0, 0]
+    assert 0.4 < alone.float().mean() < 0.6
+    assert torch.equal(labels[alone].isnan(), targets[alone].isnan())
+    unknown = labels[:, 1].isnan()
+    assert unknown[:200].all()  # of the larger share
+    assert unknown[200:][~alone[200:]].float().mean() > 0.3  # or of the smaller one
 
 
 def test_labels_are_smoothed_and_unknown_ones_stay_unknown() -> None:

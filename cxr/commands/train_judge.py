@@ -59,14 +59,12 @@ def _folds(records: list[Radiograph], members: int) -> list[Split]:
 
     if not 1 <= members <= MAX_MEMBERS:
         raise RequestError(f"--members is {members}; use 1 to {MAX_MEMBERS}")
-    if members == 1:
-        return [split_by_patient(records, THRESHOLD_SHARE, purpose="threshold")]
-    folds = [leave_out(records, number, members) for number in range(members)]
-    if not all(fold.training and fold.held_out for fold in folds):
+    folds = [split_by_patient(records, THRESHOLD_SHARE, purpose="threshold")]
+    if members > 1:
+        folds = [leave_out(records, number, members) for number in range(members)]
+    if not all(fold.training and (fold.held_out or members == 1) for fold in folds):
         patients = len({record.patient_id for record in records})
-        raise DataError(
-            f"{patients} patients are too few for {members} networks that each leave out others; name more data"
-        )
+        raise DataError(f"{patients} patients to learn from are too few for --members {members}; name more data")
     return folds
 
 

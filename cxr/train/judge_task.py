@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
 from cxr.judges.judge import hash_patient, measure_labels, read_labels
 from cxr.judges.networks import NETWORKS, SIZE, LabelNetwork
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import (
     AGE_SCALE,
     ATTRIBUTES,
@@ -41,7 +39,7 @@ from cxr.train.setup import Setup, batch_generator
 SMOOTHING = 0.05  # labels are 0.025 and 0.975: those of NIH were read off reports by a program, and err
 JITTER = 1.5  # 9 degrees and 9 %: a judge comes by each film some thirty times
 DEGRADED_SHARE = 0.5  # of the images: the others show small findings
-MIN_COUNT = 50  # films: rarer findings are drawn no more often, or their few films would be learnt by heart
+MIXED_SHARE = 0.5  # of the images
 
 
 class JudgeTask:
@@ -59,24 +57,22 @@ class JudgeTask:
         torch.manual_seed(self.settings.seed)  # initial weights only
         self.name, self.degraded = network, degraded
         self.network = NETWORKS[network]().to(self.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # quicker on a CPU
         self.trained: nn.Module = self.network
         self.pixels = read_squares([record.path for record in setup.training], SIZE)
         self.targets = torch.from_numpy(scaled_targets(setup.training))
-        self.weights = sampling_weights(setup.training)
         self.patients = sorted({record.patient_id for record in (*setup.training, *setup.validation)})
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = targets_of(setup.validation)
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
-        indices = torch.multinomial(self.weights, self.settings.batch_size, replacement=True, generator=generator)
+        indices = torch.randint(len(self.pixels), (self.settings.batch_size,), generator=generator)
         images = jitter(from_uint8(self.pixels[indices.numpy()]), generator, JITTER)
         if self.degraded:
             soft = torch.rand(len(images), 1, 1, 1, generator=generator) < DEGRADED_SHARE
             images = torch.where(soft, degrade(images, generator), images)
-        output = self.network(images.to(self.device)).float()
-        target = self.targets[indices].to(self.device)
+        images, target = mixed(images, self.targets[indices], generator)
+        output, target = self.network(images.to(self.device)).float(), target.to(self.device)
         known = ~target.isnan()
         labels, ages = known[:, :-1], known[:, -1]
         cross_entropy = functional.binary_cross_entropy_with_logits(
@@ -140,14 +136,21 @@ def write_judge(
     save_file(weights, path, {"judge": json.dumps(content, sort_keys=True)})
 
 
-def sampling_weights(records: Sequence[Radiograph]) -> Tensor:
-    """How often each film is drawn, [N]: by the root of how rare the rarest of its findings is.
+def mixed(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Half of the images with another one laid over them, and their labels mixed alike (Zhang et al., ICLR 2018).
 
-    More than half of all films show nothing, and a few dozen the rarest finding.
+    A finding has a hundred films or two: without this a network knows them all by heart before it knows the finding.
+
+    Args:
+        images: [B, 1, H, W].
+        targets: [B, C], NaN where unknown; what either image does not tell is unknown of both.
+        generator: source of all draws.
     """
-    counts = Counter(name for record in records for name in record.findings or ("",))
-    rarest = [min(counts[name] for name in record.findings or ("",)) for record in records]
-    return (len(records) / torch.tensor(rarest).clamp(min=MIN_COUNT)).sqrt()
+    other = torch.randperm(len(images), generator=generator)
+    share = torch.rand(len(images), generator=generator) / 2  # of the other image; the larger one comes first
+    share = torch.where(torch.rand(len(images), generator=generator) < MIXED_SHARE, share, 0.0)
+    both = torch.lerp(targets, targets[other], share[:, None])
+    return torch.lerp(images, images[other], share[:, None, None, None]), torch.where(share[:, None] > 0, both, targets)
 
 
 def smoothed(labels: Tensor) -> Tensor:
