@@ -125,7 +125,7 @@ def test_a_damaged_folder_is_made_whole_again(damage: Any, tmp_path: Path) -> No
 
 def test_lines_that_were_never_written_are_as_they_would_have_been(tmp_path: Path) -> None:
     """A kill between image and line: the recipe in the image has its keys sorted, a line has them as they come."""
-    versions = {name: "1.0" for name in ("cxr", "torch", "diffusers", "transformers", "peft", "another")}
+    versions = dict.fromkeys(("cxr", "torch", "diffusers", "transformers", "peft", "another"), "1.0")
     with ImageFolder(tmp_path) as folder:
         folder.write(make_image(0, library_versions=versions))
     before = content(tmp_path)
