@@ -35,6 +35,10 @@ JSON = {"Content-Type": "application/json"}
 PROMPTS = ("A 55-year-old man with pneumonia", "normal chest x-ray", "A woman with cardiomegaly", "pleural effusion")
 
 
+class Busy(Exception):  # noqa: N818  it is an answer
+    """The server has said that it is busy: all clients are one visitor to it, who may send two files at a time."""
+
+
 class Client:
     """What visitors do. Each method is one request, made in a connection of its own.
 
@@ -59,6 +63,8 @@ class Client:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             content = answer.read()
+            if answer.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+                raise Busy(content.decode())
             if answer.status != http.HTTPStatus.OK:
                 raise RuntimeError(f"{path.rsplit('/', 1)[0]} answered {answer.status}: {content[:200]!r}")
             return content
@@ -232,6 +238,8 @@ def ask(server: Server, client: Client, arguments: argparse.Namespace) -> list[d
             try:
                 action(client, number)
                 outcome = action.__name__
+            except Busy as busy:
+                outcome = f"{action.__name__}, refused: {busy}"
             except Exception as error:  # whatever it is, it is what the outcome tells
                 outcome = f"FAILED {action.__name__}: {type(error).__name__} {error}"[:300]
             with lock:

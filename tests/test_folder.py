@@ -123,6 +123,18 @@ def test_a_damaged_folder_is_made_whole_again(damage: Any, tmp_path: Path) -> No
     assert content(tmp_path / "damaged") == content(tmp_path / "whole")
 
 
+def test_lines_that_were_never_written_are_as_they_would_have_been(tmp_path: Path) -> None:
+    """A kill between image and line: the recipe in the image has its keys sorted, a line has them as they come."""
+    versions = dict.fromkeys(("cxr", "torch", "diffusers", "transformers", "peft", "another"), "1.0")
+    with ImageFolder(tmp_path) as folder:
+        folder.write(make_image(0, library_versions=versions))
+    before = content(tmp_path)
+    (tmp_path / "metadata.jsonl").write_bytes(b"")
+    with ImageFolder(tmp_path):
+        pass
+    assert content(tmp_path) == before
+
+
 def test_images_made_in_any_order_give_the_same_folder(tmp_path: Path) -> None:
     fill(tmp_path / "whole", 4)
     with ImageFolder(tmp_path / "mixed") as folder:

@@ -516,10 +516,10 @@ def fuzz(name: str, folder: Path, examples: int) -> None:
 
 @pytest.mark.parametrize("name", DOORS)
 def test_a_few_odd_inputs(name: str, tmp_path: Path) -> None:
-    fuzz(name, tmp_path, 60)
+    fuzz(name, tmp_path, 30)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOORS)
 def test_many_odd_inputs(name: str, tmp_path: Path) -> None:
-    fuzz(name, tmp_path, int(__import__("os").environ.get("N", 3_000)))
+    fuzz(name, tmp_path, 1_000)

@@ -309,11 +309,19 @@ def test_a_failure_in_a_smaller_format_is_tried_again_in_float32(
     assert all(torch.equal(value, weights[name]) for name, value in model.pipeline.unet.state_dict().items())
 
 
-def test_a_full_graphics_card_is_one_sentence_and_frees_the_model(
-    tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("could not create a primitive"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_one_sentence_and_frees_the_model(
+    error: Exception, tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Any, timestep: torch.Tensor) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(Denoiser, "step", full)

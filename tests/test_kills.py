@@ -185,7 +185,7 @@ def test_nothing_is_lost_by_many_kills(name: str, plan: Path, data: Path, tiny_m
         number += 1
         folder = tmp_path / f"cut{number}"
         work = work_of(name, folder, plan, data, tiny_model_dir)
-        while whether_killed(work, rng.uniform(0, 1.2 * took_s)):
+        while whether_killed(work, rng.uniform(0, 0.7 * took_s)):
             kills += 1
             for file, sha256 in results(name, folder).items():
                 is_finished = file.endswith(FINISHED) and not Path(file).name.startswith(".")

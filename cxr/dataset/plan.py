@@ -92,21 +92,23 @@ def build_plan(
     Raises:
         RequestError: a part is missing or not allowed.
     """
+    # A name with nothing behind it; a seed that is not there would be another one.
+    content = {part: value for part, value in content.items() if value is not None or part == "seed"}
     seed = check_whole(content.get("seed", 0), "seed")
-    settings = {**(defaults or {}), **_settings(content.get("settings") or {})}
+    settings = {**(defaults or {}), **_settings(content.get("settings", {}))}
     if "grid" in content:
         if content.keys() & {"cohort", "prompts", "pairs"}:
             raise RequestError("a plan with a grid has no cohort, no prompts and no pairs; write two plans")
         requests, grid = _grid(content["grid"], settings, seed, max_images)
     else:
         requests, grid = [*_from_cohort(content, settings, seed, max_images)], {}
-        requests += _from_prompts(content.get("prompts") or [], settings, seed, len(requests), max_images)
+        requests += _from_prompts(content.get("prompts", []), settings, seed, len(requests), max_images)
         requests += _from_pairs(content, settings, seed, len(requests), max_images)
     if not requests:
         raise RequestError("the plan asks for no image; give it a cohort, prompts, pairs or a grid")
     if not isinstance(content.get("name") or name, str):
         raise RequestError(f"name is {shown(content['name'])}; use text, between quotes")
-    return plan_of(content.get("name") or name, requests, content.get("split") or SPLIT, seed, grid)
+    return plan_of(content.get("name") or name, requests, content.get("split", SPLIT), seed, grid)
 
 
 class Wish(NamedTuple):
@@ -129,12 +131,12 @@ def check_total(total: int, max_images: int) -> None:
 
 
 def _from_cohort(content: Mapping[str, Any], settings: Mapping[str, Any], seed: int, max_images: int) -> Iterator[Wish]:
-    entries = content.get("cohort") or []
+    entries = content.get("cohort", [])
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RequestError(f"cohort is a list of entries, each with {', '.join(KEYS)}")
     read = [read_entry(entry, f"cohort entry {number}") for number, entry in enumerate(entries, start=1)]
     check_total(sum(entry.total for entry in read), max_images)
-    templates = read_templates(content.get("templates") or list(TEMPLATES))
+    templates = read_templates(content.get("templates", list(TEMPLATES)))
     rng = random.Random(f"wording {seed}")
     for number, labels in enumerate(draw(read, seed)):
         prompt = fill_template(rng.choice(templates), labels)
@@ -166,7 +168,7 @@ def _from_pairs(
     content: Mapping[str, Any], settings: Mapping[str, Any], seed: int, before: int, max_images: int
 ) -> Iterator[Wish]:
     """Each patient twice, with one seed and one template: as drawn, and with what the entry changes."""
-    entries = content.get("pairs") or []
+    entries = content.get("pairs", [])
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RequestError(f"pairs is a list of entries, each with {', '.join(KEYS)} and counterfactual")
     read = [read_pair_entry(entry, f"pairs entry {number}") for number, entry in enumerate(entries, start=1)]

@@ -22,6 +22,8 @@ def read_templates(content: Any) -> list[str]:
     """
     if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
         raise RequestError("templates is a list of texts")
+    if not content:
+        raise RequestError("templates is an empty list; leave it out, or name a text")
     for text in content:
         try:
             parts = [part for part in string.Formatter().parse(text) if part[1] is not None]

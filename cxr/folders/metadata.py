@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -18,7 +19,7 @@ from cxr.images.png import encode_png, read_recipe
 from cxr.images.png_signature import unsigned_pieces
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile, GeneratedImage
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import RECORDED_LIBRARIES, Recipe
 
 MAX_IMAGE_BYTES = 256_000_000
 METADATA_NAME, MANIFEST_NAME = "metadata.jsonl", "manifest.json"
@@ -80,6 +81,9 @@ def adopt_image(path: Path) -> ExportedFile | None:
             image.load()  # also checks that nothing is cut off
     except (DataError, OSError, SyntaxError, ValueError):
         return None
+    versions = recipe.library_versions
+    recorded = {name: versions[name] for name in RECORDED_LIBRARIES if name in versions}
+    recipe = replace(recipe, library_versions=recorded | versions)  # as its line would have been written
     # Compared as text, so that a number with other leading zeros is not taken for ours.
     if path.name != image_name(image_index(path), recipe.seed):
         return None

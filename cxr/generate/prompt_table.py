@@ -51,9 +51,11 @@ def read_prompt_table(path: str | Path, settings: Mapping[str, Any]) -> PromptTa
     requests: dict[str, GenerationRequest] = {}
     total = 0
     for number, cells in rows:
-        if not any(cell.strip() for cell in cells):
+        source, is_empty = f"row {number}", not any(cell.strip() for cell in cells)
+        if is_empty and len(cells) > 1:
+            raise RequestError(f"{path.name} {source} is empty; delete it")
+        if is_empty:
             continue
-        source = f"row {number}"
         if len(cells) > len(columns):
             raise RequestError(
                 f"{path.name} {source} has {len(cells)} cells, the header {len(columns)}; "

@@ -11,9 +11,7 @@ from cxr import __version__
 from cxr.generate.loaded_model import LoadedModel
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, Recipe
-
-RECORDED_PACKAGES = ("torch", "diffusers", "transformers", "peft")
+from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, RECORDED_LIBRARIES, Recipe
 
 
 def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:
@@ -47,4 +45,4 @@ def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Rec
 
 @cache
 def _library_versions() -> tuple[tuple[str, str], ...]:
-    return (("cxr", __version__), *((name, version(name)) for name in RECORDED_PACKAGES))
+    return tuple((name, __version__ if name == "cxr" else version(name)) for name in RECORDED_LIBRARIES)

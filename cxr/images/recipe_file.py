@@ -15,7 +15,7 @@ from cxr.images.png import RECIPE_KEY
 from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE, read_text
 from cxr.request.errors import DataError, RequestError
 from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import Recipe
+from cxr.request.recipe import RECORDED_LIBRARIES, Recipe
 
 MAX_FILE_BYTES = 5_000_000
 NO_RECIPE = "the picture holds no recipe; only PNGs that this program wrote do, as they were written"
@@ -103,7 +103,7 @@ def _version(name: str) -> str | None:
     """Version of a library of this installation; None if the name is not one of those that recipes hold."""
     if name == "cxr":
         return __version__
-    if name not in ("torch", "diffusers", "transformers", "peft"):
+    if name not in RECORDED_LIBRARIES:
         return None
     try:
         return version(name)

@@ -7,6 +7,7 @@ given: by CXR_BATCH_SIZE, and by whoever makes images again from their recipes.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,10 +29,11 @@ WORTHWHILE_GAIN = 1.05
 # what a machine measures that cannot keep it.
 ZERO_GPU_BATCH_SIZE = 4
 PROBE_ROUNDS = 3
-# oneDNN's, where it cannot have the memory of a kernel, are the last two.
-ALLOCATOR_MESSAGES = (
-    *("MPS backend out of memory", "can't allocate memory", "could not create a primitive"),
-    "could not create a memory object",
+# Of MPS, of torch on Linux and on Windows, and of oneDNN, where it cannot have the memory of a kernel. It says the same
+# of a "primitive descriptor" where it does not know how to compute something.
+ALLOCATOR_MESSAGES = re.compile(
+    "MPS backend out of memory|can't allocate memory|not enough memory: you tried to allocate"
+    "|could not create a primitive(?! desc)|could not create a memory object|could not execute a primitive"
 )
 
 Work = Callable[[int], object]
@@ -136,7 +138,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory, of the GPU or of the machine, did not suffice."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATOR_MESSAGES)
+    return isinstance(error, RuntimeError) and ALLOCATOR_MESSAGES.search(str(error)) is not None
 
 
 def free_memory() -> None:

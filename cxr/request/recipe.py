@@ -27,6 +27,8 @@ MAX_THREADS = 1_024
 MAX_PIXELS = 99_999  # of a side
 MAX_NAME_CHARACTERS = 2_500  # eight LoRAs, each with the longest name that a file may have, fit in
 MAX_RECIPE_CHARACTERS = 64_000
+# In the order of a line of metadata.jsonl; a recipe as JSON has its keys sorted.
+RECORDED_LIBRARIES = ("cxr", "torch", "diffusers", "transformers", "peft")
 MAX_LIBRARIES = 40
 MAX_VERSION_CHARACTERS = 100
 MAX_SHOWN_CHARACTERS = 40

@@ -20,6 +20,7 @@ ALLOW_HOST_VARIABLE = "CXR_ALLOWED_HOSTS"
 SHARED = "*.gradio.live"
 HUB_SPACES = "*.hf.space"
 MAX_NAME_CHARACTERS = 100
+_NO_HOST = re.compile(r"[@/\\?#\s]")  # what an address may have around a host, and a Host header never has
 _NAME = re.compile(r"[a-z0-9*]([a-z0-9*._-]{0,251}[a-z0-9])?")
 
 
@@ -58,7 +59,7 @@ def check_host(header: str, allowed: Iterable[str]) -> None:
     Raises:
         Refusal: the name is not one of them.
     """
-    name = host_name(header)
+    name = header if _NO_HOST.search(header) else host_name(header)
     if not header or _is_address(name) or any(fnmatchcase(name, pattern) for pattern in allowed):
         return
     shown = "".join(character for character in name[:MAX_NAME_CHARACTERS] if character.isprintable())
