@@ -74,7 +74,8 @@ def make_grid(plan: Plan, choice: ModelChoice, job: Job, limit_s: float = 0) -> 
     info = load_model_for(answers).info
     notes = (STAND_IN,) * (answers != choice)
     notes += (NO_LORA,) * (info.adapter == "none" and len(plan.grid.get("adapter_weight", ())) > 1)
-    state, folder, pixels = replace(state, stage="running", notes=notes), new_job_folder("runs"), {}
+    state, folder = replace(state, stage="running", notes=notes), new_job_folder("runs")
+    pixels: dict[int, Any] = {}
     with contextlib.closing(_write_images(state, answers, folder, pixels)) as states:
         for state in states:
             yield state
