@@ -101,8 +101,8 @@ def test_what_is_said_before_is_what_is_drawn(prompt: str, axes: dict[str, list[
 
 def test_an_image_that_is_missing_is_black() -> None:
     plan = build_grid("a", {"seed": [1, 2]}, {})
-    sheet = draw_grid(plan, {1: np.full((32, 32), 99, np.uint8)})
-    assert (sheet == 99).sum() == 32 * 32
+    sheet = draw_grid(plan, {1: np.full((32, 32), 250, np.uint8)})
+    assert (sheet == 250).sum() == 32 * 32
     assert (sheet == 0).sum() >= 32 * 32
 
 
