@@ -310,12 +310,12 @@ def test_a_region_is_painted_over_a_picture_by_hand_and_by_keys(open_page: Any, 
     page.set_input_files("#begin input[type=file]", str(tmp_path / "film.png"))
     page.wait_for_selector("#begin canvas:not([hidden])")
     canvas = page.locator("#begin canvas")
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    cell = box["width"] / 16
-    page.mouse.move(box["x"] + 8.5 * cell, box["y"] + 4.5 * cell)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 11.5 * cell, box["y"] + 4.5 * cell, steps=12)
+    canvas.hover()  # it waits until nothing moves any more
+    cell = canvas.bounding_box()["width"] / 16
+    for column in range(8, 12):
+        canvas.hover(position={"x": (column + 0.5) * cell, "y": 4.5 * cell})
+        if column == 8:
+            page.mouse.down()
     page.mouse.up()
     page.wait_for_function("document.querySelector('#begin [data-say=state]').textContent.includes('4 of 256')")
     page.focus("#begin canvas")
