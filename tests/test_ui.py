@@ -520,7 +520,7 @@ def test_use_this_seed_keeps_the_prompt() -> None:
 def test_the_form_has_the_order_of_the_api() -> None:
     with gr.Blocks():
         form = build_image_form(ModelChoice())
-    # The page's images have 8 bits, what is sent in place of a prompt is not typed, and a picture has a panel of its own.
+    # The page's images have 8 bits, what is sent for a prompt is not typed, and a picture has a panel of its own.
     others = ("bit_depth", "sent_prompt", *BEGINNING)
     assert [*form.settings] == [name for name in SETTINGS if name not in others]
     assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
