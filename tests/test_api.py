@@ -42,7 +42,7 @@ MOST_DATASET_IMAGES = 40
 MAX_WAITING = 4
 COHORT = "[{findings: Effusion, count: 5}, {findings: No Finding, age: 55, count: 3}]"
 JSON = {"Content-Type": "application/json"}
-ENDPOINTS = ("generate", "compare", "dataset", "parse", "models", "restore", "receipt", "verify")
+ENDPOINTS = ("generate", "compare", "sheet", "dataset", "parse", "models", "restore", "receipt", "verify")
 CSV_PLAN = "prompt,count\nnormal chest x-ray,2\n=cmd(),1\n"
 
 
@@ -221,6 +221,10 @@ def test_everything_else_is_private(client: Client, server: Server) -> None:
         "adapter_weight",
         "guidance_stop",
         "reword",
+        "init_image",
+        "strength",
+        "mask_cells",
+        "mask",
     ]
     names = [parameter["parameter_name"] for parameter in described["named_endpoints"]["/dataset"]["parameters"]]
     assert names == ["plan", "max_attempts", "gate"]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from live_page import LivePage
 from PIL import Image
@@ -618,14 +619,69 @@ def test_axe_finds_nothing_in_any_step_of_a_data_set(open_page: Any) -> None:
     assert violations(page) == []
 
 
+@pytest.mark.slow
+def test_a_region_is_painted_over_a_picture_by_hand_and_by_keys(open_page: Any, tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(tmp_path / "film.png")
+    page = open_page()
+    page.click("#begin .label-wrap")
+    page.set_input_files("#begin input[type=file]", str(tmp_path / "film.png"))
+    page.wait_for_selector("#begin canvas:not([hidden])")
+    canvas = page.locator("#begin canvas")
+    canvas.hover()  # it waits until nothing moves any more
+    cell = canvas.bounding_box()["width"] / 16
+    for column in range(8, 12):
+        canvas.hover(position={"x": (column + 0.5) * cell, "y": 4.5 * cell})
+        if column == 8:
+            page.mouse.down()
+    page.mouse.up()
+    page.wait_for_function("document.querySelector('#begin [data-say=state]').textContent.includes('4 of 256')")
+    page.focus("#begin canvas")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.wait_for_function(
+        "document.querySelector('#begin [data-say=cell]').textContent === 'Row 6, column 12: made anew'"
+    )
+    make(page, lambda: page.click("#generate"), 1)
+    assert "Derived from a picture: strength 0.75, 5 of 256 cells made anew." in page.inner_text(".cxr-about-picture")
+    page.click("text=Start from this picture")
+    page.wait_for_function("document.querySelector('#begin [data-say=state]').textContent.includes('all of it')")
+    page.click("text=Use all settings")  # it goes back to the picture before
+    page.wait_for_function("document.querySelector('#begin [data-say=state]').textContent.includes('5 of 256')")
+    make(page, lambda: page.click("#generate"), 2)
+    page.click("#begin [data-do=use]")
+    make(page, lambda: page.click("#generate"), 3)
+    assert "Derived" not in page.inner_text(".cxr-about-picture")
+
+
+@pytest.mark.slow
+def test_a_grid_tells_what_it_comes_to_and_is_made(open_page: Any) -> None:
+    page = open_page()
+    page.click("#tabs [role=tab]:has-text('Grid')")
+    page.fill("#grid-prompt textarea", "a {mass|nodule}")
+    page.fill("#grid-num_inference_steps :is(input, textarea)", "1, 1")
+    page.wait_for_function("document.querySelector('#grid-told').textContent.includes('1 twice')")
+    page.fill("#grid-num_inference_steps :is(input, textarea)", "1, 2")
+    page.fill("#grid-guidance_scale :is(input, textarea)", "2")
+    page.wait_for_function("document.querySelector('#grid-told').textContent.includes('2 × 2 = 4 images, 6 steps')")
+    page.click("#grid-make")
+    page.wait_for_function("document.querySelector('#grid-status').textContent.includes('4 images on one sheet')")
+    page.wait_for_selector("#grid-sheet img")
+
+
 @pytest.mark.skipif(AXE is None, reason="axe-core is not installed")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("tab", ["Images", "Data set", "About"])
+@pytest.mark.parametrize("tab", ["Images", "Grid", "Data set", "About"])
 def test_axe_finds_nothing(open_page: Any, tab: str, scheme: str) -> None:
     page = open_page(color_scheme=scheme, bypass_csp=True)
     if tab == "Images":
         make(page, lambda: page.click("#generate"), 1)
-        for part in ("#builder .label-wrap", "#advanced .label-wrap", ".cxr-history summary", ".cxr-keys summary"):
+        for part in (
+            "#builder .label-wrap",
+            "#advanced .label-wrap",
+            "#begin .label-wrap",
+            ".cxr-history summary",
+            ".cxr-keys summary",
+        ):
             page.click(part)
     else:
         page.click(f"#tabs [role=tab]:has-text('{tab}')")

@@ -28,7 +28,7 @@ from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
-from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
 from cxr.web.api.images import ImageEndpoints
 from cxr.web.jobs.image_job import ImageState, make_images
 from cxr.web.jobs.job import Job
@@ -566,14 +566,15 @@ def test_use_this_seed_keeps_the_prompt() -> None:
 def test_the_form_has_the_order_of_the_api() -> None:
     with gr.Blocks():
         form = build_image_form(ModelChoice())
-    # The page's images have 8 bits, and what is sent in place of a prompt is not typed.
-    assert [*form.settings] == [name for name in SETTINGS if name not in ("bit_depth", "sent_prompt")]
+    # The page's images have 8 bits, what is sent for a prompt is not typed, and a picture has a panel of its own.
+    others = ("bit_depth", "sent_prompt", *BEGINNING)
+    assert [*form.settings] == [name for name in SETTINGS if name not in others]
     assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
 
 
 def test_public_endpoints_have_their_names_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
     functions = list(build_page(choice).fns.values())
-    public = ["generate", "compare", "dataset", "parse", "models", "restore", "receipt", "verify"]
+    public = ["generate", "compare", "sheet", "dataset", "parse", "models", "restore", "receipt", "verify"]
     assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == public
     model_jobs = [fn for fn in functions if fn.name in ("generate", "compare", "run", "resume", "dataset", "measure")]
     assert {fn.concurrency_limit for fn in model_jobs} == {None}

@@ -66,10 +66,10 @@ def _build_images(endpoints: ImageEndpoints, defaults: dict[str, Any]) -> None:
 def _build_sheet(endpoints: GridEndpoints) -> None:
     prompt = "what the images should show; {small|large} are alternatives"
     inputs = [parameter("prompt", "string", prompt, example=GRID_PROMPT)]
-    for name, example in (*((name, []) for name in VARIED[:-1]), ("seed", [1, 2])):
-        sentence = f"values of {SETTINGS[name].help}, {SETTINGS[name].range}; [] for the usual one"
-        schema = {"type": "array", "items": {"type": "number"}}
-        inputs.append(parameter(name, "string", sentence, [], example=example, schema=schema))
+    for name, example in (*((name, None) for name in VARIED[:-1]), ("seed", [1, 2])):
+        sentence = f"values of {SETTINGS[name].help}, {SETTINGS[name].range}; null for the usual one"
+        schema = {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]}
+        inputs.append(parameter(name, "string", sentence, example=example, schema=schema))
     only = "only say what the sheet comes to: images, steps, size, seconds; true or false"
     inputs.append(parameter("dry_run", "boolean", only, False, example=False))
     sheet = gr.Image(label="Sheet", format="png", interactive=False)

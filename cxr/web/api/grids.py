@@ -30,10 +30,10 @@ class GridEndpoints:
     async def sheet(
         self,
         prompt: str,
-        guidance_scale: Any = (),
-        adapter_weight: Any = (),
-        num_inference_steps: Any = (),
-        seed: Any = (),
+        guidance_scale: Any = None,
+        adapter_weight: Any = None,
+        num_inference_steps: Any = None,
+        seed: Any = None,
         dry_run: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
@@ -42,7 +42,7 @@ class GridEndpoints:
 
         Args:
             prompt: what the images should show; alternatives stand in braces, as in {small|large}.
-            guidance_scale: values to compare, a list of numbers.
+            guidance_scale: values to compare, a list of numbers; null for the usual one.
             adapter_weight: weights of the LoRA to compare, a list of numbers.
             num_inference_steps: numbers of steps to compare, a list.
             seed: seeds to compare, a list.
@@ -68,6 +68,7 @@ class GridEndpoints:
             return paths[0], paths[1], {"told": told, **(job.state.facts or {})}
 
     def _plan(self, prompt: str, given: dict[str, Any]) -> tuple[Plan, str]:
+        given = {name: [] if values is None else values for name, values in given.items()}
         for name, values in given.items():
             if not isinstance(values, (list, tuple)):
                 raise RequestError(f"is {type(values).__name__}; give a list of numbers", field=name)

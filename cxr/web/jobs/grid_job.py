@@ -68,9 +68,6 @@ def make_grid(plan: Plan, choice: ModelChoice, job: Job, limit_s: float = 0) -> 
     Raises:
         CxrError: no model, no space, or not one image came out.
     """
-    from cxr.folders.image_folder import ImageFolder
-    from cxr.images.pixels import to_8_bits  # numpy and more are imported with the model
-
     state = GridState(plan, num_steps=sum(image.request.num_inference_steps for image in plan.images))
     yield state
     answers = answering(choice)
@@ -78,17 +75,9 @@ def make_grid(plan: Plan, choice: ModelChoice, job: Job, limit_s: float = 0) -> 
     notes = (STAND_IN,) * (answers != choice)
     notes += (NO_LORA,) * (info.adapter == "none" and len(plan.grid.get("adapter_weight", ())) > 1)
     state, folder = replace(state, stage="running", notes=notes), new_job_folder("runs")
-    pixels, began_s = {}, time.monotonic()
-    with ImageFolder(folder / "images") as writer, contextlib.closing(_events(plan, answers)) as events:
-        for index, event in events:
-            if isinstance(event, GeneratedImage):
-                pixels[index] = to_8_bits(event.pixels)
-                state = replace(state, images=(*state.images, writer.write(replace(event, index=index))))
-            elif isinstance(event, FailedImage):
-                state = replace(state, failures=(*state.failures, replace(event, index=index)))
-            else:
-                state = replace(state, done=state.done + 1)
-            state = replace(state, elapsed_s=time.monotonic() - began_s)
+    pixels: dict[int, Any] = {}
+    with contextlib.closing(_write_images(state, answers, folder, pixels)) as states:
+        for state in states:
             yield state
             is_late = 0 < limit_s < state.elapsed_s
             if (job.is_stopped or is_late) and len(state.images) + len(state.failures) < len(plan.images):
@@ -101,6 +90,27 @@ def make_grid(plan: Plan, choice: ModelChoice, job: Job, limit_s: float = 0) -> 
     if not pixels and state.stage == "finished":
         raise GenerationError(f"not one image came out: {state.failures[0].reason}")
     yield _drawn(state, pixels, folder, info)
+
+
+def _write_images(
+    state: GridState, choice: ModelChoice, folder: Path, pixels: dict[int, Any]
+) -> Generator[GridState, None, None]:
+    """Write each image when it is finished, and add its pixels to the table."""
+    from cxr.folders.image_folder import ImageFolder
+    from cxr.images.pixels import to_8_bits  # numpy and more are imported with the model
+
+    began_s = time.monotonic()
+    with ImageFolder(folder / "images") as writer, contextlib.closing(_events(state.plan, choice)) as events:
+        for index, event in events:
+            if isinstance(event, GeneratedImage):
+                pixels[index] = to_8_bits(event.pixels)
+                state = replace(state, images=(*state.images, writer.write(replace(event, index=index))))
+            elif isinstance(event, FailedImage):
+                state = replace(state, failures=(*state.failures, replace(event, index=index)))
+            else:
+                state = replace(state, done=state.done + 1)
+            state = replace(state, elapsed_s=time.monotonic() - began_s)
+            yield state
 
 
 def _events(plan: Plan, choice: ModelChoice) -> Generator[tuple[int, Any], None, None]:

@@ -59,6 +59,12 @@ def _axis(name: str, value: str) -> gr.Textbox:
     several = f"Numbers separated by commas. {setting.range[:1].upper()}{setting.range[1:]}."
     return unchecked(
         gr.Textbox(
-            value, label=setting.label, info=several, lines=1, max_lines=1, min_width=150, elem_id=f"grid-{name}"
+            value,
+            label="Seed" if name == "seed" else setting.label,
+            info=several,
+            lines=1,
+            max_lines=1,
+            min_width=150,
+            elem_id=f"grid-{name}",
         )
     )

@@ -24,7 +24,8 @@ HEADER = """
 
 ABOUT = """
 <p class="cxr-about">Describe a chest radiograph in words; get synthetic ones, each with a seed that makes it again.
-Every image comes out of a generative model and shows no real person. Do not enter patient data. Prompts are not logged;
+Every image comes out of a generative model and shows no real person. One that begins from a picture is derived from it
+and says so; use no picture of a patient on somebody else's server. Do not enter patient data. Prompts are not logged;
 images stay on this server for about an hour and carry their whole recipe in the PNG.</p>
 """
 

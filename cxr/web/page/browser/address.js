@@ -8,7 +8,7 @@ function settingsOfAddress() {
   const values = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   if (values.prompt === undefined && values.seed === undefined) return null;
   const read = (name, text) => {
-    if (name.endsWith("prompt")) return text;
+    if (name.endsWith("prompt") || name === "init_image_sha256" || name === "mask_cells") return text;
     return text === "true" || text === "false" ? text === "true" : Number(text);
   };
   return Object.fromEntries(Object.entries(values).map(([name, text]) => [name, read(name, text)]));
