@@ -101,6 +101,7 @@ def take_dataset(page: Any, folder: Path) -> None:
     page.wait_for_selector("#cohort [data-row='0']")
     save(page, folder, "cohort")
     page.click("#dataset-source label:has-text('Text')")
+    page.wait_for_function("document.querySelector('#dataset-text textarea')?.value.includes('cohort')")
     page.fill("#dataset-text textarea", PLAN)
     page.wait_for_selector("#dataset-plan:has-text('8 images')")
     page.click("#dataset-source label:has-text('Table')")

@@ -375,6 +375,13 @@ def edit_cell(page: Any, row: int, column: int, text: str) -> None:
     page.keyboard.press("Enter")
 
 
+def write_plan(page: Any, text: str) -> None:
+    """Write a plan as text, once that of the table has come."""
+    page.click("#dataset-source label:has-text('Text')")
+    page.wait_for_function("document.querySelector('#dataset-text textarea')?.value.includes('cohort')")
+    page.fill("#dataset-text textarea", text)
+
+
 def is_marked(page: Any, row: int, column: int) -> bool:
     cell = f"#cohort [data-row='{row}'][data-col='{column}']"
     return "2px inset" in page.evaluate(f'getComputedStyle(document.querySelector("{cell}")).boxShadow')
@@ -432,8 +439,7 @@ def test_a_data_set_from_its_table_to_its_report(open_page: Any, tmp_path: Path)
 def test_a_text_that_the_table_cannot_hold_stays_text(open_page: Any) -> None:
     page = open_page()
     open_dataset(page)
-    page.click("#dataset-source label:has-text('Text')")
-    page.fill("#dataset-text textarea", "prompts: [a lung mass, normal]")
+    write_plan(page, "prompts: [a lung mass, normal]")
     page.wait_for_selector("#dataset-plan:has-text('2 images')")
     page.click("#dataset-source label:has-text('Table')")
     page.wait_for_selector(".toast-body:has-text('cannot hold')")
@@ -445,9 +451,7 @@ def test_a_text_that_the_table_cannot_hold_stays_text(open_page: Any) -> None:
 def test_a_data_set_that_was_stopped_gives_what_is_finished_and_goes_on(open_page: Any, tmp_path: Path) -> None:
     page = open_page()
     open_dataset(page)
-    page.click("#dataset-source label:has-text('Text')")
-    plan = "cohort: [{findings: Effusion, count: 100}]\nsettings: {num_inference_steps: 40}"
-    page.fill("#dataset-text textarea", plan)
+    write_plan(page, "cohort: [{findings: Effusion, count: 100}]\nsettings: {num_inference_steps: 40}")
     page.wait_for_selector("#dataset-plan:has-text('100 images')")
     page.click("#steps button:has-text('Next: settings')")
     page.click("#check")
