@@ -522,7 +522,8 @@ def test_two_fingers_zoom_the_picture(open_page: Any) -> None:
 
 
 def test_without_the_flag_nothing_names_the_protocol_of_assistants(open_page: Any) -> None:
-    page = open_page(fragment="?view=api")
+    page = open_page()
+    page.click("footer .show-api")
     page.wait_for_selector("li:has-text('JavaScript')")
     page.wait_for_timeout(500)
     shown = page.inner_text("body")
