@@ -23,12 +23,12 @@ from typing import Any
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-WIDTHS = {1280: 900, 390: 844, 320: 640}
+SIZES = ({"width": 1280, "height": 900}, {"width": 390, "height": 844}, {"width": 320, "height": 640})
 PROMPT = "A 65-year-old woman with a large left pleural effusion, PA view"
 PLAN = """\
 cohort:
-- {findings: Effusion, sex: F, age: 50-80, view: PA, count: 6}
-- {findings: No Finding, count: 6}
+- {findings: Effusion, sex: F, age: 50-80, view: PA, count: 4}
+- {findings: No Finding, count: 4}
 """
 WAIT_MS = 900_000  # for a busy machine
 QUALITY = 70
@@ -44,15 +44,13 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
     with serve() as url, open_browser() as browser:
-        for width, height in WIDTHS.items():
-            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
-            page.set_default_timeout(WAIT_MS)
-            page.goto(url)
-            # How long it took here is nothing to remember.
-            page.add_style_tag(content=".cxr-line span { visibility: hidden; }")
-            take_images(page, chosen.output, chosen.readme if width == max(WIDTHS) else None)
-            take_dataset(page, chosen.output)
-            page.close()
+        page = browser.new_page(viewport=SIZES[0], color_scheme="light")
+        page.set_default_timeout(WAIT_MS)
+        page.goto(url)
+        # How long it took here is nothing to remember.
+        page.add_style_tag(content=".cxr-line span, .cxr-plan p span { visibility: hidden; }")
+        take_images(page, chosen.output, chosen.readme)
+        take_dataset(page, chosen.output)
 
 
 @contextlib.contextmanager
@@ -80,7 +78,7 @@ def open_browser() -> Iterator[Any]:
         browser.close()
 
 
-def take_images(page: Any, folder: Path, readme: Path | None) -> None:
+def take_images(page: Any, folder: Path, readme: Path) -> None:
     """The tab of images: one with its twin, compared."""
     page.wait_for_selector("#examples li")
     page.fill("#prompt textarea", PROMPT)
@@ -92,11 +90,9 @@ def take_images(page: Any, folder: Path, readme: Path | None) -> None:
     wait_for_pictures(page, 2)
     page.wait_for_selector(".cxr-legend:has-text('Largest difference')")
     page.select_option("select[aria-label='How to compare']", "side")
-    page.evaluate("scrollTo(0, 0)")
     save(page, folder, "compare")
-    if readme is not None:
-        page.screenshot(path=readme)
-        Image.open(readme).convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(readme, optimize=True)
+    page.screenshot(path=readme)
+    Image.open(readme).convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(readme, optimize=True)
 
 
 def take_dataset(page: Any, folder: Path) -> None:
@@ -105,21 +101,20 @@ def take_dataset(page: Any, folder: Path) -> None:
     page.wait_for_selector("#cohort [data-row='0']")
     save(page, folder, "cohort")
     page.click("#dataset-source label:has-text('Text')")
+    page.wait_for_function("document.querySelector('#dataset-text textarea')?.value.includes('cohort')")
     page.fill("#dataset-text textarea", PLAN)
-    page.wait_for_selector("#dataset-plan:has-text('12 images')")
+    page.wait_for_selector("#dataset-plan:has-text('8 images')")
     page.click("#dataset-source label:has-text('Table')")
     page.wait_for_selector("#cohort [data-row='1']:has-text('No Finding')")
     page.click("#steps button:has-text('Next: settings')")
     page.click("#check")
     page.wait_for_selector("#dataset-check:has-text(' here')")
     page.click("#make")
-    page.wait_for_selector("#dataset-status:has-text('12 images ready')")
-    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_selector("#dataset-status:has-text('8 images ready')")
     save(page, folder, "make")
     page.click("#steps button:has-text('Next: report')")
     page.click("#measure")
     page.wait_for_selector("#report table")
-    page.evaluate("scrollTo(0, 0)")
     save(page, folder, "report")
 
 
@@ -132,12 +127,14 @@ def wait_for_pictures(page: Any, count: int) -> None:
 
 
 def save(page: Any, folder: Path, name: str) -> None:
-    """Take one picture, as a small file."""
-    time.sleep(1.0)  # what moves comes to rest
-    picture = Image.open(io.BytesIO(page.screenshot()))
-    path = folder / f"{name}_{page.viewport_size['width']}.webp"
-    picture.save(path, quality=QUALITY, method=6)
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+    """Take the page as it is at each size, as small files."""
+    for size in (*SIZES[1:], SIZES[0]):  # and leave it at the first
+        page.set_viewport_size(size)
+        page.evaluate("scrollTo(0, 0)")
+        time.sleep(1.5)  # what moves comes to rest
+        path = folder / f"{name}_{size['width']}.webp"
+        Image.open(io.BytesIO(page.screenshot())).save(path, quality=QUALITY, method=6)
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_a_data_set_is_measured_beside_the_queue_of_the_model(dataset: Job) -> N
     assert "Effusion" in last[4]
     assert "could not be made" in last[4]
     assert "iframe" not in last[4]
-    with zipfile.ZipFile(last[3].value) as archive:
+    with zipfile.ZipFile(job.state.archive) as archive:
         table = archive.read("as_asked.csv").decode()
     rows = list(csv.DictReader(table.splitlines()))
     assert {row["label"]: row["asked"] for row in rows}["Effusion"] == "3"

@@ -459,6 +459,7 @@ def test_a_page_that_is_loaded_again_finds_all_its_jobs(choice: ModelChoice, mon
     assert mine.ids == ",".join(ids)
     values = all_of(events.resume(None, f"{mine.ids},{'0' * 32}"))
     assert [job.id for job in values[0][0].jobs] == ids
+    assert {len(one) for one in values} == {8}, "as many as there are widgets"
     assert [one[5]["seeds"] for one in values if "seeds" in (one[5] or {})] == [[5, 6], [40, 41]]
     assert all_of(events.resume(None, mine.ids))[-1][5]["seeds"] == [40, 41], "the last one is found once more"
 

@@ -132,7 +132,6 @@ def _build_table() -> gr.Dataframe:
         max_height=260,
         interactive=True,
         buttons=[],
-        show_row_numbers=True,  # messages name them
         label="Cohort",
         show_label=False,
         elem_id="cohort",

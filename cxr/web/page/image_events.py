@@ -166,7 +166,7 @@ class ImageEvents:
         if not mine.jobs:
             yield (gr.skip(),) * (NUM_WIDGETS + 2)  # a generator that yields nothing would empty the widgets
             return
-        yield mine, panels.waiting(Waiting(0)), run_button(is_running=True), *(gr.skip(),) * NUM_WIDGETS
+        yield mine, panels.waiting(Waiting(0)), run_button(is_running=True), *(gr.skip(),) * (NUM_WIDGETS - 1)
         async for widgets in self.run(mine):
             yield mine, *widgets
 

@@ -9,7 +9,7 @@ from cxr.web.jobs.job import Job, Waiting
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 
-MAX_KEPT = 32  # of what is over, the last one: a page that is loaded again shows it once more
+MAX_KEPT = 32  # that a page which is loaded again goes on with
 MAX_PROMPT_CHARACTERS = 60
 CANCEL = """element.addEventListener("click", (event) => {
     const id = event.target.dataset?.cancel;
@@ -32,10 +32,10 @@ class PageJobs:
     is_followed: bool = False
 
     def add(self, job: Job) -> None:
-        """Ask for another one, and forget those before the last that was shown."""
-        forgotten = max(0, self.num_shown - 1)
-        self.jobs = [*self.jobs[forgotten:], job]
-        self.num_shown -= forgotten
+        """Ask for another one, and forget those that were shown, but for the last."""
+        kept = [self.last_shown] if self.last_shown else []
+        self.jobs = [*kept, *self.jobs[self.num_shown :], job]
+        self.num_shown = len(kept)
 
     def next_job(self) -> Job | None:
         """The one that is shown now, or next."""
@@ -43,8 +43,8 @@ class PageJobs:
 
     @property
     def last_shown(self) -> Job | None:
-        """The one that was shown to its end last."""
-        return self.jobs[self.num_shown - 1] if self.num_shown else None
+        """The one that was shown to its end last; those that never began have nothing to show."""
+        return next((job for job in reversed(self.jobs[: self.num_shown]) if job.state is not None), None)
 
     @property
     def unended(self) -> list[Job]:
@@ -54,7 +54,8 @@ class PageJobs:
     @property
     def ids(self) -> str:
         """Names of those that wait or run, or of the last one, for a page that is loaded again."""
-        return ",".join(job.id for job in (self.unended or self.jobs[-1:])[:MAX_KEPT])
+        found = self.unended or [job for job in self.jobs if job.state is not None][-1:]
+        return ",".join(job.id for job in found[:MAX_KEPT])
 
     def find_waiting(self, job_id: object) -> Job | None:
         """One whose turn has not come, by its id."""
