@@ -277,7 +277,7 @@ def test_dciodvfy_finds_no_error(data_16: Path, bits: int) -> None:
 @pytest.mark.parametrize("text", ODD_TEXTS)
 def test_dciodvfy_finds_no_error_in_what_users_write(text: str, bits: int, tmp_path: Path) -> None:
     """In names of models and LoRAs and in prompts, of patients of whom everything or nothing is known."""
-    names = {"model": text, "adapter": text, "prompt": text if text.strip() else "x"}
+    names: dict[str, Any] = {"model": text, "adapter": text, "prompt": text if text.strip() else "x"}
     image = make_image(0, bit_depth=8 if bits == 8 else 16, **names)
     pixels = image.pixels[:31, :29] if bits == 8 else to_bits(image.pixels.astype(np.uint16) * 257, bits)
     for labels in (

@@ -346,7 +346,11 @@ def test_recipes_without_a_picture_are_as_they_were() -> None:
 
 
 def derived(**changes: Any) -> Recipe:
-    begun = {"init_image_sha256": START.sha256, "digital_source_type": COMPOSITE_SOURCE_TYPE, "strength": 0.5}
+    begun: dict[str, Any] = {
+        "init_image_sha256": START.sha256,
+        "digital_source_type": COMPOSITE_SOURCE_TYPE,
+        "strength": 0.5,
+    }
     return dataclasses.replace(sample_images.RECIPE, **(begun | changes))
 
 

@@ -210,6 +210,7 @@ def test_where_findings_are_expected() -> None:
     assert lungs is not None
     assert heart[:, 32:].sum() > heart[:, :32].sum()  # on the right of the picture
     both = expected_region(["Cardiomegaly", "Consolidation"], 64, 64)
+    assert both is not None
     assert np.array_equal(both, heart | lungs)
     assert expected_region([], 64, 64) is None
 

@@ -164,9 +164,9 @@ def own_pair(tmp_path: Path, private: object, name: str = "mine") -> tuple[Path,
     """A key of the user's own with a chain, made as this program makes its own."""
     assert isinstance(private, keys.PrivateKey)
     authority = ec.generate_private_key(ec.SECP256R1())
-    root, leaf = keys._name("root"), keys._name(name)
-    own = keys._certificate(root, root, authority.public_key(), authority)
-    signer = keys._certificate(leaf, root, private.public_key(), authority)
+    root, leaf = keys.name_of("root"), keys.name_of(name)
+    own = keys.make_certificate(root, root, authority.public_key(), authority)
+    signer = keys.make_certificate(leaf, root, private.public_key(), authority)
     key, chain = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
     found_key = keys.SigningKey(private, (signer, own))
     key.write_bytes(found_key.key_pem)
@@ -176,11 +176,11 @@ def own_pair(tmp_path: Path, private: object, name: str = "mine") -> tuple[Path,
 
 @pytest.mark.parametrize("kind", ["P-256", "P-384", "RSA"])
 def test_a_key_of_ones_own(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    private = {
-        "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
-        "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
-        "RSA": lambda: rsa.generate_private_key(65537, 2048),
-    }[kind]()
+    private: keys.PrivateKey
+    if kind == "RSA":
+        private = rsa.generate_private_key(65537, 2048)
+    else:
+        private = ec.generate_private_key(ec.SECP256R1() if kind == "P-256" else ec.SECP384R1())
     key, chain = own_pair(tmp_path, private)
     fill(tmp_path / "images", 1)
     options = ["--signing-key", str(key), "--certificate", str(chain)]

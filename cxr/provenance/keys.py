@@ -28,6 +28,7 @@ MAX_BYTES = 100_000
 VALID_DAYS = 3_650
 ORGANIZATION = "CXR Studio, key made on this machine"  # readers show it as the signer
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def _has_expired(certificate: x509.Certificate) -> bool:
 
 def _make_pair(folder: Path) -> None:
     authority, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    name = _name("certificate authority")
-    own = _certificate(name, name, authority.public_key(), authority)
-    signer = _certificate(_name("signer"), name, leaf.public_key(), authority)
+    name = name_of("certificate authority")
+    own = make_certificate(name, name, authority.public_key(), authority)
+    signer = make_certificate(name_of("signer"), name, leaf.public_key(), authority)
     make_folder(folder)
     with contextlib.suppress(OSError):
         folder.chmod(0o700)
@@ -155,15 +156,17 @@ def _keep_private(descriptor: int, path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def _name(role: str) -> x509.Name:
+def name_of(role: str) -> x509.Name:
+    """The name that readers show of this machine's own certificates."""
     return x509.Name(
         [x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANIZATION), x509.NameAttribute(NameOID.COMMON_NAME, role)]
     )
 
 
-def _certificate(
-    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, authority: ec.EllipticCurvePrivateKey
+def make_certificate(
+    subject: x509.Name, issuer: x509.Name, public: PublicKey, authority: ec.EllipticCurvePrivateKey
 ) -> x509.Certificate:
+    """Have an authority say whose a key is; where subject and issuer are one, it is the authority's own certificate."""
     now, is_authority = datetime.datetime.now(datetime.UTC), subject == issuer
     usage = dict.fromkeys(_USAGES, False) | dict.fromkeys(_AUTHORITY if is_authority else _SIGNER, True)
     builder = (
