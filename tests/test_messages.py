@@ -14,7 +14,7 @@ from cxr.commands.main import build_parser
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(path for path in (ROOT / "cxr").rglob("*.py") if "embedded" not in path.parts)
 COMMAND = re.compile(r"python -m cxr ([a-z]+)(?: ([a-z]+))?")
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])")
+OPTION = re.compile(r"(?<![\w(-])--[a-z][a-z-]*[a-z](?![\w-])")
 # Of other programs that the texts name: torchrun, and git in cxr/deploy/space_files.py.
 FOREIGN_OPTIONS = {"--nproc-per-node", "--others", "--exclude-standard"}
 

@@ -172,7 +172,7 @@ def test_a_wrong_entry_is_named(entry: dict[str, Any], message: str) -> None:
         ({"prompts": [{"text": "x"}]}, "prompt 1 has text"),
         ({"prompts": [""]}, "prompt is empty"),
         ({"grid": {"seed": [1]}}, "grid is a table with prompt"),
-        ({"grid": {"prompt": "x"}, "prompts": ["x"]}, "neither cohort nor prompts"),
+        ({"grid": {"prompt": "x"}, "prompts": ["x"]}, "no cohort, no prompts and no pairs"),
         ({"prompts": ["x"], "split": {"../a": 1}}, "no usable name"),
         ({"prompts": ["x"], "split": {"train": 0}}, "share 0"),
         ({"cohort": [{"findings": "Mass"}], "templates": ["{name}"]}, "a template names name"),

@@ -250,12 +250,13 @@ def test_images_of_any_size_are_read_one_by_one_as_together(weights: Path) -> No
 def shown_by_page(choice: ModelChoice) -> tuple[Any, list[Any]]:
     """A job of the page, and all that it shows."""
     events = ImageEvents(choice, Limits(), JobTable())
-    job = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7, True)[0]
+    mine = events.start(None, None, PROMPT, "", 5, False, 2, 2, 2.0, 1.0, 0.7, True)[0]
 
     async def run() -> list[Any]:
-        return [values async for values in events.run(job)]
+        return [values async for values in events.run(mine)]
 
-    return job, asyncio.run(run())
+    shown = asyncio.run(run())
+    return mine.jobs[0], shown
 
 
 def test_without_a_judge_everything_is_as_before(choice: ModelChoice) -> None:

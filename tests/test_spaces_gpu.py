@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from cxr.folders import archive
 from cxr.models.batch_size import ZERO_GPU_BATCH_SIZE
 from cxr.models.presets import PRESETS
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.jobs import image_job, spaces_gpu
+from cxr.web.jobs import image_job, package, spaces_gpu
 from cxr.web.jobs.image_job import generate_on_gpu, make_images
 from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
@@ -102,13 +101,13 @@ def test_a_folder_of_unknown_size_counts_as_the_usual_one(choice: ModelChoice) -
 def test_a_job_borrows_the_gpu_for_its_images_only(
     spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = archive.write_zip
+    real = package.write_zip
 
     def write_zip(*given: Any) -> Any:
         spaces.log.append("packed")
         return real(*given)
 
-    monkeypatch.setattr(archive, "write_zip", write_zip)
+    monkeypatch.setattr(package, "write_zip", write_zip)
     monkeypatch.setattr(image_job, "generate_on_gpu", on_gpu(inspect.unwrap(generate_on_gpu)))
     request = request_of(num_images=2, num_inference_steps=2)
     *_, last = make_images(request, choice, Job())

@@ -34,8 +34,8 @@ CSV files:
   plus the number of its first image.
 
 pictures to begin from:
-  Any PNG, JPEG or DICOM file; it is fitted into the model's square. Its hash goes into the recipes, its
-  name and pixels do not, and the images say that they are derived from a picture. With --mask or
+  Any PNG, JPEG or DICOM file; it is fitted into the model's square. Its hash goes into the recipes,
+  its name and pixels do not, and the images say that they are derived from a picture. With --mask or
   --mask-cells only that region is made anew, in cells of 1/16 of the picture's side.
 
 exit codes:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator
 
-from cxr.images.png_signature import unsigned_pieces
+from cxr.folders.metadata import file_sha256
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile
 
@@ -17,23 +16,21 @@ def unchanged_chunks(file: ExportedFile) -> Iterator[bytes]:
     """Read a file piece by piece; whether it is unchanged shows after the last one.
 
     Yields:
-        At most `CHUNK_BYTES` at a time; a PNG whole.
+        At most `CHUNK_BYTES` at a time.
     Raises:
         OutputError: the file cannot be read, or its content is not that of its SHA-256.
     """
     digest = hashlib.sha256()
     try:
         with file.path.open("rb") as source:
-            if file.path.suffix == ".png":  # whole: its C2PA manifest goes along, and is not part of the hash
-                yield (content := source.read())
-                pieces = unsigned_pieces(io.BytesIO(content))
-                digest.update(b"".join(pieces))
             while chunk := source.read(CHUNK_BYTES):
                 digest.update(chunk)
                 yield chunk
+        # A C2PA manifest goes along with its PNG and is no part of the hash, so that a signed one is read twice.
+        is_unchanged = digest.hexdigest() == file.sha256 or file_sha256(file.path) == file.sha256
     except OSError as error:
         raise _cannot_read(file, error) from error
-    if digest.hexdigest() != file.sha256:
+    if not is_unchanged:
         raise OutputError(f"{file.path} has changed since it was written; make it again")
 
 
