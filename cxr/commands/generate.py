@@ -35,8 +35,8 @@ CSV files:
 
 pictures to begin from:
   Any PNG, JPEG or DICOM file; it is fitted into the model's square. Its hash goes into the recipes,
-  its name and pixels do not, and the images say that they are derived from a picture. With --mask or
-  --mask-cells only that region is made anew, in cells of 1/16 of the picture's side.
+  its name and pixels do not, and the images say that they are derived from a picture. With --mask
+  or --mask-cells only that region is made anew, in cells of 1/16 of the picture's side.
 
 exit codes:
   0 all images are there, 1 the model failed to make some, 2 wrong input or nowhere to write,
