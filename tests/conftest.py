@@ -28,6 +28,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from cxr.dataset import make
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 
@@ -201,6 +202,15 @@ def tiny_model(tiny_model_dir: Path, tiny_lora_dir: Path) -> LoadedModel:
 def tiny_base_model(tiny_model_dir: Path) -> LoadedModel:
     """The tiny base without any LoRA."""
     return load_model(str(tiny_model_dir), "none")
+
+
+@pytest.fixture(scope="module")
+def dataset_model(tiny_model_dir: Path) -> Iterator[LoadedModel]:
+    """The tiny model, shared by all data sets of a module; most of a short run's time would go into loading it."""
+    loaded = load_model(str(tiny_model_dir), "none", weight_dtype="float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make, "load_model", lambda *given, **options: loaded)
+        yield loaded
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ MOST_DATASET_IMAGES = 40
 MAX_WAITING = 4
 COHORT = "[{findings: Effusion, count: 5}, {findings: No Finding, age: 55, count: 3}]"
 JSON = {"Content-Type": "application/json"}
-ENDPOINTS = ("generate", "compare", "sheet", "dataset", "parse", "models", "restore", "receipt", "verify")
+ENDPOINTS = ("generate", "compare", "sheet", "dataset", "parse", "models", "detect", "restore", "receipt", "verify")
 CSV_PLAN = "prompt,count\nnormal chest x-ray,2\n=cmd(),1\n"
 
 

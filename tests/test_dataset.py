@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from cxr.folders.lock import locked
 from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
-from cxr.generate.model import load_model
 from cxr.generate.planned_image import seed_of
 from cxr.generate.progress import Progress
 from cxr.request.errors import GenerationError, OutputError
@@ -48,19 +47,12 @@ GIVEN: dict[str, Any] = {
 }
 NUM_IMAGES = 18
 
+pytestmark = pytest.mark.usefixtures("dataset_model")
+
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     return build_plan(GIVEN, "test")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def model(tiny_model_dir: Path) -> Iterator[LoadedModel]:
-    """Runs of one process share a loaded model; most of a short run's time would go into loading it."""
-    loaded = load_model(str(tiny_model_dir), "none", weight_dtype="float32")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make, "load_model", lambda *given, **options: loaded)
-        yield loaded
 
 
 @pytest.fixture
@@ -69,7 +61,9 @@ def options(tiny_model_dir: Path) -> Options:
 
 
 @pytest.fixture(scope="module")
-def whole(plan: Plan, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def whole(
+    plan: Plan, tiny_model_dir: Path, dataset_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     """The files of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole") / "set"
     assert run_dataset(plan, folder, Options(model=str(tiny_model_dir), adapter="none")) == 0
@@ -220,7 +214,7 @@ def test_inside_a_program_it_is_the_same_and_a_stop_keeps_what_is_finished(
     whole: dict[str, bytes],
     plan: Plan,
     options: Options,
-    model: LoadedModel,
+    dataset_model: LoadedModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -235,33 +229,33 @@ def test_inside_a_program_it_is_the_same_and_a_stop_keeps_what_is_finished(
 
     monkeypatch.setattr(make, "complete_dataset", finish_and_note)
     folder, stop = tmp_path / "set", threading.Event()
-    for progress in iterate_dataset(plan, folder, model, options, stop):
+    for progress in iterate_dataset(plan, folder, dataset_model, options, stop):
         if progress.finished >= 3:
             stop.set()
     assert (progress.stage, progress.manifest, progress.total) == ("stopped", None, NUM_IMAGES)
     assert 3 <= progress.finished == len(list(folder.glob("*/*.png"))) < NUM_IMAGES
-    again = list(iterate_dataset(plan, folder, model, options, threading.Event()))
+    again = list(iterate_dataset(plan, folder, dataset_model, options, threading.Event()))
     assert {one.stage for one in again[:-1]} == {"running"}
     assert (again[-1].stage, again[-1].finished, again[-1].failed) == ("finished", NUM_IMAGES, 0)
     assert again[-1].manifest == json.loads(whole["manifest.json"])
     assert content(folder) == whole
     assert counts["finished"] == NUM_IMAGES, "each is counted once"
-    (once_more,) = iterate_dataset(plan, folder, model, options, threading.Event())
+    (once_more,) = iterate_dataset(plan, folder, dataset_model, options, threading.Event())
     assert (once_more.stage, once_more.finished) == ("finished", NUM_IMAGES)
     assert capsys.readouterr() == ("", "")
 
 
 def test_two_jobs_of_a_program_do_not_share_a_folder(
-    plan: Plan, options: Options, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, options: Options, dataset_model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(make, "PROGRESS_EVERY_S", 0.001)
     folder = tmp_path / "set"
-    first = iterate_dataset(plan, folder, model, options, threading.Event())
+    first = iterate_dataset(plan, folder, dataset_model, options, threading.Event())
     next(first)
     with pytest.raises(OutputError, match="another job is making"):
-        next(iterate_dataset(plan, folder, model, options, threading.Event()))
+        next(iterate_dataset(plan, folder, dataset_model, options, threading.Event()))
     first.close()
-    assert not model.lock.locked()
+    assert not dataset_model.lock.locked()
     assert len(list(folder.glob("*/*.png"))) < NUM_IMAGES
 
 
@@ -288,7 +282,7 @@ def test_the_time_left_is_told_by_what_this_run_has_made(tmp_path: Path) -> None
 
 
 def test_each_image_is_counted_once_by_however_many_processes(
-    plan: Plan, options: Options, model: LoadedModel, tmp_path: Path
+    plan: Plan, options: Options, dataset_model: LoadedModel, tmp_path: Path
 ) -> None:
     """A first run makes some; then two processes go through all units, one after the other."""
     folder = DatasetFolder(tmp_path / "set")
@@ -299,7 +293,7 @@ def test_each_image_is_counted_once_by_however_many_processes(
     for rank in (0, 1):
         counted = before if rank == 0 else None
         progress = Progress(NUM_IMAGES, counted, folder=folder.progress, rank=rank, quiet=True)
-        worker.Worker(model, progress, threading.Event()).run(units)
+        worker.Worker(dataset_model, progress, threading.Event()).run(units)
         progress.write()
     assert progress.summed() == {"finished": NUM_IMAGES, "failed": 0, "rejected": 0}
 

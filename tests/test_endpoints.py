@@ -124,7 +124,17 @@ def test_verify_makes_a_picture_again(client: Client, picture: str, tmp_path: Pa
     assert (read["is_same"], read["largest_difference"]) == (False, 8)
 
 
-@pytest.mark.parametrize("endpoint", ["restore", "receipt", "verify"])
+def test_detect_says_what_it_rests_on(client: Client, picture: str, tmp_path: Path) -> None:
+    read = client.predict(handle_file(picture), api_name="/detect")
+    assert read["verdict"] == "says that it is synthetic"
+    assert {one["kind"] for one in read["evidence"]} == {"claim"}
+    path = tmp_path / "a film of Jane Doe.jpg"
+    path.write_bytes(GOOD_JPEG)
+    read = client.predict(handle_file(path), api_name="/detect")
+    assert read == {"verdict": "nothing found, which does not mean that it is real", "evidence": []}
+
+
+@pytest.mark.parametrize("endpoint", ["detect", "restore", "receipt", "verify"])
 @pytest.mark.parametrize(
     "value", [None, 1, "x", "/etc/passwd", [], {}, {"path": 5}, {"path": ""}, {"path": "/etc/passwd"}]
 )

@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,12 @@ from PIL import Image
 from pyarrow import parquet
 
 from cxr.commands.main import main
-from cxr.dataset import make
 from cxr.dataset.convert import convert
 from cxr.dataset.make import Options, run_dataset
 from cxr.dataset.pairs import changed_mask, measure_pair, signed_difference
 from cxr.dataset.plan import Plan, build_plan
 from cxr.folders.dataset_reader import read_dataset
 from cxr.generate.loaded_model import LoadedModel
-from cxr.generate.model import load_model
 from cxr.labels.regions import expected_region
 from cxr.labels.vocabulary import FINDINGS
 from cxr.request.errors import RequestError
@@ -41,23 +38,18 @@ GIVEN: dict[str, Any] = {
     "split": {"train": 0.5, "test": 0.5},
 }
 
+pytestmark = pytest.mark.usefixtures("dataset_model")
+
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     return build_plan(GIVEN, "pairs")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def model(tiny_model_dir: Path) -> Iterator[LoadedModel]:
-    """Runs of one process share a loaded model; most of a short run's time would go into loading it."""
-    loaded = load_model(str(tiny_model_dir), "none", weight_dtype="float32")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make, "load_model", lambda *given, **options: loaded)
-        yield loaded
-
-
 @pytest.fixture(scope="module")
-def folder(plan: Plan, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(
+    plan: Plan, tiny_model_dir: Path, dataset_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     place = tmp_path_factory.mktemp("pairs") / "set"
     options = Options(model=str(tiny_model_dir), adapter="none", gate=True)  # of which pairs know nothing
     assert run_dataset(plan, place, options) == 0
@@ -180,7 +172,7 @@ def test_equal_images_differ_nowhere() -> None:
     picture = np.full((32, 32), 77, np.uint8)
     assert (signed_difference(picture, picture) == 128).all()
     assert not changed_mask(signed_difference(picture, picture)).any()
-    found = measure_pair(picture, picture, np.ones((32, 32), bool))
+    found = measure_pair(picture, picture, np.zeros((32, 32), bool), np.ones((32, 32), bool))
     assert (found.mean_difference, found.share_changed, found.share_outside) == (0.0, 0.0, None)
 
 
@@ -195,7 +187,7 @@ def test_a_change_is_found_where_it_is() -> None:
     assert not mask[10, 50]
     region = np.zeros((64, 64), bool)
     region[40:60, 5:15] = True
-    assert measure_pair(first, second, region).share_outside == pytest.approx(0.5)
+    assert measure_pair(first, second, mask, region).share_outside == pytest.approx(0.5)
 
 
 def test_where_findings_are_expected() -> None:

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
 
 from cxr.provenance import detection, keys  # noqa: E402
 from cxr.provenance.checksums import changed_files, read_list  # noqa: E402
+from cxr.provenance.log import signing_folder  # noqa: E402
 from cxr.provenance.signing import sign_path  # noqa: E402
 
 
@@ -152,10 +153,10 @@ def test_the_list_notices(folder: Path, change: str) -> None:
 
 def test_the_key_is_for_its_owner_alone_and_its_authority_keeps_none(tmp_path: Path) -> None:
     key = keys.own_key()
-    path = keys.signing_folder() / keys.KEY_NAME
+    path = signing_folder() / keys.KEY_NAME
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert len(list(keys.signing_folder().glob("*.pem"))) == 2
+    assert len(list(signing_folder().glob("*.pem"))) == 2
     assert key.certificates[0].issuer == key.certificates[1].subject != key.certificates[0].subject
     assert keys.own_key().key_pem == key.key_pem
 
@@ -188,7 +189,7 @@ def test_a_key_of_ones_own(tmp_path: Path, kind: str, capsys: pytest.CaptureFixt
     assert "own key" not in capsys.readouterr().out
     image = next((tmp_path / "images").glob("*.png"))
     assert found(image, b"").verdict == detection.PROVEN  # this machine's log knows it
-    (keys.signing_folder() / "log.jsonl").unlink()
+    (signing_folder() / "log.jsonl").unlink()
     assert found(image, b"").verdict == detection.CLAIMED
     root = chain.read_bytes().split(b"-----END CERTIFICATE-----\n")[1] + b"-----END CERTIFICATE-----\n"
     assert found(image, root).verdict == detection.PROVEN
@@ -249,7 +250,7 @@ def test_nothing_found_is_not_real(tmp_path: Path) -> None:
 def test_marks_of_other_programs(tmp_path: Path, name: str) -> None:
     outcome = found(stranger(tmp_path / "a.png", **{name: "a cat, steps 20"}))
     assert outcome.verdict == detection.CLAIMED
-    assert "cat" not in " ".join(outcome.evidence)
+    assert "cat" not in str(outcome.evidence)
 
 
 def test_a_jpeg_whose_xmp_says_so(tmp_path: Path) -> None:
@@ -266,21 +267,21 @@ def test_edited_pixels_break_the_signature(folder: Path) -> None:
     copy.write_bytes(bytes(data))
     outcome = found(copy)
     assert outcome.verdict == detection.CHANGED
-    assert "has changed" in outcome.evidence[0]
+    assert any(one.kind == "fault" and "has changed" in one.text for one in outcome.evidence)
 
 
 def test_a_signature_of_a_stranger_is_a_claim(folder: Path) -> None:
     image = next(folder.glob("*.png"))
     copy = folder.parent / "copy.png"
     copy.write_bytes(image.read_bytes())
-    (keys.signing_folder() / "log.jsonl").unlink()
+    (signing_folder() / "log.jsonl").unlink()
     outcome = found(copy, b"")
     assert outcome.verdict == detection.CLAIMED
-    assert any("nobody here vouches" in text for text in outcome.evidence)
+    assert any("nobody here vouches" in one.text for one in outcome.evidence)
 
 
 def test_the_log_has_hashes_and_times_and_no_prompt(folder: Path) -> None:
-    rows = [json.loads(line) for line in (keys.signing_folder() / "log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (signing_folder() / "log.jsonl").read_text().splitlines()]
     assert {tuple(row) for row in rows} == {("sha256", "recipe_sha256", "signed_at")}
     assert {row["sha256"] for row in rows} == {file_sha256(path) for path in folder.glob("*.png")}
 
@@ -292,6 +293,7 @@ def test_broken_files_of_strangers(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(content)
     assert b"".join(unsigned_pieces(io.BytesIO(content))) == content
+    assert unsigned_size(path) == len(content)
     assert found(path).verdict in {detection.NOTHING, detection.CHANGED}
 
 

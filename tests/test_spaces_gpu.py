@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cxr.folders import archive
 from cxr.models.batch_size import ZERO_GPU_BATCH_SIZE
 from cxr.models.presets import PRESETS
 from cxr.request.events import GeneratedImage
@@ -101,7 +102,7 @@ def test_a_folder_of_unknown_size_counts_as_the_usual_one(choice: ModelChoice) -
 def test_a_job_borrows_the_gpu_for_its_images_only(
     spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = package.write_zip
+    real = archive.write_zip
 
     def write_zip(*given: Any) -> Any:
         spaces.log.append("packed")

@@ -37,7 +37,7 @@ from cxr.web.server.visitors import Visitor, address_of
 
 SLOW = "mass"  # prompts that begin so take long
 MOST = 2
-FORM = ("mass", "", 5, False, 100, 1, 1.0, 1.0, 1.0, True, {}, {}, 0.75)
+FORM: tuple[Any, ...] = ("mass", "", 5, False, 100, 1, 1.0, 1.0, 1.0, True, {}, {}, 0.75)
 VALUES = [SLOW, "", 0, 100, 8, 1, 1, 1]
 
 

@@ -47,16 +47,9 @@ def _detect(arguments: argparse.Namespace) -> int:
     paths = list(_files(path))
     if not paths:
         raise RequestError(f"{path} holds no picture; known are {', '.join(sorted(SUFFIXES))}")
-    from cxr.provenance.installed import check_installed
+    from cxr.provenance.detection import detect, trusted_authorities
 
-    check_installed()
-    from cxr.provenance.detection import detect
-    from cxr.provenance.keys import known_authorities, read_certificates
-
-    authorities = known_authorities()
-    if arguments.trust is not None:
-        read_certificates(arguments.trust)
-        authorities += arguments.trust.read_bytes()
+    authorities = trusted_authorities(arguments.trust)
     remake = _remaker(arguments) if arguments.remake else None
     code = 0
     for one in paths:
@@ -70,8 +63,8 @@ def _detect(arguments: argparse.Namespace) -> int:
             say_result(json.dumps(found.values))
         else:
             say_result(f"{one}: {found.verdict}")
-            for text in found.evidence:
-                say_result(f"  {text}")
+            for known in found.evidence:
+                say_result(f"  {known.text}")
     return code
 
 

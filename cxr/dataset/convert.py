@@ -15,7 +15,7 @@ from cxr.folders.metadata import MANIFEST_NAME, describe_image
 from cxr.folders.shards import PAIR_PICTURES, name_shards
 from cxr.folders.unchanged import unchanged_content
 from cxr.generate.planned_image import COUNTERFACTUAL
-from cxr.images.atomic import atomic_file, make_folder
+from cxr.images.atomic import make_folder, write_whole
 from cxr.request.errors import DataError, OutputError, RequestError
 from cxr.request.events import ExportedFile
 
@@ -101,8 +101,7 @@ def _with_pictures(directory: Path, images: Sequence[FinishedImage]) -> Iterator
 
 
 def _copy(file: ExportedFile, path: Path) -> None:
-    with atomic_file(path) as target:
-        target.write(unchanged_content(file))
+    write_whole(path, unchanged_content(file))
 
 
 def _shard_writers(directory: Path, images: Sequence[FinishedImage], format: str) -> Writers:

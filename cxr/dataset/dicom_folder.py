@@ -14,7 +14,7 @@ from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.dicom import BITS, SyntheticPatient, encode_dicom
 from cxr.folders.unchanged import unchanged_content
 from cxr.generate.planned_image import COUNTERFACTUAL
-from cxr.images.atomic import atomic_file
+from cxr.images.atomic import write_whole
 from cxr.images.pixels import to_bits
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GreyLevels
@@ -53,8 +53,7 @@ def write_dicom(path: Path, image: FinishedImage, bits: int | None, origin: str 
     if image.pair_role == COUNTERFACTUAL:  # somebody else: an archive holds one sex and one age of a patient ID
         patient = replace(patient, patient_id=f"{image.patient_id}C", counterfactual_of=image.patient_id)
     data = encode_dicom(pixels, image.recipe, patient, bits)
-    with atomic_file(path) as file:
-        file.write(data)
+    write_whole(path, data)
 
 
 def read_pixels(image: FinishedImage) -> GreyLevels:

@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 
 from cxr.folders.dataset_reader import PAIRS_NAME, pair_pictures
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
-from cxr.images.atomic import atomic_file, make_folder
+from cxr.images.atomic import write_whole
 from cxr.images.reading import read_grey
 from cxr.labels.cells import label_cells
 from cxr.labels.regions import expected_region
@@ -72,19 +72,22 @@ def changed_mask(difference: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def measure_pair(
-    factual: NDArray[np.uint8], counterfactual: NDArray[np.uint8], region: NDArray[np.bool_] | None
+    factual: NDArray[np.uint8],
+    counterfactual: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    region: NDArray[np.bool_] | None,
 ) -> PairFigures:
     """How two images differ.
 
     Args:
         factual: [H, W].
         counterfactual: [H, W].
+        mask: [H, W], where they differ, as `changed_mask` says.
         region: [H, W], where the change is expected; None if that is not known.
     """
     size = np.abs(counterfactual.astype(np.float64) - factual.astype(np.float64))
     total = float(size.sum())
     outside = None if region is None or total == 0 else float(size[~region].sum()) / total
-    mask = changed_mask(signed_difference(factual, counterfactual))
     return PairFigures(float(size.mean()), float(mask.mean()), outside)
 
 
@@ -112,20 +115,21 @@ def write_pairs(
     figures: dict[str, list[PairFigures]] = {}
     for one, two in pairs_of(images):
         first, second = (read_grey(directory / names[image.index]) for image in (one, two))
-        found = measure_pair(first, second, _region(one.labels, two.labels, first.shape))
+        difference = signed_difference(first, second)
+        mask = changed_mask(difference)
+        found = measure_pair(first, second, mask, _region(one.labels, two.labels, first.shape))
         changed = changes(one.labels, two.labels)
         figures.setdefault(changed, []).append(found)
         rows.append([one.patient_id, names[one.index], names[two.index], changed, *_cells(found)])
-        difference = signed_difference(first, second)
-        pictures = (difference, changed_mask(difference).astype(np.uint8) * 255)
+        pictures = (difference, mask.astype(np.uint8) * 255)
         for name, picture in zip(pair_pictures(one.patient_id), pictures, strict=True):
-            _write(directory / name, _png(picture))
+            write_whole(directory / name, _png(picture))
             written.append(name)
     if not rows:
         return [], {}
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    _write(directory / TABLE_NAME, text.getvalue().encode())
+    write_whole(directory / TABLE_NAME, text.getvalue().encode())
     means = {changed: (len(some), _mean(some)) for changed, some in figures.items()}
     return [*written, TABLE_NAME], means
 
@@ -166,9 +170,3 @@ def _png(picture: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    make_folder(path.parent)
-    with atomic_file(path) as file:
-        file.write(content)

@@ -23,7 +23,7 @@ from cxr.dataset.unit_log import Outcome
 from cxr.folders.dataset_reader import FORMAT, LABELS_NAME
 from cxr.folders.metadata import MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.generate.planned_image import PlannedImage
-from cxr.images.atomic import atomic_file, cannot_write, make_folder
+from cxr.images.atomic import cannot_write, write_whole
 from cxr.images.png_signature import unsigned_size
 from cxr.labels.cells import label_cells
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
@@ -59,11 +59,11 @@ def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beg
     pair_names, pair_figures = write_pairs(made, names, directory)
     files |= card_files(plan, made, paths, facts, pair_figures)
     for name, content in files.items():
-        _write(directory / name, content)
+        write_whole(directory / name, content)
     manifest = facts | {"format": FORMAT, "notice": SYNTHETIC_NOTICE, "digital_source_type": DIGITAL_SOURCE_TYPE}
     known = {outcome.file_name: outcome.sha256 for outcome in outcomes.values() if outcome.file_name}
     manifest["files"] = list(_listed(directory, known | dict.fromkeys([*files, *pair_names], "")))
-    _write(directory / MANIFEST_NAME, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_whole(directory / MANIFEST_NAME, json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
     return manifest
 
 
@@ -121,9 +121,3 @@ def _listed(directory: Path, known: Mapping[str, str]) -> Iterator[dict[str, Any
         except OSError as error:
             raise cannot_write(path, error) from error
         yield {"file_name": name, "sha256": sha256, "size_bytes": size}
-
-
-def _write(path: Path, content: bytes) -> None:
-    make_folder(path.parent)
-    with atomic_file(path) as file:
-        file.write(content)

@@ -85,10 +85,6 @@ def check_copies(
     spaces = [
         _measure_space(name, training, made[name], real[name], calibrating, thresholds[name]) for name in thresholds
     ]
-    distances, indices = made[ALIGNED]
-    # distance**2 = 2 - 2 * correlation
-    near_exact = np.isin(generated.hashes, training.hashes) | (distances < math.sqrt(2 - 2 * NEAR_EXACT))
-    closest = np.argsort(distances, kind="stable")[:NUM_PAIRS]
     planted = dict(plant_copies(training, held_out.pixels, seed, embed)) | ({OVER_TRAINED: control} if control else {})
     return {
         "num_training": len(training),
@@ -96,6 +92,17 @@ def check_copies(
         "num_held_out": int((~calibrating).sum()),
         "spaces": spaces,
         "control": [_found(kind, search(some), thresholds) for kind, some in planted.items()],
+        **_closest(generated, training, made[ALIGNED]),
+    }
+
+
+def _closest(generated: CopySet, training: CopySet, found: Nearest) -> dict[str, Any]:
+    """The "near_exact" and "pairs" of `check_copies`."""
+    distances, indices = found
+    # distance**2 = 2 - 2 * correlation
+    near_exact = np.isin(generated.hashes, training.hashes) | (distances < math.sqrt(2 - 2 * NEAR_EXACT))
+    closest = np.argsort(distances, kind="stable")[:NUM_PAIRS]
+    return {
         "near_exact": int(near_exact.sum()),
         "pairs": [(float(distances[k]), generated.names[k], training.names[indices[k]]) for k in closest],
     }

@@ -43,6 +43,17 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as `atomic_file` does, and make its folder if it is not there.
+
+    Raises:
+        OutputError: the disk refused it.
+    """
+    make_folder(path.parent)
+    with atomic_file(path) as file:
+        file.write(content)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, if they are not there.
 

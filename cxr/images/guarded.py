@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
+from cxr.request.errors import DataError
+
 FOREIGN = "not a regular file"
 
 
@@ -42,6 +44,18 @@ def read_regular(path: Path, max_bytes: int, *, through_links: bool = True) -> b
     if len(data) > max_bytes:
         raise OSError(errno.EFBIG, f"larger than {max_bytes / 1e6:g} MB", str(path))
     return data
+
+
+def read_or_refuse(path: Path, max_bytes: int) -> bytes:
+    """Read a whole file of at most so many bytes, for a user who has named it.
+
+    Raises:
+        DataError: as `read_regular` refuses it, in one sentence.
+    """
+    try:
+        return read_regular(path, max_bytes)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,18 @@ def unsigned_size(path: Path) -> int:
         OSError: it cannot be read, or is no regular file.
     """
     with open_regular(path) as file:
-        return sum(map(len, unsigned_pieces(file)))
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        return size - (sum(_manifest_sizes(file, size)) if file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE else 0)
+
+
+def _manifest_sizes(file: BinaryIO, size: int) -> Iterator[int]:
+    """Bytes of each chunk with a manifest, as far as a file of that size holds it; only heads of chunks are read."""
+    while len(head := file.read(8)) == 8 and head[4:].isalpha():
+        length = int.from_bytes(head[:4]) + 4
+        if head[4:] == SIGNATURE_CHUNK:
+            yield min(8 + length, size - file.tell() + 8)
+        file.seek(length, os.SEEK_CUR)
 
 
 def _read(file: BinaryIO, length: int) -> Iterator[bytes]:

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from cxr.folders.metadata import CHECKSUMS_NAME, CHECKSUMS_NAMES
-from cxr.images.atomic import atomic_file
-from cxr.images.guarded import open_regular, read_regular, reason_of
+from cxr.images.atomic import write_whole
+from cxr.images.guarded import open_regular, read_or_refuse, reason_of
 from cxr.provenance.keys import SigningKey, read_certificates
 from cxr.request.errors import DataError
 
@@ -57,8 +57,7 @@ def write_list(folder: Path, key: SigningKey) -> int:
     content = "".join(rows).encode()
     parts = (content, _sign(key, content), key.chain_pem)
     for name, part in zip(CHECKSUMS_NAMES, parts, strict=True):
-        with atomic_file(folder / name) as file:
-            file.write(part)
+        write_whole(folder / name, part)
     return len(rows)
 
 
@@ -75,7 +74,7 @@ def read_list(folder: Path, authorities: bytes) -> SignedList | None:
     """
     if not (folder / CHECKSUMS_NAME).exists():
         return None
-    content, signature = (_content(folder / name) for name in CHECKSUMS_NAMES[:2])
+    content, signature = (read_or_refuse(folder / name, MAX_BYTES) for name in CHECKSUMS_NAMES[:2])
     chain = read_certificates(folder / CHECKSUMS_NAMES[2])
     trusted = set(x509.load_pem_x509_certificates(authorities)) if authorities else set()
     return SignedList(
@@ -115,13 +114,6 @@ def raw_sha256(path: Path) -> str:
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason_of(error)}") from error
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return read_regular(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {reason_of(error)}") from error
 

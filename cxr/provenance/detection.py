@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from cxr.folders.metadata import CHECKSUMS_NAME, file_sha256
-from cxr.provenance.checksums import raw_sha256, read_list
-from cxr.provenance.manifest import INVALID, TRUSTED, SignedFacts
-from cxr.provenance.signing import signed_here
+from cxr.provenance.installed import check_installed, missing_libraries
+from cxr.provenance.signed_facts import INVALID, TRUSTED, SignedFacts
 from cxr.provenance.traces import SOURCE_TYPES, Traces, read_traces
 from cxr.request.errors import CxrError
 
@@ -20,9 +19,23 @@ CLAIMED = "says that it is synthetic"
 CHANGED = "says that it is synthetic, and has been changed since"
 NOTHING = "nothing found, which does not mean that it is real"
 NAMES = {term.decode() for term in SOURCE_TYPES}
+NOT_LOOKED_AT = "signatures were not looked at, as the libraries for them are not installed"
 
 Remake = Callable[[Path], tuple[bool, str]]
 """Makes the image of a file again: whether it is the same, and how far it is from it, in words."""
+
+
+class Evidence(NamedTuple):
+    """One thing that is known of a file.
+
+    Args:
+        kind: "proof": it is synthetic; "fault": what says so is broken; "claim": it says so, and nobody vouches for it;
+            "remark": all else.
+        text: a sentence without its end.
+    """
+
+    kind: Literal["proof", "fault", "claim", "remark"]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -32,97 +45,145 @@ class Detection:
     Args:
         path: of the file.
         verdict: `PROVEN`, `CLAIMED`, `CHANGED` or `NOTHING`.
-        evidence: what it rests on, one sentence each.
+        evidence: what it rests on, the strongest first.
     """
 
     path: Path
     verdict: str
-    evidence: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
 
     @property
     def values(self) -> dict[str, Any]:
         """As JSON has it."""
-        return asdict(self) | {"path": str(self.path)}
+        return {"path": str(self.path), "verdict": self.verdict, "evidence": [one._asdict() for one in self.evidence]}
 
 
-def detect(path: Path, authorities: bytes, remake: Remake | None = None) -> Detection:
+def trusted_authorities(others: Path | None = None) -> bytes:
+    """PEM of the certificates that are trusted: this machine's own, and those of a file.
+
+    Args:
+        others: PEM file, or None.
+    Raises:
+        DataError: the file cannot be read; or it is named, and the libraries for signatures are not installed.
+    """
+    if others is None and missing_libraries():
+        return b""
+    check_installed()
+    from cxr.provenance.keys import known_authorities, pem_of, read_certificates
+
+    return known_authorities() + (pem_of(read_certificates(others)) if others else b"")
+
+
+def detect(path: Path, authorities: bytes, remake: Remake | None = None, label: str = "") -> Detection:
     """Gather what is known of one file.
 
     Args:
         path: of a picture or a DICOM file, which may be anybody's.
         authorities: PEM of the certificates that are trusted; empty for none.
         remake: called for files with a recipe; None to make nothing again.
+        label: what messages call it; its path if empty.
     Raises:
         DataError: the file cannot be read.
     """
-    traces = read_traces(path, authorities)
-    proofs, claims, faults = _of_manifest(traces.manifest)
-    claims += _of_marks(traces)
-    for found, listed in zip((proofs, claims, faults), _of_list(path, authorities), strict=True):
-        found += listed
+    traces = read_traces(path, authorities, label or str(path))
+    found = [*_of_manifest(traces.manifest), *_of_marks(traces)]
     if traces.recipe is not None:
-        claims.append(f"carries a recipe of this program: model {traces.recipe.model}, seed {traces.recipe.seed}")
-        if when := signed_here(file_sha256(path)):
-            proofs.append(f"was signed on this machine on {when}")
-        if remake is not None:
-            _remake(path, remake, proofs, faults, claims)
-    return Detection(path, _verdict(proofs, claims, faults), tuple(proofs + faults + claims))
+        found.append(Evidence("claim", f"carries a recipe of this program: {_recipe_in_short(traces)}"))
+        found += _of_log(path)
+        found += _of_remaking(path, remake) if remake else ()
+    if missing_libraries():
+        found.append(Evidence("remark", NOT_LOOKED_AT))
+    elif any(one.kind != "remark" for one in found):  # a list says that a file is unchanged, and not what it is
+        found += _of_list(path, authorities)
+    order = ("proof", "fault", "claim", "remark")
+    found.sort(key=lambda one: order.index(one.kind))
+    return Detection(path, _verdict({one.kind for one in found}), tuple(found))
 
 
-def _verdict(proofs: list[str], claims: list[str], faults: list[str]) -> str:
-    if faults:
+def _verdict(kinds: set[str]) -> str:
+    if "fault" in kinds:
         return CHANGED
-    if proofs:
+    if "proof" in kinds:
         return PROVEN
-    return CLAIMED if any(not claim.startswith("not ") for claim in claims) else NOTHING
+    return CLAIMED if "claim" in kinds else NOTHING
 
 
-def _of_manifest(manifest: SignedFacts | None) -> tuple[list[str], list[str], list[str]]:
-    """Proofs, claims and faults."""
+def _recipe_in_short(traces: Traces) -> str:
+    assert traces.recipe is not None
+    return f"model {traces.recipe.model}, seed {traces.recipe.seed}"
+
+
+def _of_manifest(manifest: SignedFacts | None) -> Iterator[Evidence]:
     if manifest is None:
-        return [], [], []
+        return
     terms = [address.rpartition("/")[2] for address in manifest.digital_source_types]
-    what = f"C2PA manifest by {manifest.generator or 'an unnamed program'}, signed by {manifest.signer}"
+    text = f"C2PA manifest by {manifest.generator or 'an unnamed program'}, signed by {manifest.signer}"
+    is_generated = bool(NAMES & set(terms))
     if manifest.state == INVALID:
-        return [], [], [f"{what}: picture or manifest has changed ({', '.join(manifest.reasons) or 'no reason given'})"]
-    if not NAMES & set(terms):
-        return [], [f"not marked as generated: {what} says {', '.join(terms) or 'nothing of its source'}"], []
-    text = f"{what}: {', '.join(terms)}"
-    if manifest.state == TRUSTED:
-        return [text], [], []
-    return [], [f"{text}; nobody here vouches for the signer"], []
+        reasons = ", ".join(manifest.reasons) or "no reason given"
+        yield Evidence("fault" if is_generated else "remark", f"{text}: picture or manifest has changed ({reasons})")
+    elif not is_generated:
+        yield Evidence("remark", f"{text} says {', '.join(terms) or 'nothing of its source'}")
+    elif manifest.state == TRUSTED:
+        yield Evidence("proof", f"{text}: {', '.join(terms)}")
+    else:
+        yield Evidence("claim", f"{text}: {', '.join(terms)}; nobody here vouches for the signer")
 
 
-def _of_marks(traces: Traces) -> list[str]:
-    claims = [f"XMP says {term}" for term in traces.source_types]
-    claims += [f"carries {text}" for text in traces.programs]
-    return claims + [
-        f"{'' if 'is NO' not in text else 'not marked as generated: '}DICOM: {text}" for text in traces.dicom
-    ]
+def _of_marks(traces: Traces) -> Iterator[Evidence]:
+    for term in traces.source_types:
+        yield Evidence("claim", f"IPTC's Digital Source Type is {term}")
+    for program in traces.programs:
+        yield Evidence("claim", f"carries {program}")
+    if traces.synthetic_data:
+        kind: Literal["claim", "remark"] = "claim" if traces.synthetic_data == "YES" else "remark"
+        yield Evidence(kind, f"Synthetic Data (0008,001C) is {traces.synthetic_data}")
+    if traces.is_synthetic_type:
+        yield Evidence("claim", "Image Type (0008,0008) names SYNTHETIC")
 
 
-def _remake(path: Path, remake: Remake, proofs: list[str], faults: list[str], claims: list[str]) -> None:
+def _of_log(path: Path) -> Iterator[Evidence]:
+    from cxr.provenance.log import signed_here
+
+    try:
+        when = signed_here(file_sha256(path))
+    except OSError:
+        return
+    if when:
+        yield Evidence("proof", f"was signed on this machine on {when}")
+
+
+def _of_remaking(path: Path, remake: Remake) -> Iterator[Evidence]:
     try:
         is_same, text = remake(path)
     except CxrError as error:
-        claims.append(f"could not be made again: {error}")
+        yield Evidence("remark", f"could not be made again: {error}")
         return
-    (proofs if is_same else faults).append(f"made again from its recipe: {text}")
+    yield Evidence("proof" if is_same else "fault", f"made again from its recipe: {text}")
 
 
-def _of_list(path: Path, authorities: bytes) -> tuple[list[str], list[str], list[str]]:
-    """Proofs, claims and faults, from the signed list of the nearest folder above that has one."""
-    folders = [folder for folder in path.absolute().parents if (folder / CHECKSUMS_NAME).exists()]
-    signed = _read_list(folders[0], authorities) if folders else None
-    name = path.absolute().relative_to(folders[0]).as_posix() if folders else ""
-    if signed is None or name not in signed.sha256:
-        return [], [], []
-    text = f"is in the list {folders[0] / CHECKSUMS_NAME}, signed by {signed.signer}"
+def _of_list(path: Path, authorities: bytes) -> Iterator[Evidence]:
+    """From the signed list of the nearest folder above that has one."""
+    from cxr.provenance.checksums import raw_sha256
+
+    path = path.absolute()
+    folder = next((folder for folder in path.parents if (folder / CHECKSUMS_NAME).exists()), None)
+    signed = _signed_list(folder, authorities) if folder else None
+    if folder is None or signed is None or (name := path.relative_to(folder).as_posix()) not in signed.sha256:
+        return
+    text = f"is in the list {folder / CHECKSUMS_NAME}, signed by {signed.signer}"
     if not signed.is_valid:
-        return [], [], [f"{text}: the list has changed"]
-    if signed.sha256[name] != raw_sha256(path):
-        return [], [], [f"{text}: the file has changed"]
-    return ([text], [], []) if signed.is_trusted else ([], [f"{text}; nobody here vouches for the signer"], [])
+        yield Evidence("fault", f"{text}: the list has changed")
+    elif signed.sha256[name] != raw_sha256(path):
+        yield Evidence("fault", f"{text}: the file has changed")
+    elif signed.is_trusted:
+        yield Evidence("proof", text)
+    else:
+        yield Evidence("claim", f"{text}; nobody here vouches for the signer")
 
 
-_read_list = functools.lru_cache(maxsize=4)(read_list)  # of many files in one folder
+@functools.lru_cache(maxsize=4)  # of many files in one folder
+def _signed_list(folder: Path, authorities: bytes) -> Any:
+    from cxr.provenance.checksums import read_list
+
+    return read_list(folder, authorities)

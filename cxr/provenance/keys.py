@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cxr.images.atomic import atomic_file, cannot_write, make_folder
-from cxr.images.guarded import read_regular, reason_of
+from cxr.images.guarded import read_or_refuse
+from cxr.provenance.log import signing_folder
 from cxr.request.errors import DataError
 
 KEY_NAME, CERTIFICATES_NAME = "key.pem", "certificates.pem"
@@ -48,17 +50,12 @@ class SigningKey:
     @property
     def chain_pem(self) -> bytes:
         """The certificates as a PEM file."""
-        return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.certificates)
+        return pem_of(self.certificates)
 
     @property
     def key_pem(self) -> bytes:
         """The key as a PEM file, not encrypted."""
         return _key_pem(self.key)
-
-
-def signing_folder() -> Path:
-    """Where this machine keeps its own key, the authorities that it trusts, and the log of what it has signed."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "cxr-studio" / "signing"
 
 
 def own_key() -> SigningKey:
@@ -86,7 +83,7 @@ def read_key(key: Path, certificates: Path) -> SigningKey:
         DataError: one cannot be read, or they do not belong together.
     """
     try:
-        private = serialization.load_pem_private_key(_content(key), password=None)
+        private = serialization.load_pem_private_key(read_or_refuse(key, MAX_BYTES), password=None)
     except TypeError as error:
         raise DataError(
             f"{key} is encrypted; use a key without a password, in a file that only you can read"
@@ -108,7 +105,7 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
         DataError: it cannot be read, or holds none.
     """
     try:
-        return tuple(x509.load_pem_x509_certificates(_content(path)))
+        return tuple(x509.load_pem_x509_certificates(read_or_refuse(path, MAX_BYTES)))
     except ValueError as error:
         raise DataError(f"{path} holds no certificate in PEM format") from error
 
@@ -118,14 +115,12 @@ def known_authorities() -> bytes:
     path = signing_folder() / CERTIFICATES_NAME
     if not path.exists():
         return b""
-    return read_certificates(path)[-1].public_bytes(serialization.Encoding.PEM)
+    return pem_of(read_certificates(path)[-1:])
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return read_regular(path, MAX_BYTES)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason_of(error)}") from error
+def pem_of(certificates: Iterable[x509.Certificate]) -> bytes:
+    """Certificates as a PEM file."""
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in certificates)
 
 
 def _has_expired(certificate: x509.Certificate) -> bool:

@@ -8,55 +8,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import c2pa
 
 from cxr import __version__
-from cxr.folders.metadata import file_sha256
-from cxr.images.atomic import atomic_file
-from cxr.images.guarded import read_regular, reason_of
+from cxr.images.atomic import write_whole
+from cxr.images.guarded import read_or_refuse
 from cxr.images.png import read_recipe
+from cxr.images.png_signature import unsigned_pieces
 from cxr.provenance.keys import SigningKey
-from cxr.request.errors import DataError, OutputError
+from cxr.provenance.signed_facts import INVALID, RECIPE_LABEL
+from cxr.request.errors import DataError
 from cxr.request.recipe import Recipe
 
-RECIPE_LABEL = "org.cxr-studio.recipe"
-TRUSTED, VALID, INVALID = "Trusted", "Valid", "Invalid"  # the library's own words
-FORMATS = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-    ".tif": "image/tiff",
-}
 MAX_BYTES = 256_000_000
 ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-
-
-@dataclass(frozen=True)
-class SignedFacts:
-    """What a C2PA manifest says.
-
-    Args:
-        state: `TRUSTED` where a known authority vouches for the signer, `VALID` where nobody here knows it, `INVALID`
-            where picture or manifest has changed since, or the signature is wrong.
-        signer: as the certificate has it.
-        generator: the program that made the claim.
-        digital_source_types: IPTC's addresses, of all actions.
-        recipe: text of this program's own assertion, or None.
-        reasons: why it is invalid, in the library's codes.
-    """
-
-    state: str
-    signer: str
-    generator: str
-    digital_source_types: tuple[str, ...]
-    recipe: str | None
-    reasons: tuple[str, ...]
 
 
 class Signer:
@@ -88,7 +56,7 @@ class Signer:
             OutputError: the disk refused it.
         """
         recipe = read_recipe(path)
-        content = _content(path)
+        content = read_or_refuse(path, MAX_BYTES)
         signed = io.BytesIO()
         try:
             context = c2pa.Context(c2pa.Settings.from_dict(self._settings))
@@ -100,11 +68,9 @@ class Signer:
             raise DataError(f"{path} could not be signed: {error}") from error
         if state == INVALID:
             raise DataError(f"{path} could not be signed: the library does not accept its own signature")
-        before = file_sha256(path)
-        with atomic_file(path) as file:
-            file.write(signed.getvalue())
-        if file_sha256(path) != before:
-            raise OutputError(f"{path} has changed while it was being signed; make it again")
+        if _unsigned(signed.getvalue()) != _unsigned(content):
+            raise DataError(f"{path} could not be signed: the library would change more than the manifest")
+        write_whole(path, signed.getvalue())
         return recipe
 
 
@@ -134,7 +100,7 @@ def read_store(content: bytes, media_type: str, authorities: str) -> dict[str, A
 
     Args:
         content: of the picture, which may be anybody's.
-        media_type: of `FORMATS`.
+        media_type: of `cxr.provenance.signed_facts.FORMATS`.
         authorities: PEM of the certificates that are trusted; empty for none.
     Returns:
         None if it has no manifest.
@@ -150,37 +116,8 @@ def read_store(content: bytes, media_type: str, authorities: str) -> dict[str, A
         return {"validation_state": INVALID, "validation_status": [{"code": str(error)}]}
 
 
-def facts_of(store: Mapping[str, Any]) -> SignedFacts:
-    """The active manifest of a store as the library describes it; a stranger's may lack anything."""
-    manifest = _table(_table(store.get("manifests")).get(str(store.get("active_manifest"))))
-    assertions = {
-        str(one.get("label")): _table(one.get("data")) for one in map(_table, manifest.get("assertions") or ())
-    }
-    actions = [
-        _table(action)
-        for label, data in assertions.items()
-        if label.startswith("c2pa.actions")
-        for action in data.get("actions") or ()
-    ]
-    signature = _table(manifest.get("signature_info"))
-    generators = [_table(one) for one in manifest.get("claim_generator_info") or ()]
-    recipe = assertions.get(RECIPE_LABEL, {}).get("recipe")
-    return SignedFacts(
-        state=str(store.get("validation_state") or INVALID),
-        signer=str(signature.get("issuer") or signature.get("common_name") or "unknown")[:200],
-        generator=" ".join(str(generators[0].get(name) or "") for name in ("name", "version")).strip()[:200]
-        if generators
-        else str(manifest.get("claim_generator") or "")[:200],
-        digital_source_types=tuple(
-            str(action["digitalSourceType"])[:200] for action in actions if action.get("digitalSourceType")
-        ),
-        recipe=recipe if isinstance(recipe, str) else None,
-        reasons=tuple(str(_table(one).get("code"))[:200] for one in store.get("validation_status") or ()),
-    )
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _unsigned(content: bytes) -> bytes:
+    return b"".join(unsigned_pieces(io.BytesIO(content)))
 
 
 def _trusting(authorities: str) -> dict[str, Any]:
@@ -194,10 +131,3 @@ def _algorithm(key: SigningKey) -> Any:
     if curve.name not in ALGORITHMS:
         raise DataError(f"the key is of the curve {curve.name}; use P-256, P-384 or P-521")
     return getattr(c2pa.C2paSigningAlg, ALGORITHMS[curve.name])
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return read_regular(path, MAX_BYTES)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason_of(error)}") from error

@@ -1,23 +1,19 @@
-"""A file or a folder is signed, and the log of this machine tells what it has signed and when."""
+"""A file or a folder is signed: images one by one, then the list of all files."""
 
 from __future__ import annotations
 
-import datetime
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cxr.folders.dataset_reader import WORK_NAME
 from cxr.folders.lock import locked
 from cxr.folders.metadata import CHECKSUMS_NAME, file_sha256
-from cxr.images.atomic import cannot_write, make_folder
-from cxr.images.guarded import open_regular, reason_of
 from cxr.images.png import read_recipe
 from cxr.provenance.checksums import write_list
-from cxr.provenance.keys import SigningKey, signing_folder
+from cxr.provenance.keys import SigningKey
+from cxr.provenance.log import open_log
 from cxr.provenance.manifest import Signer
 from cxr.request.errors import DataError, OutputError
-
-LOG_NAME = "log.jsonl"
 
 
 def sign_path(path: Path, key: SigningKey, say: Callable[[str], None]) -> int:
@@ -30,9 +26,12 @@ def sign_path(path: Path, key: SigningKey, say: Callable[[str], None]) -> int:
     Returns:
         How many images carry a manifest now.
     Raises:
-        DataError: there is nothing to sign, a file cannot be read, or the C2PA library is not installed.
-        OutputError: another run is writing into the folder, or the disk refused a file.
+        DataError: a file is no image of this program, or cannot be read.
+        OutputError: another run is writing into the folder, it is a data set that is not finished, or the disk refused
+            a file.
     """
+    if (path / WORK_NAME).is_dir():
+        raise OutputError(f"{path} is a data set that is not finished; repeat the command that began it, then sign it")
     signer = Signer(key)
     if path.is_dir():
         with locked(path) as is_free:
@@ -48,22 +47,6 @@ def sign_path(path: Path, key: SigningKey, say: Callable[[str], None]) -> int:
     return 1
 
 
-def signed_here(sha256: str) -> str | None:
-    """When this machine signed a file of that content, as its log has it; None if it did not.
-
-    Args:
-        sha256: of the file without its manifest, in hex.
-    """
-    log = signing_folder() / LOG_NAME
-    try:
-        with open_regular(log) as lines:
-            rows = [json.loads(line) for line in lines if sha256.encode() in line]
-    except (OSError, ValueError):
-        return None
-    times = [str(row.get("signed_at")) for row in rows if isinstance(row, dict) and row.get("sha256") == sha256]
-    return times[-1] if times else None
-
-
 def _images(folder: Path) -> Iterator[Path]:
     """PNGs that carry a recipe; plots and other pictures are in the list alone."""
     for path in sorted(folder.rglob("*.png")):
@@ -75,19 +58,7 @@ def _images(folder: Path) -> Iterator[Path]:
 
 
 def _sign_each(paths: list[Path], signer: Signer) -> None:
-    rows = []
-    for path in paths:
-        recipe = signer.sign(path)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        try:
-            row = {"sha256": file_sha256(path), "recipe_sha256": recipe.sha256, "signed_at": now}
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {reason_of(error)}") from error
-        rows.append(json.dumps(row) + "\n")
-    folder = signing_folder()
-    make_folder(folder)
-    try:
-        with (folder / LOG_NAME).open("a", encoding="ascii") as log:
-            log.writelines(rows)
-    except OSError as error:
-        raise cannot_write(folder / LOG_NAME, error) from error
+    with open_log() as note:  # one line after each image: what is signed is known even if the next one fails
+        for path in paths:
+            recipe = signer.sign(path)
+            note(file_sha256(path), recipe.sha256)

@@ -15,7 +15,8 @@ from cxr.images.dicom_pixels import is_dicom, open_dicom
 from cxr.images.guarded import read_regular, reason_of
 from cxr.images.png import RECIPE_KEY, XMP_KEY
 from cxr.images.png_text import PNG_SIGNATURE, read_text
-from cxr.provenance.manifest import FORMATS, SignedFacts, facts_of, read_store
+from cxr.provenance.installed import missing_libraries
+from cxr.provenance.signed_facts import FORMATS, SignedFacts, facts_of
 from cxr.request.errors import CxrError, DataError
 from cxr.request.limited_child import run_limited
 from cxr.request.recipe import Recipe
@@ -42,29 +43,32 @@ class Traces:
         recipe: of this program.
         source_types: IPTC's Digital Source Types in its XMP.
         programs: whose texts it carries, in words.
-        dicom: what its elements say, in words: (0008,001C) Synthetic Data and (0008,0008) Image Type.
+        synthetic_data: DICOM's Synthetic Data (0008,001C), "YES" or "NO"; empty if it is not there.
+        is_synthetic_type: whether DICOM's Image Type (0008,0008) names SYNTHETIC.
     """
 
     manifest: SignedFacts | None
     recipe: Recipe | None
     source_types: tuple[str, ...]
     programs: tuple[str, ...]
-    dicom: tuple[str, ...]
+    synthetic_data: str
+    is_synthetic_type: bool
 
 
-def read_traces(path: Path, authorities: bytes) -> Traces:
+def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
     """Read what a picture or DICOM file says of itself.
 
     Args:
         path: of the file, which may be anybody's.
         authorities: PEM of the certificates that are trusted; empty for none.
+        label: what messages call it.
     Raises:
         DataError: it cannot be read, or takes too much memory or time.
     """
     answer = run_limited(
         __name__,
         [str(path.absolute())],
-        label=str(path),
+        label=label,
         error=DataError,
         memory_bytes=MEMORY_BYTES,
         timeout_s=TIMEOUT_S,
@@ -72,21 +76,26 @@ def read_traces(path: Path, authorities: bytes) -> Traces:
         stdin=authorities,
     )
     facts = json.loads(answer)
-    manifest = None if facts["manifest"] is None else facts_of(facts["manifest"])
-    text = facts["recipe"] or (manifest.recipe if manifest else None)
-    names = ("source_types", "programs", "dicom")
-    return Traces(manifest, _recipe(text), **{name: tuple(facts[name]) for name in names})
+    manifest = facts_of(facts["manifest"]) if facts.get("manifest") else None
+    text = facts.get("recipe") or (manifest.recipe if manifest else None)
+    return Traces(
+        manifest,
+        _recipe(text),
+        tuple(facts.get("source_types", ())),
+        tuple(facts.get("programs", ())),
+        facts.get("synthetic_data", ""),
+        facts.get("is_synthetic_type", False),
+    )
 
 
 def main(arguments: Sequence[str]) -> bytes:
     """What the child does with the path that it is given; authorities come by standard input."""
     path, authorities = Path(arguments[0]), sys.stdin.read()
-    facts: dict[str, Any] = {"manifest": None, "recipe": None, "source_types": [], "programs": [], "dicom": []}
     try:
         if is_dicom(path):
-            facts |= _dicom_facts(path)
+            facts = _dicom_facts(path)
         else:
-            facts |= _picture_facts(read_regular(path, MAX_BYTES), path.suffix.lower(), authorities)
+            facts = _picture_facts(read_regular(path, MAX_BYTES), path.suffix.lower(), authorities)
     except OSError as error:
         raise DataError(f"cannot be read: {reason_of(error)}") from error
     except DataError as error:
@@ -101,7 +110,9 @@ def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str
         facts["recipe"] = _png_text(content, RECIPE_KEY)
         facts["source_types"] = _source_types((_png_text(content, XMP_KEY) or "").encode())
         facts["programs"] = [text for key, text in OTHER_PROGRAMS.items() if _png_text(content, key)]
-    if suffix in FORMATS:
+    if suffix in FORMATS and not missing_libraries():
+        from cxr.provenance.manifest import read_store
+
         facts["manifest"] = read_store(content, FORMATS[suffix], authorities)
     return facts
 
@@ -125,16 +136,15 @@ def _source_types(content: bytes) -> list[str]:
 
 def _dicom_facts(path: Path) -> Mapping[str, Any]:
     dataset = open_dicom(path, with_pixels=False)
-    said = []
-    if value := str(dataset.get("SyntheticData") or ""):
-        said.append(f"Synthetic Data (0008,001C) is {value[:16]}")
-    if "SYNTHETIC" in (dataset.get("ImageType") or ()):
-        said.append("Image Type (0008,0008) names SYNTHETIC")
     try:
         recipe = read_dicom_recipe(dataset).to_json()
     except DataError:
         recipe = None
-    return {"dicom": said, "recipe": recipe}
+    return {
+        "recipe": recipe,
+        "synthetic_data": str(dataset.get("SyntheticData") or "")[:16],
+        "is_synthetic_type": "SYNTHETIC" in (dataset.get("ImageType") or ()),
+    }
 
 
 def _recipe(text: str | None) -> Recipe | None:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.settings import API_SETTINGS, SETTINGS
-from cxr.web.api.beginning import beginning_parameters
+from cxr.web.api.beginning import ANY_PICTURE, beginning_parameters
 from cxr.web.api.datasets import DatasetEndpoints
 from cxr.web.api.grids import GridEndpoints
 from cxr.web.api.images import ImageEndpoints
@@ -94,6 +94,8 @@ def _build_reading(endpoints: ReadingEndpoints) -> None:
     _endpoint("parse", endpoints.parse, [text], [gr.JSON(label="Understood")])
     _endpoint("models", endpoints.models, [], [gr.JSON(label="Models")])
     begun_from = picture_parameter("init_image", "the picture that it was begun from, if there was one", optional=True)
+    anybodys = picture_parameter("picture", ANY_PICTURE)
+    _endpoint("detect", endpoints.detect, [anybodys], [gr.JSON(label="Detected")])
     for name, others in (("restore", []), ("receipt", []), ("verify", [begun_from])):
         inputs = [picture_parameter("picture"), *others]
         _endpoint(name, getattr(endpoints, name), inputs, [gr.JSON(label=name.capitalize())])

@@ -111,6 +111,17 @@ class ReadingEndpoints:
             info = job.state.info
             return await self._read(lambda: _compared(levels, job.state.images[0].path, find_differences(recipe, info)))
 
+    async def detect(self, picture: Any) -> dict[str, Any]:
+        """Say whether a picture is synthetic, and what that rests on; "nothing found" does not mean that it is real.
+
+        Args:
+            picture: a PNG, JPEG or DICOM file of anybody's.
+        Returns:
+            A dictionary: verdict; evidence, each with kind (proof, fault, claim or remark) and text.
+        """
+        with errors_for_users(on_page=False):
+            return await self.events.reader.read(picture_path(picture, "picture", ANY_PICTURE), _detected)
+
     async def _read(self, work: Callable[[], Result]) -> Result:
         """Do something in a thread, as one of a few."""
         with errors_for_users(on_page=False):
@@ -172,6 +183,13 @@ class ReadingEndpoints:
         (receipt,) = read_receipt(levels[None], recipe.prompt, *judge, sent_prompt=recipe.sent_prompt)
         facts = {"prompt": recipe.prompt, "as_asked": receipt.as_asked}
         return facts | {"rows": receipt.facts(), "notes": list(receipt.notes)}
+
+
+def _detected(path: Path) -> dict[str, Any]:
+    from cxr.provenance.detection import detect, trusted_authorities
+
+    found = detect(path, trusted_authorities(), label="the picture")
+    return {name: value for name, value in found.values.items() if name != "path"}
 
 
 def _recipe_and_levels(path: Path) -> tuple[Recipe, Any]:

@@ -62,6 +62,31 @@ class _OneLineParser(argparse.ArgumentParser):
 
 def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     """Read the command line of ``app.py``; a wrong flag ends the program with one line and exit code 2."""
+    parser = _build_parser()
+    chosen = parser.parse_args(arguments)
+    if (danger := find_danger(os.environ)) and not chosen.allow_gradio_variables:
+        parser.error(danger)
+    if chosen.mcp and find_spec("mcp") is None:
+        parser.error("--mcp needs the package mcp, which is not installed; install it with pip install 'gradio[mcp]'")
+    choice = ModelChoice(chosen.model, chosen.adapter)
+    limits = Limits(**{name: getattr(chosen, f"max_{name}") for name in LIMIT_HELP})
+    settings = ServerSettings(
+        chosen.host,
+        chosen.port,
+        chosen.share,
+        chosen.auth,
+        choice,
+        limits,
+        chosen.allowed_host,
+        chosen.mcp,
+        chosen.reference,
+    )
+    if settings.reference and settings.is_public:
+        parser.error(f"{REFERENCE_FLAG} would show real films to other machines; leave it out, or --share and --host")
+    return settings
+
+
+def _build_parser() -> _OneLineParser:
     parser = _OneLineParser(
         prog="app.py",
         description="Serve CXR Studio: clinical text in, synthetic chest radiographs out.",
@@ -102,27 +127,7 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
         help="real films that the page compares data sets with; only where no other machine reaches the page",
     )
     _add_limits(parser, default_limits())
-    chosen = parser.parse_args(arguments)
-    if (danger := find_danger(os.environ)) and not chosen.allow_gradio_variables:
-        parser.error(danger)
-    if chosen.mcp and find_spec("mcp") is None:
-        parser.error("--mcp needs the package mcp, which is not installed; install it with pip install 'gradio[mcp]'")
-    choice = ModelChoice(chosen.model, chosen.adapter)
-    limits = Limits(**{name: getattr(chosen, f"max_{name}") for name in LIMIT_HELP})
-    settings = ServerSettings(
-        chosen.host,
-        chosen.port,
-        chosen.share,
-        chosen.auth,
-        choice,
-        limits,
-        chosen.allowed_host,
-        chosen.mcp,
-        chosen.reference,
-    )
-    if settings.reference and settings.is_public:
-        parser.error(f"{REFERENCE_FLAG} would show real films to other machines; leave it out, or --share and --host")
-    return settings
+    return parser
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:

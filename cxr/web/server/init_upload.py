@@ -60,7 +60,7 @@ class PictureReader:
         Raises:
             DataError: it is neither, or no picture; the message does not repeat its name.
         """
-        return await self._read(path, read_init_picture)
+        return await self.read(path, read_init_picture)
 
     async def mask(self, path: Path, picture: InitImage) -> str:
         """Read the region that a mask of a picture paints white, as cells; an upload is then deleted.
@@ -71,19 +71,27 @@ class PictureReader:
         Raises:
             DataError: as `picture`, or the mask does not suit the picture.
         """
-        return await self._read(path, lambda path: read_mask(path, picture))
+        return await self.read(path, lambda path: read_mask(path, picture))
 
-    def _forget_old(self) -> None:
-        oldest_s = time.monotonic() - LIFETIME_S
-        self._kept = {secret: kept for secret, kept in self._kept.items() if kept[0] > oldest_s}
+    async def read(self, path: Path, read: Callable[[Path], Result]) -> Result:
+        """Have a child process read a file, as one of a few; an upload is then deleted.
 
-    async def _read(self, path: Path, read: Callable[[Path], Result]) -> Result:
+        Args:
+            path: as for `picture`.
+            read: starts the child.
+        Raises:
+            DataError: it is no such file, or what ``read`` raises.
+        """
         try:
             _check_place(path)
             async with self._places:
                 return await asyncio.to_thread(read, path)
         finally:
             discard_upload(path)
+
+    def _forget_old(self) -> None:
+        oldest_s = time.monotonic() - LIFETIME_S
+        self._kept = {secret: kept for secret, kept in self._kept.items() if kept[0] > oldest_s}
 
 
 def _check_place(path: Path) -> None:
