@@ -327,6 +327,20 @@ def test_a_picture_that_was_made_here_restores_its_settings(open_page: Any, tmp_
     page.wait_for_selector("#restore-said [role=alert]:has-text('Nothing was changed')")
 
 
+def test_a_picture_tells_that_it_is_synthetic(open_page: Any, tmp_path: Path) -> None:
+    page = open_page()
+    make(page, lambda: page.click("#generate"), 1)
+    with page.expect_download() as download:
+        page.click("text=Download PNG")
+    download.value.save_as(tmp_path / "picture.png")
+    Image.new("L", (8, 8)).save(tmp_path / "other.png")
+    page.click("#tabs [role=tab]:has-text('Check')")
+    page.set_input_files("#detect input[type=file]", tmp_path / "picture.png")
+    page.wait_for_selector("#detect-said [role=status]:has-text('Says that it is synthetic')")
+    page.set_input_files("#detect input[type=file]", tmp_path / "other.png")
+    page.wait_for_selector("#detect-said [role=status]:has-text('does not mean that it is real')")
+
+
 def test_a_history_goes_into_a_file_and_comes_back(open_page: Any, tmp_path: Path) -> None:
     page = open_page()
     page.click(".cxr-history summary")
@@ -564,7 +578,7 @@ def test_on_a_phone_the_button_stays_in_sight_and_fields_are_large(open_page: An
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("tab", ["Images", "Data set", "About"])
+@pytest.mark.parametrize("tab", ["Images", "Data set", "Check", "About"])
 def test_text_of_twice_the_size_is_not_cut(open_page: Any, tab: str, width: int) -> None:
     page = open_page((width, 900))
     page.click(f"#tabs [role=tab]:has-text('{tab}')")
@@ -678,7 +692,7 @@ def test_a_grid_tells_what_it_comes_to_and_is_made(open_page: Any) -> None:
 
 @pytest.mark.skipif(AXE is None, reason="axe-core is not installed")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("tab", ["Images", "Grid", "Data set", "About"])
+@pytest.mark.parametrize("tab", ["Images", "Grid", "Data set", "Check", "About"])
 def test_axe_finds_nothing(open_page: Any, tab: str, scheme: str) -> None:
     page = open_page(color_scheme=scheme, bypass_csp=True)
     if tab == "Images":

@@ -16,6 +16,7 @@ from cxr.commands.main import main
 from cxr.evaluate import MetricResult, compare_folders, evaluate_folder, read_set, write_comparison
 from cxr.evaluate.compare import COLUMNS
 from cxr.evaluate.evaluation import unknown_to
+from cxr.evaluate.few_real import compare_few_real
 from cxr.evaluate.fixed_prompts import probe_requests
 from cxr.evaluate.groups import groups_of, measure_groups
 from cxr.evaluate.measurements import Tools
@@ -64,10 +65,30 @@ def test_one_model_is_no_comparison(folders: dict[str, Path], tools: Tools) -> N
         compare_folders({"A": folders["generated"]}, folders["reference"], tools)
 
 
+def test_what_images_add_to_few_real_ones(folders: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    made, training, reference = (
+        {name: read_set(folders[name]) for name in names}
+        for names in (("generated", "baseline"), ("training",), ("reference",))
+    )
+    found = compare_few_real(made, training["training"], reference["reference"], (10, 20), steps=2)
+    assert (found["counts"], found["num_synthetic"], found["num_seeds"]) == ([10, 20], 40, 3)
+    written = write_comparison(found, tmp_path, "few_real")
+    assert [path.name for path in written] == ["few_real.json", "few_real.md", "few_real.html"]
+    text = written[1].read_text(encoding="utf-8")
+    assert "## 10 real films" in text
+    assert "| AUROC | alone | with generated | with baseline | generated adds | baseline adds | N real |" in text
+    with pytest.raises(DataError, match="the reference must be unseen"):
+        compare_few_real(made, reference["reference"], reference["reference"], (10,), steps=2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["compare", "a", "--output", "o"], "required: --reference"),
+        (["utility", "a", "--reference", "r", "--output", "o"], "required: --training"),
+        (["utility", "a/b", "c/b", "--training", "t", "--reference", "r", "--output", "o"], "two folders have the"),
+        (["utility", "gone", "--training", "t", "--reference", "r", "--output", "o"], "is not a folder"),
+        (["utility", "a", "--counts", "many", "--training", "t", "--reference", "r", "--output", "o"], "invalid int"),
         (["compare", "one/a", "two/a", "--reference", "r", "--output", "o"], "two folders have the same name"),
         (["compare", "gone", "--reference", "r", "--output", "o"], "is not a folder"),
         (["--generated", "a", "--output", "o"], "required: --reference"),

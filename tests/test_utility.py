@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from cxr.evaluate.few_real import measure_few_real
 from cxr.evaluate.utility import measure_utility
 from cxr.evaluate.utility_classifier import LabelledImages, augment, classify, train_classifier
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import auroc
 from cxr.metrics.result import MetricResult, to_plain
-from cxr.request.errors import DataError
+from cxr.request.errors import DataError, RequestError
 
 ARMS = ["TRTR", "TSTR", "real + synthetic", "synthetic, then real", "10 % real", "synthetic, then 10 % real"]
 ABNORMAL, MALE = LABELS.index("abnormal"), LABELS.index("male")
@@ -171,3 +172,35 @@ def test_few_patients_are_said(num_patients: int, noted: bool) -> None:
     metric = measure_utility(*sides, patients, 1, 2, 1)["rows"][0]["metrics"][0]
     assert metric.settings["num_positive_patients"] == num_patients
     assert ("too few" in metric.note) == noted
+
+
+def few_real(counts: tuple[int, ...], **made: LabelledImages) -> dict[str, Any]:
+    patients = [str(index // 2) for index in range(60)]
+    return measure_few_real(toy_images(80, 0), made, toy_images(60, 1), patients, counts, 24, 8, 2)
+
+
+def test_good_synthetic_images_help_where_real_ones_are_few() -> None:
+    wrong = toy_images(50, 3)
+    wrong = replace(wrong, targets=np.where(wrong.targets == 1, 0, 1 - wrong.targets))
+    found = few_real((10, 80), good=toy_images(70, 2), wrong=wrong)
+    assert [(row["count"], row["name"]) for row in found["rows"]] == [
+        (count, name) for count in (10, 80) for name in ("", "good", "wrong")
+    ]
+    assert found["num_synthetic"] == 50  # of both as many as the smaller set has
+    alone, good, wrong_ones = (find(row["metrics"], "macro AUROC") for row in found["rows"][:3])
+    assert good.value > 0.9
+    assert wrong_ones.value < alone.value
+    for row in found["differences"]:
+        (mine,) = (one for one in found["rows"] if (one["count"], one["name"]) == (row["count"], row["name"]))
+        (bare,) = (one for one in found["rows"] if (one["count"], one["name"]) == (row["count"], ""))
+        added = find(row["metrics"], "macro AUROC")
+        expected = find(mine["metrics"], "macro AUROC").value - find(bare["metrics"], "macro AUROC").value
+        assert added.value == pytest.approx(expected)
+        assert added.low <= added.value <= added.high
+        assert added.settings["num_real"] == row["count"]
+
+
+@pytest.mark.parametrize("count", [-1, 0, 9, 81])
+def test_numbers_of_real_films_that_are_not_there_are_refused(count: int) -> None:
+    with pytest.raises(RequestError, match=f"is {count}; use 10 to 80"):
+        few_real((10, count), good=toy_images(50, 2))

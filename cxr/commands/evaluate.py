@@ -35,6 +35,7 @@ extractors:
 
 several models, and human readers:
   python -m cxr evaluate compare A B C --reference DIR --output DIR
+  python -m cxr evaluate utility A B --training DIR --reference DIR --output DIR
   python -m cxr evaluate study A --reference DIR --output study.html
 """
 REQUIRED = ("generated", "reference", "output")
@@ -62,6 +63,7 @@ def add_evaluate_parser(commands: Commands) -> None:
     )
     others = parser.add_subparsers(title="instead of one folder", metavar="WHAT")
     _add_compare(others)
+    _add_utility(others)
     _add_study(others)
 
 
@@ -123,14 +125,35 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _add_compare(commands: Commands) -> None:
     summary = "several models in one table, with tests of their differences"
     parser = add_command(commands, "compare", _compare, summary)
-    parser.add_argument(
-        "models", type=Path, nargs="+", metavar="DIR", help="images of each model; its name is the folder's"
-    )
-    parser.add_argument("--reference", type=Path, required=True, metavar="DIR", help="real images no model has seen")
+    _add_models(parser)
     parser.add_argument("--training", type=Path, metavar="DIR", help="what the models have learnt from")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the comparison")
     parser.add_argument("--utility", action="store_true", help="also train classifiers on the images; takes minutes")
     _add_tools(parser)
+
+
+def _add_utility(commands: Commands) -> None:
+    summary = "what generated images add when few real ones are there to learn from"
+    parser = add_command(commands, "utility", _utility, summary)
+    _add_models(parser)
+    parser.add_argument(
+        "--training", type=Path, required=True, metavar="DIR", help="labelled real images to learn from"
+    )
+    parser.add_argument(
+        "--counts",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="numbers of real images to learn from (default: 100 300 1000)",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the tables")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="DIR", help="images of each model; its name is the folder's"
+    )
+    parser.add_argument("--reference", type=Path, required=True, metavar="DIR", help="real images no model has seen")
 
 
 def _add_study(commands: Commands) -> None:
@@ -164,13 +187,27 @@ def _tools(arguments: argparse.Namespace) -> Tools:
 def _compare(arguments: argparse.Namespace) -> int:
     from cxr.evaluate import compare_folders, write_comparison
 
+    found = compare_folders(
+        _models(arguments), arguments.reference, _tools(arguments), arguments.training, utility=arguments.utility
+    )
+    return _say(write_comparison(found, arguments.output))
+
+
+def _utility(arguments: argparse.Namespace) -> int:
+    from cxr.evaluate import read_set, write_comparison
+    from cxr.evaluate.few_real import COUNTS, compare_few_real
+
+    made = {name: read_set(folder) for name, folder in _models(arguments).items()}
+    real = read_set(arguments.training), read_set(arguments.reference)
+    found = compare_few_real(made, *real, arguments.counts or COUNTS, say=say_progress)
+    return _say(write_comparison(found, arguments.output, "few_real"))
+
+
+def _models(arguments: argparse.Namespace) -> dict[str, Path]:
     models = {folder.resolve().name: folder for folder in arguments.models}
     if len(models) < len(arguments.models):
         raise RequestError("two folders have the same name, which is the name of the model; rename one")
-    found = compare_folders(
-        models, arguments.reference, _tools(arguments), arguments.training, utility=arguments.utility
-    )
-    return _say(write_comparison(found, arguments.output))
+    return models
 
 
 def _study(arguments: argparse.Namespace) -> int:

@@ -64,7 +64,7 @@ def measure_utility(
     Raises:
         DataError: the sets do not fit together, share images, or are too small.
     """
-    _check(real, synthetic, test, patients)
+    check_labelled(real, {"synthetic": synthetic}, test, patients)
     count = min(len(real), len(synthetic))
     scores: dict[str, list[Array]] = {}
     sizes: dict[str, dict[str, int]] = {}
@@ -73,7 +73,7 @@ def measure_utility(
             network = train_classifier(stages, steps, batch_size, seed)
             scores.setdefault(arm, []).append(classify(network, test.pixels))
             say(f"utility: seed {seed + 1} of {num_seeds}, {arm}")
-    tested = _TestSet(test, patients)
+    tested = ScoredTest(test, patients)
     areas = {arm: tested.areas(values) for arm, values in scores.items()}
     shared = {"steps": steps, "batch_size": batch_size}
     gained = tested.macro(areas[FIRST_SYNTHETIC]) - tested.macro(areas[FEW_REAL])
@@ -87,8 +87,13 @@ def measure_utility(
     }
 
 
-class _TestSet:
-    """What arms are tested on: labels with how many images have them, and B resamples of its patients."""
+class ScoredTest:
+    """What arms are tested on: labels with how many images have them, and B resamples of its patients.
+
+    Args:
+        test: N real images.
+        patients: whose each is, [N].
+    """
 
     def __init__(self, test: LabelledImages, patients: Sequence[str]) -> None:
         self.targets, whose = test.targets[:, : len(LABELS)], np.asarray(patients)
@@ -121,6 +126,7 @@ class _TestSet:
             return np.asarray(np.where(present, areas, 0).sum(axis=2) / present.sum(axis=2))
 
     def metrics(self, areas: Array, settings: Mapping[str, Any]) -> list[MetricResult]:
+        """The figure of each label and their mean, from areas as `areas` gives them, or differences of two."""
         rows = []
         for k, counts in self.counts.items():
             few = counts["num_positive_patients"]
@@ -162,8 +168,20 @@ def _arms(
     return {arm: (stages, {"num_real": x, "num_synthetic": y}) for arm, (stages, x, y) in arms.items()}
 
 
-def _check(real: LabelledImages, synthetic: LabelledImages, test: LabelledImages, patients: Sequence[str]) -> None:
-    for name, images in (("real", real), ("synthetic", synthetic), ("test", test)):
+def check_labelled(
+    real: LabelledImages, made: Mapping[str, LabelledImages], test: LabelledImages, patients: Sequence[str]
+) -> None:
+    """Refuse sets that cannot be compared.
+
+    Args:
+        real: to train on.
+        made: to train on, too, by name.
+        test: real images.
+        patients: whose each test image is.
+    Raises:
+        DataError: the sets do not fit together, share images, or are too small.
+    """
+    for name, images in {"real": real, **made, "test": test}.items():
         if images.pixels.shape[1:] != real.pixels.shape[1:] or images.targets.shape != (len(images), len(LABELS) + 1):
             raise DataError(
                 f"the {name} images are {list(images.pixels.shape)} with targets {list(images.targets.shape)}; "

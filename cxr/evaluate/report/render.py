@@ -87,12 +87,35 @@ def _environment(kind: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (figure, number, short_hash, spoken, setting, setting_in, caption, flow, escape_markdown, inline_svg)
+    filters = (
+        with_set,
+        added_by,
+        figure,
+        number,
+        short_hash,
+        spoken,
+        setting,
+        setting_in,
+        caption,
+        flow,
+        escape_markdown,
+        inline_svg,
+    )
     environment.filters |= {each.__name__: each for each in (*filters, data_uri)}
     helpers = (figures, across, levels, goal_cells, counts, names_of, metrics_of, remarks, settings_of)
     sentences = (distance_words, fidelity_lines, copy_words, corrected_p, reason)
     environment.globals |= {each.__name__: each for each in (Cell, *helpers, *sentences)}
     return environment
+
+
+def with_set(name: str) -> str:
+    """The head of a column: trained with these images, too."""
+    return f"with {name}"
+
+
+def added_by(name: str) -> str:
+    """The head of a column: what these images add."""
+    return f"{name} adds"
 
 
 # Figures

@@ -50,17 +50,21 @@ def write_report(report: dict[str, Any], output: Path, pictures: Mapping[str, Pi
     return [write_file(output / name, data) for name, data in files.items()]
 
 
-def write_comparison(comparison: dict[str, Any], output: Path) -> list[Path]:
-    """Write a comparison of models: ``comparison.json``, ``comparison.md`` and ``comparison.html``.
+def write_comparison(comparison: dict[str, Any], output: Path, name: str = "comparison") -> list[Path]:
+    """Write tables: ``NAME.json``, ``NAME.md`` and ``NAME.html``.
 
+    Args:
+        comparison: of models, as `cxr.evaluate.compare.compare_models` gives it; or what ``name`` says.
+        output: folder for the files.
+        name: "comparison", or "few_real" for what `cxr.evaluate.few_real.compare_few_real` gives.
     Raises:
         OutputError: the folder cannot be written.
     """
     plain = to_plain(comparison)
-    files = {"comparison.json": to_json(plain)}
+    files = {f"{name}.json": to_json(plain)}
     for kind, suffix in (("markdown", "md"), ("html", "html")):
-        files[f"comparison.{suffix}"] = render(kind, plain, {}, {}, "comparison.j2").encode()
-    return [write_file(output / name, data) for name, data in files.items()]
+        files[f"{name}.{suffix}"] = render(kind, plain, {}, {}, f"{name}.j2").encode()
+    return [write_file(output / file, data) for file, data in files.items()]
 
 
 def _as_png(name: str, picture: Picture) -> bytes:

@@ -120,7 +120,8 @@ class ReadingEndpoints:
             A dictionary: verdict; evidence, each with kind (proof, fault, claim or remark) and text.
         """
         with errors_for_users(on_page=False):
-            return await self.events.reader.read(picture_path(picture, "picture", ANY_PICTURE), _detected)
+            found = await self.events.reader.detection(picture_path(picture, "picture", ANY_PICTURE))
+            return {name: value for name, value in found.values.items() if name != "path"}
 
     async def _read(self, work: Callable[[], Result]) -> Result:
         """Do something in a thread, as one of a few."""
@@ -183,13 +184,6 @@ class ReadingEndpoints:
         (receipt,) = read_receipt(levels[None], recipe.prompt, *judge, sent_prompt=recipe.sent_prompt)
         facts = {"prompt": recipe.prompt, "as_asked": receipt.as_asked}
         return facts | {"rows": receipt.facts(), "notes": list(receipt.notes)}
-
-
-def _detected(path: Path) -> dict[str, Any]:
-    from cxr.provenance.detection import detect, trusted_authorities
-
-    found = detect(path, trusted_authorities(), label="the picture")
-    return {name: value for name, value in found.values.items() if name != "path"}
 
 
 def _recipe_and_levels(path: Path) -> tuple[Recipe, Any]:

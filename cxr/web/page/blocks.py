@@ -17,6 +17,7 @@ from cxr.web.page import panels
 from cxr.web.page.adapter_card import describe_adapters
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_tab import build_dataset_tab
+from cxr.web.page.detect_tab import build_detect_tab
 from cxr.web.page.events import QUEUED, as_sentence
 from cxr.web.page.examples import find_examples
 from cxr.web.page.grid_events import GridEvents
@@ -65,6 +66,8 @@ def build_page(
             if datasets is not None:
                 with gr.Tab("Data set", id="dataset"):
                     build_dataset_tab(page, datasets, ReportEvents(limits, reference))
+            with gr.Tab("Check", id="check"):
+                build_detect_tab(images.reader)
             with gr.Tab("About", id="about"):
                 _build_about(model_line, adapter_cards, limits)
 

@@ -74,6 +74,11 @@ def hint(text: str, *, is_bad: bool = False) -> str:
     return f'<p class="cxr-hint{" cxr-bad" * is_bad}">{escape(text)}</p>'
 
 
+def alert(text: str) -> str:
+    """One line about what went wrong, which screen readers read out at once."""
+    return f'<p class="cxr-hint cxr-bad" role="alert">{escape(text)}.</p>'
+
+
 IDLE = panel("Ready", tone="idle", notes=["Press Generate, or Enter in the prompt."])
 
 

@@ -14,6 +14,7 @@ from cxr.request.errors import CxrError
 from cxr.request.model_info import ModelInfo, where_to_find
 from cxr.request.recipe import Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
+from cxr.web.page import panels
 from cxr.web.page.begin_panel import TITLE as BEGIN
 from cxr.web.page.begin_panel import BeginPanel, begun_values
 from cxr.web.page.events import PRIVATE, as_sentence
@@ -46,7 +47,7 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
 
 def refusal(error: CxrError) -> str:
     """What the page says about a picture that gives no settings, as HTML."""
-    return f'<p class="cxr-hint cxr-bad" role="alert">{escape(as_sentence(str(error)))}. Nothing was changed.</p>'
+    return panels.alert(f"{as_sentence(str(error))}. Nothing was changed")
 
 
 def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], begin: BeginPanel | None = None) -> None:

@@ -12,13 +12,16 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cxr.images.init_picture import read_init_picture, read_mask
 from cxr.request.errors import DataError
 from cxr.request.init_image import InitImage
 from cxr.web.server.temporary import LIFETIME_S, temp_root
 from cxr.web.server.uploads import discard_upload
+
+if TYPE_CHECKING:
+    from cxr.provenance.detection import Detection
 
 READERS_AT_ONCE = 2  # child processes
 MAX_KEPT = 64  # pictures of all visitors, each of at most a megabyte
@@ -73,6 +76,16 @@ class PictureReader:
         """
         return await self.read(path, lambda path: read_mask(path, picture))
 
+    async def detection(self, path: Path) -> Detection:
+        """Gather what tells that a picture or a DICOM file is synthetic; an upload is then deleted.
+
+        Args:
+            path: as for `picture`.
+        Raises:
+            DataError: as `picture`, but a file of any kind is read.
+        """
+        return await self.read(path, _detect)
+
     async def read(self, path: Path, read: Callable[[Path], Result]) -> Result:
         """Have a child process read a file, as one of a few; an upload is then deleted.
 
@@ -92,6 +105,12 @@ class PictureReader:
     def _forget_old(self) -> None:
         oldest_s = time.monotonic() - LIFETIME_S
         self._kept = {secret: kept for secret, kept in self._kept.items() if kept[0] > oldest_s}
+
+
+def _detect(path: Path) -> Detection:
+    from cxr.provenance.detection import detect, trusted_authorities
+
+    return detect(path, trusted_authorities(), label="the picture")
 
 
 def _check_place(path: Path) -> None:

@@ -1,0 +1,141 @@
+"""What synthetic images add to few real ones: a classifier with and without them, for several counts of films."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cxr.evaluate.measurements import library_versions
+from cxr.evaluate.sets import ImageSet, check_sets
+from cxr.evaluate.sets import Sets as ComparedSets
+from cxr.evaluate.utility import SIZE, Array, ScoredTest, check_labelled
+from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
+from cxr.images.squares import read_squares
+from cxr.request.errors import DataError, RequestError
+
+COUNTS = (100, 300, 1000)
+FEWEST_FILMS = 10
+FORMAT = 1
+
+
+def measure_few_real(
+    real: LabelledImages,
+    made: Mapping[str, LabelledImages],
+    test: LabelledImages,
+    patients: Sequence[str],
+    counts: Sequence[int] = COUNTS,
+    steps: int = 400,
+    batch_size: int = 32,
+    num_seeds: int = 3,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train on few real images alone, and on the same ones with synthetic ones beside them.
+
+    Half of what is seen with synthetic images is real: the real ones are repeated. Every set of synthetic images gives
+    as many as the smallest one has, drawn anew for each seed, as the real ones are.
+
+    Args:
+        real: of patients who are not in the test.
+        made: sets of synthetic images by name, labelled by their prompts.
+        test: real images.
+        patients: whose each test image is, [N].
+        counts: numbers of real images, each at most that of ``real``.
+        steps: of each training.
+        batch_size: images of each step.
+        num_seeds: trainings of each arm; figures are means over them.
+        say: called with one line after each training.
+    Returns:
+        rows: for each count and each of no set and the sets, the AUROC of each label and their mean over the findings;
+        differences: for each count and set, what the set adds, on the same test images; counts, num_synthetic,
+        num_seeds, steps. The 95 % intervals draw whole patients of the test.
+    Raises:
+        RequestError: a count is under `FEWEST_FILMS` or above the number of real images.
+        DataError: as `cxr.evaluate.utility.check_labelled`.
+    """
+    check_labelled(real, made, test, patients)
+    for count in counts:
+        if not FEWEST_FILMS <= count <= len(real):
+            raise RequestError(
+                f"is {count}; use {FEWEST_FILMS} to {len(real)}, the number of real images", field="counts"
+            )
+    num_made = min(len(images) for images in made.values())
+    tested, rows, differences = ScoredTest(test, patients), [], []
+    for count in counts:
+        areas: dict[str, Array] = {}
+        for name in ("", *made):
+            scores = []
+            for seed in range(num_seeds):
+                seen = _seen(real, made.get(name), count, num_made, seed)
+                scores.append(classify(train_classifier((seen,), steps, batch_size, seed), test.pixels))
+                say(f"utility: {count} real films{f' + {name}' if name else ''}, seed {seed + 1} of {num_seeds}")
+            areas[name] = tested.areas(scores)
+        settings = {"num_real": count, "steps": steps, "batch_size": batch_size}
+        for name, found in areas.items():
+            shared = settings | {"num_synthetic": num_made if name else 0}
+            rows.append({"count": count, "name": name, "metrics": tested.metrics(found, shared)})
+            if name:
+                differences.append({"count": count, "name": name, "metrics": tested.metrics(found - areas[""], shared)})
+    return {
+        "rows": rows,
+        "differences": differences,
+        "counts": list(counts),
+        "num_synthetic": num_made,
+        "num_seeds": num_seeds,
+        "steps": steps,
+    }
+
+
+def compare_few_real(
+    made: Mapping[str, ImageSet],
+    training: ImageSet,
+    reference: ImageSet,
+    counts: Sequence[int] = COUNTS,
+    steps: int = 400,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """What ``python -m cxr evaluate utility`` measures: `measure_few_real` on folders, with what a report says of them.
+
+    Args:
+        made: sets of generated images by name.
+        training: labelled real films to learn from.
+        reference: labelled real films of other patients, to test on.
+        counts: numbers of real films to learn from.
+        steps: of each training.
+        say: called with one line after each training.
+    Raises:
+        RequestError, DataError: as `measure_few_real`; or a set has no labels, or films are on both sides.
+    """
+    for images in made.values():
+        check_sets(ComparedSets(images, reference, training=training))
+    for images in (*made.values(), training, reference):
+        if np.isnan(images.targets).all():
+            raise DataError(f"{images.folder} tells no labels or prompts; add them to its table")
+    real, test, *others = (
+        LabelledImages(read_squares(images.paths, SIZE), images.targets)
+        for images in (training, reference, *made.values())
+    )
+    found = measure_few_real(
+        real, dict(zip(made, others, strict=True)), test, reference.patients, counts, steps, say=say
+    )
+    return found | {
+        "format": FORMAT,
+        "title": f"What synthetic images add to few real ones: {', '.join(made)}",
+        "reference": reference.describe(),
+        "training": training.describe(),
+        "models": {name: images.describe() for name, images in made.items()},
+        "versions": library_versions(),
+    }
+
+
+def _seen(real: LabelledImages, made: LabelledImages | None, count: int, num_made: int, seed: int) -> LabelledImages:
+    """What one training draws its batches from."""
+    rng = np.random.default_rng(seed)
+    some = rng.permutation(len(real))[:count]
+    if made is None:
+        return real.take(some)
+    films, images = real.take(np.resize(some, num_made)), made.take(rng.permutation(len(made))[:num_made])
+    return LabelledImages(
+        np.concatenate([films.pixels, images.pixels]), np.concatenate([films.targets, images.targets])
+    )
