@@ -187,7 +187,8 @@ def test_a_change_is_found_where_it_is() -> None:
     assert not mask[10, 50]
     region = np.zeros((64, 64), bool)
     region[40:60, 5:15] = True
-    assert measure_pair(first, second, mask, region).share_outside == pytest.approx(0.5)
+    found = measure_pair(first, second, mask, region)
+    assert (found.share_outside, found.share_outside_if_even) == pytest.approx((0.5, (~region).mean()))
 
 
 def test_where_findings_are_expected() -> None:

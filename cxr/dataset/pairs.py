@@ -40,11 +40,14 @@ class PairFigures:
         share_changed: of the pixels, those in the mask.
         share_outside: of the difference without sign, what lies outside the expected region of the findings that were
             changed; None where that is not known.
+        share_outside_if_even: what lay outside if the film had changed alike everywhere: the share of the film that is
+            outside; None where that is not known.
     """
 
     mean_difference: float
     share_changed: float
     share_outside: float | None
+    share_outside_if_even: float | None
 
 
 def signed_difference(factual: NDArray[np.uint8], counterfactual: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -88,7 +91,8 @@ def measure_pair(
     size = np.abs(counterfactual.astype(np.float64) - factual.astype(np.float64))
     total = float(size.sum())
     outside = None if region is None or total == 0 else float(size[~region].sum()) / total
-    return PairFigures(float(size.mean()), float(mask.mean()), outside)
+    even = None if outside is None or region is None else float((~region).mean())
+    return PairFigures(float(size.mean()), float(mask.mean()), outside, even)
 
 
 def pairs_of(images: Sequence[PlannedImage]) -> list[tuple[PlannedImage, PlannedImage]]:
@@ -159,10 +163,12 @@ def _cells(found: PairFigures) -> Iterator[str]:
 
 def _mean(some: Sequence[PairFigures]) -> PairFigures:
     outside = [one.share_outside for one in some if one.share_outside is not None]
+    even = [one.share_outside_if_even for one in some if one.share_outside_if_even is not None]
     return PairFigures(
         fmean(one.mean_difference for one in some),
         fmean(one.share_changed for one in some),
         fmean(outside) if outside else None,
+        fmean(even) if even else None,
     )
 
 
