@@ -11,12 +11,11 @@ import torch
 
 from cxr.models.decisions import find_decision
 from cxr.models.openvino.graph_cache import find_graph, fingerprint
-from cxr.models.openvino.library import is_installed
+from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
 from cxr.models.openvino.prepare import question_of, start_preparing
 from cxr.request.errors import ModelError
 from cxr.request.recipe import ENGINES, OPENVINO, PYTORCH
 
-ENGINE_VARIABLE = "CXR_ENGINE"
 PREPARING = (
     "OpenVINO is being prepared in the background, once on this machine; this run stays with PyTorch, later ones use "
     "what is faster"

@@ -11,6 +11,7 @@ import json
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Graph:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 structure, constants, weights = (archive.read(name) for name in (STRUCTURE, CONSTANTS, WEIGHTS))
             return cls(structure, constants, tuple(json.loads(weights)))
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, KeyError, NotImplementedError, TypeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, TypeError) as error:
             raise ValueError("the converted network is damaged") from error
 
 

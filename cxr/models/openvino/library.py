@@ -6,18 +6,17 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from functools import cache
 from typing import Any
 
 from cxr.request.errors import ModelError
 
+ENGINE_VARIABLE = "CXR_ENGINE"
 PACKAGE, TELEMETRY = "openvino", "openvino_telemetry"
 HOW_TO_INSTALL = (
     "OpenVINO is not installed, and CXR_ENGINE or the images that are there ask for it; run “pip install openvino”"
 )
 
 
-@cache
 def is_installed() -> bool:
     """Whether the package is there; nothing is imported."""
     return importlib.util.find_spec(PACKAGE) is not None
