@@ -218,6 +218,18 @@ DAMAGES = {
 }
 
 
+@pytest.mark.parametrize(
+    "changes", [{"structure": b"<net/>"}, {"structure": b""}, {"constants": b""}, {"weights": ("conv_in.weight",)}]
+)
+def test_an_entry_that_is_no_network_is_converted_anew(
+    changes: dict[str, Any], model: LoadedModel, empty_cache: Path
+) -> None:
+    graph = keep_graph(config_of(model))
+    (path,) = graphs_folder().iterdir()
+    path.write_bytes(dataclasses.replace(graph, **changes).to_bytes())
+    assert keep_graph(config_of(model)) == graph == find_graph(config_of(model))
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
 def test_a_damaged_entry_is_converted_anew(damage: Any, model: LoadedModel, empty_cache: Path) -> None:
     graph = keep_graph(config_of(model))

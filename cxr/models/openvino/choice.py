@@ -59,8 +59,7 @@ def choose_engine(config: Mapping[str, Any], device: torch.device, *, is_plain: 
         return EngineChoice()
     if wanted == OPENVINO:
         measured = _measured(config) if is_installed() else None
-        is_measured = measured is not None and measured.engine == OPENVINO
-        return measured if measured and is_measured else EngineChoice(OPENVINO, "float32")
+        return measured if measured and measured.engine == OPENVINO else EngineChoice(OPENVINO, "float32")
     if not is_installed():
         return EngineChoice()
     key = fingerprint(config)

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+from functools import cache
 from typing import Any
 
 from cxr.request.errors import ModelError
@@ -44,3 +45,9 @@ def import_openvino() -> Any:
     modules: dict[str, Any] = sys.modules
     modules.setdefault(TELEMETRY, None)
     return importlib.import_module(PACKAGE)
+
+
+@cache
+def core() -> Any:
+    """What reads and compiles networks; one for the process."""
+    return import_openvino().Core()
