@@ -112,7 +112,14 @@ def test_an_image_is_pytorchs_within_a_grey_level_and_always_the_same(
     request = dataclasses.replace(REQUEST, **changes)
     made = pixels_of(request, model)
     assert np.abs(made - pixels_of(request, reference)).max() <= (1 if request.bit_depth == 8 else LEVEL)
-    pixels_of(dataclasses.replace(REQUEST, adapter_weight=1.5, guidance_scale=7.0), model)  # something else meanwhile
+    assert np.array_equal(pixels_of(request, model), made)
+
+
+@pytest.mark.parametrize("name", ["guided to the half", "half of it", "a region"])
+def test_what_is_made_meanwhile_changes_nothing(name: str, model: LoadedModel) -> None:
+    request = dataclasses.replace(REQUEST, **REQUESTS[name])
+    made = pixels_of(request, model)
+    pixels_of(dataclasses.replace(REQUEST, adapter_weight=1.5, guidance_scale=7.0, num_images=2), model)
     assert np.array_equal(pixels_of(request, model), made)
 
 
