@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -113,6 +114,17 @@ def test_an_image_is_pytorchs_within_a_grey_level_and_always_the_same(
     made = pixels_of(request, model)
     assert np.abs(made - pixels_of(request, reference)).max() <= (1 if request.bit_depth == 8 else LEVEL)
     assert np.array_equal(pixels_of(request, model), made)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "HeunDiscreteScheduler", "DDPMScheduler"])
+def test_schedulers_whose_timesteps_are_fractions_too(name: str, tiny_model_dir: Path) -> None:
+    made = []
+    for engine in ("openvino", "pytorch"):
+        model = load_model(str(tiny_model_dir), "none", engine=engine)
+        options = {"timestep_spacing": "linspace", "rescale_betas_zero_snr": False}
+        model.pipeline.scheduler = getattr(diffusers, name).from_config(model.pipeline.scheduler.config, **options)
+        made.append(pixels_of(REQUEST, model))
+    assert np.abs(made[0] - made[1]).max() <= LEVEL
 
 
 @pytest.mark.parametrize("name", ["guided to the half", "half of it", "a region"])
