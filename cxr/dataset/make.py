@@ -30,13 +30,14 @@ from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
 from cxr.request.errors import OutputError
 from cxr.request.messages import say
+from cxr.request.recipe import PYTORCH
 
 MAX_ATTEMPTS = 4
 SOME_FAILED = 1
 FAILED_ELSEWHERE = 2
 PROGRESS_EVERY_S = 0.5
 # In these a data set that lacks nothing may differ from one that would be made here now.
-CIRCUMSTANCES = ("software", "device", "weight_dtype", "micro_batch_size")
+CIRCUMSTANCES = ("software", "device", "weight_dtype", "micro_batch_size", "engine")
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,8 @@ def _begin(
         begun = beginning_of(manifest)
         if begun.plan_sha256 != plan.sha256:
             raise OutputError(f"{folder.directory} holds the data set of another plan; choose an empty folder")
-        model = load(begun)
         is_whole = is_complete(manifest)
+        model = load(replace(begun, engine=PYTORCH) if is_whole else begun)  # which then makes nothing
         check_beginning(folder.directory, begun, _beginning(plan, options, model), CIRCUMSTANCES if is_whole else ())
         if is_whole:
             folder.forget_work()
@@ -183,8 +184,8 @@ def _load(options: Options, before: Beginning | None) -> LoadedModel:
     torch.set_num_threads(options.num_threads)
     if before is None:
         return load_model(options.model, options.adapter)
-    dtype, batch = before.weight_dtype, before.micro_batch_size
-    return load_model(options.model, options.adapter, weight_dtype=dtype, micro_batch_size=batch)
+    begun = {name: getattr(before, name) for name in ("weight_dtype", "micro_batch_size", "engine")}
+    return load_model(options.model, options.adapter, **begun)
 
 
 def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
@@ -204,6 +205,7 @@ def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
         max_attempts=options.max_attempts,
         software=__version__,
         rewords=plan.rewords,
+        engine=info.engine,
     )
 
 
