@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from cxr.folders.dataset_reader import FORMAT, Manifest
 from cxr.request.errors import OutputError
+from cxr.request.recipe import PYTORCH
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Beginning:
         gate: the judge that images have to pass, or "".
         max_attempts: seeds that an image may take.
         software: of this program.
+        engine: what runs the UNet; where the file does not say, it is PyTorch.
         rewords: whether that version knew rewording; where the file does not say, it did not.
     """
 
@@ -46,6 +49,15 @@ class Beginning:
     software: str
     format: int = FORMAT
     rewords: bool = False
+    engine: str = PYTORCH
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All values by name, in the order in which files have them; PyTorch, the first engine, is not named."""
+        facts = asdict(self)
+        if self.engine == PYTORCH:
+            del facts["engine"]
+        return facts
 
 
 def beginning_of(manifest: Manifest) -> Beginning:

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from cxr.dataset.beginning import Beginning, beginning_of, check_beginning
@@ -64,7 +63,7 @@ class DatasetFolder:
         known = self.read_beginning()
         if known is None:
             with atomic_file(self.work / "job.json") as file:
-                file.write(json.dumps(asdict(wanted), indent=2).encode() + b"\n")
+                file.write(json.dumps(wanted.facts, indent=2).encode() + b"\n")
         else:
             check_beginning(self.directory, known, wanted)
         for path in self.progress.glob("*.json"):
@@ -77,7 +76,7 @@ class DatasetFolder:
             OutputError: the disk refused it.
         """
         with atomic_file(self.work / "job.json") as file:
-            file.write(json.dumps(asdict(beginning_of(manifest)), indent=2).encode() + b"\n")
+            file.write(json.dumps(beginning_of(manifest).facts, indent=2).encode() + b"\n")
         write_logs(self.directory, manifest, self.units(plan))
         (self.directory / MANIFEST_NAME).unlink()
 

@@ -36,7 +36,7 @@ SOME_FAILED = 1
 FAILED_ELSEWHERE = 2
 PROGRESS_EVERY_S = 0.5
 # In these a data set that lacks nothing may differ from one that would be made here now.
-CIRCUMSTANCES = ("software", "device", "weight_dtype", "micro_batch_size")
+CIRCUMSTANCES = ("software", "device", "weight_dtype", "micro_batch_size", "engine")
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ def _load(options: Options, before: Beginning | None) -> LoadedModel:
     torch.set_num_threads(options.num_threads)
     if before is None:
         return load_model(options.model, options.adapter)
-    dtype, batch = before.weight_dtype, before.micro_batch_size
-    return load_model(options.model, options.adapter, weight_dtype=dtype, micro_batch_size=batch)
+    begun = {name: getattr(before, name) for name in ("weight_dtype", "micro_batch_size", "engine")}
+    return load_model(options.model, options.adapter, **begun)
 
 
 def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
@@ -204,6 +204,7 @@ def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
         max_attempts=options.max_attempts,
         software=__version__,
         rewords=plan.rewords,
+        engine=info.engine,
     )
 
 

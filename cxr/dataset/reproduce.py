@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +19,14 @@ from cxr.images.recipe_file import differing_libraries, differing_values
 from cxr.lora.choice import LOCAL_PREFIX, parse_adapters
 from cxr.models.batch_size import BATCH_SIZES
 from cxr.models.devices import choose_device
+from cxr.models.openvino.library import is_installed
 from cxr.models.presets import HUB_PREFIX, PRESETS, find_preset
 from cxr.request.errors import DataError, ModelError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import InitImage
 from cxr.request.model_info import where_to_find
-from cxr.request.recipe import Recipe, needed_picture
+from cxr.request.recipe import PYTORCH, Recipe, needed_picture
 
 # What other threads, libraries or devices may change: last bits, no structure.
 MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
@@ -64,7 +66,7 @@ class Reproducer:
     ) -> None:
         self.model, self.adapter = model, adapter
         self.init_images = {picture.sha256: picture for picture in init_images}
-        self._loaded: dict[tuple[str, str, str, int | None], LoadedModel] = {}
+        self._loaded: dict[tuple[str, str, str, int | None, str], LoadedModel] = {}
 
     def check(self, pixels: GreyLevels, recipe: Recipe, bits: int) -> Comparison:
         """Make the image of a recipe and compare.
@@ -99,12 +101,12 @@ class Reproducer:
         # On another device no bytes are gained by denoising as many images together as there.
         as_there = recipe.device == choose_device().type and recipe.micro_batch_size <= MAX_BATCH_SIZE
         micro_batch_size = recipe.micro_batch_size if as_there else None
-        key = (source, adapter, recipe.weight_dtype, micro_batch_size)
+        engine = recipe.engine if is_installed() else PYTORCH
+        key = (source, adapter, recipe.weight_dtype, micro_batch_size, engine)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
-            self._loaded[key] = load_model(
-                *key[:2], weight_dtype=recipe.weight_dtype, micro_batch_size=micro_batch_size
-            )
+            options: dict[str, Any] = {"weight_dtype": recipe.weight_dtype, "micro_batch_size": micro_batch_size}
+            self._loaded[key] = load_model(source, adapter, engine=engine, **options)
         model = self._loaded[key]
         if model.info.model_revision != recipe.model_revision:
             found = where_to_find(recipe.model_revision) or "name that model with --model"
@@ -174,7 +176,7 @@ def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str
 
 
 def _changed(recipe: Recipe, here: Recipe) -> tuple[str, ...]:
-    names = ("scheduler", "device", "weight_dtype", "micro_batch_size", "num_threads")
+    names = ("scheduler", "device", "weight_dtype", "micro_batch_size", "num_threads", "engine")
     versions = dict.fromkeys(recipe.library_versions, "none") | here.library_versions
     changed = [*differing_values(recipe, here, names), *differing_libraries(recipe, versions)]
     return tuple(f"{name} {then} (here {now})" for name, then, now in changed)

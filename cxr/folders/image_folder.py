@@ -33,6 +33,7 @@ from cxr.request.recipe import BEFORE, RECIPE_FIELDS, Recipe
 
 # Two images whose recipes differ in these alone answer the same request; each row says what made it.
 CIRCUMSTANCES = {"library_versions", "device", "weight_dtype", "micro_batch_size", "num_threads", "sent_prompt"}
+CIRCUMSTANCES |= {"engine"}
 
 
 class ImageFolder:

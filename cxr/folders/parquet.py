@@ -17,7 +17,7 @@ from cxr.folders.shards import PAIR_PICTURES, cut
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import OF_DERIVED, RECIPE_FIELDS
+from cxr.request.recipe import NOT_IN_ALL, RECIPE_FIELDS
 
 # Of these names the Hub and ``datasets.load_dataset`` know the splits.
 PARQUET_NAMES = "data/{split}-{number:05d}-of-{count:05d}.parquet"
@@ -29,7 +29,7 @@ _DTYPES = {str: "string", bool: "bool", int: "int64", float: "float64"}
 # The row without library_versions, which is a table of its own; it is in each PNG's recipe.
 COLUMNS: dict[str, str] = {
     "file_name": "string",
-    **{name: _DTYPES[kind] for name, kind in RECIPE_FIELDS.items() if kind in _DTYPES and name not in OF_DERIVED},
+    **{name: _DTYPES[kind] for name, kind in RECIPE_FIELDS.items() if kind in _DTYPES and name not in NOT_IN_ALL},
     "patient_id": "string",
     "age": "int64",
     "sex": "string",

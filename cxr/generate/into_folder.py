@@ -26,6 +26,7 @@ from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import say
+from cxr.request.recipe import PYTORCH
 
 SOME_FAILED = 1
 
@@ -53,7 +54,8 @@ def generate_into_folder(
     with ImageFolder(output) as folder:
         model = get_model(model_name, adapter)
         begun = _begun_with(folder)
-        if begun not in ({}, {"weight_dtype": model.info.weight_dtype, "micro_batch_size": model.micro_batch_size}):
+        here = {"weight_dtype": model.info.weight_dtype, "micro_batch_size": model.micro_batch_size}
+        if begun not in ({}, here | {"engine": model.info.engine}):
             model = load_model(model_name, adapter, **begun)
         requests = [_as_begun(request, folder) for request in requests]
         _say_notes(requests, sources or [""] * len(requests), model)
@@ -63,7 +65,7 @@ def generate_into_folder(
 
 
 def _begun_with(folder: ImageFolder) -> dict[str, Any]:
-    """Number format and batch size of the images that are there, so that the rest has no other last bits.
+    """Number format, batch size and engine of the images that are there, so that the rest has no other last bits.
 
     Nothing for an empty folder, and on another device, where the bits are others anyway.
     """
@@ -71,9 +73,9 @@ def _begun_with(folder: ImageFolder) -> dict[str, Any]:
     rows = [file.metadata for file in folder.files if file.metadata["device"] == device]
     if not rows:
         return {}
-    names = ("weight_dtype", "micro_batch_size")
+    names = ("weight_dtype", "micro_batch_size", "engine")
     # Of most images: one whose values leave a small format is made in float32, in a full memory batches are smaller.
-    begun = {name: Counter(row[name] for row in rows).most_common(1)[0][0] for name in names}
+    begun = {name: Counter(row.get(name, PYTORCH) for row in rows).most_common(1)[0][0] for name in names}
     return begun if begun["weight_dtype"] in DTYPES[device] else {}
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cxr.lora.find import AdapterFile, read_adapters
 from cxr.lora.loaded import LoadedAdapters
 from cxr.models.devices import vae_dtype
 from cxr.models.families import FAMILIES, Family, TextCondition
+from cxr.models.openvino.network import OpenVinoUnet
 from cxr.request.model_info import AdapterInfo, ModelInfo
 
 
@@ -35,6 +37,7 @@ class LoadedModel:
         family: how the networks of this architecture are called.
         prompt_form: the kind of text that it was trained with, for requests that are to be reworded.
         notes: what the user should know about where the model came from.
+        openvino: runs the UNet in place of PyTorch, or None.
         embeddings: texts that the text encoder, as it is now, has read already, whether each was the negative one,
             and what came out.
     """
@@ -46,6 +49,7 @@ class LoadedModel:
     family: Family = FAMILIES["StableDiffusionPipeline"]
     prompt_form: str = "plain"
     notes: tuple[str, ...] = ()
+    openvino: OpenVinoUnet | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     embeddings: dict[tuple[str, bool], TextCondition] = field(default_factory=dict, repr=False)
     _adapters: LoadedAdapters = field(init=False, repr=False)
@@ -79,6 +83,12 @@ class LoadedModel:
         """The network that denoises: a UNet or a transformer."""
         return getattr(self.pipeline, self.family.network)
 
+    def predict(self, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        """Run the denoising network once, as ``Family.predict`` says, by whichever engine the model was loaded with."""
+        if self.openvino is None:
+            return self.family.predict(self.pipeline, sample, timestep, text)
+        return self.openvino.predict(sample, timestep, text.embeddings)
+
     @contextmanager
     def in_float32(self) -> Iterator[None]:
         """UNet and VAE in float32 for a while. The way back is exact: float32 holds all values of smaller formats."""
@@ -101,14 +111,16 @@ class LoadedModel:
 
     @contextmanager
     def with_lora_layers(self) -> Iterator[None]:
-        """The LoRAs as diffusers attaches them, as layers beside the weights, for a while."""
-        weight = self._adapters.weight
+        """The LoRAs as diffusers attaches them, as layers beside the weights, for a while; by PyTorch alone."""
+        weight, openvino = self._adapters.weight, self.openvino
         self._unmerge()
+        self.openvino = None
         if weight:
             self._adapters.enable_layers(weight)
         try:
             yield
         finally:
+            self.openvino = openvino
             if weight is not None:
                 self.set_adapter_weight(weight)
 
@@ -119,7 +131,7 @@ class LoadedModel:
             weight: 0 to 2, on top of each LoRA's own; ignored when no LoRA is loaded.
         """
         if self._adapters.set_weight(weight):
-            self.embeddings.clear()  # a LoRA may change the text encoder, too
+            self._forget_weights()
 
     def load_adapter(self, source: str | Path | tuple[AdapterFile, ...]) -> None:
         """Put LoRAs into the pipeline in place of the present ones. Nothing is changed unless all of them fit.
@@ -136,11 +148,17 @@ class LoadedModel:
         finally:
             adapter, adapter_sha256 = self._adapters.recipe_fields
             self.info = dataclasses.replace(self.info, adapter=adapter, adapter_sha256=adapter_sha256)
-            self.embeddings.clear()
+            self._forget_weights()
 
     def _unmerge(self) -> None:
         self._adapters.unmerge()
+        self._forget_weights()
+
+    def _forget_weights(self) -> None:
+        """Drop what was made from the weights as they were; a LoRA may change the text encoder, too."""
         self.embeddings.clear()
+        if self.openvino is not None:
+            self.openvino.forget()
 
     def _cast_to(self, dtype: torch.dtype, adapter_weight: float | None) -> None:
         self._unmerge()  # what is put back later must be in the format of then

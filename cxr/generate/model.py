@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from cxr.generate.loaded_model import LoadedModel, cast_weights
 from cxr.lora.find import adapter_names, read_adapters
 from cxr.models.batch_size import choose_micro_batch_size, decode_zeros
-from cxr.models.devices import choose_device, choose_unet_dtype, vae_dtype
+from cxr.models.devices import DTYPE_VARIABLE, choose_device, choose_unet_dtype, vae_dtype
 from cxr.models.families import Family
 from cxr.models.families.family import SCHEDULERS
 from cxr.models.model_folder import (
@@ -22,8 +23,12 @@ from cxr.models.model_folder import (
     read_pipeline,
     read_preview_projection,
 )
+from cxr.models.openvino.choice import EngineChoice, choose_engine, has_choice
+from cxr.models.openvino.graph_cache import keep_graph
+from cxr.models.openvino.network import OpenVinoUnet
 from cxr.models.presets import HUB_PREFIX, Preset, find_preset
 from cxr.request.model_info import ModelInfo
+from cxr.request.recipe import OPENVINO, PYTORCH
 
 
 def load_model(
@@ -32,6 +37,7 @@ def load_model(
     *,
     weight_dtype: str | None = None,
     micro_batch_size: int | None = None,
+    engine: str | None = None,
 ) -> LoadedModel:
     """Load a base model and its LoRA, from this disk or from the Hugging Face Hub.
 
@@ -42,27 +48,34 @@ def load_model(
         weight_dtype: number format of the denoising network as a recipe names it, "bfloat16"; None for the one that
             suits.
         micro_batch_size: images that are denoised together, as a recipe names it; None for what suits.
+        engine: what runs the denoising network, as a recipe names it, "openvino"; None for the one that suits. PyTorch
+            runs what OpenVINO cannot: other networks than a plain UNet, and GPUs.
     Raises:
-        ModelError: the model is unknown, incomplete or unreadable; HubError where the Hub is the reason.
+        ModelError: the model is unknown, incomplete or unreadable, or OpenVINO is asked for and not there; HubError
+            where the Hub is the reason.
         AdapterError: the LoRA is unknown, unreadable, unsafe or foreign to the model.
     """
     preset = find_preset(model)
     source = _adapter_source(preset, adapter)
     files = () if source is None else read_adapters(source)  # a bad one is refused before seconds are spent on the base
-    loaded = _load_base(preset, weight_dtype, micro_batch_size)
+    loaded = _load_base(preset, weight_dtype, micro_batch_size, engine)
     if files:
         loaded.load_adapter(files)
     return loaded
 
 
-def _load_base(preset: Preset, weight_dtype: str | None, micro_batch_size: int | None) -> LoadedModel:
+def _load_base(
+    preset: Preset, weight_dtype: str | None, micro_batch_size: int | None, engine: str | None
+) -> LoadedModel:
     device = choose_device()
     files = find_model_folder(preset, variant="fp16" if device.type == "cuda" else None)
     family = check_files(files, preset.family)
     pipeline = read_pipeline(files, family, device)
     _set_scheduler(pipeline, preset.scheduler)
     network = getattr(pipeline, family.network)
-    dtype = getattr(torch, weight_dtype) if weight_dtype else _network_dtype(family, network, device)
+    choice = _choose_engine(family, network, device, engine)
+    measured = None if os.environ.get(DTYPE_VARIABLE) else choice.weight_dtype
+    dtype = _network_dtype(family, network, device, weight_dtype or measured)
     step = partial(family.run_empty_step, pipeline)
     decode = partial(decode_zeros, pipeline.vae, network.config.sample_size)
     cast_weights(network, dtype)
@@ -76,6 +89,7 @@ def _load_base(preset: Preset, weight_dtype: str | None, micro_batch_size: int |
         scheduler=type(pipeline.scheduler).__name__,
         weight_dtype=str(dtype).removeprefix("torch."),
         device=device.type,
+        engine=choice.engine,
     )
     kept_as = f"{info.model_revision} {info.weight_dtype}"
     return LoadedModel(
@@ -85,12 +99,22 @@ def _load_base(preset: Preset, weight_dtype: str | None, micro_batch_size: int |
         preview_projection=read_preview_projection(files.path),
         family=family,
         prompt_form=preset.prompt_form,
-        notes=files.notes,
+        notes=files.notes + choice.notes,
+        openvino=OpenVinoUnet(network, keep_graph(network.config)) if choice.engine == OPENVINO else None,
     )
 
 
-def _network_dtype(family: Family, network: torch.nn.Module, device: torch.device) -> torch.dtype:
-    dtype = choose_unet_dtype(network, device, can_time=family.is_probed)
+def _choose_engine(family: Family, network: Any, device: torch.device, engine: str | None) -> EngineChoice:
+    if engine is None:
+        return choose_engine(network.config, device, is_plain=family.is_plain_unet)
+    return EngineChoice(engine if has_choice(device, is_plain=family.is_plain_unet) else PYTORCH)
+
+
+def _network_dtype(family: Family, network: torch.nn.Module, device: torch.device, wanted: str | None) -> torch.dtype:
+    if wanted:
+        named: torch.dtype = getattr(torch, wanted)
+        return named
+    dtype = choose_unet_dtype(network, device, can_time=family.is_plain_unet)
     return torch.bfloat16 if family.overflows_in_float16 and dtype == torch.float16 else dtype
 
 

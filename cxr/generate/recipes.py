@@ -11,7 +11,7 @@ from cxr import __version__
 from cxr.generate.loaded_model import LoadedModel
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, RECORDED_LIBRARIES, Recipe
+from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, PYTORCH, RECORDED_LIBRARIES, Recipe
 
 
 def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:
@@ -38,11 +38,17 @@ def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Rec
         weight_dtype=info.weight_dtype,
         device=info.device,
         micro_batch_size=model.micro_batch_size,
-        library_versions=dict(_library_versions()),
+        library_versions=_library_versions(info.engine),
+        engine=info.engine,
         num_threads=torch.get_num_threads() if info.device == "cpu" else 0,
     )
 
 
+def _library_versions(engine: str) -> dict[str, str]:
+    versions = dict(_recorded_versions())
+    return versions if engine == PYTORCH else versions | {engine: version(engine)}
+
+
 @cache
-def _library_versions() -> tuple[tuple[str, str], ...]:
+def _recorded_versions() -> tuple[tuple[str, str], ...]:
     return tuple((name, __version__ if name == "cxr" else version(name)) for name in RECORDED_LIBRARIES)

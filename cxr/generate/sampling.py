@@ -106,7 +106,7 @@ class Denoiser:
         self.num_taken += 1
         sample = torch.cat([self.latents] * 2) if self.guided else self.latents
         sample = self.scheduler.scale_model_input(sample, timestep)
-        output = self.model.family.predict(self.model.pipeline, sample.to(self.dtype), timestep, self.text)
+        output = self.model.predict(sample.to(self.dtype), timestep, self.text)
         if self.guided:
             negative, positive = output.chunk(2)
             output = negative + self.guidance_scale * (positive - negative)

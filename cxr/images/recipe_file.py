@@ -15,7 +15,7 @@ from cxr.images.png import RECIPE_KEY
 from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE, read_text
 from cxr.request.errors import DataError, RequestError
 from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import RECORDED_LIBRARIES, Recipe
+from cxr.request.recipe import OPENVINO, RECORDED_LIBRARIES, Recipe
 
 MAX_FILE_BYTES = 5_000_000
 NO_RECIPE = "the picture holds no recipe; only PNGs that this program wrote do, as they were written"
@@ -67,7 +67,8 @@ def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
         differences.append(f"another version of the LoRA {info.adapter}" if same_name else f"the LoRA {recipe.adapter}")
     if (recipe.width, recipe.height) != (info.resolution,) * 2:
         differences.append(f"{recipe.width} × {recipe.height} pixels")
-    differences += [str(then) for _, then, _ in differing_values(recipe, info, ("scheduler", "weight_dtype", "device"))]
+    names = ("scheduler", "weight_dtype", "device", "engine")
+    differences += [str(then) for _, then, _ in differing_values(recipe, info, names)]
     here = {name: found for name in recipe.library_versions if (found := _version(name)) is not None}
     return differences + [f"{name} {then} (here {now})" for name, then, now in differing_libraries(recipe, here)]
 
@@ -103,7 +104,7 @@ def _version(name: str) -> str | None:
     """Version of a library of this installation; None if the name is not one of those that recipes hold."""
     if name == "cxr":
         return __version__
-    if name not in RECORDED_LIBRARIES:
+    if name not in (*RECORDED_LIBRARIES, OPENVINO):
         return None
     try:
         return version(name)

@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -25,8 +25,7 @@ def decide_once(question: str, measure: Callable[[], str], otherwise: str) -> st
         measure: finds the answer.
         otherwise: the answer where none can be kept: no stopwatch then decides anything.
     """
-    facts = {"question": question, **machine_facts()}
-    path = decisions_folder() / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
+    facts, path = _facts(question), _path(question)
     kept = _read(path)
     if kept is not None:
         return kept
@@ -49,16 +48,43 @@ def decide_once(question: str, measure: Callable[[], str], otherwise: str) -> st
     return _read(path) or otherwise
 
 
+def find_decision(question: str) -> str | None:
+    """The answer that this machine has given before, or None.
+
+    Args:
+        question: as for ``decide_once``.
+    """
+    return _read(_path(question))
+
+
 def decisions_folder() -> Path:
     """Where answers are kept; to have them measured again, delete it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-studio" / "decisions"
+    return cache_folder() / "decisions"
+
+
+def cache_folder() -> Path:
+    """What this program keeps to save time; it can be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-studio"
 
 
 def machine_facts() -> dict[str, str]:
     """What answers depend on: processors and versions, and nothing that tells whose machine it is."""
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return {"cpu": _cpu_model(), "gpu": gpu, "system": platform.system()} | versions
+    return {"cpu": _cpu_model(), "gpu": gpu, "system": platform.system()} | versions_of(LIBRARIES)
+
+
+def versions_of(libraries: Iterable[str]) -> dict[str, str]:
+    """Versions of installed packages, by name."""
+    return {name: importlib.metadata.version(name) for name in libraries}
+
+
+def _facts(question: str) -> dict[str, str]:
+    return {"question": question, **machine_facts()}
+
+
+def _path(question: str) -> Path:
+    text = json.dumps(_facts(question), sort_keys=True)
+    return decisions_folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 def _cpu_model() -> str:

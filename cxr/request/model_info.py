@@ -31,7 +31,8 @@ class ModelInfo:
     """Which base model and which LoRA answer, for the page, the API and the recipes.
 
     ``model_revision`` is "hub:owner/name@commit" of the Hub or "sha256:<hex>" of a local model's weights.
-    ``adapter`` is "none" and ``adapter_sha256`` is "" when no LoRA is loaded.
+    ``adapter`` is "none" and ``adapter_sha256`` is "" when no LoRA is loaded. ``engine`` is what runs the denoising
+    network, of `cxr.request.recipe.ENGINES`.
     """
 
     model: str
@@ -42,6 +43,7 @@ class ModelInfo:
     scheduler: str
     weight_dtype: str
     device: str
+    engine: str = "pytorch"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ COMPOSITE_SOURCE_TYPE = f"{_IPTC}/compositeWithTrainedAlgorithmicMedia"
 DERIVED_NOTICE = "Derived from a picture."
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
+PYTORCH, OPENVINO = "pytorch", "openvino"
+ENGINES = (PYTORCH, OPENVINO)  # what runs the denoising network
 MAX_MICRO_BATCH_SIZE = 64
 MAX_THREADS = 1_024
 MAX_PIXELS = 99_999  # of a side
@@ -55,6 +57,7 @@ class Recipe(ImageSettings):
         num_threads: of the CPU; 0 on other devices or where it is not known.
         init_image_sha256: of the picture that the image began from, as `InitImage` says it; empty where there is none.
             Recipes without one hold neither this nor strength and mask_cells.
+        engine: what ran the denoising network, of `ENGINES`; recipes of PyTorch, the first one, do not hold it.
 
     Raises:
         RequestError: a value is not of its kind or outside its range; its field says which.
@@ -75,6 +78,7 @@ class Recipe(ImageSettings):
     digital_source_type: str = DIGITAL_SOURCE_TYPE
     num_threads: int = 0
     init_image_sha256: str = ""
+    engine: str = PYTORCH
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +91,8 @@ class Recipe(ImageSettings):
         _check_count("num_threads", self.num_threads, 0, MAX_THREADS)
         if self.weight_dtype not in WEIGHT_DTYPES:
             raise RequestError(f"is {shown(self.weight_dtype)}; use {', '.join(WEIGHT_DTYPES)}", field="weight_dtype")
+        if self.engine not in ENGINES:
+            raise RequestError(f"is {shown(self.engine)}; use {', '.join(ENGINES)}", field="engine")
         _check_versions(self.library_versions)
         self._check_beginning()
 
@@ -103,7 +109,10 @@ class Recipe(ImageSettings):
     @property
     def values(self) -> dict[str, Any]:
         """All values by name, in the order in which files have them."""
-        names = [name for name in RECIPE_FIELDS if self.is_derived or name not in OF_DERIVED]
+        left_out = () if self.is_derived else OF_DERIVED
+        if self.engine == PYTORCH:
+            left_out = (*left_out, "engine")
+        names = [name for name in RECIPE_FIELDS if name not in left_out]
         return {name: getattr(self, name) for name in names} | {"library_versions": dict(self.library_versions)}
 
     def to_json(self) -> str:
@@ -208,6 +217,7 @@ def _in_file_order(names: list[str]) -> list[str]:
 
 BEGINNING_IN_RECIPES = ("strength", "mask_cells")
 OF_DERIVED = (*BEGINNING_IN_RECIPES, "init_image_sha256")
+NOT_IN_ALL = (*OF_DERIVED, "engine")
 # Every field of a recipe and its type, in the order of files.
 RECIPE_FIELDS: dict[str, type] = {
     name: get_type_hints(Recipe)[name] for name in _in_file_order([entry.name for entry in fields(Recipe)])
@@ -219,6 +229,7 @@ BEFORE: dict[str, Any] = {
     "digital_source_type": DIGITAL_SOURCE_TYPE,
     "num_threads": 0,
     "init_image_sha256": "",
+    "engine": PYTORCH,
 }
 
 

@@ -84,7 +84,8 @@ class Family(ABC):
         network: which component denoises.
         left_out: arguments that keep parts out which are not needed.
         ignored: components of model_index.json that are such parts.
-        is_probed: whether ``devices.choose_unet_dtype`` can time its network.
+        is_plain_unet: whether its network is a UNet that is called with one text alone:
+            ``devices.choose_unet_dtype`` can time it, and OpenVINO can run it.
         overflows_in_float16: whether the denoising network needs bfloat16 where others run in float16.
         cuda_text_dtype: number format of the text encoders on a GPU.
         max_tokens: of a text, where the tokenizer itself knows no limit or a wrong one.
@@ -95,7 +96,7 @@ class Family(ABC):
     network: ClassVar[str]
     left_out: ClassVar[Mapping[str, Any]] = {}
     ignored: ClassVar[frozenset[str]] = frozenset()
-    is_probed: ClassVar[bool] = False
+    is_plain_unet: ClassVar[bool] = False
     overflows_in_float16: ClassVar[bool] = False
     cuda_text_dtype: ClassVar[torch.dtype] = torch.float32
     max_tokens: ClassVar[int | None] = None

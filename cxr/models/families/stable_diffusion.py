@@ -24,7 +24,7 @@ class StableDiffusion(Family):
         "scheduler": SCHEDULERS,
     }
     network = "unet"
-    is_probed = True
+    is_plain_unet = True
     ignored = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
     # Safety checker off: it is trained on photographs and blacks out harmless radiographs.
     left_out: ClassVar = {**dict.fromkeys(ignored), "requires_safety_checker": False}

@@ -1,0 +1,47 @@
+"""The door to the package ``openvino``, which need not be there and must not send anything."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from functools import cache
+from typing import Any
+
+from cxr.request.errors import ModelError
+
+PACKAGE, TELEMETRY = "openvino", "openvino_telemetry"
+HOW_TO_INSTALL = (
+    "OpenVINO is not installed, and CXR_ENGINE or the images that are there ask for it; run “pip install openvino”"
+)
+
+
+@cache
+def is_installed() -> bool:
+    """Whether the package is there; nothing is imported."""
+    return importlib.util.find_spec(PACKAGE) is not None
+
+
+def library_version() -> str:
+    """Version of the package.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    if not is_installed():
+        raise ModelError(HOW_TO_INSTALL)
+    return importlib.metadata.version(PACKAGE)
+
+
+def import_openvino() -> Any:
+    """The package, imported without its telemetry, which would send an event at each import and each conversion.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    library_version()
+    # A module that cannot be imported: the package then takes a stub of its own, which sends nothing.
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault(TELEMETRY, None)
+    return importlib.import_module(PACKAGE)

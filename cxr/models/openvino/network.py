@@ -1,0 +1,88 @@
+"""A UNet run by OpenVINO, with the weights that the pipeline's own UNet has at that moment."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cxr.models.openvino.graph import INPUTS, Graph, weights_of
+from cxr.models.openvino.library import import_openvino
+
+DEVICE = "CPU"
+
+
+class OpenVinoUnet:
+    """Compiles a UNet for each size of batch that is asked for, and again when its weights have changed.
+
+    Whoever calls a method holds the model's lock.
+
+    Args:
+        unet: of the pipeline; its weights are read when a network is compiled.
+        graph: what it does.
+    """
+
+    def __init__(self, unet: nn.Module, graph: Graph) -> None:
+        self.unet, self.graph = unet, graph
+        self._compiled: dict[tuple[int, int], Any] = {}
+
+    def predict(self, sample: Tensor, timestep: Tensor, embeddings: Tensor) -> Tensor:
+        """Run the UNet once.
+
+        Args:
+            sample: [B, C, h, w], as the scheduler scaled it.
+            timestep: scalar.
+            embeddings: [B, tokens, width], of the texts.
+        Returns:
+            [B, C, h, w] float32.
+        """
+        # Another number of threads gives other last bits, as it does in PyTorch; recipes name it.
+        key = (sample.shape[0], torch.get_num_threads())
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(*key)
+        inputs = [sample.float().contiguous().numpy(), np.int64(int(timestep)), embeddings.float().contiguous().numpy()]
+        return torch.from_numpy(self._compiled[key].infer(inputs, share_inputs=True)[0])
+
+    def forget(self) -> None:
+        """Drop what is compiled, as the weights have changed."""
+        self._compiled.clear()
+
+    def _compile(self, num_rows: int, num_threads: int) -> Any:
+        openvino, weights = import_openvino(), weights_of(self.unet)
+        model = _core().read_model(self.graph.structure, openvino.Tensor(_bytes(self.graph.constants)))
+        for name, parameter in zip(self.graph.weights, model.get_parameters()[len(INPUTS) :], strict=True):
+            array = weights[name].float().contiguous().numpy()
+            constant = openvino.op.Constant(array, shared_memory=True)
+            parameter.output(0).replace(constant.output(0))
+            model.remove_parameter(parameter)
+        rows = {number: [num_rows, *list(model.inputs[number].partial_shape)[1:]] for number in (0, 2)}
+        model.reshape({number: openvino.PartialShape(shape) for number, shape in rows.items()})
+        return _core().compile_model(model, DEVICE, self._settings(num_threads)).create_infer_request()
+
+    def _settings(self, num_threads: int) -> dict[str, Any]:
+        dtype = next(self.unet.parameters()).dtype
+        return {
+            "INFERENCE_NUM_THREADS": num_threads,
+            "NUM_STREAMS": 1,
+            # Else the processes of a data set would all sit on the same cores.
+            "ENABLE_CPU_PINNING": False,
+            # Else it would choose bfloat16 by itself where that is native.
+            "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 and has_bfloat16() else "f32",
+        }
+
+
+@cache
+def _core() -> Any:
+    return import_openvino().Core()
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO multiplies bfloat16 on this CPU."""
+    return "BF16" in _core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+def _bytes(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(data, dtype=np.uint8)

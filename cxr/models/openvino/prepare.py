@@ -1,0 +1,119 @@
+"""A process in the background that converts a UNet for OpenVINO and measures what is faster here, once on a machine.
+
+``start_preparing`` starts ``python -m cxr.models.openvino.prepare``, which outlives a short command. It needs no
+weights: random ones take as long as others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from cxr.folders.lock import locked
+from cxr.images.atomic import make_folder
+from cxr.models.decisions import decide_once
+from cxr.models.devices import WORTHWHILE_SPEEDUP, choose_unet_dtype, run_step, seconds
+from cxr.models.openvino.graph import NUM_TOKENS, Graph
+from cxr.models.openvino.graph_cache import fingerprint, graphs_folder, keep_graph
+from cxr.models.openvino.network import OpenVinoUnet, has_bfloat16
+from cxr.request.errors import CxrError, ModelError
+from cxr.request.recipe import OPENVINO, PYTORCH
+
+PACKAGE_PARENT = Path(__file__).resolve().parents[3]
+LOCK_NAME = "preparing.lock"
+PROBE_ROUNDS = 5
+PATIENCE = 10  # niceness: images that are being made meanwhile go first
+CPU = torch.device("cpu")
+
+_children: list[subprocess.Popen[bytes]] = []  # kept, as nobody waits for them
+
+
+def question_of(config: Mapping[str, Any]) -> str:
+    """What is decided, for `cxr.models.decisions`."""
+    return f"engine and number format of {fingerprint(config)}"
+
+
+def start_preparing(config: Mapping[str, Any]) -> bool:
+    """Start the process; whether that has worked. Of several for one cache all but the first end at once.
+
+    Args:
+        config: of the UNet, diffusers' own.
+    """
+    paths = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-P", "-m", "cxr.models.openvino.prepare", json.dumps(dict(config), default=str)]
+    nowhere: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    try:
+        _children.append(subprocess.Popen(command, **nowhere, env=environment, start_new_session=True))  # noqa: S603
+    except OSError:
+        return False
+    return True
+
+
+def prepare(config: Mapping[str, Any]) -> str:
+    """Convert a UNet and decide what runs it here; gives the answer, "openvino float32" for example.
+
+    A network that OpenVINO cannot convert stays with PyTorch. Nothing is done twice.
+    """
+    try:
+        graph = keep_graph(config)
+    except ModelError:
+        return decide_once(question_of(config), lambda: PYTORCH, PYTORCH)
+    return decide_once(question_of(config), partial(_fastest, config, graph), PYTORCH)
+
+
+@torch.inference_mode()
+def _fastest(config: Mapping[str, Any], graph: Graph) -> str:
+    unet: Any = UNet2DConditionModel.from_config(config).eval()
+    own_dtype = choose_unet_dtype(unet, CPU)
+    rivals = {f"{OPENVINO} {name}": _openvino_step(unet, graph, name) for name in _dtypes()}
+    to: Any = torch.nn.Module.to
+    to(unet, dtype=own_dtype, memory_format=torch.channels_last)
+    steps: dict[str, Callable[[], object]] = {PYTORCH: partial(run_step, unet), **rivals}
+    # The first round also pays for setting up kernels; rounds are interleaved, so that a busy moment meets all alike.
+    rounds = [[seconds(step, CPU) for step in steps.values()] for _ in range(1 + PROBE_ROUNDS)][1:]
+    best = dict(zip(steps, (min(taken) for taken in zip(*rounds, strict=True)), strict=True))
+    fastest = min(rivals, key=best.__getitem__)
+    return fastest if best[PYTORCH] / best[fastest] >= WORTHWHILE_SPEEDUP else PYTORCH
+
+
+def _dtypes() -> list[str]:
+    return ["float32", "bfloat16"] if has_bfloat16() else ["float32"]
+
+
+def _openvino_step(unet: Any, graph: Graph, weight_dtype: str) -> Callable[[], object]:
+    """A step on zeros as ``run_step`` takes it, compiled already."""
+    to: Any = torch.nn.Module.to
+    to(unet, dtype=getattr(torch, weight_dtype))
+    network, side = OpenVinoUnet(unet, graph), unet.config.sample_size
+    sample = torch.zeros(2, unet.config.in_channels, side, side)
+    text = torch.zeros(2, NUM_TOKENS, unet.config.cross_attention_dim)
+    step = partial(network.predict, sample, torch.tensor(500), text)
+    step()
+    return step
+
+
+def main(config: Mapping[str, Any]) -> None:
+    """What the process does."""
+    if hasattr(os, "nice"):
+        os.nice(PATIENCE)
+    make_folder(graphs_folder())
+    with locked(graphs_folder() / LOCK_NAME) as is_mine:
+        if is_mine:
+            prepare(config)
+
+
+if __name__ == "__main__":
+    try:
+        main(json.loads(sys.argv[1]))
+    except CxrError:
+        sys.exit(1)  # a cache that cannot be written; PyTorch goes on
