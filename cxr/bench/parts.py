@@ -70,7 +70,7 @@ def _one_run(loaded: LoadedModel, make: Callable[[], object]) -> Parts:
     calls: dict[str, list[tuple[float, int]]] = {"unet": [], "decoder": [], "text": []}
     loaded.embeddings.clear()
     with ExitStack() as stack:
-        stack.enter_context(_timed(loaded.network, "forward", loaded.device, calls["unet"]))
+        stack.enter_context(_timed(loaded, "predict", loaded.device, calls["unet"]))
         stack.enter_context(_timed(loaded.pipeline.vae, "decode", loaded.device, calls["decoder"]))
         for name in loaded.family.text_encoders:
             stack.enter_context(_timed(getattr(loaded.pipeline, name), "forward", loaded.device, calls["text"]))

@@ -21,6 +21,7 @@ from diffusers import PNDMScheduler
 from cxr.bench.roofline import PROMPT, call_diffusers
 from cxr.generate.loaded_model import LoadedModel
 from cxr.models.families import FAMILIES
+from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import GenerationError
 from cxr.request.generation_request import GenerationRequest
 
@@ -80,7 +81,8 @@ def peers_of(loaded: LoadedModel, peer_python: str | None) -> Iterator[tuple[lis
             )
             del absent[ONNX_RUNTIME]
         if peer_python:
-            plain.save_pretrained(Path(folder) / "model")
+            with no_progress_bars():
+                plain.save_pretrained(Path(folder) / "model")
             process = stack.enter_context(_Process(peer_python, Path(folder) / "model"))
             peers.append(Peer(OPTIMUM, process.make, detail=process.detail))
             del absent[OPTIMUM]

@@ -25,6 +25,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 
 PRODUCT, ALL_GUIDED, BASE = "this program", "this program, every step guided", "this program without the LoRA"
+BY_PYTORCH = "this program by PyTorch"
 BATCH_SIZES = (1, 4)
 MAX_BATCH_SIZE = 64
 PREVIEW_EVERY = 2  # as often as the page asks for one
@@ -159,6 +160,8 @@ def _arms(loaded: LoadedModel, peers: Sequence[Peer], size: int) -> dict[str, Ca
         PRODUCT: partial(_make, loaded, size),
         ALL_GUIDED: partial(_make, loaded, size, guidance_stop=1.0),
     }
+    if loaded.openvino:
+        arms[BY_PYTORCH] = partial(_make_by_pytorch, loaded, size)
     if loaded.adapter:
         arms[BASE] = partial(_make, loaded, size, adapter_weight=0.0)
     return arms | {peer.name: partial(peer.make, size) for peer in peers}
@@ -173,6 +176,14 @@ def _make(loaded: LoadedModel, num_images: int, **settings: float) -> None:
         make_images(loaded, num_images=num_images, **settings)
     finally:
         loaded.micro_batch_size = chosen
+
+
+def _make_by_pytorch(loaded: LoadedModel, num_images: int) -> None:
+    openvino, loaded.openvino = loaded.openvino, None
+    try:
+        _make(loaded, num_images)
+    finally:
+        loaded.openvino = openvino
 
 
 def _preview_seconds(loaded: LoadedModel, runs: int) -> float:

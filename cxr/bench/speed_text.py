@@ -24,7 +24,7 @@ def format_bench(result: BenchResult) -> str:
     settings = f"{request.num_inference_steps} steps of {info.scheduler.removesuffix('Scheduler')}, guidance "
     settings += f"{request.guidance_scale:g} in the first {request.guidance_stop:.0%}"
     lines = [
-        f"Model {info.model}, LoRA {info.adapter}, {info.weight_dtype}, {info.resolution} px, {result.hardware}; "
+        f"Model {info.model}, LoRA {info.adapter}, {info.weight_dtype}, {info.engine}, {info.resolution} px, {result.hardware}; "
         f"this program: {settings}.",
         f"Warm seconds an image, and times as long as this program: median of {runs} (lowest–highest).",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from cxr.commands.options import (
     Commands,
@@ -49,7 +50,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     options = {name: getattr(arguments, name) for name in ("batch_sizes", "peer_python")}
     options["device"] = arguments.device if arguments.gpu else ""
-    say_result(format_bench(run_bench(arguments.model, arguments.adapter, arguments.runs, **options)))
+    result = run_bench(arguments.model, arguments.adapter, arguments.runs, **options)
+    sys.stdout.write(format_bench(result) + "\n")
     return 0
 
 
