@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +14,12 @@ from cxr.bench.parts import Parts, flops_per_row, measure_parts
 from cxr.bench.peers import Peer, peers_of
 from cxr.bench.roofline import PROMPT, Peak, make_images, measure_peak
 from cxr.bench.rounds import Spread, check_runs, interleaved, ratio
+from cxr.bench.start import start_fresh
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.generate.sampling import Denoiser, encode
 from cxr.models.devices import choose_device, seconds
-from cxr.request.errors import GenerationError, RequestError
+from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 
@@ -192,20 +191,3 @@ def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
     denoiser = Denoiser(loaded, [embeddings] * size, (3.0, 1.0), [0] * size, 1)
     denoiser.step(denoiser.timesteps[0])
     return statistics.median(seconds(denoiser.preview, loaded.device) for _ in range(5 * runs))
-
-
-def start_fresh(model: str | None, adapter: str | None) -> None:
-    """Make one image in a new process.
-
-    Raises:
-        GenerationError: that process failed.
-    """
-    code = (
-        "import sys; from cxr.bench.roofline import make_images; from cxr.generate.model import load_model; "
-        "make_images(load_model(*[value or None for value in sys.argv[1:]]))"
-    )
-    command = [sys.executable, "-c", code, model or "", adapter or "none"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
-    if done.returncode:
-        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise GenerationError(f"a new process could not make an image: {last_line}")

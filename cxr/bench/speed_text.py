@@ -21,11 +21,11 @@ def format_bench(result: BenchResult) -> str:
     info, request = result.info, GenerationRequest("any")
     sizes = list(result.parts)
     runs = len(result.image_s[PRODUCT, sizes[0]])
+    machine = f"{info.weight_dtype}, {info.engine}, {result.hardware}"
     settings = f"{request.num_inference_steps} steps of {info.scheduler.removesuffix('Scheduler')}, guidance "
     settings += f"{request.guidance_scale:g} in the first {request.guidance_stop:.0%}"
     lines = [
-        f"Model {info.model}, LoRA {info.adapter}, {info.weight_dtype}, {info.engine}, {info.resolution} px, {result.hardware}; "
-        f"this program: {settings}.",
+        f"Model {info.model}, LoRA {info.adapter}, {info.resolution} px, {machine}; this program: {settings}.",
         f"Warm seconds an image, and times as long as this program: median of {runs} (lowest–highest).",
     ]
     width = max(len(name) for name, _ in result.image_s)

@@ -22,6 +22,7 @@ DESCRIPTION = "Time this program against what else makes the same images, on the
 GPU = "the same on a CUDA device, which has to be there"
 DATASET = "instead make a data set of N images with each number of processes"
 BATCHES = "images that are asked for at once (default: 1 4)"
+START = "instead start the page in new processes: until it answers, and until the first picture"
 PEER = "interpreter of an environment with optimum-intel, to have its row, too"
 
 
@@ -33,6 +34,7 @@ def add_bench_parser(commands: Commands) -> None:
     parser.add_argument("--peer-python", metavar="PATH", help=PEER)
     parser.add_argument("--gpu", action="store_true", help=GPU)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)  # for the tests
+    parser.add_argument("--start", action="store_true", help=START)
     parser.add_argument("--dataset", type=int, metavar="N", help=DATASET)
     parser.add_argument(
         "--processes", type=int, nargs="+", default=[1, 2], metavar="N", help="with --dataset (default: 1 2)"
@@ -45,6 +47,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     check_sources(arguments.model, arguments.adapter)
     if arguments.dataset is not None:
         return _bench_dataset(arguments)
+    if arguments.start:
+        from cxr.bench.start import format_start, measure_start
+
+        started = measure_start(arguments.model, arguments.adapter, arguments.runs)
+        sys.stdout.write(format_start(started) + "\n")
+        return 0
     from cxr.bench.speed import run_bench
     from cxr.bench.speed_text import format_bench
 
