@@ -133,6 +133,7 @@ def build_tiny_pipeline(folder: Path) -> StableDiffusionPipeline:
 def _float32() -> None:
     # Which dtype is faster is a property of the machine; tests want the same bytes everywhere.
     os.environ["CXR_DTYPE"] = "float32"
+    os.environ.setdefault("CXR_ENGINE", "pytorch")  # CXR_ENGINE=openvino python -m pytest runs them by the other one
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 
 from cxr.commands.options import Commands, add_command, say_progress, say_result
+from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
 from cxr.models.presets import PRESETS, prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
 from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, where_to_find
-from cxr.request.recipe import Recipe, needed_picture
+from cxr.request.recipe import OPENVINO, Recipe, needed_picture
 from cxr.request.settings import BEGINNING, SETTINGS
 
 FOLDER, PICTURE = "MODEL_FOLDER", "PICTURE"
@@ -46,7 +48,13 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
     words += ["--output", "restored"]
     # A prompt that begins with a dash is no option.
     words = [*words, "--", typed.prompt] if typed.prompt.startswith("-") else [typed.prompt, *words]
-    return shlex.join(["python", "-m", "cxr", "generate", *words])
+    return _engine(recipe) + shlex.join(["python", "-m", "cxr", "generate", *words])
+
+
+def _engine(recipe: Recipe) -> str:
+    """What goes before the command where another engine might run the UNet here."""
+    named = os.environ.get(ENGINE_VARIABLE) == recipe.engine
+    return f"{ENGINE_VARIABLE}={recipe.engine} " if recipe.device == "cpu" and is_installed() and not named else ""
 
 
 def _model(recipe: Recipe) -> str:
@@ -68,6 +76,8 @@ def _restore(arguments: argparse.Namespace) -> int:
         say_progress(found)
     if _model(recipe) == FOLDER:
         say_progress(f"{FOLDER} stands for the folder of the model {recipe.model}")
+    if recipe.engine == OPENVINO and not is_installed():
+        say_progress("the image was made by OpenVINO, which is not installed: PyTorch may give it with other last bits")
     if recipe.is_derived and picture == PICTURE:
         say_progress(f"{needed_picture(recipe)}; name it with --init-image, in place of {PICTURE}")
     return 0

@@ -31,6 +31,7 @@ from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
 from cxr.request.errors import OutputError
 from cxr.request.messages import say
+from cxr.request.recipe import PYTORCH
 
 MAX_ATTEMPTS = 4
 SOME_FAILED = 1
@@ -165,8 +166,8 @@ def _begin(
         begun = beginning_of(manifest)
         if begun.plan_sha256 != plan.sha256:
             raise OutputError(f"{folder.directory} holds the data set of another plan; choose an empty folder")
-        model = load(begun)
         is_whole = is_complete(manifest)
+        model = load(replace(begun, engine=PYTORCH) if is_whole else begun)  # which then makes nothing
         check_beginning(folder.directory, begun, _beginning(plan, options, model), CIRCUMSTANCES if is_whole else ())
         if is_whole:
             folder.forget_work()

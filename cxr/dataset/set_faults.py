@@ -31,7 +31,7 @@ from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
 # What systems, git and the Hub's client put into a folder.
 NOT_OURS = {".git", ".gitattributes", ".gitignore", ".cache", ".DS_Store", "Thumbs.db", "desktop.ini", WORK_NAME}
-SAME_IN_ALL = ("model", "model_revision", "adapter", "adapter_sha256", "device")
+SAME_IN_ALL = ("model", "model_revision", "adapter", "adapter_sha256", "device", "engine")
 
 
 def find_faults(directory: Path) -> tuple[tuple[FinishedImage, ...], list[str]]:

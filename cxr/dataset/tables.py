@@ -9,7 +9,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beg
     if rejected := {index: outcome.rejected for index, outcome in outcomes.items() if outcome.rejected}:
         files[REJECTED_NAME] = rejected_table(rejected)
     libraries = outcomes[made[0].index].recipe["library_versions"] if made else {}
-    facts = asdict(beginning) | {"name": plan.name, "library_versions": libraries}
+    facts = beginning.facts | {"name": plan.name, "library_versions": libraries}
     facts |= _summary(plan, outcomes, gated=bool(beginning.gate))
     paths = {image.index: directory / str(outcomes[image.index].file_name) for image in made}
     names = {image.index: str(outcomes[image.index].file_name) for image in made}

@@ -11,12 +11,11 @@ import torch
 
 from cxr.models.decisions import find_decision
 from cxr.models.openvino.graph_cache import find_graph, fingerprint
-from cxr.models.openvino.library import is_installed
+from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
 from cxr.models.openvino.prepare import question_of, start_preparing
 from cxr.request.errors import ModelError
 from cxr.request.recipe import ENGINES, OPENVINO, PYTORCH
 
-ENGINE_VARIABLE = "CXR_ENGINE"
 PREPARING = (
     "OpenVINO is being prepared in the background, once on this machine; this run stays with PyTorch, later ones use "
     "what is faster"
@@ -60,8 +59,7 @@ def choose_engine(config: Mapping[str, Any], device: torch.device, *, is_plain: 
         return EngineChoice()
     if wanted == OPENVINO:
         measured = _measured(config) if is_installed() else None
-        is_measured = measured is not None and measured.engine == OPENVINO
-        return measured if measured and is_measured else EngineChoice(OPENVINO, "float32")
+        return measured if measured and measured.engine == OPENVINO else EngineChoice(OPENVINO, "float32")
     if not is_installed():
         return EngineChoice()
     key = fingerprint(config)

@@ -11,16 +11,18 @@ import json
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from cxr.models.openvino.library import import_openvino
+from cxr.models.openvino.library import core, import_openvino
 from cxr.request.errors import ModelError
 
 NUM_TOKENS = 77
@@ -63,8 +65,23 @@ class Graph:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 structure, constants, weights = (archive.read(name) for name in (STRUCTURE, CONSTANTS, WEIGHTS))
             return cls(structure, constants, tuple(json.loads(weights)))
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, KeyError, NotImplementedError, TypeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, TypeError) as error:
             raise ValueError("the converted network is damaged") from error
+
+    def read(self) -> Any:
+        """OpenVINO's own model.
+
+        Raises:
+            ValueError: it is damaged, or another network's.
+        """
+        constants = np.frombuffer(self.constants, dtype=np.uint8)
+        try:
+            model = core().read_model(self.structure, import_openvino().Tensor(constants))
+        except (RuntimeError, TypeError) as error:
+            raise ValueError("the converted network is damaged") from error
+        if len(model.inputs) != len(INPUTS) + len(self.weights):
+            raise ValueError("the converted network has other weights than it says")
+        return model
 
 
 def convert_unet(config: Mapping[str, Any]) -> Graph:

@@ -60,7 +60,7 @@ def keep_graph(config: Mapping[str, Any]) -> Graph:
         ModelError: OpenVINO cannot convert it, or is not installed.
     """
     graph = find_graph(config)
-    if graph is None:
+    if graph is None or not _can_be_read(graph):
         graph = convert_unet(config)
         with contextlib.suppress(OutputError):
             write_whole(_path(config), graph.to_bytes())
@@ -70,6 +70,14 @@ def keep_graph(config: Mapping[str, Any]) -> Graph:
 
 def _path(config: Mapping[str, Any]) -> Path:
     return graphs_folder() / f"{fingerprint(config)[:32]}.zip"
+
+
+def _can_be_read(graph: Graph) -> bool:
+    try:
+        graph.read()
+    except ValueError:
+        return False
+    return True
 
 
 def _forget_oldest() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 from cxr.request.errors import ModelError
 
+ENGINE_VARIABLE = "CXR_ENGINE"
 PACKAGE, TELEMETRY = "openvino", "openvino_telemetry"
 HOW_TO_INSTALL = (
     "OpenVINO is not installed, and CXR_ENGINE or the images that are there ask for it; run “pip install openvino”"
 )
 
 
-@cache
 def is_installed() -> bool:
     """Whether the package is there; nothing is imported."""
     return importlib.util.find_spec(PACKAGE) is not None
@@ -45,3 +45,9 @@ def import_openvino() -> Any:
     modules: dict[str, Any] = sys.modules
     modules.setdefault(TELEMETRY, None)
     return importlib.import_module(PACKAGE)
+
+
+@cache
+def core() -> Any:
+    """What reads and compiles networks; one for the process."""
+    return import_openvino().Core()

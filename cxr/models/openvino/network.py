@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cxr.models.openvino.graph import INPUTS, Graph, weights_of
-from cxr.models.openvino.library import import_openvino
+from cxr.models.openvino.library import core, import_openvino
 
 DEVICE = "CPU"
 
@@ -52,7 +51,7 @@ class OpenVinoUnet:
 
     def _compile(self, num_rows: int, num_threads: int) -> Any:
         openvino, weights = import_openvino(), weights_of(self.unet)
-        model = _core().read_model(self.graph.structure, openvino.Tensor(_bytes(self.graph.constants)))
+        model = self.graph.read()
         for name, parameter in zip(self.graph.weights, model.get_parameters()[len(INPUTS) :], strict=True):
             array = weights[name].float().contiguous().numpy()
             constant = openvino.op.Constant(array, shared_memory=True)
@@ -60,7 +59,7 @@ class OpenVinoUnet:
             model.remove_parameter(parameter)
         rows = {number: [num_rows, *list(model.inputs[number].partial_shape)[1:]] for number in (0, 2)}
         model.reshape({number: openvino.PartialShape(shape) for number, shape in rows.items()})
-        return _core().compile_model(model, DEVICE, self._settings(num_threads)).create_infer_request()
+        return core().compile_model(model, DEVICE, self._settings(num_threads)).create_infer_request()
 
     def _settings(self, num_threads: int) -> dict[str, Any]:
         dtype = next(self.unet.parameters()).dtype
@@ -74,15 +73,6 @@ class OpenVinoUnet:
         }
 
 
-@cache
-def _core() -> Any:
-    return import_openvino().Core()
-
-
 def has_bfloat16() -> bool:
     """Whether OpenVINO multiplies bfloat16 on this CPU."""
-    return "BF16" in _core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-
-
-def _bytes(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.frombuffer(data, dtype=np.uint8)
+    return "BF16" in core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")

@@ -21,7 +21,7 @@ from diffusers import UNet2DConditionModel
 from cxr.folders.lock import locked
 from cxr.images.atomic import make_folder
 from cxr.models.decisions import decide_once
-from cxr.models.devices import WORTHWHILE_SPEEDUP, choose_unet_dtype, run_step, seconds
+from cxr.models.devices import DTYPE_VARIABLE, WORTHWHILE_SPEEDUP, choose_unet_dtype, run_step, seconds
 from cxr.models.openvino.graph import NUM_TOKENS, Graph
 from cxr.models.openvino.graph_cache import fingerprint, graphs_folder, keep_graph
 from cxr.models.openvino.network import OpenVinoUnet, has_bfloat16
@@ -50,7 +50,9 @@ def start_preparing(config: Mapping[str, Any]) -> bool:
     """
     paths = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-P", "-m", "cxr.models.openvino.prepare", json.dumps(dict(config), default=str)]
+    environment.pop(DTYPE_VARIABLE, None)  # of this process; what is measured is for all
+    facts = {name: value for name, value in config.items() if not name.startswith("_")}  # no paths
+    command = [sys.executable, "-P", "-m", "cxr.models.openvino.prepare", json.dumps(facts, default=str)]
     nowhere: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     try:
         _children.append(subprocess.Popen(command, **nowhere, env=environment, start_new_session=True))  # noqa: S603
@@ -71,8 +73,15 @@ def prepare(config: Mapping[str, Any]) -> str:
     return decide_once(question_of(config), partial(_fastest, config, graph), PYTORCH)
 
 
-@torch.inference_mode()
 def _fastest(config: Mapping[str, Any], graph: Graph) -> str:
+    try:
+        return _measured(config, graph)
+    except RuntimeError:  # it can be converted and not be compiled
+        return PYTORCH
+
+
+@torch.inference_mode()
+def _measured(config: Mapping[str, Any], graph: Graph) -> str:
     unet: Any = UNet2DConditionModel.from_config(config).eval()
     own_dtype = choose_unet_dtype(unet, CPU)
     rivals = {f"{OPENVINO} {name}": _openvino_step(unet, graph, name) for name in _dtypes()}

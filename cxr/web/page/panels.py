@@ -7,6 +7,7 @@ from html import escape
 from typing import Literal
 
 from cxr.request.model_info import ModelInfo
+from cxr.request.recipe import PYTORCH
 from cxr.request.settings import SETTINGS
 from cxr.web.jobs.image_job import ImageState, sent_note
 from cxr.web.jobs.job import Waiting
@@ -115,6 +116,8 @@ def describe_model(choice: ModelChoice, info: ModelInfo | None = None, problem: 
             f"Model <b>{escape(info.model)}</b> · {adapter} · {info.resolution} × {info.resolution} px · "
             f"{escape(info.scheduler.removesuffix('Scheduler'))} · {escape(info.weight_dtype)} on {escape(info.device)}"
         )
+        if info.engine != PYTORCH:
+            text += f" · {escape(info.engine)}"
         if is_stand_in(choice, info):
             return f'<p class="cxr-model cxr-bad"><b>{STAND_IN}</b> {text}</p>'
     return f'<p class="cxr-model">{text}</p>'
