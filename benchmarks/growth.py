@@ -162,9 +162,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=64, help="images of each data set with --processes (default 64)")
     parser.add_argument("--steps", type=int, default=1, help="of each, with --processes (default 1)")
     arguments = parser.parse_args()
+    one = None
     for count in arguments.processes:
         result = bench_dataset(arguments.count, arguments.steps, count)
-        sys.stdout.write(format_dataset_bench(result) + "\n")
+        one = result if count == 1 else one
+        sys.stdout.write(format_dataset_bench(result, one) + "\n")
         sys.stdout.flush()
     if not arguments.images:
         return 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from cxr.bench.dataset_speed import DatasetBench, format_dataset_bench
 from cxr.bench.onnx_peer import onnx_networks
 from cxr.bench.parts import Parts, flops_per_row
 from cxr.bench.peers import DEFAULTS, EQUAL, ONNX_RUNTIME, OPTIMUM, call_equal, default_peer, peers_of, plain_pipeline
@@ -302,3 +303,21 @@ def test_call_equal_makes_as_many(tiny_base_model: LoadedModel, monkeypatch: pyt
     plain.vae.decode = lambda latents, **options: (asked.append(len(latents)), decode(latents, **options))[1]
     call_equal(plain, 3)
     assert asked == [3]
+
+
+@pytest.mark.parametrize(
+    ("processes", "rate", "cores", "share"), [(2, 3.8, 2, 0.95), (2, 1.9, 1, 0.95), (8, 7.0, 4, 0.875), (4, 8.0, 64, 1)]
+)
+def test_processes_are_measured_by_the_cores_that_they_have(
+    processes: int, rate: float, cores: int, share: float
+) -> None:
+    one = DatasetBench(1, 10, 2.0, 0.0)
+    assert DatasetBench(processes, 10, rate, 0.0).efficiency(one, cores) == pytest.approx(share)
+
+
+def test_the_line_of_several_processes_has_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.bench.dataset_speed.num_cores", lambda: 2)
+    one, two = DatasetBench(1, 10, 2.0, 0.0, 500.0), DatasetBench(2, 10, 3.0, 0.0, 500.0)
+    assert "500 MB each" in format_dataset_bench(one, one)
+    assert "goal" not in format_dataset_bench(one, one) + format_dataset_bench(two)
+    assert format_dataset_bench(two, one).endswith("75% of what 2 of 2 cores could make (goal 95%: missed)")

@@ -72,7 +72,9 @@ def _bench_dataset(arguments: argparse.Namespace) -> int:
     steps = GenerationRequest("any", **settings_of(arguments)).num_inference_steps
     from cxr.bench.dataset_speed import bench_dataset, format_dataset_bench
 
+    one = None
     for count in arguments.processes:
         result = bench_dataset(arguments.dataset, steps, count, arguments.model, arguments.adapter)
-        say_result(format_dataset_bench(result))
+        one = result if count == 1 else one
+        say_result(format_dataset_bench(result, one))
     return 0
