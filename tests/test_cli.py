@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import torch
 
-from cxr.bench.defaults import BenchResult
 from cxr.commands import main as cli
 from cxr.folders.image_folder import ImageFolder
 from cxr.generate.loaded_model import LoadedModel
@@ -26,7 +25,6 @@ from cxr.generate.prompt_table import read_prompt_table
 from cxr.images.png import read_recipe
 from cxr.request.errors import RequestError
 from cxr.request.events import ExportedFile, GeneratedImage
-from cxr.request.model_info import ModelInfo
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--steps", "2", "--guidance-scale", "1")
@@ -352,6 +350,8 @@ def test_wrong_row_is_told_before_anything_is_made(
         (["generate", "normal"], "the following arguments are required: --output"),
         (["bench", "--dataset", "0"], "--dataset is 0; use 1 or more"),
         (["bench", "--dataset", "5", "--processes", "2", "0"], "--processes is 0; use 1 or more"),
+        (["bench", "--batch-sizes", "1", "0"], "--batch-sizes is 0; use a whole number from 1 to 64"),
+        (["bench", "--start", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
         (["bench", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
         (["bench", "--runs", "x"], "argument --runs: invalid int value: 'x'"),
     ],
@@ -378,15 +378,16 @@ def test_adapters_are_listed(
 
 
 def test_bench_prints_what_was_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def measure(model: str, adapter: str, runs: int) -> BenchResult:
-        assert (model, adapter, runs) == ("embedded", "none", 5)
-        info = ModelInfo(model, "", adapter, "", 256, "", "bfloat16", "cpu")
-        image_s = {"product": 1.0, "float32": 2.0, "base": 0.9, "defaults": 12.0}
-        return BenchResult(info, 2, runs, image_s, 4.0, 8.0, 0.05)
-
-    monkeypatch.setattr("cxr.bench.defaults.run_bench", measure)
-    assert cli.main(["bench", "--runs", "5", "--adapter", "none"]) == 0
-    assert re.search(r"times faster than the pipeline defaults +12\.0 x", capsys.readouterr().out)
+    asked: list[Any] = []
+    monkeypatch.setattr("cxr.bench.speed.run_bench", lambda *arguments, **options: asked.extend([arguments, options]))
+    monkeypatch.setattr("cxr.bench.speed_text.format_bench", lambda result: f"measured {result}")
+    command = ["bench", "--runs", "5", "--adapter", "none", "--batch-sizes", "2", "8", "--peer-python", "other"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out == "measured None\n"
+    assert asked == [
+        ("embedded", "none", 5),
+        {"batch_sizes": [2, 8], "peer_python": "other", "device": ""},
+    ]
 
 
 @pytest.mark.parametrize("command", [[], ["generate"], ["bench"], ["adapters"], ["train"], ["train", "lora"]])

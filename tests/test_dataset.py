@@ -27,15 +27,16 @@ from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.gate import Gate
 from cxr.dataset.make import Options, iterate_dataset, run_dataset
 from cxr.dataset.plan import Plan, build_plan
-from cxr.dataset.unit_log import Unit
+from cxr.dataset.unit_log import Unit, unfinished_first, units_of
 from cxr.folders.lock import locked
 from cxr.generate import worker
 from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
-from cxr.generate.planned_image import seed_of
+from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.generate.progress import Progress
 from cxr.request.errors import GenerationError, OutputError
 from cxr.request.events import FailedImage, GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 
 GIVEN: dict[str, Any] = {
     "name": "Tést | <b>set</b>",
@@ -469,3 +470,46 @@ def test_a_bench_watches_a_data_set_being_made(tiny_model_dir: Path) -> None:
 def test_a_bench_of_a_model_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match=r"was not made: .*nowhere"):
         bench_dataset(1, 1, 1, str(tmp_path / "nowhere"), "none")
+
+
+# --- What the logs of units say
+
+
+def log_lines(unit: Unit) -> list[bytes]:
+    return unit.log.read_bytes().splitlines()
+
+
+def test_a_line_of_a_log_counts_only_as_it_was_written(tmp_path: Path) -> None:
+    image = PlannedImage(0, GenerationRequest("normal"), split="train")
+    unit = Unit((image,), tmp_path, tmp_path / "000000.jsonl")
+    unit.give_up(image, (Rejection(3, 'a "reason", "row": {é}'),))
+    (line,) = log_lines(unit)
+    assert unit.outcomes()[0].rejected[0].reason == 'a "reason", "row": {é}'
+    # Another program's spaces change nothing of what it says.
+    entry = json.loads(line)
+    for same in (json.dumps(entry), json.dumps(entry).replace(", ", " ,  "), json.dumps(dict(reversed(entry.items())))):
+        unit.log.write_text(same + "\n", encoding="utf-8")
+        assert set(unit.outcomes()) == {0}
+    for changed in (
+        line.replace(b'"seed": 3', b'"seed": 4'),
+        line.replace(b'"index": 0', b'"index": 1'),
+        line[:-1] + b', "row": {}}',
+        line.replace(b'"check": "', b'"check": "0'),
+        line[:-2],
+        b"[]",
+        b'{"check": 1, "row": 2}',
+    ):
+        unit.log.write_bytes(changed + b"\n")
+        assert not unit.outcomes(), changed
+
+
+def test_new_images_do_not_wait_for_those_that_are_there(tmp_path: Path) -> None:
+    images = [PlannedImage(index, GenerationRequest("normal", seed=index), split="train") for index in range(5 * 16)]
+    units = units_of(images, tmp_path, tmp_path)
+    for number in (0, 2, 3):
+        for image in units[number].images:
+            units[number].give_up(image, ())
+    units[1].give_up(units[1].images[0], ())
+    assert [unit.is_logged() for unit in units] == [True, False, True, True, False]
+    assert [units.index(unit) for unit in unfinished_first(units)] == [1, 4, 0, 2, 3]
+    assert [units.index(unit) for unit in unfinished_first(units[2:] + units[:2])] == [4, 1, 2, 3, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import inspect
 import math
@@ -9,17 +11,21 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cxr.folders import archive
+from cxr.generate.images import generate
+from cxr.generate.model import load_model
 from cxr.models.batch_size import ZERO_GPU_BATCH_SIZE
 from cxr.models.presets import PRESETS
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs import image_job, package, spaces_gpu
+from cxr.web.jobs.ahead_of_time import COMPILE_S, compile_ahead
 from cxr.web.jobs.image_job import generate_on_gpu, make_images
 from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
@@ -159,3 +165,60 @@ def test_a_model_that_cannot_be_placed_is_told_and_the_page_comes_up(
 ) -> None:
     place_model(ModelChoice(str(tmp_path / "nowhere"), "none"))
     assert "nowhere' is unknown" in capsys.readouterr().err
+
+
+class FakeCompiler(FakeSpaces):
+    """Its compiled code is the network's own, with weights bound once, as real packages have none."""
+
+    def aoti_capture(self, module: Any) -> Any:
+        @contextlib.contextmanager
+        def capture() -> Iterator[Any]:
+            call = SimpleNamespace()
+
+            def note(_: Any, arguments: Any, options: Any) -> None:
+                call.args, call.kwargs = arguments, options
+
+            handle = module.register_forward_pre_hook(note, with_kwargs=True)
+            yield call
+            handle.remove()
+
+        return capture()
+
+    def GPU(self, *, duration: Any) -> Callable[..., Any]:  # noqa: N802  its name there
+        self.log.append(duration)
+        return lambda task: task
+
+    def aoti_compile(self, exported: Any) -> Any:
+        return exported
+
+    def aoti_apply(self, compiled: Any, module: Any) -> None:
+        self.log.append("bound")
+        bound = copy.deepcopy(module)
+        module.forward = lambda *arguments, **options: type(module).forward(bound, *arguments, **options)
+
+
+def test_what_is_compiled_ahead_gives_the_same_images(choice: ModelChoice) -> None:
+    fake, request = FakeCompiler(), request_of(num_inference_steps=4, guidance_scale=3.0, guidance_stop=0.5)
+    plain = load_model(choice.model, choice.adapter, micro_batch_size=2)
+    ahead = load_model(choice.model, choice.adapter, micro_batch_size=2)
+    compile_ahead(ahead, fake)
+    for weight in (1.0, 0.5, 0.0, 1.0):  # another weight of the LoRA is another network
+        one = dataclasses.replace(request, adapter_weight=weight)
+        images = [
+            [event.pixels for event in generate(one, model) if isinstance(event, GeneratedImage)]
+            for model in (plain, ahead)
+        ]
+        assert np.array_equal(images[0], images[1])
+    assert fake.log == [COMPILE_S, *["bound"] * 4]
+
+
+def test_a_space_compiles_only_where_it_is_asked_to(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    fake = FakeCompiler()
+    monkeypatch.setitem(sys.modules, "spaces", fake)
+    for wanted, log in (("0", []), ("1", [COMPILE_S])):
+        monkeypatch.setenv("CXR_COMPILE", wanted)
+        monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
+        monkeypatch.setattr(spaces_gpu, "_borrowers", [])
+        place_model(choice)
+        assert fake.log == log

@@ -1,1 +1,1 @@
-"""Speed as ratios, measured in one run: ``defaults`` for this machine, ``gpu`` against plain diffusers on a GPU."""
+"""Speed as ratios: ``speed`` beside other ways to the same images, ``start``, ``dataset_speed``."""

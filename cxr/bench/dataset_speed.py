@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from cxr.labels.vocabulary import FINDINGS
 from cxr.request.errors import GenerationError
 
 POLL_S = 0.1
+GOAL_EFFICIENCY = 0.95
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,23 @@ class DatasetBench:
         num_images: that were made.
         images_per_second: of all processes, start and end of the job not counted.
         stall: share of the time that the first process waited for the disk.
+        rss_mb: memory of the first process at the end, in megabytes; all of them have about as much.
     """
 
     processes: int
     num_images: int
     images_per_second: float
     stall: float
+    rss_mb: float = 0.0
+
+    def efficiency(self, one: DatasetBench, num_cores: int) -> float:
+        """Images/s as a share of what the cores would make if each did as much as one process did.
+
+        Args:
+            one: the same with one process.
+            num_cores: that the processes share; each uses one.
+        """
+        return self.images_per_second / (one.images_per_second * min(self.processes, num_cores))
 
 
 def bench_dataset(
@@ -58,7 +71,9 @@ def bench_dataset(
     if not samples:
         raise GenerationError(f"{num_images} images were made too fast to be timed; ask for more")
     last = samples[-1]
-    return DatasetBench(processes, num_images, last["images_per_second"], last["waited_s"] / last["elapsed_s"])
+    return DatasetBench(
+        processes, num_images, last["images_per_second"], last["waited_s"] / last["elapsed_s"], last["rss_mb"]
+    )
 
 
 def write_plan(folder: Path, num_images: int, steps: int) -> Path:
@@ -110,9 +125,26 @@ def read_progress(folder: Path) -> dict[str, float] | None:
     return facts
 
 
-def format_dataset_bench(result: DatasetBench) -> str:
-    """One line for the terminal."""
-    return (
+def num_cores() -> int:
+    """Cores that this process, and those that it starts, may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def format_dataset_bench(result: DatasetBench, one: DatasetBench | None = None) -> str:
+    """One line for the terminal.
+
+    Args:
+        result: what was measured.
+        one: the same with one process, to set it beside; None where that was not measured.
+    """
+    line = (
         f"{result.processes} process{'es' if result.processes > 1 else ''}, {result.num_images} images: "
-        f"{result.images_per_second:.2f} images/s, {result.stall:.1%} of the time waiting for the disk"
+        f"{result.images_per_second:.2f} images/s, {result.stall:.1%} of the time waiting for the disk, "
+        f"{result.rss_mb:.0f} MB each"
     )
+    if one is None or result.processes == 1:
+        return line
+    cores, efficiency = num_cores(), result.efficiency(one, num_cores())
+    verdict = "reached" if efficiency >= GOAL_EFFICIENCY else "missed"
+    line += f", {efficiency:.0%} of what {min(cores, result.processes)} of {cores} cores could make"
+    return f"{line} (goal {GOAL_EFFICIENCY:.0%}: {verdict})"

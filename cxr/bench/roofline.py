@@ -1,10 +1,10 @@
-"""What both benches share: the prompt, the runs, and the share of a device's arithmetic that is used."""
+"""The bench's prompt, and what the hardware's own arithmetic reaches."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,67 +12,74 @@ from torch.utils.flop_counter import FlopCounterMode
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.models.devices import seconds
-from cxr.request.errors import GenerationError, RequestError
+from cxr.request.errors import GenerationError
 from cxr.request.events import FailedImage
 from cxr.request.generation_request import GenerationRequest
 
 PROMPT = "A 55-year-old man with pneumonia"
-MAX_RUNS = 100
 GEMM_SIDES = {"cuda": (4096, 8192), "cpu": (256, 512)}
-GEMM_ROUNDS = 10
+CONV_SHAPES = {"cuda": ((512, 64), (1024, 64)), "cpu": ((128, 32), (256, 16))}  # channels, height and width
+ROUNDS = 10
 
-Arm = TypeVar("Arm")
+Work = Callable[[], object]
 
 
-def count_flops(work: Callable[[], object]) -> int:
+def count_flops(work: Work) -> int:
     """Floating-point operations of some work, 2 for each multiplication with addition; only large operations count."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         work()
     return int(counter.get_total_flops())
 
 
-@torch.inference_mode()
-def peak_flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of this device's own matrix product: the best of a few square sizes and rounds.
+@dataclass(frozen=True)
+class Peak:
+    """Operations per second that the hardware's own routines reach.
+
+    Args:
+        gemm: of a matrix product.
+        conv: of a convolution with 3 x 3 weights.
+    """
+
+    gemm: float
+    conv: float
+
+    @property
+    def best(self) -> float:
+        """The higher of both."""
+        return max(self.gemm, self.conv)
+
+
+def measure_peak(device: torch.device, dtype: torch.dtype) -> Peak:
+    """The best of a few sizes and rounds.
 
     Args:
         device: "cuda" or "cpu".
-        dtype: of the matrices.
+        dtype: of the numbers.
     """
-    best = 0.0
-    for side in GEMM_SIDES["cuda" if device.type == "cuda" else "cpu"]:
-        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        for _ in range(GEMM_ROUNDS):
-            taken_s = seconds(lambda left=left, right=right: left @ right, device)  # type: ignore[misc]
-            best = max(best, 2 * side**3 / taken_s)
-    return best
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    return Peak(
+        gemm=max(_best_rate(_gemm(side, device, dtype), device) for side in GEMM_SIDES[kind]),
+        conv=max(_best_rate(_conv(*shape, device, dtype), device) for shape in CONV_SHAPES[kind]),
+    )
 
 
-def interleaved_medians(arms: Mapping[Arm, Callable[[], object]], runs: int, device: torch.device) -> dict[Arm, float]:
-    """Median seconds of each arm; every round runs all of them, after one that only warms up.
-
-    Args:
-        arms: what is timed, by its name.
-        runs: rounds.
-        device: where it runs.
-    """
-    taken: dict[Arm, list[float]] = {arm: [] for arm in arms}
-    for number in range(1 + runs):
-        for arm, work in arms.items():
-            taken_s = seconds(work, device)
-            if number:
-                taken[arm].append(taken_s)
-    return {arm: statistics.median(values) for arm, values in taken.items()}
+def _gemm(side: int, device: torch.device, dtype: torch.dtype) -> Work:
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return lambda: left @ right
 
 
-def check_runs(runs: int) -> None:
-    """Refuse a number of rounds that is none.
+def _conv(channels: int, side: int, device: torch.device, dtype: torch.dtype) -> Work:
+    layer: Any = torch.nn.Conv2d(channels, channels, 3, padding=1, device=device, dtype=dtype)
+    layer.to(memory_format=torch.channels_last)
+    picture = torch.randn(2, channels, side, side, device=device).to(dtype).to(memory_format=torch.channels_last)
+    return lambda: layer(picture)
 
-    Raises:
-        RequestError: it is outside 1 to `MAX_RUNS`.
-    """
-    if not 1 <= runs <= MAX_RUNS:
-        raise RequestError(f"is {runs}; use a whole number from 1 to {MAX_RUNS}", field="runs")
+
+@torch.inference_mode()
+def _best_rate(work: Work, device: torch.device) -> float:
+    """Operations per second in the quickest of some rounds."""
+    flops = count_flops(work)
+    return max(flops / seconds(work, device) for _ in range(ROUNDS))
 
 
 def make_images(loaded: LoadedModel, **settings: float) -> None:

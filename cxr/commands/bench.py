@@ -18,17 +18,23 @@ from cxr.commands.options import (
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 
-DESCRIPTION = "Time the default settings against the pipeline's own defaults, on the same weights in one run."
-GPU = "instead time a CUDA device against plain diffusers, 5 times, and the share of its arithmetic that is used"
+DESCRIPTION = "Time this program against what else makes the same images, on the same weights in one run."
+GPU = "the same on a CUDA device, which has to be there"
 DATASET = "instead make a data set of N images with each number of processes"
+BATCHES = "images that are asked for at once (default: 1 4)"
+START = "instead start the page in new processes: until it answers, and until the first picture"
+PEER = "interpreter of an environment with optimum-intel, to have its row, too"
 
 
 def add_bench_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "bench", _bench, "measure the speed on this machine", DESCRIPTION)
-    parser.add_argument("--runs", type=int, metavar="N", help="timed images of each kind (default 3)")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="timed images of each kind (default 3)")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4], metavar="N", help=BATCHES)
+    parser.add_argument("--peer-python", metavar="PATH", help=PEER)
     parser.add_argument("--gpu", action="store_true", help=GPU)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)  # for the tests
+    parser.add_argument("--start", action="store_true", help=START)
     parser.add_argument("--dataset", type=int, metavar="N", help=DATASET)
     parser.add_argument(
         "--processes", type=int, nargs="+", default=[1, 2], metavar="N", help="with --dataset (default: 1 2)"
@@ -41,16 +47,19 @@ def _bench(arguments: argparse.Namespace) -> int:
     check_sources(arguments.model, arguments.adapter)
     if arguments.dataset is not None:
         return _bench_dataset(arguments)
-    if arguments.gpu:
-        from cxr.bench.gpu import DEFAULT_RUNS, format_gpu_bench, run_gpu_bench
+    if arguments.start:
+        from cxr.bench.start import format_start, measure_start
 
-        runs = DEFAULT_RUNS if arguments.runs is None else arguments.runs
-        sys.stdout.write(format_gpu_bench(run_gpu_bench(arguments.model, runs, arguments.device)) + "\n")
+        started = measure_start(arguments.model, arguments.adapter, arguments.runs)
+        sys.stdout.write(format_start(started) + "\n")
         return 0
-    from cxr.bench.defaults import format_bench, run_bench
+    from cxr.bench.speed import run_bench
+    from cxr.bench.speed_text import format_bench
 
-    runs = 3 if arguments.runs is None else arguments.runs
-    sys.stdout.write(format_bench(run_bench(arguments.model, arguments.adapter, runs)) + "\n")
+    options = {name: getattr(arguments, name) for name in ("batch_sizes", "peer_python")}
+    options["device"] = arguments.device if arguments.gpu else ""
+    result = run_bench(arguments.model, arguments.adapter, arguments.runs, **options)
+    sys.stdout.write(format_bench(result) + "\n")
     return 0
 
 
@@ -63,7 +72,9 @@ def _bench_dataset(arguments: argparse.Namespace) -> int:
     steps = GenerationRequest("any", **settings_of(arguments)).num_inference_steps
     from cxr.bench.dataset_speed import bench_dataset, format_dataset_bench
 
+    one = None
     for count in arguments.processes:
         result = bench_dataset(arguments.dataset, steps, count, arguments.model, arguments.adapter)
-        say_result(format_dataset_bench(result))
+        one = result if count == 1 else one
+        say_result(format_dataset_bench(result, one))
     return 0

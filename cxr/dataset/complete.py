@@ -9,7 +9,7 @@ from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.plan import Plan
 from cxr.dataset.reopen import remove_rejected
 from cxr.dataset.tables import Outcomes, write_tables
-from cxr.dataset.unit_log import Outcome, Unit
+from cxr.dataset.unit_log import UNIT_IMAGES, Outcome, Unit
 from cxr.generate.planned_image import Rejection
 from cxr.generate.worker import Worker
 from cxr.request.errors import OutputError
@@ -70,6 +70,7 @@ def _find_duplicates(plan: Plan, outcomes: Outcomes) -> list[Outcome]:
 
 def _replace(worker: Worker, units: Sequence[Unit], outcome: Outcome) -> None:
     """Make another image in place of a duplicate."""
-    unit, image = next((unit, image) for unit in units for image in unit.images if image.index == outcome.index)
+    unit = units[outcome.index // UNIT_IMAGES]
+    image = unit.images[outcome.index % UNIT_IMAGES]
     rejection = Rejection(outcome.recipe["seed"], "the same picture as an earlier image", "duplicate")
     worker.make_again(unit, image, (*outcome.rejected, rejection))

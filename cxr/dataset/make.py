@@ -23,6 +23,7 @@ from cxr.dataset.gate import GATE_NAME, Gate
 from cxr.dataset.plan import Plan
 from cxr.dataset.processes import OtherProcessFailed, Processes
 from cxr.dataset.reopen import is_complete
+from cxr.dataset.unit_log import unfinished_first
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.generate.progress import JobProgress, Progress
@@ -119,7 +120,7 @@ def iterate_dataset(
         worker, units = _worker(folder, model, progress, stop), folder.units(plan)
 
         def make() -> dict[str, Any] | None:
-            worker.run(units)
+            worker.run(unfinished_first(units))
             return complete_dataset(plan, folder, worker, units)
 
         pool = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="dataset"))
@@ -225,7 +226,7 @@ def _make(
     with Progress(len(plan.images), before, folder=folder.progress, rank=processes.rank) as progress:
         worker = _worker(folder, model, progress, stop.event)
         try:
-            worker.run(units[start:] + units[:start])
+            worker.run(unfinished_first(units[start:] + units[:start]))
             progress.write()
             if not stop.event.is_set():
                 processes.wait()

@@ -9,16 +9,19 @@ from __future__ import annotations
 import io
 import uuid
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cxr import __version__
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
 from cxr.request.recipe import Recipe
+
+if TYPE_CHECKING:  # imported where it is used: the page is up before that
+    from pydicom.dataset import Dataset
+    from pydicom.uid import UID
 
 # UIDs are named after what they stand for, so that the same image always has the same one.
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-studio")
@@ -61,6 +64,9 @@ def encode_dicom(
         DataError: the pixels are not of the kind that ``bits`` needs.
     """
     _check(pixels, bits)
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = uid_of("image", patient.origin, patient.patient_id, recipe.sha256, str(bits))
@@ -81,6 +87,8 @@ def encode_dicom(
 
 def uid_of(*names: str) -> UID:
     """A UID that is always the same for the same names: 2.25 and a name-based UUID as a whole number."""
+    from pydicom.uid import UID
+
     return UID(f"2.25.{uuid.uuid5(NAMESPACE, '/'.join(names)).int}")
 
 
@@ -136,6 +144,8 @@ def _add_origin(dataset: Dataset, recipe: Recipe) -> None:
         f"{recipe.guidance_scale:g}. Recipe SHA-256 {recipe.sha256}. Prompt: {recipe.prompt}"
     )
     dataset.DerivationDescription = _plain(facts, LONGEST_DESCRIPTION)
+    from pydicom.dataset import Dataset
+
     equipment = Dataset()
     equipment.Manufacturer, equipment.ManufacturerModelName = "CXR Studio", dataset.ManufacturerModelName
     equipment.SoftwareVersions = __version__

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING
 
 from cxr.folders.dicom import ASKED_FOR, PRIVATE_CREATOR, PRIVATE_GROUP, RECIPE_ELEMENT
 from cxr.images.dicom_pixels import open_dicom, refusing_damage
@@ -12,6 +11,9 @@ from cxr.images.guarded import quiet_libraries
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GreyLevels
 from cxr.request.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 
 def read_dicom_recipe(dataset: Dataset) -> Recipe:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,8 +17,18 @@ from cxr.lora.find import AdapterFile, read_adapters
 from cxr.lora.loaded import LoadedAdapters
 from cxr.models.devices import vae_dtype
 from cxr.models.families import FAMILIES, Family, TextCondition
-from cxr.models.openvino.network import OpenVinoUnet
 from cxr.request.model_info import AdapterInfo, ModelInfo
+from cxr.request.recipe import COMPILED
+
+
+class Engine(Protocol):
+    """Runs a UNet in place of PyTorch; whoever calls a method holds the model's lock."""
+
+    def predict(self, sample: Tensor, timestep: Tensor, embeddings: Tensor) -> Tensor:
+        """Run the UNet once, with one text."""
+
+    def forget(self) -> None:
+        """Drop what was made from the weights, which have changed."""
 
 
 @dataclass
@@ -37,7 +47,7 @@ class LoadedModel:
         family: how the networks of this architecture are called.
         prompt_form: the kind of text that it was trained with, for requests that are to be reworded.
         notes: what the user should know about where the model came from.
-        openvino: runs the UNet in place of PyTorch, or None.
+        openvino: runs the UNet in place of PyTorch, or None; on ZeroGPU it may be one that was compiled ahead.
         embeddings: texts that the text encoder, as it is now, has read already, whether each was the negative one,
             and what came out.
     """
@@ -49,7 +59,7 @@ class LoadedModel:
     family: Family = FAMILIES["StableDiffusionPipeline"]
     prompt_form: str = "plain"
     notes: tuple[str, ...] = ()
-    openvino: OpenVinoUnet | None = None
+    openvino: Engine | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     embeddings: dict[tuple[str, bool], TextCondition] = field(default_factory=dict, repr=False)
     _adapters: LoadedAdapters = field(init=False, repr=False)
@@ -86,7 +96,9 @@ class LoadedModel:
     def predict(self, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         """Run the denoising network once, as ``Family.predict`` says, by whichever engine the model was loaded with."""
         if self.openvino is None:
-            return self.family.predict(self.pipeline, sample, timestep, text)
+            output = self.family.predict(self.pipeline, sample, timestep, text)
+            # The memory of a CUDA graph is written again by the next step.
+            return output.clone() if self.info.engine == COMPILED else output
         return self.openvino.predict(sample, timestep, text.embeddings)
 
     @contextmanager

@@ -13,6 +13,7 @@ import torch
 from cxr.generate.loaded_model import LoadedModel, cast_weights
 from cxr.lora.find import adapter_names, read_adapters
 from cxr.models.batch_size import choose_micro_batch_size, decode_zeros
+from cxr.models.compiled import compile_networks, is_compiling_wanted
 from cxr.models.devices import DTYPE_VARIABLE, choose_device, choose_unet_dtype, vae_dtype
 from cxr.models.families import Family
 from cxr.models.families.family import SCHEDULERS
@@ -28,7 +29,7 @@ from cxr.models.openvino.graph_cache import keep_graph
 from cxr.models.openvino.network import OpenVinoUnet
 from cxr.models.presets import HUB_PREFIX, Preset, find_preset
 from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import OPENVINO, PYTORCH
+from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH
 
 
 def load_model(
@@ -80,6 +81,9 @@ def _load_base(
     decode = partial(decode_zeros, pipeline.vae, network.config.sample_size)
     cast_weights(network, dtype)
     cast_weights(pipeline.vae, vae_dtype(dtype))
+    # ZeroGPU has no time for it in each request; what can be compiled there is compiled ahead, by the page.
+    if choice.engine == COMPILED and not os.environ.get("SPACES_ZERO_GPU"):
+        compile_networks(network, pipeline.vae)
     info = ModelInfo(
         model=preset.name,
         model_revision=files.revision or f"sha256:{folder_sha256(files.path)}",
@@ -105,6 +109,8 @@ def _load_base(
 
 
 def _choose_engine(family: Family, network: Any, device: torch.device, engine: str | None) -> EngineChoice:
+    if engine == COMPILED or (engine is None and is_compiling_wanted()):
+        return EngineChoice(COMPILED)
     if engine is None:
         return choose_engine(network.config, device, is_plain=family.is_plain_unet)
     return EngineChoice(engine if has_choice(device, is_plain=family.is_plain_unet) else PYTORCH)

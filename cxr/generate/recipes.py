@@ -11,7 +11,7 @@ from cxr import __version__
 from cxr.generate.loaded_model import LoadedModel
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, PYTORCH, RECORDED_LIBRARIES, Recipe
+from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, OPENVINO, RECORDED_LIBRARIES, Recipe
 
 
 def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:
@@ -46,7 +46,7 @@ def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Rec
 
 def _library_versions(engine: str) -> dict[str, str]:
     versions = dict(_recorded_versions())
-    return versions if engine == PYTORCH else versions | {engine: version(engine)}
+    return versions | {engine: version(engine)} if engine == OPENVINO else versions
 
 
 @cache

@@ -22,8 +22,8 @@ COMPOSITE_SOURCE_TYPE = f"{_IPTC}/compositeWithTrainedAlgorithmicMedia"
 DERIVED_NOTICE = "Derived from a picture."
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
-PYTORCH, OPENVINO = "pytorch", "openvino"
-ENGINES = (PYTORCH, OPENVINO)  # what runs the denoising network
+PYTORCH, OPENVINO, COMPILED = "pytorch", "openvino", "compiled"
+ENGINES = (PYTORCH, OPENVINO, COMPILED)  # what runs the denoising network
 MAX_MICRO_BATCH_SIZE = 64
 MAX_THREADS = 1_024
 MAX_PIXELS = 99_999  # of a side

@@ -14,8 +14,9 @@ from cxr.models.openvino.graph_cache import find_graph, fingerprint
 from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
 from cxr.models.openvino.prepare import question_of, start_preparing
 from cxr.request.errors import ModelError
-from cxr.request.recipe import ENGINES, OPENVINO, PYTORCH
+from cxr.request.recipe import OPENVINO, PYTORCH
 
+CHOICES = (PYTORCH, OPENVINO)  # on a CPU
 PREPARING = (
     "OpenVINO is being prepared in the background, once on this machine; this run stays with PyTorch, later ones use "
     "what is faster"
@@ -27,7 +28,7 @@ class EngineChoice:
     """What runs a UNet.
 
     Args:
-        engine: of `ENGINES`.
+        engine: of `cxr.request.recipe.ENGINES`.
         weight_dtype: number format that was measured together with it, or None where PyTorch chooses its own.
         notes: what the user should know.
     """
@@ -53,8 +54,8 @@ def choose_engine(config: Mapping[str, Any], device: torch.device, *, is_plain: 
         ModelError: CXR_ENGINE names no engine.
     """
     wanted = os.environ.get(ENGINE_VARIABLE, "")
-    if wanted and wanted not in ENGINES:
-        raise ModelError(f"{ENGINE_VARIABLE} is {wanted!r}; use {' or '.join(ENGINES)}, or leave it unset")
+    if wanted and wanted not in CHOICES:
+        raise ModelError(f"{ENGINE_VARIABLE} is {wanted!r}; use {' or '.join(CHOICES)}, or leave it unset")
     if wanted == PYTORCH or not has_choice(device, is_plain=is_plain):
         return EngineChoice()
     if wanted == OPENVINO:

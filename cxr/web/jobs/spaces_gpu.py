@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from cxr.models.presets import find_preset
 from cxr.request.errors import CxrError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.recipe import COMPILED
 
 if TYPE_CHECKING:
     from cxr.web.jobs.model_choice import ModelChoice
@@ -91,6 +92,10 @@ def place_model(choice: ModelChoice) -> None:
     for function in _borrowers:  # ZeroGPU wants to see them before the page is launched, and before torch
         _lend_gpu(function)
     try:
-        load_model_for(choice)
+        loaded = load_model_for(choice)
+        if loaded.info.engine == COMPILED:
+            from cxr.web.jobs.ahead_of_time import compile_ahead
+
+            compile_ahead(loaded, importlib.import_module("spaces"))
     except CxrError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,0 +1,98 @@
+"""Where the time of an image goes: UNet, decoder, text, and what is left for everything else."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import torch
+
+from cxr.bench.roofline import count_flops
+from cxr.generate.loaded_model import LoadedModel
+from cxr.models.devices import seconds
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Seconds for a number of images that are asked for at once, a prompt that is new included.
+
+    Args:
+        wall_s: from the request to the last picture.
+        unet_s: of it in the UNet.
+        decoder_s: of it in the VAE.
+        text_s: of it in the text encoder.
+        num_calls: of the UNet, a guided one counted once.
+        num_rows: of the UNet; a guided call has two for each image.
+    """
+
+    wall_s: float
+    unet_s: float
+    decoder_s: float
+    text_s: float
+    num_calls: float
+    num_rows: float
+
+    @property
+    def overhead_s(self) -> float:
+        """What is none of the networks'."""
+        return self.wall_s - self.unet_s - self.decoder_s - self.text_s
+
+    @property
+    def step_s(self) -> float:
+        """Of one call of the UNet."""
+        return self.unet_s / self.num_calls
+
+
+def measure_parts(loaded: LoadedModel, make: Callable[[], object], runs: int) -> Parts:
+    """Median of each part over some runs.
+
+    Args:
+        loaded: whose networks are timed.
+        make: makes the images by it.
+        runs: how often.
+    """
+    rows = [_one_run(loaded, make) for _ in range(runs)]
+    return Parts(**{field.name: statistics.median(getattr(row, field.name) for row in rows) for field in fields(Parts)})
+
+
+def flops_per_row(loaded: LoadedModel) -> float:
+    """Operations of the UNet for one image without guidance."""
+    family, pipeline = loaded.family, loaded.pipeline
+    text_flops = count_flops(partial(family.embed, pipeline, "", loaded.device, is_negative=False))
+    return (count_flops(partial(family.run_empty_step, pipeline, 1)) - text_flops) / 2
+
+
+def _one_run(loaded: LoadedModel, make: Callable[[], object]) -> Parts:
+    calls: dict[str, list[tuple[float, int]]] = {"unet": [], "decoder": [], "text": []}
+    loaded.embeddings.clear()
+    with ExitStack() as stack:
+        stack.enter_context(_timed(loaded, "predict", loaded.device, calls["unet"]))
+        stack.enter_context(_timed(loaded.pipeline.vae, "decode", loaded.device, calls["decoder"]))
+        for name in loaded.family.text_encoders:
+            stack.enter_context(_timed(getattr(loaded.pipeline, name), "forward", loaded.device, calls["text"]))
+        wall_s = seconds(make, loaded.device)
+    total_s = {name: sum(taken_s for taken_s, _ in taken) for name, taken in calls.items()}
+    num_rows = sum(rows for _, rows in calls["unet"])
+    return Parts(wall_s, total_s["unet"], total_s["decoder"], total_s["text"], len(calls["unet"]), num_rows)
+
+
+@contextmanager
+def _timed(network: Any, name: str, device: torch.device, taken: list[tuple[float, int]]) -> Iterator[None]:
+    """Note the seconds of each call of a method, and how many rows its first argument has."""
+    method = getattr(network, name)
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        answers: list[Any] = []
+        taken_s = seconds(lambda: answers.append(method(*arguments, **options)), device)
+        taken.append((taken_s, len(arguments[0]) if arguments else 0))
+        return answers[0]
+
+    setattr(network, name, timed)
+    try:
+        yield
+    finally:
+        delattr(network, name)

@@ -1,0 +1,193 @@
+"""How fast this machine makes images, beside what a user could take instead, on the same weights in one run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from cxr.bench.parts import Parts, flops_per_row, measure_parts
+from cxr.bench.peers import Peer, peers_of
+from cxr.bench.roofline import PROMPT, Peak, make_images, measure_peak
+from cxr.bench.rounds import Spread, check_runs, interleaved, ratio
+from cxr.bench.start import start_fresh
+from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
+from cxr.generate.sampling import Denoiser, encode
+from cxr.models.devices import choose_device, seconds
+from cxr.request.errors import RequestError
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.model_info import ModelInfo
+
+PRODUCT, ALL_GUIDED, BASE = "this program", "this program, every step guided", "this program without the LoRA"
+BY_PYTORCH = "this program by PyTorch"
+BATCH_SIZES = (1, 4)
+MAX_BATCH_SIZE = 64
+PREVIEW_EVERY = 2  # as often as the page asks for one
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """What was measured.
+
+    Args:
+        info: of the model: its name, its LoRA, and the number format and device of the default settings.
+        hardware: "2 CPU threads" or the name of the GPU.
+        image_s: seconds an image in each round, by row and by how many are asked for at once.
+        details: what else a row says: version, settings.
+        absent: rows that are not there, and why.
+        parts: of this program, by how many images are asked for at once.
+        row_flops: operations of the UNet for one image without guidance.
+        peak: of this hardware's own arithmetic in the same number format.
+        load_to_first_image_s: reading the model and making one image, without importing the libraries.
+        fresh_process_s: the same in a new process, imports included; None when not measured.
+        preview_share: part of an image's time that previews at every second step would take.
+    """
+
+    info: ModelInfo
+    hardware: str
+    image_s: Mapping[tuple[str, int], tuple[float, ...]]
+    details: Mapping[str, str]
+    absent: Mapping[str, str]
+    parts: Mapping[int, Parts]
+    row_flops: float
+    peak: Peak
+    load_to_first_image_s: float
+    fresh_process_s: float | None
+    preview_share: float
+
+    def times_as_long(self, name: str, batch: int) -> Spread:
+        """How many times as long as this program another row takes."""
+        return ratio(self.image_s[name, batch], self.image_s[PRODUCT, batch])
+
+    def peak_share(self, batch: int) -> float:
+        """The UNet's operations per second as a share of the hardware's own."""
+        parts = self.parts[batch]
+        return parts.num_rows * self.row_flops / parts.unet_s / self.peak.best
+
+
+def run_bench(
+    model: str | None = None,
+    adapter: str | None = "default",
+    runs: int = 3,
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    device: str = "",
+    peer_python: str | None = None,
+    fresh_process: bool = True,
+) -> BenchResult:
+    """Measure; takes a minute or two with the embedded model on two cores.
+
+    Args:
+        model: as for ``load_model``.
+        adapter: as for ``load_model``.
+        runs: timed rounds, 1 to 100.
+        batch_sizes: how many images are asked for at once, 1 to 64 each.
+        device: that has to be there, "cuda"; "" for what is there.
+        peer_python: interpreter of an environment with optimum-intel.
+        fresh_process: also time a new process from its start to its first image.
+    Raises:
+        RequestError: a number is outside its range, or there is no such device.
+        GenerationError: the model makes no image from the bench's prompt, or ``peer_python`` does not work.
+    """
+    check_runs(runs)
+    if wrong := [size for size in batch_sizes if not 1 <= size <= MAX_BATCH_SIZE]:
+        raise RequestError(f"is {wrong[0]}; use a whole number from 1 to {MAX_BATCH_SIZE}", field="batch_sizes")
+    if device and choose_device().type != device:
+        raise RequestError("bench --gpu needs a CUDA device, and there is none here; use bench without --gpu")
+    began = time.perf_counter()
+    loaded = load_model(model, adapter)
+    make_images(loaded)
+    load_to_first_image_s = time.perf_counter() - began
+    fresh_process_s = seconds(lambda: start_fresh(model, adapter), loaded.device) if fresh_process else None
+    return measure(loaded, runs, batch_sizes, peer_python, load_to_first_image_s, fresh_process_s)
+
+
+def measure(
+    loaded: LoadedModel,
+    runs: int,
+    batch_sizes: Sequence[int],
+    peer_python: str | None,
+    load_to_first_image_s: float,
+    fresh_process_s: float | None,
+) -> BenchResult:
+    """As ``run_bench``, of a model that is loaded.
+
+    Raises:
+        GenerationError: as ``run_bench``.
+    """
+    sizes = sorted(set(batch_sizes))
+    with peers_of(loaded, peer_python) as (peers, absent):
+        image_s: dict[tuple[str, int], tuple[float, ...]] = {}
+        for size in sizes:
+            arms = _arms(loaded, [peer for peer in peers if size == sizes[0] or not peer.is_slow], size)
+            taken = interleaved(arms, runs, loaded.device)
+            image_s |= {(name, size): tuple(value / size for value in values) for name, values in taken.items()}
+        details = {peer.name: peer.detail for peer in peers}
+    parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs) for size in sizes}
+    product_s = statistics.median(image_s[PRODUCT, sizes[0]])
+    num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
+    return BenchResult(
+        info=loaded.info,
+        hardware=hardware_of(loaded.device),
+        image_s=image_s,
+        details=details,
+        absent=absent,
+        parts=parts,
+        row_flops=flops_per_row(loaded),
+        peak=measure_peak(loaded.device, loaded.weight_dtype),
+        load_to_first_image_s=load_to_first_image_s,
+        fresh_process_s=fresh_process_s,
+        preview_share=num_previews * _preview_seconds(loaded, runs) / product_s,
+    )
+
+
+def hardware_of(device: torch.device) -> str:
+    """What computes: "1 CPU thread", or the name of the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
+
+
+def _arms(loaded: LoadedModel, peers: Sequence[Peer], size: int) -> dict[str, Callable[[], object]]:
+    arms: dict[str, Callable[[], object]] = {
+        PRODUCT: partial(_make, loaded, size),
+        ALL_GUIDED: partial(_make, loaded, size, guidance_stop=1.0),
+    }
+    if loaded.openvino:
+        arms[BY_PYTORCH] = partial(_make_by_pytorch, loaded, size)
+    if loaded.adapter:
+        arms[BASE] = partial(_make, loaded, size, adapter_weight=0.0)
+    return arms | {peer.name: partial(peer.make, size) for peer in peers}
+
+
+def _make(loaded: LoadedModel, num_images: int, **settings: float) -> None:
+    """Make images at once; on a GPU as one micro-batch, on a CPU as this program would."""
+    chosen = loaded.micro_batch_size
+    if loaded.device.type != "cpu":
+        loaded.micro_batch_size = num_images
+    try:
+        make_images(loaded, num_images=num_images, **settings)
+    finally:
+        loaded.micro_batch_size = chosen
+
+
+def _make_by_pytorch(loaded: LoadedModel, num_images: int) -> None:
+    openvino, loaded.openvino = loaded.openvino, None
+    try:
+        _make(loaded, num_images)
+    finally:
+        loaded.openvino = openvino
+
+
+def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
+    embeddings = encode(loaded, PROMPT, "", 3.0)
+    size = loaded.micro_batch_size
+    denoiser = Denoiser(loaded, [embeddings] * size, (3.0, 1.0), [0] * size, 1)
+    denoiser.step(denoiser.timesteps[0])
+    return statistics.median(seconds(denoiser.preview, loaded.device) for _ in range(5 * runs))
