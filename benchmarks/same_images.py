@@ -147,9 +147,9 @@ def write_inputs(folder: Path) -> None:
     """Write tiny models of every architecture, two LoRAs, a table and the plans."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     import torch
-    from conftest import build_tiny_pipeline, write_lora
     from diffusers import StableDiffusionPipeline
     from tiny_families import BUILDERS, save_tiny
+    from tiny_model import build_tiny_pipeline, write_lora
 
     build_tiny_pipeline(folder / "tiny").to(dtype=torch.float16).save_pretrained(folder / "tiny")
     for name, rank in (("first", 4), ("second", 2)):

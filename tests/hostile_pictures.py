@@ -21,8 +21,18 @@ def ihdr(width: int, height: int, depth: int = 8, colour: int = 0, rest: bytes =
     return chunk(b"IHDR", struct.pack(">IIBB", width, height, depth, colour) + rest)
 
 
+def repeated(byte: bytes, count: int) -> bytes:
+    """A zlib stream of one byte many times. Its pieces are alike, so that only one of them has to be compressed."""
+    size = 2**18
+    packer = zlib.compressobj(9, wbits=-15)
+    piece = packer.compress(byte * size) + packer.flush(zlib.Z_FULL_FLUSH)
+    end = packer.compress(byte * (count % size)) + packer.flush()
+    checksum = zlib.adler32(byte * count).to_bytes(4, "big")
+    return b"\x78\xda" + piece * (count // size) + end + checksum
+
+
 def rows(width: int, height: int) -> bytes:
-    return zlib.compress(bytes((width + 1) * height), 9)
+    return repeated(b"\0", (width + 1) * height)
 
 
 def png(*chunks: bytes, width: int = 8, height: int = 8, end: bytes = b"") -> bytes:
@@ -43,13 +53,17 @@ def with_recipe(text: str) -> bytes:
     return saved("PNG", pnginfo=info)
 
 
-def compressed_text(kind: bytes, text: bytes, keyword: bytes = b"recipe") -> bytes:
+def text_of(kind: bytes, compressed: bytes, keyword: bytes = b"recipe") -> bytes:
     head = b"\0\0" if kind == b"zTXt" else b"\0\1\0\0\0"
-    return chunk(kind, keyword + head + zlib.compress(text, 9))
+    return chunk(kind, keyword + head + compressed)
+
+
+def compressed_text(kind: bytes, text: bytes, keyword: bytes = b"recipe") -> bytes:
+    return text_of(kind, zlib.compress(text, 9), keyword)
 
 
 def bomb(kind: bytes, size: int) -> bytes:
-    return compressed_text(kind, b"A" * size)
+    return text_of(kind, repeated(b"A", size))
 
 
 def jpeg_of_size(width: int, height: int) -> bytes:

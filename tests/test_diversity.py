@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr.evaluate import diversity
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.diversity import Looked, measure_diversity
 from cxr.evaluate.sets import ImageSet
@@ -57,7 +58,8 @@ def looked(folder: Path, pixels: np.ndarray, features: np.ndarray, prompts: list
     return Looked(ImageSet(folder, paths, names, labels, tuple(prompts), names, {}), features)
 
 
-def test_one_image_repeated_with_noise_is_told_and_blur_is_not(tmp_path: Path) -> None:
+def test_one_image_repeated_with_noise_is_told_and_blur_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diversity, "MAX_PAIRS", 40)
     rng = np.random.default_rng(0)
     films = rng.integers(0, 256, (80, 64, 64), np.uint8)
     features = rng.normal(size=(80, 12))

@@ -19,7 +19,7 @@ from sample_images import RECIPE
 from test_data import make_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_set, diversity, measurements
+from cxr.evaluate import copy_search, copy_set, diversity, measurements
 from cxr.evaluate.distances import POSING, rank_agreement
 from cxr.evaluate.evaluation import Options, evaluate
 from cxr.evaluate.extractors.extractor import Extractor
@@ -67,10 +67,11 @@ def generated_folder(folder: Path, count: int, seed: int = 900) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Fewer pairs, resamples and degraded images than a report has."""
+    """Fewer pairs, degraded images and ways of looking for copies than a report has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diversity, "MAX_PAIRS", 4)
         patch.setattr(copy_set, "NUM_PLANTED", 4)
+        patch.setattr(copy_search, "FAMILIES", copy_search.FAMILIES[3:])  # those that do not move the images
         patch.setattr(measurements, "SENSITIVITY_IMAGES", 4)
         yield
 
@@ -90,10 +91,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def tools() -> Tools:
     torch.manual_seed(0)
     judges = {
-        name: Judge(name, NETWORKS["dense"]().eval(), np.zeros(len(ATTRIBUTES)), name * 8, {})
+        name: Judge(name, NETWORKS["lean-dense"]().eval(), np.zeros(len(ATTRIBUTES)), name * 8, {})
         for name in ("first", "second")
     }
-    network = NETWORKS["dense"]().eval()
+    network = NETWORKS["lean-dense"]().eval()
     extractor = Extractor("tiny", 1, "0" * 64, 128, lambda pixels: network.embed(from_uint8(pixels)))
     return Tools((extractor,), judges, None, lambda line: None)
 

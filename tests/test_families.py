@@ -10,10 +10,11 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_WORDS, SaveLora
+from conftest import SaveLora
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tiny_families import BUILDERS, save_tiny
+from tiny_model import TINY_WORDS
 
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel

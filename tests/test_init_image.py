@@ -17,12 +17,12 @@ import pydicom
 import pytest
 import sample_images
 import torch
-from conftest import build_tiny_pipeline
 from diffusers import StableDiffusionImg2ImgPipeline
 from numpy.typing import NDArray
 from PIL import Image
 from sample_dataset import make_dataset
 from tiny_families import BUILDERS, save_tiny
+from tiny_model import build_tiny_pipeline
 
 from cxr.commands.main import main
 from cxr.commands.restore import PICTURE

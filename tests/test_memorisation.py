@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from cxr.evaluate import copies as copy_check
+from cxr.evaluate import copy_set as planted
 from cxr.evaluate.copies import calibration_half, check_copies, nearest_features
 from cxr.evaluate.copy_search import ALIGNED, HALVES, Nearest, local_scale, search_copies, warped
 from cxr.evaluate.copy_set import KINDS, REMADE, CopySet, plant_copies
@@ -84,7 +85,9 @@ def generated(training: CopySet) -> CopySet:
 def report(training: CopySet, generated: CopySet) -> dict[str, Any]:
     held_out = copy_set(chests(60, 2), "held")
     control = copy_set(np.repeat(training.pixels[:2], 3, axis=0), "over")
-    return check_copies(generated, training, held_out, patients_of(60), control, embed={"means": means})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planted, "NUM_PLANTED", 16)
+        return check_copies(generated, training, held_out, patients_of(60), control, embed={"means": means})
 
 
 def test_the_closest_pairs_are_the_planted_copies(report: dict[str, Any]) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import diffusers
 import pytest
-from conftest import write_lora
 from hub_fixtures import hub as hub
 from hub_server import HubServer, Repo
 from tiny_families import save_tiny
+from tiny_model import write_lora
 
 import cxr.generate.model
 from cxr.generate.images import generate

@@ -61,8 +61,8 @@ def choice(tiny_model_dir: Path) -> ModelChoice:
 def write_judge(folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = NETWORKS["dense"]()
-    facts = {"network": "dense", "thresholds": [0.0] * len(LABELS), "num_training": 1, "num_validation": 1}
+        network = NETWORKS["lean-dense"]()
+    facts = {"network": "lean-dense", "thresholds": [0.0] * len(LABELS), "num_training": 1, "num_validation": 1}
     save_file(network.state_dict(), folder / "dense.safetensors", {"judge": json.dumps(facts)})
     return folder / "dense.safetensors"
 

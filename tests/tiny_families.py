@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import TINY_WORDS, save_tiny_tokenizer
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
@@ -22,6 +21,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from tiny_model import TINY_WORDS, save_tiny_tokenizer
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,

@@ -77,7 +77,8 @@ def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[
         "app_kwargs": {
             "middleware": [Middleware(SecurityHeaders), Middleware(Door, Calls(page, jobs, mcp=settings.mcp), hosts)]
         },
-        "state_session_capacity": 500,
+        # gradio keeps half a megabyte of each page and of each call of a program, and forgets the oldest beyond these
+        "state_session_capacity": 200,
     }
 
 
