@@ -23,7 +23,7 @@ from cxr.request.errors import DataError
 SIZE = 64  # pixels; of the images of a report
 FEW = 0.1  # of the real images
 FEWEST_IMAGES = 10  # of each kind, so that one in ten is one
-FEWEST_PATIENTS = 10  # with a label; fewer get a note, as resamples hardly vary
+FEWEST_PATIENTS = 10  # with a label; fewer get a note, as resamples hardly vary, and do not count in the mean
 REAL, SYNTHETIC, FEW_REAL, FIRST_SYNTHETIC = "TRTR", "TSTR", "10 % real", "synthetic, then 10 % real"
 MACRO = "macro AUROC"
 GUESSING = "real training images do no better than guessing; the ratio says nothing"
@@ -57,10 +57,11 @@ def measure_utility(
         say: called with one line after each arm.
     Returns:
         rows: for each arm its AUROC of each label that the test images have both kinds of, and their mean over the
-        findings; ratios: TSTR / TRTR of each label (an AUROC of 0.5 is guessing, so a ratio says little where TRTR is
-        near it); difference: mean AUROC of "synthetic, then 10 % real" minus that of "10 % real", on the same test
-        images; num_seeds; num_images: real, and as many synthetic, training images; steps. The 95 % intervals draw
-        whole patients of the test; they do not tell how training runs differ, the setting "seeds" of a figure does.
+        findings of `FEWEST_PATIENTS` or more; ratios: TSTR / TRTR of each label (an AUROC of 0.5 is guessing, so a
+        ratio says little where TRTR is near it); difference: mean AUROC of "synthetic, then 10 % real" minus that of
+        "10 % real", on the same test images; num_seeds; num_images: real, and as many synthetic, training images;
+        steps. The 95 % intervals draw whole patients of the test; they do not tell how training runs differ, the
+        setting "seeds" of a figure does.
     Raises:
         DataError: the sets do not fit together, share images, or are too small.
     """
@@ -119,8 +120,10 @@ class ScoredTest:
         return areas
 
     def macro(self, areas: Array) -> Array:
-        """Mean over the findings that the test has both kinds of, [num_seeds, 1 + B]."""
-        areas = areas[:, :, [k for k in self.counts if LABELS[k] in FINDINGS]]
+        """Mean over the findings of `FEWEST_PATIENTS` or more, or of all where none has so many, [num_seeds, 1 + B]."""
+        findings = [k for k in self.counts if LABELS[k] in FINDINGS]
+        common = [k for k in findings if self.counts[k]["num_positive_patients"] >= FEWEST_PATIENTS]
+        areas = areas[:, :, common or findings]
         present = np.isfinite(areas)  # a resample may lose the few patients of a rare finding
         with np.errstate(invalid="ignore"):
             return np.asarray(np.where(present, areas, 0).sum(axis=2) / present.sum(axis=2))
