@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cxr.bench.onnx_peer import onnx_networks
 from cxr.bench.parts import Parts, flops_per_row
 from cxr.bench.peers import DEFAULTS, EQUAL, ONNX_RUNTIME, OPTIMUM, call_equal, default_peer, peers_of, plain_pipeline
 from cxr.bench.roofline import PROMPT, Peak, count_flops, make_images, measure_peak
-from cxr.bench.rounds import Spread, interleaved, ratio
+from cxr.bench.rounds import Spread, interleaved, ratio, stopwatch
 from cxr.bench.speed import ALL_GUIDED, BASE, PRODUCT, BenchResult, run_bench
 from cxr.bench.speed_text import format_bench
 from cxr.bench.start import StartBench, format_start, measure_start, start_fresh
@@ -233,9 +234,23 @@ def test_without_a_gpu_it_is_one_sentence(tiny_model_dir: Path, capsys: pytest.C
 
 def test_the_arms_take_turns_after_a_round_that_warms_up() -> None:
     turns: list[str] = []
-    taken = interleaved({name: partial(turns.append, name) for name in "abc"}, 2, CPU)
-    assert "".join(turns) == "abc" * 3
+    arms = {name: partial(turns.append, name) for name in "abc"}
+    taken = interleaved(arms, 2, stopwatch(CPU), {"b": partial(turns.append, "B")})
+    assert "".join(turns) == "aBbc" * 3
     assert {name: len(values) for name, values in taken.items()} == dict.fromkeys("abc", 2)
+
+
+def test_the_processors_seconds_leave_out_what_waits() -> None:
+    watch = stopwatch(CPU, counts_processor=True)
+    assert watch(lambda: time.sleep(0.3)) < 0.1
+    assert stopwatch(CPU)(lambda: time.sleep(0.3)) >= 0.3
+
+    def work() -> None:
+        until = time.process_time() + 0.2
+        while time.process_time() < until:
+            pass
+
+    assert 0.1 < watch(work) < 0.4
 
 
 def test_operations_are_counted_twice_per_multiplication() -> None:
@@ -252,9 +267,9 @@ def test_the_peak_is_the_best_of_all_rounds(monkeypatch: pytest.MonkeyPatch) -> 
     times = iter([*[1.0] * 10, 0.5, *[1.0] * 100])
     monkeypatch.setattr("cxr.bench.roofline.GEMM_SIDES", {"cpu": (2, 4)})
     monkeypatch.setattr("cxr.bench.roofline.CONV_SHAPES", {"cpu": ((2, 3),)})
-    monkeypatch.setattr("cxr.bench.roofline.seconds", lambda work, device: (work(), next(times))[1])
     # Two pictures of 2 channels and 3 x 3 pixels, and 9 weights from each of 2 channels.
-    assert measure_peak(CPU, torch.float32) == Peak(gemm=2 * 4**3 / 0.5, conv=2 * (2 * 2 * 9) * (2 * 9))
+    peak = measure_peak(CPU, torch.float32, lambda work: (work(), next(times))[1])
+    assert peak == Peak(gemm=2 * 4**3 / 0.5, conv=2 * (2 * 2 * 9) * (2 * 9))
 
 
 def test_seconds_are_positive() -> None:

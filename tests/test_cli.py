@@ -386,7 +386,7 @@ def test_bench_prints_what_was_measured(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().out == "measured None\n"
     assert asked == [
         ("embedded", "none", 5),
-        {"batch_sizes": [2, 8], "peer_python": "other", "device": ""},
+        {"batch_sizes": [2, 8], "peer_python": "other", "processor_time": False, "device": ""},
     ]
 
 

@@ -9,11 +9,9 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-import torch
-
 from cxr.bench.roofline import count_flops
+from cxr.bench.rounds import Stopwatch
 from cxr.generate.loaded_model import LoadedModel
-from cxr.models.devices import seconds
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,16 @@ class Parts:
         return self.unet_s / self.num_calls
 
 
-def measure_parts(loaded: LoadedModel, make: Callable[[], object], runs: int) -> Parts:
+def measure_parts(loaded: LoadedModel, make: Callable[[], object], runs: int, watch: Stopwatch) -> Parts:
     """Median of each part over some runs.
 
     Args:
         loaded: whose networks are timed.
         make: makes the images by it.
         runs: how often.
+        watch: tells the seconds.
     """
-    rows = [_one_run(loaded, make) for _ in range(runs)]
+    rows = [_one_run(loaded, make, watch) for _ in range(runs)]
     return Parts(**{field.name: statistics.median(getattr(row, field.name) for row in rows) for field in fields(Parts)})
 
 
@@ -66,28 +65,28 @@ def flops_per_row(loaded: LoadedModel) -> float:
     return (count_flops(partial(family.run_empty_step, pipeline, 1)) - text_flops) / 2
 
 
-def _one_run(loaded: LoadedModel, make: Callable[[], object]) -> Parts:
+def _one_run(loaded: LoadedModel, make: Callable[[], object], watch: Stopwatch) -> Parts:
     calls: dict[str, list[tuple[float, int]]] = {"unet": [], "decoder": [], "text": []}
     loaded.embeddings.clear()
     with ExitStack() as stack:
-        stack.enter_context(_timed(loaded, "predict", loaded.device, calls["unet"]))
-        stack.enter_context(_timed(loaded.pipeline.vae, "decode", loaded.device, calls["decoder"]))
+        stack.enter_context(_timed(loaded, "predict", watch, calls["unet"]))
+        stack.enter_context(_timed(loaded.pipeline.vae, "decode", watch, calls["decoder"]))
         for name in loaded.family.text_encoders:
-            stack.enter_context(_timed(getattr(loaded.pipeline, name), "forward", loaded.device, calls["text"]))
-        wall_s = seconds(make, loaded.device)
+            stack.enter_context(_timed(getattr(loaded.pipeline, name), "forward", watch, calls["text"]))
+        wall_s = watch(make)
     total_s = {name: sum(taken_s for taken_s, _ in taken) for name, taken in calls.items()}
     num_rows = sum(rows for _, rows in calls["unet"])
     return Parts(wall_s, total_s["unet"], total_s["decoder"], total_s["text"], len(calls["unet"]), num_rows)
 
 
 @contextmanager
-def _timed(network: Any, name: str, device: torch.device, taken: list[tuple[float, int]]) -> Iterator[None]:
+def _timed(network: Any, name: str, watch: Stopwatch, taken: list[tuple[float, int]]) -> Iterator[None]:
     """Note the seconds of each call of a method, and how many rows its first argument has."""
     method = getattr(network, name)
 
     def timed(*arguments: Any, **options: Any) -> Any:
         answers: list[Any] = []
-        taken_s = seconds(lambda: answers.append(method(*arguments, **options)), device)
+        taken_s = watch(lambda: answers.append(method(*arguments, **options)))
         taken.append((taken_s, len(arguments[0]) if arguments else 0))
         return answers[0]
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cxr.bench.rounds import Stopwatch
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
-from cxr.models.devices import seconds
 from cxr.request.errors import GenerationError
 from cxr.request.events import FailedImage
 from cxr.request.generation_request import GenerationRequest
@@ -49,17 +49,18 @@ class Peak:
         return max(self.gemm, self.conv)
 
 
-def measure_peak(device: torch.device, dtype: torch.dtype) -> Peak:
+def measure_peak(device: torch.device, dtype: torch.dtype, watch: Stopwatch) -> Peak:
     """The best of a few sizes and rounds.
 
     Args:
         device: "cuda" or "cpu".
         dtype: of the numbers.
+        watch: tells the seconds.
     """
     kind = "cuda" if device.type == "cuda" else "cpu"
     return Peak(
-        gemm=max(_best_rate(_gemm(side, device, dtype), device) for side in GEMM_SIDES[kind]),
-        conv=max(_best_rate(_conv(*shape, device, dtype), device) for shape in CONV_SHAPES[kind]),
+        gemm=max(_best_rate(_gemm(side, device, dtype), watch) for side in GEMM_SIDES[kind]),
+        conv=max(_best_rate(_conv(*shape, device, dtype), watch) for shape in CONV_SHAPES[kind]),
     )
 
 
@@ -76,10 +77,10 @@ def _conv(channels: int, side: int, device: torch.device, dtype: torch.dtype) ->
 
 
 @torch.inference_mode()
-def _best_rate(work: Work, device: torch.device) -> float:
+def _best_rate(work: Work, watch: Stopwatch) -> float:
     """Operations per second in the quickest of some rounds."""
     flops = count_flops(work)
-    return max(flops / seconds(work, device) for _ in range(ROUNDS))
+    return max(flops / watch(work) for _ in range(ROUNDS))
 
 
 def make_images(loaded: LoadedModel, **settings: float) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,6 +17,7 @@ from cxr.request.errors import RequestError
 MAX_RUNS = 100
 
 Arm = TypeVar("Arm")
+Stopwatch = Callable[[Callable[[], object]], float]
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,34 @@ class Spread:
         return f"{self.median:{spec}} ({self.low:{spec}}–{self.high:{spec}})"
 
 
+def stopwatch(device: torch.device, *, counts_processor: bool = False) -> Stopwatch:
+    """What tells the seconds of some work.
+
+    Args:
+        device: where it runs.
+        counts_processor: the processor's own seconds, of this process and of those that it has started: with one
+            thread about what the clock would say on an idle machine.
+    """
+    return _processor_seconds if counts_processor else partial(seconds, device=device)
+
+
+def _processor_seconds(work: Callable[[], object]) -> float:
+    import psutil
+
+    def now() -> float:
+        others = [process.cpu_times() for process in psutil.Process().children()]
+        return time.process_time() + sum(used.user + used.system for used in others)
+
+    began = now()
+    work()
+    return now() - began
+
+
 def interleaved(
-    arms: Mapping[Arm, Callable[[], object]], runs: int, device: torch.device
+    arms: Mapping[Arm, Callable[[], object]],
+    runs: int,
+    watch: Stopwatch,
+    before: Mapping[Arm, Callable[[], object]] | None = None,
 ) -> dict[Arm, tuple[float, ...]]:
     """Seconds of each arm in each round; every round runs all of them, after one that only warms up.
 
@@ -45,9 +74,16 @@ def interleaved(
     Args:
         arms: what is timed, by its name.
         runs: rounds.
-        device: where it runs.
+        watch: tells the seconds.
+        before: what an arm needs done first, which is not timed.
     """
-    rounds = [{arm: seconds(work, device) for arm, work in arms.items()} for _ in range(1 + runs)]
+
+    def one(arm: Arm, work: Callable[[], object]) -> float:
+        if before and arm in before:
+            before[arm]()
+        return watch(work)
+
+    rounds = [{arm: one(arm, work) for arm, work in arms.items()} for _ in range(1 + runs)]
     return {arm: tuple(taken[arm] for taken in rounds[1:]) for arm in arms}
 
 

@@ -13,7 +13,7 @@ import torch
 from cxr.bench.parts import Parts, flops_per_row, measure_parts
 from cxr.bench.peers import Peer, peers_of
 from cxr.bench.roofline import PROMPT, Peak, make_images, measure_peak
-from cxr.bench.rounds import Spread, check_runs, interleaved, ratio
+from cxr.bench.rounds import Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
 from cxr.bench.start import start_fresh
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
@@ -46,6 +46,7 @@ class BenchResult:
         load_to_first_image_s: reading the model and making one image, without importing the libraries.
         fresh_process_s: the same in a new process, imports included; None when not measured.
         preview_share: part of an image's time that previews at every second step would take.
+        processor_time: whether seconds are the processor's and not the clock's.
     """
 
     info: ModelInfo
@@ -59,6 +60,7 @@ class BenchResult:
     load_to_first_image_s: float
     fresh_process_s: float | None
     preview_share: float
+    processor_time: bool = False
 
     def times_as_long(self, name: str, batch: int) -> Spread:
         """How many times as long as this program another row takes."""
@@ -78,6 +80,7 @@ def run_bench(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     device: str = "",
     peer_python: str | None = None,
+    processor_time: bool = False,
     fresh_process: bool = True,
 ) -> BenchResult:
     """Measure; takes a minute or two with the embedded model on two cores.
@@ -89,6 +92,7 @@ def run_bench(
         batch_sizes: how many images are asked for at once, 1 to 64 each.
         device: that has to be there, "cuda"; "" for what is there.
         peer_python: interpreter of an environment with optimum-intel.
+        processor_time: count the processor's seconds in place of the clock's.
         fresh_process: also time a new process from its start to its first image.
     Raises:
         RequestError: a number is outside its range, or there is no such device.
@@ -104,31 +108,18 @@ def run_bench(
     make_images(loaded)
     load_to_first_image_s = time.perf_counter() - began
     fresh_process_s = seconds(lambda: start_fresh(model, adapter), loaded.device) if fresh_process else None
-    return measure(loaded, runs, batch_sizes, peer_python, load_to_first_image_s, fresh_process_s)
-
-
-def measure(
-    loaded: LoadedModel,
-    runs: int,
-    batch_sizes: Sequence[int],
-    peer_python: str | None,
-    load_to_first_image_s: float,
-    fresh_process_s: float | None,
-) -> BenchResult:
-    """As ``run_bench``, of a model that is loaded.
-
-    Raises:
-        GenerationError: as ``run_bench``.
-    """
     sizes = sorted(set(batch_sizes))
+    watch = stopwatch(loaded.device, counts_processor=processor_time)
     with peers_of(loaded, peer_python) as (peers, absent):
         image_s: dict[tuple[str, int], tuple[float, ...]] = {}
         for size in sizes:
-            arms = _arms(loaded, [peer for peer in peers if size == sizes[0] or not peer.is_slow], size)
-            taken = interleaved(arms, runs, loaded.device)
+            arms = _arms(loaded, peers, size, is_first=size == sizes[0])
+            # With another weight of the LoRA the first image takes longer.
+            before = {name: arms[name] for name in (PRODUCT, BASE)} if BASE in arms else {}
+            taken = interleaved(arms, runs, watch, before)
             image_s |= {(name, size): tuple(value / size for value in values) for name, values in taken.items()}
         details = {peer.name: peer.detail for peer in peers}
-    parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs) for size in sizes}
+    parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
     product_s = statistics.median(image_s[PRODUCT, sizes[0]])
     num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
     return BenchResult(
@@ -139,10 +130,11 @@ def measure(
         absent=absent,
         parts=parts,
         row_flops=flops_per_row(loaded),
-        peak=measure_peak(loaded.device, loaded.weight_dtype),
+        peak=measure_peak(loaded.device, loaded.weight_dtype, watch),
         load_to_first_image_s=load_to_first_image_s,
         fresh_process_s=fresh_process_s,
-        preview_share=num_previews * _preview_seconds(loaded, runs) / product_s,
+        preview_share=num_previews * _preview_seconds(loaded, runs, watch) / product_s,
+        processor_time=processor_time,
     )
 
 
@@ -154,16 +146,16 @@ def hardware_of(device: torch.device) -> str:
     return f"{threads} CPU thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
 
 
-def _arms(loaded: LoadedModel, peers: Sequence[Peer], size: int) -> dict[str, Callable[[], object]]:
+def _arms(loaded: LoadedModel, peers: Sequence[Peer], size: int, *, is_first: bool) -> dict[str, Callable[[], object]]:
     arms: dict[str, Callable[[], object]] = {
         PRODUCT: partial(_make, loaded, size),
         ALL_GUIDED: partial(_make, loaded, size, guidance_stop=1.0),
     }
     if loaded.openvino:
         arms[BY_PYTORCH] = partial(_make_by_pytorch, loaded, size)
-    if loaded.adapter:
+    if loaded.adapter and is_first:
         arms[BASE] = partial(_make, loaded, size, adapter_weight=0.0)
-    return arms | {peer.name: partial(peer.make, size) for peer in peers}
+    return arms | {peer.name: partial(peer.make, size) for peer in peers if is_first or not peer.is_slow}
 
 
 def _make(loaded: LoadedModel, num_images: int, **settings: float) -> None:
@@ -185,9 +177,9 @@ def _make_by_pytorch(loaded: LoadedModel, num_images: int) -> None:
         loaded.openvino = openvino
 
 
-def _preview_seconds(loaded: LoadedModel, runs: int) -> float:
+def _preview_seconds(loaded: LoadedModel, runs: int, watch: Stopwatch) -> float:
     embeddings = encode(loaded, PROMPT, "", 3.0)
     size = loaded.micro_batch_size
     denoiser = Denoiser(loaded, [embeddings] * size, (3.0, 1.0), [0] * size, 1)
     denoiser.step(denoiser.timesteps[0])
-    return statistics.median(seconds(denoiser.preview, loaded.device) for _ in range(5 * runs))
+    return statistics.median(watch(denoiser.preview) for _ in range(5 * runs))

@@ -24,9 +24,10 @@ def format_bench(result: BenchResult) -> str:
     machine = f"{info.weight_dtype}, {info.engine}, {result.hardware}"
     settings = f"{request.num_inference_steps} steps of {info.scheduler.removesuffix('Scheduler')}, guidance "
     settings += f"{request.guidance_scale:g} in the first {request.guidance_stop:.0%}"
+    seconds = "seconds of the processor for" if result.processor_time else "seconds"
     lines = [
         f"Model {info.model}, LoRA {info.adapter}, {info.resolution} px, {machine}; this program: {settings}.",
-        f"Warm seconds an image, and times as long as this program: median of {runs} (lowest–highest).",
+        f"Warm {seconds} an image, and times as long as this program: median of {runs} (lowest–highest).",
     ]
     width = max(len(name) for name, _ in result.image_s)
     for size in sizes:

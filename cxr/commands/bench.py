@@ -22,6 +22,7 @@ DESCRIPTION = "Time this program against what else makes the same images, on the
 GPU = "the same on a CUDA device, which has to be there"
 DATASET = "instead make a data set of N images with each number of processes"
 BATCHES = "images that are asked for at once (default: 1 4)"
+PROCESSOR = "count the processor's seconds, not the clock's: on a busy machine, with one thread"
 START = "instead start the page in new processes: until it answers, and until the first picture"
 PEER = "interpreter of an environment with optimum-intel, to have its row, too"
 
@@ -32,6 +33,7 @@ def add_bench_parser(commands: Commands) -> None:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="timed images of each kind (default 3)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4], metavar="N", help=BATCHES)
     parser.add_argument("--peer-python", metavar="PATH", help=PEER)
+    parser.add_argument("--processor-time", action="store_true", help=PROCESSOR)
     parser.add_argument("--gpu", action="store_true", help=GPU)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)  # for the tests
     parser.add_argument("--start", action="store_true", help=START)
@@ -56,7 +58,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from cxr.bench.speed import run_bench
     from cxr.bench.speed_text import format_bench
 
-    options = {name: getattr(arguments, name) for name in ("batch_sizes", "peer_python")}
+    options = {name: getattr(arguments, name) for name in ("batch_sizes", "peer_python", "processor_time")}
     options["device"] = arguments.device if arguments.gpu else ""
     result = run_bench(arguments.model, arguments.adapter, arguments.runs, **options)
     sys.stdout.write(format_bench(result) + "\n")
