@@ -3,6 +3,7 @@
 import sys
 
 from cxr.libraries import LibraryError, check_libraries
+from cxr.memory import one_sentence_without_memory
 
 
 def main() -> int:
@@ -12,9 +13,10 @@ def main() -> int:
     except LibraryError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    from cxr.commands.main import main as run_command
+    with one_sentence_without_memory("error"):
+        from cxr.commands.main import main as run_command
 
-    return run_command()
+        return run_command()
 
 
 if __name__ == "__main__":

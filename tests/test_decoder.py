@@ -133,13 +133,15 @@ def test_neither_side_has_gradients_from_the_others_loss() -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_sampling_goes_on_where_it_was_cut(data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampling_goes_on_where_it_was_cut(
+    data: list[Path], tiny_model_dir: Path, tiny_lora_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sampled, "BATCH", 1)
-    records = read_folders(data)
-    whole = sampled.sampled_latents(tmp_path / "whole", "embedded", "default", records, 3, purpose="training")
-    sampled.sampled_latents(tmp_path / "cut", "embedded", "default", records, 1, purpose="training")
-    continued = sampled.sampled_latents(tmp_path / "cut", "embedded", "default", records, 3, purpose="training")
-    assert whole.shape == (3, 16, 16, 16)
+    records, model = read_folders(data), (str(tiny_model_dir), f"local:{tiny_lora_dir}")
+    whole = sampled.sampled_latents(tmp_path / "whole", *model, records, 3, purpose="training")
+    sampled.sampled_latents(tmp_path / "cut", *model, records, 1, purpose="training")
+    continued = sampled.sampled_latents(tmp_path / "cut", *model, records, 3, purpose="training")
+    assert whole.shape == (3, 4, 4, 4)
     torch.testing.assert_close(continued, whole, rtol=0, atol=0)
     assert not torch.allclose(whole[0], whole[1])
 

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "cxr"
 # Bottom first: a part may import parts named before it, never after. Folders count as one part.
 LAYERS = [
     "libraries",
+    "memory",
     "request",
     "labels",
     "prompts",

@@ -75,7 +75,13 @@ def test_a_thread_sweeps_while_the_server_runs(tmp_path: Path) -> None:
     stop.set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(signal.SIGTERM, signal.SIGHUP),
+        *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGQUIT)),
+    ],
+)
 def test_nothing_is_left_after_a_signal(number: int, tmp_path: Path) -> None:
     server = ServerProcess(tmp_path, tmp_path / "no-model")
     send_a_plan(server)
