@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -88,7 +89,7 @@ def config_of(model: LoadedModel) -> dict[str, Any]:
 
 # What it makes
 
-REQUESTS = {
+REQUESTS: dict[str, dict[str, Any]] = {
     "guided": {},
     "not guided": {"guidance_scale": 1.0},
     "guided to the half": {"guidance_stop": 0.5},
@@ -113,6 +114,17 @@ def test_an_image_is_pytorchs_within_a_grey_level_and_always_the_same(
     made = pixels_of(request, model)
     assert np.abs(made - pixels_of(request, reference)).max() <= (1 if request.bit_depth == 8 else LEVEL)
     assert np.array_equal(pixels_of(request, model), made)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "HeunDiscreteScheduler", "DDPMScheduler"])
+def test_schedulers_whose_timesteps_are_fractions_too(name: str, tiny_model_dir: Path) -> None:
+    made = []
+    for engine in ("openvino", "pytorch"):
+        model = load_model(str(tiny_model_dir), "none", engine=engine)
+        options = {"timestep_spacing": "linspace", "rescale_betas_zero_snr": False}
+        model.pipeline.scheduler = getattr(diffusers, name).from_config(model.pipeline.scheduler.config, **options)
+        made.append(pixels_of(REQUEST, model))
+    assert np.abs(made[0] - made[1]).max() <= LEVEL
 
 
 @pytest.mark.parametrize("name", ["guided to the half", "half of it", "a region"])
@@ -183,7 +195,7 @@ def test_lora_layers_beside_the_weights_are_pytorchs(model: LoadedModel, referen
     for one in (model, reference):
         with one.with_lora_layers():
             layers.append(pixels_of(REQUEST, one))
-    assert np.array_equal(*layers)
+    assert np.array_equal(layers[0], layers[1])
     assert np.array_equal(pixels_of(REQUEST, model), before)
 
 
@@ -234,7 +246,8 @@ def test_an_entry_that_is_no_network_is_converted_anew(
     graph = keep_graph(config_of(model))
     (path,) = graphs_folder().iterdir()
     path.write_bytes(dataclasses.replace(graph, **changes).to_bytes())
-    assert keep_graph(config_of(model)) == graph == find_graph(config_of(model))
+    assert keep_graph(config_of(model)) == find_graph(config_of(model))
+    assert keep_graph(config_of(model)).weights == graph.weights
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
@@ -244,8 +257,9 @@ def test_a_damaged_entry_is_converted_anew(damage: Any, model: LoadedModel, empt
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert find_graph(config_of(model)) is None
-    assert keep_graph(config_of(model)) == graph
-    assert find_graph(config_of(model)) == graph
+    again = keep_graph(config_of(model))
+    assert again.weights == graph.weights  # OpenVINO gives nodes other names each time
+    assert find_graph(config_of(model)) == again
 
 
 def test_old_entries_go_and_the_one_in_use_stays(model: LoadedModel, empty_cache: Path) -> None:
@@ -287,7 +301,12 @@ def test_a_process_never_changes_its_engine(
     model: LoadedModel, tiny_model_dir: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[object] = []
-    monkeypatch.setattr(choice, "start_preparing", lambda config: started.append(config) or True)
+
+    def start(config: object) -> bool:
+        started.append(config)
+        return True
+
+    monkeypatch.setattr(choice, "start_preparing", start)
     first = load_model(str(tiny_model_dir), "none")
     assert (first.info.engine, first.notes) == ("pytorch", (PREPARING,))
     keep_graph(config_of(model))

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from cxr.models.openvino.library import core, import_openvino
 from cxr.request.errors import ModelError
 
-NUM_TOKENS = 77
-EXAMPLE_ROWS = 2  # of the batch that is traced; a compiled network has as many as it needs
+EXAMPLE_ROWS, NUM_TOKENS = 2, 77  # of what is traced; a compiled network takes as many as it needs
 INPUTS = ("sample", "timestep", "text")
 STRUCTURE, CONSTANTS, WEIGHTS = "graph.xml", "graph.bin", "weights.json"
 
@@ -98,7 +97,7 @@ def convert_unet(config: Mapping[str, Any]) -> Graph:
             traced, shapes = _trace(config)
             model = openvino.convert_model(traced)
             sizes = (config["in_channels"], config["sample_size"], config["sample_size"])
-            fixed = [[-1, *sizes], [], [-1, NUM_TOKENS, config["cross_attention_dim"]], *map(list, shapes.values())]
+            fixed = [[-1, *sizes], [], [-1, -1, config["cross_attention_dim"]], *map(list, shapes.values())]
             model.reshape(dict(zip(model.inputs, fixed, strict=True)))
             return _saved(openvino, model, tuple(shapes))
     except (RuntimeError, TypeError, ValueError) as error:
@@ -131,7 +130,7 @@ def _trace(config: Mapping[str, Any]) -> tuple[Any, dict[str, tuple[int, ...]]]:
     sample = torch.zeros(EXAMPLE_ROWS, config["in_channels"], config["sample_size"], config["sample_size"])
     text = torch.zeros(EXAMPLE_ROWS, NUM_TOKENS, config["cross_attention_dim"])
     weights = [torch.zeros(()).expand(shape) for shape in shapes.values()]
-    return torch.jit.trace(run, (sample, torch.tensor(500), text, *weights), check_trace=False), shapes
+    return torch.jit.trace(run, (sample, torch.tensor(500.0), text, *weights), check_trace=False), shapes
 
 
 def _saved(openvino: Any, model: Any, weights: tuple[str, ...]) -> Graph:

@@ -15,7 +15,7 @@ DEVICE = "CPU"
 
 
 class OpenVinoUnet:
-    """Compiles a UNet for each size of batch that is asked for, and again when its weights have changed.
+    """Compiles a UNet for each shape of batch that is asked for, and again when its weights have changed.
 
     Whoever calls a method holds the model's lock.
 
@@ -26,30 +26,34 @@ class OpenVinoUnet:
 
     def __init__(self, unet: nn.Module, graph: Graph) -> None:
         self.unet, self.graph = unet, graph
-        self._compiled: dict[tuple[int, int], Any] = {}
+        self._compiled: dict[tuple[torch.Size, torch.Size, int], Any] = {}
 
     def predict(self, sample: Tensor, timestep: Tensor, embeddings: Tensor) -> Tensor:
         """Run the UNet once.
 
         Args:
             sample: [B, C, h, w], as the scheduler scaled it.
-            timestep: scalar.
+            timestep: scalar; some schedulers have fractions.
             embeddings: [B, tokens, width], of the texts.
         Returns:
             [B, C, h, w] float32.
         """
         # Another number of threads gives other last bits, as it does in PyTorch; recipes name it.
-        key = (sample.shape[0], torch.get_num_threads())
+        key = (sample.shape, embeddings.shape, torch.get_num_threads())
         if key not in self._compiled:
             self._compiled[key] = self._compile(*key)
-        inputs = [sample.float().contiguous().numpy(), np.int64(int(timestep)), embeddings.float().contiguous().numpy()]
+        inputs = [
+            sample.float().contiguous().numpy(),
+            np.float32(float(timestep)),
+            embeddings.float().contiguous().numpy(),
+        ]
         return torch.from_numpy(self._compiled[key].infer(inputs, share_inputs=True)[0])
 
     def forget(self) -> None:
         """Drop what is compiled, as the weights have changed."""
         self._compiled.clear()
 
-    def _compile(self, num_rows: int, num_threads: int) -> Any:
+    def _compile(self, sample: torch.Size, embeddings: torch.Size, num_threads: int) -> Any:
         openvino, weights = import_openvino(), weights_of(self.unet)
         model = self.graph.read()
         for name, parameter in zip(self.graph.weights, model.get_parameters()[len(INPUTS) :], strict=True):
@@ -57,8 +61,8 @@ class OpenVinoUnet:
             constant = openvino.op.Constant(array, shared_memory=True)
             parameter.output(0).replace(constant.output(0))
             model.remove_parameter(parameter)
-        rows = {number: [num_rows, *list(model.inputs[number].partial_shape)[1:]] for number in (0, 2)}
-        model.reshape({number: openvino.PartialShape(shape) for number, shape in rows.items()})
+        # Fixed shapes run faster than those that are known only then.
+        model.reshape({0: openvino.PartialShape([*sample]), 2: openvino.PartialShape([*embeddings])})
         return core().compile_model(model, DEVICE, self._settings(num_threads)).create_infer_request()
 
     def _settings(self, num_threads: int) -> dict[str, Any]:
