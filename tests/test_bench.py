@@ -110,8 +110,8 @@ def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tin
     result = run_bench(str(tiny_model_dir), adapter, runs=1, batch_sizes=(2, 1), fresh_process=False)
     assert (result.info.model, result.info.adapter, result.info.weight_dtype) == ("tiny", "tiny_lora", "float32")
     assert {name for name, size in result.image_s if size == 1} >= {PRODUCT, ALL_GUIDED, BASE, EQUAL, DEFAULTS}
-    assert {name for name, size in result.image_s if size == 2} >= {PRODUCT, ALL_GUIDED, BASE, EQUAL}
-    assert (DEFAULTS, 2) not in result.image_s  # 50 steps of each image
+    assert {name for name, size in result.image_s if size == 2} >= {PRODUCT, ALL_GUIDED, EQUAL}
+    assert not {(DEFAULTS, 2), (BASE, 2)} & result.image_s.keys()  # 50 steps of each image; once is enough
     assert result.times_as_long(DEFAULTS, 1).median > 2  # 51 steps against 8
     steps = GenerationRequest(PROMPT).num_inference_steps
     assert (result.parts[1].num_calls, result.parts[2].num_calls) == (steps, 2 * steps)  # one by one on a CPU
