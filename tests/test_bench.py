@@ -110,8 +110,8 @@ def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tin
     result = run_bench(str(tiny_model_dir), adapter, runs=1, batch_sizes=(2, 1), fresh_process=False)
     assert (result.info.model, result.info.adapter, result.info.weight_dtype) == ("tiny", "tiny_lora", "float32")
     assert {name for name, size in result.image_s if size == 1} >= {PRODUCT, ALL_GUIDED, BASE, EQUAL, DEFAULTS}
-    assert {name for name, size in result.image_s if size == 2} >= {PRODUCT, ALL_GUIDED, BASE, EQUAL}
-    assert (DEFAULTS, 2) not in result.image_s  # 50 steps of each image
+    assert {name for name, size in result.image_s if size == 2} >= {PRODUCT, ALL_GUIDED, EQUAL}
+    assert not {(DEFAULTS, 2), (BASE, 2)} & result.image_s.keys()  # 50 steps of each image; once is enough
     assert result.times_as_long(DEFAULTS, 1).median > 2  # 51 steps against 8
     steps = GenerationRequest(PROMPT).num_inference_steps
     assert (result.parts[1].num_calls, result.parts[2].num_calls) == (steps, 2 * steps)  # one by one on a CPU
@@ -186,9 +186,7 @@ for line in sys.stdin:
 """
 
 
-def test_another_pythons_pipeline_takes_its_turn(
-    tiny_base_model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_pythons_pipeline_takes_its_turn(tiny_base_model: LoadedModel, tmp_path: Path) -> None:
     script = tmp_path / "python"
     script.write_text(f"#!{sys.executable}\n{STAND_IN}", encoding="utf-8")
     script.chmod(0o755)
@@ -276,11 +274,12 @@ def test_seconds_are_positive() -> None:
     assert seconds(lambda: torch.zeros(8), CPU) > 0
 
 
-def test_a_model_that_fails_stops_the_bench(tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_fails_stops_the_bench(tiny_model_dir: Path) -> None:
+    broken = load_model(str(tiny_model_dir), "none")
     with torch.no_grad():
-        tiny_base_model.pipeline.vae.decoder.conv_out.weight.fill_(float("nan"))
+        broken.pipeline.vae.decoder.conv_out.weight.fill_(float("nan"))
     with pytest.raises(GenerationError, match="the bench's prompt gives no image"):
-        make_images(tiny_base_model)
+        make_images(broken)
 
 
 STARTED = StartBench(gradio_s=(2.0, 2.5, 2.2), page_s=(3.4, 4.5, 3.6), picture_s=(9.0, 6.5, 5.5), cpu_s=(6.0, 6.0, 5.0))
@@ -311,7 +310,7 @@ def test_the_bench_on_a_gpu() -> None:
     assert 0 < result.peak_share(1) < 1
 
 
-def test_call_equal_makes_as_many(tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_call_equal_makes_as_many(tiny_base_model: LoadedModel) -> None:
     plain = plain_pipeline(tiny_base_model, torch.float32)
     asked: list[int] = []
     decode = plain.vae.decode

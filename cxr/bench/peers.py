@@ -67,7 +67,7 @@ def peers_of(loaded: LoadedModel, peer_python: str | None) -> Iterator[tuple[lis
     plain = plain_pipeline(loaded, torch.float32)
     equal = plain if loaded.weight_dtype == torch.float32 else plain_pipeline(loaded, loaded.weight_dtype)
     peers = [Peer(EQUAL, partial(call_equal, equal), detail=loaded.info.weight_dtype), default_peer(plain)]
-    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         if type(plain).__name__ != "StableDiffusionPipeline":
             absent[ONNX_RUNTIME] = "for StableDiffusionPipeline only"
         elif importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):

@@ -140,8 +140,8 @@ def _page(model: str, adapter: str) -> Iterator[tuple[subprocess.Popen[bytes], i
             process.terminate()
             process.wait()
             said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
-            raise GenerationError(f"the page does not answer: {lines[-1] if lines else error}") from error
+            (*_, last) = [f"{error}", *said.read().decode(errors="replace").strip().splitlines()]
+            raise GenerationError(f"the page does not answer: {last}") from error
         finally:
             process.terminate()
             process.wait()
