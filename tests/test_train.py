@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
+from cxr.evaluate import copy_search
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
@@ -44,6 +45,7 @@ ROWS = [
     ("Effusion", "77", "M", "PA", "5"),
     ("No Finding", "45", "F", "PA", "6"),
 ]
+FEW_FAMILIES = copy_search.FAMILIES[2:]  # of ways to look for copies; all of them would take most of the time
 
 
 def small_unet() -> UNet2DConditionModel:
@@ -84,6 +86,7 @@ def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "build_unet", small_unet)
+        patch.setattr(copy_search, "FAMILIES", FEW_FAMILIES)
         assert run("autoencoder", data, out / "vae_run", "--steps", "2") == 0
         patch.setattr(text, "NUM_VALIDATION", 8)
         assert run("text", [], out / "text_run", "--steps", "2") == 0
@@ -124,7 +127,10 @@ def test_the_lora_tells_whether_it_copies(trained: Path) -> None:
     assert set(told) in ({"not_checked"}, {"num_images", "num_training", "near_exact", "spaces"})
 
 
-def test_the_search_for_copies_is_written_into_the_file(trained: Path, tmp_path: Path) -> None:
+def test_the_search_for_copies_is_written_into_the_file(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy_search, "FAMILIES", FEW_FAMILIES)
     adapter = shutil.copytree(trained / "lora_run" / "adapter", tmp_path / "adapter")
     rows = [("Effusion", "50", "M", "PA", str(number)) for number in range(12)]
     records = read_folders([make_folder(tmp_path / "some", rows, side=128)])
