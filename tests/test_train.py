@@ -20,7 +20,6 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_search
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
@@ -45,7 +44,6 @@ ROWS = [
     ("Effusion", "77", "M", "PA", "5"),
     ("No Finding", "45", "F", "PA", "6"),
 ]
-FEW_FAMILIES = copy_search.FAMILIES[2:]  # of ways to look for copies; all of them would take most of the time
 
 
 def small_unet() -> UNet2DConditionModel:
@@ -86,7 +84,6 @@ def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "build_unet", small_unet)
-        patch.setattr(copy_search, "FAMILIES", FEW_FAMILIES)
         assert run("autoencoder", data, out / "vae_run", "--steps", "2") == 0
         patch.setattr(text, "NUM_VALIDATION", 8)
         assert run("text", [], out / "text_run", "--steps", "2") == 0
