@@ -575,7 +575,7 @@ def test_the_form_has_the_order_of_the_api() -> None:
 
 def test_public_endpoints_have_their_names_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:
     functions = list(build_page(choice).fns.values())
-    public = ["generate", "compare", "sheet", "dataset", "parse", "models", "restore", "receipt", "verify"]
+    public = ["generate", "compare", "sheet", "dataset", "parse", "models", "detect", "restore", "receipt", "verify"]
     assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == public
     model_jobs = [fn for fn in functions if fn.name in ("generate", "compare", "run", "resume", "dataset", "measure")]
     assert {fn.concurrency_limit for fn in model_jobs} == {None}

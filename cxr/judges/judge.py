@@ -2,7 +2,7 @@
 
 They measure whether images show what their prompts asked for. They never choose, filter or guide what is generated.
 Three come with this program: ``small`` and two judges of prompt fidelity. All learnt from real radiographs of patients
-whom neither the generator nor the reported reference has seen.
+whom the reported reference does not hold; the generator may have learnt from the same ones (`cxr.evaluate.audit`).
 """
 
 from __future__ import annotations
