@@ -276,7 +276,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ("prompts: [x]\nseed: 2024-01-02\n", r"seed is datetime\.date\(2024, 1, 2\); use a whole number"),
         ("---\nprompts: [x]\n---\nprompts: [y]\n", r"is not YAML: expected a single document"),
         ("prompts: &a [x]\ncohort: *a\n", r"a plan has no aliases"),
-        ("[" * 5_000, r"plan\.yaml has too many lists or tables inside one another"),
+        ("[" * 5_000, r"plan\.yaml is not YAML: too many lists or tables inside one another"),
         ("prompts: [x]\nsplit: 0\n", r"split is a table of shares"),
         ("prompts: [x]\nsettings: off\n", r"settings is a table of"),
         ("prompts: [x]\ncohort: ''\n", r"cohort is a list of entries"),

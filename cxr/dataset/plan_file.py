@@ -197,7 +197,7 @@ def _parse_yaml(text: str, where: str) -> Any:
     except _RefusedError as refused:
         raise RequestError(f"{where} {refused}") from refused
     except RecursionError as error:
-        raise RequestError(f"{where} has too many lists or tables inside one another") from error
+        raise RequestError(f"{where} is not YAML: too many lists or tables inside one another") from error
     except (ValueError, yaml.YAMLError) as error:
         # ValueError: what looks like a date or a number and is none.
         reason = " ".join(str(error).split())[:200]
