@@ -2,10 +2,11 @@
 
 Run it from the top of the repository: ``python benchmarks/soak.py`` starts ``app.py`` on a free port and asks it for
 2,000 things from 50 clients at once. Most wait for their image; others close the connection while it is made, never
-listen at all, break off an upload, or join as the page does and go. Every hundred requests a line tells what the server
-holds. At the end all clients are gone, the line is written once more, and the server is ended. The exit status is 1 if
-memory has grown by more than 5 % since the first 200 requests, if a descriptor or a thread is left, if a file is left
-when the server has ended, or if an answer was not what it had to be.
+listen at all, break off an upload, or join as the page does and go. Every hundred requests a line tells what the
+server holds. The model is that of ``CXR_MODEL``, or the embedded one. At the end all clients are gone, the line is
+written once more, and the server is ended. The exit status is 1 if memory has grown by more than 5 % since the first
+200 requests, if a descriptor or a thread is left, if a file is left when the server has ended, or if an answer was
+not what it had to be.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A start with too little memory ends in one sentence, whichever library was the first to miss it.
 
 Where a process may not have more (``ulimit -v``, a batch system), libraries fail in many ways while they are imported:
-as MemoryError, as an ImportError that may say nothing, as a SystemError, or in the words of an allocator; and again
-when Python ends.
+as MemoryError, as an ImportError that may say nothing, as a SystemError, in the words of an allocator, or by an end
+without any. So torch is not imported at all where the process may not use enough.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from typing import Any
 
 NEEDED_MB = 1_500  # of address space, for one image of the embedded model
 PAGE_MB = 3_000  # for the page, whose threads reserve more than they use
@@ -35,13 +37,27 @@ def refuse_little_memory(speaker: str, needed_mb: int) -> None:
 
 @contextmanager
 def one_sentence_without_memory(speaker: str) -> Iterator[None]:
-    """End the process with one sentence and exit code 2 on errors from a lack of memory; others pass."""
+    """End the process with one sentence and exit code 2 where torch would lack memory; other errors pass."""
+    sys.meta_path.insert(0, guard := _Guard(speaker))
     try:
         yield
     except (MemoryError, ImportError, OSError, RuntimeError, SystemError) as error:
         if not is_about_memory(error, limit_mb()):
             raise
         _end(speaker, NEEDED_MB)
+    finally:
+        sys.meta_path.remove(guard)
+
+
+class _Guard(MetaPathFinder):
+    """Sees the first import of torch, which commands that need no model never come to."""
+
+    def __init__(self, speaker: str) -> None:
+        self.speaker = speaker
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "torch":
+            refuse_little_memory(self.speaker, NEEDED_MB)
 
 
 def is_about_memory(error: BaseException, limit_mb: int | None) -> bool:

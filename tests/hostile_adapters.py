@@ -204,6 +204,11 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     "alpha is true": (settings(lora_alpha=True), "settings cannot be read"),
     "alpha is text": (settings(lora_alpha="4"), "settings cannot be read"),
     "dora": (settings(use_dora=True), "use_dora"),
+    "dora in words": (settings(use_dora="yes"), "use_dora"),
+    "rank-stabilised in words": (settings(use_rslora="false", lora_alpha=8), "use_rslora is 'false'"),
+    "rank-stabilised by a number": (settings(use_rslora=1, lora_alpha=8), "use_rslora is '1'"),
+    "rank-stabilised by a list": (settings(use_rslora=[True], lora_alpha=8), "use_rslora is"),
+    "layers that are replicated": (settings(layer_replication=[[0, 1]]), "layer_replication"),
     "alpha pattern that takes for ever": (settings(alpha_pattern={"(a+)+b": 9}), "alpha_pattern of more than"),
     "alpha pattern of many wildcards": (settings(alpha_pattern={".*" * 9: 9}), "alpha_pattern of more than"),
     "alpha pattern that is a list": (settings(alpha_pattern=["to_q"]), "settings cannot be read"),
@@ -212,7 +217,20 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     "60,000 alpha patterns": (settings(alpha_pattern={f"a{n}": 0 for n in range(60_000)}), "lora_alpha is 0"),
     **{
         f"trained from {start}": (settings(init_lora_weights=start), f"init_lora_weights '{start}', which changes the")
-        for start in ("pissa", "pissa_niter_16", "olora", "OLoRA", "loftq", "corda", "lora_ga", "unheard-of")
+        for start in (
+            "pissa",
+            "pissa_niter_16",
+            "olora",
+            "OLoRA",
+            "loftq",
+            "corda",
+            "lora_ga",
+            "unheard-of",
+            "",
+            "true",
+            1,
+            0,
+        )
     },
     "start that is a list": (settings(init_lora_weights=["gaussian"]), "init_lora_weights"),
     "modules to import": (settings(modules_to_save=["os.system"]), "modules_to_save"),

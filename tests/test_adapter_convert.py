@@ -245,7 +245,9 @@ def test_two_files_of_one_name_in_a_zip_are_refused(tmp_path: Path) -> None:
         read_checkpoint([str(tmp_path / "evil.bin")])
 
 
-@pytest.mark.parametrize("case", ["os.system", "zip bomb", "no tensors"])
+@pytest.mark.parametrize(
+    "case", ["os.system", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zip bomb", "no tensors"))]
+)
 def test_a_refusal_comes_out_of_the_child_as_one_sentence(
     case: str, evil_files: tuple[Path, dict[str, tuple[bytes, str]]], tmp_path: Path
 ) -> None:

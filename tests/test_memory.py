@@ -40,6 +40,13 @@ def test_a_start_with_little_memory_ends_in_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux keeps this limit everywhere")
+def test_what_needs_no_model_needs_no_memory() -> None:
+    limited = [sys.executable, "-c", START, "300", "-m", "cxr", "prompt", "pneumonia"]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -380,6 +380,9 @@ WRONG: dict[str, Any] = {
     "library_versions": [1],
     "scheduler": True,
     "adapter": 0,
+    "model_revision": "a\nb",
+    "adapter_sha256": "\0",
+    "digital_source_type": "\u202eevil",
 }
 
 

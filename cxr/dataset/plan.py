@@ -27,6 +27,7 @@ from cxr.request.settings import BEGINNING, PLAN_SETTINGS, shown, shown_names
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
+DEVICE_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 NO_PICTURES = (
     "images of a data set begin from noise alone, never from a picture; make those with python -m cxr generate"
 )
@@ -245,7 +246,13 @@ def _split_names(split: Any, count: int, seed: int) -> list[str]:
     for name, share in split.items():
         if not isinstance(name, str) or not name.isidentifier():
             raise RequestError(f"the split {shown(name)} has no usable name; use letters, digits and _")
+        if name.upper() in DEVICE_NAMES:
+            raise RequestError(f"the split {name} has the name of a device on Windows; use another")
         check_share(share, f"the share of the split {shown_names([name])}")
+    if len({name.casefold() for name in split}) < len(split):
+        raise RequestError(
+            f"the splits {shown_names(split)} differ in capitals alone, and would be one folder on many machines"
+        )
     if not sum(split.values()) > 0:
         raise RequestError("all splits have the share 0; give one of them more")
     return share_out(split, count, random.Random(f"split {seed}"))

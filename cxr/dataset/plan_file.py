@@ -74,6 +74,10 @@ def _read_csv(path: Path) -> Mapping[str, Any] | None:
     header = [name.strip().lower() for name in header]
     if "prompt" in header:
         return None
+    if header and header[0].startswith("sep="):
+        raise RequestError(
+            f"{path.name} row 1 names a separator; delete this row, and save it with commas as separator"
+        )
     if word := other_separator(header, (*KEYS, *COLUMNS.values())):
         raise RequestError(f"{path.name} row 1: the cells are separated by {word}; save it with commas as separator")
     if "findings" not in header:
@@ -192,7 +196,9 @@ def _parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, _PlainLoader)  # noqa: S506  it is a SafeLoader
     except _RefusedError as refused:
         raise RequestError(f"{where} {refused}") from refused
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except RecursionError as error:
+        raise RequestError(f"{where} is not YAML: too many lists or tables inside one another") from error
+    except (ValueError, yaml.YAMLError) as error:
         # ValueError: what looks like a date or a number and is none.
         reason = " ".join(str(error).split())[:200]
         raise RequestError(f"{where} is not YAML: {reason}") from error

@@ -132,6 +132,7 @@ def read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     except OSError as error:
         raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
-        raise RequestError(f"{path.name} is not UTF-8 text after row {number}; save it as “CSV UTF-8”") from error
+        after = f" after row {number}" if number else ""
+        raise RequestError(f"{path.name} is not UTF-8 text{after}; save it as “CSV UTF-8”") from error
     except csv.Error as error:
         raise RequestError(f"{path.name} row {number + 1} is not valid CSV: {error}; save it as “CSV UTF-8”") from error

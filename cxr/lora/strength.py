@@ -124,12 +124,17 @@ def _check(path: Path, settings: Mapping[str, Any], prefix: str) -> LoraSettings
             f"{label} was trained from init_lora_weights {str(start)[:20]!r}, which changes the base model too; "
             "convert it to a plain LoRA: save_pretrained with path_initial_model_for_weight_conversion, of peft"
         )
+    stabilised = settings.get(f"{prefix}use_rslora") or False
+    if not isinstance(stabilised, bool):  # "false" would count as true
+        raise damaged(
+            path, f"its LoRA settings cannot be read: use_rslora is {str(stabilised)[:20]!r}, not true or false"
+        )
     alpha, pattern = settings.get(f"{prefix}lora_alpha"), settings.get(f"{prefix}alpha_pattern") or {}
     _check_pattern(label, pattern)
     return LoraSettings(
         None if alpha is None else check_alpha(path, alpha),
         {name: check_alpha(path, value) for name, value in pattern.items()},
-        bool(settings.get(f"{prefix}use_rslora")),
+        stabilised,
     )
 
 

@@ -131,7 +131,7 @@ class Recipe(ImageSettings):
         if len(text) > MAX_RECIPE_CHARACTERS:
             raise RequestError(f"the recipe has more than {MAX_RECIPE_CHARACTERS:,} characters")
         try:
-            values = json.loads(text)
+            values = json.loads(text, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise RequestError("the recipe is not the JSON that this program writes into its images") from error
         return cls.from_values(values)
@@ -233,7 +233,17 @@ BEFORE: dict[str, Any] = {
 }
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table whose names are all different; of two values, readers would take different ones."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return values
+
+
 def _check_name(name: str, value: object) -> None:
+    if isinstance(value, str) and not value.isprintable():
+        raise RequestError(f"is {shown(value)}; a name has no control characters", field=name)
     if not isinstance(value, str) or len(value) > MAX_NAME_CHARACTERS:
         raise RequestError(f"is {shown(value)}; a name has at most {MAX_NAME_CHARACTERS:,} characters", field=name)
 
