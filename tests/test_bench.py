@@ -7,6 +7,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -314,7 +315,12 @@ def test_call_equal_makes_as_many(tiny_base_model: LoadedModel) -> None:
     plain = plain_pipeline(tiny_base_model, torch.float32)
     asked: list[int] = []
     decode = plain.vae.decode
-    plain.vae.decode = lambda latents, **options: (asked.append(len(latents)), decode(latents, **options))[1]
+
+    def counted(latents: torch.Tensor, **options: Any) -> Any:
+        asked.append(len(latents))
+        return decode(latents, **options)
+
+    plain.vae.decode = counted
     call_equal(plain, 3)
     assert asked == [3]
 

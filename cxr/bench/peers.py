@@ -107,7 +107,8 @@ def plain_pipeline(loaded: LoadedModel, dtype: torch.dtype) -> Any:
 
 def rebuilt(pipeline: Any, **components: Any) -> Any:
     """Another pipeline of the same networks, with other components in the place of some; it draws no bar."""
-    other = type(pipeline)(**dict(pipeline.components) | FAMILIES[type(pipeline).__name__].left_out | components)
+    left_out = FAMILIES[type(pipeline).__name__].left_out
+    other = type(pipeline)(**{**pipeline.components, **left_out, **components})
     other.set_progress_bar_config(disable=True)
     return other
 

@@ -54,7 +54,7 @@ def _processor_seconds(work: Callable[[], object]) -> float:
 
     def now() -> float:
         others = [process.cpu_times() for process in psutil.Process().children()]
-        return time.process_time() + sum(used.user + used.system for used in others)
+        return time.process_time() + float(sum(used.user + used.system for used in others))
 
     began = now()
     work()
