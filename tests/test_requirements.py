@@ -80,7 +80,8 @@ def imported(paths: list[Path]) -> set[str]:
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     program = imported([ROOT / "app.py", *(ROOT / "cxr").rglob("*.py")])
     tests = imported([*(ROOT / "tests").glob("*.py")])
-    assert program - set(ranges("provenance")) == set()
+    # What `bench` compares with is nobody's requirement; where it is missing, its row says how to install it.
+    assert program - set(ranges("provenance", "openvino")) - {"onnxruntime", "optimum"} == set()
     assert tests - set(ranges("test", "browser")) - {"gradio-client", "fastapi", "mcp"} == set(), (
         "gradio and gradio[mcp] bring these"
     )

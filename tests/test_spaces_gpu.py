@@ -147,7 +147,13 @@ def test_without_the_package_the_function_runs_here(
 
 def test_app_places_the_model_on_zero_gpu_only(spaces: FakeSpaces, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[Any] = []
-    monkeypatch.setattr("cxr.generate.model.get_model", lambda *given: loaded.append(given))
+    model = SimpleNamespace(info=SimpleNamespace(engine="pytorch"))
+
+    def load(*given: Any) -> Any:
+        loaded.append(given)
+        return model
+
+    monkeypatch.setattr("cxr.generate.model.get_model", load)
     monkeypatch.setattr("cxr.web.server.launch.prepare_environment", lambda: spaces.log.append("environment"))
     monkeypatch.setenv("CXR_ADAPTER", "none")
     on_gpu(lambda request, choice: iter(()))
