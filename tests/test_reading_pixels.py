@@ -26,6 +26,7 @@ from sample_images import make_image
 
 from cxr.folders.dicom import SyntheticPatient, encode_dicom
 from cxr.folders.dicom_reader import read_dicom, read_dicom_facts
+from cxr.images.dicom_pixels import read_dicom_grey
 from cxr.images.guarded import quiet_libraries
 from cxr.images.png import encode_png
 from cxr.images.reading import read_grey
@@ -298,3 +299,19 @@ def test_exported_dicom_has_values_that_the_standard_allows(text: str, tmp_path:
     assert 0 < len(dataset.ManufacturerModelName.encode()) <= 64
     assert len(dataset.DerivationDescription.encode()) <= 1024
     assert read_dicom(tmp_path / "x.dcm")[1] == image.recipe, "whole in its own element"
+
+
+def test_numbers_that_are_cut_are_damage(tmp_path: Path) -> None:
+    """Of these pydicom raises an exception that is a kind of no other."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.add_new(0x00280010, "US", 2)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True, implicit_vr=False, little_endian=True)
+    content = (tmp_path / "a.dcm").read_bytes()
+    cut = content.replace(b"\x28\x00\x10\x00US\x02\x00\x02\x00", b"\x28\x00\x10\x00US\x03\x00\x02\x00\x00")
+    assert cut != content
+    (tmp_path / "a.dcm").write_bytes(cut)
+    with pytest.raises(DataError, match="cannot be read as a DICOM image"):
+        read_dicom_grey(tmp_path / "a.dcm", 100)

@@ -31,6 +31,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a name that turns the line": (OWN | {"scheduler": "\u202ea"}, "scheduler is '\\u202ea'; a name has no control"),
     "a size that is true": (OWN | {"width": True}, "width is True"),
     "an unknown field": (OWN | {"strength": 0.5}, "has “strength”, which newer versions may know"),
+    "an unknown field of two lines": (OWN | {"a\nb": 1}, "has “a b”, which newer versions may know"),
     "a missing field": ({name: value for name, value in OWN.items() if name != "seed"}, "no seed; values are missing"),
     "a number as text": (OWN | {"num_inference_steps": "8"}, "num_inference_steps is '8'"),
     "NaN": (OWN | {"guidance_scale": float("nan")}, "guidance_scale is nan"),

@@ -53,11 +53,13 @@ def refusing_damage(path: Path) -> Iterator[None]:
     Raises:
         DataError: for what pydicom and the system raise.
     """
+    from pydicom.errors import BytesLengthException
+
     try:
         yield
     except OSError as error:
         raise DataError(f"{path} cannot be read as a DICOM image: {reason_of(error)}") from error
-    except PYDICOM_ERRORS as error:
+    except (BytesLengthException, *PYDICOM_ERRORS) as error:
         raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
 
 

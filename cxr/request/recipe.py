@@ -148,7 +148,7 @@ class Recipe(ImageSettings):
         foreign = {name for name in OF_DERIVED if name in values and values[name] != BEFORE[name]}
         known = RECIPE_FIELDS.keys() - (() if values.get("init_image_sha256") else foreign)
         if unknown := sorted(str(name) for name in values if name not in known):
-            name = unknown[0][:MAX_SHOWN_CHARACTERS]
+            name = " ".join(unknown[0].split())[:MAX_SHOWN_CHARACTERS]
             raise RequestError(f"the recipe has “{name}”, which newer versions may know")
         if missing := [name for name in RECIPE_FIELDS if name not in values and name not in BEFORE]:
             raise RequestError(f"the recipe has no {missing[0]}; values are missing")
