@@ -40,7 +40,7 @@ PLANS = {
     "lists in lists": (filled("["), "commas and brackets"),
     "tables in tables": (filled("{a: "), "commas and brackets"),
     "dashes": (filled("- "), "commas and brackets"),
-    "steps inwards": ("prompts:\n" + "".join(f"{' ' * depth}-\n" for depth in range(1, 1_390)), "recursion"),
+    "steps inwards": ("prompts:\n" + "".join(f"{' ' * depth}-\n" for depth in range(1, 1_390)), "inside one another"),
     "a text": (filled("x", "name: "), "asks for no image"),
     "a text of line breaks": (filled("x\n\n", 'name: "', '"'), "commas and brackets"),
     "a text of escapes": (filled("\\u0041", 'name: "', '"'), "asks for no image"),

@@ -27,6 +27,7 @@ ENGINES = (PYTORCH, OPENVINO, COMPILED)  # what runs the denoising network
 MAX_MICRO_BATCH_SIZE = 64
 MAX_THREADS = 1_024
 MAX_PIXELS = 99_999  # of a side
+NAMED_BY_USERS = ("model", "adapter")  # a folder may have any name
 MAX_NAME_CHARACTERS = 2_500  # eight LoRAs, each with the longest name that a file may have, fit in
 MAX_RECIPE_CHARACTERS = 64_000
 # In the order of a line of metadata.jsonl; a recipe as JSON has its keys sorted.
@@ -242,7 +243,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_name(name: str, value: object) -> None:
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and not value.isprintable() and name not in NAMED_BY_USERS:
         raise RequestError(f"is {shown(value)}; a name has no control characters", field=name)
     if not isinstance(value, str) or len(value) > MAX_NAME_CHARACTERS:
         raise RequestError(f"is {shown(value)}; a name has at most {MAX_NAME_CHARACTERS:,} characters", field=name)
