@@ -58,7 +58,11 @@ class ServerProcess:
         command = [sys.executable, "-c", START, str(self.addresses), "--port", str(self.port), "--model", str(model)]
         with self.said.open("wb") as said:
             self.process = subprocess.Popen([*command, *flags], cwd=ROOT, env=environment, stdout=said, stderr=said)
-        wait_until(lambda: self.process.poll() is not None or b"CXR Studio is at" in self.said.read_bytes(), 40)
+        try:
+            wait_until(lambda: self.process.poll() is not None or b"CXR Studio is at" in self.said.read_bytes(), 120)
+        except AssertionError:  # a server that stays behind would be blamed on later tests
+            self.end(signal.SIGKILL)
+            raise
         assert self.process.poll() is None, self.output
 
     @property
