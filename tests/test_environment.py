@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -127,3 +128,18 @@ def test_it_starts_with_the_variables_of_a_space(tiny_model_dir: Path, tmp_path:
     finally:
         assert server.end() == 0
     assert server.names == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "passive 1000"),
+        ({"GOMP_SPINCOUNT": "5"}, "passive 5"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None"),
+    ],
+)
+def test_waiting_threads_spin_for_a_moment_unless_the_user_decides(given: dict[str, str], expected: str) -> None:
+    code = "import os, cxr; print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'))"
+    clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean | given, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == expected

@@ -34,7 +34,6 @@ def prepare_environment() -> None:
     """Set what gradio reads at import: no telemetry, and a private folder for temporary files."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported; spinning threads slow all down
     if not os.environ.get("SPACE_ID"):
         # A visitor's address is the one that connects, not one that stands in a header; who has a proxy names it here.
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
