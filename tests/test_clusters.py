@@ -75,7 +75,7 @@ def test_the_command_of_the_pods_makes_one_data_set(environment: dict[str, str])
     ]
     assert [pod.wait(300) for pod in pods] == [0, 0]
     images, faults = find_faults(Path(environment["OUTPUT"]))
-    assert (len(images), faults) == (40, [])
+    assert (len(images), faults) == (80, [])  # 40 of each finding
 
 
 @pytest.mark.slow
@@ -87,4 +87,4 @@ def test_the_script_of_slurm_makes_one_data_set(environment: dict[str, str], tmp
     slurm = {"SLURM_JOB_NODELIST": "somewhere[1-2]", "SLURM_NNODES": "2"}
     assert subprocess.run(["bash", str(SLURM)], cwd=ROOT, env=environment | slurm, check=False).returncode == 0
     images, faults = find_faults(Path(environment["OUTPUT"]))
-    assert (len(images), faults) == (40, [])
+    assert (len(images), faults) == (80, [])  # 40 of each finding
