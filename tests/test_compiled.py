@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sample_images
 
+from cxr.commands.restore import command_line
 from cxr.dataset.reproduce import Reproducer
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
@@ -41,11 +43,18 @@ def test_compiled_networks_follow_the_weight_of_a_lora(
         assert "compiled" not in other.recipe.library_versions
 
 
-def test_verify_compiles_again(tiny_model_dir: Path) -> None:
+def test_a_recipe_starts_no_compiler_on_a_cpu(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(str(tiny_model_dir), "none", engine="compiled")
     (image,) = images_of(model, 0.0)
+    monkeypatch.setattr("cxr.models.compiled.BACKEND", "a compiler that is not there")
     again = Reproducer(str(tiny_model_dir), "none").check(image.pixels, image.recipe, 8)
-    assert (again.verdict, again.changed) == ("identical", ())
+    assert (again.verdict, again.changed) == ("identical", ("engine compiled (here pytorch)",))
+
+
+@pytest.mark.parametrize(("value", "begin"), [("", "CXR_COMPILE=1 python"), ("0", "CXR_COMPILE=1 "), ("1", "python")])
+def test_restore_says_how_it_is_compiled_again(value: str, begin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_COMPILE", value)
+    assert command_line(sample_images.make_image(0, engine="compiled").recipe).startswith(begin)
 
 
 @pytest.mark.parametrize("value", ["yes", "2", " 1", "on"])

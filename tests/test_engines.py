@@ -45,7 +45,7 @@ def _without(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_openvino_pytorch_goes_on_and_says_nothing(tiny_model_dir: Path) -> None:
     assert not is_installed()
     model = load_model(str(tiny_model_dir), "none")
-    assert (model.info.engine, model.openvino, model.notes) == ("pytorch", None, ())
+    assert (model.info.engine, model.engine, model.notes) == ("pytorch", None, ())
     assert choose_engine({}, CPU, is_plain=True) == EngineChoice()
 
 

@@ -222,7 +222,7 @@ def test_architectures_that_it_does_not_run_stay_with_pytorch(tmp_path: Path, mo
     monkeypatch.setenv("CXR_ENGINE", "openvino")
     for family in ("StableDiffusionXLPipeline", "PixArtSigmaPipeline"):
         other = load_model(str(save_tiny(family, tmp_path)))
-        assert (other.info.engine, other.openvino) == ("pytorch", None)
+        assert (other.info.engine, other.engine) == ("pytorch", None)
 
 
 # The cache

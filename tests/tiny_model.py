@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel, UniPCMultistepScheduler
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from cxr.train.architecture import build_scheduler
 
 TINY_SIZE = 32  # pixels; latents are 4 x 4
 TINY_WORDS = [
@@ -96,17 +98,8 @@ def build_tiny_pipeline(folder: Path) -> StableDiffusionPipeline:
                 pad_token_id=tokenizer.pad_token_id,
             )
         )
-    scheduler = UniPCMultistepScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        rescale_betas_zero_snr=True,
-        steps_offset=1,
-    )
     return StableDiffusionPipeline(
-        vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+        vae, text_encoder, tokenizer, unet, build_scheduler(), None, None, requires_safety_checker=False
     )
 
 

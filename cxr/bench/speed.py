@@ -98,11 +98,7 @@ def run_bench(
         RequestError: a number is outside its range, or there is no such device.
         GenerationError: the model makes no image from the bench's prompt, or ``peer_python`` does not work.
     """
-    check_runs(runs)
-    if wrong := [size for size in batch_sizes if not 1 <= size <= MAX_BATCH_SIZE]:
-        raise RequestError(f"is {wrong[0]}; use a whole number from 1 to {MAX_BATCH_SIZE}", field="batch_sizes")
-    if device and choose_device().type != device:
-        raise RequestError("bench --gpu needs a CUDA device, and there is none here; use bench without --gpu")
+    _check(runs, batch_sizes, device)
     began = time.perf_counter()
     loaded = load_model(model, adapter)
     make_images(loaded)
@@ -110,14 +106,10 @@ def run_bench(
     fresh_process_s = seconds(lambda: start_fresh(model, adapter), loaded.device) if fresh_process else None
     sizes = sorted(set(batch_sizes))
     watch = stopwatch(loaded.device, counts_processor=processor_time)
+    image_s: dict[tuple[str, int], tuple[float, ...]] = {}
     with peers_of(loaded, peer_python) as (peers, absent):
-        image_s: dict[tuple[str, int], tuple[float, ...]] = {}
         for size in sizes:
-            arms = _arms(loaded, peers, size, is_first=size == sizes[0])
-            # With another weight of the LoRA the first image takes longer.
-            before = {name: arms[name] for name in (PRODUCT, BASE)} if BASE in arms else {}
-            taken = interleaved(arms, runs, watch, before)
-            image_s |= {(name, size): tuple(value / size for value in values) for name, values in taken.items()}
+            image_s |= _image_seconds(_arms(loaded, peers, size, is_first=size == sizes[0]), size, runs, watch)
         details = {peer.name: peer.detail for peer in peers}
     parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
     product_s = statistics.median(image_s[PRODUCT, sizes[0]])
@@ -138,6 +130,24 @@ def run_bench(
     )
 
 
+def _check(runs: int, batch_sizes: Sequence[int], device: str) -> None:
+    check_runs(runs)
+    if wrong := [size for size in batch_sizes if not 1 <= size <= MAX_BATCH_SIZE]:
+        raise RequestError(f"is {wrong[0]}; use a whole number from 1 to {MAX_BATCH_SIZE}", field="batch_sizes")
+    if device and choose_device().type != device:
+        raise RequestError("bench --gpu needs a CUDA device, and there is none here; use bench without --gpu")
+
+
+def _image_seconds(
+    arms: Mapping[str, Callable[[], object]], size: int, runs: int, watch: Stopwatch
+) -> dict[tuple[str, int], tuple[float, ...]]:
+    """Seconds an image in each round, as ``BenchResult.image_s`` has them."""
+    # With another weight of the LoRA the first image takes longer.
+    before = {name: arms[name] for name in (PRODUCT, BASE)} if BASE in arms else {}
+    taken = interleaved(arms, runs, watch, before)
+    return {(name, size): tuple(value / size for value in values) for name, values in taken.items()}
+
+
 def hardware_of(device: torch.device) -> str:
     """What computes: "1 CPU thread", or the name of the GPU."""
     if device.type == "cuda":
@@ -151,7 +161,7 @@ def _arms(loaded: LoadedModel, peers: Sequence[Peer], size: int, *, is_first: bo
         PRODUCT: partial(_make, loaded, size),
         ALL_GUIDED: partial(_make, loaded, size, guidance_stop=1.0),
     }
-    if loaded.openvino:
+    if loaded.engine:
         arms[BY_PYTORCH] = partial(_make_by_pytorch, loaded, size)
     if loaded.adapter and is_first:
         arms[BASE] = partial(_make, loaded, size, adapter_weight=0.0)
@@ -170,11 +180,11 @@ def _make(loaded: LoadedModel, num_images: int, **settings: float) -> None:
 
 
 def _make_by_pytorch(loaded: LoadedModel, num_images: int) -> None:
-    openvino, loaded.openvino = loaded.openvino, None
+    engine, loaded.engine = loaded.engine, None
     try:
         _make(loaded, num_images)
     finally:
-        loaded.openvino = openvino
+        loaded.engine = engine
 
 
 def _preview_seconds(loaded: LoadedModel, runs: int, watch: Stopwatch) -> float:

@@ -8,12 +8,13 @@ import shlex
 from pathlib import Path
 
 from cxr.commands.options import Commands, add_command, say_progress, say_result
+from cxr.models.compiled import COMPILE_VARIABLE
 from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
 from cxr.models.presets import PRESETS, prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
 from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, where_to_find
-from cxr.request.recipe import OPENVINO, Recipe, needed_picture
+from cxr.request.recipe import COMPILED, OPENVINO, Recipe, needed_picture
 from cxr.request.settings import BEGINNING, SETTINGS
 
 FOLDER, PICTURE = "MODEL_FOLDER", "PICTURE"
@@ -53,6 +54,8 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
 
 def _engine(recipe: Recipe) -> str:
     """What goes before the command where another engine might run the UNet here."""
+    if recipe.engine == COMPILED:
+        return "" if os.environ.get(COMPILE_VARIABLE) == "1" else f"{COMPILE_VARIABLE}=1 "
     named = os.environ.get(ENGINE_VARIABLE) == recipe.engine
     return f"{ENGINE_VARIABLE}={recipe.engine} " if recipe.device == "cpu" and is_installed() and not named else ""
 

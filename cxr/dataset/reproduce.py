@@ -26,7 +26,7 @@ from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import InitImage
 from cxr.request.model_info import where_to_find
-from cxr.request.recipe import OPENVINO, PYTORCH, Recipe, needed_picture
+from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH, Recipe, needed_picture
 
 # What other threads, libraries or devices may change: last bits, no structure.
 MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
@@ -101,7 +101,7 @@ class Reproducer:
         # On another device no bytes are gained by denoising as many images together as there.
         as_there = recipe.device == choose_device().type and recipe.micro_batch_size <= MAX_BATCH_SIZE
         micro_batch_size = recipe.micro_batch_size if as_there else None
-        engine = PYTORCH if recipe.engine == OPENVINO and not is_installed() else recipe.engine
+        engine = recipe.engine if _can_run(recipe.engine) else PYTORCH
         key = (source, adapter, recipe.weight_dtype, micro_batch_size, engine)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
@@ -141,6 +141,11 @@ class Reproducer:
         if any(source.startswith(HUB_PREFIX) for source in sources):
             raise DataError(f"the image names the LoRA {adapter} of the Hub; if you trust it, name it with --adapter")
         return model, adapter
+
+
+def _can_run(engine: str) -> bool:
+    """Whether an engine is here; no stranger's recipe starts a compiler on a CPU, which takes minutes."""
+    return {OPENVINO: is_installed(), COMPILED: choose_device().type == "cuda"}.get(engine, True)
 
 
 def _ships(name: str) -> bool:

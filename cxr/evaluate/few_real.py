@@ -55,32 +55,33 @@ def measure_few_real(
         DataError: as `cxr.evaluate.utility.check_labelled`.
     """
     check_labelled(real, made, test, patients)
-    for count in counts:
-        if not FEWEST_FILMS <= count <= len(real):
-            raise RequestError(
-                f"is {count}; use {FEWEST_FILMS} to {len(real)}, the number of real images", field="counts"
-            )
+    counts = sorted(set(counts))
+    if wrong := [count for count in counts if not FEWEST_FILMS <= count <= len(real)]:
+        allowed = f"use {FEWEST_FILMS} to {len(real)}, the number of real images"
+        raise RequestError(f"is {wrong[0]}; {allowed}", field="counts")
     num_made = min(len(images) for images in made.values())
     tested, rows, differences = ScoredTest(test, patients), [], []
+
+    def train(count: int, name: str) -> Array:
+        scores = []
+        for seed in range(num_seeds):
+            seen = _seen(real, made.get(name), count, num_made, seed)
+            scores.append(classify(train_classifier((seen,), steps, batch_size, seed), test.pixels))
+            say(f"utility: {count} real films{f' + {name}' if name else ''}, seed {seed + 1} of {num_seeds}")
+        return tested.areas(scores)
+
     for count in counts:
-        areas: dict[str, Array] = {}
-        for name in ("", *made):
-            scores = []
-            for seed in range(num_seeds):
-                seen = _seen(real, made.get(name), count, num_made, seed)
-                scores.append(classify(train_classifier((seen,), steps, batch_size, seed), test.pixels))
-                say(f"utility: {count} real films{f' + {name}' if name else ''}, seed {seed + 1} of {num_seeds}")
-            areas[name] = tested.areas(scores)
-        settings = {"num_real": count, "steps": steps, "batch_size": batch_size}
+        areas = {name: train(count, name) for name in ("", *made)}
         for name, found in areas.items():
-            shared = settings | {"num_synthetic": num_made if name else 0}
+            shared = {"num_real": count, "num_synthetic": num_made if name else 0}
+            shared |= {"steps": steps, "batch_size": batch_size}
             rows.append({"count": count, "name": name, "metrics": tested.metrics(found, shared)})
             if name:
                 differences.append({"count": count, "name": name, "metrics": tested.metrics(found - areas[""], shared)})
     return {
         "rows": rows,
         "differences": differences,
-        "counts": list(counts),
+        "counts": counts,
         "num_synthetic": num_made,
         "num_seeds": num_seeds,
         "steps": steps,

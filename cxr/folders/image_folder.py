@@ -32,8 +32,10 @@ from cxr.request.events import ExportedFile, GeneratedImage
 from cxr.request.recipe import BEFORE, RECIPE_FIELDS, Recipe
 
 # Two images whose recipes differ in these alone answer the same request; each row says what made it.
-CIRCUMSTANCES = {"library_versions", "device", "weight_dtype", "micro_batch_size", "num_threads", "sent_prompt"}
-CIRCUMSTANCES |= {"engine"}
+CIRCUMSTANCES = {
+    *("library_versions", "device", "weight_dtype", "micro_batch_size", "num_threads", "engine"),
+    "sent_prompt",
+}
 
 
 class ImageFolder:

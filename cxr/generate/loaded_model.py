@@ -47,7 +47,7 @@ class LoadedModel:
         family: how the networks of this architecture are called.
         prompt_form: the kind of text that it was trained with, for requests that are to be reworded.
         notes: what the user should know about where the model came from.
-        openvino: runs the UNet in place of PyTorch, or None; on ZeroGPU it may be one that was compiled ahead.
+        engine: runs the UNet in place of PyTorch, or None: OpenVINO, or on ZeroGPU what was compiled ahead.
         embeddings: texts that the text encoder, as it is now, has read already, whether each was the negative one,
             and what came out.
     """
@@ -59,7 +59,7 @@ class LoadedModel:
     family: Family = FAMILIES["StableDiffusionPipeline"]
     prompt_form: str = "plain"
     notes: tuple[str, ...] = ()
-    openvino: Engine | None = None
+    engine: Engine | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     embeddings: dict[tuple[str, bool], TextCondition] = field(default_factory=dict, repr=False)
     _adapters: LoadedAdapters = field(init=False, repr=False)
@@ -95,11 +95,11 @@ class LoadedModel:
 
     def predict(self, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         """Run the denoising network once, as ``Family.predict`` says, by whichever engine the model was loaded with."""
-        if self.openvino is None:
+        if self.engine is None:
             output = self.family.predict(self.pipeline, sample, timestep, text)
             # The memory of a CUDA graph is written again by the next step.
             return output.clone() if self.info.engine == COMPILED else output
-        return self.openvino.predict(sample, timestep, text.embeddings)
+        return self.engine.predict(sample, timestep, text.embeddings)
 
     @contextmanager
     def in_float32(self) -> Iterator[None]:
@@ -124,15 +124,15 @@ class LoadedModel:
     @contextmanager
     def with_lora_layers(self) -> Iterator[None]:
         """The LoRAs as diffusers attaches them, as layers beside the weights, for a while; by PyTorch alone."""
-        weight, openvino = self._adapters.weight, self.openvino
+        weight, engine = self._adapters.weight, self.engine
         self._unmerge()
-        self.openvino = None
+        self.engine = None
         if weight:
             self._adapters.enable_layers(weight)
         try:
             yield
         finally:
-            self.openvino = openvino
+            self.engine = engine
             if weight is not None:
                 self.set_adapter_weight(weight)
 
@@ -169,8 +169,8 @@ class LoadedModel:
     def _forget_weights(self) -> None:
         """Drop what was made from the weights as they were; a LoRA may change the text encoder, too."""
         self.embeddings.clear()
-        if self.openvino is not None:
-            self.openvino.forget()
+        if self.engine is not None:
+            self.engine.forget()
 
     def _cast_to(self, dtype: torch.dtype, adapter_weight: float | None) -> None:
         self._unmerge()  # what is put back later must be in the format of then

@@ -104,7 +104,7 @@ def _load_base(
         family=family,
         prompt_form=preset.prompt_form,
         notes=files.notes + choice.notes,
-        openvino=OpenVinoUnet(network, keep_graph(network.config)) if choice.engine == OPENVINO else None,
+        engine=OpenVinoUnet(network, keep_graph(network.config)) if choice.engine == OPENVINO else None,
     )
 
 

@@ -25,7 +25,8 @@ def decide_once(question: str, measure: Callable[[], str], otherwise: str) -> st
         measure: finds the answer.
         otherwise: the answer where none can be kept: no stopwatch then decides anything.
     """
-    facts, path = _facts(question), _path(question)
+    facts = _facts(question)
+    path = _path(facts)
     kept = _read(path)
     if kept is not None:
         return kept
@@ -54,7 +55,7 @@ def find_decision(question: str) -> str | None:
     Args:
         question: as for ``decide_once``.
     """
-    return _read(_path(question))
+    return _read(_path(_facts(question)))
 
 
 def decisions_folder() -> Path:
@@ -82,8 +83,8 @@ def _facts(question: str) -> dict[str, str]:
     return {"question": question, **machine_facts()}
 
 
-def _path(question: str) -> Path:
-    text = json.dumps(_facts(question), sort_keys=True)
+def _path(facts: dict[str, str]) -> Path:
+    text = json.dumps(facts, sort_keys=True)
     return decisions_folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 

@@ -70,4 +70,4 @@ def compile_ahead(loaded: LoadedModel, spaces: Any) -> None:
             exported = torch.export.export(unet, args=call.args, kwargs=call.kwargs)
         return spaces.aoti_compile(exported)
 
-    loaded.openvino = AheadOfTimeUnet(spaces, unet, compile_unet(), 2 * loaded.micro_batch_size)
+    loaded.engine = AheadOfTimeUnet(spaces, unet, compile_unet(), 2 * loaded.micro_batch_size)

@@ -63,7 +63,7 @@ class PictureReader:
         Raises:
             DataError: it is neither, or no picture; the message does not repeat its name.
         """
-        return await self.read(path, read_init_picture)
+        return await self._read(path, read_init_picture)
 
     async def mask(self, path: Path, picture: InitImage) -> str:
         """Read the region that a mask of a picture paints white, as cells; an upload is then deleted.
@@ -74,7 +74,7 @@ class PictureReader:
         Raises:
             DataError: as `picture`, or the mask does not suit the picture.
         """
-        return await self.read(path, lambda path: read_mask(path, picture))
+        return await self._read(path, lambda path: read_mask(path, picture))
 
     async def detection(self, path: Path) -> Detection:
         """Gather what tells that a picture or a DICOM file is synthetic; an upload is then deleted.
@@ -84,17 +84,9 @@ class PictureReader:
         Raises:
             DataError: as `picture`, but a file of any kind is read.
         """
-        return await self.read(path, _detect)
+        return await self._read(path, _detect)
 
-    async def read(self, path: Path, read: Callable[[Path], Result]) -> Result:
-        """Have a child process read a file, as one of a few; an upload is then deleted.
-
-        Args:
-            path: as for `picture`.
-            read: starts the child.
-        Raises:
-            DataError: it is no such file, or what ``read`` raises.
-        """
+    async def _read(self, path: Path, read: Callable[[Path], Result]) -> Result:
         try:
             _check_place(path)
             async with self._places:

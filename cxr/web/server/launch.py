@@ -76,7 +76,7 @@ def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[
         "app_kwargs": {
             "middleware": [Middleware(SecurityHeaders), Middleware(Door, Calls(page, jobs, mcp=settings.mcp), hosts)]
         },
-        # gradio keeps half a megabyte of each page and of each call of a program, and forgets the oldest beyond these
+        # gradio keeps up to half a megabyte of each page and of each call of a program, of so many at most.
         "state_session_capacity": 200,
     }
 
