@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from live_page import LivePage
 from PIL import Image
+from server_process import ROOT
 
 from cxr.commands.main import main
 from cxr.dataset.grid import build_grid, describe_grid, draw_grid, layout_of, spell_out
@@ -204,3 +207,39 @@ def test_a_dry_run_only_tells(client: Client) -> None:
 def test_the_endpoint_refuses(values: dict[str, Any], message: str, client: Client) -> None:
     with pytest.raises(AppError, match=message):
         client.predict(**values, api_name="/sheet")
+
+
+def test_a_grid_is_planned_without_torch() -> None:
+    """Every page that opens asks for it, while another thread is in the midst of importing torch and diffusers."""
+    code = "import sys, cxr.dataset.grid; print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+IN_THREADS = """
+import importlib, sys, threading, time
+import gradio
+from cxr.web.jobs.model_choice import ModelChoice, answering
+
+choice = ModelChoice(sys.argv[1], "none")
+works = [
+    lambda: importlib.import_module("cxr.dataset.grid"),
+    lambda: answering(choice),
+    lambda: importlib.import_module("cxr.judges.receipt"),
+    lambda: answering(choice),
+]
+done = []
+threads = [threading.Thread(target=lambda work=work: done.append(work())) for work in works]
+for thread in threads:
+    thread.start()
+    time.sleep(0.01)
+for thread in threads:
+    thread.join()
+print(len(done))
+"""
+
+
+def test_who_comes_while_the_libraries_are_imported_waits_for_them(tiny_model_dir: Path) -> None:
+    command = [sys.executable, "-c", IN_THREADS, str(tiny_model_dir)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "4", done.stderr

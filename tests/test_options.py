@@ -95,7 +95,6 @@ from cxr.commands.restore import command_line
 from cxr.dataset.plan import build_plan
 from cxr.evaluate.sets import RECIPE_FACTS
 from cxr.folders.parquet import COLUMNS
-from cxr.generate.images import shared_settings
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
 from cxr.web.page.dataset_form import build_cohort, build_dataset_settings
@@ -121,7 +120,7 @@ assert list(recipe.values)[-1] == "contrast"
 assert "--contrast 0.5" in command_line(recipe)
 assert COLUMNS["contrast"] == "float64"
 assert "contrast" in RECIPE_FACTS
-assert shared_settings(request) != shared_settings(GenerationRequest("x"))
+assert request.shared_settings != GenerationRequest("x").shared_settings
 plan = build_plan({"prompts": ["x"], "settings": {"contrast": 2}}, "a plan")
 assert plan.images[0].request.contrast == 2.0
 grid = build_plan({"grid": {"prompt": ["x"], "contrast": [1, 2]}}, "a grid")

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from cxr.dataset.card import encode_sheet, sampled
 from cxr.dataset.plan import Plan
-from cxr.generate.images import generate_each, shared_settings
+from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
 from cxr.images.pixels import to_8_bits
 from cxr.images.png import encode_png
@@ -76,8 +76,8 @@ def measure_costs(plan: Plan, model: LoadedModel) -> dict[Kind, Cost]:
     Raises:
         GenerationError: an image could not be made.
     """
-    kinds = Counter(shared_settings(image.request) for image in plan.images)
-    requests = {shared_settings(image.request): image.request for image in reversed(plan.images)}
+    kinds = Counter(image.request.shared_settings for image in plan.images)
+    requests = {image.request.shared_settings: image.request for image in reversed(plan.images)}
     return {kind: _measure(requests[kind], model) for kind, _ in kinds.most_common(MAX_KINDS)}
 
 
@@ -88,7 +88,7 @@ def add_up(plan: Plan, costs: Mapping[Kind, Cost]) -> Estimate:
         plan: of the data set.
         costs: of at least one of its kinds; others cost what these do on average.
     """
-    known = [costs[kind] for image in plan.images if (kind := shared_settings(image.request)) in costs]
+    known = [costs[kind] for image in plan.images if (kind := image.request.shared_settings) in costs]
     mean = Cost(*(fmean(getattr(cost, field.name) for cost in known) for field in dataclasses.fields(Cost)))
     num_images = len(plan.images)
     # The card's picture of samples shows some of the images again, that of a grid all of them.

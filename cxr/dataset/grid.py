@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from cxr.dataset.plan import Plan, build_plan
 from cxr.folders.sheet import SheetRow, draw_sheet, size_of_sheet
-from cxr.generate.images import shared_settings
 from cxr.generate.planned_image import PlannedImage, Rejection
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import RequestError
@@ -150,7 +149,7 @@ class GridStore:
 
     def missing(self) -> Sequence[PlannedImage]:
         """All images, those together that can be made together."""
-        return sorted(self.plan.images, key=lambda image: shared_settings(image.request))
+        return sorted(self.plan.images, key=lambda image: image.request.shared_settings)
 
     def write(self, image: PlannedImage, made: GeneratedImage, rejected: tuple[Rejection, ...]) -> None:
         """Keep one image."""

@@ -11,7 +11,6 @@ from cxr.models.batch_size import is_out_of_memory
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import GenerationError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import SHARED
 
 LOCK_POLL_S = 0.05  # how often a waiting request looks whether it has been stopped
 
@@ -64,7 +63,7 @@ def generate_each(
     Raises:
         GenerationError: memory does not suffice, not even for one image at a time.
     """
-    assert len({shared_settings(request) for request in requests}) <= 1, "requests of one call share their settings"
+    assert len({request.shared_settings for request in requests}) <= 1, "requests of one call share their settings"
     stop = stop or threading.Event()
     if not requests or not _acquire(model.lock, stop):
         return
@@ -78,12 +77,6 @@ def generate_each(
         raise GenerationError(_out_of_memory(model)) from error
     finally:
         model.lock.release()
-
-
-def shared_settings(request: GenerationRequest) -> tuple[float, ...]:
-    """What images of one micro-batch have in common; requests of other settings are made by another call."""
-    beginning = (request.init_image is not None, request.strength, bool(request.mask_cells))
-    return (*(getattr(request, name) for name in SHARED), *beginning)
 
 
 def _out_of_memory(model: LoadedModel) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
-from cxr.generate.images import generate_each, shared_settings
+from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.generate.progress import Progress
@@ -113,7 +113,7 @@ class Worker:
     def _make(self, attempts: list[_Attempt], store: ImageStore, writer: BackgroundWriter) -> None:
         while attempts and not self.stop.is_set():
             again: list[_Attempt] = []
-            for _, group in groupby(attempts, key=lambda one: shared_settings(one.image.request)):
+            for _, group in groupby(attempts, key=lambda one: one.image.request.shared_settings):
                 again += self._make_group(list(group), store, writer)
             attempts = again
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cxr.request.errors import RequestError
 from cxr.request.init_image import InitImage
-from cxr.request.settings import BEGINNING, MAX_SEED, SETTINGS, ImageSettings, describe_settings
+from cxr.request.settings import BEGINNING, MAX_SEED, SETTINGS, SHARED, ImageSettings, describe_settings
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ class GenerationRequest(ImageSettings):
     def seeds(self) -> tuple[int, ...]:
         """The seed of each image, in order."""
         return tuple(range(self.seed, self.seed + self.num_images))
+
+    @property
+    def shared_settings(self) -> tuple[float, ...]:
+        """What images of one micro-batch have in common; requests of other settings are made by another call."""
+        beginning = (self.init_image is not None, self.strength, bool(self.mask_cells))
+        return (*(getattr(self, name) for name in SHARED), *beginning)
 
     def part(self, first: int, end: int) -> GenerationRequest:
         """The images from ``first`` up to, not including, ``end``: the same images, as each has its own seed."""

@@ -178,9 +178,10 @@ def generate_on_gpu(
 
     It takes the choice, not the model: on ZeroGPU the arguments travel to another process.
     """
+    model = load_model_for(choice)
     from cxr.generate.images import generate
 
-    yield from generate(request, load_model_for(choice), preview_every=PREVIEW_EVERY)
+    yield from generate(request, model, preview_every=PREVIEW_EVERY)
 
 
 def _pack(state: ImageState) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,15 @@ class ModelChoice:
             return {}
 
 
+_import_lock = threading.Lock()
 _resting_until_s: dict[ModelChoice, float] = {}
 
 
 def load_model_for(choice: ModelChoice) -> LoadedModel:
-    """Load the model, or return the one that is loaded already."""
-    from cxr.generate.model import get_model  # torch takes seconds to import, and the page should be up before that
+    """Load the model, or return the one that is loaded already. What needs diffusers is imported after this."""
+    # Two threads in the midst of diffusers' imports, which form circles, would see halves of modules.
+    with _import_lock:
+        from cxr.generate.model import get_model  # torch takes seconds to import, and the page should be up before that
 
     return get_model(choice.model, choice.adapter)
 

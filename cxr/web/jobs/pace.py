@@ -33,9 +33,8 @@ class Pace:
         if not self._costs:
             return None  # and torch need not be loaded to say so
         from cxr.dataset.estimate import add_up
-        from cxr.generate.images import shared_settings
 
-        if any(shared_settings(image.request) not in self._costs for image in plan.images):
+        if any(image.request.shared_settings not in self._costs for image in plan.images):
             return None
         return self._with_receipts(add_up(plan, self._costs))
 
@@ -45,10 +44,11 @@ class Pace:
         Raises:
             CxrError: no model, or none of the images could be made.
         """
+        model = load_model_for(choice)
         from cxr.dataset.estimate import add_up, measure_costs
         from cxr.web.jobs.package import measure_receipt
 
-        costs = measure_costs(plan, load_model_for(choice))
+        costs = measure_costs(plan, model)
         self._costs |= costs
         self._receipt_s = self._receipt_s or measure_receipt(plan.images[0].request.prompt)
         yield Measured(self._with_receipts(add_up(plan, costs)))
