@@ -212,7 +212,7 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     _demand(_SHA256.fullmatch(row["sha256"]))
     labels = read_label_cells(row) if split else asked_labels(recipe.prompt)
     patient_id = row["patient_id"] if split else patient_id_of(image_index(path))
-    _demand(_PATIENT_ID.fullmatch(patient_id))
+    _demand(_PATIENT_ID.fullmatch(patient_id) and isinstance(row.get("pair_role", ""), str))
     findings = None if labels.findings is None else list(labels.findings)
     known = {"findings": findings, "age": labels.age, "sex": labels.sex, "view": labels.view}
     # A line of an older version lacks what recipes had no word for then.
