@@ -433,6 +433,19 @@ def test_a_recipe_opens_nothing_that_the_user_has_not_named(
         Reproducer().check(np.zeros((32, 32), np.uint8), recipe, 8)
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-this-name", "a" * 300, "/" + "a" * 900, "/proc/1/root/x"])
+def test_models_of_recipes_that_no_system_takes_for_a_path(
+    name: str, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reproduce, "load_model", load_model)
+    path = tmp_path / "x.png"
+    path.write_bytes(with_recipe(dataclasses.replace(recipe_of(model), model=name).to_json()))
+    assert main(["verify", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "is unknown; use embedded" in said
+
+
 def test_a_recipe_does_not_start_thousands_of_threads_or_fill_the_memory(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
