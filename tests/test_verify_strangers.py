@@ -121,6 +121,19 @@ def damage(name: str) -> Callable[[Path], None]:
     return change
 
 
+def forget(name: str) -> Callable[[Path], None]:
+    """Remove a file, and the manifest's row of it."""
+
+    def change(folder: Path) -> None:
+        path = min(folder.glob(name))
+        path.unlink()
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        others = [row for row in manifest["files"] if folder / row["file_name"] != path]
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"files": others}))
+
+    return change
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -129,6 +142,9 @@ def damage(name: str) -> Callable[[Path], None]:
         remove("labels.csv", "README.md", "plots/samples.png"),
         remove("train/metadata.jsonl"),
         lambda folder: shutil.rmtree(folder / "test"),
+        forget("train/*.png"),
+        forget("labels.csv"),
+        forget("test/metadata.jsonl"),
         damage("train/*.png"),
         damage("test/metadata.jsonl"),
         damage("README.md"),

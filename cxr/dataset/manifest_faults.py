@@ -29,6 +29,7 @@ from cxr.request.settings import shown_names
 
 CARD_NAME = "README.md"
 MAX_CARD_BYTES = 10_000_000
+IN_ALL_SETS = (CARD_NAME, LABELS_NAME, "plots/counts.png", "plots/samples.png")
 SAME_IN_ALL = ("model", "model_revision", "adapter", "adapter_sha256", "device", "engine")
 # What every manifest says, and what those of older versions, or of PyTorch, do not.
 SUMMARY = {"name", "library_versions", "num_failed", "num_rejected", "pass_rates"}
@@ -133,7 +134,7 @@ def _pairs(images: Sequence[FinishedImage]) -> list[tuple[FinishedImage, Finishe
 
 def _needed(images: Sequence[FinishedImage], rejected: Rejected) -> Iterator[str]:
     """Files that a set of such images has beside them."""
-    yield from (CARD_NAME, LABELS_NAME, "plots/counts.png", "plots/samples.png")
+    yield from IN_ALL_SETS
     if rejected:
         yield REJECTED_NAME
     if pairs := _pairs(images):
