@@ -455,7 +455,7 @@ def test_models_of_recipes_that_no_system_takes_for_a_path(
 ) -> None:
     monkeypatch.setattr(reproduce, "load_model", load_model)
     path = tmp_path / "x.png"
-    path.write_bytes(with_recipe(dataclasses.replace(recipe_of(model), model=name).to_json()))
+    path.write_bytes(with_recipe(dataclasses.replace(recipe_of(model), model=name, width=64, height=64).to_json()))
     assert main(["verify", str(path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
