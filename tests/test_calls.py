@@ -206,3 +206,18 @@ def test_a_call_leaves_no_session_behind(server: LivePage, monkeypatch: pytest.M
             assert b"event: complete" in stream.read()
     assert kept.keys() & {*events} <= {events[-1]}
     assert "page" in kept
+
+
+def test_a_session_that_comes_back_is_forgotten_once_more(server: LivePage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "REST_S", 0.0)
+    holder = server.page.state_holder
+    _, answer = ask(server, "call/v2/models", {})
+    event = json.loads(answer)["event_id"]
+    with server.listen(f"call/models/{event}") as stream:
+        stream.read()
+    for _ in range(2):
+        _ = holder[event]  # as gradio asks for it when the turn of a call has come
+        assert event in holder.session_data
+        _, answer = ask(server, "call/v2/models", {})
+        assert event not in holder.session_data
+        assert event not in holder.time_last_used
