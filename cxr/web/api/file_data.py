@@ -13,7 +13,7 @@ from cxr.web.server.temporary import temp_root
 MAX_PATH_CHARACTERS = 1_000
 NOT_UPLOADED = "a file is named that was not uploaded to this page; send it to /gradio_api/upload first"
 # What gradio's table of a file holds; it fails at values of other kinds.
-KINDS = {
+KINDS: dict[str, type | tuple[type, ...]] = {
     "path": str,
     "meta": dict,
     "url": (str, type(None)),
