@@ -283,7 +283,7 @@ def test_dciodvfy_finds_no_error_in_what_users_write(text: str, bits: int, tmp_p
     for labels in (
         PromptLabels(("Mass",), 5, "F", "PA"),
         PromptLabels((), 120, None, None),
-        PromptLabels(None, None, None, None),
+        PromptLabels(),
     ):
         for patient_id in ("SYN0000001", "a" * 64):
             path = tmp_path / "x.dcm"

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from cxr.folders.metadata import hash_files
 from cxr.folders.reader import read_images
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import targets_of
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
@@ -49,7 +48,7 @@ class ImageSet:
     folder: Path
     paths: tuple[Path, ...]
     hashes: tuple[str, ...]
-    labels: tuple[PromptLabels | Radiograph, ...] = field(repr=False)
+    labels: tuple[PromptLabels, ...] = field(repr=False)
     prompts: tuple[str, ...] = field(repr=False)
     patients: tuple[str, ...] = field(repr=False)
     recipe: Mapping[str, Any]

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cxr.labels.vocabulary import PromptLabels
+from cxr.labels.vocabulary import UNKNOWN, PromptLabels
 from cxr.request.generation_request import GenerationRequest
 
 RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
-UNKNOWN = PromptLabels(None, None, None, None)
 FACTUAL, COUNTERFACTUAL = "factual", "counterfactual"
 
 

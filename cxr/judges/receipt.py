@@ -20,7 +20,7 @@ from cxr.judges.judge import WEIGHTS, Judge, load_judge, read_labels
 from cxr.judges.networks import SIZE
 from cxr.judges.reliability import Reliability, read_reliability
 from cxr.labels.targets import LABELS, NEAR_YEARS
-from cxr.labels.vocabulary import FINDINGS, PromptLabels
+from cxr.labels.vocabulary import FINDINGS, UNKNOWN, PromptLabels
 from cxr.prompts import asked_labels, misread_findings
 from cxr.request.errors import DataError
 
@@ -107,7 +107,7 @@ def read_receipt(
     """
     asked, denied = asked_labels(prompt), misread_findings(sent_prompt or prompt)
     notes = (NEGATED.format(", ".join(denied)),) if denied else ()
-    if asked == PromptLabels(None, None, None, None):
+    if asked == UNKNOWN:
         return [Receipt((), notes or (NOTHING_ASKED,))] * len(pixels)
     scores = read_labels(judge.network, np.stack([fit_square(image, SIZE) for image in pixels]))
     margins = scores[:, : len(LABELS)] - judge.thresholds[: len(LABELS)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import (
     AGE_FORMS,
     CHILDREN,
@@ -42,9 +41,9 @@ NOUNS = {"M": ("man", "boy"), "F": ("woman", "girl"), None: ("patient", "child")
 
 
 def caption(
-    record: Radiograph, rng: random.Random, *, findings: bool, keep: float = 0.8, empty_share: float = 0.1
+    record: PromptLabels, rng: random.Random, *, findings: bool, keep: float = 0.8, empty_share: float = 0.1
 ) -> str:
-    """Write one prompt for a radiograph.
+    """Write one prompt for a radiograph, real or made up.
 
     Args:
         record: the labels.
@@ -67,7 +66,7 @@ def caption(
     return rng.choice(writers)(subject, view, shown, normal, rng)
 
 
-def fixed_prompt(record: Radiograph | PromptLabels, rng: random.Random) -> str:
+def fixed_prompt(record: PromptLabels, rng: random.Random) -> str:
     """A prompt that says all that is known of a radiograph, in one of `FIXED_FORMS`; what is unknown is not named."""
     noun = noun_of(record.sex, record.age)
     shown = " and ".join(rng.choice(FINDING_PHRASES[name]) for name in record.findings or ())
@@ -136,7 +135,7 @@ def _with_view(text: str, showing: str, view: str, shown: list[str], normal: boo
     return f"{text}, {view}" if view else text
 
 
-def _finding_phrases(record: Radiograph, rng: random.Random) -> list[str]:
+def _finding_phrases(record: PromptLabels, rng: random.Random) -> list[str]:
     names = list(record.findings or ())
     rng.shuffle(names)
     if len(names) > 1 and rng.random() < 0.3:

@@ -60,18 +60,26 @@ FILLERS = "a an the of with and in is has this image who lungs heart thorax year
 
 @dataclass(frozen=True)
 class PromptLabels:
-    """What a prompt asks for; None where it does not say, no findings at all being an empty tuple.
+    """What a prompt asks for, or a table says of a radiograph; None where it says nothing.
 
-    ``sides`` holds (finding, side) for those findings whose side is told, ``unknown`` the findings of which a table of
-    radiographs does not say whether they are there beside those that are.
+    Args:
+        findings: names of `FINDINGS`; an empty tuple means that there is none.
+        age: in years.
+        sex: "F" or "M".
+        view: "PA" or "AP".
+        sides: (finding, side) for those findings whose side is named.
+        unknown: findings of which a table does not say whether they are there beside those that are.
     """
 
-    findings: tuple[str, ...] | None
-    age: int | None
-    sex: str | None
-    view: str | None
+    findings: tuple[str, ...] | None = None
+    age: int | None = None
+    sex: str | None = None
+    view: str | None = None
     sides: tuple[tuple[str, str], ...] = ()
     unknown: tuple[str, ...] = ()
+
+
+UNKNOWN = PromptLabels()
 
 
 def labels_of(prompt: str) -> PromptLabels:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cxr.labels.captions import caption
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, VAGUE_AGES, PromptLabels, labels_of
 
 AGE_STEP, AGE_TOP = 5, 100  # years: an age is read as a mixture of steps, so that near ages look alike
@@ -26,13 +24,11 @@ def random_captions(rng: random.Random, count: int) -> list[str]:
     captions = []
     for _ in range(count):
         findings = tuple(rng.sample(FINDINGS, rng.choice((0, 0, 1, 1, 1, 1, 2, 3))))
-        record = Radiograph(
-            path=Path(),
+        record = PromptLabels(
             findings=findings,
             age=rng.randint(1, 95),
             sex=rng.choice("FM"),
             view=rng.choice(("PA", "AP")),
-            patient_id="",
             sides=tuple(
                 (name, rng.choice(SIDES)) for name in findings if name in SIDED_FINDINGS and rng.random() < 0.6
             ),
