@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from cxr.evaluate import copies as copy_check
 from cxr.evaluate import copy_set as planted
-from cxr.evaluate.copies import calibration_half, check_copies, nearest_features
+from cxr.evaluate.copies import Copies, calibration_half, check_copies, nearest_features
 from cxr.evaluate.copy_search import ALIGNED, HALVES, Nearest, local_scale, search_copies, warped
 from cxr.evaluate.copy_set import KINDS, REMADE, CopySet, plant_copies
 from cxr.request.errors import DataError
@@ -82,7 +82,7 @@ def generated(training: CopySet) -> CopySet:
 
 
 @pytest.fixture(scope="module")
-def report(training: CopySet, generated: CopySet) -> dict[str, Any]:
+def report(training: CopySet, generated: CopySet) -> Copies:
     held_out = copy_set(chests(60, 2), "held")
     control = copy_set(np.repeat(training.pixels[:2], 3, axis=0), "over")
     with pytest.MonkeyPatch.context() as patch:

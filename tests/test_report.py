@@ -16,7 +16,9 @@ from PIL import Image
 
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.failures import measure_failures
-from cxr.evaluate.report.render import escape_markdown, figure, number, reason
+from cxr.evaluate.report.cells import figure, number
+from cxr.evaluate.report.render import escape_markdown
+from cxr.evaluate.report.sentences import reason
 from cxr.evaluate.report.write import write_report
 from cxr.metrics.intervals import Interval
 from cxr.metrics.result import MetricResult, to_json, to_plain, write_file

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from cxr.evaluate.copy_set import CopySet, Embed, plant_copies
 from cxr.metrics.diversity import standardised
 from cxr.metrics.features import Features, distance_strips
 from cxr.metrics.intervals import wilson
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import JsonObject, MetricResult
 from cxr.request.errors import DataError
 
 QUANTILE = 0.001  # of real distances; what is nearer is flagged
@@ -35,6 +35,61 @@ OVER_TRAINED = "images of an over-trained model"
 Indices = NDArray[np.intp]
 
 
+class Space(TypedDict):
+    """One way to see how near images are: an extractor, or one of the search.
+
+    Args:
+        threshold: 0.1 % quantile of the distances of the calibration images.
+        median: of the distances of generated images to their nearest training image.
+        median_real: of those of all held-out images.
+        smallest: of those of generated images.
+        flagged: generated images nearer than the threshold.
+        flagged_real: held-out images that did not set it and are (negative control).
+        authentic: of extractors, as `_authentic` tells.
+    """
+
+    name: str
+    threshold: float
+    median: float
+    median_real: float
+    smallest: float
+    flagged: MetricResult
+    flagged_real: MetricResult
+    authentic: NotRequired[MetricResult]
+
+
+class Control(TypedDict):
+    """Planted copies of one kind: the share found by the aligned pixels or halves, and the shares by each space."""
+
+    kind: str
+    found: MetricResult
+    spaces: dict[str, float]
+
+
+class Copies(TypedDict):
+    """The part "copies" of a report.
+
+    Args:
+        num_training: images that the generated ones were compared with.
+        num_calibration: held-out images that set the thresholds.
+        num_held_out: held-out images, of other patients again, that the thresholds were tried on.
+        spaces: one for each extractor, then those of the search.
+        control: one for each kind of planted copy.
+        near_exact: generated images that share their file's hash with a training image, or correlate with one above
+            0.9 after alignment.
+        pairs: the 20 closest by aligned pixels (distance, name of the generated and of the training image), closest
+            first.
+    """
+
+    num_training: int
+    num_calibration: int
+    num_held_out: int
+    spaces: list[Space]
+    control: list[Control]
+    near_exact: int
+    pairs: list[tuple[float, str, str]]
+
+
 def check_copies(
     generated: CopySet,
     training: CopySet,
@@ -44,7 +99,7 @@ def check_copies(
     seed: int = 0,
     *,
     embed: Mapping[str, Embed] | None = None,
-) -> dict[str, Any]:
+) -> Copies:
     """Compare generated images with all images that the model was trained on.
 
     Args:
@@ -55,20 +110,6 @@ def check_copies(
         control: images of a model that was over-trained on a few of the training images on purpose, if there are any.
         seed: of the choice of training images of which copies are planted, and of how.
         embed: the extractors, [N, S, S] uint8 -> features [N, D]: the planted copies need features too.
-    Returns:
-        num_training: images that the generated ones were compared with; num_calibration: held-out images that set the
-        thresholds; num_held_out: held-out images, of other patients again, that the thresholds were tried on;
-        near_exact: generated images that share their file's hash with a training image, or correlate with one above
-        0.9 after alignment; pairs: the 20 closest by aligned pixels (distance, name of the generated and of the
-        training image), closest first; control: for each kind of planted copy the share that is found by the aligned
-        pixels or halves, and the shares by each space; spaces: one for each extractor, then those of the search, with
-
-        - threshold: 0.1 % quantile of the distances of the calibration images,
-        - median, smallest: of the distances of generated images to their nearest training image; median_real: of those
-          of all held-out images,
-        - flagged: generated images nearer than the threshold; flagged_real: held-out images that did not set it and
-          are (negative control),
-        - authentic, of extractors: as `_authentic` tells.
     Raises:
         DataError: a set is too small, the sets do not fit together, or a held-out file is in the training set.
     """
@@ -92,20 +133,20 @@ def check_copies(
         "num_held_out": int((~calibrating).sum()),
         "spaces": spaces,
         "control": [_found(kind, search(some), thresholds) for kind, some in planted.items()],
-        **_closest(generated, training, made[ALIGNED]),
+        "near_exact": _num_near_exact(generated, training, made[ALIGNED]),
+        "pairs": _closest(generated, training, made[ALIGNED]),
     }
 
 
-def _closest(generated: CopySet, training: CopySet, found: Nearest) -> dict[str, Any]:
-    """The "near_exact" and "pairs" of `check_copies`."""
-    distances, indices = found
+def _num_near_exact(generated: CopySet, training: CopySet, found: Nearest) -> int:
     # distance**2 = 2 - 2 * correlation
-    near_exact = np.isin(generated.hashes, training.hashes) | (distances < math.sqrt(2 - 2 * NEAR_EXACT))
-    closest = np.argsort(distances, kind="stable")[:NUM_PAIRS]
-    return {
-        "near_exact": int(near_exact.sum()),
-        "pairs": [(float(distances[k]), generated.names[k], training.names[indices[k]]) for k in closest],
-    }
+    near = np.isin(generated.hashes, training.hashes) | (found.distances < math.sqrt(2 - 2 * NEAR_EXACT))
+    return int(near.sum())
+
+
+def _closest(generated: CopySet, training: CopySet, found: Nearest) -> list[tuple[float, str, str]]:
+    order = np.argsort(found.distances, kind="stable")[:NUM_PAIRS]
+    return [(float(found.distances[k]), generated.names[k], training.names[found.indices[k]]) for k in order]
 
 
 def calibration_half(patients: Sequence[str]) -> NDArray[np.bool_]:
@@ -152,10 +193,9 @@ def nearest_features(queries: Features, references: Features, own: Indices | Non
 
 def _measure_space(
     name: str, training: CopySet, made: Nearest, real: Nearest, calibrating: NDArray[np.bool_], threshold: float
-) -> dict[str, Any]:
-    """One of the "spaces" of `check_copies`."""
+) -> Space:
     num_calibration = int(calibrating.sum())
-    space: dict[str, Any] = {
+    space: Space = {
         "name": name,
         "threshold": threshold,
         "median": float(np.median(made.distances)),
@@ -208,7 +248,7 @@ def _authentic(known: Features, made: Nearest, real: Nearest) -> MetricResult:
     return _share("authentic", flags[:count], len(known), {"held_out": float(flags[count:].mean())})
 
 
-def _found(kind: str, nearest: Mapping[str, Nearest], thresholds: Mapping[str, float]) -> dict[str, Any]:
+def _found(kind: str, nearest: Mapping[str, Nearest], thresholds: Mapping[str, float]) -> Control:
     """How many planted copies of one kind are flagged."""
     flags = {name: found.distances < thresholds[name] for name, found in nearest.items()}
     either = flags[ALIGNED] | flags[HALVES]
@@ -220,7 +260,7 @@ def _found(kind: str, nearest: Mapping[str, Nearest], thresholds: Mapping[str, f
 
 
 def _share(
-    name: str, flags: NDArray[np.bool_], num_reference: int, settings: dict[str, Any], note: str = ""
+    name: str, flags: NDArray[np.bool_], num_reference: int, settings: JsonObject, note: str = ""
 ) -> MetricResult:
     interval = wilson(int(flags.sum()), len(flags))
     return MetricResult(name, float(flags.mean()), *interval, len(flags), num_reference, settings, note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from cxr.images.squares import read_squares
 from cxr.metrics.diversity import mean_pairwise_distance, nearest_distances, standardised, vendi_score
 from cxr.metrics.features import Features
 from cxr.metrics.intervals import bootstrap, jackknife, wilson
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import JsonObject, MetricResult, Row
 from cxr.metrics.similarity import similarities
 
 SIZE = 176  # pixels; MS-SSIM needs more than 160, and takes twice as long at 256
@@ -35,7 +35,20 @@ class Looked(NamedTuple):
     features: Features
 
 
-def measure_diversity(several: Looked, generated: Looked, reference: Looked, seed: int = 0) -> dict[str, Any]:
+class Diversity(TypedDict):
+    """The part "diversity" of a report.
+
+    Args:
+        rows: within groups, without sets that have no two images to compare: feature distance (mean over pairs,
+            features on the reference's scale), SSIM and MS-SSIM.
+        wholes: the Vendi score, and the share of near-duplicates (`near_duplicates`).
+    """
+
+    rows: list[Row]
+    wholes: list[Row]
+
+
+def measure_diversity(several: Looked, generated: Looked, reference: Looked, seed: int = 0) -> Diversity:
     """Diversity within prompts and of whole sets.
 
     Args:
@@ -43,10 +56,6 @@ def measure_diversity(several: Looked, generated: Looked, reference: Looked, see
         generated: the images in question.
         reference: real images with labels.
         seed: of the choice of groups, pairs and images.
-    Returns:
-        The part "diversity" of a report. ``rows``, within groups, without those that have no two images to compare:
-        feature distance (mean over pairs, features on the reference's scale), SSIM and MS-SSIM. ``wholes``: the Vendi
-        score, and the share of near-duplicates (`near_duplicates`).
     """
     sides = {
         "generated": (several, group(several.images, several.images.prompts)),
@@ -79,7 +88,7 @@ def near_duplicates(features: Features, threshold: float, num_reference: int) ->
     return MetricResult("near-duplicates", float(flags.mean()), *interval, len(flags), num_reference, facts)
 
 
-def _wholes(generated: Looked, reference: Looked, seed: int) -> list[dict[str, Any]]:
+def _wholes(generated: Looked, reference: Looked, seed: int) -> list[Row]:
     rng = np.random.default_rng(seed)
     count = min(MAX_VENDI, len(generated.images), len(reference.images))
     patients = np.asarray(reference.images.patients)
@@ -90,7 +99,7 @@ def _wholes(generated: Looked, reference: Looked, seed: int) -> list[dict[str, A
         "generated": standardised(generated.features, reference.features)[rng.permutation(len(generated.images))],
         POSING: np.concatenate([real[firsts], np.delete(real, firsts, axis=0)]),
     }
-    rows = []
+    rows: list[Row] = []
     for name, features in chosen.items():
         some = features[:count]
         parts = [vendi_score(np.delete(some, np.s_[k::JACKKNIFE_GROUPS], axis=0)) for k in range(JACKKNIFE_GROUPS)]
@@ -111,7 +120,7 @@ def _descriptions(images: ImageSet) -> list[str]:
     return texts
 
 
-def _row(name: str, side: Looked, groups: Sequence[Indices], reference: Features, seed: int) -> dict[str, Any]:
+def _row(name: str, side: Looked, groups: Sequence[Indices], reference: Features, seed: int) -> Row:
     rng = np.random.default_rng(seed)
     if len(groups) > MAX_GROUPS:
         groups = [groups[k] for k in np.sort(rng.choice(len(groups), MAX_GROUPS, replace=False))]
@@ -129,7 +138,7 @@ def _row(name: str, side: Looked, groups: Sequence[Indices], reference: Features
 
 
 def _mean(
-    name: str, values: NDArray[np.float64], groups: Sequence[Indices], facts: dict[str, Any], seed: int
+    name: str, values: NDArray[np.float64], groups: Sequence[Indices], facts: JsonObject, seed: int
 ) -> MetricResult:
     """Mean over groups, whose interval draws whole groups."""
     measure: Callable[[Indices], float] = lambda rows: float(values[rows].mean())  # noqa: E731

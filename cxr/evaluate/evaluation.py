@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from cxr.evaluate.reader_study import read_study
 from cxr.evaluate.sets import FEWEST, ImageSet, Sets, check_sets
 from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
 from cxr.judges.judge import Judge
-from cxr.metrics.result import MetricResult, to_plain
+from cxr.metrics.result import Json, JsonObject, MetricResult, to_plain
 from cxr.request.errors import DataError
 
 FORMAT = 2
@@ -41,7 +40,7 @@ class Options:
 
     sensitivity: bool = False
     utility: bool = False
-    sweep: Mapping[str, Any] | None = None
+    sweep: JsonObject | None = None
     readings: tuple[Path, ...] = ()
     auditor: Judge | None = None
 
@@ -55,7 +54,7 @@ class Evaluation:
         pictures: name -> [H, W] uint8, that go with the report.
     """
 
-    report: dict[str, Any]
+    report: JsonObject
     pictures: dict[str, NDArray[np.uint8]]
 
     def figure(self, part: str, *names: str) -> MetricResult:
@@ -95,7 +94,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     if (auditor := options.auditor) is not None:
         audit = made.measure("audit", functools.partial(made.audit, auditor, copies), auditor.sha256)
     judgeable = [row["name"] for row in (fidelity or {"attributes": ()})["attributes"] if row["judgeable"]]
-    report: dict[str, Any] = {
+    report: JsonObject = {
         "format": FORMAT,
         "title": f"Evaluation of {_subject(sets)}",
         "generated": sets.generated.describe(),
@@ -154,14 +153,14 @@ def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, 
     return reference.take(kept), notes
 
 
-def read_sweep(path: Path) -> Any:
+def read_sweep(path: Path) -> JsonObject:
     """What ``python -m cxr sweep`` wrote.
 
     Raises:
         DataError: it is not that.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: JsonObject = json.loads(path.read_text(encoding="utf-8"))
         if not found["points"]:
             raise ValueError("it holds no points")
         return found
@@ -169,7 +168,7 @@ def read_sweep(path: Path) -> Any:
         raise DataError(f"{path} is not what python -m cxr sweep wrote: {error}") from error
 
 
-def _step(found: Any, name: str) -> Any:
+def _step(found: Json, name: str) -> Json:
     """What is called so among the children of a part of a report; children of its lists count as its own."""
     if isinstance(found, list):
         named = (one for one in found if name in _names(one))
@@ -182,7 +181,7 @@ def _step(found: Any, name: str) -> Any:
     return next((one for one in inner if one is not None), None)
 
 
-def _names(entry: Any) -> tuple[Any, ...]:
+def _names(entry: JsonObject) -> tuple[object, ...]:
     extractor = entry.get("extractor")
     return entry.get("name"), entry.get("kind"), extractor.get("name") if isinstance(extractor, dict) else extractor
 

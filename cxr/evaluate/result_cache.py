@@ -8,9 +8,8 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from cxr.metrics.result import to_plain, write_file
+from cxr.metrics.result import Json, to_plain, write_file
 from cxr.request.errors import CxrError
 
 PACKAGE = Path(__file__).parents[1]
@@ -29,7 +28,7 @@ class ResultCache:
         self.folder = folder and folder / "results"
         self.circumstances = [_code_sha256(), *circumstances]
 
-    def get(self, part: str, inputs: Sequence[str], compute: Callable[[], Any]) -> Any:
+    def get(self, part: str, inputs: Sequence[str], compute: Callable[[], object]) -> Json:
         """The result of ``compute`` as plain values, from disk if it was computed before.
 
         Args:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ class ImageSet:
     labels: tuple[PromptLabels, ...] = field(repr=False)
     prompts: tuple[str, ...] = field(repr=False)
     patients: tuple[str, ...] = field(repr=False)
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, object]
     is_real: bool = False
 
     def __len__(self) -> int:
@@ -88,13 +87,19 @@ class ImageSet:
 
     def take(self, rows: Sequence[int]) -> ImageSet:
         """Some of the images."""
-        names = ("paths", "hashes", "labels", "prompts", "patients")
-        chosen: dict[str, Any] = {name: tuple(getattr(self, name)[k] for k in rows) for name in names}
-        return replace(self, **chosen)
+        return replace(
+            self,
+            paths=tuple(self.paths[k] for k in rows),
+            hashes=tuple(self.hashes[k] for k in rows),
+            labels=tuple(self.labels[k] for k in rows),
+            prompts=tuple(self.prompts[k] for k in rows),
+            patients=tuple(self.patients[k] for k in rows),
+        )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What a report says of the set; only the folder's own name, its place is the user's."""
-        facts = {"folder": self.folder.resolve().name, "num_images": len(self), "manifest_sha256": self.manifest_sha256}
+        facts: dict[str, object] = {"folder": self.folder.resolve().name, "num_images": len(self)}
+        facts["manifest_sha256"] = self.manifest_sha256
         if self.is_real and not self.num_unknown_patients:
             facts["num_patients"] = len(set(self.patients))
         return facts | dict(self.recipe)
@@ -124,9 +129,9 @@ def read_set(folder: Path) -> ImageSet:
     )
 
 
-def common_facts(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def common_facts(rows: Iterable[Mapping[str, object]]) -> dict[str, object]:
     """Of `RECIPE_FACTS`, those that all rows agree on; where they differ, all the values."""
-    values: dict[str, list[Any]] = {}
+    values: dict[str, list[object]] = {}
     for row in rows:
         for name in RECIPE_FACTS:
             if name in row and row[name] not in values.setdefault(name, []):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.features import Features
 from cxr.metrics.kernel import Sample, kernel_distance
 from cxr.metrics.neighbours import measure_neighbourhoods
+from cxr.metrics.result import JsonObject
 from cxr.request.generation_request import GenerationRequest
 
 SEED_OFFSET = 5_000_000  # no image of a sweep is an image of a report
@@ -62,7 +62,7 @@ GRID = (
 
 def run_sweep(
     model: Model, records: Sequence[Radiograph], work: Path, grid: Sequence[Settings], say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Make images with each of the settings and measure them.
 
     Args:

@@ -7,11 +7,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr.images.atomic import atomic_file, cannot_write
+from cxr.metrics.intervals import middle
+
+Json: TypeAlias = Any  # what `json.loads` gives: None, bool, int, float, str, and lists and objects of these
+JsonObject: TypeAlias = dict[str, Json]
 
 SIGNIFICANT_DIGITS = 6
 
@@ -36,11 +41,38 @@ class MetricResult:
     high: float = math.nan
     num_generated: int = 0
     num_reference: int = 0
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    settings: JsonObject = dataclasses.field(default_factory=dict)
     note: str = ""
 
 
-def to_plain(value: Any) -> Any:
+class Facts(TypedDict, total=False):
+    """What a `MetricResult` holds beside its figure."""
+
+    num_generated: int
+    num_reference: int
+    settings: JsonObject
+    note: str
+
+
+class Row(TypedDict):
+    """One row of a report's table: a set of images by its name, and what was measured on it."""
+
+    name: str
+    metrics: list[MetricResult]
+
+
+def figure_of(name: str, values: NDArray[np.float64], **facts: Unpack[Facts]) -> MetricResult:
+    """A figure and its resamples [1 + B] as a result with an interval.
+
+    Args:
+        name: of the figure.
+        values: as measured, then on the resamples.
+        facts: fields of `MetricResult`.
+    """
+    return MetricResult(name, float(values[0]), *middle(values[1:]), **facts)
+
+
+def to_plain(value: object) -> Json:
     """Turn results into what JSON can say.
 
     Dataclasses become objects; arrays, named tuples and other sequences lists; paths text with forward slashes; floats
@@ -66,7 +98,7 @@ def to_plain(value: Any) -> Any:
     raise TypeError(f"a report cannot hold a {type(value).__name__}")
 
 
-def to_json(value: Any) -> bytes:
+def to_json(value: object) -> bytes:
     """Results as JSON whose keys are sorted, so that equal results are equal files."""
     text = json.dumps(to_plain(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()

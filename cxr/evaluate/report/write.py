@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 Picture = NDArray[np.uint8] | bytes
 
 
-def write_report(report: dict[str, Any], output: Path, pictures: Mapping[str, Picture] | None = None) -> list[Path]:
+def write_report(
+    report: Mapping[str, object], output: Path, pictures: Mapping[str, Picture] | None = None
+) -> list[Path]:
     """Write a report: ``report.json``, ``report.md``, ``report.html``, ``plots/*.svg`` and ``pictures/*.png``.
 
     The same report gives the same bytes. All files show the same figures, rounded to six significant digits.
@@ -50,7 +51,7 @@ def write_report(report: dict[str, Any], output: Path, pictures: Mapping[str, Pi
     return [write_file(output / name, data) for name, data in files.items()]
 
 
-def write_comparison(comparison: dict[str, Any], output: Path, name: str = "comparison") -> list[Path]:
+def write_comparison(comparison: Mapping[str, object], output: Path, name: str = "comparison") -> list[Path]:
     """Write tables: ``NAME.json``, ``NAME.md`` and ``NAME.html``.
 
     Args:
