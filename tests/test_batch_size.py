@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import cxr.generate.model
-from cxr.dataset import make
-from cxr.dataset.make import Options
+from cxr.dataset.make import Options, load_as_begun
 from cxr.dataset.plan import Plan
 from cxr.dataset.reproduce import Reproducer
+from cxr.dataset.start import new_beginning
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
@@ -168,9 +168,9 @@ def test_a_loaded_model_has_the_given_size_without_measuring(
 def test_a_job_goes_on_with_the_size_that_it_began_with(tiny_model_dir: Path, tiny_base_model: LoadedModel) -> None:
     options = Options(model=str(tiny_model_dir), adapter="none", num_threads=torch.get_num_threads())
     plan = Plan("test", (), {})
-    begun = dataclasses.replace(make._beginning(plan, options, tiny_base_model), micro_batch_size=3)
-    assert make._load(options, begun).micro_batch_size == 3
-    assert make._load(options, None).micro_batch_size == 1
+    begun = dataclasses.replace(new_beginning(plan, options, tiny_base_model), micro_batch_size=3)
+    assert load_as_begun(options, begun).micro_batch_size == 3
+    assert load_as_begun(options, None).micro_batch_size == 1
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", 2), ("cuda", 1)])

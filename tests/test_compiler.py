@@ -414,7 +414,7 @@ def test_a_denial_beside_what_is_asked_for_is_no_contradiction_and_not_sent() ->
         assert not [chip for chip in compiled.chips if chip.kind == "conflicting"]
         assert form == "plain" or "no " not in compiled.text.lower()
     ignored = chips_of("Stable left nodule, no new nodule.", "caption", "ignored")
-    assert ignored["no new pulmonary nodule"] == "denied beside one that is asked for"
+    assert ignored["no new pulmonary nodule"] == "denied next to one that is asked for"
 
 
 def test_a_report_denies_graded_findings_one_by_one() -> None:

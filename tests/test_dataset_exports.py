@@ -164,8 +164,8 @@ def test_progress_is_told_in_few_lines(data: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("kind", "place", "foreign", "message"),
     [
-        ("dicom", "out", "out/train-000000.tar", r"out holds train-000000\.tar, which is not of this export"),
-        ("webdataset", "out", "out/train-000001.tar", r"out holds train-000001\.tar, which is not of this export"),
+        ("dicom", "out", "out/train-000000.tar", r"out holds train-000000\.tar, which is not part of this export"),
+        ("webdataset", "out", "out/train-000001.tar", r"out holds train-000001\.tar, which is not part of this export"),
         ("parquet", "out", "out/data/train-00000-of-00002.parquet", r"out holds data.train-00000-of-00002\.parquet"),
         ("webdataset", "out", "out", r"out is a file; name a new or empty folder"),
         ("zip", "out", "out/any", r"out is a folder; name the ZIP to write, such as .*dataset\.zip"),

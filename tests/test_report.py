@@ -378,9 +378,9 @@ def test_reasons_are_told_by_part() -> None:
     reasons = {"copies": "no training images were named (--training).", "utility": "not asked for"}
     assert reason({"reasons": reasons}, "copies") == "no training images were named (--training)."
     assert reason({"reasons": reasons}, "utility") == "not asked for"
-    assert reason({"reasons": None}, "sweep") == "it is on request only (--sweep)."
+    assert reason({"reasons": None}, "sweep") == "ask for it with --sweep."
     assert reason({"notes": ["Diversity was not measured: words are for people"]}, "diversity") == (
-        "what it needs was not given."
+        "what it needs was not provided."
     )
 
 

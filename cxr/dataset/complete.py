@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.plan import Plan
@@ -12,10 +11,11 @@ from cxr.dataset.tables import Outcomes, write_tables
 from cxr.dataset.unit_log import UNIT_IMAGES, Outcome, Unit
 from cxr.generate.planned_image import Rejection
 from cxr.generate.worker import Worker
+from cxr.metrics.result import JsonObject
 from cxr.request.errors import OutputError
 
 
-def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: Sequence[Unit]) -> dict[str, Any] | None:
+def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: Sequence[Unit]) -> JsonObject | None:
     """See that nothing is missing, make duplicates again, write the rest.
 
     Args:

@@ -105,7 +105,7 @@ class DatasetFolder:
         """
         beginning = self.read_beginning()
         if beginning is None:
-            raise OutputError(f"cannot read {self.work}: somebody has removed it; the same command begins anew")
+            raise OutputError(f"cannot read {self.work}: it has been removed; the same command starts again")
         return beginning
 
     def units(self, plan: Plan) -> list[Unit]:

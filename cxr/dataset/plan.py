@@ -48,7 +48,7 @@ class Plan:
 
     name: str
     images: tuple[PlannedImage, ...]
-    grid: Mapping[str, tuple[Any, ...]]
+    grid: Mapping[str, tuple[object, ...]]
     rewords: bool = True
 
     @cached_property
@@ -56,14 +56,15 @@ class Plan:
         """One hash of everything that decides what is made."""
         digest = hashlib.sha256(self.name.encode())
         for image in self.images:
-            facts = _values(image) | {name: _values(getattr(image, name)) for name in ("labels", "request")}
-            del facts["labels"]["sides"], facts["labels"]["unknown"]  # of older versions, which knew neither
-            if not image.pair_role:
-                del facts["pair_role"]  # nor pairs
+            labels, request = _values(image.labels), _values(image.request)
+            del labels["sides"], labels["unknown"]  # older versions knew neither
             # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
-            is_usual = facts["request"]["reword"] or image.complete or not self.rewords
+            is_usual = image.request.reword or image.complete or not self.rewords
             for name in ("reword", "sent_prompt", *BEGINNING) if is_usual else ("sent_prompt", *BEGINNING):
-                del facts["request"][name]
+                del request[name]
+            facts = _values(image) | {"labels": labels, "request": request}
+            if not image.pair_role:
+                del facts["pair_role"]  # nor did they know pairs
             digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -80,14 +81,17 @@ class Plan:
         return dict(tally)
 
 
-def _values(entry: Any) -> dict[str, Any]:
+def _values(entry: PlannedImage | PromptLabels | GenerationRequest) -> dict[str, object]:
     """The fields of a dataclass, none of which is copied: ``asdict`` would take a plan's longest time."""
     return {field.name: getattr(entry, field.name) for field in fields(entry)}
 
 
 @naming_fields({})  # whose names are a plan's keys, too
 def build_plan(
-    content: Mapping[str, Any], name: str, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None
+    content: Mapping[str, object],
+    name: str,
+    max_images: int = MAX_TOTAL_IMAGES,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Make a plan from what its file holds.
 
@@ -113,9 +117,10 @@ def build_plan(
         requests += _from_pairs(content, settings, seed, len(requests), max_images)
     if not requests:
         raise RequestError("the plan asks for no image; give it a cohort, prompts, pairs or a grid")
-    if not isinstance(content.get("name") or name, str):
-        raise RequestError(f"name is {shown(content['name'])}; use text, between quotes")
-    return plan_of(content.get("name") or name, requests, content.get("split", SPLIT), seed, grid)
+    title = content.get("name") or name
+    if not isinstance(title, str):
+        raise RequestError(f"name is {shown(title)}; use text, between quotes")
+    return plan_of(title, requests, content.get("split", SPLIT), seed, grid)
 
 
 class Wish(NamedTuple):
@@ -137,7 +142,9 @@ def check_total(total: int, max_images: int) -> None:
         raise RequestError(f"the plan asks for {total:,} images; use at most {max_images:,}")
 
 
-def _from_cohort(content: Mapping[str, Any], settings: Mapping[str, Any], seed: int, max_images: int) -> Iterator[Wish]:
+def _from_cohort(
+    content: Mapping[str, object], settings: Mapping[str, Any], seed: int, max_images: int
+) -> Iterator[Wish]:
     entries = content.get("cohort", [])
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RequestError(f"cohort is a list of entries, each with {', '.join(KEYS)}")
@@ -151,7 +158,7 @@ def _from_cohort(content: Mapping[str, Any], settings: Mapping[str, Any], seed: 
         yield Wish(GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False}), labels, True)
 
 
-def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int, max_images: int) -> Iterator[Wish]:
+def _from_prompts(rows: object, settings: Mapping[str, Any], seed: int, before: int, max_images: int) -> Iterator[Wish]:
     if not isinstance(rows, list):
         raise RequestError("prompts is a list of texts, or of {prompt: TEXT, count: N, seed: N}")
     number = before
@@ -172,7 +179,7 @@ def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int
 
 
 def _from_pairs(
-    content: Mapping[str, Any], settings: Mapping[str, Any], seed: int, before: int, max_images: int
+    content: Mapping[str, object], settings: Mapping[str, Any], seed: int, before: int, max_images: int
 ) -> Iterator[Wish]:
     """Each patient twice, with one seed and one template: as drawn, and with what the entry changes."""
     entries = content.get("pairs", [])
@@ -195,8 +202,8 @@ def _from_pairs(
 
 
 def _grid(
-    content: Any, settings: Mapping[str, Any], seed: int, max_images: int
-) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
+    content: object, settings: Mapping[str, Any], seed: int, max_images: int
+) -> tuple[list[Wish], dict[str, tuple[object, ...]]]:
     """Every combination of the listed values, the last named changing fastest."""
     allowed = ("prompt", "seed", *PLAN_SETTINGS)
     _refuse_pictures(content)
@@ -209,7 +216,7 @@ def _grid(
     return [Wish(request, asked_labels(request.prompt)) for request in requests], axes
 
 
-def _settings(content: Any) -> dict[str, Any]:
+def _settings(content: object) -> dict[str, Any]:
     _refuse_pictures(content)
     if not isinstance(content, Mapping) or any(name not in PLAN_SETTINGS for name in content):
         raise RequestError(f"settings is a table of {', '.join(PLAN_SETTINGS)}")
@@ -217,12 +224,14 @@ def _settings(content: Any) -> dict[str, Any]:
     return dict(content)
 
 
-def _refuse_pictures(content: Any) -> None:
+def _refuse_pictures(content: object) -> None:
     if isinstance(content, Mapping) and any(name in content for name in BEGINNING):
         raise RequestError(NO_PICTURES)
 
 
-def plan_of(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:
+def plan_of(
+    name: str, wishes: Sequence[Wish], split: object, seed: int, grid: Mapping[str, tuple[object, ...]]
+) -> Plan:
     """Number the images, and give each its synthetic patient and its split.
 
     Raises:
@@ -240,7 +249,7 @@ def plan_of(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapp
     return Plan(name, tuple(images), grid)
 
 
-def _split_names(split: Any, count: int, seed: int) -> list[str]:
+def _split_names(split: object, count: int, seed: int) -> list[str]:
     if not isinstance(split, Mapping) or not split:
         raise RequestError("split is a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
     for name, share in split.items():

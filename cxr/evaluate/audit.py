@@ -1,4 +1,4 @@
-"""Does it flatter a model that judges have learnt from the patients that it has learnt from, too?
+"""Do judges flatter a model that has learnt from the same patients?
 
 An auditing judge that shares no patient with the model reads the same images. A judge that knows the training films
 might recognise what the model has kept of them, and see in generated images what it would not see in other films: then
@@ -151,7 +151,9 @@ def _is_copied(copies: JsonObject | None) -> bool | None:
 
 def _words(agrees: bool | None, copied: bool | None) -> str:
     if agrees is None:
-        return "Whether sharing patients flatters the model was not found out: the judges can measure no attribute."
+        return (
+            "Whether sharing patients flatters the model could not be determined: the judges can measure no attribute."
+        )
     if agrees and copied is False:
         return (
             "It was checked that sharing patients does not flatter the model: a judge that shares none agrees within "

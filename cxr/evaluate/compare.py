@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import combinations
 from typing import NotRequired, TypedDict
 
@@ -105,13 +104,13 @@ def compare_models(
 def _measure(name: str, made: Measurements, tools: Tools, *, utility: bool) -> JsonObject:
     """What one model's report would say, as far as the tables need it."""
     tools.say(f"model {name}")
-    fidelity = made.measure("fidelity", made.fidelity)
+    fidelity = made.measure(made.fidelity)
     return {
-        "distances": [made.measure("distances", partial(made.distances, one), one.id) for one in tools.extractors],
+        "distances": [made.measure(made.distances, one, settings=[one.id]) for one in tools.extractors],
         "attributes": fidelity["attributes"] if fidelity else [],
         "headline": fidelity["headline"] if fidelity else "Prompt fidelity was not measured.",
-        "copies": made.measure("copies", made.copies) if made.sets.training else None,
-        "utility": made.measure("utility", made.utility) if utility else None,
+        "copies": made.measure(made.copies) if made.sets.training else None,
+        "utility": made.measure(made.utility) if utility else None,
     }
 
 

@@ -87,7 +87,7 @@ def measure_rows(
         halves: of it.
         rows: name -> images; as many are drawn of each as the smallest set has, so that all rows compare equal numbers.
         seed: of all draws.
-        limit: so many images at most, where other tables are to compare as many.
+        limit: the most images to compare, where other tables are to compare as many.
     Returns:
         Name -> KD, KD - floor, FD-infinity, FD, CMMD, precision, recall, density, coverage; also `POSING`.
     """

@@ -28,7 +28,7 @@ NEAR_QUANTILE = 0.01  # of real films' distances to their nearest other film
 Indices = NDArray[np.intp]
 
 
-class Looked(NamedTuple):
+class FeatureSet(NamedTuple):
     """A set of images and what one extractor sees in them, [N, D]."""
 
     images: ImageSet
@@ -48,7 +48,7 @@ class Diversity(TypedDict):
     wholes: list[Row]
 
 
-def measure_diversity(several: Looked, generated: Looked, reference: Looked, seed: int = 0) -> Diversity:
+def measure_diversity(several: FeatureSet, generated: FeatureSet, reference: FeatureSet, seed: int = 0) -> Diversity:
     """Diversity within prompts and of whole sets.
 
     Args:
@@ -88,7 +88,7 @@ def near_duplicates(features: Features, threshold: float, num_reference: int) ->
     return MetricResult("near-duplicates", float(flags.mean()), *interval, len(flags), num_reference, facts)
 
 
-def _wholes(generated: Looked, reference: Looked, seed: int) -> list[Row]:
+def _wholes(generated: FeatureSet, reference: FeatureSet, seed: int) -> list[Row]:
     rng = np.random.default_rng(seed)
     count = min(MAX_VENDI, len(generated.images), len(reference.images))
     patients = np.asarray(reference.images.patients)
@@ -120,16 +120,16 @@ def _descriptions(images: ImageSet) -> list[str]:
     return texts
 
 
-def _row(name: str, side: Looked, groups: Sequence[Indices], reference: Features, seed: int) -> Row:
+def _row(name: str, side: FeatureSet, groups: Sequence[Indices], reference: Features, seed: int) -> Row:
     rng = np.random.default_rng(seed)
     if len(groups) > MAX_GROUPS:
         groups = [groups[k] for k in np.sort(rng.choice(len(groups), MAX_GROUPS, replace=False))]
     groups = [members[:MAX_IMAGES] for members in groups]
     features = standardised(side.features, reference)
     distances = np.array([mean_pairwise_distance(features[members]) for members in groups])
-    most = max(1, MAX_PAIRS // len(groups))
+    max_pairs = max(1, MAX_PAIRS // len(groups))
     found = [
-        similarities(read_squares([side.images.paths[k] for k in members], SIZE), most, seed) for members in groups
+        similarities(read_squares([side.images.paths[k] for k in members], SIZE), max_pairs, seed) for members in groups
     ]
     columns = {"feature distance": distances, "SSIM": np.array([row[0] for row in found])}
     columns["MS-SSIM"] = np.array([row[1] for row in found])

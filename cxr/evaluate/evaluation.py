@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Iterable
@@ -88,11 +87,11 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     reference, left_out = unknown_to(tools.judges.values(), sets.reference)
     sets = replace(sets, reference=reference)
     made = Measurements(sets, tools)
-    rows = [made.measure("distances", functools.partial(made.distances, one), one.id) for one in tools.extractors]
-    copies, fidelity = made.measure("copies", made.copies), made.measure("fidelity", made.fidelity)
+    rows = [made.measure(made.distances, one, settings=[one.id]) for one in tools.extractors]
+    copies, fidelity = made.measure(made.copies), made.measure(made.fidelity)
     audit = None
     if (auditor := options.auditor) is not None:
-        audit = made.measure("audit", functools.partial(made.audit, auditor, copies), auditor.sha256)
+        audit = made.measure(made.audit, auditor, copies, settings=[auditor.sha256])
     judgeable = [row["name"] for row in (fidelity or {"attributes": ()})["attributes"] if row["judgeable"]]
     report: JsonObject = {
         "format": FORMAT,
@@ -102,17 +101,17 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
         "training": sets.training.describe() if sets.training is not None else None,
         "distances": rows,
         "rank_agreement": rank_agreement(rows),
-        "sensitivity": made.measure("sensitivity", made.sensitivity) if options.sensitivity else [],
-        "detail": made.measure("detail", made.detail),
-        "diversity": made.measure("diversity", made.diversity),
+        "sensitivity": made.measure(made.sensitivity) if options.sensitivity else [],
+        "detail": made.measure(made.detail),
+        "diversity": made.measure(made.diversity),
         "fidelity": fidelity,
         "audit": audit,
-        "groups": made.measure("groups", functools.partial(made.groups, judgeable), *judgeable),
-        "probes": made.measure("probes", made.probes),
+        "groups": made.measure(made.groups, judgeable, settings=judgeable),
+        "probes": made.measure(made.probes),
         "copies": copies,
         "readers": read_study(options.readings, sets.generated, sets.reference, SEED) if options.readings else None,
-        "utility": made.measure("utility", made.utility) if options.utility else None,
-        "failures": made.measure("failures", made.failures),
+        "utility": made.measure(made.utility) if options.utility else None,
+        "failures": made.measure(made.failures),
         "sweep": options.sweep,
         "versions": library_versions(),
     }

@@ -9,8 +9,7 @@ import numpy as np
 
 from cxr.evaluate.measurements import library_versions
 from cxr.evaluate.scored_test import Array, ScoredTest, check_labelled
-from cxr.evaluate.sets import ImageSet, check_sets
-from cxr.evaluate.sets import Sets as ComparedSets
+from cxr.evaluate.sets import ImageSet, Sets, check_sets
 from cxr.evaluate.utility import SIZE
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.images.squares import read_squares
@@ -143,10 +142,10 @@ def compare_few_real(
         RequestError, DataError: as `measure_few_real`; or a set has no labels, or films are on both sides.
     """
     for images in made.values():
-        check_sets(ComparedSets(images, reference, training=training))
+        check_sets(Sets(images, reference, training=training))
     for images in (*made.values(), training, reference):
         if np.isnan(images.targets).all():
-            raise DataError(f"{images.folder} tells no labels or prompts; add them to its table")
+            raise DataError(f"{images.folder} has no labels or prompts; add them to its table")
     real, test, *others = (
         LabelledImages(read_squares(images.paths, SIZE), images.targets)
         for images in (training, reference, *made.values())

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from cxr.evaluate.audit import Audit, measure_audit
 from cxr.evaluate.copies import Copies, check_copies
 from cxr.evaluate.detail import Detail, measure_detail
 from cxr.evaluate.distances import POSING, halve, measure_rows
-from cxr.evaluate.diversity import Looked, measure_diversity
+from cxr.evaluate.diversity import FeatureSet, measure_diversity
 from cxr.evaluate.extractors.extractor import Extractor, embed
 from cxr.evaluate.failures import measure_failures
 from cxr.evaluate.fidelity import measure_fidelity
@@ -76,7 +76,7 @@ class Measurements:
     Args:
         sets: what is compared.
         tools: what measures.
-        limit: distances compare at most so many images.
+        limit: the most images that distances compare.
         outputs: what the networks make of the sets, where other reports share some of them.
 
     Attributes:
@@ -94,14 +94,21 @@ class Measurements:
         self.halves = halve(sets.reference.patients)
         self.results = ResultCache(tools.cache, sorted(f"{k} {v}" for k, v in library_versions().items()))
 
-    def measure(self, name: str, compute: Callable[[], object], *settings: str) -> Json:
-        """A part of the report as plain values, with its notes; one that was measured before is not measured again."""
+    def measure(self, compute: Callable[..., object], *arguments: object, settings: Sequence[str] = ()) -> Json:
+        """A part of the report as plain values, with its notes; one that was measured before is not measured again.
+
+        Args:
+            compute: one of the methods below, whose name is that of the part.
+            arguments: of the method.
+            settings: what the part depends on besides the images and networks of all parts.
+        """
+        name = compute.__name__
 
         def computed() -> dict[str, object]:
             before, self.notes = self.notes, []
             value, reasons = None, {}
             try:
-                value = compute()
+                value = compute(*arguments)
             except _NotMeasuredError as error:
                 reasons[name] = str(error)
                 self.notes.append(f"{NOT_MEASURED[name]}: {error}")
@@ -154,7 +161,7 @@ class Measurements:
         self.tools.say("diversity")
         extractor, sets = self.tools.extractors[0], self.sets
         sides = (sets.diversity or sets.generated, sets.generated, sets.reference)
-        several, generated, real = (Looked(side, self.outputs.features(side, extractor)) for side in sides)
+        several, generated, real = (FeatureSet(side, self.outputs.features(side, extractor)) for side in sides)
         part = measure_diversity(several, generated, real, SEED)
         measured = {row["name"] for row in part["rows"]}
         if "generated" not in measured:

@@ -158,8 +158,8 @@ def _denied(prompts: Sequence[str], finding: str) -> Flags:
 
 
 def _on_side(images: ImageSet, finding: str, side: str) -> Flags:
-    told = (
+    named = (
         labels_of(prompt).sides if prompt else labels.sides
         for prompt, labels in zip(images.prompts, images.labels, strict=True)
     )
-    return np.array([(finding, side) in sides for sides in told])
+    return np.array([(finding, side) in sides for sides in named])

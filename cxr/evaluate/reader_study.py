@@ -103,7 +103,7 @@ def read_study(paths: Sequence[Path], generated: ImageSet, reference: ImageSet, 
         reference: the real films that it was made from.
         seed: of the intervals, which draw whole images.
     Raises:
-        DataError: a file is no such export, or knows images that are in neither set.
+        DataError: a file is not such an export, or names images that are in neither set.
     """
     studies = [_read(path) for path in paths]
     answers = [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr.evaluate.diversity import Looked, measure_diversity
+from cxr.evaluate.diversity import FeatureSet, measure_diversity
 from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
@@ -109,7 +109,7 @@ class _Selector:
         reading = make_reading(scores_of(self.judge.network, generated), images.targets, images.prompts)
         agreement = measure_agreement(reading, self.judge.thresholds)
         findings = [column for column, name in enumerate(ATTRIBUTES) if name in FINDINGS]
-        sides = Looked(images, generated), Looked(images, generated), Looked(self.reference, self.real)
+        sides = FeatureSet(images, generated), FeatureSet(images, generated), FeatureSet(self.reference, self.real)
         rows = {row["name"]: row["metrics"] for row in measure_diversity(*sides)["rows"]}
         neighbourhoods = measure_neighbourhoods(self.real, generated)
         return {

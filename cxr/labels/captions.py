@@ -27,7 +27,7 @@ from cxr.labels.vocabulary import (
     with_side,
 )
 
-UNTOLD_SIDES = 0.2  # share of the known sides that captions leave out
+UNNAMED_SIDES = 0.2  # share of the known sides that captions leave out
 ADULT = VAGUE_AGES[0][0]  # years
 # Forms that are not those of the captions, for prompts that measure whether a model understood.
 FIXED_FORMS = (
@@ -48,8 +48,8 @@ def caption(
     Args:
         record: the labels.
         rng: source of all choices.
-        findings: name findings (or their absence); without them only anatomy, view, sex and age are told.
-        keep: probability that each known attribute is told at all.
+        findings: name findings (or their absence); without them only anatomy, view, sex and age are named.
+        keep: probability that each known attribute is named at all.
         empty_share: probability of the empty prompt, which classifier-free guidance needs.
     Returns:
         The prompt; "" for the empty one.
@@ -143,8 +143,8 @@ def _finding_phrases(record: PromptLabels, rng: random.Random) -> list[str]:
     phrases = []
     for name in names:
         phrase, side = rng.choice(FINDING_PHRASES[name]), dict(record.sides).get(name)
-        told = side is not None and rng.random() >= UNTOLD_SIDES
-        phrases.append(with_side(phrase, rng.choice(SIDE_FORMS[side])) if side and told else phrase)
+        is_named = side is not None and rng.random() >= UNNAMED_SIDES
+        phrases.append(with_side(phrase, rng.choice(SIDE_FORMS[side])) if side and is_named else phrase)
     return phrases
 
 

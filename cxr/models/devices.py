@@ -58,7 +58,7 @@ def choose_unet_dtype(unet: torch.nn.Module, device: torch.device, *, can_time: 
         device: where it will run.
         can_time: whether ``run_step`` can run it; if not, a CPU uses float32.
     Raises:
-        ModelError: CXR_DTYPE names a format that the device has not.
+        ModelError: CXR_DTYPE names a format that the device does not have.
     """
     wanted, allowed = os.environ.get(DTYPE_VARIABLE, ""), DTYPES[device.type]
     if wanted and wanted not in allowed:

@@ -109,7 +109,7 @@ def load_guide(path: Path) -> GuideNetwork:
     """Read a guide that ``python -m cxr train guide`` wrote.
 
     Raises:
-        DataError: the file is missing or is no guide.
+        DataError: the file is missing or is not a guide.
     """
     network = GuideNetwork()
     try:

@@ -109,7 +109,7 @@ class JudgeTask:
 
 
 def choose_thresholds(scores: NDArray[np.float64], targets: NDArray[np.float32]) -> list[float | None]:
-    """The logit from which on each attribute counts as seen; None where nothing is known of it.
+    """The logit at and above which each attribute counts as seen; None where nothing is known of it.
 
     Args:
         scores: [N, len(LABELS) + 1], as `read_labels` gives them.

@@ -70,8 +70,8 @@ def reason(report: JsonObject, part: str) -> str:
     if found := (report.get("reasons") or {}).get(part):
         return str(found)
     if part in ON_REQUEST:
-        return f"it is on request only ({ON_REQUEST[part]})."
-    return "what it needs was not given."
+        return f"ask for it with {ON_REQUEST[part]}."
+    return "what it needs was not provided."
 
 
 def caption(name: str) -> str:
