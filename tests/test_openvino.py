@@ -83,7 +83,7 @@ def pixels_of(request: GenerationRequest, model: LoadedModel) -> NDArray[np.int6
     return np.stack([image.pixels for image in images_of(request, model)]).astype(np.int64)
 
 
-def config_of(model: LoadedModel) -> dict[str, Any]:
+def config_of(model: LoadedModel) -> Any:
     return dict(model.pipeline.unet.config)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from cxr.dataset.cohort import KEYS, read_entry
-from cxr.dataset.plan import SECTIONS, SPLIT, Plan, Wish, build_plan, check_total, plan_of
+from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, plan_of
+from cxr.dataset.wishes import Wish, check_total
 from cxr.folders.tables import repeated_name
 from cxr.generate.planned_image import single_images
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table

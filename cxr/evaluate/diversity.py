@@ -13,8 +13,8 @@ from cxr.evaluate.sets import ImageSet
 from cxr.images.squares import read_squares
 from cxr.metrics.diversity import mean_pairwise_distance, nearest_distances, standardised, vendi_score
 from cxr.metrics.features import Features
-from cxr.metrics.intervals import bootstrap, jackknife, wilson
-from cxr.metrics.result import JsonObject, MetricResult, Row
+from cxr.metrics.intervals import bootstrap, jackknife
+from cxr.metrics.result import JsonObject, MetricResult, Row, share_of
 from cxr.metrics.similarity import similarities
 
 SIZE = 176  # pixels; MS-SSIM needs more than 160, and takes twice as long at 256
@@ -83,9 +83,7 @@ def near_duplicates(features: Features, threshold: float, num_reference: int) ->
         num_reference: of those films.
     """
     flags = nearest_distances(features) < threshold
-    interval = wilson(int(flags.sum()), len(flags))
-    facts = {"threshold": threshold, "quantile": NEAR_QUANTILE}
-    return MetricResult("near-duplicates", float(flags.mean()), *interval, len(flags), num_reference, facts)
+    return share_of("near-duplicates", flags, num_reference, {"threshold": threshold, "quantile": NEAR_QUANTILE})
 
 
 def _wholes(generated: FeatureSet, reference: FeatureSet, seed: int) -> list[Row]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
 from cxr.lora.find import AdapterFile, read_adapters
@@ -52,7 +53,7 @@ class LoadedModel:
             and what came out.
     """
 
-    pipeline: Any
+    pipeline: DiffusionPipeline
     info: ModelInfo
     micro_batch_size: int = 1
     preview_projection: tuple[tuple[float, ...], float] | None = None
@@ -89,7 +90,7 @@ class LoadedModel:
         return torch.device(self.info.device)
 
     @property
-    def network(self) -> Any:
+    def network(self) -> ModelMixin:
         """The network that denoises: a UNet or a transformer."""
         return getattr(self.pipeline, self.family.network)
 

@@ -6,7 +6,6 @@ import dataclasses
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,8 +76,8 @@ class MicroBatches:
             return
         pixels = put_back(pixels, request, self.side)
         recipe = recipe_for(request, self.model, request.seed)
-        made_with: dict[str, Any] = {"weight_dtype": weight_dtype, "micro_batch_size": self.micro_batch_size}
-        yield GeneratedImage(index, pixels, dataclasses.replace(recipe, **made_with))
+        recipe = dataclasses.replace(recipe, weight_dtype=weight_dtype, micro_batch_size=self.micro_batch_size)
+        yield GeneratedImage(index, pixels, recipe)
 
     def _denoise(self, indices: Sequence[int]) -> Generator[StepProgress, None, Tensor | None]:
         """Yield the progress of every step; return the finished latents, or None when stopped."""

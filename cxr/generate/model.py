@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
-from typing import Any
 
 import diffusers
 import torch
+from diffusers import DiffusionPipeline, ModelMixin
 
 from cxr.generate.loaded_model import LoadedModel, cast_weights
 from cxr.lora.find import adapter_names, read_adapters
@@ -108,7 +108,7 @@ def _load_base(
     )
 
 
-def _choose_engine(family: Family, network: Any, device: torch.device, engine: str | None) -> EngineChoice:
+def _choose_engine(family: Family, network: ModelMixin, device: torch.device, engine: str | None) -> EngineChoice:
     if engine == COMPILED or (engine is None and is_compiling_wanted()):
         return EngineChoice(COMPILED)
     if engine is None:
@@ -124,7 +124,7 @@ def _network_dtype(family: Family, network: torch.nn.Module, device: torch.devic
     return torch.bfloat16 if family.overflows_in_float16 and dtype == torch.float16 else dtype
 
 
-def _set_scheduler(pipeline: Any, name: str | None) -> None:
+def _set_scheduler(pipeline: DiffusionPipeline, name: str | None) -> None:
     """Sample with another scheduler than the model's own, on the same noise schedule."""
     if name is not None and type(pipeline.scheduler).__name__ != name:
         assert name in SCHEDULERS, f"{name} of the table of presets is not a known scheduler"

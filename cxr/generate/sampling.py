@@ -10,7 +10,6 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +19,12 @@ from torch import Tensor
 from cxr.generate.beginning import Beginning
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.noise import generator_for, initial_latents
-from cxr.images.pixels import resize, to_grey, to_uint8
+from cxr.generate.preview import predicted_original, project_to_grey
+from cxr.images.pixels import to_grey
 from cxr.models.families import TextCondition
 from cxr.request.events import GreyLevels
 
 MAX_KNOWN_TEXTS = 64  # of 0.1 to 0.6 MB each
-PREVIEW_UPSCALING = 4  # latents are 8 times smaller than the image
 
 
 @torch.inference_mode()
@@ -148,7 +147,7 @@ class Denoiser:
         noisy: Tensor = self.scheduler.add_noise(latents, self.noise, timestep[None])
         return noisy
 
-    def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, Any]:
+    def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, object]:
         """Each image's own generator, for those schedulers that add noise on the way."""
         if "generator" not in inspect.signature(self.scheduler.step).parameters:
             return {}
@@ -175,44 +174,3 @@ def decode(latents: Tensor, model: LoadedModel, bit_depth: int = 8) -> list[Grey
         unscaled = model.family.unscale(latents, vae.config).to(next(vae.parameters()).dtype)
         images = vae.decode(unscaled, return_dict=False)[0].float()
     return [to_grey(image[None], bit_depth)[0] if bool(torch.isfinite(image).all()) else None for image in images]
-
-
-def predicted_original(sample: Tensor, model_output: Tensor, alpha_cumprod: Tensor, prediction_type: str) -> Tensor:
-    """The clean latents that the model expects at the end, seen from one step.
-
-    Args:
-        sample: [B, C, h, w], the noisy latents that went into the step.
-        model_output: [B, C, h, w], what the UNet said about them.
-        alpha_cumprod: scalar in [0, 1], share of signal at this timestep.
-        prediction_type: the scheduler's: "v_prediction", "epsilon" or "sample".
-    Source:
-        Salimans and Ho, Progressive Distillation (2022), appendix D.
-    """
-    signal, noise = alpha_cumprod.sqrt(), (1 - alpha_cumprod).sqrt()
-    if prediction_type == "v_prediction":
-        return signal * sample - noise * model_output
-    if prediction_type == "epsilon":
-        return (sample - noise * model_output) / signal.clamp(min=1e-3)
-    return model_output
-
-
-def project_to_grey(latents: Tensor, projection: tuple[tuple[float, ...], float] | None) -> NDArray[np.uint8]:
-    """A small grey picture of latents: one weighted sum of their channels, enlarged.
-
-    Args:
-        latents: [1, C, h, w] float32.
-        projection: weight of each channel and a bias, giving grey in [-1, 1]; None shows the channels' mean with its
-            contrast stretched.
-    Returns:
-        [4h, 4w] uint8.
-    """
-    if projection is None:
-        grey = latents.mean(dim=1, keepdim=True)
-        grey = (grey - grey.mean()) / (2.5 * grey.std()).clamp(min=1e-6)
-    else:
-        weights, bias = projection
-        grey = (latents * latents.new_tensor(weights).view(1, -1, 1, 1)).sum(dim=1, keepdim=True) + bias
-    height, width = grey.shape[-2:]
-    enlarged = resize(torch.nan_to_num(grey), (height * PREVIEW_UPSCALING, width * PREVIEW_UPSCALING))
-    picture: NDArray[np.uint8] = to_uint8(enlarged)[0]
-    return picture

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.images.atomic import atomic_file, cannot_write
-from cxr.metrics.intervals import middle
+from cxr.metrics.intervals import middle, wilson
 
 Json: TypeAlias = Any  # what `json.loads` gives: None, bool, int, float, str, and lists and objects of these
 JsonObject: TypeAlias = dict[str, Json]
@@ -70,6 +70,22 @@ def figure_of(name: str, values: NDArray[np.float64], **facts: Unpack[Facts]) ->
         facts: fields of `MetricResult`.
     """
     return MetricResult(name, float(values[0]), *middle(values[1:]), **facts)
+
+
+def share_of(
+    name: str, flags: NDArray[np.bool_], num_reference: int, settings: JsonObject, note: str = ""
+) -> MetricResult:
+    """A share with its interval.
+
+    Args:
+        name: of the share.
+        flags: of each generated image.
+        num_reference: real images behind it.
+        settings: what it depends on besides the images.
+        note: for the reader.
+    """
+    interval = wilson(int(flags.sum()), len(flags))
+    return MetricResult(name, float(flags.mean()), *interval, len(flags), num_reference, settings, note)
 
 
 def to_plain(value: object) -> Json:

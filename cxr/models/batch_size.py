@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,6 +20,9 @@ from cxr.models.devices import seconds
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import MAX_MICRO_BATCH_SIZE
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 BATCH_SIZE_VARIABLE = "CXR_BATCH_SIZE"
 BATCH_SIZES = (1, 2, 4, 8, 16)
@@ -128,10 +131,11 @@ def try_batch(size: int, device: torch.device, step: Work, decode: Work) -> Tria
 
 
 @torch.inference_mode()
-def decode_zeros(vae: Any, side: int, size: int) -> Any:
+def decode_zeros(vae: ModelMixin, side: int, size: int) -> torch.Tensor:
     """Decode as many empty latents [size, C, side, side]."""
     latents = next(vae.parameters()).new_zeros(size, vae.config.latent_channels, side, side)
-    return vae.decode(latents, return_dict=False)[0]
+    decoded: torch.Tensor = vae.decode(latents, return_dict=False)[0]
+    return decoded
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,10 +12,10 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -28,6 +28,14 @@ from cxr.request.errors import ModelError
 EXAMPLE_ROWS, NUM_TOKENS = 2, 77  # of what is traced; a compiled network takes as many as it needs
 INPUTS = ("sample", "timestep", "text")
 STRUCTURE, CONSTANTS, WEIGHTS = "graph.xml", "graph.bin", "weights.json"
+
+
+class UNetConfig(TypedDict):
+    """What of diffusers' own config of a UNet this program reads; it holds more."""
+
+    in_channels: int
+    sample_size: int
+    cross_attention_dim: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Graph:
         return model
 
 
-def convert_unet(config: Mapping[str, Any]) -> Graph:
+def convert_unet(config: UNetConfig) -> Graph:
     """Convert a UNet; takes seconds to a minute and no memory for weights.
 
     Args:
@@ -113,7 +121,7 @@ def weights_of(unet: nn.Module) -> dict[str, Tensor]:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _trace(config: Mapping[str, Any]) -> tuple[Any, dict[str, tuple[int, ...]]]:
+def _trace(config: UNetConfig) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """What the network does, as TorchScript whose inputs are its weights, and their shapes by name."""
     with torch.device("meta"):
         unet: nn.Module = UNet2DConditionModel.from_config(config).eval()

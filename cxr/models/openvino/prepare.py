@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cxr.folders.lock import locked
 from cxr.images.atomic import make_folder
 from cxr.models.decisions import decide_once
 from cxr.models.devices import DTYPE_VARIABLE, WORTHWHILE_SPEEDUP, choose_unet_dtype, run_step, seconds
-from cxr.models.openvino.graph import NUM_TOKENS, Graph
+from cxr.models.openvino.graph import NUM_TOKENS, Graph, UNetConfig
 from cxr.models.openvino.graph_cache import fingerprint, graphs_folder, keep_graph
 from cxr.models.openvino.network import OpenVinoUnet, has_bfloat16
 from cxr.request.errors import CxrError, ModelError
@@ -37,12 +37,12 @@ CPU = torch.device("cpu")
 _children: list[subprocess.Popen[bytes]] = []  # kept, as nobody waits for them
 
 
-def question_of(config: Mapping[str, Any]) -> str:
+def question_of(config: UNetConfig) -> str:
     """What is decided, for `cxr.models.decisions`."""
     return f"engine and number format of {fingerprint(config)}"
 
 
-def start_preparing(config: Mapping[str, Any]) -> bool:
+def start_preparing(config: UNetConfig) -> bool:
     """Start the process; whether that has worked. Of several for one cache all but the first end at once.
 
     Args:
@@ -61,7 +61,7 @@ def start_preparing(config: Mapping[str, Any]) -> bool:
     return True
 
 
-def prepare(config: Mapping[str, Any]) -> str:
+def prepare(config: UNetConfig) -> str:
     """Convert a UNet and decide what runs it here; gives the answer, "openvino float32" for example.
 
     A network that OpenVINO cannot convert stays with PyTorch. Nothing is done twice.
@@ -73,7 +73,7 @@ def prepare(config: Mapping[str, Any]) -> str:
     return decide_once(question_of(config), partial(_fastest, config, graph), PYTORCH)
 
 
-def _fastest(config: Mapping[str, Any], graph: Graph) -> str:
+def _fastest(config: UNetConfig, graph: Graph) -> str:
     try:
         return _measured(config, graph)
     except RuntimeError:  # it can be converted and not be compiled
@@ -81,7 +81,7 @@ def _fastest(config: Mapping[str, Any], graph: Graph) -> str:
 
 
 @torch.inference_mode()
-def _measured(config: Mapping[str, Any], graph: Graph) -> str:
+def _measured(config: UNetConfig, graph: Graph) -> str:
     unet: Any = UNet2DConditionModel.from_config(config).eval()
     own_dtype = choose_unet_dtype(unet, CPU)
     rivals = {f"{OPENVINO} {name}": _openvino_step(unet, graph, name) for name in _dtypes()}
@@ -111,7 +111,7 @@ def _openvino_step(unet: Any, graph: Graph, weight_dtype: str) -> Callable[[], o
     return step
 
 
-def main(config: Mapping[str, Any]) -> None:
+def main(config: UNetConfig) -> None:
     """What the process does."""
     if hasattr(os, "nice"):
         os.nice(PATIENCE)
