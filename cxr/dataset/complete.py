@@ -30,7 +30,8 @@ def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: S
     """
     attempted = False
     while not worker.stop.is_set():
-        outcomes = _read_outcomes(units)
+        # Every file is read for its hash.
+        outcomes = {index: outcome for unit in units for index, outcome in unit.outcomes().items()}
         missing = len(plan.images) - len(outcomes)
         if missing and attempted:
             raise OutputError(f"{missing} images are missing in {folder.directory}; the same command continues")
@@ -47,11 +48,6 @@ def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: S
             folder.forget_work()
             return manifest
     return None
-
-
-def _read_outcomes(units: Sequence[Unit]) -> dict[int, Outcome]:
-    """What is finished so far, by index; every file is read for its hash."""
-    return {index: outcome for unit in units for index, outcome in unit.outcomes().items()}
 
 
 def _find_duplicates(plan: Plan, outcomes: Outcomes) -> list[Outcome]:

@@ -69,18 +69,15 @@ def compare_models(
     if len(models) < 2:
         raise RequestError(f"there is {len(models)} model; compare two or more")
     reference, left_out = unknown_to(tools.judges.values(), reference)
+    sets = {name: Sets(images, reference, training=training) for name, images in models.items()}
+    for one in sets.values():
+        check_sets(one)
     fewest = min(map(len, models.values()))  # one number of images for all rows of a table
     outputs = NetworkOutputs(tools.cache)
-    made = {
-        name: Measurements(Sets(images, reference, training=training), tools, fewest, outputs)
-        for name, images in models.items()
-    }
-    for one in made.values():
-        check_sets(one.sets)
+    made = {name: Measurements(one, tools, fewest, outputs) for name, one in sets.items()}
     rows = {name: _measure(name, one, tools, utility=utility) for name, one in made.items()}
     extractor, note = _benchmark_extractor(tools)
-    notes = [*left_out, *([note] if note else [])]
-    notes += [f"{name}: {text}" for name, one in made.items() for text in one.notes]
+    notes = [*left_out, *filter(None, [note]), *(f"{name}: {text}" for name in made for text in made[name].notes)]
     return {
         "format": FORMAT,
         "title": f"Comparison of {', '.join(models)}",

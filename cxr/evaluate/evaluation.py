@@ -87,13 +87,29 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     reference, left_out = unknown_to(tools.judges.values(), sets.reference)
     sets = replace(sets, reference=reference)
     made = Measurements(sets, tools)
-    rows = [made.measure(made.distances, one, settings=[one.id]) for one in tools.extractors]
+    report = _measure_all(made, options)
+    if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
+        made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
+    sharing = [] if options.auditor else note_on_sharing(tools.judges.values(), sets.training)
+    made.notes[:0] = [*left_out, *sharing]
+    report["goals"] = to_plain(check_goals(to_plain(report)))
+    report |= {"notes": made.notes, "reasons": made.reasons}
+    pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
+    if report["copies"] is not None and sets.training is not None:
+        pictures["closest_pairs"] = draw_closest_pairs(report["copies"]["pairs"], sets.generated, sets.training)
+    return Evaluation(report, pictures)
+
+
+def _measure_all(made: Measurements, options: Options) -> JsonObject:
+    """All parts of a report but what is said of them."""
+    sets = made.sets
+    rows = [made.measure(made.distances, one, settings=[one.id]) for one in made.tools.extractors]
     copies, fidelity = made.measure(made.copies), made.measure(made.fidelity)
     audit = None
     if (auditor := options.auditor) is not None:
         audit = made.measure(made.audit, auditor, copies, settings=[auditor.sha256])
     judgeable = [row["name"] for row in (fidelity or {"attributes": ()})["attributes"] if row["judgeable"]]
-    report: JsonObject = {
+    return {
         "format": FORMAT,
         "title": f"Evaluation of {_subject(sets)}",
         "generated": sets.generated.describe(),
@@ -115,15 +131,6 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
         "sweep": options.sweep,
         "versions": library_versions(),
     }
-    if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
-        made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
-    made.notes[:0] = left_out if auditor else [*left_out, *note_on_sharing(tools.judges.values(), sets.training)]
-    report["goals"] = to_plain(check_goals(to_plain(report)))
-    report |= {"notes": made.notes, "reasons": made.reasons}
-    pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
-    if copies is not None and sets.training is not None:
-        pictures["closest_pairs"] = draw_closest_pairs(copies["pairs"], sets.generated, sets.training)
-    return Evaluation(report, pictures)
 
 
 def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:

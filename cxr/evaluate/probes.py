@@ -71,7 +71,8 @@ def measure_probes(
     """
     denials, sides = [], []
     for finding in FINDINGS:
-        asked, denied = _asked(images.prompts, finding), _denied(images.prompts, finding)
+        asked = np.array([finding in (asked_labels(prompt).findings or ()) for prompt in images.prompts])
+        denied = np.array([finding in misread_findings(prompt) for prompt in images.prompts])
         if min(asked.sum(), denied.sum()) >= FEWEST:
             column = LABELS.index(finding)
             real = reference.targets[:, column] == 1, reference.targets[:, LABELS.index("abnormal")] == 0
@@ -147,14 +148,6 @@ def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags)
         ]
         leaning[some] = seen[0] - seen[1]
     return leaning
-
-
-def _asked(prompts: Sequence[str], finding: str) -> Flags:
-    return np.array([finding in (asked_labels(prompt).findings or ()) for prompt in prompts])
-
-
-def _denied(prompts: Sequence[str], finding: str) -> Flags:
-    return np.array([finding in misread_findings(prompt) for prompt in prompts])
 
 
 def _on_side(images: ImageSet, finding: str, side: str) -> Flags:

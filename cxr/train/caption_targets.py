@@ -46,7 +46,7 @@ def _target(text: str) -> list[float]:
     labels = labels_of(text)
     age = labels.age if labels.age is not None else _vague_age(text)
     flags = [_named(labels.view), _is(labels.view, "PA"), _named(labels.sex), _is(labels.sex, "M"), _named(age)]
-    flags += [_named(labels.findings), *_findings(labels)]
+    flags += [_named(labels.findings), *(float(name in (labels.findings or ())) for name in FINDINGS)]
     sides = dict(labels.sides)
     flags += [float(sides.get(name) in (side, "bilateral")) for name, side in LEFT_OR_RIGHT]
     ages = [0.0] * NUM_AGES
@@ -60,10 +60,6 @@ def _target(text: str) -> list[float]:
 def _vague_age(text: str) -> int | None:
     ages = [(low + min(high, 90)) // 2 for low, high, word in VAGUE_AGES if word in text]
     return ages[0] if ages else None
-
-
-def _findings(labels: PromptLabels) -> list[float]:
-    return [float(name in (labels.findings or ())) for name in FINDINGS]
 
 
 def _named(value: object) -> float:

@@ -5,14 +5,12 @@ So one conversion serves all weights of an architecture: every LoRA at every str
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -101,7 +99,8 @@ def convert_unet(config: UNetConfig) -> Graph:
     """
     openvino = import_openvino()
     try:
-        with _quietly():
+        # Each line of a traced network would give a warning: its shapes are fixed.
+        with warnings.catch_warnings(action="ignore"):
             traced, shapes = _trace(config)
             model = openvino.convert_model(traced)
             sizes = (config["in_channels"], config["sample_size"], config["sample_size"])
@@ -146,11 +145,3 @@ def _saved(openvino: Any, model: Any, weights: tuple[str, ...]) -> Graph:
         path = Path(folder) / STRUCTURE
         openvino.save_model(model, path, compress_to_fp16=False)
         return Graph(path.read_bytes(), path.with_suffix(".bin").read_bytes(), weights)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the warnings that each line of a traced network would give: its shapes are fixed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
