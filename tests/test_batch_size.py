@@ -123,7 +123,7 @@ def test_a_trial_runs_unet_and_vae_and_counts_all_steps(
     tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([1.0, 0.5])
-    monkeypatch.setattr(batch_size, "_best_of", lambda work, device: (work(), next(times))[1])
+    monkeypatch.setattr(batch_size, "best_seconds", lambda works, device: (works[0](), [next(times)])[1])
     steps = GenerationRequest.num_inference_steps
     assert try_batch(3, CPU, *work_of(tiny_model)) == Trial(steps * 1.0 + 0.5, 0)
     monkeypatch.undo()

@@ -89,7 +89,7 @@ def report(training: CopySet, generated: CopySet) -> Copies:
     held_out = copy_set(chests(60, 2), "held")
     control = copy_set(np.repeat(training.pixels[:2], 3, axis=0), "over")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted, "NUM_PLANTED", 16)
+        patch.setattr(planted, "NUM_PLANTED", 8)
         return check_copies(generated, training, held_out, patients_of(60), control, embed={"means": means})
 
 

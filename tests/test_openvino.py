@@ -348,7 +348,7 @@ def test_a_lost_conversion_is_prepared_again(
 def test_it_is_measured_once(model: LoadedModel, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = prepare(config_of(model))
     assert answer in ("pytorch", "openvino float32", "openvino bfloat16")
-    monkeypatch.setattr("cxr.models.openvino.prepare.seconds", lambda *given: pytest.fail("measured again"))
+    monkeypatch.setattr("cxr.models.openvino.prepare.best_seconds", lambda *given: pytest.fail("measured again"))
     assert prepare(config_of(model)) == answer == find_decision(question_of(config_of(model)))
 
 

@@ -177,22 +177,27 @@ class _Finalists:
             known = reduced(references[part[0].numpy()], SIDE)
             return torch.where(part[2][:, None, None], image.flip(2), image), known
 
-        first = torch.stack([correlation(*sides(part), part[3], part[1]) for part in self.parts], dim=1)
+        starts = []
+        for candidates in self.parts:
+            query, known = sides(candidates)
+            starts.append(correlation(query, local_scale(known), candidates[3], candidates[1]))
+        first = torch.stack(starts, dim=1)
         order = first.topk(min(FINALISTS, len(self.parts)), dim=1).indices
         best, index = torch.full((len(image),), -1.0), torch.zeros(len(image), dtype=torch.long)
         for column in order.T:
             each = torch.arange(len(image))
             part = tuple(torch.stack(values)[column, each] for values in zip(*self.parts, strict=True))
             query, known = sides(part)  # type: ignore[arg-type]
-            value = correlation(query, known, part[3], _refine(query, known, part[3], part[1]), FINE)
+            refined = _refine(query, local_scale(known), part[3], part[1])
+            value = correlation(query, local_scale(known, FINE), part[3], refined, FINE)
             index = torch.where(value > best, part[0], index)
             best = torch.maximum(best, value)
         return np.sqrt(np.clip(2 - 2 * best.double().numpy(), 0, None)), index
 
 
-def _refine(query: Tensor, known: Tensor, window: Tensor, transform: Tensor) -> Tensor:
+def _refine(query: Tensor, scaled: Tensor, window: Tensor, transform: Tensor) -> Tensor:
     """Move one number of the transform [B, 4] at a time while that helps, and halve the steps."""
-    best = correlation(query, known, window, transform)
+    best = correlation(query, scaled, window, transform)
     for halving in range(HALVINGS):
         for axis, first in enumerate(STEPS):
             step = torch.zeros(4)
@@ -200,7 +205,7 @@ def _refine(query: Tensor, known: Tensor, window: Tensor, transform: Tensor) -> 
             before = transform
             for trial in (before + step, before - step):
                 trial = torch.maximum(torch.minimum(trial, torch.tensor(HIGHEST)), torch.tensor(LOWEST))
-                value = correlation(query, known, window, trial)
+                value = correlation(query, scaled, window, trial)
                 transform = torch.where((value > best)[:, None], trial, transform)
                 best = torch.maximum(value, best)
     return transform

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,23 +41,36 @@ def warped(images: Tensor, transform: Tensor) -> tuple[Tensor, Tensor]:
 
 def local_scale(images: Tensor, local: float = LOCAL) -> Tensor:
     """Grey levels [B, S, S] as deviations from their surroundings, in units of how much these vary."""
-    side = images.shape[1]
-    places = torch.arange(side).float()
-    kernel = torch.exp(-((places[:, None] - places) ** 2) / (2 * (local * side) ** 2))
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    kernel = _surroundings(images.shape[1], local)
     deviation = images - kernel @ images @ kernel.T
     spread = (kernel @ deviation.square() @ kernel.T).clamp(min=0).sqrt()
     return (deviation / (spread + SMOOTHEST)).clamp(-STRONGEST, STRONGEST)
 
 
-def correlation(query: Tensor, known: Tensor, window: Tensor, transform: Tensor, local: float = LOCAL) -> Tensor:
-    """Size of Pearson's correlation [B] in the window, where the moved query has pixels; 0 where it has too few."""
+@cache
+def _surroundings(side: int, local: float) -> Tensor:
+    """Weights [S, S] of the rows around each row."""
+    places = torch.arange(side).float()
+    kernel = torch.exp(-((places[:, None] - places) ** 2) / (2 * (local * side) ** 2))
+    return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+def correlation(query: Tensor, scaled: Tensor, window: Tensor, transform: Tensor, local: float = LOCAL) -> Tensor:
+    """Size of Pearson's correlation [B] in the window, where the moved query has pixels; 0 where it has too few.
+
+    Args:
+        query: [B, S, S] grey levels.
+        scaled: [B, S, S], what it is compared with, as `local_scale` gives it.
+        window: [B, S, S], 1 in the part that is compared.
+        transform: [B, 4], as for `warped`.
+        local: the scale of both.
+    """
     image, inside = warped(query, transform)
     inside = inside * window
     count = inside.sum(dim=(1, 2), keepdim=True).clamp(min=1)
     x, y = (
         (part - (part * inside).sum(dim=(1, 2), keepdim=True) / count) * inside
-        for part in (local_scale(image, local), local_scale(known, local))
+        for part in (local_scale(image, local), scaled)
     )
     lengths = [part.square().sum(dim=(1, 2)).clamp(min=1.0).sqrt() for part in (x, y)]
     enough = count[:, 0, 0] >= FEWEST_PIXELS * window.sum(dim=(1, 2))

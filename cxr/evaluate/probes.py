@@ -70,9 +70,11 @@ def measure_probes(
         seed: of the intervals.
     """
     denials, sides = [], []
+    shown = [asked_labels(prompt).findings or () for prompt in images.prompts]
+    misread = [misread_findings(prompt) for prompt in images.prompts]
+    made_sides, real_sides = _sides_of(images), _sides_of(reference)
     for finding in FINDINGS:
-        asked = np.array([finding in (asked_labels(prompt).findings or ()) for prompt in images.prompts])
-        denied = np.array([finding in misread_findings(prompt) for prompt in images.prompts])
+        asked, denied = (np.array([finding in names for names in column]) for column in (shown, misread))
         if min(asked.sum(), denied.sum()) >= FEWEST:
             column = LABELS.index(finding)
             real = reference.targets[:, column] == 1, reference.targets[:, LABELS.index("abnormal")] == 0
@@ -81,9 +83,9 @@ def measure_probes(
                 for name, judge in judges.items()
             }
             denials.append(_row(finding, margins, (asked, denied), real, images, reference, seed))
-        left, right = (_on_side(images, finding, side) for side in ("left", "right"))
+        left, right = _left_and_right(made_sides, finding)
         if min(left.sum(), right.sum()) >= FEWEST:
-            known = _on_side(reference, finding, "left"), _on_side(reference, finding, "right")
+            known = _left_and_right(real_sides, finding)
             margins = {
                 name: (
                     _leaning(judge, finding, pixels(images), left | right),
@@ -150,9 +152,13 @@ def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags)
     return leaning
 
 
-def _on_side(images: ImageSet, finding: str, side: str) -> Flags:
-    named = (
-        labels_of(prompt).sides if prompt else labels.sides
-        for prompt, labels in zip(images.prompts, images.labels, strict=True)
-    )
-    return np.array([(finding, side) in sides for sides in named])
+def _sides_of(images: ImageSet) -> list[tuple[tuple[str, str], ...]]:
+    """(finding, side) of each image, as its prompt or else its labels name them."""
+    pairs = zip(images.prompts, images.labels, strict=True)
+    return [labels_of(prompt).sides if prompt else labels.sides for prompt, labels in pairs]
+
+
+def _left_and_right(sides: Sequence[tuple[tuple[str, str], ...]], finding: str) -> tuple[Flags, Flags]:
+    """Which images have a finding on the left, and which on the right."""
+    left, right = (np.array([(finding, side) in named for named in sides]) for side in ("left", "right"))
+    return left, right

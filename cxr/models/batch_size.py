@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from cxr.models.decisions import decide_once
-from cxr.models.devices import seconds
+from cxr.models.devices import best_seconds
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import MAX_MICRO_BATCH_SIZE
@@ -31,7 +31,6 @@ WORTHWHILE_GAIN = 1.05
 # ZeroGPU has no GPU while the model is loaded, and what is measured later is lost with the process that had one. So is
 # what a machine measures that cannot keep it.
 ZERO_GPU_BATCH_SIZE = 4
-PROBE_ROUNDS = 3
 # Of MPS, of torch on Linux and on Windows, and of oneDNN, where it cannot have the memory of a kernel. It says the same
 # of a "primitive descriptor" where it does not know how to compute something.
 ALLOCATOR_MESSAGES = re.compile(
@@ -125,7 +124,7 @@ def try_batch(size: int, device: torch.device, step: Work, decode: Work) -> Tria
         decode: runs the VAE once, on as many images.
     """
     before = _start_counting(device)
-    step_s, decode_s = (_best_of(partial(work, size), device) for work in (step, decode))
+    (step_s,), (decode_s,) = (best_seconds([partial(work, size)], device) for work in (step, decode))
     peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else 0
     return Trial(GenerationRequest.num_inference_steps * step_s + decode_s, peak)
 
@@ -159,8 +158,3 @@ def _start_counting(device: torch.device) -> int:
         return 0
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device)
-
-
-def _best_of(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the quickest of a few rounds; the first also chooses kernels and is not counted."""
-    return min([seconds(work, device) for _ in range(1 + PROBE_ROUNDS)][1:])

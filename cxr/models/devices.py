@@ -6,7 +6,7 @@ import copy
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -98,13 +98,22 @@ def _faster(unet: torch.nn.Module) -> str:
 
 
 def _speedup(reference: torch.nn.Module, candidate: torch.nn.Module) -> float:
-    """Time of the reference divided by that of the candidate: best of a few rounds, interleaved."""
+    """Time of the reference divided by that of the candidate."""
     device = next(reference.parameters()).device
     steps = [partial(run_step, unet) for unet in (reference, candidate)]
-    # The first round also pays for setting up kernels, and the best drops it.
-    rounds = [[seconds(step, device) for step in steps] for _ in range(1 + PROBE_ROUNDS)]
-    reference_s, candidate_s = (min(taken) for taken in zip(*rounds, strict=True))
-    return float(reference_s / candidate_s)
+    reference_s, candidate_s = best_seconds(steps, device)
+    return reference_s / candidate_s
+
+
+def best_seconds(
+    works: Sequence[Callable[[], object]], device: torch.device, rounds: int = PROBE_ROUNDS
+) -> list[float]:
+    """Time of the quickest of a few rounds of each work.
+
+    Rounds are interleaved, so that a busy moment meets all alike; the first one also sets up kernels, and is not counted.
+    """
+    taken = [[seconds(work, device) for work in works] for _ in range(1 + rounds)][1:]
+    return [min(times) for times in zip(*taken, strict=True)]
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -21,7 +21,7 @@ from diffusers import UNet2DConditionModel
 from cxr.folders.lock import locked
 from cxr.images.atomic import make_folder
 from cxr.models.decisions import decide_once
-from cxr.models.devices import DTYPE_VARIABLE, WORTHWHILE_SPEEDUP, choose_unet_dtype, run_step, seconds
+from cxr.models.devices import DTYPE_VARIABLE, WORTHWHILE_SPEEDUP, best_seconds, choose_unet_dtype, run_step
 from cxr.models.openvino.graph import NUM_TOKENS, Graph, UNetConfig
 from cxr.models.openvino.graph_cache import fingerprint, graphs_folder, keep_graph
 from cxr.models.openvino.network import OpenVinoUnet, has_bfloat16
@@ -88,9 +88,7 @@ def _measured(config: UNetConfig, graph: Graph) -> str:
     to: Any = torch.nn.Module.to
     to(unet, dtype=own_dtype, memory_format=torch.channels_last)
     steps: dict[str, Callable[[], object]] = {PYTORCH: partial(run_step, unet), **rivals}
-    # The first round also pays for setting up kernels; rounds are interleaved, so that a busy moment meets all alike.
-    rounds = [[seconds(step, CPU) for step in steps.values()] for _ in range(1 + PROBE_ROUNDS)][1:]
-    best = dict(zip(steps, (min(taken) for taken in zip(*rounds, strict=True)), strict=True))
+    best = dict(zip(steps, best_seconds(list(steps.values()), CPU, PROBE_ROUNDS), strict=True))
     fastest = min(rivals, key=best.__getitem__)
     return fastest if best[PYTORCH] / best[fastest] >= WORTHWHILE_SPEEDUP else PYTORCH
 
