@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
+from cxr.evaluate import copy_set
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
@@ -124,7 +125,11 @@ def test_the_lora_tells_whether_it_copies(trained: Path) -> None:
     assert set(told) in ({"not_checked"}, {"num_images", "num_training", "near_exact", "spaces"})
 
 
-def test_the_search_for_copies_is_written_into_the_file(trained: Path, tmp_path: Path) -> None:
+def test_the_search_for_copies_is_written_into_the_file(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ("mirrored", "inverted", "black border over it")
+    monkeypatch.setattr(copy_set, "KINDS", {kind: copy_set.KINDS[kind] for kind in few})
     adapter = shutil.copytree(trained / "lora_run" / "adapter", tmp_path / "adapter")
     rows = [("Effusion", "50", "M", "PA", str(number)) for number in range(12)]
     records = read_folders([make_folder(tmp_path / "some", rows, side=128)])

@@ -10,11 +10,11 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 
-from cxr.generate.loaded_model import LoadedModel, cast_weights
+from cxr.generate.loaded_model import LoadedModel
 from cxr.lora.find import adapter_names, read_adapters
 from cxr.models.batch_size import choose_micro_batch_size, decode_zeros
 from cxr.models.compiled import compile_networks, is_compiling_wanted
-from cxr.models.devices import DTYPE_VARIABLE, choose_device, choose_unet_dtype, vae_dtype
+from cxr.models.devices import DTYPE_VARIABLE, cast_weights, choose_device, choose_unet_dtype, vae_dtype
 from cxr.models.families import Family
 from cxr.models.families.family import SCHEDULERS
 from cxr.models.model_folder import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -108,9 +109,14 @@ def with_side(phrase: str, form: str) -> str:
 
 
 def _on_side(sentence: str, name: str, side: str) -> bool:
-    phrases = {phrase.removeprefix("a ") for phrase in FINDING_PHRASES[name]}
-    forms = {form.replace("-", " ") for form in SIDE_FORMS[side]}
-    return _mentions(sentence, tuple(form.format(finding=phrase) for form in forms for phrase in phrases))
+    return _mentions(sentence, _sided_phrases(name, side))
+
+
+@functools.cache
+def _sided_phrases(name: str, side: str) -> tuple[str, ...]:
+    phrases = [phrase.removeprefix("a ") for phrase in FINDING_PHRASES[name]]
+    forms = [form.replace("-", " ") for form in SIDE_FORMS[side]]
+    return tuple(form.format(finding=phrase) for form in forms for phrase in phrases)
 
 
 def _only(text: str, table: dict[str, tuple[str, ...]]) -> str | None:
@@ -119,4 +125,9 @@ def _only(text: str, table: dict[str, tuple[str, ...]]) -> str | None:
 
 
 def _mentions(text: str, phrases: tuple[str, ...]) -> bool:
-    return any(re.search(rf"\b{re.escape(phrase.lower())}\b", text) for phrase in phrases)
+    return _pattern(phrases).search(text) is not None
+
+
+@functools.cache
+def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(re.escape(phrase.lower()) for phrase in phrases)})\b")

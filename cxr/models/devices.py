@@ -110,7 +110,7 @@ def best_seconds(
 ) -> list[float]:
     """Time of the quickest of a few rounds of each work.
 
-    Rounds are interleaved, so that a busy moment meets all alike; the first one also sets up kernels, and is not counted.
+    Rounds are interleaved, so that a busy moment meets all alike; the first one sets up kernels and is not counted.
     """
     taken = [[seconds(work, device) for work in works] for _ in range(1 + rounds)][1:]
     return [min(times) for times in zip(*taken, strict=True)]
@@ -139,6 +139,12 @@ def run_step(unet: torch.nn.Module, num_images: int = 1) -> torch.Tensor:
     text = parameter.new_zeros(2 * num_images, 77, config.cross_attention_dim)
     noise_pred: torch.Tensor = unet(latents, 500, encoder_hidden_states=text, return_dict=False)[0]
     return noise_pred
+
+
+def cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Change the number format of a network's weights, LoRA included, in the layout that convolutions prefer."""
+    to: Any = torch.nn.Module.to  # diffusers' own `to` does the same and logs a warning each time
+    to(network, dtype=dtype, memory_format=torch.channels_last)
 
 
 def shared_state() -> PartialState:

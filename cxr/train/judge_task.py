@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +123,7 @@ def choose_thresholds(scores: NDArray[np.float64], targets: NDArray[np.float32])
 def write_judge(
     path: Path,
     network: LabelNetwork,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     thresholds: Sequence[float | None],
     patients: Sequence[str],
 ) -> None:

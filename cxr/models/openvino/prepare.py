@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -21,7 +20,14 @@ from diffusers import UNet2DConditionModel
 from cxr.folders.lock import locked
 from cxr.images.atomic import make_folder
 from cxr.models.decisions import decide_once
-from cxr.models.devices import DTYPE_VARIABLE, WORTHWHILE_SPEEDUP, best_seconds, choose_unet_dtype, run_step
+from cxr.models.devices import (
+    DTYPE_VARIABLE,
+    WORTHWHILE_SPEEDUP,
+    best_seconds,
+    cast_weights,
+    choose_unet_dtype,
+    run_step,
+)
 from cxr.models.openvino.graph import NUM_TOKENS, Graph, UNetConfig
 from cxr.models.openvino.graph_cache import fingerprint, graphs_folder, keep_graph
 from cxr.models.openvino.network import OpenVinoUnet, has_bfloat16
@@ -53,9 +59,12 @@ def start_preparing(config: UNetConfig) -> bool:
     environment.pop(DTYPE_VARIABLE, None)  # of this process; what is measured is for all
     facts = {name: value for name, value in config.items() if not name.startswith("_")}  # no paths
     command = [sys.executable, "-P", "-m", "cxr.models.openvino.prepare", json.dumps(facts, default=str)]
-    nowhere: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
     try:
-        _children.append(subprocess.Popen(command, **nowhere, env=environment, start_new_session=True))  # noqa: S603
+        child = subprocess.Popen(  # noqa: S603
+            command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, start_new_session=True
+        )
+        _children.append(child)
     except OSError:
         return False
     return True
@@ -82,11 +91,10 @@ def _fastest(config: UNetConfig, graph: Graph) -> str:
 
 @torch.inference_mode()
 def _measured(config: UNetConfig, graph: Graph) -> str:
-    unet: Any = UNet2DConditionModel.from_config(config).eval()
+    unet = UNet2DConditionModel.from_config(config).eval()
     own_dtype = choose_unet_dtype(unet, CPU)
     rivals = {f"{OPENVINO} {name}": _openvino_step(unet, graph, name) for name in _dtypes()}
-    to: Any = torch.nn.Module.to
-    to(unet, dtype=own_dtype, memory_format=torch.channels_last)
+    cast_weights(unet, own_dtype)
     steps: dict[str, Callable[[], object]] = {PYTORCH: partial(run_step, unet), **rivals}
     best = dict(zip(steps, best_seconds(list(steps.values()), CPU, PROBE_ROUNDS), strict=True))
     fastest = min(rivals, key=best.__getitem__)
@@ -97,10 +105,9 @@ def _dtypes() -> list[str]:
     return ["float32", "bfloat16"] if has_bfloat16() else ["float32"]
 
 
-def _openvino_step(unet: Any, graph: Graph, weight_dtype: str) -> Callable[[], object]:
+def _openvino_step(unet: UNet2DConditionModel, graph: Graph, weight_dtype: str) -> Callable[[], object]:
     """A step on zeros as ``run_step`` takes it, compiled already."""
-    to: Any = torch.nn.Module.to
-    to(unet, dtype=getattr(torch, weight_dtype))
+    cast_weights(unet, getattr(torch, weight_dtype))
     network, side = OpenVinoUnet(unet, graph), unet.config.sample_size
     sample = torch.zeros(2, unet.config.in_channels, side, side)
     text = torch.zeros(2, NUM_TOKENS, unet.config.cross_attention_dim)

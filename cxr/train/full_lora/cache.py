@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,7 +41,7 @@ class RowCache:
     def __init__(self, folder: Path, num_rows: int, identity: object) -> None:
         self.folder, self.num_rows = folder, num_rows
         self.key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        self._open: dict[int, Any] = {}
+        self._open: dict[int, safe_open] = {}
 
     def missing(self) -> list[int]:
         """Numbers of the files that have to be made."""
