@@ -59,7 +59,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine on which nothing was measured, and a process that has not chosen; without CXR_ENGINE."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(choice, "_choices", {})
+    monkeypatch.setattr(choice, "chosen", {})
     monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
     monkeypatch.delenv("CXR_ENGINE")
     return tmp_path / "cache"
@@ -313,7 +313,7 @@ def test_a_process_never_changes_its_engine(
     decide_once(question_of(config_of(model)), lambda: "openvino float32", "pytorch")
     assert load_model(str(tiny_model_dir), "none").info.engine == "pytorch"
     assert len(started) == 1
-    monkeypatch.setattr(choice, "_choices", {})  # the next process
+    monkeypatch.setattr(choice, "chosen", {})  # the next process
     second = load_model(str(tiny_model_dir), "none")
     assert (second.info.engine, second.info.weight_dtype, second.notes) == ("openvino", "float32", ())
     assert len(started) == 1

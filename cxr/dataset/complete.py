@@ -26,7 +26,7 @@ def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: S
     Returns:
         The manifest, or None when stopped before.
     Raises:
-        CxrError: the disk or the model's memory does not suffice.
+        CxrError: there is not enough room on the disk or in memory.
     """
     attempted = False
     while not worker.stop.is_set():

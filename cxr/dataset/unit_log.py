@@ -1,6 +1,6 @@
 """Units of work: a few neighbouring images each, claimed by one process at a time and remembered line by line.
 
-What a unit's log tells is finished stays finished; nothing has to be cleaned up after a kill.
+What a unit's log says is finished stays finished; nothing has to be cleaned up after a kill.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Unit:
         return len(self._lines()) >= len(self.images)
 
     def count(self) -> Counter[str]:
-        """What the log tells: images "finished" and "failed", and seeds "rejected". The files are not read."""
+        """What the log says: images "finished" and "failed", and seeds "rejected". The files are not read."""
         counts: Counter[str] = Counter()
         for outcome in {outcome.index: outcome for outcome in self._logged()}.values():
             counts["finished" if outcome.file_name else "failed"] += 1
@@ -156,7 +156,7 @@ def units_of(images: Sequence[PlannedImage], directory: Path, logs: Path) -> lis
 
 
 def unfinished_first(units: Sequence[Unit]) -> list[Unit]:
-    """The units in their order, but those of which the logs tell all images last: new images need not wait for them."""
+    """The units in their order, but those whose logs have all images last: new images need not wait for them."""
     return sorted(units, key=Unit.is_logged)
 
 

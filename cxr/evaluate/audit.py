@@ -68,7 +68,7 @@ def note_on_sharing(judges: Iterable[Judge], training: ImageSet | None) -> list[
 
 
 def check_auditor(auditor: Judge, training: ImageSet | None) -> None:
-    """Refuse a judge that shares patients with the model, or whose file does not tell.
+    """Refuse a judge that shares patients with the model, or whose file does not say.
 
     Raises:
         DataError: saying which.

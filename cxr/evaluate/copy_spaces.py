@@ -34,7 +34,7 @@ class Space(TypedDict):
         smallest: of those of generated images.
         flagged: generated images nearer than the threshold.
         flagged_real: held-out images that did not set it and are (negative control).
-        authentic: of extractors, as `_authentic` tells.
+        authentic: of extractors, as `_authentic` defines it.
     """
 
     name: str
@@ -59,7 +59,7 @@ def nearest_features(queries: Features, references: Features, own: Indices | Non
     """The nearest reference of each query, by Euclidean distance of standardised features.
 
     Standardised, since the features of a network differ in size by orders of magnitude and a few would decide alone.
-    Not cosine: lengths tell radiographs apart as well.
+    Not cosine: radiographs differ in the length of their features, too.
 
     Args:
         queries: [N, D].

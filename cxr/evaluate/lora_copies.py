@@ -62,7 +62,7 @@ def check_lora(
 
 def _search(adapter: Path, model: Path, training: Sequence[Radiograph], held_out: Sequence[Radiograph]) -> JsonObject:
     if not held_out:
-        raise DataError("no patient is held out, so nothing tells how near images of other patients come")
+        raise DataError("no patient is held out, so there is nothing to show how near images of other patients come")
     drawn = np.stack(_draw(adapter, model, training[:: max(1, len(training) // NUM_IMAGES)][:NUM_IMAGES]))
     names = tuple(f"image {number}" for number in range(len(drawn)))
     features_of = functools.partial(embed, extractor=load_own(SMALL))

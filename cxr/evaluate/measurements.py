@@ -51,7 +51,7 @@ VERSIONED = ("numpy", "pillow", "scipy", "torch", "torchmetrics")
 
 @dataclass(frozen=True)
 class Tools:
-    """What measures: networks, the cache of their features, and who is told of progress.
+    """What measures: networks, the cache of their features, and where progress is reported.
 
     Args:
         extractors: at least one.

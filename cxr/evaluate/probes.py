@@ -1,4 +1,4 @@
-"""Tests of their own: are denials understood ("no pneumothorax"), and is left told from right?
+"""Tests of single words: are denials understood ("no pneumothorax"), and is left told from right?
 
 No judge reads sides. But it can be shown an image whose one half is replaced by the other half's mirror image: the half
 with which it sees the finding more clearly is the side. On real films with known sides that figure has a ceiling, too.

@@ -1,12 +1,11 @@
 """A blind study for human readers: one page of mixed images to judge, and what came back as figures.
 
-The page knows no answers: each image is called by a salted hash of its file, from which only who has the files can tell
-whether it is real. So the file that a reader sends back needs no key beside it.
+The page knows no answers: each image is named by a salted hash of its file, and only somebody with the files can tell
+from that whether it is real. So the file that a reader sends back needs no key beside it.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.evaluate.detail import choose_side
-from cxr.evaluate.report.render import render_page
+from cxr.evaluate.report.render import data_uri, render_page
 from cxr.evaluate.sets import ImageSet
 from cxr.images.squares import read_squares
 from cxr.labels.vocabulary import FINDINGS
@@ -89,7 +88,7 @@ def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int =
     for images, among in ((generated, np.arange(len(generated))), (reference, large)):
         chosen = rng.choice(among, min(count, len(among)), replace=False)
         pixels = read_squares([images.paths[k] for k in chosen], side)
-        items += [(_name(salt, images.hashes[k]), _as_uri(image)) for k, image in zip(chosen, pixels, strict=True)]
+        items += [(code_of(salt, images.hashes[k]), _as_uri(image)) for k, image in zip(chosen, pixels, strict=True)]
     order = rng.permutation(len(items))
     return render_page("study.j2", items=[items[k] for k in order], choices=CHOICES, format=FORMAT, salt=salt)
 
@@ -140,7 +139,7 @@ def _rows(
     path: Path, study: JsonObject, generated: ImageSet, reference: ImageSet
 ) -> list[tuple[str, bool, bool, float, float]]:
     known = {
-        _name(study["salt"], sha256): (images is generated, images.labels[k].findings)
+        code_of(study["salt"], sha256): (images is generated, images.labels[k].findings)
         for images in (reference, generated)
         for k, sha256 in enumerate(images.hashes)
     }
@@ -171,11 +170,12 @@ def _read(path: Path) -> JsonObject:
     return found
 
 
-def _name(salt: str, sha256: str) -> str:
+def code_of(salt: str, sha256: str) -> str:
+    """What the page calls an image."""
     return hashlib.sha256(f"{salt} {sha256}".encode()).hexdigest()[:16]
 
 
 def _as_uri(image: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(buffer.getvalue())

@@ -26,7 +26,7 @@ class ResultCache:
 
     def __init__(self, folder: Path | None, circumstances: Sequence[str]) -> None:
         self.folder = folder and folder / "results"
-        self.circumstances = [_code_sha256(), *circumstances]
+        self.circumstances = [code_sha256(), *circumstances]
 
     def get(self, part: str, inputs: Sequence[str], compute: Callable[[], object]) -> Json:
         """The result of ``compute`` as plain values, from disk if it was computed before.
@@ -49,7 +49,7 @@ class ResultCache:
 
 
 @cache
-def _code_sha256() -> str:
+def code_sha256() -> str:
     """Of all code that measures: figures of other code are other figures."""
     digest = hashlib.sha256()
     for path in sorted(path for room in MEASURING for path in (PACKAGE / room).rglob("*.py")):

@@ -18,7 +18,7 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
 from cxr.request.settings import SHARED
 
-# What tells one way of making images from another; seeds and prompts differ by image.
+# What distinguishes one way of making images from another; seeds and prompts differ by image.
 RECIPE_FACTS = (
     *("model", "model_revision", "adapter", "adapter_sha256"),
     *(name for name in SHARED if name not in ("num_images", "bit_depth")),
@@ -38,9 +38,9 @@ class ImageSet:
         paths: the N files.
         hashes: SHA-256 of each.
         labels: what is known of each, or asked for by its prompt.
-        prompts: of each image; "" where the table tells none.
-        patients: of each image; the file's own hash where the table tells none, as if no two were of one patient.
-        recipe: what all images have in common of `RECIPE_FACTS`; empty if the table tells nothing.
+        prompts: of each image; "" where the table has none.
+        patients: of each image; the file's own hash where the table has none, as if no two were of one patient.
+        recipe: what all images have in common of `RECIPE_FACTS`; empty if the table has nothing of them.
         is_real: whether any of them is a radiograph of a patient.
     """
 
@@ -59,12 +59,12 @@ class ImageSet:
 
     @property
     def has_prompts(self) -> bool:
-        """Whether any image tells its prompt."""
+        """Whether the prompt of any image is known."""
         return any(self.prompts)
 
     @property
     def num_unknown_patients(self) -> int:
-        """Images of which the table tells no patient."""
+        """Images without a patient in the table."""
         return sum(patient == sha256 for patient, sha256 in zip(self.patients, self.hashes, strict=True))
 
     @property
@@ -108,8 +108,8 @@ class ImageSet:
 def read_set(folder: Path) -> ImageSet:
     """Read a folder of images with, if there is one, its table.
 
-    A table with the columns of a data folder tells labels and patients; one with ``file_name`` and ``prompt`` (or
-    ``text``) tells prompts; the tables of a data set's splits tell all of it. Images that no table lists count as
+    A table with the columns of a data folder gives labels and patients; one with ``file_name`` and ``prompt`` (or
+    ``text``) gives prompts; the tables of a data set's splits give all of it. Images that no table lists count as
     unlabelled.
 
     Raises:
@@ -174,7 +174,7 @@ class Sets:
 
     @property
     def identities(self) -> list[str]:
-        """What tells these sets from any others."""
+        """What distinguishes these sets from any others."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return [f"{name} {getattr(value, 'identity', value)}" for name, value in values.items()]
 

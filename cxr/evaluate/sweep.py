@@ -70,7 +70,7 @@ def run_sweep(
         records: real radiographs, not those of a report's reference; the prompts ask for the labels of some.
         work: folder of the images; what is in it already is not made again.
         grid: the settings.
-        say: told which settings begin.
+        say: called with the settings that begin.
     Returns:
         The part "sweep" of a report.
     Raises:

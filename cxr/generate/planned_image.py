@@ -55,7 +55,7 @@ class Rejection:
 
 
 def rejection_of(seed: int, reason: str) -> Rejection:
-    """One of a table or a log that tells its kind only by how the reason begins."""
+    """One of a table or a log that has no kind; how the reason begins shows which it is."""
     if reason.startswith("the gate"):
         return Rejection(seed, reason, "gate")
     return Rejection(seed, reason, "duplicate" if reason.startswith("the same") else "failed")

@@ -164,7 +164,7 @@ class Progress:
 
 
 def resident_mb() -> float:
-    """Memory that this process holds, in megabytes; 0 where the system does not tell."""
+    """Memory that this process holds, in megabytes; 0 where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

@@ -92,7 +92,7 @@ class Worker:
         Args:
             stores: in the order in which they are gone through.
         Raises:
-            CxrError: the disk or the model's memory does not suffice.
+            CxrError: there is not enough room on the disk or in memory.
         """
         with contextlib.ExitStack() as claims, BackgroundWriter() as writer:
             for store in stores:

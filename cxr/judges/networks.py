@@ -34,7 +34,7 @@ class LabelNetwork(nn.Module):
         self.head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(self.width, len(LABELS) + 1))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Features [B, width]: the mean of the maps tells diffuse findings, the maximum focal ones."""
+        """Features [B, width]: the mean of the maps shows diffuse findings, the maximum focal ones."""
         return _pooled(self.trunk(images))
 
     def forward(self, images: Tensor) -> Tensor:

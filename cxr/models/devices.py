@@ -27,7 +27,7 @@ NATIVE_BFLOAT16 = (8, 0)  # compute capability of Ampere, the first to multiply 
 WORTHWHILE_SPEEDUP = 1.05
 PROBE_ROUNDS = 3
 
-_decisions: dict[str, str] = {}  # one decision per process and architecture, so that all its images agree
+decided: dict[str, str] = {}  # one decision per process and architecture, so that all its images agree
 
 
 def choose_device() -> torch.device:
@@ -85,11 +85,11 @@ def _faster_on_cpu(unet: torch.nn.Module) -> torch.dtype:
     if not has_native_bfloat16():
         return torch.float32
     architecture = str(sorted((name, tuple(value.shape)) for name, value in unet.named_parameters()))
-    if architecture not in _decisions:
-        _decisions[architecture] = decide_once(
+    if architecture not in decided:
+        decided[architecture] = decide_once(
             f"number format of {hashlib.sha256(architecture.encode()).hexdigest()}", partial(_faster, unet), "float32"
         )
-    return torch.bfloat16 if _decisions[architecture] == "bfloat16" else torch.float32
+    return torch.bfloat16 if decided[architecture] == "bfloat16" else torch.float32
 
 
 def _faster(unet: torch.nn.Module) -> str:
@@ -150,6 +150,6 @@ def cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
 def shared_state() -> PartialState:
     """Accelerate's view of the processes of this run, as ``torchrun`` or ``accelerate launch`` starts them.
 
-    The same object at every call. Without being told, accelerate takes processes without GPUs for unrelated ones.
+    The same object at every call. By itself, accelerate takes processes without GPUs for unrelated ones.
     """
     return PartialState(cpu=not torch.cuda.is_available())

@@ -88,7 +88,7 @@ class DiffusionTask:
     def validate(self) -> dict[str, float]:
         """The error on held-out patients, with the same noise, captions and timesteps at every call.
 
-        "gain_sex" and its like tell how much better the true word predicts than the opposite one: near zero means
+        "gain_sex" and its like say how much better the true word predicts than the opposite one: near zero means
         that the word is not obeyed (yet). "effect_sex" is the root mean square of what the word changes.
         """
         if not self.validation_records:

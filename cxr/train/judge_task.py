@@ -142,7 +142,7 @@ def mixed(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[
 
     Args:
         images: [B, 1, H, W].
-        targets: [B, C], NaN where unknown; what either image does not tell is unknown of both.
+        targets: [B, C], NaN where unknown; what is unknown of either image is unknown of both.
         generator: source of all draws.
     """
     other = torch.randperm(len(images), generator=generator)

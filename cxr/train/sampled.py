@@ -34,7 +34,7 @@ def sampled_latents(
         path: a safetensors file.
         model: as for ``cxr.generate.model.load_model``.
         adapter: its LoRA, as for ``load_model``.
-        records: whose labels the prompts tell, over and over in a shuffled order.
+        records: whose labels the prompts name, over and over in a shuffled order.
         count: latents wanted; those that a longer file holds beyond it are left out.
         purpose: another word gives other prompts and noise.
     Returns:

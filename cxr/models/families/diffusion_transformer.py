@@ -55,7 +55,7 @@ class DiffusionTransformer(Family):
         return {}
 
     def step_options(self, transformer: ModelMixin, timesteps: Tensor) -> dict[str, object]:
-        """The time of a step, [B], as the transformer wants to be told."""
+        """The time of a step, [B], as the transformer takes it."""
         return {"timestep": timesteps}
 
 
@@ -73,7 +73,7 @@ class PixArtSigma(DiffusionTransformer):
     sentencepiece = "spiece.model"
 
     def step_options(self, transformer: ModelMixin, timesteps: Tensor) -> dict[str, object]:
-        """The time of a step, and no size of the image: models of one size are not told any."""
+        """The time of a step, and no size of the image: models of one size take none."""
         return {"timestep": timesteps, "added_cond_kwargs": {"resolution": None, "aspect_ratio": None}}
 
 

@@ -49,7 +49,7 @@ class StableDiffusion(Family):
 
 
 class StableDiffusionXL(Family):
-    """``StableDiffusionXLPipeline``: two text encoders; the UNet is told the size and the cut of the image."""
+    """``StableDiffusionXLPipeline``: two text encoders; the UNet gets the size and the crop of the image, too."""
 
     name = "StableDiffusionXLPipeline"
     components: ClassVar = {
@@ -76,7 +76,7 @@ class StableDiffusionXL(Family):
         return TextCondition(embeddings, pooled)
 
     def predict(self, pipeline: DiffusionPipeline, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
-        """Run the UNet once, as ``Family.predict`` says; the image is told to be whole and of its native size."""
+        """Run the UNet once, as ``Family.predict`` says; the image counts as whole and of its native size."""
         assert text.pooled is not None, "this family's texts have a pooled vector"
         height, width = (side * pipeline.vae_scale_factor for side in sample.shape[-2:])
         time_ids = text.pooled.new_tensor([[height, width, 0, 0, height, width]]).repeat(len(sample), 1)

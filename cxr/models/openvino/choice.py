@@ -37,7 +37,7 @@ class EngineChoice:
     notes: tuple[str, ...] = ()
 
 
-_choices: dict[str, EngineChoice] = {}  # of this process, by architecture
+chosen: dict[str, EngineChoice] = {}  # of this process, by architecture
 
 
 def choose_engine(config: UNetConfig, device: torch.device, *, is_plain: bool) -> EngineChoice:
@@ -63,9 +63,9 @@ def choose_engine(config: UNetConfig, device: torch.device, *, is_plain: bool) -
     if not is_installed():
         return EngineChoice()
     key = fingerprint(config)
-    if key not in _choices:
-        _choices[key] = _measured(config) or _prepare(config)
-    return _choices[key]
+    if key not in chosen:
+        chosen[key] = _measured(config) or _prepare(config)
+    return chosen[key]
 
 
 def has_choice(device: torch.device, *, is_plain: bool) -> bool:

@@ -51,7 +51,7 @@ class Graph:
     weights: tuple[str, ...]
 
     def to_bytes(self) -> bytes:
-        """As one file, a ZIP, whose checksums tell damage."""
+        """As one file, a ZIP, whose checksums reveal damage."""
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(STRUCTURE, self.structure)

@@ -20,7 +20,7 @@ CARD = "README.md"
 LICENSE_ID = re.compile(r"[a-z0-9.+-]+", re.ASCII)
 ERRORS = (
     "Mean squared error on held-out patients, at fixed noise and noise levels; step 0 is the base "
-    "alone. It tells whether the LoRA fits such images, not whether they are right."
+    "alone. It says whether the LoRA fits such images, not whether they are right."
 )
 LIMITS = (
     "## What it is not for\n\nNot for diagnosis, and not for data sets that are passed off as real. Whether its "
