@@ -20,8 +20,9 @@ from cxr.evaluate.report.cells import figure, number
 from cxr.evaluate.report.render import escape_markdown
 from cxr.evaluate.report.sentences import reason
 from cxr.evaluate.report.write import write_report
+from cxr.images.atomic import write_whole
 from cxr.metrics.intervals import Interval
-from cxr.metrics.result import MetricResult, to_json, to_plain, write_file
+from cxr.metrics.result import MetricResult, to_json, to_plain
 from cxr.request.errors import OutputError, RequestError
 
 SHA256 = "0123456789abcdef" * 4
@@ -440,5 +441,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_single_result_is_written_the_same_way(tmp_path: Path) -> None:
-    path = write_file(tmp_path / "deep" / "sweep.json", to_json({"b": math.nan, "a": np.float32(0.5)}))
+    path = tmp_path / "deep" / "sweep.json"
+    write_whole(path, to_json({"b": math.nan, "a": np.float32(0.5)}))
     assert path.read_bytes() == b'{\n  "a": 0.5,\n  "b": null\n}\n'

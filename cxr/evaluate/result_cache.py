@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from cxr.metrics.result import Json, to_plain, write_file
+from cxr.images.atomic import write_whole
+from cxr.metrics.result import Json, to_plain
 from cxr.request.errors import CxrError
 
 PACKAGE = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ class ResultCache:
             return json.loads(path.read_text(encoding="utf-8"))
         result = to_plain(compute())
         with contextlib.suppress(CxrError):
-            write_file(path, json.dumps(result).encode())
+            write_whole(path, json.dumps(result).encode())
         return result
 
 

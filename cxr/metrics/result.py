@@ -12,7 +12,6 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.images.atomic import atomic_file, cannot_write
 from cxr.metrics.intervals import middle, wilson
 
 Json: TypeAlias = Any  # what `json.loads` gives: None, bool, int, float, str, and lists and objects of these
@@ -118,18 +117,3 @@ def to_json(value: object) -> bytes:
     """Results as JSON whose keys are sorted, so that equal results are equal files."""
     text = json.dumps(to_plain(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
-
-
-def write_file(path: Path, data: bytes) -> Path:
-    """Write a file whole or not at all, and its folder if that is missing.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
-    with atomic_file(path) as file:
-        file.write(data)
-    return path

@@ -13,7 +13,8 @@ from PIL import Image
 
 from cxr.evaluate.report.plots import draw_plots
 from cxr.evaluate.report.render import render
-from cxr.metrics.result import to_json, to_plain, write_file
+from cxr.images.atomic import write_whole
+from cxr.metrics.result import to_json, to_plain
 from cxr.request.errors import RequestError
 
 PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -48,7 +49,7 @@ def write_report(
         files[f"report.{suffix}"] = render(kind, plain, plots, images).encode()
     files |= {f"plots/{name}.svg": svg for name, svg in plots.items()}
     files |= {f"pictures/{name}.png": png for name, png in images.items()}
-    return [write_file(output / name, data) for name, data in files.items()]
+    return _write(files, output)
 
 
 def write_comparison(comparison: Mapping[str, object], output: Path, name: str = "comparison") -> list[Path]:
@@ -65,7 +66,13 @@ def write_comparison(comparison: Mapping[str, object], output: Path, name: str =
     files = {f"{name}.json": to_json(plain)}
     for kind, suffix in (("markdown", "md"), ("html", "html")):
         files[f"{name}.{suffix}"] = render(kind, plain, {}, {}, f"{name}.j2").encode()
-    return [write_file(output / file, data) for file, data in files.items()]
+    return _write(files, output)
+
+
+def _write(files: Mapping[str, bytes], output: Path) -> list[Path]:
+    for name, content in files.items():
+        write_whole(output / name, content)
+    return [output / name for name in files]
 
 
 def _as_png(name: str, picture: Picture) -> bytes:
