@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from cxr.dataset.cohort import AgeRange, apportion, read_age, read_findings
+from cxr.dataset.cohort import AgeRange, read_age, read_findings
 from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.plan_file import read_plan
+from cxr.dataset.shares import apportion
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.request.errors import RequestError
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
-from cxr.dataset.cohort import check_share, check_whole, share_out
+from cxr.dataset.shares import check_share, check_whole, share_out
 from cxr.dataset.wishes import Wish, from_cohort, from_grid, from_pairs, from_prompts, read_settings
 from cxr.folders.dataset_reader import patient_id_of
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
