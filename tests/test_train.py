@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,6 +80,15 @@ def rows_of(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_kinds() -> Iterator[None]:
+    """Fewer kinds of planted copies than are searched for after a LoRA is trained."""
+    few = ("mirrored", "inverted", "black border over it")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copy_set, "KINDS", {kind: copy_set.KINDS[kind] for kind in few})
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every stage up to the LoRA, two steps each, as a user would run them."""
@@ -125,11 +135,7 @@ def test_the_lora_tells_whether_it_copies(trained: Path) -> None:
     assert set(told) in ({"not_checked"}, {"num_images", "num_training", "near_exact", "spaces"})
 
 
-def test_the_search_for_copies_is_written_into_the_file(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    few = ("mirrored", "inverted", "black border over it")
-    monkeypatch.setattr(copy_set, "KINDS", {kind: copy_set.KINDS[kind] for kind in few})
+def test_the_search_for_copies_is_written_into_the_file(trained: Path, tmp_path: Path) -> None:
     adapter = shutil.copytree(trained / "lora_run" / "adapter", tmp_path / "adapter")
     rows = [("Effusion", "50", "M", "PA", str(number)) for number in range(12)]
     records = read_folders([make_folder(tmp_path / "some", rows, side=128)])
