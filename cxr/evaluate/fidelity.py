@@ -38,13 +38,7 @@ from cxr.evaluate.fidelity_summary import (
     summarise_age,
 )
 from cxr.judges.judge import Judge
-from cxr.judges.readings import (
-    Array,
-    measure_agreement,
-    paired_difference,
-    seen_elsewhere,
-    shuffled,
-)
+from cxr.judges.readings import Array, measure_agreement, paired_difference, seen_elsewhere, shuffled
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.intervals import holm, two_sided

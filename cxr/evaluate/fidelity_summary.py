@@ -8,14 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from cxr.evaluate.fidelity_figures import (
-    FEWEST_REAL,
-    Agreements,
-    Readings,
-    is_judgeable,
-    normalised,
-    or_last,
-)
+from cxr.evaluate.fidelity_figures import FEWEST_REAL, Agreements, Readings, is_judgeable, normalised, or_last
 from cxr.judges.judge import Judge
 from cxr.judges.readings import Array, joint_share, shuffled
 from cxr.labels.targets import ATTRIBUTES

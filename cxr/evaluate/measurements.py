@@ -134,10 +134,7 @@ class Measurements:
         if measured["degraded real"][0].value <= measured[POSING][0].value:
             self.notes.append(f"The extractor {extractor.name} is insensitive: it finds degraded images no worse.")
         facts = {name: getattr(extractor, name) for name in ("name", "version", "size", "weights_sha256")}
-        return {
-            "extractor": facts,
-            "rows": [{"name": name, "metrics": results} for name, results in measured.items()],
-        }
+        return {"extractor": facts, "rows": [{"name": name, "metrics": results} for name, results in measured.items()]}
 
     def sensitivity(self) -> list[JsonObject]:
         """Do the distances of the first extractor rise with damage?"""

@@ -16,11 +16,7 @@ LOCK_POLL_S = 0.05  # how often a waiting request looks whether it has been stop
 
 
 def generate(
-    request: GenerationRequest,
-    model: LoadedModel,
-    *,
-    stop: threading.Event | None = None,
-    preview_every: int = 0,
+    request: GenerationRequest, model: LoadedModel, *, stop: threading.Event | None = None, preview_every: int = 0
 ) -> Iterator[Event]:
     """Make the images of a request, one after the other.
 

@@ -146,10 +146,7 @@ def measure_scores(
         "num_patients": len(set(patients)),
         "labels": labels,
         "age": age,
-        "mean_auroc": {
-            "all": _mean_auroc(areas, labels, 1),
-            "frequent": _mean_auroc(areas, labels, FEWEST_POSITIVE),
-        },
+        "mean_auroc": {"all": _mean_auroc(areas, labels, 1), "frequent": _mean_auroc(areas, labels, FEWEST_POSITIVE)},
     }
 
 

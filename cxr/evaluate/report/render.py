@@ -21,11 +21,7 @@ from cxr.request.recipe import SYNTHETIC_NOTICE
 
 
 def render(
-    kind: str,
-    report: JsonObject,
-    plots: Mapping[str, bytes],
-    pictures: Mapping[str, bytes],
-    body: str = "body.j2",
+    kind: str, report: JsonObject, plots: Mapping[str, bytes], pictures: Mapping[str, bytes], body: str = "body.j2"
 ) -> str:
     """Print a report or a comparison.
 

@@ -9,12 +9,8 @@ from cxr.evaluate.report.cells import by_name, figure, number
 from cxr.evaluate.report.plots import Metric, spoken, value_of
 from cxr.metrics.result import JsonObject
 
-ON_REQUEST = {
-    "sensitivity": "--sensitivity",
-    "readers": "--readings",
-    "utility": "--utility",
-    "sweep": "--sweep",
-}  # parts that take minutes
+# Parts that take minutes.
+ON_REQUEST = {"sensitivity": "--sensitivity", "readers": "--readings", "utility": "--utility", "sweep": "--sweep"}
 
 
 def with_set(name: str) -> str:
