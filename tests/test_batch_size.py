@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import cxr.generate.model
+from cxr.dataset.job_start import new_beginning
 from cxr.dataset.make import Options, load_as_begun
 from cxr.dataset.plan import Plan
 from cxr.dataset.reproduce import Reproducer
-from cxr.dataset.start import new_beginning
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model

@@ -24,7 +24,7 @@ from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences
-from cxr.models.openvino.choice import EngineChoice, choose_engine
+from cxr.models.openvino.engine_choice import EngineChoice, choose_engine
 from cxr.models.openvino.graph import UNetConfig
 from cxr.models.openvino.library import import_openvino, is_installed
 from cxr.request.errors import ModelError, RequestError

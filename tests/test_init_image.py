@@ -31,8 +31,8 @@ from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.dicom import SyntheticPatient, encode_dicom
 from cxr.folders.foreign_image import read_foreign
-from cxr.generate.beginning import encode_picture, fade, put_back, region_of
 from cxr.generate.images import generate, generate_each
+from cxr.generate.init_latents import encode_picture, fade, put_back, region_of
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.images.init_picture import read_init_picture, read_mask

@@ -16,9 +16,9 @@ from PIL import Image
 
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.failures import measure_failures
-from cxr.evaluate.report.cells import figure, number
+from cxr.evaluate.report.figure_cells import figure, number
+from cxr.evaluate.report.figure_words import reason
 from cxr.evaluate.report.render import escape_markdown
-from cxr.evaluate.report.sentences import reason
 from cxr.evaluate.report.write import write_report
 from cxr.images.atomic import write_whole
 from cxr.metrics.intervals import Interval

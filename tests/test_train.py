@@ -30,11 +30,11 @@ from cxr.request.errors import DataError
 from cxr.train import architecture, base, diffusion, loop, lora, parallel, text
 from cxr.train.augment import augment
 from cxr.train.checkpoint import read_facts
-from cxr.train.detail import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.judge_task import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop_settings import LoopSettings
 from cxr.train.pipeline_folder import MACHINE_SETTINGS, fit_preview
+from cxr.train.reconstruction import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.setup import Setup, batch_generator, learning_rate_at
 from cxr.train.tokenizer import build_tokenizer
 

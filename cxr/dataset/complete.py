@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.plan import Plan
 from cxr.dataset.reopen import remove_rejected
-from cxr.dataset.tables import Outcomes, write_tables
+from cxr.dataset.set_tables import Outcomes, write_tables
 from cxr.dataset.unit_log import UNIT_IMAGES, Outcome, Unit
 from cxr.generate.planned_image import Rejection
 from cxr.generate.worker import Worker

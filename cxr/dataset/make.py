@@ -18,9 +18,9 @@ from cxr.dataset.beginning import Beginning
 from cxr.dataset.complete import complete_dataset
 from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.gate import Gate
+from cxr.dataset.job_start import Options, as_begun, begin_job
 from cxr.dataset.plan import Plan
 from cxr.dataset.processes import OtherProcessFailed, Processes
-from cxr.dataset.start import Options, as_begun, begin_job
 from cxr.dataset.unit_log import unfinished_first
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model

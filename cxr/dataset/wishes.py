@@ -10,8 +10,8 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from cxr.dataset.cohort import KEYS, draw, read_entry, read_pair_entry
+from cxr.dataset.prompt_templates import TEMPLATES, fill_template, read_templates
 from cxr.dataset.shares import check_whole
-from cxr.dataset.wording import TEMPLATES, fill_template, read_templates
 from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL
 from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels

@@ -24,7 +24,7 @@ from cxr.models.model_folder import (
     read_pipeline,
     read_preview_projection,
 )
-from cxr.models.openvino.choice import EngineChoice, choose_engine, has_choice
+from cxr.models.openvino.engine_choice import EngineChoice, choose_engine, has_choice
 from cxr.models.openvino.graph_cache import keep_graph
 from cxr.models.openvino.network import OpenVinoUnet
 from cxr.models.presets import HUB_PREFIX, Preset, find_preset

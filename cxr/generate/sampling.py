@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.generate.beginning import Beginning
+from cxr.generate.init_latents import InitLatents
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.noise import generator_for, initial_latents
 from cxr.generate.preview import predicted_original, project_to_grey
@@ -57,7 +57,7 @@ class Denoiser:
         guidance: strength, used when they hold a negative text, and the share of the steps after which it ends.
         seeds: one per image of the micro-batch.
         num_inference_steps: steps of the scheduler.
-        beginning: the pictures that it begins from, in place of noise alone.
+        initial: the pictures that it begins from, in place of noise alone.
 
     Attributes:
         timesteps: what to give to ``step``, in order.
@@ -71,9 +71,9 @@ class Denoiser:
         guidance: tuple[float, float],
         seeds: list[int],
         num_inference_steps: int,
-        beginning: Beginning | None = None,
+        initial: InitLatents | None = None,
     ) -> None:
-        self.model, self.beginning, (self.guidance_scale, stop) = model, beginning, guidance
+        self.model, self.initial, (self.guidance_scale, stop) = model, initial, guidance
         # Once and not in each step: diffusers' own `unet.dtype` walks through all layers.
         self.dtype = next(model.network.parameters()).dtype
         # All negative prompts' before all prompts': [tokens, width] of each image in either half.
@@ -83,17 +83,17 @@ class Denoiser:
         self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
         self.scheduler.set_timesteps(num_inference_steps, device=model.device)
         self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
-        self.num_skipped = 0 if beginning is None else self._skip(num_inference_steps - beginning.num_steps)
+        self.num_skipped = 0 if initial is None else self._skip(num_inference_steps - initial.num_steps)
         # Few steps are left to guide at the end: the picture is decided, only its texture is not (arXiv 2404.07724).
         self.unguided_from = int(np.ceil(stop * len(self.timesteps)))
         self.num_taken = 0
         network = model.network.config
         shape = (network.in_channels, network.sample_size, network.sample_size)
         self.noise = initial_latents(seeds, shape).to(model.device)
-        if beginning is None:
+        if initial is None:
             self.latents: Tensor = self.noise * self.scheduler.init_noise_sigma
         else:
-            self.latents = self._noised(beginning.latents)
+            self.latents = self._noised(initial.latents)
         self._step_options = self._noise_source(seeds, shape)
 
     @torch.inference_mode()
@@ -111,11 +111,11 @@ class Denoiser:
             output = negative + self.guidance_scale * (positive - negative)
         self._noisy, self._output, self._timestep = sample, output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
-        if self.beginning is not None and self.beginning.region is not None:
+        if self.initial is not None and self.initial.region is not None:
             # What is not made anew is the picture, as noisy as the rest.
             is_last = self.num_taken == len(self.timesteps)
-            kept = self.beginning.latents if is_last else self._noised(self.beginning.latents)
-            self.latents = torch.where(self.beginning.region > 0, self.latents, kept)
+            kept = self.initial.latents if is_last else self._noised(self.initial.latents)
+            self.latents = torch.where(self.initial.region > 0, self.latents, kept)
 
     @torch.inference_mode()
     def preview(self) -> NDArray[np.uint8]:

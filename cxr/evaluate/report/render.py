@@ -1,7 +1,7 @@
 """The report as text: one body, printed as Markdown and as one HTML page that needs nothing besides itself.
 
 `templates/body.j2` says what stands where and knows no markup. `markdown_parts.j2` and `html_parts.j2` print what it
-asks for, and each escapes whatever came from outside. `cells` and `sentences` turn figures into words for them.
+asks for, and each escapes whatever came from outside. `figure_cells` and `figure_words` turn figures into words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cxr.evaluate.report import cells, sentences
+from cxr.evaluate.report import figure_cells, figure_words
 from cxr.evaluate.report.plots import settings_of, spoken
 from cxr.metrics.result import JsonObject
 from cxr.request.recipe import SYNTHETIC_NOTICE
@@ -56,14 +56,29 @@ def _environment(kind: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (sentences.with_set, sentences.added_by, sentences.caption, spoken)
-    figures = (cells.figure, cells.number, cells.short_hash, cells.setting, cells.setting_in)
+    words = (figure_words.with_set, figure_words.added_by, figure_words.caption, spoken)
+    figures = (
+        figure_cells.figure,
+        figure_cells.number,
+        figure_cells.short_hash,
+        figure_cells.setting,
+        figure_cells.setting_in,
+    )
     markup = (flow, escape_markdown, inline_svg, data_uri)
     environment.filters |= {each.__name__: each for each in (*words, *figures, *markup)}
-    tables = (cells.figures, cells.across, cells.levels, cells.goal_cells, cells.counts, cells.remarks)
-    rows = (cells.names_of, cells.metrics_of, settings_of)
-    said = (sentences.distance_words, sentences.fidelity_lines, sentences.copy_words, sentences.corrected_p)
-    environment.globals |= {each.__name__: each for each in (cells.Cell, *tables, *rows, *said, sentences.reason)}
+    tables = (
+        figure_cells.figures,
+        figure_cells.across,
+        figure_cells.levels,
+        figure_cells.goal_cells,
+        figure_cells.counts,
+        figure_cells.remarks,
+    )
+    rows = (figure_cells.names_of, figure_cells.metrics_of, settings_of)
+    said = (figure_words.distance_words, figure_words.fidelity_lines, figure_words.copy_words, figure_words.corrected_p)
+    environment.globals |= {
+        each.__name__: each for each in (figure_cells.Cell, *tables, *rows, *said, figure_words.reason)
+    }
     return environment
 
 

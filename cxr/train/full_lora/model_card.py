@@ -14,7 +14,7 @@ from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.model_parts import UNET_TARGETS
 from cxr.train.full_lora.training_settings import FullLoraSettings
-from cxr.train.log import LOG
+from cxr.train.training_log import LOG
 
 CARD = "README.md"
 LICENSE_ID = re.compile(r"[a-z0-9.+-]+", re.ASCII)

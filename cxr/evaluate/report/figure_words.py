@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cxr.evaluate.distances import POSING
-from cxr.evaluate.report.cells import by_name, figure, number
+from cxr.evaluate.report.figure_cells import by_name, figure, number
 from cxr.evaluate.report.plots import Metric, spoken, value_of
 from cxr.metrics.result import JsonObject
 
