@@ -330,7 +330,7 @@ def test_numbers_as_people_write_them(tmp_path: Path) -> None:
         ("findings,count\nMass,1\nCold,1\n", r"plan\.csv row 3: findings is 'Cold'"),
         ("findings,count\nMass,0\n", r"plan\.csv row 2: count is 0"),
         ("findings,count\nMass,010x\n", r"plan\.csv row 2: count is '010x'"),
-        ('findings,sex\nMass,"{F: 1, F: 2}"\n', r"plan\.csv row 2: the cell {F: 1, F: 2} line 1: 'F' stands here"),
+        ('findings,sex\nMass,"{F: 1, F: 2}"\n', r"plan\.csv row 2: the cell {F: 1, F: 2} line 1: 'F' appears a second time"),
         ("", r"neither a column prompt nor findings"),
         ("sep=;\nprompt;count\nx;2\n", r"plan\.csv row 1 names a separator; delete this row"),
         ("prompt,pr\u043empt\na,b\n", r"row 1 has columns that are not used: pr\u043empt"),
