@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +14,7 @@ from typing import Any
 
 from cxr.dataset.shares import check_share, check_whole, share_out
 from cxr.dataset.wishes import Wish, from_cohort, from_grid, from_pairs, from_prompts, read_settings
-from cxr.folders.dataset_reader import patient_id_of
+from cxr.folders.dataset_reader import PAIRS_NAME, patient_id_of
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.radiograph import NO_FINDING
@@ -25,6 +26,11 @@ from cxr.request.settings import BEGINNING, shown, shown_names
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
 DEVICE_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+TAKEN_NAMES = {
+    "all": "all splits together, which load_dataset refuses",
+    "plots": "the folder of the card's pictures",
+    PAIRS_NAME: "the folder of what differs in pairs",
+}
 NOT_SAID = "not said"
 AGE_STEP = 10  # years
 
@@ -141,10 +147,12 @@ def _split_names(split: object, count: int, seed: int) -> list[str]:
     if not isinstance(split, Mapping) or not split:
         raise RequestError("split is a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
     for name, share in split.items():
-        if not isinstance(name, str) or not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier() or not re.fullmatch(r"\w+", name):
             raise RequestError(f"the split {shown(name)} has no usable name; use letters, digits and _")
         if name.upper() in DEVICE_NAMES:
             raise RequestError(f"the split {name} has the name of a device on Windows; use another")
+        if name.casefold() in TAKEN_NAMES:
+            raise RequestError(f"the split {name} has the name of {TAKEN_NAMES[name.casefold()]}; use another")
         check_share(share, f"the share of the split {shown_names([name])}")
     if len({name.casefold() for name in split}) < len(split):
         raise RequestError(

@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import RequestError
+from cxr.web.api.file_data import check_files
 from cxr.web.api.json_body import read_json, wrong
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
@@ -33,7 +34,6 @@ MCP = re.compile(r".*/gradio_api/mcp(/.*)?")
 QUEUED = ("generate", "dataset", "compare", "verify", "sheet")  # they ask for a place in the model's queue
 INSIDE = re.compile(r".*/gradio_api/.*")
 
-JSON = "application/json"
 JSON = "application/json"
 OPTIONAL_TEXT, OPTIONAL_NUMBER = (str, type(None)), (int, type(None))
 EVENT_FIELDS = {"data": (list,), "event_data": (object,), "trigger_id": OPTIONAL_NUMBER}
@@ -101,6 +101,7 @@ class Calls:
             raise wrong(415, f"the request is not marked as {JSON}")
         way = str(found.lastgroup)
         values = read_json(body)
+        check_files(values)
         session = values.get("session_hash")
         if way == "named":
             endpoint = self._check_named(found["named"], values)
