@@ -194,7 +194,7 @@ def test_a_dry_run_only_tells(client: Client) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"prompt": "{a"}, "has a brace"),
+        ({"prompt": "{a"}, "has an unmatched brace"),
         ({"prompt": "a", "seed": 7}, "seed is int; give a list of numbers"),
         ({"prompt": "a", "guidance_scale": ["x"]}, "guidance_scale is 'x'"),
         (
