@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import cxr.generate.model
-from cxr.dataset import make
-from cxr.dataset.make import Options
+from cxr.dataset.job_start import new_beginning
+from cxr.dataset.make import Options, load_as_begun
 from cxr.dataset.plan import Plan
 from cxr.dataset.reproduce import Reproducer
 from cxr.generate.images import generate
@@ -123,7 +123,7 @@ def test_a_trial_runs_unet_and_vae_and_counts_all_steps(
     tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([1.0, 0.5])
-    monkeypatch.setattr(batch_size, "_best_of", lambda work, device: (work(), next(times))[1])
+    monkeypatch.setattr(batch_size, "best_seconds", lambda works, device: (works[0](), [next(times)])[1])
     steps = GenerationRequest.num_inference_steps
     assert try_batch(3, CPU, *work_of(tiny_model)) == Trial(steps * 1.0 + 0.5, 0)
     monkeypatch.undo()
@@ -168,9 +168,9 @@ def test_a_loaded_model_has_the_given_size_without_measuring(
 def test_a_job_goes_on_with_the_size_that_it_began_with(tiny_model_dir: Path, tiny_base_model: LoadedModel) -> None:
     options = Options(model=str(tiny_model_dir), adapter="none", num_threads=torch.get_num_threads())
     plan = Plan("test", (), {})
-    begun = dataclasses.replace(make._beginning(plan, options, tiny_base_model), micro_batch_size=3)
-    assert make._load(options, begun).micro_batch_size == 3
-    assert make._load(options, None).micro_batch_size == 1
+    begun = dataclasses.replace(new_beginning(plan, options, tiny_base_model), micro_batch_size=3)
+    assert load_as_begun(options, begun).micro_batch_size == 3
+    assert load_as_begun(options, None).micro_batch_size == 1
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", 2), ("cuda", 1)])

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,6 @@ import pytest
 from transformers import CLIPTokenizer
 
 from cxr.labels.captions import caption, known_words
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDING_PHRASES, FINDINGS, PromptLabels, labels_of
 from cxr.prompts.inspection import inspect_prompt
 from cxr.train.tokenizer import build_tokenizer
@@ -17,9 +17,8 @@ def tokenizer() -> CLIPTokenizer:
     return build_tokenizer()
 
 
-def record(**labels: Any) -> Radiograph:
-    known: dict[str, Any] = {"findings": (), "age": 55, "sex": "M", "view": "PA", "patient_id": "1"} | labels
-    return Radiograph(path=Path("x.png"), **known)
+def record(**labels: Any) -> PromptLabels:
+    return replace(PromptLabels((), 55, "M", "PA"), **labels)
 
 
 def captions_of(labels: dict[str, Any], count: int = 400, **options: float) -> set[str]:
@@ -100,7 +99,7 @@ def test_tokenizer_survives_saving(tokenizer: CLIPTokenizer, tmp_path: Path) -> 
             "AP portable cxr of a girl aged 9, lung mass and oedema",
             PromptLabels(("Edema", "Mass"), 9, "F", "AP"),
         ),
-        ("a picture", PromptLabels(None, None, None, None)),
+        ("a picture", PromptLabels()),
     ],
 )
 def test_labels_are_read_back_from_prompts(prompt: str, labels: PromptLabels) -> None:

@@ -167,7 +167,7 @@ def test_denials_and_sides_are_tested_by_what_is_drawn() -> None:
         "with right pleural effusion",
     ]
     prompts = tuple(f"50-year-old man {words[k % 4]}, PA view" for k in range(80))
-    unknown = (PromptLabels(None, None, None, None),) * 80
+    unknown = (PromptLabels(),) * 80
     images = ImageSet(Path(), tuple(map(Path, prompts)), prompts, unknown, prompts, tuple(map(str, range(80))), {})
     real = dataclasses.replace(images, prompts=("",) * 80)
     pixels = np.random.default_rng(0).integers(90, 110, (80, 128, 128)).astype(np.uint8)

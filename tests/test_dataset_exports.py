@@ -164,8 +164,8 @@ def test_progress_is_told_in_few_lines(data: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("kind", "place", "foreign", "message"),
     [
-        ("dicom", "out", "out/train-000000.tar", r"out holds train-000000\.tar, which is not of this export"),
-        ("webdataset", "out", "out/train-000001.tar", r"out holds train-000001\.tar, which is not of this export"),
+        ("dicom", "out", "out/train-000000.tar", r"out holds train-000000\.tar, which is not part of this export"),
+        ("webdataset", "out", "out/train-000001.tar", r"out holds train-000001\.tar, which is not part of this export"),
         ("parquet", "out", "out/data/train-00000-of-00002.parquet", r"out holds data.train-00000-of-00002\.parquet"),
         ("webdataset", "out", "out", r"out is a file; name a new or empty folder"),
         ("zip", "out", "out/any", r"out is a folder; name the ZIP to write, such as .*dataset\.zip"),
@@ -283,7 +283,7 @@ def test_dciodvfy_finds_no_error_in_what_users_write(text: str, bits: int, tmp_p
     for labels in (
         PromptLabels(("Mass",), 5, "F", "PA"),
         PromptLabels((), 120, None, None),
-        PromptLabels(None, None, None, None),
+        PromptLabels(),
     ):
         for patient_id in ("SYN0000001", "a" * 64):
             path = tmp_path / "x.dcm"

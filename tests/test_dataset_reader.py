@@ -54,7 +54,7 @@ def test_folder_of_generate_has_labels_from_its_prompts(tmp_path: Path) -> None:
     assert [image.labels for image in images] == [
         PromptLabels(("Pneumonia",), 55, "M", "PA"),
         PromptLabels((), None, None, None),
-        PromptLabels(None, None, None, None),
+        PromptLabels(),
     ]
     assert [(image.split, image.patient_id) for image in images] == [
         ("train", "SYN0000000"),

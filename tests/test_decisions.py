@@ -95,8 +95,8 @@ def test_a_busy_moment_does_not_change_the_number_format(monkeypatch: pytest.Mon
     monkeypatch.setattr(devices, "has_native_bfloat16", lambda: True)
     network = torch.nn.Linear(2, 2)
     for speedup, asked in ((1.06, torch.bfloat16), (1.01, torch.bfloat16)):
-        monkeypatch.setattr(devices, "_decisions", {})  # another process
-        monkeypatch.setattr(devices, "_speedup", lambda *given, speedup=speedup: speedup)
+        monkeypatch.setattr(devices, "decided", {})  # another process
+        monkeypatch.setattr(devices, "best_seconds", lambda *given, speedup=speedup: [speedup, 1.0])
         assert choose_unet_dtype(network, CPU) == asked
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cxr.evaluate import diversity
 from cxr.evaluate.distances import POSING
-from cxr.evaluate.diversity import Looked, measure_diversity
+from cxr.evaluate.diversity import FeatureSet, measure_diversity
 from cxr.evaluate.sets import ImageSet
 from cxr.labels.vocabulary import PromptLabels
 from cxr.metrics.degrade import blur
@@ -48,14 +48,14 @@ def test_features_without_a_scale_are_left_out() -> None:
     assert standardised(reference, reference).shape == (10, 1)
 
 
-def looked(folder: Path, pixels: np.ndarray, features: np.ndarray, prompts: list[str]) -> Looked:
+def looked(folder: Path, pixels: np.ndarray, features: np.ndarray, prompts: list[str]) -> FeatureSet:
     folder.mkdir()
     paths = tuple(folder / f"{number:03d}.png" for number in range(len(pixels)))
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image).save(path)
     names = tuple(f"{folder.name}{number}" for number in range(len(pixels)))
     labels = tuple(PromptLabels((), 50 + number % 2, "M", "PA") for number in range(len(pixels)))
-    return Looked(ImageSet(folder, paths, names, labels, tuple(prompts), names, {}), features)
+    return FeatureSet(ImageSet(folder, paths, names, labels, tuple(prompts), names, {}), features)
 
 
 def test_one_image_repeated_with_noise_is_told_and_blur_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

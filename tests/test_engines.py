@@ -24,7 +24,8 @@ from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences
-from cxr.models.openvino.choice import EngineChoice, choose_engine
+from cxr.models.openvino.engine_choice import EngineChoice, choose_engine
+from cxr.models.openvino.graph import UNetConfig
 from cxr.models.openvino.library import import_openvino, is_installed
 from cxr.request.errors import ModelError, RequestError
 from cxr.request.events import GeneratedImage
@@ -32,6 +33,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
 
 CPU = torch.device("cpu")
+CONFIG = UNetConfig(in_channels=4, sample_size=4, cross_attention_dim=32)
 RECIPE = sample_images.RECIPE
 BY_OPENVINO = dataclasses.replace(RECIPE, engine="openvino")
 
@@ -46,14 +48,14 @@ def test_without_openvino_pytorch_goes_on_and_says_nothing(tiny_model_dir: Path)
     assert not is_installed()
     model = load_model(str(tiny_model_dir), "none")
     assert (model.info.engine, model.engine, model.notes) == ("pytorch", None, ())
-    assert choose_engine({}, CPU, is_plain=True) == EngineChoice()
+    assert choose_engine(CONFIG, CPU, is_plain=True) == EngineChoice()
 
 
 @pytest.mark.parametrize("name", ["OpenVINO", "torch", "openvino ", "0"])
 def test_another_engine_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_ENGINE", name)
     with pytest.raises(ModelError, match=f"CXR_ENGINE is '{name}'; use pytorch or openvino, or leave it unset"):
-        choose_engine({}, CPU, is_plain=True)
+        choose_engine(CONFIG, CPU, is_plain=True)
 
 
 @pytest.mark.parametrize(("device", "is_plain"), [("cuda", True), ("mps", True), ("cpu", False)])
@@ -61,7 +63,7 @@ def test_what_openvino_cannot_run_stays_with_pytorch(
     device: str, is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_ENGINE", "openvino")
-    assert choose_engine({}, torch.device(device), is_plain=is_plain) == EngineChoice()
+    assert choose_engine(CONFIG, torch.device(device), is_plain=is_plain) == EngineChoice()
 
 
 def test_who_asks_for_it_hears_how_to_install_it(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
 
-from cxr.evaluate.fidelity import headline, lower_judge, measure_fidelity, normalised
+from cxr.evaluate.fidelity import Fidelity, measure_fidelity
+from cxr.evaluate.fidelity_figures import lower_judge, normalised
+from cxr.evaluate.fidelity_summary import Attribute, headline
 from cxr.judges.judge import Judge
 from cxr.judges.networks import LabelNetwork
 from cxr.judges.readings import (
@@ -119,7 +120,7 @@ def judge(name: str) -> Judge:
     return Judge(name, LabelNetwork.__new__(LabelNetwork), THRESHOLDS, "0" * 64, {})
 
 
-def fidelity(errors: dict[str, float]) -> dict[str, Any]:
+def fidelity(errors: dict[str, float]) -> Fidelity:
     readings = {
         name: {"generated": reading(error, seed=1), "real": reading(0.1, seed=2), "baseline": reading(0.5, seed=3)}
         for name, error in errors.items()
@@ -135,6 +136,7 @@ def test_the_lower_of_two_judges_counts_and_view_and_sex_stand_first() -> None:
     values = [row["metrics"]["PF"].value for row in rows[1:]]
     assert values == sorted(values)
     effusion = next(row for row in rows if row["name"] == "Effusion")
+    assert effusion["other_judge"] is not None
     assert effusion["other_judge"]["PF"] > effusion["metrics"]["PF"].value
     assert effusion["metrics"]["NPF"].value < 1
     assert effusion["metrics"]["AUROC_baseline"].value == pytest.approx(0.5, abs=0.1)
@@ -189,7 +191,18 @@ def test_the_claim_is_made_only_where_the_rule_allows_it(low: float, ceiling: fl
     }
     metrics = {"PF": MetricResult("PF", 0.61), "C": MetricResult("C", 0.99)}
     age = {"MAE": MetricResult("MAE", 7.0), "MAE_real": MetricResult("MAE_real", 6.0)}
-    text = headline(summary, [{"name": "PA", "judgeable": True, "metrics": metrics}], age)
+    row = Attribute(
+        name="PA",
+        judge="a",
+        judgeable=True,
+        num_positive=300,
+        num_negative=300,
+        num_positive_real=300,
+        exploratory=False,
+        metrics=metrics,
+        other_judge=None,
+    )
+    text = headline(summary, [row], age)
     assert ("above 92 %" in text) == claimed
     assert "view 61.0 % (real films 99.0 %), age 7.0 years off (real films 6.0)" in text
 

@@ -16,8 +16,9 @@ from cxr.generate import sampling
 from cxr.generate.images import generate, generate_each
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
+from cxr.generate.preview import predicted_original, project_to_grey
 from cxr.generate.recipes import recipe_for
-from cxr.generate.sampling import Denoiser, predicted_original, project_to_grey
+from cxr.generate.sampling import Denoiser
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import GenerationError
 from cxr.request.events import FailedImage, GeneratedImage, StepProgress

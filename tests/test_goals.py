@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from test_report import NOTHING_MEASURED, full_report
 
-from cxr.evaluate.goals import check_goals
+from cxr.evaluate.goals import Goal, check_goals
 from cxr.evaluate.report.write import write_report
 from cxr.metrics.result import to_plain
 
 
-def goals_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def goals_of(report: dict[str, Any]) -> dict[str, Goal]:
     return {row["name"]: row for row in check_goals(to_plain(report))}
 
 

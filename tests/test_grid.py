@@ -43,7 +43,7 @@ def test_alternatives_are_spelled_out(text: str, prompts: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["a {small", "a small}", "{a|{b|c}}", "}a{", "{{a|b}}"])
 def test_a_brace_without_its_other_is_one_sentence(text: str) -> None:
-    with pytest.raises(RequestError, match="prompt has a brace without its other"):
+    with pytest.raises(RequestError, match="prompt has an unmatched brace"):
         spell_out(text)
 
 
@@ -142,7 +142,7 @@ def test_the_command_draws_the_sheet(tiny_model_dir: Path, tmp_path: Path, capsy
         (["--grid", "a", "--vary", "seed=1", "--vary", "seed=2", "--dry-run"], "seed stands there twice"),
         (["--grid", "a", "--vary", "seed=", "--dry-run"], "--seed is “”; use numbers separated by commas"),
         (["--grid", "a", "--vary", "seed=1;2", "--dry-run"], "--seed is “1;2”"),
-        (["--grid", "a {b", "--dry-run"], "has a brace without its other"),
+        (["--grid", "a {b", "--dry-run"], "has an unmatched brace"),
     ],
     ids=str,
 )
@@ -194,7 +194,7 @@ def test_a_dry_run_only_tells(client: Client) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"prompt": "{a"}, "has a brace"),
+        ({"prompt": "{a"}, "has an unmatched brace"),
         ({"prompt": "a", "seed": 7}, "seed is int; give a list of numbers"),
         ({"prompt": "a", "guidance_scale": ["x"]}, "guidance_scale is 'x'"),
         (

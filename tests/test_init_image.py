@@ -31,14 +31,14 @@ from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.dicom import SyntheticPatient, encode_dicom
 from cxr.folders.foreign_image import read_foreign
-from cxr.generate.beginning import encode_picture, fade, put_back, region_of
 from cxr.generate.images import generate, generate_each
+from cxr.generate.init_latents import encode_picture, fade, put_back, region_of
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.images.init_picture import read_init_picture, read_mask
 from cxr.images.png import XMP_KEY, encode_png, read_recipe
 from cxr.images.squares import fit_square
-from cxr.labels.vocabulary import PromptLabels
+from cxr.labels.vocabulary import UNKNOWN
 from cxr.models.families.family import SCHEDULERS
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import FailedImage, GeneratedImage
@@ -48,7 +48,6 @@ from cxr.request.mask_cells import CELLS, check_cells, read_cells, write_cells
 from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, OF_DERIVED, Recipe
 
 PROMPT = "A 55-year-old man with pneumonia"
-UNKNOWN = PromptLabels(None, None, None, None)
 LEFT_HALF = " ".join(f"{row}:0-7" for row in range(CELLS))
 
 

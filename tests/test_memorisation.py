@@ -14,9 +14,12 @@ from torch.nn import functional
 
 from cxr.evaluate import copies as copy_check
 from cxr.evaluate import copy_set as planted
-from cxr.evaluate.copies import calibration_half, check_copies, nearest_features
-from cxr.evaluate.copy_search import ALIGNED, HALVES, Nearest, local_scale, search_copies, warped
+from cxr.evaluate import copy_spaces
+from cxr.evaluate.copies import Copies, calibration_half, check_copies
+from cxr.evaluate.copy_search import ALIGNED, HALVES, Nearest, search_copies
 from cxr.evaluate.copy_set import KINDS, REMADE, CopySet, plant_copies
+from cxr.evaluate.copy_spaces import measure_control, nearest_features
+from cxr.evaluate.copy_transforms import local_scale, warped
 from cxr.request.errors import DataError
 
 SIDE = 64
@@ -82,21 +85,21 @@ def generated(training: CopySet) -> CopySet:
 
 
 @pytest.fixture(scope="module")
-def report(training: CopySet, generated: CopySet) -> dict[str, Any]:
+def report(training: CopySet, generated: CopySet) -> Copies:
     held_out = copy_set(chests(60, 2), "held")
     control = copy_set(np.repeat(training.pixels[:2], 3, axis=0), "over")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted, "NUM_PLANTED", 16)
+        patch.setattr(planted, "NUM_PLANTED", 8)
         return check_copies(generated, training, held_out, patients_of(60), control, embed={"means": means})
 
 
-def test_the_closest_pairs_are_the_planted_copies(report: dict[str, Any]) -> None:
+def test_the_closest_pairs_are_the_planted_copies(report: Copies) -> None:
     assert {made for _, made, _ in report["pairs"]} == {f"made{number}" for number in range(20)}
     assert all(known == made.replace("made", "train") for _, made, known in report["pairs"])
     assert report["pairs"] == sorted(report["pairs"])
 
 
-def test_copies_are_flagged_and_strangers_are_not(report: dict[str, Any]) -> None:
+def test_copies_are_flagged_and_strangers_are_not(report: Copies) -> None:
     pixels = report["spaces"][-2]
     assert pixels["name"] == "aligned pixels"
     assert pixels["threshold"] > 1.5 * report["pairs"][-1][0]  # all 20 copies, and by far
@@ -106,11 +109,11 @@ def test_copies_are_flagged_and_strangers_are_not(report: dict[str, Any]) -> Non
     assert pixels["flagged_real"].value < 0.2
 
 
-def test_near_exact_counts_pixels_and_files(report: dict[str, Any]) -> None:
+def test_near_exact_counts_pixels_and_files(report: Copies) -> None:
     assert report["near_exact"] == 20 + 1
 
 
-def test_the_report_counts_its_images(report: dict[str, Any]) -> None:
+def test_the_report_counts_its_images(report: Copies) -> None:
     assert report["num_training"] == 32
     assert report["num_calibration"] == calibration_half(patients_of(60)).sum()
     assert report["num_calibration"] + report["num_held_out"] == 60
@@ -119,7 +122,7 @@ def test_the_report_counts_its_images(report: dict[str, Any]) -> None:
     assert words in report["spaces"][0]["flagged"].note
 
 
-def test_every_kind_of_planted_copy_is_reported(report: dict[str, Any]) -> None:
+def test_every_kind_of_planted_copy_is_reported(report: Copies) -> None:
     rows = {row["kind"]: row for row in report["control"]}
     assert [*rows] == [*KINDS, "images of an over-trained model"]
     assert all(set(row["spaces"]) == {"means", "aligned pixels", "aligned halves"} for row in rows.values())
@@ -127,7 +130,7 @@ def test_every_kind_of_planted_copy_is_reported(report: dict[str, Any]) -> None:
     missed = {kind: row["found"].value for kind, row in rows.items() if row["found"].value < 0.9}
     assert not missed
     assert rows["mirrored"]["spaces"]["means"] < 0.5  # features alone do not see it
-    assert "under 95% are found" in copy_check._found("x", strangers(), {ALIGNED: 0.1, HALVES: 0.1})["found"].note
+    assert "under 95% are found" in measure_control("x", strangers(), {ALIGNED: 0.1, HALVES: 0.1})["found"].note
 
 
 def strangers() -> dict[str, Nearest]:
@@ -200,7 +203,7 @@ def test_nearest_features_are_those_of_all_distances(monkeypatch: pytest.MonkeyP
     scaled = [side[:, :4] / references[:, :4].std(axis=0) for side in (queries, references)]
     table = np.linalg.norm(scaled[0][:, None] - scaled[1][None], axis=2)
     for rows in (1, 4, 1000):
-        monkeypatch.setattr(copy_check, "TABLE_BYTES", 8 * 31 * rows)
+        monkeypatch.setattr(copy_spaces, "TABLE_BYTES", 8 * 31 * rows)
         distances, indices = nearest_features(queries, references)
         assert indices.tolist() == table.argmin(axis=1).tolist()
         assert distances == pytest.approx(table.min(axis=1))

@@ -318,13 +318,13 @@ def test_the_dtype_probe_decides_once_per_process(
     tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CXR_DTYPE")
-    monkeypatch.setattr(cxr.models.devices, "_decisions", {})
+    monkeypatch.setattr(cxr.models.devices, "decided", {})
     unet, cpu = tiny_base_model.pipeline.unet, torch.device("cpu")
     monkeypatch.setattr(cxr.models.devices, "has_native_bfloat16", lambda: False)
     assert cxr.models.devices.choose_unet_dtype(unet, cpu) == torch.float32
     monkeypatch.setattr(cxr.models.devices, "has_native_bfloat16", lambda: True)
     measured = cxr.models.devices.choose_unet_dtype(unet, cpu)
-    monkeypatch.setattr(cxr.models.devices, "_speedup", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(cxr.models.devices, "best_seconds", lambda *_: pytest.fail("measured again"))
     assert cxr.models.devices.choose_unet_dtype(unet, cpu) == measured
     assert unet.dtype == torch.float32
 

@@ -29,8 +29,8 @@ from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.images.png import encode_png
 from cxr.models.decisions import decide_once, find_decision
-from cxr.models.openvino import choice, graph_cache
-from cxr.models.openvino.choice import PREPARING, EngineChoice, choose_engine
+from cxr.models.openvino import engine_choice, graph_cache
+from cxr.models.openvino.engine_choice import PREPARING, EngineChoice, choose_engine
 from cxr.models.openvino.graph_cache import MAX_GRAPHS, find_graph, graphs_folder, keep_graph
 from cxr.models.openvino.library import is_installed
 from cxr.models.openvino.prepare import prepare, question_of, start_preparing
@@ -59,7 +59,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine on which nothing was measured, and a process that has not chosen; without CXR_ENGINE."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(choice, "_choices", {})
+    monkeypatch.setattr(engine_choice, "chosen", {})
     monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
     monkeypatch.delenv("CXR_ENGINE")
     return tmp_path / "cache"
@@ -83,7 +83,7 @@ def pixels_of(request: GenerationRequest, model: LoadedModel) -> NDArray[np.int6
     return np.stack([image.pixels for image in images_of(request, model)]).astype(np.int64)
 
 
-def config_of(model: LoadedModel) -> dict[str, Any]:
+def config_of(model: LoadedModel) -> Any:
     return dict(model.pipeline.unet.config)
 
 
@@ -306,14 +306,14 @@ def test_a_process_never_changes_its_engine(
         started.append(config)
         return True
 
-    monkeypatch.setattr(choice, "start_preparing", start)
+    monkeypatch.setattr(engine_choice, "start_preparing", start)
     first = load_model(str(tiny_model_dir), "none")
     assert (first.info.engine, first.notes) == ("pytorch", (PREPARING,))
     keep_graph(config_of(model))
     decide_once(question_of(config_of(model)), lambda: "openvino float32", "pytorch")
     assert load_model(str(tiny_model_dir), "none").info.engine == "pytorch"
     assert len(started) == 1
-    monkeypatch.setattr(choice, "_choices", {})  # the next process
+    monkeypatch.setattr(engine_choice, "chosen", {})  # the next process
     second = load_model(str(tiny_model_dir), "none")
     assert (second.info.engine, second.info.weight_dtype, second.notes) == ("openvino", "float32", ())
     assert len(started) == 1
@@ -331,7 +331,7 @@ def test_a_process_never_changes_its_engine(
 def test_what_was_measured_once_counts(
     answer: str, expected: EngineChoice, model: LoadedModel, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "start_preparing", lambda config: True)
+    monkeypatch.setattr(engine_choice, "start_preparing", lambda config: True)
     keep_graph(config_of(model))
     decide_once(question_of(config_of(model)), lambda: answer, "")
     assert choose_engine(config_of(model), CPU, is_plain=True) == expected
@@ -340,7 +340,7 @@ def test_what_was_measured_once_counts(
 def test_a_lost_conversion_is_prepared_again(
     model: LoadedModel, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "start_preparing", lambda config: True)
+    monkeypatch.setattr(engine_choice, "start_preparing", lambda config: True)
     decide_once(question_of(config_of(model)), lambda: "openvino float32", "")
     assert choose_engine(config_of(model), CPU, is_plain=True).notes == (PREPARING,)
 
@@ -348,7 +348,7 @@ def test_a_lost_conversion_is_prepared_again(
 def test_it_is_measured_once(model: LoadedModel, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = prepare(config_of(model))
     assert answer in ("pytorch", "openvino float32", "openvino bfloat16")
-    monkeypatch.setattr("cxr.models.openvino.prepare.seconds", lambda *given: pytest.fail("measured again"))
+    monkeypatch.setattr("cxr.models.openvino.prepare.best_seconds", lambda *given: pytest.fail("measured again"))
     assert prepare(config_of(model)) == answer == find_decision(question_of(config_of(model)))
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from cxr.dataset.cohort import AgeRange, apportion, read_age, read_findings
+from cxr.dataset.cohort import AgeRange, read_age, read_findings
 from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.plan_file import read_plan
+from cxr.dataset.shares import apportion
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.request.errors import RequestError
 
@@ -206,7 +207,7 @@ def test_a_wrong_plan_is_told_in_one_sentence(given: dict[str, Any], message: st
         ("plan.csv", b"findings,sex\nMass,{F: 1\n", "the cell {F: 1 is not YAML"),
         ("plan.csv", b"age,sex\n1,F\n", "neither a column prompt nor findings"),
         ("plan.csv", b"\xff\xfe", "is not UTF-8"),
-        ("plan.txt", b"", "is no plan; use a .yaml"),
+        ("plan.txt", b"", "is not a plan; use a .yaml"),
     ],
 )
 def test_a_file_that_is_no_plan(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -246,21 +247,21 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prompts: [x]\nseed: 1\nseed: 2\n", r"plan\.yaml line 3: 'seed' stands here a second time"),
-        ("cohort:\n- findings: Mass\n  count: 5\n  count: 1\n", r"line 4: 'count' stands here a second time"),
-        ("prompts: [x]\nprompts: [y]\n", r"line 2: 'prompts' stands here a second time"),
-        ("prompts: [{prompt: x, prompt: y}]", r"line 1: 'prompt' stands here a second time"),
-        ("cohort: [{findings: Mass, sex: {F: 1, F: 2}}]", r"line 1: 'F' stands here a second time"),
-        ("cohort: [{findings: Mass, age: {40: 1, 40: 2}}]", r"line 1: 40 stands here a second time"),
-        ("prompts: [x]\nsplit:\n  train: 1\n  train: 2\n", r"line 4: 'train' stands here a second time"),
-        ("prompts: [x]\nseed: 0123\n", r"plan\.yaml line 2: '0123' is no plain number"),
-        ("cohort: [{findings: Mass, count: 010}]", r"line 1: '010' is no plain number"),
-        ("cohort: [{findings: Mass, count: 1:30}]", r"line 1: '1:30' is no plain number"),
-        ("cohort: [{findings: Mass, age: 20:40}]", r"line 1: '20:40' is no plain number"),
-        ("prompts: [x]\nsettings:\n  guidance_scale: 1:30.5\n", r"line 3: '1:30\.5' is no plain number"),
-        ("prompts: [x]\nseed: 0x10\n", r"line 2: '0x10' is no plain number"),
-        ("prompts: [x]\nseed: 0b11\n", r"line 2: '0b11' is no plain number"),
-        ("cohort: [{findings: Mass, count: 0x" + "f" * 6_000 + "}]", r"line 1: '0xf.* is no plain number"),
+        ("prompts: [x]\nseed: 1\nseed: 2\n", r"plan\.yaml line 3: 'seed' appears a second time"),
+        ("cohort:\n- findings: Mass\n  count: 5\n  count: 1\n", r"line 4: 'count' appears a second time"),
+        ("prompts: [x]\nprompts: [y]\n", r"line 2: 'prompts' appears a second time"),
+        ("prompts: [{prompt: x, prompt: y}]", r"line 1: 'prompt' appears a second time"),
+        ("cohort: [{findings: Mass, sex: {F: 1, F: 2}}]", r"line 1: 'F' appears a second time"),
+        ("cohort: [{findings: Mass, age: {40: 1, 40: 2}}]", r"line 1: 40 appears a second time"),
+        ("prompts: [x]\nsplit:\n  train: 1\n  train: 2\n", r"line 4: 'train' appears a second time"),
+        ("prompts: [x]\nseed: 0123\n", r"plan\.yaml line 2: '0123' is not a plain number"),
+        ("cohort: [{findings: Mass, count: 010}]", r"line 1: '010' is not a plain number"),
+        ("cohort: [{findings: Mass, count: 1:30}]", r"line 1: '1:30' is not a plain number"),
+        ("cohort: [{findings: Mass, age: 20:40}]", r"line 1: '20:40' is not a plain number"),
+        ("prompts: [x]\nsettings:\n  guidance_scale: 1:30.5\n", r"line 3: '1:30\.5' is not a plain number"),
+        ("prompts: [x]\nseed: 0x10\n", r"line 2: '0x10' is not a plain number"),
+        ("prompts: [x]\nseed: 0b11\n", r"line 2: '0b11' is not a plain number"),
+        ("cohort: [{findings: Mass, count: 0x" + "f" * 6_000 + "}]", r"line 1: '0xf.* is not a plain number"),
         ("cohort: [{findings: Mass, count: " + "9" * 6_000 + "}]", r"a number of 6000 digits is too large"),
         ("cohort: [{findings: Mass, count: 1" + "0" * 38 + "}]", r"count is a very large number"),
         ("prompts: [x]\n<<: {seed: 3}\n", r"line 2: << takes keys over"),
@@ -276,8 +277,8 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ("prompts: [x]\nsplit: {a·b: 1}\n", r"has no usable name"),
         ("prompts: [x]\nsplit: {e\u0301: 1}\n", r"has no usable name"),
         ("prompts: [x]\nsplit: {train: 08}\n", r"the share of the split train is '08'"),
-        ("prompts: [x]\nseed: !!int '0123'\n", r"line 2: '0123' is no plain number"),
-        ("prompts: [x]\nseed: 0_7\n", r"line 2: '0_7' is no plain number"),
+        ("prompts: [x]\nseed: !!int '0123'\n", r"line 2: '0123' is not a plain number"),
+        ("prompts: [x]\nseed: 0_7\n", r"line 2: '0_7' is not a plain number"),
         ("prompts: [x]\nseed: 2024-01-02\n", r"seed is datetime\.date\(2024, 1, 2\); use a whole number"),
         ("---\nprompts: [x]\n---\nprompts: [y]\n", r"is not YAML: expected a single document"),
         ("prompts: &a [x]\ncohort: *a\n", r"a plan has no aliases"),
@@ -334,7 +335,10 @@ def test_numbers_as_people_write_them(tmp_path: Path) -> None:
         ("findings,count\nMass,1\nCold,1\n", r"plan\.csv row 3: findings is 'Cold'"),
         ("findings,count\nMass,0\n", r"plan\.csv row 2: count is 0"),
         ("findings,count\nMass,010x\n", r"plan\.csv row 2: count is '010x'"),
-        ('findings,sex\nMass,"{F: 1, F: 2}"\n', r"plan\.csv row 2: the cell {F: 1, F: 2} line 1: 'F' stands here"),
+        (
+            'findings,sex\nMass,"{F: 1, F: 2}"\n',
+            r"plan\.csv row 2: the cell {F: 1, F: 2} line 1: 'F' appears a second time",
+        ),
         ("", r"neither a column prompt nor findings"),
         ("sep=;\nprompt;count\nx;2\n", r"plan\.csv row 1 names a separator; delete this row"),
         ("prompt,pr\u043empt\na,b\n", r"row 1 has columns that are not used: pr\u043empt"),

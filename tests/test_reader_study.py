@@ -42,7 +42,7 @@ def answers_of(page: str, sets: tuple[ImageSet, ImageSet], right: bool = True, q
 def read_names(page: str, images: ImageSet) -> dict[str, Any]:
     from cxr.evaluate import reader_study
 
-    return {reader_study._name("pepper", sha256): images.labels[k] for k, sha256 in enumerate(images.hashes)}
+    return {reader_study.code_of("pepper", sha256): images.labels[k] for k, sha256 in enumerate(images.hashes)}
 
 
 def test_the_page_is_blind_and_whole(sets: tuple[ImageSet, ImageSet]) -> None:

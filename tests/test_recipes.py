@@ -72,7 +72,7 @@ def as_png(text: str, folder: Path) -> Path:
 
 
 def as_dicom(text: str, folder: Path) -> Path:
-    patient = SyntheticPatient("SYN0000001", PromptLabels(None, None, None, None))
+    patient = SyntheticPatient("SYN0000001", PromptLabels())
     path = folder / "image.dcm"
     path.write_bytes(encode_dicom(np.zeros((32, 32), np.uint8), sample_images.RECIPE, patient, 8))
     dataset = pydicom.dcmread(path)

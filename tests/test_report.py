@@ -16,10 +16,13 @@ from PIL import Image
 
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.failures import measure_failures
-from cxr.evaluate.report.render import escape_markdown, figure, number, reason
+from cxr.evaluate.report.figure_cells import figure, number
+from cxr.evaluate.report.figure_words import reason
+from cxr.evaluate.report.render import escape_markdown
 from cxr.evaluate.report.write import write_report
+from cxr.images.atomic import write_whole
 from cxr.metrics.intervals import Interval
-from cxr.metrics.result import MetricResult, to_json, to_plain, write_file
+from cxr.metrics.result import MetricResult, to_json, to_plain
 from cxr.request.errors import OutputError, RequestError
 
 SHA256 = "0123456789abcdef" * 4
@@ -376,9 +379,9 @@ def test_reasons_are_told_by_part() -> None:
     reasons = {"copies": "no training images were named (--training).", "utility": "not asked for"}
     assert reason({"reasons": reasons}, "copies") == "no training images were named (--training)."
     assert reason({"reasons": reasons}, "utility") == "not asked for"
-    assert reason({"reasons": None}, "sweep") == "it is on request only (--sweep)."
+    assert reason({"reasons": None}, "sweep") == "ask for it with --sweep."
     assert reason({"notes": ["Diversity was not measured: words are for people"]}, "diversity") == (
-        "what it needs was not given."
+        "what it needs was not provided."
     )
 
 
@@ -438,5 +441,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_single_result_is_written_the_same_way(tmp_path: Path) -> None:
-    path = write_file(tmp_path / "deep" / "sweep.json", to_json({"b": math.nan, "a": np.float32(0.5)}))
+    path = tmp_path / "deep" / "sweep.json"
+    write_whole(path, to_json({"b": math.nan, "a": np.float32(0.5)}))
     assert path.read_bytes() == b'{\n  "a": 0.5,\n  "b": null\n}\n'

@@ -42,7 +42,7 @@ def test_another_question_is_measured(circumstances: list[str], part: str, input
 def test_other_code_measures_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compute = Counting()
     ResultCache(tmp_path, []).get("KD", [], compute)
-    monkeypatch.setattr(result_cache, "_code_sha256", lambda: "other")
+    monkeypatch.setattr(result_cache, "code_sha256", lambda: "other")
     ResultCache(tmp_path, []).get("KD", [], compute)
     assert compute.calls == 2
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
+from cxr.evaluate import copy_set
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
@@ -28,11 +30,11 @@ from cxr.request.errors import DataError
 from cxr.train import architecture, base, diffusion, loop, lora, parallel, text
 from cxr.train.augment import augment
 from cxr.train.checkpoint import read_facts
-from cxr.train.detail import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.judge_task import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop_settings import LoopSettings
 from cxr.train.pipeline_folder import MACHINE_SETTINGS, fit_preview
+from cxr.train.reconstruction import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.setup import Setup, batch_generator, learning_rate_at
 from cxr.train.tokenizer import build_tokenizer
 
@@ -76,6 +78,15 @@ def run(stage: str, data: list[Path], out: Path, *options: str) -> int:
 
 def rows_of(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_kinds() -> Iterator[None]:
+    """Fewer kinds of planted copies than are searched for after a LoRA is trained."""
+    few = ("mirrored", "inverted", "black border over it")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copy_set, "KINDS", {kind: copy_set.KINDS[kind] for kind in few})
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cxr.evaluate.few_real import measure_few_real
-from cxr.evaluate.utility import measure_utility
+from cxr.evaluate.few_real import FewReal, measure_few_real
+from cxr.evaluate.utility import Utility, measure_utility
 from cxr.evaluate.utility_classifier import LabelledImages, augment, classify, train_classifier
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS
@@ -38,7 +37,7 @@ def toy_images(count: int, seed: int) -> LabelledImages:
     return LabelledImages(pixels, targets)
 
 
-def measure(synthetic: LabelledImages, num_seeds: int = 1, steps: int = 24) -> dict[str, Any]:
+def measure(synthetic: LabelledImages, num_seeds: int = 1, steps: int = 24) -> Utility:
     patients = [str(index // 2) for index in range(60)]
     return measure_utility(toy_images(80, 0), synthetic, toy_images(60, 1), patients, steps, 8, num_seeds)
 
@@ -48,11 +47,11 @@ def find(metrics: list[MetricResult], name: str) -> MetricResult:
 
 
 @pytest.fixture(scope="module")
-def good_report() -> dict[str, Any]:
+def good_report() -> Utility:
     return measure(toy_images(50, 2), num_seeds=2)
 
 
-def test_good_synthetic_images_are_worth_as_much_as_real_ones(good_report: dict[str, Any]) -> None:
+def test_good_synthetic_images_are_worth_as_much_as_real_ones(good_report: Utility) -> None:
     assert [row["arm"] for row in good_report["rows"]] == ARMS
     assert (good_report["num_images"], good_report["num_seeds"], good_report["steps"]) == (50, 2, 24)
     for row in good_report["rows"][:4]:
@@ -64,7 +63,7 @@ def test_good_synthetic_images_are_worth_as_much_as_real_ones(good_report: dict[
     assert not ratio.note
 
 
-def test_figures_say_what_is_behind_them(good_report: dict[str, Any]) -> None:
+def test_figures_say_what_is_behind_them(good_report: Utility) -> None:
     few = find(good_report["rows"][4]["metrics"], "Effusion")
     assert (few.settings["num_real"], few.settings["num_synthetic"], few.settings["num_positive"]) == (5, 0, 30)
     assert (few.num_generated, few.num_reference) == (0, 60)
@@ -75,7 +74,7 @@ def test_figures_say_what_is_behind_them(good_report: dict[str, Any]) -> None:
     json.dumps(to_plain(good_report), allow_nan=False)
 
 
-def test_macro_is_the_mean_over_findings_and_the_difference_is_paired(good_report: dict[str, Any]) -> None:
+def test_macro_is_the_mean_over_findings_and_the_difference_is_paired(good_report: Utility) -> None:
     before, after = (row["metrics"] for row in good_report["rows"][-2:])
     assert before[-1].value == pytest.approx(np.mean([find(before, name).value for name in FINDINGS]))
     difference = good_report["difference"]
@@ -174,7 +173,7 @@ def test_few_patients_are_said(num_patients: int, noted: bool) -> None:
     assert ("too few" in metric.note) == noted
 
 
-def few_real(counts: tuple[int, ...], **made: LabelledImages) -> dict[str, Any]:
+def few_real(counts: tuple[int, ...], **made: LabelledImages) -> FewReal:
     patients = [str(index // 2) for index in range(60)]
     return measure_few_real(toy_images(80, 0), made, toy_images(60, 1), patients, counts, 24, 8, 2)
 

@@ -213,11 +213,12 @@ def _models(arguments: argparse.Namespace) -> dict[str, Path]:
 def _study(arguments: argparse.Namespace) -> int:
     from cxr.evaluate import read_set
     from cxr.evaluate.reader_study import make_study
-    from cxr.metrics.result import write_file
+    from cxr.images.atomic import write_whole
 
     check_numbers(arguments, {"count": (1, 1_000)})
     sets = read_set(arguments.generated), read_set(arguments.reference)
-    return _say([write_file(arguments.output, make_study(*sets, arguments.count, arguments.seed).encode())])
+    write_whole(arguments.output, make_study(*sets, arguments.count, arguments.seed).encode())
+    return _say([arguments.output])
 
 
 def _say(paths: list[Path]) -> int:

@@ -87,10 +87,11 @@ def _measure(
     """Write what the judge is worth on held-out patients, and what each network of a mean is on those it left out."""
     import numpy as np
 
+    from cxr.images.atomic import write_whole
     from cxr.judges.judge import load_judge
     from cxr.judges.readers import read_by
     from cxr.judges.reliability import measure_scores, read_films
-    from cxr.metrics.result import to_json, write_file
+    from cxr.metrics.result import to_json
     from cxr.train.judge_members import join_members
 
     records, scores = [], []
@@ -107,4 +108,4 @@ def _measure(
     if seen := read_by([*records, *held_out], votes):
         read = np.concatenate(scores)[list(seen)]
         figures["readers"] = measure_scores(read, list(seen.values()), judge.thresholds)
-    write_file(out_dir / RELIABILITY, to_json(figures))
+    write_whole(out_dir / RELIABILITY, to_json(figures))

@@ -1,1 +1,1 @@
-"""Plan -> thousands of labelled images: cohort, units of work, processes, and a folder that tells what it holds."""
+"""Plan -> thousands of labelled images: cohort, units of work, processes, and a folder that says what it holds."""

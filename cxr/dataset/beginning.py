@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from cxr.folders.dataset_reader import FORMAT, Manifest
+from cxr.metrics.result import JsonObject
 from cxr.request.errors import OutputError
 from cxr.request.recipe import PYTORCH
 
@@ -52,7 +52,7 @@ class Beginning:
     engine: str = PYTORCH
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """All values by name, in the order in which files have them; PyTorch, the first engine, is not named."""
         facts = asdict(self)
         if self.engine == PYTORCH:

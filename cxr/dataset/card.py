@@ -6,7 +6,6 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -34,7 +33,7 @@ def card_files(
     plan: Plan,
     images: Sequence[PlannedImage],
     paths: Mapping[int, Path],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     pairs: Mapping[str, tuple[int, PairFigures]],
 ) -> dict[str, bytes]:
     """The card and what it shows.
@@ -148,7 +147,7 @@ def _grid(plan: Plan, images: Sequence[PlannedImage], paths: Mapping[int, Path])
     """Every image of a grid: the last setting that changes goes across, the others down."""
     changing = [name for name, values in plan.grid.items() if len(values) > 1] or ["seed"]
 
-    def named(name: str, value: Any) -> str:
+    def named(name: str, value: object) -> str:
         # Prompts by their place in the plan: the picture stays readable, and they stay out of it.
         return f"prompt {plan.grid['prompt'].index(value) + 1}" if name == "prompt" else f"{name} {value:g}"
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
+from cxr.dataset.shares import Shares, check_share, check_whole, share_out
 from cxr.labels.cells import OLDEST, VIEWS
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import FINDINGS, PromptLabels
@@ -33,8 +34,9 @@ NIH_AGES = {
     (75, 79): 137, (80, 84): 102, (85, 89): 26,
 }  # fmt: skip
 
-Choice = tuple[Any, ...]  # the values of one attribute that are gone through
-Shares = Mapping[Any, float]
+Value = TypeVar("Value")
+Choice = tuple[Value | Shares[Value], ...]  # the values of one attribute that are gone through
+Reader = Callable[[object, str], Value | Shares[Value]]  # of a value as it stands in a plan, and how messages call it
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ class CohortEntry:
         count: images of each combination.
     """
 
-    findings: Choice
-    sex: Choice
-    age: Choice
-    view: Choice
+    findings: Choice[tuple[str, ...]]
+    sex: Choice[str]
+    age: Choice[AgeRange]
+    view: Choice[str]
     count: int
 
     @property
@@ -69,7 +71,7 @@ class CohortEntry:
         return self.count * len(self.findings) * len(self.sex) * len(self.age) * len(self.view)
 
 
-def read_entry(entry: Mapping[str, Any], where: str) -> CohortEntry:
+def read_entry(entry: Mapping[str, object], where: str) -> CohortEntry:
     """Check one entry as it stands in a plan.
 
     Args:
@@ -83,15 +85,17 @@ def read_entry(entry: Mapping[str, Any], where: str) -> CohortEntry:
         raise RequestError(f"{where} has {shown_names(unknown)}; an entry holds {', '.join(KEYS)}")
     if "findings" not in entry:
         raise RequestError(f"{where} has no findings; name some of {', '.join(FINDINGS)}, {NO_FINDING}, or {ALL}")
-    readers = {"findings": read_findings, "sex": _read_sex, "age": read_age, "view": _read_view}
-    defaults = {"sex": {"F": 1, "M": 1}, "age": NIH, "view": {"PA": 1, "AP": 1}}
-    values: dict[str, Any] = {
-        name: _choices(entry.get(name, defaults.get(name)), read, f"{where}: {name}") for name, read in readers.items()
-    }
-    return CohortEntry(**values, count=check_whole(entry.get("count", 1), f"{where}: count", 1, MAX_COUNT))
+    findings = list(FINDINGS) if entry["findings"] == ALL else entry["findings"]
+    return CohortEntry(
+        _choices(findings, read_findings, f"{where}: findings"),
+        _choices(entry.get("sex", {"F": 1, "M": 1}), _read_sex, f"{where}: sex"),
+        _choices(entry.get("age", NIH), read_age, f"{where}: age"),
+        _choices(entry.get("view", {"PA": 1, "AP": 1}), _read_view, f"{where}: view"),
+        check_whole(entry.get("count", 1), f"{where}: count", 1, MAX_COUNT),
+    )
 
 
-def read_pair_entry(entry: Mapping[str, Any], where: str) -> tuple[CohortEntry, dict[str, Any]]:
+def read_pair_entry(entry: Mapping[str, object], where: str) -> tuple[CohortEntry, dict[str, Any]]:
     """Check one entry of pairs: who the patients are, and what the second image of each changes.
 
     Args:
@@ -107,10 +111,8 @@ def read_pair_entry(entry: Mapping[str, Any], where: str) -> tuple[CohortEntry, 
     where_changed = f"{where}: counterfactual"
     if not isinstance(changes, Mapping) or not changes or any(name not in KEYS[:-1] for name in changes):
         raise RequestError(f"{where_changed} is a table of one or more of {', '.join(KEYS[:-1])}")
-    readers: dict[str, Any] = {"findings": read_findings, "sex": _read_sex, "age": read_age, "view": _read_view}
-    change: dict[str, Any] = {}
-    for name, value in changes.items():
-        change[name] = readers[name](value, f"{where_changed} {name}")
+    readers = {"findings": read_findings, "sex": _read_sex, "age": read_age, "view": _read_view}
+    change: dict[str, Any] = {name: readers[name](value, f"{where_changed} {name}") for name, value in changes.items()}
     if "age" in change:
         age = change["age"]
         if not isinstance(age, AgeRange) or age.low != age.high:
@@ -119,7 +121,7 @@ def read_pair_entry(entry: Mapping[str, Any], where: str) -> tuple[CohortEntry, 
     return read_entry({name: value for name, value in entry.items() if name != "counterfactual"}, where), change
 
 
-def read_findings(value: Any, where: str) -> tuple[str, ...]:
+def read_findings(value: object, where: str) -> tuple[str, ...]:
     """Names as the data set spells them: Effusion, or several at once as Edema + Effusion; No Finding is none."""
     by_name = {name.casefold().replace("_", " "): name for name in FINDINGS}
     parts = re.split(r"[+|]", value) if isinstance(value, str) else []
@@ -133,7 +135,7 @@ def read_findings(value: Any, where: str) -> tuple[str, ...]:
     return tuple(name for name in FINDINGS if name in {by_name[found] for found in names})
 
 
-def read_age(value: Any, where: str) -> AgeRange | Shares:
+def read_age(value: object, where: str) -> AgeRange | Shares[AgeRange]:
     """An age, "40-60", or "NIH" for ages as in that data set."""
     if value == NIH:
         return {AgeRange(*years): float(share) for years, share in NIH_AGES.items()}
@@ -152,86 +154,50 @@ def draw(entries: Sequence[CohortEntry], seed: int) -> list[PromptLabels]:
         cells = product(entry.findings, entry.sex, entry.age, entry.view)
         for place, (findings, sex, age, view) in enumerate(cells):
             rng = random.Random(f"cohort {seed} {number} {place}")
-            columns = [
-                share_out(value, entry.count, rng) if isinstance(value, Mapping) else [value] * entry.count
-                for value in (findings, sex, age, view)
-            ]
+            columns = (
+                _column(findings, entry.count, rng),
+                _column(sex, entry.count, rng),
+                _column(age, entry.count, rng),
+                _column(view, entry.count, rng),
+            )
             for found, who, years, projection in zip(*columns, strict=True):
                 rows.append(PromptLabels(found, rng.randint(years.low, years.high), who, projection))
     return rows
 
 
-def share_out(shares: Mapping[Any, float], count: int, rng: random.Random) -> list[Any]:
-    """Each value as often as its share of the count says, in random order."""
-    numbers = apportion(list(shares.values()), count)
-    drawn = [value for value, number in zip(shares, numbers, strict=True) for _ in range(number)]
-    rng.shuffle(drawn)
-    return drawn
+def _column(value: Value | Shares[Value], count: int, rng: random.Random) -> list[Value]:
+    """One attribute of so many images."""
+    return share_out(value, count, rng) if isinstance(value, Mapping) else [value] * count
 
 
-def apportion(shares: Sequence[float], count: int) -> list[int]:
-    """Divide a count by shares, exactly; what does not divide goes to the largest remainders (Hamilton's method)."""
-    total = math.fsum(shares)
-    exact = [share / total * count for share in shares]
-    whole = [math.floor(value) for value in exact]
-    order = sorted(range(len(shares)), key=lambda k: (whole[k] - exact[k], k))
-    for k in order[: count - sum(whole)]:
-        whole[k] += 1
-    return whole
-
-
-def check_share(share: object, name: str) -> None:
-    """Refuse what is no share of a count.
-
-    Raises:
-        RequestError: it is not a number of 0 or more; the message begins with the name.
-    """
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < math.inf:
-        raise RequestError(f"{name} is {shown(share)}; use a number of 0 or more")
-
-
-def check_whole(value: object, name: str, low: int = 0, high: int | None = None) -> int:
-    """A whole number of a plan.
-
-    Raises:
-        RequestError: it is none, or outside the range; the message begins with the name.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        allowed = f"of {low} or more" if high is None else f"from {low} to {high:,}"
-        raise RequestError(f"{name} is {shown(value)}; use a whole number {allowed}")
-    return value
-
-
-def _choices(value: Any, read: Any, where: str) -> Choice:
-    if value == ALL and read is read_findings:
-        return tuple((name,) for name in FINDINGS)
+def _choices(value: object, read: Reader[Value], where: str) -> Choice[Value]:
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values:
         raise RequestError(f"{where} is an empty list; name at least one value")
     return tuple(_shares(item, read, where) if isinstance(item, Mapping) else read(item, where) for item in values)
 
 
-def _shares(table: Mapping[Any, Any], read: Any, where: str) -> Shares:
-    shares: dict[Any, float] = {}
+def _shares(table: Mapping[object, object], read: Reader[Value], where: str) -> Shares[Value]:
+    shares: dict[Value, float] = {}
     for key, share in table.items():
-        check_share(share, f"{where}: the share of {shown_names([key])}")
+        part = check_share(share, f"{where}: the share of {shown_names([key])}")
         value = read(key, where)
         if isinstance(value, Mapping):
             raise RequestError(f"{where} has {shown_names([key])} inside a table of shares; use it alone")
-        shares[value] = shares.get(value, 0.0) + share
+        shares[value] = shares.get(value, 0.0) + part
     if not math.fsum(shares.values()) > 0:
         raise RequestError(f"{where}: all shares are 0; give at least one value a share")
     return shares
 
 
-def _read_sex(value: Any, where: str) -> str:
+def _read_sex(value: object, where: str) -> str:
     sex = {"f": "F", "female": "F", "m": "M", "male": "M"}.get(str(value).casefold())
     if sex is None:
         raise RequestError(f"{where} is {shown(value)}; use F, M, or shares such as {{F: 50, M: 50}}")
     return sex
 
 
-def _read_view(value: Any, where: str) -> str:
+def _read_view(value: object, where: str) -> str:
     if str(value).upper() not in VIEWS:
         raise RequestError(f"{where} is {shown(value)}; use PA, AP, or shares such as {{PA: 60, AP: 40}}")
     return str(value).upper()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from cxr.dataset.dataset_folder import DatasetFolder
 from cxr.dataset.plan import Plan
 from cxr.dataset.reopen import remove_rejected
-from cxr.dataset.tables import Outcomes, write_tables
+from cxr.dataset.set_tables import Outcomes, write_tables
 from cxr.dataset.unit_log import UNIT_IMAGES, Outcome, Unit
 from cxr.generate.planned_image import Rejection
 from cxr.generate.worker import Worker
+from cxr.metrics.result import JsonObject
 from cxr.request.errors import OutputError
 
 
-def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: Sequence[Unit]) -> dict[str, Any] | None:
+def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: Sequence[Unit]) -> JsonObject | None:
     """See that nothing is missing, make duplicates again, write the rest.
 
     Args:
@@ -26,11 +26,12 @@ def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: S
     Returns:
         The manifest, or None when stopped before.
     Raises:
-        CxrError: the disk or the model's memory does not suffice.
+        CxrError: there is not enough room on the disk or in memory.
     """
     attempted = False
     while not worker.stop.is_set():
-        outcomes = _read_outcomes(units)
+        # Every file is read for its hash.
+        outcomes = {index: outcome for unit in units for index, outcome in unit.outcomes().items()}
         missing = len(plan.images) - len(outcomes)
         if missing and attempted:
             raise OutputError(f"{missing} images are missing in {folder.directory}; the same command continues")
@@ -47,11 +48,6 @@ def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: S
             folder.forget_work()
             return manifest
     return None
-
-
-def _read_outcomes(units: Sequence[Unit]) -> dict[int, Outcome]:
-    """What is finished so far, by index; every file is read for its hash."""
-    return {index: outcome for unit in units for index, outcome in unit.outcomes().items()}
 
 
 def _find_duplicates(plan: Plan, outcomes: Outcomes) -> list[Outcome]:

@@ -144,7 +144,7 @@ def _refuse_others(output: Path, names: Collection[str]) -> None:
         # Hidden files are those of the system or of git, and what a killed run has left behind.
         hidden = any(part.startswith(".") for part in inside.parts)
         if not hidden and not path.is_dir() and inside.as_posix() not in names:
-            raise OutputError(f"{output} holds {inside}, which is not of this export; name a new or empty folder")
+            raise OutputError(f"{output} holds {inside}, which is not part of this export; name a new or empty folder")
 
 
 def _write_zip(directory: Path, images: Sequence[FinishedImage], output: Path) -> Path:

@@ -105,7 +105,7 @@ class DatasetFolder:
         """
         beginning = self.read_beginning()
         if beginning is None:
-            raise OutputError(f"cannot read {self.work}: somebody has removed it; the same command begins anew")
+            raise OutputError(f"cannot read {self.work}: it has been removed; the same command starts again")
         return beginning
 
     def units(self, plan: Plan) -> list[Unit]:
@@ -113,7 +113,7 @@ class DatasetFolder:
         return units_of(plan.images, self.directory, self.work / "units")
 
     def count(self, plan: Plan) -> dict[str, int]:
-        """What an earlier run has left, as the units' logs tell it: images finished and failed, seeds rejected."""
+        """What an earlier run has left, as the units' logs have it: images finished and failed, seeds rejected."""
         return dict(sum((unit.count() for unit in self.units(plan)), Counter()))
 
     def forget_work(self) -> None:

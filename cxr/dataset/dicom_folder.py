@@ -45,7 +45,7 @@ def write_dicom(path: Path, image: FinishedImage, bits: int | None, origin: str 
         origin: as in `SyntheticPatient`.
     Raises:
         OutputError: the image has changed since it was written, or the disk refused the object.
-        DataError: the image is no PNG of the bit depth that its row tells.
+        DataError: the image is not a PNG of the bit depth in its row.
     """
     bits = bits or image.recipe.bit_depth
     pixels = to_bits(read_pixels(image), bits)
@@ -63,7 +63,7 @@ def read_pixels(image: FinishedImage) -> GreyLevels:
         [H, W] uint8 or, of bit depth 16, uint16, 0 = black.
     Raises:
         OutputError: the image has changed since it was written.
-        DataError: it is no PNG of the bit depth that its row tells.
+        DataError: it is not a PNG of the bit depth in its row.
     """
     content = unchanged_content(image.file)
     try:

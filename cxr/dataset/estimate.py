@@ -105,7 +105,7 @@ def _measure(request: GenerationRequest, model: LoadedModel) -> Cost:
             made.append(event)
             ended.append(time.perf_counter())
     if len(ended) < len(requests):
-        raise GenerationError("the model gives no image for the first prompts of the plan")
+        raise GenerationError("the model makes no image of the first prompts of the plan")
     first = ended[model.micro_batch_size - 1]
     each_s = (ended[-1] - first) / (len(ended) - model.micro_batch_size) or first - began
     shown = (len(encode_sheet(to_8_bits(event.pixels))) for event in made)

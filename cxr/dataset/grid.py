@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +50,11 @@ def spell_out(prompt: str) -> list[str]:
     """Every prompt that a text with alternatives stands for: "a {small|large} mass" gives two.
 
     Raises:
-        RequestError: a brace has no other.
+        RequestError: a brace is unmatched.
     """
     parts = _ALTERNATIVES.split(prompt)
     if any(brace in text for text in parts[::2] for brace in "{}"):
-        raise RequestError("has a brace without its other; write alternatives as {small|large}", field="prompt")
+        raise RequestError("has an unmatched brace; write alternatives as {small|large}", field="prompt")
     choices = [part.split("|") if place % 2 else [part] for place, part in enumerate(parts)]
     if (count := int(np.prod([len(choice) for choice in choices]))) > MAX_IMAGES:
         raise RequestError(f"stands for {count:,} prompts; use at most {MAX_IMAGES}", field="prompt")
@@ -63,7 +62,7 @@ def spell_out(prompt: str) -> list[str]:
 
 
 def build_grid(
-    prompt: str, axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any], max_images: int = MAX_IMAGES
+    prompt: str, axes: Mapping[str, Sequence[object]], settings: Mapping[str, object], max_images: int = MAX_IMAGES
 ) -> Plan:
     """The plan of a grid.
 
@@ -73,7 +72,7 @@ def build_grid(
         settings: what all images have in common.
         max_images: that the sheet may have.
     Raises:
-        RequestError: a value is not allowed or stands there twice, or there are too many images.
+        RequestError: a value is not allowed or appears twice, or there are too many images.
     """
     if not isinstance(prompt, str) or not prompt.strip():
         SETTINGS["prompt"].check(prompt)
@@ -144,7 +143,7 @@ class GridStore:
         self.failures: dict[int, str] = {}
 
     def claim(self) -> AbstractContextManager[bool]:
-        """Nobody else is at it."""
+        """Nobody else works on it."""
         return contextlib.nullcontext(True)
 
     def missing(self) -> Sequence[PlannedImage]:
@@ -160,5 +159,5 @@ class GridStore:
         self.failures[image.index] = rejected[-1].reason
 
 
-def _named(name: str, value: Any) -> str:
+def _named(name: str, value: object) -> str:
     return str(value) if name == "prompt" else WORDS.get(name, name.replace("_", " ") + " {}").format(value)

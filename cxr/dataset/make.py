@@ -6,58 +6,35 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from cxr import __version__
-from cxr.dataset.beginning import Beginning, beginning_of, check_beginning
+from cxr.dataset.beginning import Beginning
 from cxr.dataset.complete import complete_dataset
 from cxr.dataset.dataset_folder import DatasetFolder
-from cxr.dataset.gate import GATE_NAME, Gate
+from cxr.dataset.gate import Gate
+from cxr.dataset.job_start import Options, as_begun, begin_job
 from cxr.dataset.plan import Plan
 from cxr.dataset.processes import OtherProcessFailed, Processes
-from cxr.dataset.reopen import is_complete
 from cxr.dataset.unit_log import unfinished_first
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.generate.progress import JobProgress, Progress
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
-from cxr.request.errors import OutputError
+from cxr.metrics.result import Json, JsonObject
 from cxr.request.messages import say
-from cxr.request.recipe import PYTORCH
 
-MAX_ATTEMPTS = 4
+__all__ = ["Options", "iterate_dataset", "run_dataset"]
+
 SOME_FAILED = 1
 FAILED_ELSEWHERE = 2
 PROGRESS_EVERY_S = 0.5
-# In these a data set that lacks nothing may differ from one that would be made here now.
-CIRCUMSTANCES = ("software", "device", "weight_dtype", "micro_batch_size", "engine")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a data set is made.
-
-    Args:
-        model: as ``load_model`` takes it.
-        adapter: as ``load_model`` takes it.
-        gate: whether images that do not show what was asked are made again.
-        max_attempts: seeds that an image may take.
-        num_threads: CPU threads of each process. The same in all, as another number changes the last bits.
-    """
-
-    model: str = "embedded"
-    adapter: str = "default"
-    gate: bool = False
-    max_attempts: int = MAX_ATTEMPTS
-    num_threads: int = 1
 
 
 def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
@@ -73,17 +50,19 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
         CxrError: the model or the folder cannot be used.
     """
     processes, folder = Processes(), DatasetFolder(directory)
-    plan = _as_begun(plan, folder)
+    plan = as_begun(plan, folder)
     with contextlib.ExitStack() as held, stop_on_signals() as stop:
         try:
-            begun = processes.first_does(lambda: _begin(plan, folder, options, held, partial(_load, options)))
+            begun = processes.first_does(
+                lambda: begin_job(plan, folder, options, held, partial(load_as_begun, options))
+            )
         except OtherProcessFailed:
             return FAILED_ELSEWHERE
         if (manifest := folder.manifest()) is not None:
             if processes.rank == 0:
                 say(sys.stdout, f"{directory} is complete: {manifest.facts['num_images']} images")
             return SOME_FAILED if manifest.facts["num_failed"] else 0
-        model, before = begun or (_load(options, folder.begun), {})
+        model, before = begun or (load_as_begun(options, folder.begun), {})
         return _make(plan, folder, model, before, processes, stop)
 
 
@@ -107,9 +86,9 @@ def iterate_dataset(
         CxrError: the folder, the disk or the model's memory cannot be used.
     """
     folder, options = DatasetFolder(directory), replace(options, num_threads=torch.get_num_threads())
-    plan = _as_begun(plan, folder)
+    plan = as_begun(plan, folder)
     with contextlib.ExitStack() as held:
-        begun = _begin(plan, folder, options, held, lambda before: model)
+        begun = begin_job(plan, folder, options, held, lambda before: model)
         if begun is None:
             manifest = folder.manifest()
             assert manifest is not None, "the data set is finished"
@@ -119,7 +98,7 @@ def iterate_dataset(
         progress = held.enter_context(Progress(len(plan.images), before, folder=folder.progress, quiet=True))
         worker, units = _worker(folder, model, progress, stop), folder.units(plan)
 
-        def make() -> dict[str, Any] | None:
+        def make() -> JsonObject | None:
             worker.run(unfinished_first(units))
             return complete_dataset(plan, folder, worker, units)
 
@@ -135,79 +114,18 @@ def iterate_dataset(
         yield replace(now, stage="stopped") if facts is None else _last(now.elapsed_s, now.total, facts)
 
 
-def _last(elapsed_s: float, total: int, manifest: Mapping[str, Any]) -> JobProgress:
+def _last(elapsed_s: float, total: int, manifest: Mapping[str, Json]) -> JobProgress:
     finished, failed, rejected = (manifest[name] for name in ("num_images", "num_failed", "num_rejected"))
     return JobProgress(finished, failed, rejected, total, elapsed_s, 0.0, "finished", manifest)
 
 
-def _as_begun(plan: Plan, folder: DatasetFolder) -> Plan:
-    """A data set that was begun by a version that knew no rewording goes on without."""
-    begun, manifest = folder.read_beginning(), folder.manifest()
-    if manifest is not None:
-        begun = beginning_of(manifest)
-    return plan if begun is None or begun.rewords else plan.without_rewording()
-
-
-def _begin(
-    plan: Plan,
-    folder: DatasetFolder,
-    options: Options,
-    held: contextlib.ExitStack,
-    load: Callable[[Beginning | None], LoadedModel],
-) -> tuple[LoadedModel, dict[str, int]] | None:
-    """What the first process does before the others: lock the folder, choose the number format, fix both.
-
-    Returns:
-        What ``load`` gives for the job as it was begun, and the counts of what an earlier run has left; None if the
-        data set is finished.
-    """
-    manifest, model = folder.manifest(), None
-    if manifest is not None:
-        begun = beginning_of(manifest)
-        if begun.plan_sha256 != plan.sha256:
-            raise OutputError(f"{folder.directory} holds the data set of another plan; choose an empty folder")
-        is_whole = is_complete(folder.directory, manifest)
-        model = load(replace(begun, engine=PYTORCH) if is_whole else begun)  # which then makes nothing
-        check_beginning(folder.directory, begun, _beginning(plan, options, model), CIRCUMSTANCES if is_whole else ())
-        if is_whole:
-            folder.forget_work()
-            return None
-    held.enter_context(folder.locked())
-    if manifest is not None:
-        folder.reopen(manifest, plan)
-    model = model or load(folder.read_beginning())
-    folder.begin(_beginning(plan, options, model))
-    return model, folder.count(plan)
-
-
-def _load(options: Options, before: Beginning | None) -> LoadedModel:
+def load_as_begun(options: Options, before: Beginning | None) -> LoadedModel:
     """The model as the job was begun with it: what is measured here might differ in another process."""
     torch.set_num_threads(options.num_threads)
     if before is None:
         return load_model(options.model, options.adapter)
     begun = {name: getattr(before, name) for name in ("weight_dtype", "micro_batch_size", "engine")}
     return load_model(options.model, options.adapter, **begun)
-
-
-def _beginning(plan: Plan, options: Options, model: LoadedModel) -> Beginning:
-    info = model.info
-    return Beginning(
-        plan_sha256=plan.sha256,
-        num_images=len(plan.images),
-        model=info.model,
-        model_revision=info.model_revision,
-        adapter=info.adapter,
-        adapter_sha256=info.adapter_sha256,
-        weight_dtype=info.weight_dtype,
-        device=info.device,
-        micro_batch_size=model.micro_batch_size,
-        num_threads=options.num_threads,
-        gate=GATE_NAME if options.gate else "",
-        max_attempts=options.max_attempts,
-        software=__version__,
-        rewords=plan.rewords,
-        engine=info.engine,
-    )
 
 
 def _make(
@@ -250,7 +168,7 @@ def _worker(folder: DatasetFolder, model: LoadedModel, progress: Progress, stop:
     return Worker(model, progress, stop, Gate() if beginning.gate else None, beginning.max_attempts)
 
 
-def _say_result(folder: DatasetFolder, manifest: dict[str, Any] | None) -> int:
+def _say_result(folder: DatasetFolder, manifest: JsonObject | None) -> int:
     """Say what has come out, if it has come to that; gives the exit status."""
     if manifest is None:
         return 0

@@ -97,7 +97,11 @@ def measure_pair(
 
 def pairs_of(images: Sequence[PlannedImage]) -> list[tuple[PlannedImage, PlannedImage]]:
     """Factual and counterfactual of each patient of whom both are there, in the plan's order."""
-    return [(one, two) for one, two in pairwise(images) if two.pair_role == COUNTERFACTUAL and _of_one(one, two)]
+    return [
+        (one, two)
+        for one, two in pairwise(images)
+        if two.pair_role == COUNTERFACTUAL and one.patient_id == two.patient_id
+    ]
 
 
 def write_pairs(
@@ -142,10 +146,6 @@ def changes(factual: PromptLabels, counterfactual: PromptLabels) -> str:
     """What differs in the labels: "findings: Effusion to No Finding"."""
     before, after = label_cells(factual), label_cells(counterfactual)
     return ", ".join(f"{name}: {before[name]} to {after[name]}" for name in before if before[name] != after[name])
-
-
-def _of_one(one: PlannedImage, two: PlannedImage) -> bool:
-    return one.patient_id == two.patient_id
 
 
 def _region(factual: PromptLabels, counterfactual: PromptLabels, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:

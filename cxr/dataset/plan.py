@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
-from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry, read_pair_entry, share_out
-from cxr.dataset.wording import TEMPLATES, fill_template, read_templates
+from cxr.dataset.shares import check_share, check_whole, share_out
+from cxr.dataset.wishes import Wish, from_cohort, from_grid, from_pairs, from_prompts, read_settings
 from cxr.folders.dataset_reader import PAIRS_NAME, patient_id_of
-from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL, PlannedImage
+from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import PromptLabels
-from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import BEGINNING, PLAN_SETTINGS, shown, shown_names
+from cxr.request.settings import BEGINNING, shown, shown_names
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
@@ -34,9 +31,6 @@ TAKEN_NAMES = {
     "plots": "the folder of the card's pictures",
     PAIRS_NAME: "the folder of what differs in pairs",
 }
-NO_PICTURES = (
-    "images of a data set begin from noise alone, never from a picture; make those with python -m cxr generate"
-)
 NOT_SAID = "not said"
 AGE_STEP = 10  # years
 
@@ -54,7 +48,7 @@ class Plan:
 
     name: str
     images: tuple[PlannedImage, ...]
-    grid: Mapping[str, tuple[Any, ...]]
+    grid: Mapping[str, tuple[object, ...]]
     rewords: bool = True
 
     @cached_property
@@ -62,14 +56,15 @@ class Plan:
         """One hash of everything that decides what is made."""
         digest = hashlib.sha256(self.name.encode())
         for image in self.images:
-            facts = _values(image) | {name: _values(getattr(image, name)) for name in ("labels", "request")}
-            del facts["labels"]["sides"], facts["labels"]["unknown"]  # of older versions, which knew neither
-            if not image.pair_role:
-                del facts["pair_role"]  # nor pairs
+            labels, request = _values(image.labels), _values(image.request)
+            del labels["sides"], labels["unknown"]  # older versions knew neither
             # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
-            is_usual = facts["request"]["reword"] or image.complete or not self.rewords
+            is_usual = image.request.reword or image.complete or not self.rewords
             for name in ("reword", "sent_prompt", *BEGINNING) if is_usual else ("sent_prompt", *BEGINNING):
-                del facts["request"][name]
+                del request[name]
+            facts = _values(image) | {"labels": labels, "request": request}
+            if not image.pair_role:
+                del facts["pair_role"]  # nor did they know pairs
             digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -86,14 +81,17 @@ class Plan:
         return dict(tally)
 
 
-def _values(entry: Any) -> dict[str, Any]:
+def _values(entry: PlannedImage | PromptLabels | GenerationRequest) -> dict[str, object]:
     """The fields of a dataclass, none of which is copied: ``asdict`` would take a plan's longest time."""
     return {field.name: getattr(entry, field.name) for field in fields(entry)}
 
 
 @naming_fields({})  # whose names are a plan's keys, too
 def build_plan(
-    content: Mapping[str, Any], name: str, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None
+    content: Mapping[str, object],
+    name: str,
+    max_images: int = MAX_TOTAL_IMAGES,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Make a plan from what its file holds.
 
@@ -108,127 +106,26 @@ def build_plan(
     # A name with nothing behind it; a seed that is not there would be another one.
     content = {part: value for part, value in content.items() if value is not None or part == "seed"}
     seed = check_whole(content.get("seed", 0), "seed")
-    settings = {**(defaults or {}), **_settings(content.get("settings", {}))}
+    settings = {**(defaults or {}), **read_settings(content.get("settings", {}))}
     if "grid" in content:
         if content.keys() & {"cohort", "prompts", "pairs"}:
             raise RequestError("a plan with a grid has no cohort, no prompts and no pairs; write two plans")
-        requests, grid = _grid(content["grid"], settings, seed, max_images)
+        requests, grid = from_grid(content["grid"], settings, seed, max_images)
     else:
-        requests, grid = [*_from_cohort(content, settings, seed, max_images)], {}
-        requests += _from_prompts(content.get("prompts", []), settings, seed, len(requests), max_images)
-        requests += _from_pairs(content, settings, seed, len(requests), max_images)
+        requests, grid = [*from_cohort(content, settings, seed, max_images)], {}
+        requests += from_prompts(content.get("prompts", []), settings, seed, len(requests), max_images)
+        requests += from_pairs(content, settings, seed, len(requests), max_images)
     if not requests:
         raise RequestError("the plan asks for no image; give it a cohort, prompts, pairs or a grid")
-    if not isinstance(content.get("name") or name, str):
-        raise RequestError(f"name is {shown(content['name'])}; use text, between quotes")
-    return plan_of(content.get("name") or name, requests, content.get("split", SPLIT), seed, grid)
+    title = content.get("name") or name
+    if not isinstance(title, str):
+        raise RequestError(f"name is {shown(title)}; use text, between quotes")
+    return plan_of(title, requests, content.get("split", SPLIT), seed, grid)
 
 
-class Wish(NamedTuple):
-    """One image before it has a number, a patient and a split; as `PlannedImage` has them."""
-
-    request: GenerationRequest
-    labels: PromptLabels
-    complete: bool = False
-    pair_role: str = ""
-
-
-def check_total(total: int, max_images: int) -> None:
-    """Refuse a plan of more images than are allowed.
-
-    Raises:
-        RequestError: it asks for more.
-    """
-    if total > max_images:
-        raise RequestError(f"the plan asks for {total:,} images; use at most {max_images:,}")
-
-
-def _from_cohort(content: Mapping[str, Any], settings: Mapping[str, Any], seed: int, max_images: int) -> Iterator[Wish]:
-    entries = content.get("cohort", [])
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise RequestError(f"cohort is a list of entries, each with {', '.join(KEYS)}")
-    read = [read_entry(entry, f"cohort entry {number}") for number, entry in enumerate(entries, start=1)]
-    check_total(sum(entry.total for entry in read), max_images)
-    templates = read_templates(content.get("templates", list(TEMPLATES)))
-    rng = random.Random(f"wording {seed}")
-    for number, labels in enumerate(draw(read, seed)):
-        prompt = fill_template(rng.choice(templates), labels)
-        # The program's own words need no others.
-        yield Wish(GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False}), labels, True)
-
-
-def _from_prompts(rows: Any, settings: Mapping[str, Any], seed: int, before: int, max_images: int) -> Iterator[Wish]:
-    if not isinstance(rows, list):
-        raise RequestError("prompts is a list of texts, or of {prompt: TEXT, count: N, seed: N}")
-    number = before
-    for place, row in enumerate(rows, start=1):
-        entry = row if isinstance(row, Mapping) else {"prompt": row}
-        unknown = [str(key) for key in entry if key not in {"prompt", "count", "seed", "negative_prompt"}]
-        if unknown:
-            raise RequestError(f"prompt {place} has {shown_names(unknown)}; use prompt, count, seed, negative_prompt")
-        count = check_whole(entry.get("count", 1), f"prompt {place}: count", low=1)
-        first_seed = check_whole(entry.get("seed", seed + number), f"prompt {place}: seed")
-        if number + count > max_images:
-            raise RequestError(f"the plan asks for more than {max_images:,} images by prompt {place}; ask for fewer")
-        changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
-        for k in range(count):
-            request = GenerationRequest(entry.get("prompt", ""), seed=first_seed + k, **{**settings, **changed})
-            yield Wish(request, asked_labels(request.prompt))
-        number += count
-
-
-def _from_pairs(
-    content: Mapping[str, Any], settings: Mapping[str, Any], seed: int, before: int, max_images: int
-) -> Iterator[Wish]:
-    """Each patient twice, with one seed and one template: as drawn, and with what the entry changes."""
-    entries = content.get("pairs", [])
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise RequestError(f"pairs is a list of entries, each with {', '.join(KEYS)} and counterfactual")
-    read = [read_pair_entry(entry, f"pairs entry {number}") for number, entry in enumerate(entries, start=1)]
-    check_total(before + 2 * sum(entry.total for entry, _ in read), max_images)
-    templates, rng = read_templates(content.get("templates") or list(TEMPLATES)), random.Random(f"pairs {seed}")
-    number = before
-    for place, (entry, change) in enumerate(read, start=1):
-        for labels in draw([entry], seed + place):
-            template, other = rng.choice(templates), replace(labels, **change)
-            if other == labels:
-                raise RequestError(f"pairs entry {place}: a patient is already as counterfactual says; name another")
-            for role, one in ((FACTUAL, labels), (COUNTERFACTUAL, other)):
-                prompt = fill_template(template, one)
-                request = GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False})
-                yield Wish(request, one, complete=True, pair_role=role)
-            number += 2
-
-
-def _grid(
-    content: Any, settings: Mapping[str, Any], seed: int, max_images: int
-) -> tuple[list[Wish], dict[str, tuple[Any, ...]]]:
-    """Every combination of the listed values, the last named changing fastest."""
-    allowed = ("prompt", "seed", *PLAN_SETTINGS)
-    _refuse_pictures(content)
-    if not isinstance(content, Mapping) or "prompt" not in content or any(name not in allowed for name in content):
-        raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
-    axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in content.items()}
-    check_total(math.prod(len(values) for values in axes.values()), max_images)
-    cells = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
-    requests = [GenerationRequest(**{"seed": seed, **settings, **cell}) for cell in cells]
-    return [Wish(request, asked_labels(request.prompt)) for request in requests], axes
-
-
-def _settings(content: Any) -> dict[str, Any]:
-    _refuse_pictures(content)
-    if not isinstance(content, Mapping) or any(name not in PLAN_SETTINGS for name in content):
-        raise RequestError(f"settings is a table of {', '.join(PLAN_SETTINGS)}")
-    GenerationRequest("any", **content)  # a wrong value is blamed on the settings, not on an image
-    return dict(content)
-
-
-def _refuse_pictures(content: Any) -> None:
-    if isinstance(content, Mapping) and any(name in content for name in BEGINNING):
-        raise RequestError(NO_PICTURES)
-
-
-def plan_of(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapping[str, tuple[Any, ...]]) -> Plan:
+def plan_of(
+    name: str, wishes: Sequence[Wish], split: object, seed: int, grid: Mapping[str, tuple[object, ...]]
+) -> Plan:
     """Number the images, and give each its synthetic patient and its split.
 
     Raises:
@@ -246,7 +143,7 @@ def plan_of(name: str, wishes: Sequence[Wish], split: Any, seed: int, grid: Mapp
     return Plan(name, tuple(images), grid)
 
 
-def _split_names(split: Any, count: int, seed: int) -> list[str]:
+def _split_names(split: object, count: int, seed: int) -> list[str]:
     if not isinstance(split, Mapping) or not split:
         raise RequestError("split is a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
     for name, share in split.items():

@@ -56,7 +56,7 @@ def wrong_plan(
 def _planned(image: FinishedImage, rejected: Rejected, values: Mapping[str, float]) -> PlannedImage:
     """The image as its plan has it; a KeyError if the card does not tell what its recipe has no word for."""
     recipe = image.recipe
-    changed = {"seed": next((one.seed for one in rejected.get(image.index, ())), recipe.seed)}
+    changed: dict[str, float] = {"seed": next((one.seed for one in rejected.get(image.index, ())), recipe.seed)}
     if not recipe.adapter_sha256:
         changed["adapter_weight"] = values["adapter_weight"]
     if recipe.guidance_scale == 1:

@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 
 from cxr.dataset.cohort import KEYS, read_entry
-from cxr.dataset.plan import SECTIONS, SPLIT, Plan, Wish, build_plan, check_total, plan_of
+from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, plan_of
+from cxr.dataset.wishes import Wish, check_total
 from cxr.folders.tables import repeated_name
 from cxr.generate.planned_image import single_images
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table
+from cxr.metrics.result import Json
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
 from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, parse_number, shown, shown_names
@@ -37,17 +39,17 @@ def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[
     return build_plan(content, path.stem, max_images, defaults)
 
 
-def read_parts(path: Path) -> Mapping[str, Any] | None:
+def read_parts(path: Path) -> Mapping[str, Json] | None:
     """What the file of a plan holds, for `build_plan`; None for a CSV of prompts, which has no parts.
 
     Raises:
-        RequestError: the file cannot be read, or is no plan.
+        RequestError: the file cannot be read, or is not a plan.
     """
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _read_csv(path)
     if suffix not in {".yaml", ".yml"}:
-        raise RequestError(f"{path.name} is no plan; use a .yaml, .yml or .csv file")
+        raise RequestError(f"{path.name} is not a plan; use a .yaml, .yml or .csv file")
     content = _load_yaml(path)
     unknown = [str(name) for name in content if name not in SECTIONS]
     if unknown:
@@ -68,7 +70,7 @@ def _read_prompts(path: Path, max_images: int, defaults: Mapping[str, Any]) -> P
     return plan_of(path.stem, wishes, SPLIT, 0, {})
 
 
-def _read_csv(path: Path) -> Mapping[str, Any] | None:
+def _read_csv(path: Path) -> Mapping[str, object] | None:
     rows = read_csv_rows(path)
     _, header = next(rows, (1, []))
     header = [name.strip().lower() for name in header]
@@ -92,7 +94,7 @@ def _read_csv(path: Path) -> Mapping[str, Any] | None:
     return {"cohort": [_read_entry(path, number, header, cells) for number, cells in rows if cells]}
 
 
-def _read_entry(path: Path, number: int, header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+def _read_entry(path: Path, number: int, header: Sequence[str], cells: Sequence[str]) -> dict[str, object]:
     where = f"{path.name} row {number}"
     if not any(cell.strip() for cell in cells):
         raise RequestError(f"{where} is empty; delete it")
@@ -103,7 +105,7 @@ def _read_entry(path: Path, number: int, header: Sequence[str], cells: Sequence[
     return entry
 
 
-def read_cells(row: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def read_cells(row: Mapping[str, object], where: str = "") -> dict[str, object]:
     """One row of a table as an entry of a cohort; lists and shares stand in cells as in YAML, {F: 50, M: 50}.
 
     Args:
@@ -112,23 +114,23 @@ def read_cells(row: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     Raises:
         RequestError: a cell that begins like a list or shares is neither.
     """
-    entry: dict[str, Any] = {
+    entry: dict[str, str | int] = {
         name.strip().lower(): value.strip()
         for name, value in row.items()
         if name and isinstance(value, str) and value.strip()
     }
     with contextlib.suppress(ValueError):  # the entry's own check says what is wrong with the count
-        count = parse_number(entry.get("count", ""))
+        count = parse_number(str(entry.get("count", "")))
         entry["count"] = count if isinstance(count, int) else entry["count"]
     return {
-        name: _parse_yaml(value, f"{where}: the cell {shown_names([value])}".removeprefix(": "))
+        name: _parse_yaml(str(value), f"{where}: the cell {shown_names([value])}".removeprefix(": "))
         if str(value)[:1] in "[{"
         else value
         for name, value in entry.items()
     }
 
 
-def _load_yaml(path: Path) -> Mapping[str, Any]:
+def _load_yaml(path: Path) -> Mapping[str, object]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -146,13 +148,13 @@ class _PlainLoader(yaml.SafeLoader):
     them, and numbers of other bases, of which 010 is 8 and 1:30 is 90.
     """
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise RequestError("a plan has no aliases (*name); write that part out")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen: set[Hashable] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 raise _RefusedError(key_node, "<< takes keys over from elsewhere; write them out")
@@ -160,7 +162,7 @@ class _PlainLoader(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 raise _RefusedError(key_node, "a list or table cannot be a name")
             if key in seen:
-                raise _RefusedError(key_node, f"{shown(key)} stands here a second time; keep one")
+                raise _RefusedError(key_node, f"{shown(key)} appears a second time; keep one")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -168,7 +170,7 @@ class _PlainLoader(yaml.SafeLoader):
         text = node.value.replace("_", "")
         if not re.fullmatch(r"[+-]?(0|[1-9]\d*)", text):
             raise _RefusedError(
-                node, f"{shown(node.value)} is no plain number; write it with the digits 0 to 9 and no 0 before"
+                node, f"{shown(node.value)} is not a plain number; write it with the digits 0 to 9, without a leading 0"
             )
         if len(text) > MAX_NUMBER_CHARACTERS:
             raise ValueError(f"line {node.start_mark.line + 1}: a number of {len(text)} digits is too large")
@@ -176,7 +178,7 @@ class _PlainLoader(yaml.SafeLoader):
 
     def construct_plain_float(self, node: yaml.ScalarNode) -> float:
         if ":" in node.value:
-            raise _RefusedError(node, f"{shown(node.value)} is no plain number; put text between quotes")
+            raise _RefusedError(node, f"{shown(node.value)} is not a plain number; put text between quotes")
         return float(super().construct_yaml_float(node))
 
 
@@ -191,7 +193,7 @@ class _RefusedError(ValueError):
         super().__init__(f"line {node.start_mark.line + 1}: {reason}")
 
 
-def _parse_yaml(text: str, where: str) -> Any:
+def _parse_yaml(text: str, where: str) -> object:
     try:
         return yaml.load(text, _PlainLoader)  # noqa: S506  it is a SafeLoader
     except _RefusedError as refused:

@@ -1,6 +1,6 @@
 """Units of work: a few neighbouring images each, claimed by one process at a time and remembered line by line.
 
-What a unit's log tells is finished stays finished; nothing has to be cleaned up after a kill.
+What a unit's log says is finished stays finished; nothing has to be cleaned up after a kill.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cxr.folders.json_lines import append_line, complete_lines
 from cxr.folders.lock import locked
 from cxr.folders.metadata import image_name, is_whole, write_image
 from cxr.generate.planned_image import PlannedImage, Rejection, rejection_of
 from cxr.images.atomic import cannot_write, make_folder
+from cxr.metrics.result import Json
 from cxr.request.errors import OutputError
 from cxr.request.events import GeneratedImage
 
@@ -43,7 +43,7 @@ class Outcome:
     index: int
     file_name: str | None
     rejected: tuple[Rejection, ...]
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Json] = field(default_factory=dict)
     pixel_sha256: str = ""
     sha256: str = ""
 
@@ -63,7 +63,7 @@ class Unit:
     log: Path
 
     def claim(self) -> AbstractContextManager[bool]:
-        """Keep other processes out; False if one of them is at it."""
+        """Keep other processes out; False if one of them is working on it."""
         return locked(self.log)
 
     def missing(self) -> list[PlannedImage]:
@@ -104,7 +104,7 @@ class Unit:
         return len(self._lines()) >= len(self.images)
 
     def count(self) -> Counter[str]:
-        """What the log tells: images "finished" and "failed", and seeds "rejected". The files are not read."""
+        """What the log says: images "finished" and "failed", and seeds "rejected". The files are not read."""
         counts: Counter[str] = Counter()
         for outcome in {outcome.index: outcome for outcome in self._logged()}.values():
             counts["finished" if outcome.file_name else "failed"] += 1
@@ -156,7 +156,7 @@ def units_of(images: Sequence[PlannedImage], directory: Path, logs: Path) -> lis
 
 
 def unfinished_first(units: Sequence[Unit]) -> list[Unit]:
-    """The units in their order, but those of which the logs tell all images last: new images need not wait for them."""
+    """The units in their order, but those whose logs have all images last: new images need not wait for them."""
     return sorted(units, key=Unit.is_logged)
 
 
@@ -175,7 +175,7 @@ def _parse(line: bytes) -> Outcome | None:
         return None
 
 
-def _check(row: Mapping[str, Any]) -> str:
+def _check(row: Mapping[str, Json]) -> str:
     return _digest(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
 
 

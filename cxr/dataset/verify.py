@@ -47,7 +47,7 @@ def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say
     Returns:
         0 if all is as it should be, else 1.
     Raises:
-        CxrError: it is no such folder, or the model is not here.
+        CxrError: it is not such a folder, or the model is not here.
     """
     images, faults = find_faults(directory)
     faults += _signature_faults(directory, say)

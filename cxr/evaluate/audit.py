@@ -1,4 +1,4 @@
-"""Does it flatter a model that judges have learnt from the patients that it has learnt from, too?
+"""Do judges flatter a model that has learnt from the same patients?
 
 An auditing judge that shares no patient with the model reads the same images. A judge that knows the training films
 might recognise what the model has kept of them, and see in generated images what it would not see in other films: then
@@ -9,19 +9,47 @@ no training film back has nothing of one patient to be recognised by.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypedDict
 
-from cxr.evaluate.fidelity import Readings, is_judgeable
+from cxr.evaluate.fidelity_figures import Readings, is_judgeable
 from cxr.evaluate.sets import ImageSet
 from cxr.judges.judge import Judge
 from cxr.judges.readings import Agreement, measure_agreement
 from cxr.labels.targets import ATTRIBUTES
-from cxr.metrics.intervals import middle
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import JsonObject, MetricResult, figure_of
 from cxr.request.errors import DataError
 
 SIDES = ("generated", "real")
 MEAN = "mean of what is measurable"
+
+
+class AuditRow(TypedDict):
+    """One attribute, or `MEAN`: PF by a judge and by the auditor, both on real films, too, and the excess.
+
+    The excess is how much higher PF is by the judge than by the auditor, less the same on real films.
+    """
+
+    judge: str
+    name: str
+    metrics: dict[str, MetricResult]
+
+
+class Audit(TypedDict):
+    """The part "audit" of a report.
+
+    Args:
+        auditor: its name, hash and number of patients.
+        rows: of each judge.
+        agrees: whether the intervals of all means of the excess hold 0; None without any.
+        copied: whether copies are flagged beyond what real films allow; None where nobody looked.
+        words: the outcome in one sentence.
+    """
+
+    auditor: JsonObject
+    rows: list[AuditRow]
+    agrees: bool | None
+    copied: bool | None
+    words: str
 
 
 def shared_patients(judges: Iterable[Judge], training: ImageSet | None) -> int:
@@ -40,7 +68,7 @@ def note_on_sharing(judges: Iterable[Judge], training: ImageSet | None) -> list[
 
 
 def check_auditor(auditor: Judge, training: ImageSet | None) -> None:
-    """Refuse a judge that shares patients with the model, or whose file does not tell.
+    """Refuse a judge that shares patients with the model, or whose file does not say.
 
     Raises:
         DataError: saying which.
@@ -64,9 +92,9 @@ def measure_audit(
     auditor: Judge,
     readings: Mapping[str, Readings],
     audited: Readings,
-    copies: Mapping[str, Any] | None,
+    copies: JsonObject | None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Audit:
     """Compare what each judge finds with what the auditing one does.
 
     Args:
@@ -76,16 +104,12 @@ def measure_audit(
         audited: what the auditor reads off the same images.
         copies: that part of the report, if it was measured.
         seed: of the resamples, which are the same for both judges.
-    Returns:
-        auditor, rows (attribute or `MEAN`, judge, PF, PF_audit, and excess: how much higher PF is by the judge than by
-        the auditor, less the same on real films), agrees (whether the intervals of its means hold 0; None without any),
-        copied (whether copies are flagged beyond what real films allow; None where nobody looked) and words.
     """
     theirs = {side: measure_agreement(audited[side], auditor.thresholds, seed) for side in SIDES}
-    rows = []
+    rows: list[AuditRow] = []
     for name, judge in judges.items():
         mine = {side: measure_agreement(readings[name][side], judge.thresholds, seed) for side in SIDES}
-        rows += [{"judge": name, **row} for row in _compare(mine, theirs)]
+        rows += _compare(name, mine, theirs)
     means = [row["metrics"]["excess"] for row in rows if row["name"] == MEAN]
     agrees = all(excess.low <= 0 <= excess.high for excess in means) if means else None
     copied = _is_copied(copies)
@@ -98,26 +122,26 @@ def measure_audit(
     }
 
 
-def _compare(mine: Mapping[str, Agreement], theirs: Mapping[str, Agreement]) -> list[dict[str, Any]]:
-    """What each judge finds of the attributes that both can measure, after the mean of them."""
+def _compare(judge: str, mine: Mapping[str, Agreement], theirs: Mapping[str, Agreement]) -> list[AuditRow]:
+    """What a judge finds of the attributes that both can measure, after the mean of them."""
     both = {"mine": mine["real"], "theirs": theirs["real"]}
     positive = mine["generated"].num_positive
     columns = [k for k in range(len(ATTRIBUTES)) if positive[k] and is_judgeable(both, k)]
     parts = [(MEAN, columns)] if columns else []
     parts += [(ATTRIBUTES[column], [column]) for column in columns]
-    rows = []
+    rows: list[AuditRow] = []
     for name, chosen in parts:
         pf, real, pf_audit, real_audit = (
             found[side].pf[:, chosen].mean(axis=1) for found in (mine, theirs) for side in SIDES
         )
         values = {"PF": pf, "PF_audit": pf_audit, "C": real, "C_audit": real_audit}
         values["excess"] = (pf - pf_audit) - (real - real_audit)
-        metrics = {key: MetricResult(key, float(some[0]), *middle(some[1:])) for key, some in values.items()}
-        rows.append({"name": name, "metrics": metrics})
+        metrics = {key: figure_of(key, some) for key, some in values.items()}
+        rows.append({"judge": judge, "name": name, "metrics": metrics})
     return rows
 
 
-def _is_copied(copies: Mapping[str, Any] | None) -> bool | None:
+def _is_copied(copies: JsonObject | None) -> bool | None:
     if copies is None:
         return None
     return bool(copies["near_exact"]) or any(
@@ -127,7 +151,9 @@ def _is_copied(copies: Mapping[str, Any] | None) -> bool | None:
 
 def _words(agrees: bool | None, copied: bool | None) -> str:
     if agrees is None:
-        return "Whether sharing patients flatters the model was not found out: the judges can measure no attribute."
+        return (
+            "Whether sharing patients flatters the model could not be determined: the judges can measure no attribute."
+        )
     if agrees and copied is False:
         return (
             "It was checked that sharing patients does not flatter the model: a judge that shares none agrees within "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr.evaluate.copy_search import ALIGNED
 from cxr.evaluate.distances import EXPLORATORY, POSING
@@ -15,19 +15,31 @@ from cxr.evaluate.evaluation import unknown_to
 from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.extractors.registry import load_extractors
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
+from cxr.evaluate.network_outputs import NetworkOutputs
 from cxr.evaluate.sets import ImageSet, Sets, check_sets
-from cxr.judges.readings import PAIRED_RESAMPLES, make_reading, paired_difference
+from cxr.judges.readings import PAIRED_RESAMPLES, paired_difference
 from cxr.labels.targets import ATTRIBUTES
 from cxr.metrics.frechet import frechet_distance
-from cxr.metrics.intervals import holm, middle, two_sided
+from cxr.metrics.intervals import holm, two_sided
 from cxr.metrics.kernel import Sample, mmd, mmd_resamples
 from cxr.metrics.neighbours import measure_neighbourhoods
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import JsonObject, MetricResult, figure_of
 from cxr.request.errors import DataError, RequestError
 
 BENCHMARK_EXTRACTOR = "rad-dino"  # of CheXGenBench
 COLUMNS = ("FD", "KD", "precision", "recall", "density", "coverage", "alignment", "re-identification", "utility")
 FORMAT = 1
+
+
+class PairedTest(TypedDict):
+    """The difference of one figure of two models, with its p-value, and that corrected for the number of tests."""
+
+    name: str
+    first: str
+    second: str
+    difference: MetricResult
+    p: float
+    p_holm: NotRequired[float]
 
 
 def compare_models(
@@ -37,7 +49,7 @@ def compare_models(
     training: ImageSet | None = None,
     *,
     utility: bool = False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Measure several models against the same real films, and test the differences of all pairs of them.
 
     Args:
@@ -57,16 +69,15 @@ def compare_models(
     if len(models) < 2:
         raise RequestError(f"there is {len(models)} model; compare two or more")
     reference, left_out = unknown_to(tools.judges.values(), reference)
+    sets = {name: Sets(images, reference, training=training) for name, images in models.items()}
+    for one in sets.values():
+        check_sets(one)
     fewest = min(map(len, models.values()))  # one number of images for all rows of a table
-    made = {
-        name: Measurements(Sets(images, reference, training=training), tools, fewest) for name, images in models.items()
-    }
-    for one in made.values():
-        check_sets(one.sets)
+    outputs = NetworkOutputs(tools.cache)
+    made = {name: Measurements(one, tools, fewest, outputs) for name, one in sets.items()}
     rows = {name: _measure(name, one, tools, utility=utility) for name, one in made.items()}
     extractor, note = _benchmark_extractor(tools)
-    notes = [*left_out, *([note] if note else [])]
-    notes += [f"{name}: {text}" for name, one in made.items() for text in one.notes]
+    notes = [*left_out, *filter(None, [note]), *(f"{name}: {text}" for name in made for text in made[name].notes)]
     return {
         "format": FORMAT,
         "title": f"Comparison of {', '.join(models)}",
@@ -87,16 +98,16 @@ def compare_models(
     }
 
 
-def _measure(name: str, made: Measurements, tools: Tools, *, utility: bool) -> dict[str, Any]:
+def _measure(name: str, made: Measurements, tools: Tools, *, utility: bool) -> JsonObject:
     """What one model's report would say, as far as the tables need it."""
     tools.say(f"model {name}")
-    fidelity = made.measure("fidelity", made.fidelity)
+    fidelity = made.measure(made.fidelity)
     return {
-        "distances": [made.measure("distances", partial(made.distances, one), one.id) for one in tools.extractors],
+        "distances": [made.measure(made.distances, one, settings=[one.id]) for one in tools.extractors],
         "attributes": fidelity["attributes"] if fidelity else [],
         "headline": fidelity["headline"] if fidelity else "Prompt fidelity was not measured.",
-        "copies": made.measure("copies", made.copies) if made.sets.training else None,
-        "utility": made.measure("utility", made.utility) if utility else None,
+        "copies": made.measure(made.copies) if made.sets.training else None,
+        "utility": made.measure(made.utility) if utility else None,
     }
 
 
@@ -113,15 +124,17 @@ def _benchmark_extractor(tools: Tools) -> tuple[Extractor, str]:
         return first, why
 
 
-def _benchmark(made: Measurements, extractor: Extractor, row: Mapping[str, Any]) -> dict[str, Any]:
+def _benchmark(made: Measurements, extractor: Extractor, row: JsonObject) -> JsonObject:
     """`COLUMNS` of one model: all pairs of images count, FD at whatever N there is."""
-    reference, generated = (made.features(side, extractor) for side in (made.sets.reference, made.sets.generated))
+    reference, generated = (
+        made.outputs.features(side, extractor) for side in (made.sets.reference, made.sets.generated)
+    )
     count = min(len(reference), made.limit or len(generated))
     rng = np.random.default_rng(SEED)
     x, y = (side[np.sort(rng.choice(len(side), count, replace=False))] for side in (reference, generated))
     bias = f"at N = {count:,} mostly bias" if count < EXPLORATORY else ""
     distances = {"FD": frechet_distance(x, y), "KD": mmd(Sample(x), Sample(y))}
-    values: dict[str, Any] = {
+    values: JsonObject = {
         name: MetricResult(name, value, num_generated=count, num_reference=count, note=bias if name == "FD" else "")
         for name, value in distances.items()
     }
@@ -137,7 +150,7 @@ def _benchmark(made: Measurements, extractor: Extractor, row: Mapping[str, Any])
     return values
 
 
-def _corrected(entries: list[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _corrected(entries: list[tuple[str, JsonObject]]) -> list[JsonObject]:
     """The row "generated" of each model under its name, and once what real films get."""
     rows = [
         {"name": name, "metrics": row["metrics"]}
@@ -149,15 +162,13 @@ def _corrected(entries: list[tuple[str, Mapping[str, Any]]]) -> list[dict[str, A
     return [*rows, real]
 
 
-def _tests(
-    made: Mapping[str, Measurements], tools: Tools, rows: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _tests(made: Mapping[str, Measurements], tools: Tools, rows: Mapping[str, JsonObject]) -> list[PairedTest]:
     """Differences of each pair: KD on the same resamples of real films, AUROC on the prompts that both have."""
-    found = []
+    found: list[PairedTest] = []
     for first, second in combinations(made, 2):
         for extractor in tools.extractors:
-            real = made[first].sample(made[first].sets.reference, extractor)
-            sides = [made[name].sample(made[name].sets.generated, extractor) for name in (first, second)]
+            real = made[first].outputs.sample(made[first].sets.reference, extractor)
+            sides = [made[name].outputs.sample(made[name].sets.generated, extractor) for name in (first, second)]
             values = [
                 np.concatenate([[mmd(real, side)], mmd_resamples(real, side, seed=SEED, resamples=PAIRED_RESAMPLES)])
                 for side in sides
@@ -167,28 +178,24 @@ def _tests(
         if columns := [k for k, name in enumerate(ATTRIBUTES) if name in judgeable[0] & judgeable[1]]:
             found += _fidelity_tests(made[first], made[second], first, second, columns)
     corrected = holm([test["p"] for test in found])
-    return [test | {"p_holm": p} for test, p in zip(found, corrected, strict=True)]
+    for test, p in zip(found, corrected, strict=True):
+        test["p_holm"] = p
+    return found
 
 
-def _fidelity_tests(
-    a: Measurements, b: Measurements, first: str, second: str, columns: list[int]
-) -> list[dict[str, Any]]:
+def _fidelity_tests(a: Measurements, b: Measurements, first: str, second: str, columns: list[int]) -> list[PairedTest]:
     images = [one.sets.prompted or one.sets.generated for one in (a, b)]
     if not set(images[0].prompts) & set(images[1].prompts):
         return []
     tests = []
     for name, judge in a.tools.judges.items():
-        readings = [
-            make_reading(one.scores(judge, some), some.targets, some.prompts)
-            for one, some in zip((a, b), images, strict=True)
-        ]
+        readings = [one.outputs.reading(judge, some, some.prompts) for one, some in zip((a, b), images, strict=True)]
         differences = paired_difference(readings[0], readings[1], SEED)[:, columns].mean(axis=1)
         tests.append(_test(f"AUROC of what {name} can measure", first, second, differences))
     return tests
 
 
-def _test(name: str, first: str, second: str, differences: Any) -> dict[str, Any]:
+def _test(name: str, first: str, second: str, differences: NDArray[np.float64]) -> PairedTest:
     """A difference with its resamples [1 + B]; resamples of KD are centred on the figure itself."""
-    low, high = middle(differences[1:])
-    figure = MetricResult(name, float(differences[0]), low, high)
+    figure = figure_of(name, differences)
     return {"name": name, "first": first, "second": second, "difference": figure, "p": two_sided(differences[1:])}

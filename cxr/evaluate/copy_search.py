@@ -16,14 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
+
+from cxr.evaluate.copy_transforms import FINE, correlation, local_scale, reduced, warped
 
 ALIGNED, HALVES = "aligned pixels", "aligned halves"  # spaces of the search
 SIDE, SCREEN_SIDE = 64, 32  # pixels, by stage
-# Of the side: deviation of the surroundings that a grey level is compared with, to find the transform and to judge it.
-LOCAL, FINE = 3 / 32, 2 / 64
-SMOOTHEST = 4.0  # grey levels; ground that is more even than that is noise
-STRONGEST = 2.5  # local deviations
 DIMENSIONS = 96  # of the images that are screened
 FEWEST_FITTED, FITTED = 500, 3_000  # images from which those are found
 LOWEST = (-0.17, -0.17, -17.0, -0.24)  # shift right and down (shares of the side), turn (degrees), growth
@@ -31,7 +28,6 @@ HIGHEST = (0.17, 0.17, 17.0, 0.27)
 STEPS = (0.025, 0.025, 2.0, 0.03)  # half of the grid's
 HALVINGS = 3
 FINALISTS = 2  # of each space
-FEWEST_PIXELS = 0.2  # of a window that the moved query has to cover
 ROWS = 128  # queries at a time
 
 Window = tuple[float, float, float, float]  # top, bottom, left, right as shares of the side
@@ -114,46 +110,13 @@ def search_copies(
     }
 
 
-def warped(images: Tensor, transform: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift, turn and resize; beyond the edge its pixels are repeated.
-
-    Args:
-        images: [B, S, S] float32.
-        transform: [B, 4]: shift right and shift down (shares of the side), turn (degrees, clockwise), growth (0.05 is
-            five per cent larger).
-    Returns:
-        The images [B, S, S], and where they have pixels of their own: [B, S, S] float32, 1 or 0.
-    """
-    side = images.shape[1]
-    angle = torch.deg2rad(transform[:, 2])
-    cos, sin = (wave(angle)[:, None] / (1 + transform[:, 3:]) for wave in (torch.cos, torch.sin))
-    places = (2 * torch.arange(side) + 1) / side - 1  # grid_sample counts from -1 to 1, from edge to edge
-    right, down = (places - 2 * transform[:, axis, None] for axis in (0, 1))  # [B, S], before the shift
-    x = (cos * right)[:, None, :] + (sin * down)[:, :, None]
-    y = (-sin * right)[:, None, :] + (cos * down)[:, :, None]
-    inside = ((x.abs() <= 1) & (y.abs() <= 1)).float()
-    grid = torch.stack([x, y], dim=3)
-    return functional.grid_sample(images[:, None], grid, padding_mode="border", align_corners=False)[:, 0], inside
-
-
-def local_scale(images: Tensor, local: float = LOCAL) -> Tensor:
-    """Grey levels [B, S, S] as deviations from their surroundings, in units of how much these vary."""
-    side = images.shape[1]
-    places = torch.arange(side).float()
-    kernel = torch.exp(-((places[:, None] - places) ** 2) / (2 * (local * side) ** 2))
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)
-    deviation = images - kernel @ images @ kernel.T
-    spread = (kernel @ deviation.square() @ kernel.T).clamp(min=0).sqrt()
-    return (deviation / (spread + SMOOTHEST)).clamp(-STRONGEST, STRONGEST)
-
-
 class _Screen:
     """All training images in a few dimensions, to be compared with many transforms of a query at once."""
 
     def __init__(self, family: Family, references: NDArray[np.uint8]) -> None:
         self.family = family
         seen = torch.cat(
-            [self._cut(local_scale(_reduced(references[k], SCREEN_SIDE))) for k in _chunks(len(references))]
+            [self._cut(local_scale(reduced(references[k], SCREEN_SIDE))) for k in _chunks(len(references))]
         )
         self.mean = seen.mean(dim=0)
         some = (seen - self.mean)[:: max(1, len(seen) // FITTED)]
@@ -169,7 +132,7 @@ class _Screen:
 
     def candidates(self, queries: NDArray[np.uint8], own: NDArray[np.intp] | None) -> tuple[Tensor, Tensor, Tensor]:
         """The likeliest training images [N, k], the transforms that made them so [N, k, 4], whether mirrored [N, k]."""
-        upright = _reduced(queries, SCREEN_SIDE)
+        upright = reduced(queries, SCREEN_SIDE)
         best = torch.full((len(queries), len(self.described)), -1.0)
         which = torch.zeros(best.shape, dtype=torch.int16)
         middle = self.mean @ self.axes
@@ -208,28 +171,33 @@ class _Finalists:
 
     def refined(self, queries: NDArray[np.uint8], references: NDArray[np.uint8]) -> tuple[NDArray[np.float64], Tensor]:
         """Distances [N] and training images [N]."""
-        image = _reduced(queries, SIDE)
+        image = reduced(queries, SIDE)
 
         def sides(part: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            known = _reduced(references[part[0].numpy()], SIDE)
+            known = reduced(references[part[0].numpy()], SIDE)
             return torch.where(part[2][:, None, None], image.flip(2), image), known
 
-        first = torch.stack([_correlation(*sides(part), part[3], part[1]) for part in self.parts], dim=1)
+        starts = []
+        for candidates in self.parts:
+            query, known = sides(candidates)
+            starts.append(correlation(query, local_scale(known), candidates[3], candidates[1]))
+        first = torch.stack(starts, dim=1)
         order = first.topk(min(FINALISTS, len(self.parts)), dim=1).indices
         best, index = torch.full((len(image),), -1.0), torch.zeros(len(image), dtype=torch.long)
         for column in order.T:
             each = torch.arange(len(image))
             part = tuple(torch.stack(values)[column, each] for values in zip(*self.parts, strict=True))
             query, known = sides(part)  # type: ignore[arg-type]
-            value = _correlation(query, known, part[3], _refine(query, known, part[3], part[1]), FINE)
+            refined = _refine(query, local_scale(known), part[3], part[1])
+            value = correlation(query, local_scale(known, FINE), part[3], refined, FINE)
             index = torch.where(value > best, part[0], index)
             best = torch.maximum(best, value)
         return np.sqrt(np.clip(2 - 2 * best.double().numpy(), 0, None)), index
 
 
-def _refine(query: Tensor, known: Tensor, window: Tensor, transform: Tensor) -> Tensor:
+def _refine(query: Tensor, scaled: Tensor, window: Tensor, transform: Tensor) -> Tensor:
     """Move one number of the transform [B, 4] at a time while that helps, and halve the steps."""
-    best = _correlation(query, known, window, transform)
+    best = correlation(query, scaled, window, transform)
     for halving in range(HALVINGS):
         for axis, first in enumerate(STEPS):
             step = torch.zeros(4)
@@ -237,29 +205,10 @@ def _refine(query: Tensor, known: Tensor, window: Tensor, transform: Tensor) -> 
             before = transform
             for trial in (before + step, before - step):
                 trial = torch.maximum(torch.minimum(trial, torch.tensor(HIGHEST)), torch.tensor(LOWEST))
-                value = _correlation(query, known, window, trial)
+                value = correlation(query, scaled, window, trial)
                 transform = torch.where((value > best)[:, None], trial, transform)
                 best = torch.maximum(value, best)
     return transform
-
-
-def _correlation(query: Tensor, known: Tensor, window: Tensor, transform: Tensor, local: float = LOCAL) -> Tensor:
-    """Size of Pearson's correlation [B] in the window, where the moved query has pixels; 0 where it has too few."""
-    image, inside = warped(query, transform)
-    inside = inside * window
-    count = inside.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-    x, y = (
-        (part - (part * inside).sum(dim=(1, 2), keepdim=True) / count) * inside
-        for part in (local_scale(image, local), local_scale(known, local))
-    )
-    lengths = [part.square().sum(dim=(1, 2)).clamp(min=1.0).sqrt() for part in (x, y)]
-    enough = count[:, 0, 0] >= FEWEST_PIXELS * window.sum(dim=(1, 2))
-    return torch.where(enough, ((x * y).sum(dim=(1, 2)) / (lengths[0] * lengths[1])).abs(), 0.0)
-
-
-def _reduced(pixels: NDArray[np.uint8], side: int) -> Tensor:
-    """Images [N, S, S] uint8 as [N, side, side] float32: the mean of an area for each pixel."""
-    return functional.interpolate(torch.from_numpy(pixels).float()[:, None], size=(side, side), mode="area")[:, 0]
 
 
 def _pixels(window: Window, side: int) -> tuple[slice, slice]:

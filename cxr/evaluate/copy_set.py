@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch.nn import functional
 
-from cxr.evaluate.copy_search import warped
+from cxr.evaluate.copy_transforms import warped
 from cxr.metrics.features import Features
 from cxr.request.errors import DataError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from cxr.evaluate.distances import POSING, halve
 from cxr.evaluate.sets import FEWEST, ImageSet
 from cxr.images.squares import read_squares
 from cxr.metrics.detail import SPECTRUM, compare_properties, measure_properties
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import MetricResult, Row
 from cxr.request.errors import DataError
 
 SMALLEST, LARGEST, STEP = 64, 512, 16  # pixels
@@ -32,6 +32,21 @@ def native_side(paths: tuple[Path, ...]) -> NDArray[np.intp]:
     return np.array(sides, np.intp)
 
 
+class Detail(TypedDict):
+    """The part "detail" of a report.
+
+    Args:
+        side: in pixels.
+        num_smaller: real images left out since they are smaller.
+        rows: the generated images and `POSING`, each beside the other half of the real ones, with a figure for each
+            property and the distance of the power spectra in dB.
+    """
+
+    side: int
+    num_smaller: int
+    rows: list[Row]
+
+
 def choose_side(generated: ImageSet, reference: ImageSet) -> tuple[int, NDArray[np.intp]]:
     """The size at which both sets are looked at, and which real images hold so much detail.
 
@@ -47,14 +62,8 @@ def choose_side(generated: ImageSet, reference: ImageSet) -> tuple[int, NDArray[
     return max(side, SMALLEST), np.flatnonzero(real >= side)
 
 
-def measure_detail(generated: ImageSet, reference: ImageSet, seed: int = 0) -> dict[str, Any]:
-    """The part "detail" of a report: how the images differ from real ones in what needs no network.
-
-    Returns:
-        side: in pixels; num_smaller: real images left out since they are smaller; rows: the generated images and
-        `POSING`, each beside the other half of the real ones, with a figure for each property and the distance of the
-        power spectra in dB.
-    """
+def measure_detail(generated: ImageSet, reference: ImageSet, seed: int = 0) -> Detail:
+    """How the images differ from real ones in what needs no network."""
     side, large = choose_side(generated, reference)
     patients = np.asarray(reference.patients)[large]
     halves = halve(list(patients), seed)
@@ -63,7 +72,7 @@ def measure_detail(generated: ImageSet, reference: ImageSet, seed: int = 0) -> d
         "generated": (generated.paths, np.asarray(generated.patients)),
         POSING: (tuple(reference.paths[k] for k in large[halves.second]), patients[halves.second]),
     }
-    rows = []
+    rows: list[Row] = []
     for name, (paths, groups) in sets.items():
         values, _ = _properties(paths, side, sides)
         metrics = compare_properties(real, values, patients[halves.first], groups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from cxr.metrics.kernel import (
     mmd_resamples,
 )
 from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import JsonObject, MetricResult
 from cxr.request.errors import DataError
 
 POSING = "real films posing as generated"
@@ -33,7 +33,6 @@ HALVINGS = 20
 FEWEST_FOR_FD = 2_000
 EXPLORATORY = 10_000
 JACKKNIFE_GROUPS = 10
-UNKNOWN = Interval(np.nan, np.nan)
 
 Array = NDArray[np.float64]
 
@@ -88,7 +87,7 @@ def measure_rows(
         halves: of it.
         rows: name -> images; as many are drawn of each as the smallest set has, so that all rows compare equal numbers.
         seed: of all draws.
-        limit: so many images at most, where other tables are to compare as many.
+        limit: the most images to compare, where other tables are to compare as many.
     Returns:
         Name -> KD, KD - floor, FD-infinity, FD, CMMD, precision, recall, density, coverage; also `POSING`.
     """
@@ -133,7 +132,7 @@ def above_floor(kd: MetricResult, resamples: Array, floor: Array) -> MetricResul
     )
 
 
-def rank_agreement(rows: Sequence[Mapping[str, Any]]) -> float | None:
+def rank_agreement(rows: Sequence[JsonObject]) -> float | None:
     """Do the extractors put the sets in the same order by KD? The mean rank correlation of all pairs of extractors.
 
     Args:
@@ -150,18 +149,21 @@ def rank_agreement(rows: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _extrapolated(x: Features, y: Features, seed: int) -> MetricResult:
-    if len(x) < (fewest := IMAGES_PER_FEATURE * x.shape[1]):
-        return _result("FD-infinity", len(x), note=f"not given below {fewest:,} images, 10 times the features")
+    count = len(x)
+    if count < (fewest := IMAGES_PER_FEATURE * x.shape[1]):
+        note = f"not computed below {fewest:,} images, {IMAGES_PER_FEATURE} times the features"
+        return MetricResult("FD-infinity", np.nan, num_generated=count, num_reference=count, note=note)
     return frechet_infinity(x, y, seed)
 
 
 def _frechet(x: Features, y: Features, seed: int) -> MetricResult:
     count = len(x)
     if count < FEWEST_FOR_FD:
-        return _result("FD", count, note=f"refused below {FEWEST_FOR_FD:,} images of each set: mostly bias; see KD")
+        note = f"refused below {FEWEST_FOR_FD:,} images of each set: mostly bias; see KD"
+        return MetricResult("FD", np.nan, num_generated=count, num_reference=count, note=note)
     note = "" if count >= EXPLORATORY else f"exploratory: fewer than {EXPLORATORY:,} images"
     interval = bootstrap(lambda rows: frechet_distance(x[rows], y[rows]), np.arange(count), seed, resamples=20)
-    return _result("FD", count, frechet_distance(x, y), interval, note=note)
+    return MetricResult("FD", frechet_distance(x, y), *interval, count, count, note=note)
 
 
 def _neighbourhoods(x: Sample, y: Sample, seed: int) -> list[MetricResult]:
@@ -177,9 +179,5 @@ def _neighbourhoods(x: Sample, y: Sample, seed: int) -> list[MetricResult]:
     for name, value in whole.items():
         low, high = jackknife(value, [part[name] for part in parts])
         interval = Interval(max(low, 0.0), high if name == "density" else min(high, 1.0))
-        results.append(_result(name, len(x), value, interval, settings={"k": NEAREST}))
+        results.append(MetricResult(name, value, *interval, len(x), len(x), {"k": NEAREST}))
     return results
-
-
-def _result(name: str, count: int, value: float = np.nan, interval: Interval = UNKNOWN, **facts: Any) -> MetricResult:
-    return MetricResult(name, value, *interval, num_generated=count, num_reference=count, **facts)

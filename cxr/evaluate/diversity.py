@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from cxr.evaluate.sets import ImageSet
 from cxr.images.squares import read_squares
 from cxr.metrics.diversity import mean_pairwise_distance, nearest_distances, standardised, vendi_score
 from cxr.metrics.features import Features
-from cxr.metrics.intervals import bootstrap, jackknife, wilson
-from cxr.metrics.result import MetricResult
+from cxr.metrics.intervals import bootstrap, jackknife
+from cxr.metrics.result import JsonObject, MetricResult, Row, share_of
 from cxr.metrics.similarity import similarities
 
 SIZE = 176  # pixels; MS-SSIM needs more than 160, and takes twice as long at 256
@@ -28,14 +28,27 @@ NEAR_QUANTILE = 0.01  # of real films' distances to their nearest other film
 Indices = NDArray[np.intp]
 
 
-class Looked(NamedTuple):
+class FeatureSet(NamedTuple):
     """A set of images and what one extractor sees in them, [N, D]."""
 
     images: ImageSet
     features: Features
 
 
-def measure_diversity(several: Looked, generated: Looked, reference: Looked, seed: int = 0) -> dict[str, Any]:
+class Diversity(TypedDict):
+    """The part "diversity" of a report.
+
+    Args:
+        rows: within groups, without sets that have no two images to compare: feature distance (mean over pairs,
+            features on the reference's scale), SSIM and MS-SSIM.
+        wholes: the Vendi score, and the share of near-duplicates (`near_duplicates`).
+    """
+
+    rows: list[Row]
+    wholes: list[Row]
+
+
+def measure_diversity(several: FeatureSet, generated: FeatureSet, reference: FeatureSet, seed: int = 0) -> Diversity:
     """Diversity within prompts and of whole sets.
 
     Args:
@@ -43,10 +56,6 @@ def measure_diversity(several: Looked, generated: Looked, reference: Looked, see
         generated: the images in question.
         reference: real images with labels.
         seed: of the choice of groups, pairs and images.
-    Returns:
-        The part "diversity" of a report. ``rows``, within groups, without those that have no two images to compare:
-        feature distance (mean over pairs, features on the reference's scale), SSIM and MS-SSIM. ``wholes``: the Vendi
-        score, and the share of near-duplicates (`near_duplicates`).
     """
     sides = {
         "generated": (several, group(several.images, several.images.prompts)),
@@ -74,12 +83,10 @@ def near_duplicates(features: Features, threshold: float, num_reference: int) ->
         num_reference: of those films.
     """
     flags = nearest_distances(features) < threshold
-    interval = wilson(int(flags.sum()), len(flags))
-    facts = {"threshold": threshold, "quantile": NEAR_QUANTILE}
-    return MetricResult("near-duplicates", float(flags.mean()), *interval, len(flags), num_reference, facts)
+    return share_of("near-duplicates", flags, num_reference, {"threshold": threshold, "quantile": NEAR_QUANTILE})
 
 
-def _wholes(generated: Looked, reference: Looked, seed: int) -> list[dict[str, Any]]:
+def _wholes(generated: FeatureSet, reference: FeatureSet, seed: int) -> list[Row]:
     rng = np.random.default_rng(seed)
     count = min(MAX_VENDI, len(generated.images), len(reference.images))
     patients = np.asarray(reference.images.patients)
@@ -90,7 +97,7 @@ def _wholes(generated: Looked, reference: Looked, seed: int) -> list[dict[str, A
         "generated": standardised(generated.features, reference.features)[rng.permutation(len(generated.images))],
         POSING: np.concatenate([real[firsts], np.delete(real, firsts, axis=0)]),
     }
-    rows = []
+    rows: list[Row] = []
     for name, features in chosen.items():
         some = features[:count]
         parts = [vendi_score(np.delete(some, np.s_[k::JACKKNIFE_GROUPS], axis=0)) for k in range(JACKKNIFE_GROUPS)]
@@ -111,16 +118,16 @@ def _descriptions(images: ImageSet) -> list[str]:
     return texts
 
 
-def _row(name: str, side: Looked, groups: Sequence[Indices], reference: Features, seed: int) -> dict[str, Any]:
+def _row(name: str, side: FeatureSet, groups: Sequence[Indices], reference: Features, seed: int) -> Row:
     rng = np.random.default_rng(seed)
     if len(groups) > MAX_GROUPS:
         groups = [groups[k] for k in np.sort(rng.choice(len(groups), MAX_GROUPS, replace=False))]
     groups = [members[:MAX_IMAGES] for members in groups]
     features = standardised(side.features, reference)
     distances = np.array([mean_pairwise_distance(features[members]) for members in groups])
-    most = max(1, MAX_PAIRS // len(groups))
+    max_pairs = max(1, MAX_PAIRS // len(groups))
     found = [
-        similarities(read_squares([side.images.paths[k] for k in members], SIZE), most, seed) for members in groups
+        similarities(read_squares([side.images.paths[k] for k in members], SIZE), max_pairs, seed) for members in groups
     ]
     columns = {"feature distance": distances, "SSIM": np.array([row[0] for row in found])}
     columns["MS-SSIM"] = np.array([row[1] for row in found])
@@ -129,7 +136,7 @@ def _row(name: str, side: Looked, groups: Sequence[Indices], reference: Features
 
 
 def _mean(
-    name: str, values: NDArray[np.float64], groups: Sequence[Indices], facts: dict[str, Any], seed: int
+    name: str, values: NDArray[np.float64], groups: Sequence[Indices], facts: JsonObject, seed: int
 ) -> MetricResult:
     """Mean over groups, whose interval draws whole groups."""
     measure: Callable[[Indices], float] = lambda rows: float(values[rows].mean())  # noqa: E731

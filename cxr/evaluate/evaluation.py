@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +19,7 @@ from cxr.evaluate.reader_study import read_study
 from cxr.evaluate.sets import FEWEST, ImageSet, Sets, check_sets
 from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
 from cxr.judges.judge import Judge
-from cxr.metrics.result import MetricResult, to_plain
+from cxr.metrics.result import Json, JsonObject, MetricResult, to_plain
 from cxr.request.errors import DataError
 
 FORMAT = 2
@@ -41,7 +39,7 @@ class Options:
 
     sensitivity: bool = False
     utility: bool = False
-    sweep: Mapping[str, Any] | None = None
+    sweep: JsonObject | None = None
     readings: tuple[Path, ...] = ()
     auditor: Judge | None = None
 
@@ -55,7 +53,7 @@ class Evaluation:
         pictures: name -> [H, W] uint8, that go with the report.
     """
 
-    report: dict[str, Any]
+    report: JsonObject
     pictures: dict[str, NDArray[np.uint8]]
 
     def figure(self, part: str, *names: str) -> MetricResult:
@@ -89,13 +87,29 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     reference, left_out = unknown_to(tools.judges.values(), sets.reference)
     sets = replace(sets, reference=reference)
     made = Measurements(sets, tools)
-    rows = [made.measure("distances", functools.partial(made.distances, one), one.id) for one in tools.extractors]
-    copies, fidelity = made.measure("copies", made.copies), made.measure("fidelity", made.fidelity)
+    report = _measure_all(made, options)
+    if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
+        made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
+    sharing = [] if options.auditor else note_on_sharing(tools.judges.values(), sets.training)
+    made.notes[:0] = [*left_out, *sharing]
+    report["goals"] = to_plain(check_goals(to_plain(report)))
+    report |= {"notes": made.notes, "reasons": made.reasons}
+    pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
+    if report["copies"] is not None and sets.training is not None:
+        pictures["closest_pairs"] = draw_closest_pairs(report["copies"]["pairs"], sets.generated, sets.training)
+    return Evaluation(report, pictures)
+
+
+def _measure_all(made: Measurements, options: Options) -> JsonObject:
+    """All parts of a report but what is said of them."""
+    sets = made.sets
+    rows = [made.measure(made.distances, one, settings=[one.id]) for one in made.tools.extractors]
+    copies, fidelity = made.measure(made.copies), made.measure(made.fidelity)
     audit = None
     if (auditor := options.auditor) is not None:
-        audit = made.measure("audit", functools.partial(made.audit, auditor, copies), auditor.sha256)
+        audit = made.measure(made.audit, auditor, copies, settings=[auditor.sha256])
     judgeable = [row["name"] for row in (fidelity or {"attributes": ()})["attributes"] if row["judgeable"]]
-    report: dict[str, Any] = {
+    return {
         "format": FORMAT,
         "title": f"Evaluation of {_subject(sets)}",
         "generated": sets.generated.describe(),
@@ -103,29 +117,20 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
         "training": sets.training.describe() if sets.training is not None else None,
         "distances": rows,
         "rank_agreement": rank_agreement(rows),
-        "sensitivity": made.measure("sensitivity", made.sensitivity) if options.sensitivity else [],
-        "detail": made.measure("detail", made.detail),
-        "diversity": made.measure("diversity", made.diversity),
+        "sensitivity": made.measure(made.sensitivity) if options.sensitivity else [],
+        "detail": made.measure(made.detail),
+        "diversity": made.measure(made.diversity),
         "fidelity": fidelity,
         "audit": audit,
-        "groups": made.measure("groups", functools.partial(made.groups, judgeable), *judgeable),
-        "probes": made.measure("probes", made.probes),
+        "groups": made.measure(made.groups, judgeable, settings=judgeable),
+        "probes": made.measure(made.probes),
         "copies": copies,
         "readers": read_study(options.readings, sets.generated, sets.reference, SEED) if options.readings else None,
-        "utility": made.measure("utility", made.utility) if options.utility else None,
-        "failures": made.measure("failures", made.failures),
+        "utility": made.measure(made.utility) if options.utility else None,
+        "failures": made.measure(made.failures),
         "sweep": options.sweep,
         "versions": library_versions(),
     }
-    if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
-        made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
-    made.notes[:0] = left_out if auditor else [*left_out, *note_on_sharing(tools.judges.values(), sets.training)]
-    report["goals"] = to_plain(check_goals(to_plain(report)))
-    report |= {"notes": made.notes, "reasons": made.reasons}
-    pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
-    if copies is not None and sets.training is not None:
-        pictures["closest_pairs"] = draw_closest_pairs(copies["pairs"], sets.generated, sets.training)
-    return Evaluation(report, pictures)
 
 
 def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
@@ -154,14 +159,14 @@ def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, 
     return reference.take(kept), notes
 
 
-def read_sweep(path: Path) -> Any:
+def read_sweep(path: Path) -> JsonObject:
     """What ``python -m cxr sweep`` wrote.
 
     Raises:
         DataError: it is not that.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: JsonObject = json.loads(path.read_text(encoding="utf-8"))
         if not found["points"]:
             raise ValueError("it holds no points")
         return found
@@ -169,7 +174,7 @@ def read_sweep(path: Path) -> Any:
         raise DataError(f"{path} is not what python -m cxr sweep wrote: {error}") from error
 
 
-def _step(found: Any, name: str) -> Any:
+def _step(found: Json, name: str) -> Json:
     """What is called so among the children of a part of a report; children of its lists count as its own."""
     if isinstance(found, list):
         named = (one for one in found if name in _names(one))
@@ -182,7 +187,7 @@ def _step(found: Any, name: str) -> Any:
     return next((one for one in inner if one is not None), None)
 
 
-def _names(entry: Any) -> tuple[Any, ...]:
+def _names(entry: JsonObject) -> tuple[object, ...]:
     extractor = entry.get("extractor")
     return entry.get("name"), entry.get("kind"), extractor.get("name") if isinstance(extractor, dict) else extractor
 

@@ -16,7 +16,7 @@ from cxr.request.errors import DataError
 PER = 1000  # images
 FLAT_DEVIATION = 5.0  # grey levels of 255; the flattest of 6,415 radiographs of NIH ChestX-ray14 (128 px) has 10.8
 FLAT_SHARE = 0.99  # of the pixels in one grey level; among the same radiographs 0.57 is the most
-NEVER_COUNTED = "a folder does not tell how many images were asked for and never written"
+NEVER_COUNTED = "a folder does not say how many images were asked for and never written"
 NAN_IS_FLAT = "a file cannot hold NaN: such an image arrives flat, usually all black, and is counted there"
 
 

@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from cxr.evaluate.measurements import library_versions
-from cxr.evaluate.sets import ImageSet, check_sets
-from cxr.evaluate.sets import Sets as ComparedSets
-from cxr.evaluate.utility import SIZE, Array, ScoredTest, check_labelled
+from cxr.evaluate.scored_test import Array, ScoredTest, check_labelled
+from cxr.evaluate.sets import ImageSet, Sets, check_sets
+from cxr.evaluate.utility import SIZE
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.images.squares import read_squares
+from cxr.metrics.result import JsonObject, MetricResult
 from cxr.request.errors import DataError, RequestError
 
 COUNTS = (100, 300, 1000)
 FEWEST_FILMS = 10
 FORMAT = 1
+
+
+class FewRealRow(TypedDict):
+    """The AUROC of each label and their mean over the findings, for one count of real images.
+
+    Args:
+        count: real images.
+        name: of the set of synthetic images beside them, "" for none.
+        metrics: figures, or what the set adds to them.
+    """
+
+    count: int
+    name: str
+    metrics: list[MetricResult]
+
+
+class FewReal(TypedDict):
+    """What sets of synthetic images add to few real ones. The 95 % intervals draw whole patients of the test.
+
+    Args:
+        rows: for each count, no set and the sets.
+        differences: for each count and set, what the set adds, on the same test images.
+        counts: numbers of real images.
+        num_synthetic: images of each set.
+        num_seeds: trainings of each arm.
+        steps: of each training.
+    """
+
+    rows: list[FewRealRow]
+    differences: list[FewRealRow]
+    counts: Sequence[int]
+    num_synthetic: int
+    num_seeds: int
+    steps: int
 
 
 def measure_few_real(
@@ -30,7 +65,7 @@ def measure_few_real(
     batch_size: int = 32,
     num_seeds: int = 3,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> FewReal:
     """Train on few real images alone, and on the same ones with synthetic ones beside them.
 
     Half of what is seen with synthetic images is real: the real ones are repeated. Every set of synthetic images gives
@@ -46,13 +81,9 @@ def measure_few_real(
         batch_size: images of each step.
         num_seeds: trainings of each arm; figures are means over them.
         say: called with one line after each training.
-    Returns:
-        rows: for each count and each of no set and the sets, the AUROC of each label and their mean over the findings;
-        differences: for each count and set, what the set adds, on the same test images; counts, num_synthetic,
-        num_seeds, steps. The 95 % intervals draw whole patients of the test.
     Raises:
         RequestError: a count is under `FEWEST_FILMS` or above the number of real images.
-        DataError: as `cxr.evaluate.utility.check_labelled`.
+        DataError: as `cxr.evaluate.scored_test.check_labelled`.
     """
     check_labelled(real, made, test, patients)
     counts = sorted(set(counts))
@@ -60,7 +91,9 @@ def measure_few_real(
         allowed = f"use {FEWEST_FILMS} to {len(real)}, the number of real images"
         raise RequestError(f"is {wrong[0]}; {allowed}", field="counts")
     num_made = min(len(images) for images in made.values())
-    tested, rows, differences = ScoredTest(test, patients), [], []
+    tested = ScoredTest(test, patients)
+    rows: list[FewRealRow] = []
+    differences: list[FewRealRow] = []
 
     def train(count: int, name: str) -> Array:
         scores = []
@@ -95,7 +128,7 @@ def compare_few_real(
     counts: Sequence[int] = COUNTS,
     steps: int = 400,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """What ``python -m cxr evaluate utility`` measures: `measure_few_real` on folders, with what a report says of them.
 
     Args:
@@ -109,10 +142,10 @@ def compare_few_real(
         RequestError, DataError: as `measure_few_real`; or a set has no labels, or films are on both sides.
     """
     for images in made.values():
-        check_sets(ComparedSets(images, reference, training=training))
+        check_sets(Sets(images, reference, training=training))
     for images in (*made.values(), training, reference):
         if np.isnan(images.targets).all():
-            raise DataError(f"{images.folder} tells no labels or prompts; add them to its table")
+            raise DataError(f"{images.folder} has no labels or prompts; add them to its table")
     real, test, *others = (
         LabelledImages(read_squares(images.paths, SIZE), images.targets)
         for images in (training, reference, *made.values())
@@ -120,7 +153,8 @@ def compare_few_real(
     found = measure_few_real(
         real, dict(zip(made, others, strict=True)), test, reference.patients, counts, steps, say=say
     )
-    return found | {
+    return {
+        **found,
         "format": FORMAT,
         "title": f"What synthetic images add to few real ones: {', '.join(made)}",
         "reference": reference.describe(),

@@ -12,6 +12,7 @@ from cxr.evaluate.extractors.registry import load_extractors
 from cxr.evaluate.measurements import Tools
 from cxr.evaluate.sets import Sets, read_set
 from cxr.judges.judge import JUDGES, load_embedded
+from cxr.metrics.result import JsonObject
 
 DEFAULT_EXTRACTORS = ("small", "residual")  # never one alone: what only one extractor finds is doubtful
 
@@ -67,7 +68,7 @@ def compare_folders(
     training: Path | str | None = None,
     *,
     utility: bool = False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """What ``python -m cxr evaluate compare`` measures: `compare_models` on folders.
 
     Args:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TypedDict
 
 from cxr.evaluate.distances import POSING
-from cxr.evaluate.fidelity import NOT_MEASURABLE
+from cxr.evaluate.fidelity_summary import NOT_MEASURABLE
+from cxr.metrics.result import Json, JsonObject
 
 AGREEMENT = 0.92  # PF of view and sex, or the judge's ceiling where that is lower
 YEARS_BEYOND = 5.0  # mean error of the age above the judge's own on real films
@@ -16,21 +17,40 @@ FINDING_AUROC = 0.80  # or the judge's ceiling
 COVERAGE_SHARE = 0.7  # of that of real films
 CONTROL = 0.95  # planted copies that are flagged
 
-Row = dict[str, Any]
+
+class Goal(TypedDict):
+    """One figure beside what it should reach.
+
+    Args:
+        name: of the figure.
+        value: what was measured; NaN where nothing can be said.
+        real: what real films posing as generated get.
+        limit: what is asked for, no more than real films reach; NaN where nothing can be said.
+        at_least: whether the limit is a least or a most.
+        met: None where nothing can be said.
+        missed_by: 0 if met; None where nothing can be said.
+        note: where the limit comes from and, where it is missed, what is known beside it.
+    """
+
+    name: str
+    value: float
+    real: float
+    limit: float
+    at_least: bool
+    met: bool | None
+    missed_by: float | None
+    note: str
 
 
-def check_goals(report: Mapping[str, Any]) -> list[Row]:
+def check_goals(report: Mapping[str, Json]) -> list[Goal]:
     """Set figures beside goals.
 
     Args:
         report: plain values, as `cxr.metrics.result.to_plain` gives them; parts that are None have no goals.
     Returns:
-        For each goal that its parts allow: name, value, real (what real films posing as generated get), limit, at_least
-        (whether the limit is a least or a most), met, missed_by (0 if met) and note: where the limit comes from and,
-        where it is missed, what is known beside it. No limit asks for more than real films reach. Where nothing can be
-        said, value or limit is NaN, and met and missed_by are None.
+        The goals that its parts allow.
     """
-    rows: list[Row] = []
+    rows: list[Goal] = []
     if report.get("fidelity"):
         rows += _fidelity(report["fidelity"])
     for entry in report.get("distances") or ():
@@ -44,7 +64,7 @@ def check_goals(report: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _fidelity(part: Mapping[str, Any]) -> Iterator[Row]:
+def _fidelity(part: Mapping[str, Json]) -> Iterator[Goal]:
     attributes = {row["name"]: row for row in part["attributes"]}
     for name, words in (("PA", "view"), ("male", "sex")):
         if name in attributes:
@@ -55,30 +75,30 @@ def _fidelity(part: Mapping[str, Any]) -> Iterator[Row]:
             )
             limit = min(AGREEMENT, ceiling) if judgeable else math.nan
             without = _beside(metrics, "PF_baseline", "without the LoRA {:.2f}")
-            yield _row(f"PF of the {words}", _value(metrics, "PF"), limit, real=ceiling, note=note, missed=without)
+            yield _goal(f"PF of the {words}", _value(metrics, "PF"), limit, real=ceiling, note=note, missed=without)
     age = (part.get("age") or {"metrics": {}})["metrics"]
     real = _value(age, "MAE_real")
-    yield _row("Age: years of error", _value(age, "MAE"), real + YEARS_BEYOND, at_least=False, real=real)
+    yield _goal("Age: years of error", _value(age, "MAE"), real + YEARS_BEYOND, at_least=False, real=real)
     summary = part["summary"]["metrics"]
     mean, base, real = (_value(summary, f"macro_AUROC{suffix}") for suffix in ("", "_baseline", "_real"))
     if math.isfinite(base):
         name = "AUROC of findings, above the base without LoRA"
-        yield _row(name, mean - base, min(GAIN, real - base), real=real - base)
+        yield _goal(name, mean - base, min(GAIN, real - base), real=real - base)
     others = [row for row in part["attributes"] if row["name"] not in ("PA", "male")]
     for row in others:
         if row["judgeable"]:
             real = _value(row["metrics"], "C_AUROC")
             name = f"AUROC of {row['name'].replace('_', ' ').lower()}"
-            yield _row(name, _value(row["metrics"], "AUROC"), min(FINDING_AUROC, real), real=real)
+            yield _goal(name, _value(row["metrics"], "AUROC"), min(FINDING_AUROC, real), real=real)
     if unknown := [row["name"] for row in others if not row["judgeable"]]:
-        yield _row(f"AUROC of {len(unknown)} other attributes", math.nan, math.nan, note=NOT_MEASURABLE)
+        yield _goal(f"AUROC of {len(unknown)} other attributes", math.nan, math.nan, note=NOT_MEASURABLE)
 
 
-def _distances(entry: Mapping[str, Any]) -> Iterator[Row]:
+def _distances(entry: Mapping[str, Json]) -> Iterator[Goal]:
     rows = {row["name"]: {metric["name"]: metric for metric in row["metrics"]} for row in entry["rows"]}
     made, real, extractor = rows["generated"], rows[POSING], f"“{entry['extractor']['name']}”"
     without = _beside(rows.get("base without LoRA", {}), "KD - floor", "without the LoRA {:.4f}")
-    yield _row(
+    yield _goal(
         f"KD by {extractor}, above that of real to real",
         _value(made, "KD - floor"),
         (real.get("KD - floor") or {}).get("high"),
@@ -88,41 +108,41 @@ def _distances(entry: Mapping[str, Any]) -> Iterator[Row]:
         missed=without,
     )
     coverage = _value(real, "coverage")
-    yield _row(f"Coverage by {extractor}", _value(made, "coverage"), COVERAGE_SHARE * coverage, real=coverage)
+    yield _goal(f"Coverage by {extractor}", _value(made, "coverage"), COVERAGE_SHARE * coverage, real=coverage)
 
 
-def _detail(part: Mapping[str, Any]) -> Row:
+def _detail(part: Mapping[str, Json]) -> Goal:
     made, real = (
         sum(bool((metric.get("settings") or {}).get("differs")) for metric in row["metrics"]) for row in part["rows"]
     )
     name = f"Properties at {part['side']} pixels that differ from real films"
-    return _row(name, made, real, at_least=False, real=real)
+    return _goal(name, made, real, at_least=False, real=real)
 
 
-def _duplicates(wholes: list[dict[str, Any]]) -> Row:
+def _duplicates(wholes: list[JsonObject]) -> Goal:
     made, real = ({metric["name"]: metric for metric in row["metrics"]}["near-duplicates"] for row in wholes)
     note = "the limit is the upper end for real films"
-    return _row("Near-duplicates", made["value"], real["high"], at_least=False, real=real["value"], note=note)
+    return _goal("Near-duplicates", made["value"], real["high"], at_least=False, real=real["value"], note=note)
 
 
-def _copies(part: Mapping[str, Any]) -> Iterator[Row]:
+def _copies(part: Mapping[str, Json]) -> Iterator[Goal]:
     note = "the limit is the upper end for real films of other patients"
     for space in part["spaces"]:
         real, name = space["flagged_real"], f"Flagged as copies by “{space['name']}”"
-        yield _row(name, _value(space, "flagged"), real["high"], at_least=False, real=real["value"], note=note)
+        yield _goal(name, _value(space, "flagged"), real["high"], at_least=False, real=real["value"], note=note)
     if kinds := part.get("control"):
         worst = min(kinds, key=lambda kind: kind["found"]["value"])
         missed = "so few flags prove little of that kind of copy"
         name = f"Planted copies found, the worst kind ({worst['kind']})"
-        yield _row(name, worst["found"]["value"], CONTROL, missed=missed)
+        yield _goal(name, worst["found"]["value"], CONTROL, missed=missed)
 
 
-def _beside(metrics: Mapping[str, Any], name: str, words: str) -> str:
+def _beside(metrics: Mapping[str, Json], name: str, words: str) -> str:
     value = _value(metrics, name)
     return words.format(value) if math.isfinite(value) else ""
 
 
-def _row(
+def _goal(
     name: str,
     value: float,
     limit: float | None,
@@ -131,7 +151,7 @@ def _row(
     real: float = math.nan,
     note: str = "",
     missed: str = "",
-) -> Row:
+) -> Goal:
     limit = math.nan if limit is None else limit
     short = limit - value if at_least else value - limit
     known = math.isfinite(short)
@@ -147,6 +167,6 @@ def _row(
     }
 
 
-def _value(metrics: Mapping[str, Any], name: str) -> float:
+def _value(metrics: Mapping[str, Json], name: str) -> float:
     found = (metrics.get(name) or {}).get("value")
     return math.nan if found is None else float(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,27 @@ from cxr.judges.judge import Judge
 from cxr.judges.readings import Reading, measure_agreement
 from cxr.labels.targets import ATTRIBUTES, LABELS
 from cxr.labels.vocabulary import FINDINGS
-from cxr.metrics.intervals import middle
 from cxr.metrics.kernel import Sample, kernel_distance
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import MetricResult, figure_of
 
 FEWEST_IMAGES = 40  # of a group, on each side
 AGE_BANDS = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 200))  # years, the end left out
 
 Flags = NDArray[np.bool_]
+
+
+class Group(TypedDict):
+    """The figures of one group of patients.
+
+    Args:
+        kind: "view", "sex", "age" or "finding".
+        name: of the group.
+        metrics: "KD" and "PF", each where there are enough images.
+    """
+
+    kind: str
+    name: str
+    metrics: dict[str, MetricResult]
 
 
 def groups_of(targets: NDArray[np.floating]) -> Iterator[tuple[str, str, Flags]]:
@@ -48,7 +61,7 @@ def measure_groups(
     judges: Mapping[str, Judge],
     judgeable: list[str],
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[Group]:
     """KD and PF of each group that both sides have enough images of.
 
     Args:
@@ -61,9 +74,9 @@ def measure_groups(
         seed: of the intervals.
     """
     prompted, real = list(groups_of(targets)), list(groups_of(reference[1]))
-    rows = []
+    rows: list[Group] = []
     for (kind, name, mine), (_, _, theirs), (_, _, asked) in zip(groups_of(generated[1]), real, prompted, strict=True):
-        row: dict[str, Any] = {"kind": kind, "name": name, "metrics": {}}
+        row: Group = {"kind": kind, "name": name, "metrics": {}}
         if min(mine.sum(), theirs.sum()) >= FEWEST_IMAGES:
             films, images = reference[0].take(np.flatnonzero(theirs)), generated[0].take(np.flatnonzero(mine))
             row["metrics"]["KD"] = kernel_distance(films, images, seed)
@@ -87,4 +100,4 @@ def _fidelity(
     if not values:
         return MetricResult("PF", np.nan, num_generated=len(rows))
     lower = min(values, key=lambda value: float(value[0]))
-    return MetricResult("PF", float(lower[0]), *middle(lower[1:]), num_generated=len(rows))
+    return figure_of("PF", lower, num_generated=len(rows))

@@ -10,7 +10,6 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ from cxr.images.squares import fit_square, read_squares
 from cxr.judges.judge import SMALL
 from cxr.judges.networks import SIZE
 from cxr.labels.radiograph import Radiograph
-from cxr.metrics.result import to_plain
+from cxr.metrics.result import JsonObject, to_plain
 from cxr.request.errors import DataError
 from cxr.request.events import GeneratedImage, GreyLevels
 
@@ -42,7 +41,7 @@ NUM_IMAGES = 48
 
 def check_lora(
     adapter: Path, model: Path, training: Sequence[Radiograph], held_out: Sequence[Radiograph]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Ask for the training images' labels, look for copies, and write the outcome into the file's metadata.
 
     Args:
@@ -61,11 +60,9 @@ def check_lora(
     return outcome
 
 
-def _search(
-    adapter: Path, model: Path, training: Sequence[Radiograph], held_out: Sequence[Radiograph]
-) -> dict[str, Any]:
+def _search(adapter: Path, model: Path, training: Sequence[Radiograph], held_out: Sequence[Radiograph]) -> JsonObject:
     if not held_out:
-        raise DataError("no patient is held out, so nothing tells how near images of other patients come")
+        raise DataError("no patient is held out, so there is nothing to show how near images of other patients come")
     drawn = np.stack(_draw(adapter, model, training[:: max(1, len(training) // NUM_IMAGES)][:NUM_IMAGES]))
     names = tuple(f"image {number}" for number in range(len(drawn)))
     features_of = functools.partial(embed, extractor=load_own(SMALL))
@@ -85,7 +82,7 @@ def _search(
         for space in report["spaces"]
     }
     facts = {"num_images": len(drawn), "num_training": len(training), "near_exact": report["near_exact"]}
-    plain: dict[str, Any] = to_plain(facts | {"spaces": spaces})
+    plain: JsonObject = to_plain(facts | {"spaces": spaces})
     return plain
 
 
@@ -103,7 +100,7 @@ def _real(records: Sequence[Radiograph], features_of: Embed) -> CopySet:
     return CopySet(pixels, {SMALL: features_of(pixels)}, tuple(map(name_of, paths)), tuple(hash_files(paths)))
 
 
-def _write_metadata(path: Path, outcome: dict[str, Any]) -> None:
+def _write_metadata(path: Path, outcome: JsonObject) -> None:
     with safe_open(path, "pt") as file:
         metadata = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping

@@ -45,7 +45,7 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
         split: real radiographs; the held-out ones are the reference, their labels the prompts of the generated images.
         work: folder of all images; what is in it already is not made again.
         control: images of a LoRA that was over-trained on purpose.
-        say: told which part begins.
+        say: called with the part that begins.
     Raises:
         CxrError: the model cannot be loaded, the folder cannot be written, or images failed.
     """

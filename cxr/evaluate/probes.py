@@ -1,4 +1,4 @@
-"""Tests of their own: are denials understood ("no pneumothorax"), and is left told from right?
+"""Tests of single words: are denials understood ("no pneumothorax"), and is left told from right?
 
 No judge reads sides. But it can be shown an image whose one half is replaced by the other half's mirror image: the half
 with which it sees the finding more clearly is the side. On real films with known sides that figure has a ceiling, too.
@@ -7,7 +7,7 @@ with which it sees the finding more clearly is the side. On real films with know
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from cxr.judges.judge import Judge, read_labels
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.metrics.agreement import weighted_auroc
-from cxr.metrics.intervals import cluster_weights, middle
-from cxr.metrics.result import MetricResult
+from cxr.metrics.intervals import cluster_weights
+from cxr.metrics.result import MetricResult, figure_of
 from cxr.prompts import asked_labels, misread_findings
 
 FEWEST = 10  # images of each of the two kinds
@@ -28,6 +28,29 @@ Flags = NDArray[np.bool_]
 Scores = Callable[[Judge, ImageSet], Array]  # [N, len(LABELS) + 1], logits
 
 
+class Probe(TypedDict):
+    """One finding: how well two kinds of images are told apart, and the same of real films."""
+
+    name: str
+    judge: str
+    metrics: dict[str, MetricResult]
+    num_positive: int
+    num_negative: int
+
+
+class Probes(TypedDict):
+    """The part "probes" of a report. Rows without `FEWEST` images of both kinds are left out, and ceilings are NaN.
+
+    Args:
+        denials: by finding the AUROC that tells images that are to show it from those whose prompt denies it (0.5: a
+            denial is read as a wish), beside that of films with it and normal ones.
+        sides: by finding the AUROC that tells "left" from "right".
+    """
+
+    denials: list[Probe]
+    sides: list[Probe]
+
+
 def measure_probes(
     judges: Mapping[str, Judge],
     images: ImageSet,
@@ -35,8 +58,8 @@ def measure_probes(
     scores: Scores,
     pixels: Callable[[ImageSet], NDArray[np.uint8]],
     seed: int = 0,
-) -> dict[str, Any]:
-    """The part "probes" of a report.
+) -> Probes:
+    """Tell images by what their prompts deny, and by the side that they name.
 
     Args:
         judges: by name; the figure is that of the one who gives the lower one.
@@ -45,14 +68,13 @@ def measure_probes(
         scores: what a judge reads off images.
         pixels: images -> [N, 128, 128] uint8.
         seed: of the intervals.
-    Returns:
-        denials: by finding the AUROC that tells images that are to show it from those whose prompt denies it (0.5: a
-        denial is read as a wish), beside that of films with it and normal ones. sides: by finding the AUROC that tells
-        "left" from "right". Rows without `FEWEST` images of both kinds are left out, and ceilings are NaN.
     """
     denials, sides = [], []
+    shown = [asked_labels(prompt).findings or () for prompt in images.prompts]
+    misread = [misread_findings(prompt) for prompt in images.prompts]
+    made_sides, real_sides = _sides_of(images), _sides_of(reference)
     for finding in FINDINGS:
-        asked, denied = _asked(images.prompts, finding), _denied(images.prompts, finding)
+        asked, denied = (np.array([finding in names for names in column]) for column in (shown, misread))
         if min(asked.sum(), denied.sum()) >= FEWEST:
             column = LABELS.index(finding)
             real = reference.targets[:, column] == 1, reference.targets[:, LABELS.index("abnormal")] == 0
@@ -61,9 +83,9 @@ def measure_probes(
                 for name, judge in judges.items()
             }
             denials.append(_row(finding, margins, (asked, denied), real, images, reference, seed))
-        left, right = (_on_side(images, finding, side) for side in ("left", "right"))
+        left, right = _left_and_right(made_sides, finding)
         if min(left.sum(), right.sum()) >= FEWEST:
-            known = _on_side(reference, finding, "left"), _on_side(reference, finding, "right")
+            known = _left_and_right(real_sides, finding)
             margins = {
                 name: (
                     _leaning(judge, finding, pixels(images), left | right),
@@ -83,21 +105,26 @@ def _row(
     images: ImageSet,
     reference: ImageSet,
     seed: int,
-) -> dict[str, Any]:
+) -> Probe:
     figures = {
         name: (
-            _area("AUROC", generated, made, images.prompts, seed, "num_generated"),
-            _area("C_AUROC", films, real, reference.patients, seed, "num_reference"),
+            _area("AUROC", generated, made, images.prompts, seed, is_real=False),
+            _area("C_AUROC", films, real, reference.patients, seed, is_real=True),
         )
         for name, (generated, films) in margins.items()
     }
     judge = min(figures, key=lambda name: (figures[name][0].value, name))
-    counts = {"num_positive": int(made[0].sum()), "num_negative": int(made[1].sum())}
-    return {"name": finding, "judge": judge, "metrics": {one.name: one for one in figures[judge]}} | counts
+    return {
+        "name": finding,
+        "judge": judge,
+        "metrics": {one.name: one for one in figures[judge]},
+        "num_positive": int(made[0].sum()),
+        "num_negative": int(made[1].sum()),
+    }
 
 
 def _area(
-    name: str, scores: Array, kinds: tuple[Flags, Flags], clusters: Sequence[str], seed: int, count: str
+    name: str, scores: Array, kinds: tuple[Flags, Flags], clusters: Sequence[str], seed: int, *, is_real: bool
 ) -> MetricResult:
     yes, no = kinds
     if min(yes.sum(), no.sum()) < FEWEST:
@@ -105,8 +132,9 @@ def _area(
     some = yes | no
     weights = np.vstack([np.ones(some.sum()), cluster_weights(np.asarray(clusters)[some], seed)])
     values = weighted_auroc(scores[some], yes[some], weights)
-    facts: dict[str, Any] = {count: int(some.sum())}
-    return MetricResult(name, float(values[0]), *middle(values[1:]), **facts)
+    if is_real:
+        return figure_of(name, values, num_reference=int(some.sum()))
+    return figure_of(name, values, num_generated=int(some.sum()))
 
 
 def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags) -> Array:
@@ -124,17 +152,13 @@ def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags)
     return leaning
 
 
-def _asked(prompts: Sequence[str], finding: str) -> Flags:
-    return np.array([finding in (asked_labels(prompt).findings or ()) for prompt in prompts])
+def _sides_of(images: ImageSet) -> list[tuple[tuple[str, str], ...]]:
+    """(finding, side) of each image, as its prompt or else its labels name them."""
+    pairs = zip(images.prompts, images.labels, strict=True)
+    return [labels_of(prompt).sides if prompt else labels.sides for prompt, labels in pairs]
 
 
-def _denied(prompts: Sequence[str], finding: str) -> Flags:
-    return np.array([finding in misread_findings(prompt) for prompt in prompts])
-
-
-def _on_side(images: ImageSet, finding: str, side: str) -> Flags:
-    told = (
-        labels_of(prompt).sides if prompt else labels.sides
-        for prompt, labels in zip(images.prompts, images.labels, strict=True)
-    )
-    return np.array([(finding, side) in sides for sides in told])
+def _left_and_right(sides: Sequence[tuple[tuple[str, str], ...]], finding: str) -> tuple[Flags, Flags]:
+    """Which images have a finding on the left, and which on the right."""
+    left, right = (np.array([(finding, side) in named for named in sides]) for side in ("left", "right"))
+    return left, right

@@ -1,31 +1,30 @@
 """A blind study for human readers: one page of mixed images to judge, and what came back as figures.
 
-The page knows no answers: each image is called by a salted hash of its file, from which only who has the files can tell
-whether it is real. So the file that a reader sends back needs no key beside it.
+The page knows no answers: each image is named by a salted hash of its file, and only somebody with the files can tell
+from that whether it is real. So the file that a reader sends back needs no key beside it.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.evaluate.detail import choose_side
-from cxr.evaluate.report.render import render_page
+from cxr.evaluate.report.render import data_uri, render_page
 from cxr.evaluate.sets import ImageSet
 from cxr.images.squares import read_squares
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.intervals import bootstrap
-from cxr.metrics.result import MetricResult
+from cxr.metrics.result import JsonObject, MetricResult, Row
 from cxr.request.errors import DataError
 
 FORMAT = "cxr reader study 1"
@@ -58,6 +57,21 @@ class Answers(NamedTuple):
         )
 
 
+class Readers(TypedDict):
+    """The part "readers" of a report.
+
+    Args:
+        num_readers: who sent answers back.
+        rows: generated and real images, with the share that is called generated, the share whose finding is the one
+            asked for (of real films: in the labels), and the mean quality.
+        told_apart: share of right answers; 0.5 is guessing.
+    """
+
+    num_readers: int
+    rows: list[Row]
+    told_apart: MetricResult
+
+
 def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int = 0, salt: str = "") -> str:
     """One HTML page with as many generated as real images in random order, which needs nothing besides itself.
 
@@ -74,32 +88,28 @@ def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int =
     for images, among in ((generated, np.arange(len(generated))), (reference, large)):
         chosen = rng.choice(among, min(count, len(among)), replace=False)
         pixels = read_squares([images.paths[k] for k in chosen], side)
-        items += [(_name(salt, images.hashes[k]), _as_uri(image)) for k, image in zip(chosen, pixels, strict=True)]
+        items += [(code_of(salt, images.hashes[k]), _as_uri(image)) for k, image in zip(chosen, pixels, strict=True)]
     order = rng.permutation(len(items))
     return render_page("study.j2", items=[items[k] for k in order], choices=CHOICES, format=FORMAT, salt=salt)
 
 
-def read_study(paths: Sequence[Path], generated: ImageSet, reference: ImageSet, seed: int = 0) -> dict[str, Any]:
-    """The part "readers" of a report.
+def read_study(paths: Sequence[Path], generated: ImageSet, reference: ImageSet, seed: int = 0) -> Readers:
+    """Put together what readers sent back.
 
     Args:
         paths: what readers sent back, one file each.
         generated: the images that the page was made from.
         reference: the real films that it was made from.
         seed: of the intervals, which draw whole images.
-    Returns:
-        rows: generated and real images, with the share that is called generated, the share whose finding is the one
-        asked for (of real films: in the labels), and the mean quality; told_apart: share of right answers, 0.5 is
-        guessing; num_readers.
     Raises:
-        DataError: a file is no such export, or knows images that are in neither set.
+        DataError: a file is not such an export, or names images that are in neither set.
     """
     studies = [_read(path) for path in paths]
     answers = [
         row for path, study in zip(paths, studies, strict=True) for row in _rows(path, study, generated, reference)
     ]
     columns = Answers(*(np.array(column) for column in zip(*answers, strict=True)))
-    rows = []
+    rows: list[Row] = []
     for name, some in (("generated", columns.is_generated), ("real", ~columns.is_generated)):
         picked = columns.take(some)
         figures = {
@@ -126,10 +136,10 @@ def _mean(name: str, values: NDArray[np.generic], images: NDArray[np.str_], seed
 
 
 def _rows(
-    path: Path, study: dict[str, Any], generated: ImageSet, reference: ImageSet
+    path: Path, study: JsonObject, generated: ImageSet, reference: ImageSet
 ) -> list[tuple[str, bool, bool, float, float]]:
     known = {
-        _name(study["salt"], sha256): (images is generated, images.labels[k].findings)
+        code_of(study["salt"], sha256): (images is generated, images.labels[k].findings)
         for images in (reference, generated)
         for k, sha256 in enumerate(images.hashes)
     }
@@ -145,7 +155,7 @@ def _rows(
     return rows
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> JsonObject:
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
         if study["format"] != FORMAT or not isinstance(study["salt"], str) or not study["answers"]:
@@ -156,15 +166,16 @@ def _read(path: Path) -> dict[str, Any]:
                     raise ValueError(f"{name} {answer[name]!r} is not one of {', '.join(map(str, allowed))}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not what the page of a reader study exports: {error}") from error
-    found: dict[str, Any] = study
+    found: JsonObject = study
     return found
 
 
-def _name(salt: str, sha256: str) -> str:
+def code_of(salt: str, sha256: str) -> str:
+    """What the page calls an image."""
     return hashlib.sha256(f"{salt} {sha256}".encode()).hexdigest()[:16]
 
 
 def _as_uri(image: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(buffer.getvalue())

@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from cxr.metrics.result import to_plain, write_file
+from cxr.images.atomic import write_whole
+from cxr.metrics.result import Json, to_plain
 from cxr.request.errors import CxrError
 
 PACKAGE = Path(__file__).parents[1]
@@ -27,9 +27,9 @@ class ResultCache:
 
     def __init__(self, folder: Path | None, circumstances: Sequence[str]) -> None:
         self.folder = folder and folder / "results"
-        self.circumstances = [_code_sha256(), *circumstances]
+        self.circumstances = [code_sha256(), *circumstances]
 
-    def get(self, part: str, inputs: Sequence[str], compute: Callable[[], Any]) -> Any:
+    def get(self, part: str, inputs: Sequence[str], compute: Callable[[], object]) -> Json:
         """The result of ``compute`` as plain values, from disk if it was computed before.
 
         Args:
@@ -45,12 +45,12 @@ class ResultCache:
             return json.loads(path.read_text(encoding="utf-8"))
         result = to_plain(compute())
         with contextlib.suppress(CxrError):
-            write_file(path, json.dumps(result).encode())
+            write_whole(path, json.dumps(result).encode())
         return result
 
 
 @cache
-def _code_sha256() -> str:
+def code_sha256() -> str:
     """Of all code that measures: figures of other code are other figures."""
     digest = hashlib.sha256()
     for path in sorted(path for room in MEASURING for path in (PACKAGE / room).rglob("*.py")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,22 @@ DROPPED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 UNDAMAGED = "undamaged"
 
 
+class Damage(TypedDict):
+    """Distances of images that are made worse.
+
+    Args:
+        kind: of the damage.
+        levels: of it, from mild to strong.
+        kd: the distance at each level.
+        monotone: whether they rise throughout, beginning with no damage.
+    """
+
+    kind: str
+    levels: Sequence[float]
+    kd: list[float]
+    monotone: bool
+
+
 def choose_patients(patients: NDArray[np.generic], count: int, seed: int) -> NDArray[np.intp]:
     """Images of random patients, at most ``count``; of neighbours in a folder many are alike."""
     codes = np.unique(patients, return_inverse=True)[1]
@@ -26,7 +42,7 @@ def choose_patients(patients: NDArray[np.generic], count: int, seed: int) -> NDA
 
 def measure_degradations(
     reference: Sample, pixels: NDArray[np.uint8], patients: NDArray[np.generic], extractor: Extractor, seed: int
-) -> list[dict[str, Any]]:
+) -> list[Damage]:
     """Kernel distance of real images to other real images, the former as they are and then made worse.
 
     Args:
@@ -36,21 +52,20 @@ def measure_degradations(
         extractor: of the reference's features.
         seed: of the intervals.
     Returns:
-        First the row `UNDAMAGED`, then for each kind of damage its levels, the distances, and whether they rise
-        throughout, beginning with no damage.
+        First the row `UNDAMAGED`, then one for each kind of damage.
     """
 
     def distance(some: NDArray[np.uint8]) -> float:
         return kernel_distance(reference, Sample(embed(some, extractor), patients), seed).value
 
     start = distance(pixels)
-    rows = [{"kind": UNDAMAGED, "levels": (0.0,), "kd": [start], "monotone": True}]
+    rows: list[Damage] = [{"kind": UNDAMAGED, "levels": (0.0,), "kd": [start], "monotone": True}]
     for kind, (worsen, levels) in DEGRADATIONS.items():
         rows.append(_row(kind, levels, start, (distance(worsen(pixels, level)) for level in levels)))
     return rows
 
 
-def measure_loss(reference: Sample, sample: Sample, rarer: NDArray[np.bool_], seed: int) -> list[dict[str, Any]]:
+def measure_loss(reference: Sample, sample: Sample, rarer: NDArray[np.bool_], seed: int) -> list[Damage]:
     """Kernel distance of real images to other real images, one kind becoming rare and at last gone.
 
     Args:
@@ -70,6 +85,6 @@ def measure_loss(reference: Sample, sample: Sample, rarer: NDArray[np.bool_], se
     return [_row("loss of AP views", DROPPED_SHARES, kernel_distance(reference, sample, seed).value, values)]
 
 
-def _row(kind: str, levels: Sequence[float], start: float, distances: Iterable[float]) -> dict[str, Any]:
+def _row(kind: str, levels: Sequence[float], start: float, distances: Iterable[float]) -> Damage:
     values = list(distances)
     return {"kind": kind, "levels": levels, "kd": values, "monotone": bool(np.all(np.diff([start, *values]) > 0))}

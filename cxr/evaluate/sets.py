@@ -7,20 +7,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.folders.metadata import hash_files
 from cxr.folders.reader import read_images
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import targets_of
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
 from cxr.request.settings import SHARED
 
-# What tells one way of making images from another; seeds and prompts differ by image.
+# What distinguishes one way of making images from another; seeds and prompts differ by image.
 RECIPE_FACTS = (
     *("model", "model_revision", "adapter", "adapter_sha256"),
     *(name for name in SHARED if name not in ("num_images", "bit_depth")),
@@ -40,19 +38,19 @@ class ImageSet:
         paths: the N files.
         hashes: SHA-256 of each.
         labels: what is known of each, or asked for by its prompt.
-        prompts: of each image; "" where the table tells none.
-        patients: of each image; the file's own hash where the table tells none, as if no two were of one patient.
-        recipe: what all images have in common of `RECIPE_FACTS`; empty if the table tells nothing.
+        prompts: of each image; "" where the table has none.
+        patients: of each image; the file's own hash where the table has none, as if no two were of one patient.
+        recipe: what all images have in common of `RECIPE_FACTS`; empty if the table has nothing of them.
         is_real: whether any of them is a radiograph of a patient.
     """
 
     folder: Path
     paths: tuple[Path, ...]
     hashes: tuple[str, ...]
-    labels: tuple[PromptLabels | Radiograph, ...] = field(repr=False)
+    labels: tuple[PromptLabels, ...] = field(repr=False)
     prompts: tuple[str, ...] = field(repr=False)
     patients: tuple[str, ...] = field(repr=False)
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, object]
     is_real: bool = False
 
     def __len__(self) -> int:
@@ -61,12 +59,12 @@ class ImageSet:
 
     @property
     def has_prompts(self) -> bool:
-        """Whether any image tells its prompt."""
+        """Whether the prompt of any image is known."""
         return any(self.prompts)
 
     @property
     def num_unknown_patients(self) -> int:
-        """Images of which the table tells no patient."""
+        """Images without a patient in the table."""
         return sum(patient == sha256 for patient, sha256 in zip(self.patients, self.hashes, strict=True))
 
     @property
@@ -89,13 +87,19 @@ class ImageSet:
 
     def take(self, rows: Sequence[int]) -> ImageSet:
         """Some of the images."""
-        names = ("paths", "hashes", "labels", "prompts", "patients")
-        chosen: dict[str, Any] = {name: tuple(getattr(self, name)[k] for k in rows) for name in names}
-        return replace(self, **chosen)
+        return replace(
+            self,
+            paths=tuple(self.paths[k] for k in rows),
+            hashes=tuple(self.hashes[k] for k in rows),
+            labels=tuple(self.labels[k] for k in rows),
+            prompts=tuple(self.prompts[k] for k in rows),
+            patients=tuple(self.patients[k] for k in rows),
+        )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What a report says of the set; only the folder's own name, its place is the user's."""
-        facts = {"folder": self.folder.resolve().name, "num_images": len(self), "manifest_sha256": self.manifest_sha256}
+        facts: dict[str, object] = {"folder": self.folder.resolve().name, "num_images": len(self)}
+        facts["manifest_sha256"] = self.manifest_sha256
         if self.is_real and not self.num_unknown_patients:
             facts["num_patients"] = len(set(self.patients))
         return facts | dict(self.recipe)
@@ -104,8 +108,8 @@ class ImageSet:
 def read_set(folder: Path) -> ImageSet:
     """Read a folder of images with, if there is one, its table.
 
-    A table with the columns of a data folder tells labels and patients; one with ``file_name`` and ``prompt`` (or
-    ``text``) tells prompts; the tables of a data set's splits tell all of it. Images that no table lists count as
+    A table with the columns of a data folder gives labels and patients; one with ``file_name`` and ``prompt`` (or
+    ``text``) gives prompts; the tables of a data set's splits give all of it. Images that no table lists count as
     unlabelled.
 
     Raises:
@@ -125,9 +129,9 @@ def read_set(folder: Path) -> ImageSet:
     )
 
 
-def common_facts(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def common_facts(rows: Iterable[Mapping[str, object]]) -> dict[str, object]:
     """Of `RECIPE_FACTS`, those that all rows agree on; where they differ, all the values."""
-    values: dict[str, list[Any]] = {}
+    values: dict[str, list[object]] = {}
     for row in rows:
         for name in RECIPE_FACTS:
             if name in row and row[name] not in values.setdefault(name, []):
@@ -170,7 +174,7 @@ class Sets:
 
     @property
     def identities(self) -> list[str]:
-        """What tells these sets from any others."""
+        """What distinguishes these sets from any others."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return [f"{name} {getattr(value, 'identity', value)}" for name, value in values.items()]
 

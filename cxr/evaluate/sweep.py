@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cxr.evaluate.diversity import Looked, measure_diversity
+from cxr.evaluate.diversity import FeatureSet, measure_diversity
 from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
@@ -27,6 +26,7 @@ from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.features import Features
 from cxr.metrics.kernel import Sample, kernel_distance
 from cxr.metrics.neighbours import measure_neighbourhoods
+from cxr.metrics.result import JsonObject
 from cxr.request.generation_request import GenerationRequest
 
 SEED_OFFSET = 5_000_000  # no image of a sweep is an image of a report
@@ -62,7 +62,7 @@ GRID = (
 
 def run_sweep(
     model: Model, records: Sequence[Radiograph], work: Path, grid: Sequence[Settings], say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Make images with each of the settings and measure them.
 
     Args:
@@ -70,7 +70,7 @@ def run_sweep(
         records: real radiographs, not those of a report's reference; the prompts ask for the labels of some.
         work: folder of the images; what is in it already is not made again.
         grid: the settings.
-        say: told which settings begin.
+        say: called with the settings that begin.
     Returns:
         The part "sweep" of a report.
     Raises:
@@ -109,7 +109,7 @@ class _Selector:
         reading = make_reading(scores_of(self.judge.network, generated), images.targets, images.prompts)
         agreement = measure_agreement(reading, self.judge.thresholds)
         findings = [column for column, name in enumerate(ATTRIBUTES) if name in FINDINGS]
-        sides = Looked(images, generated), Looked(images, generated), Looked(self.reference, self.real)
+        sides = FeatureSet(images, generated), FeatureSet(images, generated), FeatureSet(self.reference, self.real)
         rows = {row["name"]: row["metrics"] for row in measure_diversity(*sides)["rows"]}
         neighbourhoods = measure_neighbourhoods(self.real, generated)
         return {

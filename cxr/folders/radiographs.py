@@ -27,7 +27,7 @@ def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
         DataError: a folder, its table, a column, a patient or a listed image is missing, or a cell is not of its kind.
     """
     radiographs = [
-        Radiograph(record.path, **vars(record.labels), patient_id=record.patient_id)
+        Radiograph(**vars(record.labels), path=record.path, patient_id=record.patient_id)
         for folder in map(Path, folders)
         for record in read_listed(folder, COLUMNS)
     ]

@@ -21,11 +21,10 @@ from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
 from cxr.labels.cells import read_foreign_cells
 from cxr.labels.radiograph import COLUMNS
-from cxr.labels.vocabulary import PromptLabels
+from cxr.labels.vocabulary import UNKNOWN, PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import DataError
 
-UNKNOWN = PromptLabels(None, None, None, None)
 MIN_LISTED = 0.9  # of the images
 PATIENT_FOLDER = re.compile(r"(?:^|[/\\])(patient\d+)[/\\]", re.IGNORECASE)  # of CheXpert, whose table has no column
 

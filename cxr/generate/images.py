@@ -16,11 +16,7 @@ LOCK_POLL_S = 0.05  # how often a waiting request looks whether it has been stop
 
 
 def generate(
-    request: GenerationRequest,
-    model: LoadedModel,
-    *,
-    stop: threading.Event | None = None,
-    preview_every: int = 0,
+    request: GenerationRequest, model: LoadedModel, *, stop: threading.Event | None = None, preview_every: int = 0
 ) -> Iterator[Event]:
     """Make the images of a request, one after the other.
 
@@ -36,7 +32,7 @@ def generate(
         StepProgress after each denoising step, then a GeneratedImage or FailedImage for each image, in order.
 
     Raises:
-        GenerationError: memory does not suffice, not even for one image at a time.
+        GenerationError: there is not enough memory, not even for one image at a time.
     """
     alone = [request.part(k, k + 1) for k in range(request.num_images)]
     return generate_each(alone, model, stop=stop, preview_every=preview_every)
@@ -58,10 +54,10 @@ def generate_each(
         stop: as for ``generate``.
         preview_every: as for ``generate``.
     Yields:
-        As ``generate``. Where memory does not suffice for a micro-batch, the images that remain are made in halved
+        As ``generate``. Where there is not enough memory for a micro-batch, the images that remain are made in halved
         ones, and their recipes say so.
     Raises:
-        GenerationError: memory does not suffice, not even for one image at a time.
+        GenerationError: there is not enough memory, not even for one image at a time.
     """
     assert len({request.shared_settings for request in requests}) <= 1, "requests of one call share their settings"
     stop = stop or threading.Event()

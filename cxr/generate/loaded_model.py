@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
+from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
 from cxr.lora.find import AdapterFile, read_adapters
 from cxr.lora.loaded import LoadedAdapters
-from cxr.models.devices import vae_dtype
+from cxr.models.devices import cast_weights, vae_dtype
 from cxr.models.families import FAMILIES, Family, TextCondition
 from cxr.request.model_info import AdapterInfo, ModelInfo
 from cxr.request.recipe import COMPILED
@@ -52,7 +53,7 @@ class LoadedModel:
             and what came out.
     """
 
-    pipeline: Any
+    pipeline: DiffusionPipeline
     info: ModelInfo
     micro_batch_size: int = 1
     preview_projection: tuple[tuple[float, ...], float] | None = None
@@ -89,7 +90,7 @@ class LoadedModel:
         return torch.device(self.info.device)
 
     @property
-    def network(self) -> Any:
+    def network(self) -> ModelMixin:
         """The network that denoises: a UNet or a transformer."""
         return getattr(self.pipeline, self.family.network)
 
@@ -178,9 +179,3 @@ class LoadedModel:
         cast_weights(self.pipeline.vae, vae_dtype(dtype))
         if adapter_weight is not None:
             self.set_adapter_weight(adapter_weight)
-
-
-def cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Change the number format of a network's weights, LoRA included, in the layout that convolutions prefer."""
-    to: Any = torch.nn.Module.to  # diffusers' own `to` does the same and logs a warning each time
-    to(network, dtype=dtype, memory_format=torch.channels_last)

@@ -6,14 +6,13 @@ import dataclasses
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.generate.beginning import Beginning, encode_picture, put_back, region_of
+from cxr.generate.init_latents import InitLatents, encode_picture, put_back, region_of
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.recipes import recipe_for
 from cxr.generate.sampling import Denoiser, decode, encode
@@ -77,8 +76,8 @@ class MicroBatches:
             return
         pixels = put_back(pixels, request, self.side)
         recipe = recipe_for(request, self.model, request.seed)
-        made_with: dict[str, Any] = {"weight_dtype": weight_dtype, "micro_batch_size": self.micro_batch_size}
-        yield GeneratedImage(index, pixels, dataclasses.replace(recipe, **made_with))
+        recipe = dataclasses.replace(recipe, weight_dtype=weight_dtype, micro_batch_size=self.micro_batch_size)
+        yield GeneratedImage(index, pixels, recipe)
 
     def _denoise(self, indices: Sequence[int]) -> Generator[StepProgress, None, Tensor | None]:
         """Yield the progress of every step; return the finished latents, or None when stopped."""
@@ -88,8 +87,8 @@ class MicroBatches:
         request, model = batch[0], self.model
         embeddings = [encode(model, one.model_prompt, one.negative_prompt, one.guidance_scale) for one in batch]
         guidance, seeds = (request.guidance_scale, request.guidance_stop), [one.seed for one in batch]
-        steps, beginning = request.num_inference_steps, self._beginning(batch)
-        denoiser = Denoiser(model, embeddings, guidance, seeds, steps, beginning)
+        steps, initial = request.num_inference_steps, self._initial(batch)
+        denoiser = Denoiser(model, embeddings, guidance, seeds, steps, initial)
         for step, timestep in enumerate(denoiser.timesteps, start=1):
             if self.stop.is_set():
                 return None
@@ -105,7 +104,7 @@ class MicroBatches:
         side: int = self.model.network.config.sample_size
         return side
 
-    def _beginning(self, batch: Sequence[GenerationRequest]) -> Beginning | None:
+    def _initial(self, batch: Sequence[GenerationRequest]) -> InitLatents | None:
         """The pictures of a micro-batch; all of them or none begin from one, as they share settings."""
         pictures = [request.init_image for request in batch if request.init_image is not None]
         if not pictures:
@@ -116,7 +115,7 @@ class MicroBatches:
         latents = torch.cat([self.encoded[picture.sha256] for picture in pictures])
         regions = [region_of(request.mask_cells, self.side) for request in batch]
         region = None if regions[0] is None else torch.cat([one for one in regions if one is not None])
-        return Beginning(latents, region if region is None else region.to(latents.device), batch[0].num_steps_taken)
+        return InitLatents(latents, region if region is None else region.to(latents.device), batch[0].num_steps_taken)
 
     def _progress(
         self, indices: Sequence[int], step: int, num_steps: int, preview: NDArray[np.uint8] | None

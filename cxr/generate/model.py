@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
-from typing import Any
 
 import diffusers
 import torch
+from diffusers import DiffusionPipeline, ModelMixin
 
-from cxr.generate.loaded_model import LoadedModel, cast_weights
+from cxr.generate.loaded_model import LoadedModel
 from cxr.lora.find import adapter_names, read_adapters
 from cxr.models.batch_size import choose_micro_batch_size, decode_zeros
 from cxr.models.compiled import compile_networks, is_compiling_wanted
-from cxr.models.devices import DTYPE_VARIABLE, choose_device, choose_unet_dtype, vae_dtype
+from cxr.models.devices import DTYPE_VARIABLE, cast_weights, choose_device, choose_unet_dtype, vae_dtype
 from cxr.models.families import Family
 from cxr.models.families.family import SCHEDULERS
 from cxr.models.model_folder import (
@@ -24,7 +24,7 @@ from cxr.models.model_folder import (
     read_pipeline,
     read_preview_projection,
 )
-from cxr.models.openvino.choice import EngineChoice, choose_engine, has_choice
+from cxr.models.openvino.engine_choice import EngineChoice, choose_engine, has_choice
 from cxr.models.openvino.graph_cache import keep_graph
 from cxr.models.openvino.network import OpenVinoUnet
 from cxr.models.presets import HUB_PREFIX, Preset, find_preset
@@ -108,7 +108,7 @@ def _load_base(
     )
 
 
-def _choose_engine(family: Family, network: Any, device: torch.device, engine: str | None) -> EngineChoice:
+def _choose_engine(family: Family, network: ModelMixin, device: torch.device, engine: str | None) -> EngineChoice:
     if engine == COMPILED or (engine is None and is_compiling_wanted()):
         return EngineChoice(COMPILED)
     if engine is None:
@@ -124,7 +124,7 @@ def _network_dtype(family: Family, network: torch.nn.Module, device: torch.devic
     return torch.bfloat16 if family.overflows_in_float16 and dtype == torch.float16 else dtype
 
 
-def _set_scheduler(pipeline: Any, name: str | None) -> None:
+def _set_scheduler(pipeline: DiffusionPipeline, name: str | None) -> None:
     """Sample with another scheduler than the model's own, on the same noise schedule."""
     if name is not None and type(pipeline.scheduler).__name__ != name:
         assert name in SCHEDULERS, f"{name} of the table of presets is not a known scheduler"

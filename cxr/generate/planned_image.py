@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cxr.labels.vocabulary import PromptLabels
+from cxr.labels.vocabulary import UNKNOWN, PromptLabels
 from cxr.request.generation_request import GenerationRequest
 
 RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
-UNKNOWN = PromptLabels(None, None, None, None)
 FACTUAL, COUNTERFACTUAL = "factual", "counterfactual"
 
 
@@ -56,7 +55,7 @@ class Rejection:
 
 
 def rejection_of(seed: int, reason: str) -> Rejection:
-    """One of a table or a log that tells its kind only by how the reason begins."""
+    """One of a table or a log that has no kind; how the reason begins shows which it is."""
     if reason.startswith("the gate"):
         return Rejection(seed, reason, "gate")
     return Rejection(seed, reason, "duplicate" if reason.startswith("the same") else "failed")

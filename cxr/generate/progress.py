@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tqdm import tqdm
 
 from cxr.images.atomic import atomic_file
+from cxr.metrics.result import Json
 from cxr.request.messages import say
 
 EVERY_S = 1.0
@@ -43,7 +44,7 @@ class JobProgress:
     elapsed_s: float
     remaining_s: float | None = None
     stage: Literal["running", "finished", "stopped"] = "running"
-    manifest: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Json] | None = None
 
 
 class Progress:
@@ -77,7 +78,7 @@ class Progress:
         self._bar = tqdm(
             total=total,
             initial=self._begun_with,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left",
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left",
             disable=True if quiet or rank > 0 else None,  # None: only on a terminal, so that logs stay short
             dynamic_ncols=True,
             file=sys.stderr,
@@ -145,7 +146,7 @@ class Progress:
         """Leave the terminal as it was."""
         self._bar.close()
 
-    def _facts(self, now: JobProgress) -> dict[str, Any]:
+    def _facts(self, now: JobProgress) -> dict[str, object]:
         made = now.finished + now.failed - self._begun_with
         return {
             **{name: getattr(now, name) for name in (*COUNTS, "total")},
@@ -163,7 +164,7 @@ class Progress:
 
 
 def resident_mb() -> float:
-    """Memory that this process holds, in megabytes; 0 where the system does not tell."""
+    """Memory that this process holds, in megabytes; 0 where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

@@ -10,22 +10,21 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.generate.beginning import Beginning
+from cxr.generate.init_latents import InitLatents
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.noise import generator_for, initial_latents
-from cxr.images.pixels import resize, to_grey, to_uint8
+from cxr.generate.preview import predicted_original, project_to_grey
+from cxr.images.pixels import to_grey
 from cxr.models.families import TextCondition
 from cxr.request.events import GreyLevels
 
 MAX_KNOWN_TEXTS = 64  # of 0.1 to 0.6 MB each
-PREVIEW_UPSCALING = 4  # latents are 8 times smaller than the image
 
 
 @torch.inference_mode()
@@ -58,7 +57,7 @@ class Denoiser:
         guidance: strength, used when they hold a negative text, and the share of the steps after which it ends.
         seeds: one per image of the micro-batch.
         num_inference_steps: steps of the scheduler.
-        beginning: the pictures that it begins from, in place of noise alone.
+        initial: the pictures that it begins from, in place of noise alone.
 
     Attributes:
         timesteps: what to give to ``step``, in order.
@@ -72,9 +71,9 @@ class Denoiser:
         guidance: tuple[float, float],
         seeds: list[int],
         num_inference_steps: int,
-        beginning: Beginning | None = None,
+        initial: InitLatents | None = None,
     ) -> None:
-        self.model, self.beginning, (self.guidance_scale, stop) = model, beginning, guidance
+        self.model, self.initial, (self.guidance_scale, stop) = model, initial, guidance
         # Once and not in each step: diffusers' own `unet.dtype` walks through all layers.
         self.dtype = next(model.network.parameters()).dtype
         # All negative prompts' before all prompts': [tokens, width] of each image in either half.
@@ -84,17 +83,17 @@ class Denoiser:
         self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
         self.scheduler.set_timesteps(num_inference_steps, device=model.device)
         self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
-        self.num_skipped = 0 if beginning is None else self._skip(num_inference_steps - beginning.num_steps)
+        self.num_skipped = 0 if initial is None else self._skip(num_inference_steps - initial.num_steps)
         # Few steps are left to guide at the end: the picture is decided, only its texture is not (arXiv 2404.07724).
         self.unguided_from = int(np.ceil(stop * len(self.timesteps)))
         self.num_taken = 0
         network = model.network.config
         shape = (network.in_channels, network.sample_size, network.sample_size)
         self.noise = initial_latents(seeds, shape).to(model.device)
-        if beginning is None:
+        if initial is None:
             self.latents: Tensor = self.noise * self.scheduler.init_noise_sigma
         else:
-            self.latents = self._noised(beginning.latents)
+            self.latents = self._noised(initial.latents)
         self._step_options = self._noise_source(seeds, shape)
 
     @torch.inference_mode()
@@ -112,11 +111,11 @@ class Denoiser:
             output = negative + self.guidance_scale * (positive - negative)
         self._noisy, self._output, self._timestep = sample, output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
-        if self.beginning is not None and self.beginning.region is not None:
+        if self.initial is not None and self.initial.region is not None:
             # What is not made anew is the picture, as noisy as the rest.
             is_last = self.num_taken == len(self.timesteps)
-            kept = self.beginning.latents if is_last else self._noised(self.beginning.latents)
-            self.latents = torch.where(self.beginning.region > 0, self.latents, kept)
+            kept = self.initial.latents if is_last else self._noised(self.initial.latents)
+            self.latents = torch.where(self.initial.region > 0, self.latents, kept)
 
     @torch.inference_mode()
     def preview(self) -> NDArray[np.uint8]:
@@ -148,7 +147,7 @@ class Denoiser:
         noisy: Tensor = self.scheduler.add_noise(latents, self.noise, timestep[None])
         return noisy
 
-    def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, Any]:
+    def _noise_source(self, seeds: list[int], shape: tuple[int, int, int]) -> dict[str, object]:
         """Each image's own generator, for those schedulers that add noise on the way."""
         if "generator" not in inspect.signature(self.scheduler.step).parameters:
             return {}
@@ -175,44 +174,3 @@ def decode(latents: Tensor, model: LoadedModel, bit_depth: int = 8) -> list[Grey
         unscaled = model.family.unscale(latents, vae.config).to(next(vae.parameters()).dtype)
         images = vae.decode(unscaled, return_dict=False)[0].float()
     return [to_grey(image[None], bit_depth)[0] if bool(torch.isfinite(image).all()) else None for image in images]
-
-
-def predicted_original(sample: Tensor, model_output: Tensor, alpha_cumprod: Tensor, prediction_type: str) -> Tensor:
-    """The clean latents that the model expects at the end, seen from one step.
-
-    Args:
-        sample: [B, C, h, w], the noisy latents that went into the step.
-        model_output: [B, C, h, w], what the UNet said about them.
-        alpha_cumprod: scalar in [0, 1], share of signal at this timestep.
-        prediction_type: the scheduler's: "v_prediction", "epsilon" or "sample".
-    Source:
-        Salimans and Ho, Progressive Distillation (2022), appendix D.
-    """
-    signal, noise = alpha_cumprod.sqrt(), (1 - alpha_cumprod).sqrt()
-    if prediction_type == "v_prediction":
-        return signal * sample - noise * model_output
-    if prediction_type == "epsilon":
-        return (sample - noise * model_output) / signal.clamp(min=1e-3)
-    return model_output
-
-
-def project_to_grey(latents: Tensor, projection: tuple[tuple[float, ...], float] | None) -> NDArray[np.uint8]:
-    """A small grey picture of latents: one weighted sum of their channels, enlarged.
-
-    Args:
-        latents: [1, C, h, w] float32.
-        projection: weight of each channel and a bias, giving grey in [-1, 1]; None shows the channels' mean with its
-            contrast stretched.
-    Returns:
-        [4h, 4w] uint8.
-    """
-    if projection is None:
-        grey = latents.mean(dim=1, keepdim=True)
-        grey = (grey - grey.mean()) / (2.5 * grey.std()).clamp(min=1e-6)
-    else:
-        weights, bias = projection
-        grey = (latents * latents.new_tensor(weights).view(1, -1, 1, 1)).sum(dim=1, keepdim=True) + bias
-    height, width = grey.shape[-2:]
-    enlarged = resize(torch.nan_to_num(grey), (height * PREVIEW_UPSCALING, width * PREVIEW_UPSCALING))
-    picture: NDArray[np.uint8] = to_uint8(enlarged)[0]
-    return picture

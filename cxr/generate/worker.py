@@ -33,7 +33,7 @@ class ImageStore(Protocol):
     """A place for images, which remembers what is there."""
 
     def claim(self) -> AbstractContextManager[bool]:
-        """Keep other processes out; False if one of them is at it."""
+        """Keep other processes out; False if one of them is working on it."""
 
     def missing(self) -> Sequence[PlannedImage]:
         """What is not there, or not whole."""
@@ -87,12 +87,12 @@ class Worker:
         self.gate, self.max_attempts = gate, max_attempts
 
     def run(self, stores: Sequence[ImageStore]) -> None:
-        """Make what is missing in those stores that no other process is at.
+        """Make what is missing in those stores that no other process is working on.
 
         Args:
             stores: in the order in which they are gone through.
         Raises:
-            CxrError: the disk or the model's memory does not suffice.
+            CxrError: there is not enough room on the disk or in memory.
         """
         with contextlib.ExitStack() as claims, BackgroundWriter() as writer:
             for store in stores:

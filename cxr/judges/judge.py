@@ -12,7 +12,6 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from cxr.images.pixels import from_uint8
 from cxr.judges.networks import LabelNetwork, build_network
 from cxr.labels.targets import AGE_CENTRE, AGE_SCALE, LABELS
 from cxr.metrics.agreement import auroc
+from cxr.metrics.result import JsonObject
 from cxr.request.errors import DataError
 
 BATCH = 64
@@ -42,7 +42,8 @@ class Judge:
     Args:
         name: of its architecture, a key of `NETWORKS`.
         network: ready for use.
-        thresholds: [len(ATTRIBUTES)], the logit from which on an attribute counts as seen; NaN where none could be set.
+        thresholds: [len(ATTRIBUTES)], the logit at and above which an attribute counts as seen; NaN where none could be
+            set.
         sha256: of its file.
         facts: what it was trained on.
         salt: of the hashes.
@@ -53,7 +54,7 @@ class Judge:
     network: LabelNetwork = field(repr=False)
     thresholds: NDArray[np.float64]
     sha256: str
-    facts: dict[str, Any]
+    facts: JsonObject
     salt: str = ""
     patient_hashes: frozenset[str] = field(default=frozenset(), repr=False)
 
@@ -77,7 +78,7 @@ def load_judge(path: Path) -> Judge:
     """Read a judge that ``python -m cxr train judge`` wrote.
 
     Raises:
-        DataError: the file is missing or is no judge.
+        DataError: the file is missing or is not a judge.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -101,7 +102,7 @@ def load_embedded(name: str) -> Judge:
     """
     path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
-        raise DataError(f"{path} is missing; it belongs to the installation, which should be made again")
+        raise DataError(f"{path} is missing; install the program again")
     return load_judge(path)
 
 

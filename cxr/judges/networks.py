@@ -16,6 +16,7 @@ from cxr.labels.targets import LABELS
 
 SIZE = 128  # pixels
 DROPOUT = 0.3
+DENSE_WIDTH = 32  # channels before the first block
 
 
 class LabelNetwork(nn.Module):
@@ -33,7 +34,7 @@ class LabelNetwork(nn.Module):
         self.head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(self.width, len(LABELS) + 1))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Features [B, width]: the mean of the maps tells diffuse findings, the maximum focal ones."""
+        """Features [B, width]: the mean of the maps shows diffuse findings, the maximum focal ones."""
         return _pooled(self.trunk(images))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -84,16 +85,7 @@ def residual_network() -> LabelNetwork:
 
 def dense_network() -> LabelNetwork:
     """Every layer sees all earlier ones of its block (Huang et al., CVPR 2017)."""
-    growth, width = 16, 32
-    stages: list[nn.Module] = [nn.Conv2d(1, width, 7, 2, 3), *_norm(width), nn.MaxPool2d(3, 2, 1)]
-    for count in (4, 8, 12):
-        stages += [_DenseLayer(width + k * growth, growth) for k in range(count)]
-        width += count * growth
-        narrow = width // 32 * 16  # about half, in whole groups
-        stages += [*_norm(width), nn.Conv2d(width, narrow, 1), nn.AvgPool2d(2)]
-        width = narrow
-    stages += [*(_DenseLayer(width + k * growth, growth) for k in range(8)), *_norm(width + 8 * growth)]
-    return LabelNetwork(nn.Sequential(*stages), width + 8 * growth)
+    return _dense([nn.Conv2d(1, DENSE_WIDTH, 7, 2, 3)], growth=16, counts=(4, 8, 12, 8), inner_factor=4)
 
 
 def lean_residual_network() -> LabelNetwork:
@@ -110,16 +102,22 @@ def lean_residual_network() -> LabelNetwork:
 
 def lean_dense_network() -> LabelNetwork:
     """As `dense_network`, with wider layers and fewer of them, on images reduced to 80 pixels."""
-    growth, width = 24, 32
-    stages: list[nn.Module] = [_Reduce(80), nn.Conv2d(1, width, 5, 2, 2), *_norm(width), nn.MaxPool2d(3, 2, 1)]
-    for count in (2, 4, 6):
-        stages += [_DenseLayer(width + k * growth, growth, 2) for k in range(count)]
+    start = [_Reduce(80), nn.Conv2d(1, DENSE_WIDTH, 5, 2, 2)]
+    return _dense(start, growth=24, counts=(2, 4, 6, 4), inner_factor=2)
+
+
+def _dense(start: Sequence[nn.Module], *, growth: int, counts: Sequence[int], inner_factor: int) -> LabelNetwork:
+    width = DENSE_WIDTH
+    stages: list[nn.Module] = [*start, *_norm(width), nn.MaxPool2d(3, 2, 1)]
+    for number, count in enumerate(counts, start=1):
+        stages += [_DenseLayer(width + k * growth, growth, inner_factor) for k in range(count)]
         width += count * growth
-        narrow = width // 32 * 16
-        stages += [*_norm(width), nn.Conv2d(width, narrow, 1), nn.AvgPool2d(2)]
-        width = narrow
-    stages += [*(_DenseLayer(width + k * growth, growth, 2) for k in range(4)), *_norm(width + 4 * growth)]
-    return LabelNetwork(nn.Sequential(*stages), width + 4 * growth)
+        stages += _norm(width)
+        if number < len(counts):
+            narrow = width // 32 * 16  # about half, in whole groups
+            stages += [nn.Conv2d(width, narrow, 1), nn.AvgPool2d(2)]
+            width = narrow
+    return LabelNetwork(nn.Sequential(*stages), width)
 
 
 NETWORKS = {
@@ -162,7 +160,7 @@ class _Residual(nn.Module):
 
 
 class _DenseLayer(nn.Module):
-    def __init__(self, width: int, growth: int, inner_factor: int = 4) -> None:
+    def __init__(self, width: int, growth: int, inner_factor: int) -> None:
         super().__init__()
         inner = inner_factor * growth
         self.layers = nn.Sequential(

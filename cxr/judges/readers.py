@@ -25,7 +25,7 @@ def read_majorities(table: Path) -> dict[str, tuple[str, ...]]:
     Returns:
         File name without suffix -> findings.
     Raises:
-        DataError: the table is no such table, or a cell is not of its kind.
+        DataError: the table lacks these columns, or a cell is not of its kind.
     """
     header = read_header(table)
     votes = next((found for name in header if (found := VOTES.fullmatch(name))), None)

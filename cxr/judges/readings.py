@@ -90,7 +90,7 @@ def measure_agreement(reading: Reading, thresholds: Array, seed: int = 0) -> Agr
 
     Args:
         reading: of one judge.
-        thresholds: [len(ATTRIBUTES)], from which logit on an attribute counts as seen; fixed beforehand.
+        thresholds: [len(ATTRIBUTES)], the logit at and above which an attribute counts as seen; fixed beforehand.
         seed: of the resamples, which draw whole clusters.
     """
     weights = np.vstack([np.ones(len(reading)), cluster_weights(reading.clusters, seed)])

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from cxr.judges.judge import WEIGHTS, Judge, load_judge, read_labels
 from cxr.judges.networks import SIZE
 from cxr.judges.reliability import Reliability, read_reliability
 from cxr.labels.targets import LABELS, NEAR_YEARS
-from cxr.labels.vocabulary import FINDINGS, PromptLabels
+from cxr.labels.vocabulary import FINDINGS, UNKNOWN, PromptLabels
 from cxr.prompts import asked_labels, misread_findings
 from cxr.request.errors import DataError
 
@@ -32,7 +32,7 @@ FACTS = ("label", "asked", "seen", "ceiling", "judgeable")  # of a line, for pro
 CHOICES = {"PA": ("view", "PA", "AP"), "male": ("sex", "male", "female")}
 NOTHING_ASKED = "The prompt names no view, sex, age or finding that the judge could look for."
 NEGATED = "The prompt does not ask for {}; the model may not have understood that."
-NOT_JUDGED = "Not counted, as the judge is wrong too often to tell on a single image: {}."
+NOT_JUDGED = "Not counted, because the judge is wrong too often on single images: {}."
 
 
 class ReceiptJudge(NamedTuple):
@@ -78,10 +78,13 @@ class Receipt:
         verdicts = [row.as_asked for row in self.rows if row.judgeable and row.as_asked is not None]
         return all(verdicts) if verdicts else None
 
-    def facts(self) -> list[dict[str, Any]]:
+    def facts(self) -> list[dict[str, object]]:
         """The lines for programs; None where a ceiling is not known."""
-        facts = [{name: getattr(row, name) for name in FACTS} for row in self.rows]
-        return [row | {"ceiling": None if math.isnan(row["ceiling"]) else round(row["ceiling"], 1)} for row in facts]
+        ceilings = [None if math.isnan(row.ceiling) else round(row.ceiling, 1) for row in self.rows]
+        return [
+            {name: getattr(row, name) for name in FACTS} | {"ceiling": ceiling}
+            for row, ceiling in zip(self.rows, ceilings, strict=True)
+        ]
 
 
 def embedded_judge() -> ReceiptJudge | None:
@@ -107,7 +110,7 @@ def read_receipt(
     """
     asked, denied = asked_labels(prompt), misread_findings(sent_prompt or prompt)
     notes = (NEGATED.format(", ".join(denied)),) if denied else ()
-    if asked == PromptLabels(None, None, None, None):
+    if asked == UNKNOWN:
         return [Receipt((), notes or (NOTHING_ASKED,))] * len(pixels)
     scores = read_labels(judge.network, np.stack([fit_square(image, SIZE) for image in pixels]))
     margins = scores[:, : len(LABELS)] - judge.thresholds[: len(LABELS)]

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from cxr.labels.targets import LABELS, NEAR_YEARS, targets_of
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import JUDGEABLE_AUROC, weighted_auroc, weighted_share
 from cxr.metrics.intervals import cluster_weights, middle
+from cxr.metrics.result import JsonObject
 
 Array = NDArray[np.float64]
 NO_AGE = {"mae": math.nan, "within_10": math.nan}
@@ -44,7 +45,53 @@ class Reliability:
     age_within_10: float
 
 
-def measure_reliability(judge: Judge, records: Sequence[Radiograph]) -> dict[str, Any]:
+class LabelScore(TypedDict):
+    """How often a judge is right about one label.
+
+    Args:
+        balanced_accuracy: NaN without a threshold.
+        auroc: NaN without films of both kinds.
+        auroc_interval: its two ends.
+        num_positive: films that show the label.
+        num_negative: films that do not.
+        judgeable: whether a verdict on a single image can be relied on.
+    """
+
+    balanced_accuracy: float
+    auroc: float
+    auroc_interval: list[float]
+    num_positive: int
+    num_negative: int
+    judgeable: bool
+
+
+class MeanScore(TypedDict):
+    """Mean AUROC over some findings, with its interval and the number of findings."""
+
+    value: float
+    interval: list[float]
+    num_findings: int
+
+
+class JudgeScores(TypedDict):
+    """How far what was read off real radiographs agrees with what is known of them.
+
+    Args:
+        num_images: radiographs.
+        num_patients: whose they are.
+        labels: by label.
+        age: "mae" in years and "within_10", the share within `NEAR_YEARS`.
+        mean_auroc: over "all" findings that are there and over the "frequent" ones, of `FEWEST_POSITIVE` films.
+    """
+
+    num_images: int
+    num_patients: int
+    labels: dict[str, LabelScore]
+    age: dict[str, float]
+    mean_auroc: dict[str, MeanScore]
+
+
+def measure_reliability(judge: Judge, records: Sequence[Radiograph]) -> JsonObject:
     """What the receipts of the page show beside each reading.
 
     Args:
@@ -63,7 +110,7 @@ def read_films(judge: Judge, records: Sequence[Radiograph]) -> NDArray[np.float6
 
 def measure_scores(
     scores: NDArray[np.float64], records: Sequence[Radiograph], thresholds: NDArray[np.float64]
-) -> dict[str, Any]:
+) -> JudgeScores:
     """How far what was read off real radiographs agrees with what is known of them, on all films and in all views.
 
     Unlike prompt fidelity (`cxr.judges.readings.comparisons`): a receipt is about one image of whatever kind, and
@@ -73,13 +120,11 @@ def measure_scores(
         scores: [N, len(LABELS) + 1], as `read_labels` gives them.
         records: N real radiographs.
         thresholds: [len(ATTRIBUTES)], fixed beforehand.
-    Returns:
-        num_images, num_patients, labels (balanced accuracy, AUROC with interval, counts, judgeable), age, and
-        mean_auroc: over all findings that are there and over those of `FEWEST_POSITIVE` films, each with interval.
     """
     targets, patients = targets_of(records), np.array([record.patient_id for record in records])
     weights = np.vstack([np.ones(len(records)), cluster_weights(patients)])
-    areas, labels = np.full((len(weights), len(LABELS)), np.nan), {}
+    areas = np.full((len(weights), len(LABELS)), np.nan)
+    labels: dict[str, LabelScore] = {}
     for column, name in enumerate(LABELS):
         known = ~np.isnan(targets[:, column])
         seen, there, counts = scores[known, column], targets[known, column] > 0, weights[:, known]
@@ -96,9 +141,13 @@ def measure_scores(
         }
     errors = np.abs(scores[:, -1] - targets[:, -1])[~np.isnan(targets[:, -1])]
     age = {"mae": float(errors.mean()), "within_10": float((errors <= NEAR_YEARS).mean())} if len(errors) else NO_AGE
-    counts_of = {"num_images": len(records), "num_patients": len(set(patients))}
-    means = {name: _mean_auroc(areas, labels, least) for name, least in (("all", 1), ("frequent", FEWEST_POSITIVE))}
-    return {**counts_of, "labels": labels, "age": age, "mean_auroc": means}
+    return {
+        "num_images": len(records),
+        "num_patients": len(set(patients)),
+        "labels": labels,
+        "age": age,
+        "mean_auroc": {"all": _mean_auroc(areas, labels, 1), "frequent": _mean_auroc(areas, labels, FEWEST_POSITIVE)},
+    }
 
 
 def _sides(
@@ -108,7 +157,7 @@ def _sides(
     return [(seen >= threshold, there), (seen < threshold, ~there)] if math.isfinite(threshold) else []
 
 
-def _mean_auroc(areas: Array, labels: Mapping[str, Mapping[str, Any]], fewest: int) -> dict[str, Any]:
+def _mean_auroc(areas: Array, labels: Mapping[str, LabelScore], fewest: int) -> MeanScore:
     """Mean AUROC over the findings that so many films show; resamples that lose all films of one are left out."""
     columns = [k for k, name in enumerate(LABELS) if name in FINDINGS and labels[name]["num_positive"] >= fewest]
     if not columns:

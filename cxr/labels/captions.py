@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import (
     AGE_FORMS,
     CHILDREN,
@@ -28,7 +27,7 @@ from cxr.labels.vocabulary import (
     with_side,
 )
 
-UNTOLD_SIDES = 0.2  # share of the known sides that captions leave out
+UNNAMED_SIDES = 0.2  # share of the known sides that captions leave out
 ADULT = VAGUE_AGES[0][0]  # years
 # Forms that are not those of the captions, for prompts that measure whether a model understood.
 FIXED_FORMS = (
@@ -42,15 +41,15 @@ NOUNS = {"M": ("man", "boy"), "F": ("woman", "girl"), None: ("patient", "child")
 
 
 def caption(
-    record: Radiograph, rng: random.Random, *, findings: bool, keep: float = 0.8, empty_share: float = 0.1
+    record: PromptLabels, rng: random.Random, *, findings: bool, keep: float = 0.8, empty_share: float = 0.1
 ) -> str:
-    """Write one prompt for a radiograph.
+    """Write one prompt for a radiograph, real or made up.
 
     Args:
         record: the labels.
         rng: source of all choices.
-        findings: name findings (or their absence); without them only anatomy, view, sex and age are told.
-        keep: probability that each known attribute is told at all.
+        findings: name findings (or their absence); without them only anatomy, view, sex and age are named.
+        keep: probability that each known attribute is named at all.
         empty_share: probability of the empty prompt, which classifier-free guidance needs.
     Returns:
         The prompt; "" for the empty one.
@@ -67,7 +66,7 @@ def caption(
     return rng.choice(writers)(subject, view, shown, normal, rng)
 
 
-def fixed_prompt(record: Radiograph | PromptLabels, rng: random.Random) -> str:
+def fixed_prompt(record: PromptLabels, rng: random.Random) -> str:
     """A prompt that says all that is known of a radiograph, in one of `FIXED_FORMS`; what is unknown is not named."""
     noun = noun_of(record.sex, record.age)
     shown = " and ".join(rng.choice(FINDING_PHRASES[name]) for name in record.findings or ())
@@ -136,7 +135,7 @@ def _with_view(text: str, showing: str, view: str, shown: list[str], normal: boo
     return f"{text}, {view}" if view else text
 
 
-def _finding_phrases(record: Radiograph, rng: random.Random) -> list[str]:
+def _finding_phrases(record: PromptLabels, rng: random.Random) -> list[str]:
     names = list(record.findings or ())
     rng.shuffle(names)
     if len(names) > 1 and rng.random() < 0.3:
@@ -144,8 +143,8 @@ def _finding_phrases(record: Radiograph, rng: random.Random) -> list[str]:
     phrases = []
     for name in names:
         phrase, side = rng.choice(FINDING_PHRASES[name]), dict(record.sides).get(name)
-        told = side is not None and rng.random() >= UNTOLD_SIDES
-        phrases.append(with_side(phrase, rng.choice(SIDE_FORMS[side])) if side and told else phrase)
+        is_named = side is not None and rng.random() >= UNNAMED_SIDES
+        phrases.append(with_side(phrase, rng.choice(SIDE_FORMS[side])) if side and is_named else phrase)
     return phrases
 
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.labels.vocabulary import PromptLabels
+
 NO_FINDING = "No Finding"
 COLUMNS = ("file_name", "findings", "age", "sex", "view", "patient_id")
 
 
-@dataclass(frozen=True)
-class Radiograph:
-    """One image and what is known about it; None is unknown, an empty tuple of findings means "No Finding".
+@dataclass(frozen=True, kw_only=True)
+class Radiograph(PromptLabels):
+    """The labels of one image file, and whose it is; what is not known is None, as in a prompt that does not say it.
 
-    ``sides`` holds (finding, side) where the side is known, ``unknown`` the findings of which it is not known whether
-    they are there beside those that are.
+    Args:
+        path: the file.
+        patient_id: of the patient whom it shows.
     """
 
     path: Path
-    findings: tuple[str, ...] | None
-    age: int | None
-    sex: str | None
-    view: str | None
     patient_id: str
-    sides: tuple[tuple[str, str], ...] = ()
-    unknown: tuple[str, ...] = ()

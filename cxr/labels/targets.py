@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, PromptLabels
 
 LABELS = ("PA", "male", "abnormal", *FINDINGS)  # each yes or no; the age comes after them
@@ -19,7 +18,7 @@ AGE_CENTRE = 47.0
 NEAR_YEARS = 10.0  # an age read off an image counts as the one asked for within so many years
 
 
-def targets_of(records: Sequence[Radiograph | PromptLabels]) -> NDArray[np.float32]:
+def targets_of(records: Sequence[PromptLabels]) -> NDArray[np.float32]:
     """What is known of radiographs, or asked for by prompts.
 
     Returns:
@@ -28,7 +27,7 @@ def targets_of(records: Sequence[Radiograph | PromptLabels]) -> NDArray[np.float
     return np.array([_row(record) for record in records], np.float32).reshape(len(records), len(LABELS) + 1)
 
 
-def scaled_targets(records: Sequence[Radiograph | PromptLabels]) -> NDArray[np.float32]:
+def scaled_targets(records: Sequence[PromptLabels]) -> NDArray[np.float32]:
     """As `targets_of`, the age scaled to about unit size, as networks predict it."""
     targets = targets_of(records)
     targets[:, -1] = (targets[:, -1] - AGE_CENTRE) / AGE_SCALE
@@ -60,7 +59,7 @@ def _with_groups(
     return np.column_stack([labels, *joined])
 
 
-def _row(record: Radiograph | PromptLabels) -> list[float]:
+def _row(record: PromptLabels) -> list[float]:
     findings, nan = record.findings, float("nan")
     row = [_flag(record.view, "PA"), _flag(record.sex, "M")]
     row.append(nan if findings is None else float(bool(findings)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -60,18 +61,26 @@ FILLERS = "a an the of with and in is has this image who lungs heart thorax year
 
 @dataclass(frozen=True)
 class PromptLabels:
-    """What a prompt asks for; None where it does not say, no findings at all being an empty tuple.
+    """What a prompt asks for, or a table says of a radiograph; None where it says nothing.
 
-    ``sides`` holds (finding, side) for those findings whose side is told, ``unknown`` the findings of which a table of
-    radiographs does not say whether they are there beside those that are.
+    Args:
+        findings: names of `FINDINGS`; an empty tuple means that there is none.
+        age: in years.
+        sex: "F" or "M".
+        view: "PA" or "AP".
+        sides: (finding, side) for those findings whose side is named.
+        unknown: findings of which a table does not say whether they are there beside those that are.
     """
 
-    findings: tuple[str, ...] | None
-    age: int | None
-    sex: str | None
-    view: str | None
+    findings: tuple[str, ...] | None = None
+    age: int | None = None
+    sex: str | None = None
+    view: str | None = None
     sides: tuple[tuple[str, str], ...] = ()
     unknown: tuple[str, ...] = ()
+
+
+UNKNOWN = PromptLabels()
 
 
 def labels_of(prompt: str) -> PromptLabels:
@@ -100,9 +109,14 @@ def with_side(phrase: str, form: str) -> str:
 
 
 def _on_side(sentence: str, name: str, side: str) -> bool:
-    phrases = {phrase.removeprefix("a ") for phrase in FINDING_PHRASES[name]}
-    forms = {form.replace("-", " ") for form in SIDE_FORMS[side]}
-    return _mentions(sentence, tuple(form.format(finding=phrase) for form in forms for phrase in phrases))
+    return _mentions(sentence, _sided_phrases(name, side))
+
+
+@functools.cache
+def _sided_phrases(name: str, side: str) -> tuple[str, ...]:
+    phrases = [phrase.removeprefix("a ") for phrase in FINDING_PHRASES[name]]
+    forms = [form.replace("-", " ") for form in SIDE_FORMS[side]]
+    return tuple(form.format(finding=phrase) for form in forms for phrase in phrases)
 
 
 def _only(text: str, table: dict[str, tuple[str, ...]]) -> str | None:
@@ -111,4 +125,9 @@ def _only(text: str, table: dict[str, tuple[str, ...]]) -> str | None:
 
 
 def _mentions(text: str, phrases: tuple[str, ...]) -> bool:
-    return any(re.search(rf"\b{re.escape(phrase.lower())}\b", text) for phrase in phrases)
+    return _pattern(phrases).search(text) is not None
+
+
+@functools.cache
+def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(re.escape(phrase.lower()) for phrase in phrases)})\b")

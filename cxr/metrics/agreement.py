@@ -47,7 +47,7 @@ def weighted_share(flags: Flags, among: Flags, weights: Scores) -> Scores:
 
 
 def youden_threshold(scores: Scores, positive: Flags) -> float:
-    """The score from which on "yes" gives the highest balanced accuracy; the middle of two neighbouring scores.
+    """The score at and above which "yes" gives the highest balanced accuracy; the middle of two neighbouring scores.
 
     Returns:
         NaN without both classes.

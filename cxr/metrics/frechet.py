@@ -1,4 +1,4 @@
-"""Frechet distance of two sets of features, and what it would be with endlessly many images.
+"""Frechet distance of two sets of features, and its extrapolation to infinitely many images.
 
 With Inception's features this is FID; with any other extractor it is called FD and compares with nothing else.
 """
@@ -41,7 +41,7 @@ def frechet_distance(reference: Features, generated: Features) -> float:
 
 
 def frechet_infinity(reference: Features, generated: Features, seed: int = 0) -> MetricResult:
-    """Distance extrapolated to endlessly many images, from random subsets of both sets.
+    """Distance extrapolated to infinitely many images, from random subsets of both sets.
 
     A straight line is drawn through distances against 1 / N; its value at 0 is the figure.
 

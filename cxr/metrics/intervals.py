@@ -1,4 +1,4 @@
-"""How sure a figure is: 95 % intervals of shares and of anything that can be computed again on a resample."""
+"""How certain a figure is: 95 % intervals of shares and of anything that can be computed again on a resample."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ class Sample:
 
     def __init__(self, features: Features, groups: Groups = None) -> None:
         self.features = check_features(features)
-        given = np.arange(len(features)) if groups is None else np.asarray(groups)
-        if len(given) != len(features):
-            raise DataError(f"{len(given)} patients are named for {len(features)} images; name one for each")
-        self.codes: NDArray[np.intp] = np.unique(given, return_inverse=True)[1]
+        owners = np.arange(len(features)) if groups is None else np.asarray(groups)
+        if len(owners) != len(features):
+            raise DataError(f"{len(owners)} patients are named for {len(features)} images; name one for each")
+        self.codes: NDArray[np.intp] = np.unique(owners, return_inverse=True)[1]
 
     def __len__(self) -> int:
         """Number of images."""

@@ -7,11 +7,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cxr.images.atomic import atomic_file, cannot_write
+from cxr.metrics.intervals import middle, wilson
+
+Json: TypeAlias = Any  # what `json.loads` gives: None, bool, int, float, str, and lists and objects of these
+JsonObject: TypeAlias = dict[str, Json]
 
 SIGNIFICANT_DIGITS = 6
 
@@ -36,11 +40,54 @@ class MetricResult:
     high: float = math.nan
     num_generated: int = 0
     num_reference: int = 0
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    settings: JsonObject = dataclasses.field(default_factory=dict)
     note: str = ""
 
 
-def to_plain(value: Any) -> Any:
+class Facts(TypedDict, total=False):
+    """What a `MetricResult` holds beside its figure."""
+
+    num_generated: int
+    num_reference: int
+    settings: JsonObject
+    note: str
+
+
+class Row(TypedDict):
+    """One row of a report's table: a set of images by its name, and what was measured on it."""
+
+    name: str
+    metrics: list[MetricResult]
+
+
+def figure_of(name: str, values: NDArray[np.float64], **facts: Unpack[Facts]) -> MetricResult:
+    """A figure and its resamples [1 + B] as a result with an interval.
+
+    Args:
+        name: of the figure.
+        values: as measured, then on the resamples.
+        facts: fields of `MetricResult`.
+    """
+    return MetricResult(name, float(values[0]), *middle(values[1:]), **facts)
+
+
+def share_of(
+    name: str, flags: NDArray[np.bool_], num_reference: int, settings: JsonObject, note: str = ""
+) -> MetricResult:
+    """A share with its interval.
+
+    Args:
+        name: of the share.
+        flags: of each generated image.
+        num_reference: real images behind it.
+        settings: what it depends on besides the images.
+        note: for the reader.
+    """
+    interval = wilson(int(flags.sum()), len(flags))
+    return MetricResult(name, float(flags.mean()), *interval, len(flags), num_reference, settings, note)
+
+
+def to_plain(value: object) -> Json:
     """Turn results into what JSON can say.
 
     Dataclasses become objects; arrays, named tuples and other sequences lists; paths text with forward slashes; floats
@@ -66,22 +113,7 @@ def to_plain(value: Any) -> Any:
     raise TypeError(f"a report cannot hold a {type(value).__name__}")
 
 
-def to_json(value: Any) -> bytes:
+def to_json(value: object) -> bytes:
     """Results as JSON whose keys are sorted, so that equal results are equal files."""
     text = json.dumps(to_plain(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
-
-
-def write_file(path: Path, data: bytes) -> Path:
-    """Write a file whole or not at all, and its folder if that is missing.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
-    with atomic_file(path) as file:
-        file.write(data)
-    return path

@@ -10,16 +10,7 @@ from numpy.typing import NDArray
 
 EDGES = (2, 8, 16, 24, 32, 48, 64, 96)  # cycles per image; with 256 pixels the finest that there is are 128
 BANDS = tuple(f"{low}-{high}" for low, high in pairwise(EDGES))
-SHARES = (
-    1 / 32,
-    1 / 16,
-    1 / 8,
-    1 / 4,
-    3 / 8,
-    1 / 2,
-    3 / 4,
-    1,
-)  # of the finest frequency that images of a size can hold
+SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)  # of the finest frequency that images can hold
 
 
 def edges_of(side: int) -> tuple[float, ...]:

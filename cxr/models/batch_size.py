@@ -11,15 +11,18 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from cxr.models.decisions import decide_once
-from cxr.models.devices import seconds
+from cxr.models.devices import best_seconds
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import MAX_MICRO_BATCH_SIZE
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 BATCH_SIZE_VARIABLE = "CXR_BATCH_SIZE"
 BATCH_SIZES = (1, 2, 4, 8, 16)
@@ -28,7 +31,6 @@ WORTHWHILE_GAIN = 1.05
 # ZeroGPU has no GPU while the model is loaded, and what is measured later is lost with the process that had one. So is
 # what a machine measures that cannot keep it.
 ZERO_GPU_BATCH_SIZE = 4
-PROBE_ROUNDS = 3
 # Of MPS, of torch on Linux and on Windows, and of oneDNN, where it cannot have the memory of a kernel. It says the same
 # of a "primitive descriptor" where it does not know how to compute something.
 ALLOCATOR_MESSAGES = re.compile(
@@ -122,16 +124,17 @@ def try_batch(size: int, device: torch.device, step: Work, decode: Work) -> Tria
         decode: runs the VAE once, on as many images.
     """
     before = _start_counting(device)
-    step_s, decode_s = (_best_of(partial(work, size), device) for work in (step, decode))
+    (step_s,), (decode_s,) = (best_seconds([partial(work, size)], device) for work in (step, decode))
     peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else 0
     return Trial(GenerationRequest.num_inference_steps * step_s + decode_s, peak)
 
 
 @torch.inference_mode()
-def decode_zeros(vae: Any, side: int, size: int) -> Any:
+def decode_zeros(vae: ModelMixin, side: int, size: int) -> torch.Tensor:
     """Decode as many empty latents [size, C, side, side]."""
     latents = next(vae.parameters()).new_zeros(size, vae.config.latent_channels, side, side)
-    return vae.decode(latents, return_dict=False)[0]
+    decoded: torch.Tensor = vae.decode(latents, return_dict=False)[0]
+    return decoded
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -155,8 +158,3 @@ def _start_counting(device: torch.device) -> int:
         return 0
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device)
-
-
-def _best_of(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the quickest of a few rounds; the first also chooses kernels and is not counted."""
-    return min([seconds(work, device) for _ in range(1 + PROBE_ROUNDS)][1:])

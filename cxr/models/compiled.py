@@ -7,9 +7,12 @@ few images. Other kernels give other last bits, so recipes name it as an engine 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cxr.request.errors import ModelError
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 COMPILE_VARIABLE = "CXR_COMPILE"
 BACKEND = "inductor"
@@ -29,7 +32,7 @@ def is_compiling_wanted() -> bool:
     return wanted == "1"
 
 
-def compile_networks(network: Any, vae: Any) -> None:
+def compile_networks(network: ModelMixin, vae: ModelMixin) -> None:
     """Have both compiled at their next use; their weights may change afterwards, as LoRAs do.
 
     Args:

@@ -72,7 +72,7 @@ def cache_folder() -> Path:
 
 
 def machine_facts() -> dict[str, str]:
-    """What answers depend on: processors and versions, and nothing that tells whose machine it is."""
+    """What answers depend on: processors and versions, and nothing that says whose machine it is."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {"cpu": _cpu_model(), "gpu": gpu, "system": platform.system()} | versions_of(LIBRARIES)
 

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ NATIVE_BFLOAT16 = (8, 0)  # compute capability of Ampere, the first to multiply 
 WORTHWHILE_SPEEDUP = 1.05
 PROBE_ROUNDS = 3
 
-_decisions: dict[str, str] = {}  # one decision per process and architecture, so that all its images agree
+decided: dict[str, str] = {}  # one decision per process and architecture, so that all its images agree
 
 
 def choose_device() -> torch.device:
@@ -58,7 +58,7 @@ def choose_unet_dtype(unet: torch.nn.Module, device: torch.device, *, can_time: 
         device: where it will run.
         can_time: whether ``run_step`` can run it; if not, a CPU uses float32.
     Raises:
-        ModelError: CXR_DTYPE names a format that the device has not.
+        ModelError: CXR_DTYPE names a format that the device does not have.
     """
     wanted, allowed = os.environ.get(DTYPE_VARIABLE, ""), DTYPES[device.type]
     if wanted and wanted not in allowed:
@@ -85,11 +85,11 @@ def _faster_on_cpu(unet: torch.nn.Module) -> torch.dtype:
     if not has_native_bfloat16():
         return torch.float32
     architecture = str(sorted((name, tuple(value.shape)) for name, value in unet.named_parameters()))
-    if architecture not in _decisions:
-        _decisions[architecture] = decide_once(
+    if architecture not in decided:
+        decided[architecture] = decide_once(
             f"number format of {hashlib.sha256(architecture.encode()).hexdigest()}", partial(_faster, unet), "float32"
         )
-    return torch.bfloat16 if _decisions[architecture] == "bfloat16" else torch.float32
+    return torch.bfloat16 if decided[architecture] == "bfloat16" else torch.float32
 
 
 def _faster(unet: torch.nn.Module) -> str:
@@ -98,13 +98,22 @@ def _faster(unet: torch.nn.Module) -> str:
 
 
 def _speedup(reference: torch.nn.Module, candidate: torch.nn.Module) -> float:
-    """Time of the reference divided by that of the candidate: best of a few rounds, interleaved."""
+    """Time of the reference divided by that of the candidate."""
     device = next(reference.parameters()).device
     steps = [partial(run_step, unet) for unet in (reference, candidate)]
-    # The first round also pays for setting up kernels, and the best drops it.
-    rounds = [[seconds(step, device) for step in steps] for _ in range(1 + PROBE_ROUNDS)]
-    reference_s, candidate_s = (min(taken) for taken in zip(*rounds, strict=True))
-    return float(reference_s / candidate_s)
+    reference_s, candidate_s = best_seconds(steps, device)
+    return reference_s / candidate_s
+
+
+def best_seconds(
+    works: Sequence[Callable[[], object]], device: torch.device, rounds: int = PROBE_ROUNDS
+) -> list[float]:
+    """Time of the quickest of a few rounds of each work.
+
+    Rounds are interleaved, so that a busy moment meets all alike; the first one sets up kernels and is not counted.
+    """
+    taken = [[seconds(work, device) for work in works] for _ in range(1 + rounds)][1:]
+    return [min(times) for times in zip(*taken, strict=True)]
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -132,9 +141,15 @@ def run_step(unet: torch.nn.Module, num_images: int = 1) -> torch.Tensor:
     return noise_pred
 
 
+def cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Change the number format of a network's weights, LoRA included, in the layout that convolutions prefer."""
+    to: Any = torch.nn.Module.to  # diffusers' own `to` does the same and logs a warning each time
+    to(network, dtype=dtype, memory_format=torch.channels_last)
+
+
 def shared_state() -> PartialState:
     """Accelerate's view of the processes of this run, as ``torchrun`` or ``accelerate launch`` starts them.
 
-    The same object at every call. Without being told, accelerate takes processes without GPUs for unrelated ones.
+    The same object at every call. By itself, accelerate takes processes without GPUs for unrelated ones.
     """
     return PartialState(cpu=not torch.cuda.is_available())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
@@ -85,7 +86,7 @@ def check_files(model: ModelFolder, expected: str | None = None) -> Family:
     return family
 
 
-def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> Any:
+def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> DiffusionPipeline:
     """The model as a diffusers pipeline on a device, its networks in float32 but for text encoders that are too large.
 
     Args:

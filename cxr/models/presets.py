@@ -255,7 +255,7 @@ def find_preset(model: str | None) -> Preset:
             raise ModelError(f"model {model!r} cannot be used here: {PRESETS[model].unusable}")
         return PRESETS[model]
     if not model.startswith(HUB_PREFIX) and (folder := _folder_of(model)):
-        # The folder's own name, not its path: recipes are published and must not tell where somebody's files lie.
+        # The folder's own name, not its path: recipes are published and must not say where somebody's files lie.
         return Preset(folder.resolve().name, folder=folder)
     hub_id, at, revision = model.removeprefix(HUB_PREFIX).partition("@")
     if not HUB_ID.fullmatch(hub_id) or ".." in model or (at and not REVISION.fullmatch(revision)):

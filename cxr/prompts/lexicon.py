@@ -59,28 +59,11 @@ NAME_PARTS = {name: frozenset(words.lower().replace("-", " ").split()) for name,
 COUNTABLE = {"Mass", "Nodule", "Hernia", "Fracture", "Cavity", "Granuloma", "Lung Lesion", "Infiltration"}
 # Findings that have no side of their own: "left effusion and cardiomegaly" names no side of the heart.
 SIDELESS = frozenset(
-    {
-        "Cardiomegaly",
-        "Enlarged Cardiomediastinum",
-        "Edema",
-        "Emphysema",
-        "Hernia",
-        "COPD",
-        "COVID-19",
-        "ARDS",
-        "Scoliosis",
-    }
-    | {"Interstitial Lung Disease", "Osteopenia", "Tortuous Aorta", "Aortic Calcification"}
-    | {"Pulmonary Hypertension", "Support Devices", "Degenerative Change", "Pericardial Effusion", "Pneumomediastinum"}
-    | {
-        "Mediastinal Shift",
-        "Aortic Aneurysm",
-        "Sarcoidosis",
-        "Cystic Fibrosis",
-        "Metastases",
-        "Pneumoperitoneum",
-        "Tuberculosis",
-    }
+    {"Cardiomegaly", "Enlarged Cardiomediastinum", "Edema", "Emphysema", "Hernia"}
+    | {"COPD", "COVID-19", "ARDS", "Scoliosis", "Interstitial Lung Disease"}
+    | {"Osteopenia", "Tortuous Aorta", "Aortic Calcification", "Pulmonary Hypertension", "Support Devices"}
+    | {"Degenerative Change", "Pericardial Effusion", "Pneumomediastinum", "Mediastinal Shift", "Aortic Aneurysm"}
+    | {"Sarcoidosis", "Cystic Fibrosis", "Metastases", "Pneumoperitoneum", "Tuberculosis"}
 )
 # Findings of the lungs themselves: these contradict "clear lungs".
 LUNG_FINDINGS = frozenset(

@@ -101,12 +101,7 @@ def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
 
 
 def _apply_backwards(
-    tags: Sequence[Tag],
-    index: int,
-    result: list[Certainty],
-    meaning: Certainty,
-    *,
-    last_only: bool = False,
+    tags: Sequence[Tag], index: int, result: list[Certainty], meaning: Certainty, *, last_only: bool = False
 ) -> None:
     """Give the findings before a cue its meaning, back to where the clause began; over a list, if it is one."""
     verb = next((tag.phrase for tag in reversed(tags[:index]) if tag.kind != "filler"), "")

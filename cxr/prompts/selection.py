@@ -14,17 +14,17 @@ from cxr.prompts.writers import join
 NOT_UNDERSTOOD = "not understood; only English is read"
 CONFLICTS = {
     "normal": "normal and not normal in one prompt; the findings go to the model",
-    "age": "two different ones; left out",
-    "sex": "two different ones; left out",
+    "age": "two different values; left out",
+    "sex": "two different values; left out",
     "view": "one image has one view; left out",
-    "position": "two different ones; left out",
+    "position": "two different values; left out",
 }
 ATTRIBUTES = ("severity", "side", "location")
 NOT_ASKED = {
     "past": "history, which this image need not show",
     "supposed": "spoken of, but not said to be there",
 }
-BESIDE = "denied beside one that is asked for"
+BESIDE = "denied next to one that is asked for"
 POSSIBLE = "possible, written as present"
 BOTH = "both present and absent; taken as present"
 SEXES = {"F": "female", "M": "male"}

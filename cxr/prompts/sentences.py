@@ -48,7 +48,7 @@ def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
 
 
 def _goes_on(current: Sequence[Tag], ahead: Sequence[Tag]) -> bool:
-    """Whether a line end or semicolon is none of the sense."""
+    """Whether the sentence goes on behind a line end or semicolon."""
     if not current or not ahead:
         return False
     return current[-1].kind in LINKS or current[-1].phrase == "," or ahead[0].kind in ("or", "versus")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
@@ -44,7 +44,11 @@ def add_lora(unet: UNet2DConditionModel, rank: int, alpha: float, targets: Seque
 
 
 def save_unet_lora(
-    folder: Path, unet: UNet2DConditionModel, config: LoraConfig, pipeline_class: Any, facts: dict[str, object]
+    folder: Path,
+    unet: UNet2DConditionModel,
+    config: LoraConfig,
+    pipeline_class: type[DiffusionPipeline],
+    facts: dict[str, object],
 ) -> None:
     """Write ``pytorch_lora_weights.safetensors`` (float16, rank and alpha in its metadata) and ``config.json``.
 

@@ -61,7 +61,7 @@ def _begin_linear(vae: AutoencoderKL) -> None:
         elif name.endswith(("upsamplers.0.conv", "conv_shortcut")) or name == "conv_in":
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             nn.init.zeros_(module.bias)
-    # A few constant channels in each group of the last norm, against which brightness can be told.
+    # A few constant channels in each group of the last norm, against which brightness can be measured.
     last = decoder.up_blocks[-1].resnets[0].conv_shortcut
     for channel, value in ((6, 3.0), (7, -3.0), (14, 3.0), (15, -3.0)):
         nn.init.zeros_(last.weight[channel])

@@ -23,17 +23,8 @@ from cxr.images.pixels import from_uint8
 from cxr.labels.radiograph import Radiograph
 from cxr.request.errors import DataError, RequestError
 from cxr.train.architecture import RESOLUTION, build_autoencoder, read_part
-from cxr.train.detail import (
-    SOFT_SIZE,
-    as_if_sampled,
-    detail,
-    energy_loss,
-    enlarge,
-    psnr,
-    pyramid_loss,
-    shrink,
-)
 from cxr.train.latents import block_cosines
+from cxr.train.reconstruction import SOFT_SIZE, as_if_sampled, detail, energy_loss, enlarge, psnr, pyramid_loss, shrink
 from cxr.train.setup import Setup, batch_generator
 
 LOG_VARIANCE = -9.0  # of the posterior, which has nothing to be unsure about

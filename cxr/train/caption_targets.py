@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cxr.labels.captions import caption
-from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, VAGUE_AGES, PromptLabels, labels_of
 
 AGE_STEP, AGE_TOP = 5, 100  # years: an age is read as a mixture of steps, so that near ages look alike
@@ -26,13 +24,11 @@ def random_captions(rng: random.Random, count: int) -> list[str]:
     captions = []
     for _ in range(count):
         findings = tuple(rng.sample(FINDINGS, rng.choice((0, 0, 1, 1, 1, 1, 2, 3))))
-        record = Radiograph(
-            path=Path(),
+        record = PromptLabels(
             findings=findings,
             age=rng.randint(1, 95),
             sex=rng.choice("FM"),
             view=rng.choice(("PA", "AP")),
-            patient_id="",
             sides=tuple(
                 (name, rng.choice(SIDES)) for name in findings if name in SIDED_FINDINGS and rng.random() < 0.6
             ),
@@ -50,7 +46,7 @@ def _target(text: str) -> list[float]:
     labels = labels_of(text)
     age = labels.age if labels.age is not None else _vague_age(text)
     flags = [_named(labels.view), _is(labels.view, "PA"), _named(labels.sex), _is(labels.sex, "M"), _named(age)]
-    flags += [_named(labels.findings), *_findings(labels)]
+    flags += [_named(labels.findings), *(float(name in (labels.findings or ())) for name in FINDINGS)]
     sides = dict(labels.sides)
     flags += [float(sides.get(name) in (side, "bilateral")) for name, side in LEFT_OR_RIGHT]
     ages = [0.0] * NUM_AGES
@@ -64,10 +60,6 @@ def _target(text: str) -> list[float]:
 def _vague_age(text: str) -> int | None:
     ages = [(low + min(high, 90)) // 2 for low, high, word in VAGUE_AGES if word in text]
     return ages[0] if ages else None
-
-
-def _findings(labels: PromptLabels) -> list[float]:
-    return [float(name in (labels.findings or ())) for name in FINDINGS]
 
 
 def _named(value: object) -> float:

@@ -73,7 +73,7 @@ def save(progress: Progress, settings: LoopSettings, out_dir: Path, facts: dict[
 
 
 def read_facts(out_dir: Path) -> dict[str, str]:
-    """What the checkpoint of a folder tells of itself, without its weights; nothing where there is none.
+    """What the checkpoint of a folder says of itself, without its weights; nothing where there is none.
 
     Raises:
         DataError: the checkpoint is damaged.

@@ -26,10 +26,10 @@ from cxr.models.presets import find_preset
 from cxr.request.errors import DataError, RequestError
 from cxr.train.architecture import RESOLUTION, read_part
 from cxr.train.autoencoder import by_size, check_crop_size, decode_each, random_crops
-from cxr.train.detail import energy_loss, psnr, pyramid_loss, shrink
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
 from cxr.train.latents import block_cosines, coarse_images, latents_of
 from cxr.train.pipeline_folder import forget_origins
+from cxr.train.reconstruction import energy_loss, psnr, pyramid_loss, shrink
 from cxr.train.sampled import sampled_latents
 from cxr.train.setup import Setup, batch_generator
 

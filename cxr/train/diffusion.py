@@ -22,7 +22,7 @@ from cxr.train.guide_network import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.opposites import opposites
 from cxr.train.setup import Setup, batch_generator
-from cxr.train.text import read_text
+from cxr.train.text import read_text, token_ids
 
 NUM_VALIDATION = 256
 NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute
@@ -88,7 +88,7 @@ class DiffusionTask:
     def validate(self) -> dict[str, float]:
         """The error on held-out patients, with the same noise, captions and timesteps at every call.
 
-        "gain_sex" and its like tell how much better the true word predicts than the opposite one: near zero means
+        "gain_sex" and its like say how much better the true word predicts than the opposite one: near zero means
         that the word is not obeyed (yet). "effect_sex" is the root mean square of what the word changes.
         """
         if not self.validation_records:
@@ -134,9 +134,8 @@ class DiffusionTask:
 
     def predict(self, draw: Draw, captions: list[str], unet: UNet2DConditionModel | None = None) -> Tensor:
         """The velocity that the UNet (or another one) sees in noisy latents under these prompts, float32."""
-        tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
-            text = self.text_encoder(tokens.to(self.device))[0]
+            text = self.text_encoder(token_ids(self.tokenizer, captions).to(self.device))[0]
         velocity: Tensor = (unet or self.unet)(draw.noisy, draw.timesteps, text).sample.float()
         return velocity
 

@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
+from cxr.judges.judge import measure_labels
 from cxr.judges.networks import SIZE
 from cxr.labels.targets import AGE_SCALE, LABELS, scaled_targets
-from cxr.metrics.agreement import auroc
 from cxr.train.architecture import build_scheduler
 from cxr.train.augment import jitter
 from cxr.train.guide_network import LAST_TIMESTEP, GuideNetwork, log_likelihood, signal_and_noise
@@ -66,13 +66,9 @@ class GuideTask:
                     rows.append(self._read(images, torch.full((len(images),), timestep), generator).cpu())
             read, targets = torch.cat(rows), self.validation_targets
             figures[f"loss_{timestep}"] = float(-log_likelihood(read, targets).mean())
-            for column, name in enumerate(LABELS):
-                known = ~targets[:, column].isnan()
-                area = auroc(read[known, column].double().numpy(), targets[known, column].numpy() > 0)
-                if math.isfinite(area):
-                    figures[f"auroc_{name}_{timestep}"] = area
-            error = (read[:, len(LABELS)] - targets[:, -1]).abs().nanmean()
-            figures[f"age_mae_{timestep}"] = float(error) * AGE_SCALE
+            measured = measure_labels(read[:, : len(LABELS) + 1].double().numpy(), targets.numpy())
+            measured["age_mae"] *= AGE_SCALE
+            figures |= {f"{name}_{timestep}": value for name, value in measured.items() if math.isfinite(value)}
         self.network.train()
         return figures
 

@@ -40,7 +40,7 @@ class GuideNetwork(nn.Module):
         for block in self.coarse:
             maps = block(maps, time)
         maps = functional.silu(maps)
-        # The mean tells diffuse findings; a soft maximum the focal ones, with a gradient at every place.
+        # The mean shows diffuse findings; a soft maximum the focal ones, with a gradient at every place.
         pooled = torch.cat([maps.mean(dim=(2, 3)), maps.flatten(2).logsumexp(dim=2)], dim=1)
         read: Tensor = self.head(pooled[:, :, None, None])[:, :, 0, 0]
         return read
@@ -109,7 +109,7 @@ def load_guide(path: Path) -> GuideNetwork:
     """Read a guide that ``python -m cxr train guide`` wrote.
 
     Raises:
-        DataError: the file is missing or is no guide.
+        DataError: the file is missing or is not a guide.
     """
     network = GuideNetwork()
     try:

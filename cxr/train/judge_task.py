@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +108,7 @@ class JudgeTask:
 
 
 def choose_thresholds(scores: NDArray[np.float64], targets: NDArray[np.float32]) -> list[float | None]:
-    """The logit from which on each attribute counts as seen; None where nothing is known of it.
+    """The logit at and above which each attribute counts as seen; None where nothing is known of it.
 
     Args:
         scores: [N, len(LABELS) + 1], as `read_labels` gives them.
@@ -124,7 +123,7 @@ def choose_thresholds(scores: NDArray[np.float64], targets: NDArray[np.float32])
 def write_judge(
     path: Path,
     network: LabelNetwork,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     thresholds: Sequence[float | None],
     patients: Sequence[str],
 ) -> None:
@@ -143,7 +142,7 @@ def mixed(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[
 
     Args:
         images: [B, 1, H, W].
-        targets: [B, C], NaN where unknown; what either image does not tell is unknown of both.
+        targets: [B, C], NaN where unknown; what is unknown of either image is unknown of both.
         generator: source of all draws.
     """
     other = torch.randperm(len(images), generator=generator)

@@ -22,11 +22,11 @@ from tqdm import tqdm
 from cxr.generate.stop_signal import stop_on_signals
 from cxr.models.devices import shared_state
 from cxr.train.checkpoint import RUN, Progress, read_facts, resume, save
-from cxr.train.log import LOG, Log
 from cxr.train.loop_settings import LoopSettings
 from cxr.train.parallel import any_process, average_gradients
 from cxr.train.precision import Precision, choose_precision
 from cxr.train.setup import learning_rate_at, seed_of_batch
+from cxr.train.training_log import LOG, Log
 from cxr.train.weights import average, averaged_weights, clip_gradients, parameter_groups
 
 # Facts of a checkpoint: the number format of its run, and how the gradients of float16 are scaled.

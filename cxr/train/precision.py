@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from cxr.models.devices import WORTHWHILE_SPEEDUP, has_native_bfloat16
+from cxr.models.devices import WORTHWHILE_SPEEDUP, best_seconds, has_native_bfloat16
 from cxr.train.parallel import any_process
 
-ROUNDS = 3
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,8 @@ def choose_precision(device: torch.device, run: Callable[[Precision], object]) -
         return bfloat16, {}
     if not has_native_bfloat16():
         return float32, {}
-    best = {float32: float("inf"), bfloat16: float("inf")}
-    for _ in range(ROUNDS):  # the first also pays for setting up kernels, and the best drops it
-        for candidate in best:
-            began = time.perf_counter()
-            run(candidate)
-            best[candidate] = min(best[candidate], time.perf_counter() - began)
-    times = {"float32_s": best[float32], "bfloat16_s": best[bfloat16]}
+    float32_s, bfloat16_s = best_seconds([partial(run, float32), partial(run, bfloat16)], device, ROUNDS)
+    times = {"float32_s": float32_s, "bfloat16_s": bfloat16_s}
     # One process that gains nothing decides for all, so that all compute alike.
-    is_slow = any_process(best[float32] < WORTHWHILE_SPEEDUP * best[bfloat16])
+    is_slow = any_process(float32_s < WORTHWHILE_SPEEDUP * bfloat16_s)
     return float32 if is_slow else bfloat16, times

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.generate.sampling import Denoiser, encode
-from cxr.images.atomic import atomic_file
+from cxr.images.atomic import write_whole
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.models.presets import request_defaults
@@ -34,7 +34,7 @@ def sampled_latents(
         path: a safetensors file.
         model: as for ``cxr.generate.model.load_model``.
         adapter: its LoRA, as for ``load_model``.
-        records: whose labels the prompts tell, over and over in a shuffled order.
+        records: whose labels the prompts name, over and over in a shuffled order.
         count: latents wanted; those that a longer file holds beyond it are left out.
         purpose: another word gives other prompts and noise.
     Returns:
@@ -51,9 +51,7 @@ def sampled_latents(
             parts.append(_sample(loaded, requests[start : start + BATCH]).half())
         if len(parts) % SAVE_EVERY == 0 or start + BATCH >= count:
             parts = [torch.cat(parts)]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as file:
-                file.write(save({"latents": parts[0].contiguous()}))
+            write_whole(path, save({"latents": parts[0].contiguous()}))
     return parts[0].float()
 
 

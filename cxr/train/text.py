@@ -87,14 +87,13 @@ class TextTask:
         if self.earlier is None or not plain:
             return torch.zeros((), device=self.device)
         encoder, tokenizer = self.earlier
-        tokens = tokenizer(plain, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
-            before = encoder(tokens.to(self.device))[0].float()
+            before = encoder(token_ids(tokenizer, plain).to(self.device))[0].float()
         change: Tensor = (self._encode(plain)[1].float() - before).square().mean() / before.var()
         return change
 
     def _encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        tokens = token_ids(self.tokenizer, captions)
         return tokens, self.text_encoder(tokens.to(self.device))[0]
 
     def _read(self, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,6 +104,12 @@ class TextTask:
         at_end = output.gather(1, positions[..., None].expand(-1, -1, output.shape[-1]))
         read = self.reader(at_end).float()
         return read[..., : len(FLAGS)], read[..., len(FLAGS) :], targets_of_captions(captions).to(self.device)
+
+
+def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """[B, P] int64, each text cut or padded to the tokenizer's length."""
+    tokens: Tensor = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return tokens
 
 
 def read_text(folder: Path) -> tuple[CLIPTextModel, CLIPTokenizer]:

@@ -5,6 +5,8 @@ Layers are named as in torchvision and in those weights; only the features are b
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,10 +25,11 @@ class DenseNetFeatures(nn.Module):
         super().__init__()
         width = 64
         start = {"conv0": nn.Conv2d(1, width, 7, 2, 3, bias=False), "norm0": nn.BatchNorm2d(width)}
-        self.features = _named(**start, relu0=nn.ReLU(inplace=True), pool0=nn.MaxPool2d(3, 2, 1))
+        start |= {"relu0": nn.ReLU(inplace=True), "pool0": nn.MaxPool2d(3, 2, 1)}
+        self.features = nn.Sequential(OrderedDict(start))
         for number, count in enumerate(LAYERS, start=1):
             layers = {f"denselayer{k + 1}": _DenseLayer(width + k * GROWTH) for k in range(count)}
-            self.features.add_module(f"denseblock{number}", _named(**layers))
+            self.features.add_module(f"denseblock{number}", nn.Sequential(OrderedDict(layers)))
             width += count * GROWTH
             if number < len(LAYERS):
                 self.features.add_module(f"transition{number}", _transition(width))
@@ -53,12 +56,6 @@ class _DenseLayer(nn.Module):
 
 
 def _transition(width: int) -> nn.Sequential:
-    conv = nn.Conv2d(width, width // 2, 1, bias=False)
-    return _named(norm=nn.BatchNorm2d(width), relu=nn.ReLU(inplace=True), conv=conv, pool=nn.AvgPool2d(2, 2))
-
-
-def _named(**layers: nn.Module) -> nn.Sequential:
-    sequence = nn.Sequential()
-    for name, layer in layers.items():
-        sequence.add_module(name, layer)
-    return sequence
+    layers = {"norm": nn.BatchNorm2d(width), "relu": nn.ReLU(inplace=True)}
+    layers |= {"conv": nn.Conv2d(width, width // 2, 1, bias=False), "pool": nn.AvgPool2d(2, 2)}
+    return nn.Sequential(OrderedDict(layers))

@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
+from cxr.images.atomic import write_whole
 from cxr.images.squares import read_squares
 from cxr.metrics.features import Features
-from cxr.metrics.result import write_file
 from cxr.models.decisions import cache_folder
 from cxr.request.errors import CxrError, DataError
 
@@ -86,7 +86,7 @@ class FeatureCache:
         names = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, HASH_BYTES)
         data = save({"sha256": names.copy(), "features": np.ascontiguousarray(features, np.float32)})
         with contextlib.suppress(CxrError):
-            write_file(self.folder / f"{hashlib.sha256(data).hexdigest()[:24]}.safetensors", data)
+            write_whole(self.folder / f"{hashlib.sha256(data).hexdigest()[:24]}.safetensors", data)
 
 
 def default_cache() -> Path:

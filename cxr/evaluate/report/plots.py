@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from cxr.metrics.result import Json, JsonObject
 from cxr.request.settings import SHARED
 
-Metric = dict[str, Any] | float | None  # a `MetricResult` as a dict, a bare number, or not measured
+Metric = JsonObject | float | None  # a `MetricResult` as a dict, a bare number, or not measured
 
 WIDTH = 4.8  # inches; narrow, so that letters stay readable when a phone shrinks the plot
 # Okabe and Ito's colours, told apart by colour-blind readers; each series has a marker of its own as well.
@@ -47,12 +48,12 @@ def spoken(name: str) -> str:
     return name.removeprefix("num_").replace("_", " ")
 
 
-def settings_of(generated: dict[str, Any]) -> dict[str, Any]:
+def settings_of(generated: JsonObject) -> JsonObject:
     """How images were generated, as far as it is known."""
     return generated.get("settings") or {name: generated[name] for name in REPORTED if name in generated}
 
 
-def draw_plots(report: dict[str, Any]) -> dict[str, bytes]:
+def draw_plots(report: JsonObject) -> dict[str, bytes]:
     """Draw what the report has figures for.
 
     Args:
@@ -67,20 +68,20 @@ def draw_plots(report: dict[str, Any]) -> dict[str, bytes]:
         return {name: _svg(figure) for name, figure in figures.items() if figure is not None}
 
 
-def _fidelity(part: dict[str, Any]) -> Figure | None:
+def _fidelity(part: JsonObject) -> Figure | None:
     hollow = {"C": (GREEN, "D", "ceiling C (real images)"), "F": (ORANGE, "|", "floor F (prompts shuffled)")}
     filled = "PF", "PF, 95 % interval (grey: not measurable)"
     return _attribute_rows(part, hollow, filled, "balanced accuracy (0.5 = guessing)", ncols=1)
 
 
-def _auroc(part: dict[str, Any]) -> Figure | None:
+def _auroc(part: JsonObject) -> Figure | None:
     hollow = {"C_AUROC": (GREEN, "D", "real images"), "AUROC_baseline": (ORANGE, "s", "without LoRA")}
     filled = "AUROC", "generated, 95 % interval"
     return _attribute_rows(part, hollow, filled, "AUROC of the judge (0.5 = guessing)", ncols=2)
 
 
 def _attribute_rows(
-    part: dict[str, Any], hollow: Mapping[str, tuple[str, str, str]], filled: tuple[str, str], label: str, ncols: int
+    part: JsonObject, hollow: Mapping[str, tuple[str, str, str]], filled: tuple[str, str], label: str, ncols: int
 ) -> Figure | None:
     """One row for each attribute, in the order of the table, with one mark for each figure.
 
@@ -111,7 +112,7 @@ def _attribute_rows(
     return figure
 
 
-def _kernel_distances(part: Sequence[dict[str, Any]]) -> Figure | None:
+def _kernel_distances(part: Sequence[JsonObject]) -> Figure | None:
     shown = [(entry["extractor"]["name"], _kd_rows(entry)) for entry in part]
     shown = [(name, rows) for name, rows in shown if rows]
     if not shown:
@@ -130,7 +131,7 @@ def _kernel_distances(part: Sequence[dict[str, Any]]) -> Figure | None:
     return figure
 
 
-def _sensitivity(part: Sequence[dict[str, Any]]) -> Figure | None:
+def _sensitivity(part: Sequence[JsonObject]) -> Figure | None:
     names = list(dict.fromkeys(entry["extractor"] for entry in part))
     kinds = list(dict.fromkeys(entry["kind"] for entry in part))
     figure = Figure(figsize=(WIDTH, 0.5 + 2.3 * len(names)), layout="constrained")
@@ -150,10 +151,10 @@ def _sensitivity(part: Sequence[dict[str, Any]]) -> Figure | None:
     return figure
 
 
-def _sweep(part: dict[str, Any]) -> Figure | None:
+def _sweep(part: JsonObject) -> Figure | None:
     parameter, points = part["parameter"], part["points"]
     others = [name for name in REPORTED if name != parameter]
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[JsonObject]] = {}
     for point in sorted(points, key=lambda point: value_of(point[parameter])):
         settings = [f"{spoken(name)} {point[name]}" for name in others if point.get(name) is not None]
         groups.setdefault(", ".join(settings), []).append(point)
@@ -176,7 +177,7 @@ def _sweep(part: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def _mark_used(figure: Figure, report: dict[str, Any]) -> None:
+def _mark_used(figure: Figure, report: JsonObject) -> None:
     """A dashed line where the generated images of this report were made."""
     used = settings_of(report["generated"]).get(report["sweep"]["parameter"])
     for value in used if isinstance(used, list) else [] if used is None else [used]:
@@ -184,7 +185,7 @@ def _mark_used(figure: Figure, report: dict[str, Any]) -> None:
             axes.axvline(value, color=BLACK, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
 
 
-def _utility(part: dict[str, Any]) -> Figure | None:
+def _utility(part: JsonObject) -> Figure | None:
     rows = part["rows"]
     figure = Figure(figsize=(WIDTH, 1.2 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -236,7 +237,7 @@ def _finish_shares(axes: Axes) -> None:
     axes.grid(axis="x")
 
 
-def _kd_rows(entry: dict[str, Any]) -> list[tuple[str, Metric]]:
+def _kd_rows(entry: JsonObject) -> list[tuple[str, Metric]]:
     found = [(row["name"], metric) for row in entry["rows"] for metric in row["metrics"] if metric["name"] == "KD"]
     return [(name, metric) for name, metric in found if not math.isnan(value_of(metric))]
 
@@ -247,7 +248,7 @@ def _svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-PLOTS: dict[str, tuple[str, Callable[[Any], Figure | None]]] = {
+PLOTS: dict[str, tuple[str, Callable[[Json], Figure | None]]] = {
     "fidelity": ("fidelity", _fidelity),
     "auroc": ("fidelity", _auroc),
     "kd": ("distances", _kernel_distances),

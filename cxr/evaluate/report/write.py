@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,8 @@ from PIL import Image
 
 from cxr.evaluate.report.plots import draw_plots
 from cxr.evaluate.report.render import render
-from cxr.metrics.result import to_json, to_plain, write_file
+from cxr.images.atomic import write_whole
+from cxr.metrics.result import to_json, to_plain
 from cxr.request.errors import RequestError
 
 PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -23,7 +23,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 Picture = NDArray[np.uint8] | bytes
 
 
-def write_report(report: dict[str, Any], output: Path, pictures: Mapping[str, Picture] | None = None) -> list[Path]:
+def write_report(
+    report: Mapping[str, object], output: Path, pictures: Mapping[str, Picture] | None = None
+) -> list[Path]:
     """Write a report: ``report.json``, ``report.md``, ``report.html``, ``plots/*.svg`` and ``pictures/*.png``.
 
     The same report gives the same bytes. All files show the same figures, rounded to six significant digits.
@@ -47,10 +49,10 @@ def write_report(report: dict[str, Any], output: Path, pictures: Mapping[str, Pi
         files[f"report.{suffix}"] = render(kind, plain, plots, images).encode()
     files |= {f"plots/{name}.svg": svg for name, svg in plots.items()}
     files |= {f"pictures/{name}.png": png for name, png in images.items()}
-    return [write_file(output / name, data) for name, data in files.items()]
+    return _write(files, output)
 
 
-def write_comparison(comparison: dict[str, Any], output: Path, name: str = "comparison") -> list[Path]:
+def write_comparison(comparison: Mapping[str, object], output: Path, name: str = "comparison") -> list[Path]:
     """Write tables: ``NAME.json``, ``NAME.md`` and ``NAME.html``.
 
     Args:
@@ -64,7 +66,13 @@ def write_comparison(comparison: dict[str, Any], output: Path, name: str = "comp
     files = {f"{name}.json": to_json(plain)}
     for kind, suffix in (("markdown", "md"), ("html", "html")):
         files[f"{name}.{suffix}"] = render(kind, plain, {}, {}, f"{name}.j2").encode()
-    return [write_file(output / file, data) for file, data in files.items()]
+    return _write(files, output)
+
+
+def _write(files: Mapping[str, bytes], output: Path) -> list[Path]:
+    for name, content in files.items():
+        write_whole(output / name, content)
+    return [output / name for name in files]
 
 
 def _as_png(name: str, picture: Picture) -> bytes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from cxr.models.families.family import SCHEDULERS, Family, TextCondition
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline, ModelMixin
 
 
 class DiffusionTransformer(Family):
@@ -28,13 +31,15 @@ class DiffusionTransformer(Family):
         """As ``Family.required_files``, for one tokenizer."""
         return ((f"{folder}/tokenizer.json", f"{folder}/{self.sentencepiece}"),)
 
-    def embed(self, pipeline: Any, text: str, device: torch.device, *, is_negative: bool) -> TextCondition:
+    def embed(
+        self, pipeline: DiffusionPipeline, text: str, device: torch.device, *, is_negative: bool
+    ) -> TextCondition:
         """Read one text as ``Family.embed`` says."""
         options = self.text_options(pipeline, is_negative=is_negative)
         embeddings, mask, *_ = pipeline.encode_prompt(text, do_classifier_free_guidance=False, device=device, **options)
         return TextCondition(embeddings, mask=mask)
 
-    def predict(self, pipeline: Any, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def predict(self, pipeline: DiffusionPipeline, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         """Run the transformer once, as ``Family.predict`` says; a variance that it predicts beside is not used."""
         output: Tensor = pipeline.transformer(
             sample,
@@ -45,12 +50,12 @@ class DiffusionTransformer(Family):
         )[0].float()
         return output.chunk(2, dim=1)[0] if output.shape[1] == 2 * sample.shape[1] else output
 
-    def text_options(self, pipeline: Any, *, is_negative: bool) -> dict[str, Any]:
+    def text_options(self, pipeline: DiffusionPipeline, *, is_negative: bool) -> dict[str, object]:
         """What the pipeline wants to know beside a text."""
         return {}
 
-    def step_options(self, transformer: Any, timesteps: Tensor) -> dict[str, Any]:
-        """The time of a step, [B], as the transformer wants to be told."""
+    def step_options(self, transformer: ModelMixin, timesteps: Tensor) -> dict[str, object]:
+        """The time of a step, [B], as the transformer takes it."""
         return {"timestep": timesteps}
 
 
@@ -67,8 +72,8 @@ class PixArtSigma(DiffusionTransformer):
     }
     sentencepiece = "spiece.model"
 
-    def step_options(self, transformer: Any, timesteps: Tensor) -> dict[str, Any]:
-        """The time of a step, and no size of the image: models of one size are not told any."""
+    def step_options(self, transformer: ModelMixin, timesteps: Tensor) -> dict[str, object]:
+        """The time of a step, and no size of the image: models of one size take none."""
         return {"timestep": timesteps, "added_cond_kwargs": {"resolution": None, "aspect_ratio": None}}
 
 
@@ -85,11 +90,11 @@ class Sana(DiffusionTransformer):
     }
     sentencepiece = "tokenizer.model"
 
-    def text_options(self, pipeline: Any, *, is_negative: bool) -> dict[str, Any]:
+    def text_options(self, pipeline: DiffusionPipeline, *, is_negative: bool) -> dict[str, object]:
         """The instruction before a text: the pipeline's own default, which the model was trained to read."""
         parameter = inspect.signature(type(pipeline).__call__).parameters["complex_human_instruction"]
         return {"complex_human_instruction": None if is_negative else parameter.default}
 
-    def step_options(self, transformer: Any, timesteps: Tensor) -> dict[str, Any]:
+    def step_options(self, transformer: ModelMixin, timesteps: Tensor) -> dict[str, object]:
         """The time of a step, scaled as the model wants it."""
         return {"timestep": timesteps * transformer.config.timestep_scale}

@@ -7,10 +7,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from diffusers.configuration_utils import FrozenDict
 
 # Sampling with any of these is a change of settings; their classes are named here and nowhere looked up by a file.
 SCHEDULERS = (
@@ -94,16 +98,16 @@ class Family(ABC):
     name: ClassVar[str]
     components: ClassVar[Mapping[str, tuple[str, ...]]]
     network: ClassVar[str]
-    left_out: ClassVar[Mapping[str, Any]] = {}
+    left_out: ClassVar[Mapping[str, object]] = {}
     ignored: ClassVar[frozenset[str]] = frozenset()
     is_plain_unet: ClassVar[bool] = False
     overflows_in_float16: ClassVar[bool] = False
     cuda_text_dtype: ClassVar[torch.dtype] = torch.float32
     max_tokens: ClassVar[int | None] = None
 
-    def pipeline_class(self) -> Any:
+    def pipeline_class(self) -> type[DiffusionPipeline]:
         """The diffusers class; imported only now, as each takes its time."""
-        found = getattr(importlib.import_module("diffusers"), self.name)
+        found: type[DiffusionPipeline] = getattr(importlib.import_module("diffusers"), self.name)
         # It would log the part of a prompt that is cut off, and prompts are private.
         logging.getLogger(found.__module__).setLevel(logging.ERROR)
         return found
@@ -137,7 +141,9 @@ class Family(ABC):
         )
 
     @abstractmethod
-    def embed(self, pipeline: Any, text: str, device: torch.device, *, is_negative: bool) -> TextCondition:
+    def embed(
+        self, pipeline: DiffusionPipeline, text: str, device: torch.device, *, is_negative: bool
+    ) -> TextCondition:
         """Read one text.
 
         Args:
@@ -150,7 +156,7 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def predict(self, pipeline: Any, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def predict(self, pipeline: DiffusionPipeline, sample: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         """Run the denoising network once.
 
         Args:
@@ -163,7 +169,7 @@ class Family(ABC):
         """
 
     @torch.inference_mode()
-    def run_empty_step(self, pipeline: Any, num_images: int = 1) -> Tensor:
+    def run_empty_step(self, pipeline: DiffusionPipeline, num_images: int = 1) -> Tensor:
         """Run the denoising network once on zeros, in the shape of guided images.
 
         Args:
@@ -179,7 +185,7 @@ class Family(ABC):
         sample = parameter.new_zeros(2 * num_images, network.config.in_channels, side, side)
         return self.predict(pipeline, sample, torch.tensor(500, device=parameter.device), texts)
 
-    def unscale(self, latents: Tensor, config: Any) -> Tensor:
+    def unscale(self, latents: Tensor, config: FrozenDict) -> Tensor:
         """Latents as the autoencoder knows them.
 
         Args:
@@ -189,7 +195,7 @@ class Family(ABC):
         unscaled: Tensor = latents / config.scaling_factor
         return unscaled
 
-    def scale(self, latents: Tensor, config: Any) -> Tensor:
+    def scale(self, latents: Tensor, config: FrozenDict) -> Tensor:
         """Latents as the network knows them: the way back of `unscale`.
 
         Args:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx2
 from huggingface_hub import constants
@@ -34,7 +34,7 @@ class _Watch:
     def __init__(self) -> None:
         self.last_s, self.is_given_up = time.monotonic(), False
 
-    def progress_class(self) -> type[Any]:
+    def progress_class(self) -> type[tqdm]:
         """A progress bar of the library that tells this watch of every piece."""
         watch = self
 
@@ -50,7 +50,7 @@ class _Watch:
         return Bar
 
 
-def watched(work: Callable[[type[Any]], T], what: str) -> T:
+def watched(work: Callable[[type[tqdm]], T], what: str) -> T:
     """Run something that fetches, and give up when nothing has come for STALL_S.
 
     The library itself tries again for minutes; it then does so alone, and stops at its next piece.

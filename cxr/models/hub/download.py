@@ -46,7 +46,7 @@ def _take(preset: Preset, variant: str | None, listing: Listing) -> tuple[Path, 
 
 
 def _settings(family: Family, listing: Listing) -> Iterator[str]:
-    """Everything small in the folders of the components; one missing file is told by its name."""
+    """Everything small in the folders of the components; a missing file is named."""
     for choices in family.required_files:
         if not any(name in listing.files for name in choices):
             raise HubError(f"{listing.repo_id} is incomplete: {choices[0]} is missing on the Hub")

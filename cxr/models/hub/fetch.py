@@ -10,8 +10,9 @@ import hashlib
 import shutil
 import stat
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.utils.sha import git_hash
@@ -126,13 +127,16 @@ def _fetch_one(listing: Listing, file: HubFile) -> None:
     if not path.exists():
         if is_offline():
             raise HubUnreachableError(f"the Hub may not be asked (HF_HUB_OFFLINE), and {file.path} is not on this disk")
-        options: dict[str, Any] = {
-            "revision": listing.revision or constants.DEFAULT_REVISION,  # the cache notes which commit it stands for
-            "endpoint": constants.ENDPOINT,
-            "etag_timeout": CONNECT_S,
-        }
+        download = partial(
+            hf_hub_download,
+            listing.repo_id,
+            file.path,
+            revision=listing.revision or constants.DEFAULT_REVISION,  # the cache notes which commit it stands for
+            endpoint=constants.ENDPOINT,
+            etag_timeout=CONNECT_S,
+        )
         try:
-            arrived = watched(lambda bar: hf_hub_download(listing.repo_id, file.path, tqdm_class=bar, **options), label)
+            arrived = watched(lambda bar: download(tqdm_class=bar), label)
         except OSError as error:
             # Of the many OSErrors of the library, only this one is about what arrived.
             if "Consistency check failed" in str(error):

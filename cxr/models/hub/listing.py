@@ -64,7 +64,7 @@ class Listing:
 
 
 def ask_hub(repo_id: str, revision: str | None) -> Listing:
-    """The listing of a revision, as the Hub tells it.
+    """The listing of a revision, as the Hub has it.
 
     Args:
         repo_id: "owner/name".

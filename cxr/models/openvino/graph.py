@@ -5,17 +5,15 @@ So one conversion serves all weights of an architecture: every LoRA at every str
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -28,6 +26,14 @@ from cxr.request.errors import ModelError
 EXAMPLE_ROWS, NUM_TOKENS = 2, 77  # of what is traced; a compiled network takes as many as it needs
 INPUTS = ("sample", "timestep", "text")
 STRUCTURE, CONSTANTS, WEIGHTS = "graph.xml", "graph.bin", "weights.json"
+
+
+class UNetConfig(TypedDict):
+    """What of diffusers' own config of a UNet this program reads; it holds more."""
+
+    in_channels: int
+    sample_size: int
+    cross_attention_dim: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Graph:
     weights: tuple[str, ...]
 
     def to_bytes(self) -> bytes:
-        """As one file, a ZIP, whose checksums tell damage."""
+        """As one file, a ZIP, whose checksums reveal damage."""
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(STRUCTURE, self.structure)
@@ -83,7 +89,7 @@ class Graph:
         return model
 
 
-def convert_unet(config: Mapping[str, Any]) -> Graph:
+def convert_unet(config: UNetConfig) -> Graph:
     """Convert a UNet; takes seconds to a minute and no memory for weights.
 
     Args:
@@ -93,7 +99,8 @@ def convert_unet(config: Mapping[str, Any]) -> Graph:
     """
     openvino = import_openvino()
     try:
-        with _quietly():
+        # Each line of a traced network would give a warning: its shapes are fixed.
+        with warnings.catch_warnings(action="ignore"):
             traced, shapes = _trace(config)
             model = openvino.convert_model(traced)
             sizes = (config["in_channels"], config["sample_size"], config["sample_size"])
@@ -113,7 +120,7 @@ def weights_of(unet: nn.Module) -> dict[str, Tensor]:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _trace(config: Mapping[str, Any]) -> tuple[Any, dict[str, tuple[int, ...]]]:
+def _trace(config: UNetConfig) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """What the network does, as TorchScript whose inputs are its weights, and their shapes by name."""
     with torch.device("meta"):
         unet: nn.Module = UNet2DConditionModel.from_config(config).eval()
@@ -138,11 +145,3 @@ def _saved(openvino: Any, model: Any, weights: tuple[str, ...]) -> Graph:
         path = Path(folder) / STRUCTURE
         openvino.save_model(model, path, compress_to_fp16=False)
         return Graph(path.read_bytes(), path.with_suffix(".bin").read_bytes(), weights)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the warnings that each line of a traced network would give: its shapes are fixed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -6,13 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cxr.images.atomic import write_whole
 from cxr.models.decisions import LIBRARIES, cache_folder, versions_of
-from cxr.models.openvino.graph import Graph, convert_unet
+from cxr.models.openvino.graph import Graph, UNetConfig, convert_unet
 from cxr.models.openvino.library import PACKAGE, library_version
 from cxr.request.errors import OutputError
 
@@ -26,7 +24,7 @@ def graphs_folder() -> Path:
     return cache_folder() / PACKAGE
 
 
-def fingerprint(config: Mapping[str, Any]) -> str:
+def fingerprint(config: UNetConfig) -> str:
     """Hash of what a conversion depends on: the architecture, its shapes, and the libraries.
 
     Args:
@@ -39,7 +37,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def find_graph(config: Mapping[str, Any]) -> Graph | None:
+def find_graph(config: UNetConfig) -> Graph | None:
     """The converted network, if it is there and whole."""
     path = _path(config)
     try:
@@ -53,7 +51,7 @@ def find_graph(config: Mapping[str, Any]) -> Graph | None:
     return graph
 
 
-def keep_graph(config: Mapping[str, Any]) -> Graph:
+def keep_graph(config: UNetConfig) -> Graph:
     """The converted network: the one that is there, or a new one, which is kept if the disk takes it.
 
     Raises:
@@ -68,7 +66,7 @@ def keep_graph(config: Mapping[str, Any]) -> Graph:
     return graph
 
 
-def _path(config: Mapping[str, Any]) -> Path:
+def _path(config: UNetConfig) -> Path:
     return graphs_folder() / f"{fingerprint(config)[:32]}.zip"
 
 

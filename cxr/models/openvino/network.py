@@ -65,7 +65,7 @@ class OpenVinoUnet:
         model.reshape({0: openvino.PartialShape([*sample]), 2: openvino.PartialShape([*embeddings])})
         return core().compile_model(model, DEVICE, self._settings(num_threads)).create_infer_request()
 
-    def _settings(self, num_threads: int) -> dict[str, Any]:
+    def _settings(self, num_threads: int) -> dict[str, object]:
         dtype = next(self.unet.parameters()).dtype
         return {
             "INFERENCE_NUM_THREADS": num_threads,

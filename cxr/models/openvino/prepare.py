@@ -10,10 +10,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -21,8 +20,15 @@ from diffusers import UNet2DConditionModel
 from cxr.folders.lock import locked
 from cxr.images.atomic import make_folder
 from cxr.models.decisions import decide_once
-from cxr.models.devices import DTYPE_VARIABLE, WORTHWHILE_SPEEDUP, choose_unet_dtype, run_step, seconds
-from cxr.models.openvino.graph import NUM_TOKENS, Graph
+from cxr.models.devices import (
+    DTYPE_VARIABLE,
+    WORTHWHILE_SPEEDUP,
+    best_seconds,
+    cast_weights,
+    choose_unet_dtype,
+    run_step,
+)
+from cxr.models.openvino.graph import NUM_TOKENS, Graph, UNetConfig
 from cxr.models.openvino.graph_cache import fingerprint, graphs_folder, keep_graph
 from cxr.models.openvino.network import OpenVinoUnet, has_bfloat16
 from cxr.request.errors import CxrError, ModelError
@@ -37,12 +43,12 @@ CPU = torch.device("cpu")
 _children: list[subprocess.Popen[bytes]] = []  # kept, as nobody waits for them
 
 
-def question_of(config: Mapping[str, Any]) -> str:
+def question_of(config: UNetConfig) -> str:
     """What is decided, for `cxr.models.decisions`."""
     return f"engine and number format of {fingerprint(config)}"
 
 
-def start_preparing(config: Mapping[str, Any]) -> bool:
+def start_preparing(config: UNetConfig) -> bool:
     """Start the process; whether that has worked. Of several for one cache all but the first end at once.
 
     Args:
@@ -53,15 +59,18 @@ def start_preparing(config: Mapping[str, Any]) -> bool:
     environment.pop(DTYPE_VARIABLE, None)  # of this process; what is measured is for all
     facts = {name: value for name, value in config.items() if not name.startswith("_")}  # no paths
     command = [sys.executable, "-P", "-m", "cxr.models.openvino.prepare", json.dumps(facts, default=str)]
-    nowhere: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
     try:
-        _children.append(subprocess.Popen(command, **nowhere, env=environment, start_new_session=True))  # noqa: S603
+        child = subprocess.Popen(  # noqa: S603
+            command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, start_new_session=True
+        )
+        _children.append(child)
     except OSError:
         return False
     return True
 
 
-def prepare(config: Mapping[str, Any]) -> str:
+def prepare(config: UNetConfig) -> str:
     """Convert a UNet and decide what runs it here; gives the answer, "openvino float32" for example.
 
     A network that OpenVINO cannot convert stays with PyTorch. Nothing is done twice.
@@ -73,7 +82,7 @@ def prepare(config: Mapping[str, Any]) -> str:
     return decide_once(question_of(config), partial(_fastest, config, graph), PYTORCH)
 
 
-def _fastest(config: Mapping[str, Any], graph: Graph) -> str:
+def _fastest(config: UNetConfig, graph: Graph) -> str:
     try:
         return _measured(config, graph)
     except RuntimeError:  # it can be converted and not be compiled
@@ -81,16 +90,13 @@ def _fastest(config: Mapping[str, Any], graph: Graph) -> str:
 
 
 @torch.inference_mode()
-def _measured(config: Mapping[str, Any], graph: Graph) -> str:
-    unet: Any = UNet2DConditionModel.from_config(config).eval()
+def _measured(config: UNetConfig, graph: Graph) -> str:
+    unet = UNet2DConditionModel.from_config(config).eval()
     own_dtype = choose_unet_dtype(unet, CPU)
     rivals = {f"{OPENVINO} {name}": _openvino_step(unet, graph, name) for name in _dtypes()}
-    to: Any = torch.nn.Module.to
-    to(unet, dtype=own_dtype, memory_format=torch.channels_last)
+    cast_weights(unet, own_dtype)
     steps: dict[str, Callable[[], object]] = {PYTORCH: partial(run_step, unet), **rivals}
-    # The first round also pays for setting up kernels; rounds are interleaved, so that a busy moment meets all alike.
-    rounds = [[seconds(step, CPU) for step in steps.values()] for _ in range(1 + PROBE_ROUNDS)][1:]
-    best = dict(zip(steps, (min(taken) for taken in zip(*rounds, strict=True)), strict=True))
+    best = dict(zip(steps, best_seconds(list(steps.values()), CPU, PROBE_ROUNDS), strict=True))
     fastest = min(rivals, key=best.__getitem__)
     return fastest if best[PYTORCH] / best[fastest] >= WORTHWHILE_SPEEDUP else PYTORCH
 
@@ -99,10 +105,9 @@ def _dtypes() -> list[str]:
     return ["float32", "bfloat16"] if has_bfloat16() else ["float32"]
 
 
-def _openvino_step(unet: Any, graph: Graph, weight_dtype: str) -> Callable[[], object]:
+def _openvino_step(unet: UNet2DConditionModel, graph: Graph, weight_dtype: str) -> Callable[[], object]:
     """A step on zeros as ``run_step`` takes it, compiled already."""
-    to: Any = torch.nn.Module.to
-    to(unet, dtype=getattr(torch, weight_dtype))
+    cast_weights(unet, getattr(torch, weight_dtype))
     network, side = OpenVinoUnet(unet, graph), unet.config.sample_size
     sample = torch.zeros(2, unet.config.in_channels, side, side)
     text = torch.zeros(2, NUM_TOKENS, unet.config.cross_attention_dim)
@@ -111,7 +116,7 @@ def _openvino_step(unet: Any, graph: Graph, weight_dtype: str) -> Callable[[], o
     return step
 
 
-def main(config: Mapping[str, Any]) -> None:
+def main(config: UNetConfig) -> None:
     """What the process does."""
     if hasattr(os, "nice"):
         os.nice(PATIENCE)

@@ -80,7 +80,7 @@ def read_base_model(model: str) -> BaseModel:
     try:
         resolution, scale_factor = image_size(unet, vae)
     except (KeyError, TypeError) as error:
-        raise ModelError(f"model {preset.name!r} does not tell the size of its images in unet/ and vae/") from error
+        raise ModelError(f"model {preset.name!r} does not give the size of its images in unet/ and vae/") from error
     name = preset.hub_id or preset.name
     base = BaseModel(name, folder, preset.license, pipeline, prediction_type, resolution, scale_factor)
     for part in ("unet", "vae", *base.text_parts):

@@ -107,5 +107,5 @@ class Batches:
 
 
 def _spread(images: tuple[CaptionedImage, ...], count: int) -> tuple[CaptionedImage, ...]:
-    """At most so many images, from the whole row."""
+    """At most ``count`` images, evenly from all of them."""
     return images[:: -(-len(images) // count) or 1][:count]

@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cxr.images.atomic import atomic_file
+from cxr.images.atomic import write_whole
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
 from cxr.models.batch_size import free_memory
@@ -42,7 +41,7 @@ class RowCache:
     def __init__(self, folder: Path, num_rows: int, identity: object) -> None:
         self.folder, self.num_rows = folder, num_rows
         self.key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        self._open: dict[int, Any] = {}
+        self._open: dict[int, safe_open] = {}
 
     def missing(self) -> list[int]:
         """Numbers of the files that have to be made."""
@@ -60,13 +59,11 @@ class RowCache:
         mine = [number for number in self.missing() if number % state.num_processes == state.process_index]
         if mine:
             make = load()
-            self.folder.mkdir(parents=True, exist_ok=True)
             for number in mine:
                 rows = range(number * SHARD_ROWS, min((number + 1) * SHARD_ROWS, self.num_rows))
                 parts = [make(rows[start : start + at_once]) for start in range(0, len(rows), at_once)]
                 tensors = {name: torch.cat([part[name] for part in parts]).half().contiguous() for name in parts[0]}
-                with atomic_file(self._path(number)) as file:
-                    file.write(save(tensors, metadata={"key": self.key}))
+                write_whole(self._path(number), save(tensors, metadata={"key": self.key}))
             del make
             free_memory()
         state.wait_for_everyone()

@@ -134,7 +134,7 @@ def _read_captioned(table: Path) -> list[tuple[Radiograph, str]]:
         if not text:
             raise DataError(f"{table} line {number} has no {column}; every image needs one")
         patient_id = str(row.get("patient_id", ""))
-        found.append((Radiograph(table.parent / file_name, None, None, None, None, patient_id), text))
+        found.append((Radiograph(path=table.parent / file_name, patient_id=patient_id), text))
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -37,7 +36,7 @@ class Denoiser:
     def _predict(self, batch: Batch) -> Tensor:
         """What the UNet says about a batch with its noise added: [B, C, h, w] float32."""
         noisy = self.schedule.add_noise(batch.latents, batch.noise, batch.timesteps).to(self.dtype)
-        extra: dict[str, Any] = {}
+        extra: dict[str, dict[str, Tensor]] = {}
         if "pooled" in batch.text:
             # Height and width, the corner of the crop, height and width wanted: nothing is cropped.
             row = [batch.resolution, batch.resolution, 0, 0, batch.resolution, batch.resolution]

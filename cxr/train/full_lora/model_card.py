@@ -14,13 +14,13 @@ from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.model_parts import UNET_TARGETS
 from cxr.train.full_lora.training_settings import FullLoraSettings
-from cxr.train.log import LOG
+from cxr.train.training_log import LOG
 
 CARD = "README.md"
 LICENSE_ID = re.compile(r"[a-z0-9.+-]+", re.ASCII)
 ERRORS = (
     "Mean squared error on held-out patients, at fixed noise and noise levels; step 0 is the base "
-    "alone. It tells whether the LoRA fits such images, not whether they are right."
+    "alone. It says whether the LoRA fits such images, not whether they are right."
 )
 LIMITS = (
     "## What it is not for\n\nNot for diagnosis, and not for data sets that are passed off as real. Whether its "

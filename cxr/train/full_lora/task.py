@@ -78,7 +78,7 @@ class FullLoraTask:
         save_unet_lora(out_dir / ADAPTER, self.denoiser.unet, self.config, kind, facts)
 
     def report(self, progress: Progress) -> None:
-        """Draw the validation prompts; the card last, as it tells what was found."""
+        """Draw the validation prompts; the card last, as it says what was found."""
         if self.settings.validation_images:
             rows = validation_images(self.denoiser, self.base, self.batches)
             contact_sheet(rows, self.out_dir / IMAGES / f"step_{progress.step:06}.png")

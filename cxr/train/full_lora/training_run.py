@@ -35,7 +35,7 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
     Raises:
         RequestError: a setting does not suit the model or the device.
         DataError: ``out_dir`` holds a run of other settings, data or another model.
-        GenerationError: the memory does not suffice.
+        GenerationError: there is not enough memory.
     """
     _check(base, settings)
     precision = choose_format(settings)
@@ -75,7 +75,7 @@ def _check(base: BaseModel, settings: FullLoraSettings) -> None:
 def _too_little_memory(base: BaseModel, settings: FullLoraSettings) -> str:
     side = settings.resolution or base.resolution
     return (
-        f"the memory does not suffice for batches of {settings.batch_size} at {side} pixels with rank {settings.rank}; "
+        f"there is not enough memory for batches of {settings.batch_size} at {side} pixels with rank {settings.rank}; "
         "lower --batch-size (and raise --gradient-accumulation-steps), --resolution or --rank, leave "
         "--gradient-checkpointing on, or set --validation-images 0; the last checkpoint is kept"
     )

@@ -49,7 +49,7 @@ def prepare_environment() -> None:
     if urllib.request.getproxies():
         # gradio calls its own page at the start, which a proxy cannot reach.
         kept = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-        os.environ["no_proxy"] = ",".join([kept] * bool(kept) + ["localhost", "127.0.0.1", "::1"])
+        os.environ["no_proxy"] = ",".join(filter(None, [kept, "localhost", "127.0.0.1", "::1"]))
     make_private_folder()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from typing import Any
 
 from cxr.labels.captions import noun_of
 from cxr.labels.vocabulary import FINDING_PHRASES, PromptLabels
@@ -14,7 +13,7 @@ TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
 
 
-def read_templates(content: Any) -> list[str]:
+def read_templates(content: object) -> list[str]:
     """Check the templates of a plan.
 
     Raises:

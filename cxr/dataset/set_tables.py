@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cxr.dataset.beginning import Beginning
 from cxr.dataset.card import card_files
@@ -25,6 +24,7 @@ from cxr.generate.planned_image import PlannedImage
 from cxr.images.atomic import cannot_write, write_whole
 from cxr.images.png_signature import unsigned_size
 from cxr.labels.cells import label_cells
+from cxr.metrics.result import JsonObject
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
 PERSON_COLUMNS = ("file_name", "patient_id", "split", "age", "sex", "view")
@@ -32,7 +32,7 @@ PERSON_COLUMNS = ("file_name", "patient_id", "split", "age", "sex", "view")
 Outcomes = Mapping[int, Outcome]
 
 
-def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beginning) -> dict[str, Any]:
+def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beginning) -> JsonObject:
     """Write everything but the images.
 
     Args:
@@ -66,7 +66,7 @@ def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beg
     return manifest
 
 
-def _summary(plan: Plan, outcomes: Outcomes, *, gated: bool) -> dict[str, Any]:
+def _summary(plan: Plan, outcomes: Outcomes, *, gated: bool) -> JsonObject:
     """Numbers of images, of seeds that were not taken, and how many passed the gate, by finding."""
     num_images = sum(outcome.file_name is not None for outcome in outcomes.values())
     pairs = [(image, outcomes[image.index]) for image in plan.images]
@@ -111,7 +111,7 @@ def _labels(images: Sequence[PlannedImage], outcomes: Outcomes) -> bytes:
     return text.getvalue().encode()
 
 
-def _listed(directory: Path, known: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _listed(directory: Path, known: Mapping[str, str]) -> Iterator[JsonObject]:
     """What this program has written, and nothing else that may lie there."""
     for path in sorted(directory / name for name in known):
         name = path.relative_to(directory).as_posix()

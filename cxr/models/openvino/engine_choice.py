@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from cxr.models.decisions import find_decision
+from cxr.models.openvino.graph import UNetConfig
 from cxr.models.openvino.graph_cache import find_graph, fingerprint
 from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
 from cxr.models.openvino.prepare import question_of, start_preparing
@@ -38,10 +37,10 @@ class EngineChoice:
     notes: tuple[str, ...] = ()
 
 
-_choices: dict[str, EngineChoice] = {}  # of this process, by architecture
+chosen: dict[str, EngineChoice] = {}  # of this process, by architecture
 
 
-def choose_engine(config: Mapping[str, Any], device: torch.device, *, is_plain: bool) -> EngineChoice:
+def choose_engine(config: UNetConfig, device: torch.device, *, is_plain: bool) -> EngineChoice:
     """The engine for a denoising network: what CXR_ENGINE says, else what was once found faster on this machine.
 
     As long as that is not known a process in the background finds it out, and this one stays with PyTorch.
@@ -64,9 +63,9 @@ def choose_engine(config: Mapping[str, Any], device: torch.device, *, is_plain: 
     if not is_installed():
         return EngineChoice()
     key = fingerprint(config)
-    if key not in _choices:
-        _choices[key] = _measured(config) or _prepare(config)
-    return _choices[key]
+    if key not in chosen:
+        chosen[key] = _measured(config) or _prepare(config)
+    return chosen[key]
 
 
 def has_choice(device: torch.device, *, is_plain: bool) -> bool:
@@ -74,7 +73,7 @@ def has_choice(device: torch.device, *, is_plain: bool) -> bool:
     return device.type == "cpu" and is_plain
 
 
-def _measured(config: Mapping[str, Any]) -> EngineChoice | None:
+def _measured(config: UNetConfig) -> EngineChoice | None:
     """What was measured earlier, if what it needs is there."""
     engine, _, weight_dtype = (find_decision(question_of(config)) or "").partition(" ")
     if engine == PYTORCH:
@@ -83,5 +82,5 @@ def _measured(config: Mapping[str, Any]) -> EngineChoice | None:
     return EngineChoice(OPENVINO, weight_dtype) if known and find_graph(config) is not None else None
 
 
-def _prepare(config: Mapping[str, Any]) -> EngineChoice:
+def _prepare(config: UNetConfig) -> EngineChoice:
     return EngineChoice(notes=(PREPARING,) if start_preparing(config) else ())

@@ -23,7 +23,7 @@ FEATHER = 2 * CELLS  # of the side: half a cell, over which a new part fades int
 
 
 @dataclass(frozen=True)
-class Beginning:
+class InitLatents:
     """What a micro-batch begins from.
 
     Args:

@@ -1,0 +1,160 @@
+"""How near images come to training images in one space of features or pixels, and what of that is flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.evaluate.copy_search import ALIGNED, HALVES, Nearest
+from cxr.evaluate.copy_set import CopySet
+from cxr.metrics.diversity import standardised
+from cxr.metrics.features import Features, distance_strips
+from cxr.metrics.result import MetricResult, share_of
+from cxr.request.errors import DataError
+
+QUANTILE = 0.001  # of real distances; what is nearer is flagged
+MAX_REAL = 0.002  # real images of other patients that may be flagged
+MIN_CONTROL = 0.95  # planted copies of each kind that must be found
+TABLE_BYTES = 2**25  # of one strip of a table of all training images
+
+Indices = NDArray[np.intp]
+
+
+class Space(TypedDict):
+    """One way to see how near images are: an extractor, or one of the search.
+
+    Args:
+        threshold: 0.1 % quantile of the distances of the calibration images.
+        median: of the distances of generated images to their nearest training image.
+        median_real: of those of all held-out images.
+        smallest: of those of generated images.
+        flagged: generated images nearer than the threshold.
+        flagged_real: held-out images that did not set it and are (negative control).
+        authentic: of extractors, as `_authentic` defines it.
+    """
+
+    name: str
+    threshold: float
+    median: float
+    median_real: float
+    smallest: float
+    flagged: MetricResult
+    flagged_real: MetricResult
+    authentic: NotRequired[MetricResult]
+
+
+class Control(TypedDict):
+    """Planted copies of one kind: the share found by the aligned pixels or halves, and the shares by each space."""
+
+    kind: str
+    found: MetricResult
+    spaces: dict[str, float]
+
+
+def nearest_features(queries: Features, references: Features, own: Indices | None = None) -> Nearest:
+    """The nearest reference of each query, by Euclidean distance of standardised features.
+
+    Standardised, since the features of a network differ in size by orders of magnitude and a few would decide alone.
+    Not cosine: radiographs differ in the length of their features, too.
+
+    Args:
+        queries: [N, D].
+        references: [M, D], M at least 2; their means and deviations standardise both sides.
+        own: [N], for each query the reference that is the query itself and does not count.
+    Raises:
+        DataError: the features are not finite or not of one kind.
+    """
+    if queries.ndim != 2 or queries.shape[1] != references.shape[1] or not np.isfinite(queries).all():
+        raise DataError(f"features {list(queries.shape)} cannot be compared with {list(references.shape)}")
+    known, asked = (standardised(part, references) for part in (references, queries))
+    if not known.shape[1]:
+        raise DataError("the features are all the same; use an extractor that tells the training images apart")
+    distances, indices = np.empty(len(asked)), np.empty(len(asked), np.intp)
+    for strip, squared in distance_strips(asked, known, max(1, TABLE_BYTES // (8 * len(known)))):
+        if own is not None:
+            squared[np.arange(len(squared)), own[strip]] = np.inf
+        indices[strip] = squared.argmin(axis=1)
+        distances[strip] = np.sqrt(squared.min(axis=1))
+    return Nearest(distances, indices)
+
+
+def measure_space(
+    name: str, training: CopySet, made: Nearest, real: Nearest, calibrating: NDArray[np.bool_], threshold: float
+) -> Space:
+    """How near images come to the training images, as one extractor or one way of the search sees them.
+
+    Args:
+        name: of the extractor or the way.
+        training: all training images.
+        made: what is nearest to each generated image.
+        real: what is nearest to each held-out image.
+        calibrating: which held-out images have set the threshold.
+        threshold: distances below it are flagged.
+    """
+    num_calibration = int(calibrating.sum())
+    space: Space = {
+        "name": name,
+        "threshold": threshold,
+        "median": float(np.median(made.distances)),
+        "median_real": float(np.median(real.distances)),
+        "smallest": float(made.distances.min()),
+        "flagged": _flagged(made.distances < threshold, threshold, num_calibration),
+        "flagged_real": _flagged_real(real.distances[~calibrating] < threshold, num_calibration),
+    }
+    if name in training.features:
+        space["authentic"] = _authentic(training.features[name], made, real)
+    return space
+
+
+def _flagged(flags: NDArray[np.bool_], threshold: float, num_calibration: int) -> MetricResult:
+    note = ""
+    if num_calibration < 1 / QUANTILE:
+        note = (
+            f"with {num_calibration} calibration images the 0.1 % quantile is coarse: it lies between the two "
+            "smallest of their distances"
+        )
+    return share_of("flagged", flags, num_calibration, {"threshold": threshold, "quantile": QUANTILE}, note)
+
+
+def _flagged_real(flags: NDArray[np.bool_], num_calibration: int) -> MetricResult:
+    # Of n values in random order the k-th smallest has k / (n + 1) of further values below it.
+    expected = (1 + QUANTILE * (num_calibration - 1)) / (num_calibration + 1)
+    note = ""
+    if flags.mean() > MAX_REAL:
+        note = (
+            f"{flags.sum()} of {len(flags)} real images of other patients are flagged, more than {MAX_REAL:.1%}; "
+            f"{expected:.2%} are to be expected of a threshold from {num_calibration} images"
+        )
+    result = share_of("flagged_real", flags, len(flags), {"at_most": MAX_REAL, "expected": expected}, note)
+    return replace(result, num_generated=0)
+
+
+def _authentic(known: Features, made: Nearest, real: Nearest) -> MetricResult:
+    """Generated images farther from their nearest training image than that is from its own nearest other one.
+
+    Fresh draws give 1/3 in one dimension and come near 1/2 in many; copies give 0. Further images of the same patient
+    in the training set raise it: compare with ``settings["held_out"]``, the share of real held-out images.
+
+    Source:
+        Alaa et al., ICML 2022.
+    """
+    neighbours, place = np.unique(np.concatenate([made.indices, real.indices]), return_inverse=True)
+    own = nearest_features(known[neighbours], known, neighbours).distances[place]
+    flags = np.concatenate([made.distances, real.distances]) > own
+    count = len(made.distances)
+    return share_of("authentic", flags[:count], len(known), {"held_out": float(flags[count:].mean())})
+
+
+def measure_control(kind: str, nearest: Mapping[str, Nearest], thresholds: Mapping[str, float]) -> Control:
+    """How many planted copies of one kind are flagged."""
+    flags = {name: found.distances < thresholds[name] for name, found in nearest.items()}
+    either = flags[ALIGNED] | flags[HALVES]
+    note = (
+        f"under {MIN_CONTROL:.0%} are found: few flags prove little of this kind" if either.mean() < MIN_CONTROL else ""
+    )
+    found = share_of("found", either, len(either), {"at_least": MIN_CONTROL}, note)
+    return {"kind": kind, "found": found, "spaces": {name: float(some.mean()) for name, some in flags.items()}}

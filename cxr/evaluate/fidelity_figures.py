@@ -1,0 +1,42 @@
+"""Figures of prompt fidelity from what judges agree on: shared by the rows of attributes and by their summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from cxr.judges.readings import Agreement, Array, Reading
+from cxr.metrics.agreement import JUDGEABLE_AUROC
+
+FEWEST_REAL = 25  # real films that show an attribute; fewer give no ceiling
+SMALLEST_CEILING = 0.55  # below, NPF would divide by almost nothing
+
+Readings = Mapping[str, Reading]  # by side: "generated", "real" and, where there is one, "baseline"
+Agreements = dict[str, dict[str, Agreement]]  # by side, then by judge
+
+
+def normalised(pf: Array, ceiling: Array) -> Array:
+    """(PF - 0.5) / (C - 0.5); NaN where the ceiling is below `SMALLEST_CEILING`."""
+    enough = ceiling >= SMALLEST_CEILING
+    return np.where(enough, (pf - 0.5) / np.where(enough, ceiling - 0.5, 1.0), np.nan)
+
+
+def lower_judge(agreements: Mapping[str, Agreement], column: int) -> str:
+    """The judge by whom an attribute fares worse; by name where they agree or cannot tell."""
+    return min(agreements, key=lambda name: (or_last(float(agreements[name].pf[0, column])), name))
+
+
+def is_judgeable(real: Mapping[str, Agreement], column: int) -> bool:
+    """Whether all judges see an attribute in real films, and there are enough of those to know."""
+    return all(
+        one.auroc[0, column] >= JUDGEABLE_AUROC
+        and min(one.num_positive[column], one.num_negative[column]) >= FEWEST_REAL
+        for one in real.values()
+    )
+
+
+def or_last(value: float) -> float:
+    """For sorting: what is not known comes last."""
+    return value if math.isfinite(value) else math.inf
