@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,12 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from hostile_pictures import GOOD_JPEG, GOOD_PNG
+from hostile_pictures import GOOD_JPEG, GOOD_PNG, SIGNATURE, chunk, ihdr
 from live_page import LivePage
 from PIL import Image
 from server_process import request
 
-from cxr.images.png_levels import read_strange_png
 from cxr.images.reading import read_grey
-from cxr.request.errors import DataError
 from cxr.web.api.parameters import EXAMPLE_PROMPT
 from cxr.web.jobs.compare_job import EQUAL
 from cxr.web.jobs.model_choice import ModelChoice
@@ -152,6 +151,29 @@ def test_pictures_without_a_recipe_are_refused(endpoint: str, content: bytes, cl
         client.predict(handle_file(path), api_name=f"/{endpoint}")
 
 
+@pytest.mark.parametrize("endpoint", ["receipt", "verify"])
+@pytest.mark.parametrize(
+    ("size", "body", "message"),
+    [
+        (8, zlib.compress(b"\0" * 72), "the picture is 8 x 8 pixels, its recipe says 32 x 32"),
+        (32, zlib.compress(b"\0" * 9), "the picture cannot be read as an image"),
+        (9_999, zlib.compress(b"\0" * 9), "the picture is 9,999 x 9,999 pixels"),
+    ],
+    ids=["another size", "cut pixels", "huge"],
+)
+def test_a_recipe_with_another_picture_is_refused_without_its_place(
+    endpoint: str, size: int, body: bytes, message: str, client: Client, picture: str, tmp_path: Path
+) -> None:
+    with Image.open(picture) as image:
+        recipe = image.text["recipe"].encode()  # type: ignore[attr-defined]
+    chunks = ihdr(size, size) + chunk(b"iTXt", b"recipe\0\0\0\0\0" + recipe) + chunk(b"IDAT", body)
+    path = tmp_path / "other.png"
+    path.write_bytes(SIGNATURE + chunks + chunk(b"IEND", b""))
+    with pytest.raises(AppError, match=message) as refused:
+        client.predict(handle_file(path), api_name=f"/{endpoint}")
+    assert "/" not in str(refused.value)
+
+
 def test_reading_deletes_the_upload_and_nothing_else(server: LivePage, client: Client, picture: str) -> None:
     example = client.predict(PROMPT, seed=1, num_inference_steps=1, api_name="/generate")[0][0]
     served = json.loads(request(f"{server.url}/config")[1])
@@ -190,15 +212,3 @@ def test_compare_shows_the_difference_of_one_seed(client: Client) -> None:
 def test_compare_refuses_wrong_values(values: dict[str, Any], message: str, client: Client) -> None:
     with pytest.raises(AppError, match=message):
         client.predict(**{"prompt": PROMPT, **values}, api_name="/compare")
-
-
-def test_strange_pictures_are_decoded_in_a_child(tmp_path: Path) -> None:
-    levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1_000
-    Image.fromarray(levels).save(tmp_path / "16.png")
-    assert (read_strange_png(tmp_path / "16.png") == (levels / 257).round()).all()
-    Image.new("L", (2_049, 1)).save(tmp_path / "wide.png")
-    Image.new("RGB", (8, 8)).save(tmp_path / "colours.png")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "16.png").read_bytes()[:60])
-    for name in ("wide", "colours", "cut"):
-        with pytest.raises(DataError, match=r"the picture (is no grey picture|cannot be decoded)"):
-            read_strange_png(tmp_path / f"{name}.png")

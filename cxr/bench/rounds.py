@@ -15,6 +15,7 @@ from cxr.models.devices import seconds
 from cxr.request.errors import RequestError
 
 MAX_RUNS = 100
+PROMPT = "A 55-year-old man with pneumonia"
 
 Arm = TypeVar("Arm")
 Stopwatch = Callable[[Callable[[], object]], float]
@@ -90,6 +91,23 @@ def interleaved(
 def ratio(values: Sequence[float], to: Sequence[float]) -> Spread:
     """How many times as long one arm took as another, round by round."""
     return Spread.of([value / other for value, other in zip(values, to, strict=True)])
+
+
+def beside_goal(value: float, goal: float, *, is_upper_limit: bool = False) -> str:
+    """What stands behind a figure: its goal, and whether it is reached.
+
+    Args:
+        value: the figure.
+        goal: to be reached from below.
+        is_upper_limit: the goal is to be reached from above.
+    """
+    is_reached = value <= goal if is_upper_limit else value >= goal
+    return f" (goal {goal:g}: {'reached' if is_reached else 'missed'})"
+
+
+def last_line(output: str, otherwise: str = "no message") -> str:
+    """What a process said last, as a rule why it failed."""
+    return (output.strip().splitlines() or [otherwise])[-1]
 
 
 def check_runs(runs: int) -> None:

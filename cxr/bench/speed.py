@@ -12,8 +12,8 @@ import torch
 
 from cxr.bench.parts import Parts, flops_per_row, measure_parts
 from cxr.bench.peers import Peer, peers_of
-from cxr.bench.roofline import PROMPT, Peak, make_images, measure_peak
-from cxr.bench.rounds import Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
+from cxr.bench.roofline import Peak, make_images, measure_peak
+from cxr.bench.rounds import PROMPT, Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
 from cxr.bench.start import start_fresh
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
@@ -21,6 +21,7 @@ from cxr.generate.sampling import Denoiser, encode
 from cxr.models.devices import choose_device, seconds
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import plural
 from cxr.request.model_info import ModelInfo
 
 PRODUCT, ALL_GUIDED, BASE = "this program", "this program, every step guided", "this program without the LoRA"
@@ -152,8 +153,7 @@ def hardware_of(device: torch.device) -> str:
     """What computes: "1 CPU thread", or the name of the GPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{threads} CPU thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
+    return plural(torch.get_num_threads(), "CPU thread") if device.type == "cpu" else device.type
 
 
 def _arms(loaded: LoadedModel, peers: Sequence[Peer], size: int, *, is_first: bool) -> dict[str, Callable[[], object]]:

@@ -10,6 +10,7 @@ from typing import Any
 from cxr.commands.options import Commands, add_command, add_model_options, check_numbers, say_result
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
+from cxr.request.messages import duration
 from cxr.request.recipe import MAX_THREADS
 
 DESCRIPTION = """\
@@ -99,13 +100,6 @@ def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     taken = estimate(plan, load_model(arguments.model, arguments.adapter))
     each_s = taken.seconds / taken.num_images
-    say_result(f"about {_duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")
+    say_result(f"about {duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")
     say_result(f"about {taken.size_bytes / 1e6:,.1f} MB on disk")
     return 0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 from cxr.models.presets import find_preset, request_defaults
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say
-from cxr.request.settings import FLAGS, MODEL_OPTIONS, SETTINGS, Setting, parse_number
+from cxr.request.setting import Setting, parse_number
+from cxr.request.settings import FLAGS, MODEL_OPTIONS, SETTINGS
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

@@ -17,7 +17,7 @@ from cxr.commands.options import (
 )
 from cxr.models.presets import request_defaults
 from cxr.request.errors import GenerationError, RequestError
-from cxr.request.settings import parse_number
+from cxr.request.setting import parse_number
 
 DESCRIPTION = """\
 Draw the images of one or more folders as one labelled PNG; equal prompts of several folders

@@ -17,7 +17,9 @@ from cxr.generate.planned_image import single_images
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
-from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, parse_number, shown, shown_names
+from cxr.request.messages import shown, shown_names
+from cxr.request.setting import MAX_NUMBER_CHARACTERS, parse_number
+from cxr.request.settings import COLUMNS
 
 
 def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:

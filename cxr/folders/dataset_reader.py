@@ -21,12 +21,12 @@ from cxr.labels.cells import read_label_cells
 from cxr.prompts import asked_labels
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile
+from cxr.request.init_image import SHA256
 from cxr.request.recipe import RECIPE_FIELDS, Recipe
 
 FORMAT = 1  # of data sets
 WORK_NAME = ".cxr-dataset"  # what is known of a data set while it is made
 FLAT_SPLIT = "train"  # what a folder without splits is for
-LABELS_NAME = "labels.csv"
 PAIRS_NAME = "pairs"  # folder of what differs between the two images of a pair
 MAX_MANIFEST_BYTES = 1_000_000_000
 MISSING = "{path} is missing; repeat the command that made the folder, it makes it"
@@ -35,7 +35,6 @@ DERIVED = "{path} was begun from a picture, and images of a data set are not; ta
 
 _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -177,7 +176,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 def _listed(directory: Path, row: Row) -> ExportedFile:
     name, sha256 = row["file_name"], row["sha256"]
-    if not _MEMBER.fullmatch(name) or not _SHA256.fullmatch(sha256) or name == MANIFEST_NAME:
+    if not _MEMBER.fullmatch(name) or not SHA256.fullmatch(sha256) or name == MANIFEST_NAME:
         raise ValueError("no file of a data set")
     return ExportedFile(directory / name, sha256, dict(row))
 
@@ -206,7 +205,7 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     _demand(IMAGE_NAME.fullmatch(row["file_name"]))  # before anything is done with it: it must not lead elsewhere
     path = directory / row["file_name"]
     _demand(path.name == image_name(image_index(path), recipe.seed))
-    _demand(_SHA256.fullmatch(row["sha256"]))
+    _demand(SHA256.fullmatch(row["sha256"]))
     labels = read_label_cells(row) if split else asked_labels(recipe.prompt)
     patient_id = row["patient_id"] if split else patient_id_of(image_index(path))
     _demand(_PATIENT_ID.fullmatch(patient_id))

@@ -8,14 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cxr.folders.metadata import METADATA_NAME
+from cxr.folders.metadata import LABELS_NAME, METADATA_NAME
 from cxr.folders.tables import is_table, read_header, read_rows
 from cxr.labels.cells import OBSERVATIONS
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import DataError
 
 CSV_NAME = "metadata.csv"
-LABELS_NAME = "labels.csv"
 # What a column is called here and elsewhere, in lower case and with "_" for spaces; the first that is there counts.
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "file_name": (

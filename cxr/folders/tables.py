@@ -14,7 +14,7 @@ from typing import Any
 
 from cxr.images.guarded import open_regular, reason_of
 from cxr.request.errors import DataError
-from cxr.request.settings import shown_names
+from cxr.request.messages import shown_names
 
 Row = Mapping[str, Any]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from cxr.folders.dicom_reader import read_dicom_recipe
 from cxr.images.dicom_pixels import is_dicom, open_dicom
-from cxr.images.guarded import read_regular, reason_of
+from cxr.images.guarded import read_or_refuse
 from cxr.images.png import RECIPE_KEY, XMP_KEY
 from cxr.images.png_text import PNG_SIGNATURE, read_text
 from cxr.provenance.installed import missing_libraries
 from cxr.provenance.signed_facts import FORMATS, SignedFacts, facts_of
 from cxr.request.errors import CxrError, DataError
-from cxr.request.limited_child import run_limited
+from cxr.request.limited_child import run_limited, without_name
 from cxr.request.recipe import Recipe
 
 MAX_BYTES = 256_000_000
@@ -89,17 +89,13 @@ def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
 
 
 def main(arguments: Sequence[str]) -> bytes:
-    """What the child does with the path that it is given; authorities come by standard input."""
+    """What the child does with a path; the authorities come by standard input."""
     path, authorities = Path(arguments[0]), sys.stdin.read()
-    try:
+    with without_name(path):
         if is_dicom(path):
             facts = _dicom_facts(path)
         else:
-            facts = _picture_facts(read_regular(path, MAX_BYTES), path.suffix.lower(), authorities)
-    except OSError as error:
-        raise DataError(f"cannot be read: {reason_of(error)}") from error
-    except DataError as error:
-        raise DataError(str(error).removeprefix(f"{path} ")) from error  # the parent names the file
+            facts = _picture_facts(read_or_refuse(path, MAX_BYTES), path.suffix.lower(), authorities)
     return json.dumps(facts).encode()
 
 

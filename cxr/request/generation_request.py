@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from cxr.request.errors import RequestError
 from cxr.request.init_image import InitImage
-from cxr.request.settings import BEGINNING, MAX_SEED, SETTINGS, SHARED, ImageSettings, describe_settings
+from cxr.request.setting import MAX_SEED
+from cxr.request.settings import BEGINNING, SETTINGS, SHARED, ImageSettings, describe_settings
 
 
 @dataclass(frozen=True)

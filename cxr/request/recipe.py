@@ -12,7 +12,8 @@ from typing import Any, get_type_hints
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import SHA256, InitImage
-from cxr.request.settings import SETTINGS, ImageSettings, shown
+from cxr.request.messages import shown
+from cxr.request.settings import SETTINGS, ImageSettings
 
 SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"

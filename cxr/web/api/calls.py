@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,6 @@ MCP = re.compile(r".*/gradio_api/mcp(/.*)?")
 QUEUED = ("generate", "dataset", "compare", "verify", "sheet")  # they ask for a place in the model's queue
 INSIDE = re.compile(r".*/gradio_api/.*")
 
-JSON = "application/json"
 JSON = "application/json"
 OPTIONAL_TEXT, OPTIONAL_NUMBER = (str, type(None)), (int, type(None))
 EVENT_FIELDS = {"data": (list,), "event_data": (object,), "trigger_id": OPTIONAL_NUMBER}
@@ -147,9 +146,9 @@ class Calls:
 
     def _parameters_of(self, endpoint: str) -> tuple[list[str], str]:
         if (parameters := self.parameters.get(endpoint)) is None:
-            raise wrong(404, f"there is no such endpoint; use {_listed([f'/{name}' for name in self.parameters])}")
+            raise wrong(404, f"there is no such endpoint; use {', '.join(f'/{name}' for name in self.parameters)}")
         names = [parameter["parameter_name"] for parameter in parameters]
-        return names, f"/{endpoint} takes {_listed(names)}" if names else f"/{endpoint} takes no values"
+        return names, f"/{endpoint} takes {', '.join(names)}" if names else f"/{endpoint} takes no values"
 
     def _check_room(self, visitor: Visitor) -> None:
         try:
@@ -189,7 +188,3 @@ def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(name: str) -> str:
     return "".join(character for character in name[:40] if character.isprintable())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import RequestError
-from cxr.request.settings import SETTINGS, Setting
+from cxr.request.setting import Setting
+from cxr.request.settings import SETTINGS
 
 EXAMPLE_PROMPT = "A 55-year-old man with a right pleural effusion, PA view"
 TYPES = {"text": "string", "whole number": "integer", "number": "number", "switch": "boolean"}

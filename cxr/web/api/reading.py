@@ -187,9 +187,12 @@ class ReadingEndpoints:
 
 
 def _recipe_and_levels(path: Path) -> tuple[Recipe, Any]:
-    from cxr.images.png_levels import read_strange_png
+    from cxr.folders.foreign_image import read_foreign
+    from cxr.images.pixels import to_8_bits
 
-    return read_recipe_file(path, temp_root()), read_strange_png(path)
+    recipe = read_recipe_file(path, temp_root())
+    levels, _, _ = read_foreign(path, "the picture")
+    return recipe, to_8_bits(levels)
 
 
 def _compared(levels: Any, path: Path, differences: list[str]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def make_grid(plan: Plan, choice: ModelChoice, job: Job, limit_s: float = 0) -> 
     Raises:
         CxrError: no model, no space, or not one image came out.
     """
-    state = GridState(plan, num_steps=sum(image.request.num_inference_steps for image in plan.images))
+    state = GridState(plan, num_steps=plan.num_steps)
     yield state
     answers = answering(choice)
     info = load_model_for(answers).info

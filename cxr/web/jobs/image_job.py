@@ -17,6 +17,7 @@ from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import GenerationError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import plural
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import BEGINNING_IN_RECIPES, DERIVED_NOTICE, SYNTHETIC_NOTICE
 from cxr.request.settings import API_SETTINGS, SHARED
@@ -190,8 +191,7 @@ def _pack(state: ImageState) -> Path | None:
     if not state.images or state.folder is None:
         return None
     name = f"chest-xrays_{state.request.seed}_{len(state.images)}.zip"
-    count = "1 image" if len(state.images) == 1 else f"{len(state.images)} images"
-    return zip_images(state.folder / name, state.images, state.receipts, count)
+    return zip_images(state.folder / name, state.images, state.receipts, plural(len(state.images), "image"))
 
 
 def sent_note(request: GenerationRequest) -> str:

@@ -16,15 +16,16 @@ from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.plan_file import read_parts, read_plan
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import PLAN_SETTINGS, shown
+from cxr.request.messages import shown
+from cxr.request.settings import PLAN_SETTINGS
 from cxr.web.jobs.plan_cells import read_rows, write_plan, write_rows
+from cxr.web.server.uploads import TEXT_SUFFIXES
 
 MAX_TEXT_BYTES = 1_000_000
 MARKS_OF_AN_IMAGE = 20  # a prompt of 300 words has about as many commas
 SPARE_ROWS = 20  # a table may have empty ones
 _MARKS = re.compile(r"[\n,\[{]|[-?:!&] ")
 SPLITS = ("train", "validation", "test")
-SUFFIXES = (".yaml", ".yml", ".csv")
 NAME = "dataset"  # of a data set that has no other
 # The settings that the page has fields for.
 FIELDS = tuple(name for name in PLAN_SETTINGS if name not in ("negative_prompt", "reword"))
@@ -98,8 +99,8 @@ def text_of_file(path: Path) -> str:
     Raises:
         RequestError: it is no plan, too large or not text.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise RequestError(f"this file is no plan; use {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in TEXT_SUFFIXES:
+        raise RequestError(f"this file is no plan; use {', '.join(TEXT_SUFFIXES)}")
     with path.open("rb") as file:
         content = file.read(MAX_TEXT_BYTES + 1)
     _check_size(len(content))

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from cxr.images.squares import fit_square
 from cxr.request.errors import RequestError
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.mask_cells import CELLS, check_cells, read_cells
 from cxr.request.settings import SETTINGS
-from cxr.web.page.events import AT_ONCE, QUEUED, errors_for_users
+from cxr.web.page.data_address import data_address
+from cxr.web.page.events import AT_ONCE, QUEUED, errors_for_users, sent_with
 from cxr.web.page.image_form import number
 from cxr.web.page.scripts import BEGIN, BEGIN_TEMPLATE
 from cxr.web.server.init_upload import PictureReader
+from cxr.web.server.uploads import MAGIC
 
 TITLE = SETTINGS["init_image"].label
 IN_USE = f"{TITLE} · in use"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 SHOWN_SIDE = 384  # pixels
 MAX_SENT = 4  # pictures that a page may go back to
 NOTHING = {"sha256": "", "cells": ""}
@@ -83,7 +81,7 @@ class BeginPanel:
             return *await self.choose(path, sent, region), None
 
         async def choose_result(sent: Mapping[str, str], region: object, event: gr.EventData) -> tuple[Any, ...]:
-            return await self.choose(str((event._data or {}).get("path", "")), sent, region)
+            return await self.choose(str(sent_with(event, "path") or ""), sent, region)
 
         file.upload(choose_file, [file, *before], [*outputs, file], **QUEUED)
         viewer.begin(choose_result, before, outputs, **QUEUED)
@@ -110,7 +108,7 @@ def build_begin_panel(reader: PictureReader) -> tuple[BeginPanel, gr.UploadButto
             cells=CELLS,
         )
         with gr.Column(elem_id="begin-choice", min_width=240):
-            file = gr.UploadButton("Choose a PNG, JPEG or DICOM file", file_types=list(SUFFIXES), elem_id="begin-file")
+            file = gr.UploadButton("Choose a PNG, JPEG or DICOM file", file_types=[*MAGIC], elem_id="begin-file")
             strength = number("strength")
     return BeginPanel(accordion, sent, region, strength, reader), file
 
@@ -171,8 +169,5 @@ def _read(region: object) -> tuple[str, str]:
 
 
 def _shown(picture: InitImage) -> dict[str, str]:
-    """The picture as the model sees it, for the browser: a data address, as nobody else gets to see it."""
-    buffer = io.BytesIO()
-    Image.fromarray(fit_square(picture.pixels, SHOWN_SIDE)).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"sha256": picture.sha256, "url": f"data:image/png;base64,{data}"}
+    """The picture as the model sees it, for the browser."""
+    return {"sha256": picture.sha256, "url": data_address(fit_square(picture.pixels, SHOWN_SIDE))}

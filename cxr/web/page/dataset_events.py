@@ -15,7 +15,7 @@ from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import dataset_panels, panels
-from cxr.web.page.events import STOPPING, buttons, errors_for_users, show_job, stop_job
+from cxr.web.page.events import buttons, errors_for_users, show_job, show_stop
 from cxr.web.page.plan_events import PlanEvents
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import Visitor, visitor_of
@@ -55,7 +55,7 @@ class DatasetEvents(PlanEvents):
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job = Job(order, visitor, sum(image.request.num_inference_steps for image in order.plan.images))
+        job = Job(order, visitor, order.plan.num_steps)
         return self.jobs.submit(job, make_dataset(order, self.choice, job))
 
     def start(self, asker: gr.Request | None, before: Job | None, *form: Any) -> tuple[Any, ...]:
@@ -131,7 +131,4 @@ class DatasetEvents(PlanEvents):
 
     def stop(self, job: Job | None) -> tuple[Any, ...]:
         """Ask a job to end. Returns values for (status, make button, stop button)."""
-        panel = stop_job(job, dataset_panels.describe_stopped(job.state if job else None))
-        if panel is None:
-            return (gr.skip(),) * 3
-        return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))
+        return show_stop(job, dataset_panels.describe_stopped(job.state if job else None))

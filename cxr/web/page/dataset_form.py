@@ -10,9 +10,10 @@ import gradio as gr
 
 from cxr.dataset.cohort import KEYS
 from cxr.request.settings import SETTINGS
-from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, SUFFIXES, Rows
+from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, Rows
 from cxr.web.page.events import AT_ONCE
 from cxr.web.page.image_form import number, unchecked
+from cxr.web.server.uploads import TEXT_SUFFIXES
 
 TABLE, TEXT = "Table", "Text"
 ROWS: Rows = [
@@ -82,7 +83,7 @@ def build_cohort(problems: str) -> CohortWidgets:
     with gr.Row(elem_id="dataset-source"):
         kind = gr.Radio([TABLE, TEXT], value=TABLE, label="Plan as", show_label=False, container=False, min_width=150)
         # The plain button: a field for files changes its height with every file.
-        upload = gr.UploadButton("Upload .yaml or .csv", file_types=list(SUFFIXES), size="sm", min_width=150)
+        upload = gr.UploadButton("Upload .yaml or .csv", file_types=[*TEXT_SUFFIXES], size="sm", min_width=150)
     with gr.Column(elem_id="dataset-table") as table:
         rows = _build_table()
     text = gr.Textbox(

@@ -54,6 +54,14 @@ def as_sentence(text: str) -> str:
     return text if "_" in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
+def sent_with(event: gr.EventData, name: str) -> object:
+    """A value that the browser sent with an event; None where it sent none."""
+    try:
+        return getattr(event, name, None)
+    except TypeError:  # what it sent is no table
+        return None
+
+
 def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
     """Values for the button that starts a job and the one that stops it."""
     return gr.Button(interactive=not is_running), gr.Button(interactive=is_running)
@@ -134,3 +142,10 @@ def stop_job(job: Job | None, title: str) -> str | None:
     if job is None or job.has_ended:
         return None
     return title if job.stop() else STOPPING
+
+
+def show_stop(job: Job | None, title: str) -> tuple[Any, ...]:
+    """Ask a job to end; arguments as of `stop_job`. Returns values for (status, start button, stop button)."""
+    if (panel := stop_job(job, title)) is None:
+        return (gr.skip(),) * 3
+    return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))

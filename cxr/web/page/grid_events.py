@@ -10,7 +10,9 @@ import gradio as gr
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import CxrError, RequestError
-from cxr.request.settings import LABELS, SETTINGS, parse_number
+from cxr.request.messages import duration, plural
+from cxr.request.setting import parse_number
+from cxr.request.settings import LABELS, SETTINGS
 from cxr.web.jobs.grid_job import GridState, make_grid
 from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.page import panels
@@ -45,8 +47,7 @@ class GridEvents:
         from cxr.dataset.grid import build_grid  # torch takes seconds to import
 
         plan = build_grid(prompt, values, self.choice.defaults)
-        steps = sum(image.request.num_inference_steps for image in plan.images)
-        self.limits.check_grid(len(plan.images), steps, find_resolution(self.choice.model))
+        self.limits.check_grid(len(plan.images), plan.num_steps, find_resolution(self.choice.model))
         return plan
 
     def submit(self, asker: gr.Request | None, plan: Plan) -> Job:
@@ -55,7 +56,7 @@ class GridEvents:
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job = Job(plan, visitor_of(asker), sum(image.request.num_inference_steps for image in plan.images))
+        job = Job(plan, visitor_of(asker), plan.num_steps)
         return self.jobs.submit(job, make_grid(plan, self.choice, job, self.limits.job_s))
 
     def describe(self, plan: Plan) -> str:
@@ -138,11 +139,11 @@ def describe_state(state: GridState) -> str:
         return panels.panel("Loading the model…", "a few seconds", tone="busy")
     if state.stage == "finished":
         tone: panels.Tone = "bad" if failed else "good"
-        return panels.panel(f"{panels.images(count)} on one sheet", f"{state.elapsed_s:.1f} s", 1.0, tone, notes)
+        return panels.panel(f"{plural(count, 'image')} on one sheet", f"{state.elapsed_s:.1f} s", 1.0, tone, notes)
     if state.stage == "stopped":
-        return panels.panel(f"Stopped: {panels.images(count)} kept", "", state.fraction, "quiet", notes)
+        return panels.panel(f"Stopped: {plural(count, 'image')} kept", "", state.fraction, "quiet", notes)
     left = state.progress.remaining_s if state.progress else None
-    detail = "" if left is None else f"{panels.seconds(left)} left"
+    detail = "" if left is None else f"{duration(left)} left"
     return panels.panel(f"Image {count + 1}/{len(state.plan.images)}", detail, state.fraction, "busy", notes)
 
 

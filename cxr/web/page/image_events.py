@@ -17,7 +17,7 @@ from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import beginning_of
-from cxr.web.page.events import errors_for_users, show_job, stop_job
+from cxr.web.page.events import errors_for_users, sent_with, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
 from cxr.web.page.stage_data import stage_value
@@ -177,7 +177,7 @@ class ImageEvents:
             mine: the jobs of the page.
             event: holds ``id``, of the job.
         """
-        if mine and (job := mine.find_waiting((event._data or {}).get("id"))) is not None:
+        if mine and (job := mine.find_waiting(sent_with(event, "id"))) is not None:
             job.stop()
         return describe_queue(mine, self.jobs)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 
+from cxr.request.messages import duration, plural, shorten
 from cxr.web.jobs.job import Job, Waiting
 from cxr.web.jobs.table import JobTable
-from cxr.web.page import panels
 
 MAX_KEPT = 32  # that a page which is loaded again goes on with
 MAX_PROMPT_CHARACTERS = 60
@@ -75,10 +75,8 @@ def describe_queue(mine: PageJobs | None, table: JobTable) -> str:
 def _row(job: Job, place: Waiting) -> str:
     request = job.order
     before = f"{place.ahead} before it" if place.ahead else "next"
-    seconds = "" if place.seconds is None else f", in about {panels.seconds(place.seconds)}"
-    prompt = str(request.prompt)
-    shown = prompt if len(prompt) <= MAX_PROMPT_CHARACTERS else f"{prompt[:MAX_PROMPT_CHARACTERS]}…"
-    what = f"{panels.images(request.num_images)}: {shown}"
+    seconds = "" if place.seconds is None else f", in about {duration(place.seconds)}"
+    what = f"{plural(request.num_images, 'image')}: {shorten(request.prompt, MAX_PROMPT_CHARACTERS)}"
     return (
         f"<li><span><b>{before}{seconds}</b> {escape(what)}</span>"
         f'<button type="button" data-cancel="{job.id}" aria-label="Cancel {escape(what)}">Cancel</button></li>'

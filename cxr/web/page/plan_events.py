@@ -61,8 +61,7 @@ class PlanEvents:
 
     def check_limits(self, plan: Plan) -> Plan:
         """The same plan, if it is not too much for this server."""
-        num_steps = sum(image.request.num_inference_steps for image in plan.images)
-        self.limits.check_dataset(num_steps, find_resolution(self.choice.model))
+        self.limits.check_dataset(plan.num_steps, find_resolution(self.choice.model))
         return plan
 
     def default_plan(self) -> Plan:

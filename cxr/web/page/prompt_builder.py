@@ -13,7 +13,8 @@ from cxr.prompts import Finding, ParsedPrompt, PromptForm, parse_prompt
 from cxr.prompts.records import SHOWN
 from cxr.prompts.writers import join, middle_age, write_caption
 from cxr.request.errors import RequestError
-from cxr.request.settings import MAX_PROMPT_CHARACTERS, shown
+from cxr.request.messages import shown
+from cxr.request.setting import MAX_PROMPT_CHARACTERS
 from cxr.web.page.image_form import unchecked
 
 NO_FINDING = "No finding"

@@ -11,7 +11,8 @@ import gradio as gr
 from cxr.models.presets import prompt_form_of
 from cxr.prompts import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.prompts.rewording import reword
-from cxr.request.settings import MAX_PROMPT_CHARACTERS, SETTINGS
+from cxr.request.setting import MAX_PROMPT_CHARACTERS
+from cxr.request.settings import SETTINGS
 from cxr.web.jobs.model_choice import ModelChoice, known_to_answer
 from cxr.web.page.events import AT_ONCE, QUEUED, errors_for_users
 from cxr.web.page.prompt_builder import Choices, PromptBuilder, check_age, read_choices, sides_are_known, write_choices

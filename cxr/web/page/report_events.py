@@ -14,7 +14,7 @@ from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.report_job import ReportOrder, ReportState, make_report
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels, report_panels
-from cxr.web.page.events import STOPPING, buttons, errors_for_users, show_job, stop_job
+from cxr.web.page.events import buttons, errors_for_users, show_job, show_stop
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import visitor_of
 
@@ -72,7 +72,4 @@ class ReportEvents:
 
     def stop(self, job: Job | None) -> tuple[Any, ...]:
         """Ask a job to end. Returns values for (status, measure button, stop button)."""
-        panel = stop_job(job, panels.panel("Stopped before it began"))
-        if panel is None:
-            return (gr.skip(),) * 3
-        return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))
+        return show_stop(job, panels.panel("Stopped before it began"))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
 from cxr.web.jobs.image_job import ImageState
 from cxr.web.page.begin_panel import describe_beginning
+from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import settings_of
 from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 
@@ -66,11 +63,8 @@ def _image(state: ImageState, number: int) -> dict[str, Any]:
 
 
 def _forming(state: ImageState) -> dict[str, Any] | None:
-    """The picture that is forming, as a data address: nobody needs it a moment later."""
+    """The picture that is forming."""
     progress = state.progress
     if progress is None or progress.preview is None:
         return None
-    buffer = io.BytesIO()
-    Image.fromarray(progress.preview).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"url": f"data:image/png;base64,{data}", "seed": state.request.seeds[progress.image_index]}
+    return {"url": data_address(progress.preview), "seed": state.request.seeds[progress.image_index]}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cxr.models.presets import find_preset, image_size
 from cxr.request.errors import ModelError, RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import plural
 
 MAX_QUEUE = 32
 MILLION = 1_000_000
@@ -53,9 +54,9 @@ class Limits:
         allowed = _affordable_images(self.pixel_steps, steps, resolution)
         if allowed is None or request.num_images <= allowed:
             return
-        small = f"at most {_plural(allowed, 'image')} of {_plural(steps, 'step')}" if allowed else "fewer steps"
+        small = f"at most {plural(allowed, 'image')} of {plural(steps, 'step')}" if allowed else "fewer steps"
         raise RequestError(
-            f"{_plural(request.num_images, 'image')} of {_plural(steps, 'step')} are more than this server makes for "
+            f"{plural(request.num_images, 'image')} of {plural(steps, 'step')} are more than this server makes for "
             f"one request ({self.pixel_steps:,} million pixel-steps); ask for {small}"
         )
 
@@ -71,7 +72,7 @@ class Limits:
         """
         if _affordable_images(self.pixel_steps, num_steps, resolution) == 0:
             raise RequestError(
-                f"{_plural(num_images, 'image')} with {num_steps:,} steps in all are more than this server makes for "
+                f"{plural(num_images, 'image')} with {num_steps:,} steps in all are more than this server makes for "
                 f"one request ({self.pixel_steps:,} million pixel-steps); use fewer values or steps"
             )
 
@@ -132,7 +133,3 @@ def _affordable_images(millions: int, num_inference_steps: int, resolution: int 
     if not millions or not resolution:
         return None
     return millions * MILLION // (num_inference_steps * resolution * resolution)
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
