@@ -67,7 +67,7 @@ def make(
     order: DatasetOrder, choice: ModelChoice, act: Callable[[DatasetState], None] = lambda state: None
 ) -> DatasetState:
     """Make a data set; ``act`` sees every state."""
-    for state in make_dataset(order, choice, Job()):
+    for state in make_dataset(order, choice, Job(None)):
         act(state)
     return state
 
@@ -401,7 +401,7 @@ def test_closing_a_job_ends_its_thread_and_frees_the_model(
     slow(monkeypatch, 0.2)
     order = new_order(plan_of_text(PROMPTS, MOST), False)
     lock = get_model(choice.model, choice.adapter).lock
-    states = make_dataset(order, choice, Job())
+    states = make_dataset(order, choice, Job(None))
     assert any(lock.locked() for _ in states), "the thread has begun"
     states.close()
     assert not lock.locked()

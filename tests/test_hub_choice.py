@@ -123,7 +123,7 @@ def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, m
     endpoint = constants.ENDPOINT
     unplug(monkeypatch)
     assert "The Hub cannot be reached; the embedded demo model answers" in model_line(choice)
-    last = list(make_images(GenerationRequest("normal chest x-ray", num_inference_steps=1), choice, Job()))[-1]
+    last = list(make_images(GenerationRequest("normal chest x-ray", num_inference_steps=1), choice, Job(None)))[-1]
     assert last.facts["model"] == "embedded"
     assert last.notes[0] == STAND_IN == last.facts["notes"][0]
     assert last.info is not None

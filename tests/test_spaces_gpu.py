@@ -117,10 +117,10 @@ def test_a_job_borrows_the_gpu_for_its_images_only(
     monkeypatch.setattr(package, "write_zip", write_zip)
     monkeypatch.setattr(image_job, "generate_on_gpu", on_gpu(inspect.unwrap(generate_on_gpu)))
     request = request_of(num_images=2, num_inference_steps=2)
-    *_, last = make_images(request, choice, Job())
+    *_, last = make_images(request, choice, Job(None))
     assert (last.stage, len(last.images)) == ("finished", 2)
     assert spaces.log == ["decorated", gpu_seconds(request, choice), "given back", "packed"]
-    list(make_images(request, choice, Job()))
+    list(make_images(request, choice, Job(None)))
     assert spaces.log.count("decorated") == 1
 
 
@@ -128,7 +128,7 @@ def test_leaving_a_job_gives_the_gpu_back(
     spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_job, "generate_on_gpu", on_gpu(inspect.unwrap(generate_on_gpu)))
-    states = make_images(request_of(num_images=4), choice, Job())
+    states = make_images(request_of(num_images=4), choice, Job(None))
     for state in states:
         if state.progress is not None:
             break

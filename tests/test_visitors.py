@@ -340,14 +340,14 @@ def test_time_is_up_and_what_is_finished_is_packed(
     choice = ModelChoice(str(tiny_model_dir), "none")
     request = GenerationRequest("chest xray", num_images=64, num_inference_steps=1)
     pause_after_each_image(monkeypatch)
-    last = list(make_images(request, choice, Job(), limit_s=1.0))[-1]
+    last = list(make_images(request, choice, Job(None), limit_s=1.0))[-1]
     assert last.stage == "stopped"
     assert 1 <= len(last.images) < 64
     assert "one request gets are over" in last.facts["notes"][-1]
     with zipfile.ZipFile(str(last.archive)) as archive:
         assert sum(name.endswith(".png") for name in archive.namelist()) == len(last.images)
     with pytest.raises(GenerationError, match=r"no image was finished in 1e-06 s, the most that one request gets"):
-        list(make_images(request, choice, Job(), limit_s=1e-6))
+        list(make_images(request, choice, Job(None), limit_s=1e-6))
 
 
 def test_programs_get_what_is_finished_when_time_is_up(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from cxr.commands.options import (
     Commands,
@@ -100,7 +99,7 @@ def _make_grid(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if store.failures else 0
 
 
-def read_axes(texts: list[str]) -> dict[str, list[Any]]:
+def read_axes(texts: list[str]) -> dict[str, list[float]]:
     """Values of each setting, from "guidance_scale=1,1.5".
 
     Raises:
@@ -108,7 +107,7 @@ def read_axes(texts: list[str]) -> dict[str, list[Any]]:
     """
     from cxr.dataset.grid import AXES
 
-    axes: dict[str, list[Any]] = {}
+    axes: dict[str, list[float]] = {}
     for text in texts:
         name, _, values = text.partition("=")
         name = name.strip().replace("-", "_")
@@ -119,7 +118,7 @@ def read_axes(texts: list[str]) -> dict[str, list[Any]]:
     return axes
 
 
-def read_values(text: str, name: str) -> list[Any]:
+def read_values(text: str, name: str) -> list[float]:
     """Numbers, separated by commas.
 
     Raises:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradio.components import Component
+
 from cxr.request.errors import RequestError
 from cxr.request.settings import SETTINGS
 from cxr.web.api.parameters import parameter, picture_parameter, picture_path
@@ -12,7 +14,7 @@ from cxr.web.server.init_upload import PictureReader
 ANY_PICTURE = "a PNG, JPEG or DICOM file, or a picture of this page"
 
 
-def beginning_parameters() -> list[Any]:
+def beginning_parameters() -> list[Component]:
     """The parameters, in the order of `read_beginning`."""
     strength, cells = SETTINGS["strength"], SETTINGS["mask_cells"]
     only = "of use only with init_image"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.api.beginning import ANY_PICTURE, beginning_parameters
@@ -21,6 +22,7 @@ from cxr.web.page.grid_events import EXAMPLE as GRID_PROMPT
 from cxr.web.page.grid_events import VARIED, GridEvents
 from cxr.web.page.image_events import ImageEvents
 
+Handler = Callable[..., object]
 OTHER_PROMPT = "A 55-year-old man with no findings, PA view"
 EXAMPLE_PLAN = "cohort: [{findings: Effusion, count: 2}]\nsettings: {num_inference_steps: 8}"
 
@@ -43,7 +45,7 @@ def build_endpoints(images: ImageEvents, datasets: DatasetEvents | None, grids: 
         _build_reading(ReadingEndpoints(images))
 
 
-def _build_images(endpoints: ImageEndpoints, defaults: dict[str, Any]) -> None:
+def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, Any]) -> None:
     inputs = [setting_parameter(name, None if name == "seed" else defaults[name]) for name in API_SETTINGS]
     inputs += beginning_parameters()
     _endpoint("generate", endpoints.generate, inputs, [_gallery(), gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])
@@ -101,8 +103,8 @@ def _build_reading(endpoints: ReadingEndpoints) -> None:
         _endpoint(name, getattr(endpoints, name), inputs, [gr.JSON(label=name.capitalize())])
 
 
-def _endpoint(name: str, handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-    gr.Button().click(handler, inputs=[*inputs], outputs=[*outputs], api_name=name, **IN_PARALLEL)
+def _endpoint(name: str, handler: Handler, inputs: Sequence[Component], outputs: Sequence[Component]) -> None:
+    gr.Button().click(handler, inputs=inputs, outputs=outputs, api_name=name, **IN_PARALLEL)
 
 
 def _gallery() -> gr.Gallery:

@@ -10,11 +10,12 @@ import gradio as gr
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import RequestError
-from cxr.web.page.events import errors_for_users
+from cxr.web.jobs.grid_job import GridState
+from cxr.web.page.events import Facts, errors_for_users
 from cxr.web.page.grid_events import VARIED, GridEvents
 from cxr.web.server.visitors import visitor_of
 
-Result = tuple[str | None, str | None, dict[str, Any]]
+Result = tuple[str | None, str | None, Facts]
 
 
 class GridEndpoints:
@@ -30,10 +31,10 @@ class GridEndpoints:
     async def sheet(
         self,
         prompt: str,
-        guidance_scale: Any = None,
-        adapter_weight: Any = None,
-        num_inference_steps: Any = None,
-        seed: Any = None,
+        guidance_scale: object = None,
+        adapter_weight: object = None,
+        num_inference_steps: object = None,
+        seed: object = None,
         dry_run: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
@@ -61,11 +62,12 @@ class GridEndpoints:
             if dry_run:
                 return None, None, {"told": told}
             job = self.events.submit(asker, plan)
+            state = GridState(plan)
             async with contextlib.aclosing(job.follow()) as states:
                 async for state in states:
                     progress(state.fraction)
-            paths = [str(path) if path else None for path in (job.state.sheet, job.state.archive)]
-            return paths[0], paths[1], {"told": told, **(job.state.facts or {})}
+            sheet, archive = (str(path) if path else None for path in (state.sheet, state.archive))
+            return sheet, archive, {"told": told, **(state.facts or {})}
 
     def _plan(self, prompt: str, given: dict[str, Any]) -> tuple[Plan, str]:
         given = {name: [] if values is None else values for name, values in given.items()}

@@ -8,13 +8,13 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import CxrError, GenerationError, RequestError
 from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.web.jobs.finished_images import find_newest, pack_finished
-from cxr.web.jobs.job import OVER, Job
+from cxr.web.jobs.job import OVER, AnyJob, Job
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
 from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 
@@ -83,7 +83,10 @@ class DatasetState:
     num_read: int | None = None
     archive: Path | None = None
     samples: Path | None = None
-    facts: dict[str, Any] | None = None
+    facts: Mapping[str, object] | None = None
+
+
+DatasetJob: TypeAlias = Job[DatasetOrder, DatasetState]
 
 
 def new_order(
@@ -102,7 +105,7 @@ def new_order(
     return DatasetOrder(plan, gate, int(str(max_attempts)), new_job_folder("datasets"), is_kept=is_kept)
 
 
-def make_dataset(order: DatasetOrder, choice: ModelChoice, job: Job) -> Generator[DatasetState, None, None]:
+def make_dataset(order: DatasetOrder, choice: ModelChoice, job: AnyJob) -> Generator[DatasetState, None, None]:
     """Make a data set, or what is missing of it.
 
     Args:
@@ -135,7 +138,7 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: Job) -> Generato
 
 
 def _take_turn(
-    order: DatasetOrder, model: LoadedModel, job: Job, seconds: float
+    order: DatasetOrder, model: LoadedModel, job: AnyJob, seconds: float
 ) -> Generator[DatasetState, None, None]:
     """Go on until all images are finished, or it is stopped, or others have waited for `TURN_S`."""
     from cxr.dataset.make import Options, iterate_dataset  # torch takes seconds to import
@@ -169,7 +172,7 @@ def _take_turn(
 
 
 def _finish(
-    order: DatasetOrder, state: DatasetState, model: LoadedModel, job: Job
+    order: DatasetOrder, state: DatasetState, model: LoadedModel, job: AnyJob
 ) -> Generator[DatasetState, None, None]:
     """Read what is seen in the images, which takes a while and gives way to others, and pack them."""
     from cxr.web.jobs.package import read_receipts, zip_dataset  # torch takes seconds to import
@@ -202,7 +205,7 @@ def _finish(
     yield replace(state, stage="finished", archive=archive, samples=samples, facts=facts)
 
 
-def _facts(plan: Plan, manifest: Mapping[str, Any], seconds: float, info: ModelInfo) -> dict[str, Any]:
+def _facts(plan: Plan, manifest: Mapping[str, Any], seconds: float, info: ModelInfo) -> dict[str, object]:
     return {name: manifest[name] for name in ("num_images", "num_failed", "num_rejected", "pass_rates")} | {
         "counts": {of: plan.counts(of) for of in COUNTED},
         "seconds": round(seconds, 3),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import GenerationError
@@ -21,7 +21,7 @@ from cxr.request.messages import plural
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import BEGINNING_IN_RECIPES, DERIVED_NOTICE, SYNTHETIC_NOTICE
 from cxr.request.settings import API_SETTINGS, SHARED
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
 from cxr.web.jobs.spaces_gpu import on_gpu
 from cxr.web.server.temporary import new_job_folder
@@ -38,6 +38,7 @@ PREVIEW_EVERY = 2  # denoising steps
 REPORTED = tuple(name for name in API_SETTINGS if name in SHARED and name != "num_images")
 
 Stage = Literal["loading", "running", "stopped", "finished"]
+ImageEvent = StepProgress | GeneratedImage | FailedImage
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ class ImageState:
         return len(self.images) + len(self.failures)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """The part of the result that is not a picture, for programs."""
-        more = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
+        more: dict[str, object] = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
         more |= derived_facts(self.request)
         return {
             "seeds": [file.metadata["seed"] for file in self.images],
@@ -90,7 +91,10 @@ class ImageState:
         } | more
 
 
-def derived_facts(request: GenerationRequest) -> dict[str, Any]:
+ImageJob: TypeAlias = Job[GenerationRequest, ImageState]
+
+
+def derived_facts(request: GenerationRequest) -> dict[str, object]:
     """What facts say of images that begin from a picture; nothing of others."""
     if request.init_image is None:
         return {}
@@ -99,7 +103,7 @@ def derived_facts(request: GenerationRequest) -> dict[str, Any]:
 
 
 def make_images(
-    request: GenerationRequest, choice: ModelChoice, job: Job, limit_s: float = 0
+    request: GenerationRequest, choice: ModelChoice, job: AnyJob, limit_s: float = 0
 ) -> Generator[ImageState, None, None]:
     """Make the images of a request and pack them.
 
@@ -172,9 +176,7 @@ def _write_images(
 
 
 @on_gpu
-def generate_on_gpu(
-    request: GenerationRequest, choice: ModelChoice
-) -> Generator[StepProgress | GeneratedImage | FailedImage, None, None]:
+def generate_on_gpu(request: GenerationRequest, choice: ModelChoice) -> Generator[ImageEvent, None, None]:
     """Make images with the model of a choice.
 
     It takes the choice, not the model: on ZeroGPU the arguments travel to another process.

@@ -18,7 +18,7 @@ from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import shown
 from cxr.request.settings import PLAN_SETTINGS
-from cxr.web.jobs.plan_cells import read_rows, write_plan, write_rows
+from cxr.web.jobs.plan_cells import Table, read_rows, write_plan, write_rows
 from cxr.web.server.uploads import TEXT_SUFFIXES
 
 MAX_TEXT_BYTES = 1_000_000
@@ -34,7 +34,7 @@ Rows = list[list[str]]
 
 
 def plan_of_fields(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Table,
     name: str,
     seed: int,
     settings: Sequence[float],
@@ -58,15 +58,13 @@ def plan_of_fields(
     return build_plan(_parts(read_rows(rows), name, seed, settings, shares), NAME, max_images)
 
 
-def text_of_fields(
-    rows: Sequence[Mapping[str, Any]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
-) -> str:
+def text_of_fields(rows: Table, name: str, seed: int, settings: Sequence[float], shares: Sequence[float]) -> str:
     """The table and the fields of the page as the text of the same plan; what is wrong in them is wrong there, too."""
     return write_plan(_parts(write_rows(rows), name, seed, settings, shares))
 
 
 def _parts(
-    cohort: list[dict[str, Any]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
+    cohort: list[dict[str, object]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
 ) -> dict[str, Any]:
     return {
         "name": str(name or "").strip() or NAME,
@@ -197,7 +195,7 @@ def _is_csv(text: str) -> bool:
     return bool(header & {"prompt", "findings"})
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A value of a cohort as the text of a cell, lists and shares as in YAML."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {share}" for key, share in value.items()) + "}"

@@ -11,10 +11,10 @@ import zipfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cxr.request.errors import CxrError
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.job import AnyJob, Job
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt
@@ -76,17 +76,20 @@ class ReportState:
     stage: Literal["running", "stopped", "finished"]
     step: str = ""
     labels: tuple[LabelCount, ...] = ()
-    failures: Mapping[str, Any] = field(default_factory=dict)
+    failures: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     page: str = ""
     note: str = ""
     archive: Path | None = None
+
+
+ReportJob: TypeAlias = Job[ReportOrder, ReportState]
 
 
 class _StoppedError(Exception):
     """Nobody wants the report any more."""
 
 
-def make_report(order: ReportOrder, job: Job) -> Generator[ReportState, None, None]:
+def make_report(order: ReportOrder, job: AnyJob) -> Generator[ReportState, None, None]:
     """Measure a data set.
 
     Args:
@@ -153,7 +156,7 @@ def _receipt_lines(order: ReportOrder, say: Callable[[str], None]) -> list[dict[
     return list(csv.DictReader(io.StringIO(table)))
 
 
-def _failures(order: ReportOrder) -> dict[str, Any]:
+def _failures(order: ReportOrder) -> dict[str, tuple[float, float, float]]:
     """Failures per 1,000 images, by their name."""
     from cxr.evaluate.failures import measure_failures
     from cxr.evaluate.sets import read_set

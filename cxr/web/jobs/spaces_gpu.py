@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from cxr.models.presets import find_preset
 from cxr.request.errors import CxrError
@@ -18,7 +18,7 @@ from cxr.request.recipe import COMPILED
 if TYPE_CHECKING:
     from cxr.web.jobs.model_choice import ModelChoice
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 # Estimates, on the safe side: the time that is not used is not charged. No ZeroGPU was at hand to measure them.
 START_S = 10.0  # the weights' way to the GPU, merging the LoRA, and the first, slower steps
@@ -29,7 +29,7 @@ USUAL_RESOLUTION = 512  # of a model folder whose table row does not say
 # minutes for those who have not signed in.
 MAX_SECONDS = 80
 
-_borrowers: list[Callable[..., Any]] = []
+_borrowers: list[Callable[..., object]] = []
 
 
 def is_zero_gpu() -> bool:
@@ -59,20 +59,20 @@ def on_gpu(function: Function) -> Function:
     _borrowers.append(function)
 
     @functools.wraps(function)
-    def borrowed(*arguments: Any, **options: Any) -> Any:
+    def borrowed(*arguments: object, **options: object) -> object:
         return _lend_gpu(function)(*arguments, **options)
 
     return cast(Function, borrowed)
 
 
 @functools.cache
-def _lend_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+def _lend_gpu(function: Callable[..., object]) -> Callable[..., object]:
     # Not when the module is imported: it brings gradio, which reads the environment that is prepared first.
     try:
         spaces = importlib.import_module("spaces")
     except ImportError:
         return function
-    decorated: Callable[..., Any] = spaces.GPU(duration=gpu_seconds)(function)
+    decorated: Callable[..., object] = spaces.GPU(duration=gpu_seconds)(function)
     return decorated
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from cxr.images.squares import fit_square
 from cxr.request.errors import RequestError
@@ -15,7 +16,7 @@ from cxr.request.init_image import SHA256, InitImage
 from cxr.request.mask_cells import CELLS, check_cells, read_cells
 from cxr.request.settings import SETTINGS
 from cxr.web.page.data_address import data_address
-from cxr.web.page.events import AT_ONCE, QUEUED, errors_for_users, sent_with
+from cxr.web.page.events import AT_ONCE, QUEUED, Values, errors_for_users, sent_with
 from cxr.web.page.image_form import number
 from cxr.web.page.scripts import BEGIN, BEGIN_TEMPLATE
 from cxr.web.server.init_upload import PictureReader
@@ -43,16 +44,16 @@ class BeginPanel:
     reader: PictureReader
 
     @property
-    def inputs(self) -> list[Any]:
+    def inputs(self) -> list[Block]:
         """What a request needs, in the order of `beginning_of`."""
         return [self.sent, self.region, self.strength]
 
     @property
-    def filled(self) -> list[Any]:
+    def filled(self) -> list[Block]:
         """What the settings of a picture fill, in the order of `begun_values`."""
         return [self.accordion, self.region, self.strength]
 
-    async def choose(self, path: str, sent: Mapping[str, str], region: object) -> tuple[Any, ...]:
+    async def choose(self, path: str, sent: Mapping[str, str], region: object) -> Values:
         """Take a picture that somebody has sent, or one of this page. Returns values for `connect`'s outputs.
 
         Args:
@@ -77,10 +78,10 @@ class BeginPanel:
         """
         before, outputs = [self.sent, self.region], [self.accordion, self.sent, self.region]
 
-        async def choose_file(path: str, sent: Mapping[str, str], region: object) -> tuple[Any, ...]:
+        async def choose_file(path: str, sent: Mapping[str, str], region: object) -> Values:
             return *await self.choose(path, sent, region), None
 
-        async def choose_result(sent: Mapping[str, str], region: object, event: gr.EventData) -> tuple[Any, ...]:
+        async def choose_result(sent: Mapping[str, str], region: object, event: gr.EventData) -> Values:
             return await self.choose(str(sent_with(event, "path") or ""), sent, region)
 
         file.upload(choose_file, [file, *before], [*outputs, file], **QUEUED)
@@ -132,7 +133,7 @@ def beginning_of(reader: PictureReader, sent: Mapping[str, str], region: object,
     return {"init_image": picture, "strength": strength, "mask_cells": cells}
 
 
-def begun_values(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+def begun_values(settings: Mapping[str, object]) -> Values:
     """Values for `BeginPanel.filled`, from the settings of a picture.
 
     Args:
@@ -163,7 +164,7 @@ def _titled(sha256: str) -> gr.Accordion:
 
 def _read(region: object) -> tuple[str, str]:
     """The hash and the cells of a value of the region."""
-    values: Mapping[str, Any] = region if isinstance(region, Mapping) else {}
+    values: Mapping[str, object] = region if isinstance(region, Mapping) else {}
     sha256, cells = values.get("sha256", ""), values.get("cells", "")
     return sha256 if isinstance(sha256, str) else "", cells if isinstance(cells, str) else ""
 

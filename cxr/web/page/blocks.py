@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -18,7 +17,7 @@ from cxr.web.page.adapter_card import describe_adapters
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_tab import build_dataset_tab
 from cxr.web.page.detect_tab import build_detect_tab
-from cxr.web.page.events import QUEUED, as_sentence
+from cxr.web.page.events import QUEUED, Values, as_sentence
 from cxr.web.page.examples import find_examples
 from cxr.web.page.grid_events import GridEvents
 from cxr.web.page.grid_tab import build_grid_tab
@@ -71,7 +70,7 @@ def build_page(
             with gr.Tab("About", id="about"):
                 _build_about(model_line, adapter_cards, limits)
 
-        def open_page() -> Generator[tuple[Any, ...], None, None]:
+        def open_page() -> Generator[Values, None, None]:
             yield from describe_choice(choice)
 
         page.load(open_page, outputs=[model_line, adapter_cards, status, *form.by_model], **QUEUED)
@@ -83,8 +82,8 @@ def build_page(
 def _build_about(model_line: gr.HTML, adapter_cards: gr.HTML, limits: Limits) -> None:
     gr.HTML('<h2 class="cxr-heading">About this program</h2>' + panels.ABOUT)
     gr.HTML('<h2 class="cxr-heading">The model that answers</h2>')
-    model_line.render()  # type: ignore[no-untyped-call]
-    adapter_cards.render()  # type: ignore[no-untyped-call]
+    model_line.render()
+    adapter_cards.render()
     gr.HTML('<h2 class="cxr-heading">What this server allows</h2>' + panels.describe_limits(limits))
 
 
@@ -93,7 +92,7 @@ def new_job_table(limits: Limits) -> JobTable:
     return JobTable(limits.queue, limits.jobs_per_client)
 
 
-def describe_choice(choice: ModelChoice) -> Generator[tuple[Any, ...], None, None]:
+def describe_choice(choice: ModelChoice) -> Generator[Values, None, None]:
     """Say all that depends on the model that answers; waits for it if it is still being loaded.
 
     Yields:
@@ -101,7 +100,7 @@ def describe_choice(choice: ModelChoice) -> Generator[tuple[Any, ...], None, Non
         anything did, and the settings are those of the model that answers in
         place of the chosen one, or stay as they are.
     """
-    settings: tuple[Any, ...] = (gr.skip(),) * len(BY_MODEL)
+    settings: Values = (gr.skip(),) * len(BY_MODEL)
     yield panels.describe_model(choice), gr.skip(), gr.skip(), *settings
     try:
         answers = answering(choice)

@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 
 from cxr.dataset.plan import Plan
-from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs.dataset_job import DatasetJob, DatasetOrder, DatasetState, make_dataset, new_order
 from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.pace import Measured
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import dataset_panels, panels
-from cxr.web.page.events import buttons, errors_for_users, show_job, show_stop
+from cxr.web.page.events import Values, buttons, errors_for_users, show_job, show_stop
 from cxr.web.page.plan_events import PlanEvents
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import Visitor, visitor_of
@@ -44,21 +45,22 @@ class DatasetEvents(PlanEvents):
         """
         if self.pace.known(plan) is None:
             with errors_for_users():
-                job = self.jobs.submit(Job(plan, visitor_of(asker)), self.pace.measure(plan, self.choice))
+                job: Job[Plan, Measured] = Job(plan, visitor_of(asker))
+                self.jobs.submit(job, self.pace.measure(plan, self.choice))
                 async for _ in job.follow():
                     pass
         return self.describe_plan(plan), dataset_panels.describe_check(plan, self._estimate(plan), gate is True)
 
-    def submit(self, order: DatasetOrder, visitor: Visitor) -> Job:
+    def submit(self, order: DatasetOrder, visitor: Visitor) -> DatasetJob:
         """Put a data set into the queue.
 
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job = Job(order, visitor, order.plan.num_steps)
+        job: DatasetJob = Job(order, visitor, order.plan.num_steps)
         return self.jobs.submit(job, make_dataset(order, self.choice, job))
 
-    def start(self, asker: gr.Request | None, before: Job | None, *form: Any) -> tuple[Any, ...]:
+    def start(self, asker: gr.Request | None, before: DatasetJob | None, *form: Any) -> Values:
         """Check what was typed, start a job and get the page ready; a mistake changes nothing.
 
         Args:
@@ -83,11 +85,11 @@ class DatasetEvents(PlanEvents):
         nothing = gr.DownloadButton(value=None, interactive=False), "", gr.Image(value=None, visible=False), None
         return *begun, waiting, *buttons(is_running=True), *nothing
 
-    async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def run(self, job: DatasetJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
         shown: tuple[Path, ...] = ()
 
-        def show_next(state: DatasetState) -> tuple[Any, ...]:
+        def show_next(state: DatasetState) -> Values:
             nonlocal shown
             before, shown = shown, state.newest
             return self.show(state, before)
@@ -95,7 +97,7 @@ class DatasetEvents(PlanEvents):
         async for widgets in show_job(job, show_next, 7):
             yield widgets
 
-    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[Values, None]:
         """Go on with the job that this page had before it was loaded again.
 
         Yields:
@@ -110,7 +112,7 @@ class DatasetEvents(PlanEvents):
         async for widgets in self.run(job):
             yield job, gr.skip(), gr.skip(), *widgets
 
-    def show(self, state: DatasetState, shown: Sequence[Path] = ()) -> tuple[Any, ...]:
+    def show(self, state: DatasetState, shown: Sequence[Path] = ()) -> Values:
         """The page for a state; what has not changed is left alone.
 
         Args:
@@ -129,6 +131,6 @@ class DatasetEvents(PlanEvents):
         start_stop = buttons(is_running=False) if state.stage in OVER else (gr.skip(), gr.skip())
         return dataset_panels.describe_state(state), *start_stop, archive, pictures, *results
 
-    def stop(self, job: Job | None) -> tuple[Any, ...]:
+    def stop(self, job: DatasetJob | None) -> Values:
         """Ask a job to end. Returns values for (status, make button, stop button)."""
         return show_stop(job, dataset_panels.describe_stopped(job.state if job else None))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from cxr.dataset.cohort import KEYS
 from cxr.request.settings import SETTINGS
@@ -38,6 +39,9 @@ settings: {num_inference_steps: 8}
 split: {train: 0.8, test: 0.2}"""
 
 
+Field = gr.Radio | gr.Dataframe | gr.Textbox | gr.Number | gr.Checkbox
+
+
 @dataclass(frozen=True)
 class DatasetForm:
     """The widgets of a plan, in the order in which ``DatasetEvents.read_form`` takes their values."""
@@ -47,19 +51,19 @@ class DatasetForm:
     text: gr.Textbox
     name: gr.Textbox
     seed: gr.Number
-    settings: Mapping[str, Any]
+    settings: Mapping[str, gr.Number | gr.Radio]
     shares: Mapping[str, gr.Number]
     gate: gr.Checkbox
 
     @property
-    def plan(self) -> list[Any]:
+    def plan(self) -> list[Field]:
         """All of them: what makes a plan, and how it is made."""
         return [*self.filled, self.gate]
 
     @property
-    def filled(self) -> list[Any]:
+    def filled(self) -> list[Field]:
         """Those that an uploaded plan fills."""
-        first = [self.kind, self.rows, self.text, self.name, self.seed]
+        first: list[Field] = [self.kind, self.rows, self.text, self.name, self.seed]
         return [*first, *(self.settings[name] for name in FIELDS), *self.shares.values()]
 
 
@@ -115,7 +119,7 @@ def build_dataset_settings(cohort: CohortWidgets) -> DatasetForm:
     return DatasetForm(kind=cohort.kind, rows=cohort.rows, text=cohort.text, gate=gate, **settings)
 
 
-def _show_for(kind: gr.Radio, parts: Mapping[str, Any]) -> None:
+def _show_for(kind: gr.Radio, parts: Mapping[str, Block]) -> None:
     """Show one of two parts, by what the plan is written as."""
     kind.change(
         lambda chosen: [type(part)(visible=chosen == name) for name, part in parts.items()],
@@ -151,7 +155,7 @@ def _build_settings() -> dict[str, Any]:
     with gr.Row():
         name = gr.Textbox(NAME, label="Name", max_lines=1, max_length=200, min_width=130)
         seed = gr.Number(0, label="First seed", min_width=130)
-    settings: dict[str, Any] = {}
+    settings: dict[str, gr.Number | gr.Radio] = {}
     for pair in SIDE_BY_SIDE:
         with gr.Row():
             settings |= {one: _setting(one) for one in pair}

@@ -123,9 +123,8 @@ def describe_state(state: DatasetState) -> str:
     fraction = (progress.finished + progress.failed) / state.total
     if state.stage == "finished":
         failed = f", {progress.failed:,} failed" if progress.failed else ""
-        seconds = state.facts["seconds"] if state.facts else 0.0
         title = f"{plural(progress.finished, 'image')} ready{failed}"
-        return panels.panel(title, f"{seconds:.1f} s", 1.0, "bad" if failed else "good", notes)
+        return panels.panel(title, f"{state.seconds:.1f} s", 1.0, "bad" if failed else "good", notes)
     if state.num_read is not None and state.stage != "waiting":
         title = f"{of} made"
         notes.append(f"Reading what is seen in them: {state.num_read:,} of {progress.finished:,}.")

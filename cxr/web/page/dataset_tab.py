@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_events import MAKE, DatasetEvents
@@ -35,15 +35,6 @@ class DatasetResults:
     facts: gr.JSON
 
 
-@dataclass(frozen=True)
-class CheckWidgets:
-    """The widgets of the step that says what would be made, and the way to it."""
-
-    open_button: gr.Button
-    said: gr.HTML
-    make_button: gr.Button
-
-
 def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEvents) -> None:
     """Build the content of the tab.
 
@@ -65,7 +56,6 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
             with gr.Step("Check", id=CHECK):
                 said = gr.HTML("", elem_id="dataset-check")
                 make_button = gr.Button("Make the data set", variant="primary", elem_id="make")
-                check = CheckWidgets(open_check, said, make_button)
             with gr.Step("Make", id=MAKE):
                 results = _build_results()
                 _next_button("Next: report", steps, REPORT)
@@ -85,9 +75,11 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
         trigger_mode="multiple",
         **QUEUED,
     )
-    _connect_check(events, form, check, counts, steps)
+    plan = gr.State(None)
+    checked = open_check.click(events.check, inputs=form.plan, outputs=[plan, counts, said, steps], **QUEUED)
+    checked.success(events.measure, inputs=[plan, form.gate], outputs=[counts, said], **QUEUED)
     job = gr.State(None)
-    _connect_job(page, events, form, results, check.make_button, [job, counts, steps])
+    _connect_job(page, events, form, results, make_button, job, [counts, steps])
     report.connect(reports, job)
 
 
@@ -117,23 +109,14 @@ def _build_results() -> DatasetResults:
     return DatasetResults(panel, stop_button, zip_button, pictures, samples, facts)
 
 
-def _connect_check(
-    events: DatasetEvents, form: DatasetForm, check: CheckWidgets, counts: gr.HTML, steps: gr.Walkthrough
-) -> None:
-    plan = gr.State(None)
-    checked = check.open_button.click(
-        events.check, inputs=form.plan, outputs=[plan, counts, check.said, steps], **QUEUED
-    )
-    checked.success(events.measure, inputs=[plan, form.gate], outputs=[counts, check.said], **QUEUED)
-
-
 def _connect_job(
     page: gr.Blocks,
     events: DatasetEvents,
     form: DatasetForm,
     results: DatasetResults,
     make_button: gr.Button,
-    begun: list[Any],
+    job: gr.State,
+    beside: list[Block],
 ) -> None:
     """Let the buttons start and stop the job.
 
@@ -143,13 +126,13 @@ def _connect_job(
         form: the plan.
         results: what shows the job.
         make_button: starts it.
-        begun: what a job that begins sets besides: the job itself, the counts and the steps.
+        job: holds the job.
+        beside: what else a job that begins sets: the counts and the steps.
     """
-    job, *_ = begun
     start_stop = [make_button, results.stop_button]
     shown = [results.status, *start_stop, results.zip_button, results.pictures, results.samples, results.facts]
-    started = make_button.click(events.start, inputs=[job, *form.plan], outputs=[*begun, *shown], **QUEUED)
-    connect_reload(page, events.resume, job, [*begun[1:], *shown], [started], "dataset")
+    started = make_button.click(events.start, inputs=[job, *form.plan], outputs=[job, *beside, *shown], **QUEUED)
+    connect_reload(page, events.resume, job, [*beside, *shown], [started], "dataset")
     ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
     ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)

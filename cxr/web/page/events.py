@@ -4,23 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Literal, TypeAlias, TypedDict
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency
 
 from cxr.request.errors import CxrError
 from cxr.request.settings import LABELS
-from cxr.web.jobs.job import Job, Waiting
+from cxr.web.jobs.job import AnyJob, Job, OrderT, StateT, Waiting
 from cxr.web.page import panels
 from cxr.web.server.limits import BusyError
 
-PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
+Values: TypeAlias = tuple[object, ...]  # of widgets, in the order of an event's outputs; gradio alone reads them
+
+Facts: TypeAlias = Mapping[str, object]  # what programs get as JSON
+
+
+class PrivateEvent(TypedDict):
+    """How gradio runs an event of the page, in its own words."""
+
+    show_progress: Literal["full", "minimal", "hidden"]
+    api_visibility: Literal["public", "private", "undocumented"]
+
+
+class ImmediateEvent(PrivateEvent):
+    """One that does not wait in a queue."""
+
+    queue: bool
+
+
+class ParallelEvent(TypedDict):
+    """One of which any number runs at the same time."""
+
+    concurrency_limit: int | None
+    show_progress: Literal["full", "minimal", "hidden"]
+
+
+class QueuedEvent(PrivateEvent):
+    """Such an event of the page."""
+
+    concurrency_limit: int | None
+
+
+PRIVATE: PrivateEvent = {"show_progress": "hidden", "api_visibility": "private"}
+AT_ONCE: ImmediateEvent = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
 # The model's own queue is that of `cxr.web.jobs.table`; gradio's holds nothing back.
-IN_PARALLEL: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
-QUEUED: dict[str, Any] = {**IN_PARALLEL, **PRIVATE}
+IN_PARALLEL: ParallelEvent = {"concurrency_limit": None, "show_progress": "hidden"}
+QUEUED: QueuedEvent = {**IN_PARALLEL, **PRIVATE}
 
 ERROR_DURATION_S = 20
 MAX_MESSAGE_CHARACTERS = 600
@@ -68,8 +101,8 @@ def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
 
 
 async def show_job(
-    job: Job | None, show: Callable[[Any], tuple[Any, ...]], num_widgets: int
-) -> AsyncGenerator[tuple[Any, ...], None]:
+    job: Job[OrderT, StateT] | None, show: Callable[[StateT], Values], num_widgets: int
+) -> AsyncGenerator[Values, None]:
     """Follow a job on the page; an error goes into its panel as well. A page that is loaded again may go on with it.
 
     Args:
@@ -81,8 +114,8 @@ async def show_job(
     if job is None or job.is_followed:
         # Of a job that is over the end once more: the answer to "Stop" may have come after it. A generator that yields
         # nothing would empty the widgets.
-        is_over = job is not None and job.has_ended and job.state is not None and job.error is None
-        yield await asyncio.to_thread(show, job.state) if job and is_over else (gr.skip(), *nothing)
+        last = job.state if job and job.has_ended and job.error is None else None
+        yield await asyncio.to_thread(show, last) if last else (gr.skip(), *nothing)
         return
     try:
         async with contextlib.aclosing(job.follow(on_page=True)) as states:
@@ -104,33 +137,31 @@ async def show_job(
 
 def connect_reload(
     page: gr.Blocks,
-    resume: Callable[..., Any],
+    resume: Callable[..., AsyncGenerator[Values, None]],
     job: gr.State,
-    shown: Sequence[Any],
-    started: Sequence[Any],
+    shown: Sequence[Block],
+    started: Sequence[Dependency],
     name: str,
-    id_of: Callable[[Any], str] = lambda job: str(job.id),
 ) -> None:
     """Let the browser's tab remember its job, and find it again when the page is loaded again.
 
     Args:
         page: that it is on.
         resume: takes the id of a job, and yields values for the job and the widgets that show it.
-        job: holds the job of the page.
+        job: holds the job of the page, or what else has such an id.
         shown: the widgets that show it.
         started: the events after which the job is there.
         name: of the place in the browser.
-        id_of: what is remembered of what ``job`` holds, for ``resume``.
     """
     job_id = gr.Textbox(visible=False)
     for start in started:
-        known = start.success(id_of, inputs=job, outputs=job_id, **QUEUED)
+        known = start.success(lambda job: str(job.id), inputs=job, outputs=job_id, **QUEUED)
         known.success(None, inputs=job_id, js=f"(id) => {{ sessionStorage.setItem('cxr-{name}', id); }}")
     recall = f"() => sessionStorage.getItem('cxr-{name}') ?? ''"
     page.load(resume, inputs=job_id, outputs=[job, *shown], js=recall, **QUEUED)
 
 
-def stop_job(job: Job | None, title: str) -> str | None:
+def stop_job(job: AnyJob | None, title: str) -> str | None:
     """Ask a job to end.
 
     Args:
@@ -144,7 +175,7 @@ def stop_job(job: Job | None, title: str) -> str | None:
     return title if job.stop() else STOPPING
 
 
-def show_stop(job: Job | None, title: str) -> tuple[Any, ...]:
+def show_stop(job: AnyJob | None, title: str) -> Values:
     """Ask a job to end; arguments as of `stop_job`. Returns values for (status, start button, stop button)."""
     if (panel := stop_job(job, title)) is None:
         return (gr.skip(),) * 3

@@ -13,10 +13,10 @@ from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import duration, plural
 from cxr.request.setting import parse_number
 from cxr.request.settings import LABELS, SETTINGS
-from cxr.web.jobs.grid_job import GridState, make_grid
+from cxr.web.jobs.grid_job import GridJob, GridState, make_grid
 from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.page import panels
-from cxr.web.page.events import STOPPING, as_sentence, errors_for_users, show_job, stop_job
+from cxr.web.page.events import STOPPING, Values, as_sentence, errors_for_users, show_job, stop_job
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.server.limits import find_resolution
 from cxr.web.server.visitors import visitor_of
@@ -35,7 +35,7 @@ class GridEvents:
     def __init__(self, images: ImageEvents) -> None:
         self.choice, self.limits, self.jobs = images.choice, images.limits, images.jobs
 
-    def plan(self, prompt: str, values: Mapping[str, Sequence[Any]]) -> Plan:
+    def plan(self, prompt: str, values: Mapping[str, Sequence[object]]) -> Plan:
         """The plan of a grid that this server makes.
 
         Args:
@@ -50,13 +50,13 @@ class GridEvents:
         self.limits.check_grid(len(plan.images), plan.num_steps, find_resolution(self.choice.model))
         return plan
 
-    def submit(self, asker: gr.Request | None, plan: Plan) -> Job:
+    def submit(self, asker: gr.Request | None, plan: Plan) -> GridJob:
         """Put a grid into the queue.
 
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job = Job(plan, visitor_of(asker), plan.num_steps)
+        job: GridJob = Job(plan, visitor_of(asker), plan.num_steps)
         return self.jobs.submit(job, make_grid(plan, self.choice, job, self.limits.job_s))
 
     def describe(self, plan: Plan) -> str:
@@ -73,7 +73,7 @@ class GridEvents:
         except CxrError as error:
             return panels.hint(as_sentence(error.described(LABELS)), is_bad=True)
 
-    def press(self, asker: gr.Request | None, before: Job | None, prompt: str, *texts: str) -> tuple[Any, ...]:
+    def press(self, asker: gr.Request | None, before: GridJob | None, prompt: str, *texts: str) -> Values:
         """The one button: end the job that runs, or else start one.
 
         Returns:
@@ -85,12 +85,12 @@ class GridEvents:
             job = self.submit(asker, self.plan(prompt, read_axes(texts)))
         return job, panels.panel("Waiting for the model…", tone="busy"), _button(is_running=True), *(gr.skip(),) * 3
 
-    async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def run(self, job: GridJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
         async for widgets in show_job(job, self.show, 5):
             yield widgets
 
-    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[Values, None]:
         """Go on with the job that this page had before it was loaded again. Yields values for (job, then as `show`)."""
         job = self.jobs.return_to(job_id, visitor_of(asker))
         if job is None or not isinstance(job.state, GridState | None) or not isinstance(job.order, Plan):
@@ -100,9 +100,9 @@ class GridEvents:
         async for widgets in self.run(job):
             yield job, *widgets
 
-    def show(self, state: GridState) -> tuple[Any, ...]:
+    def show(self, state: GridState) -> Values:
         """The page for a state. Returns values for (status, button, sheet, ZIP button, facts)."""
-        results: tuple[Any, ...] = (gr.skip(),) * 3
+        results: Values = (gr.skip(),) * 3
         if state.stage in OVER:
             sheet = gr.Image(str(state.sheet), visible=True) if state.sheet else gr.skip()
             archive = gr.DownloadButton(value=str(state.archive), interactive=True) if state.archive else gr.skip()
@@ -110,13 +110,13 @@ class GridEvents:
         return describe_state(state), _button(is_running=state.stage not in OVER), *results
 
 
-def read_axes(texts: Sequence[str]) -> dict[str, list[Any]]:
+def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
     """Values of each setting of `VARIED`, from numbers that are separated by commas.
 
     Raises:
         RequestError: something else stands there.
     """
-    axes: dict[str, list[Any]] = {}
+    axes: dict[str, list[float]] = {}
     for name, text in zip(VARIED, texts, strict=True):
         try:
             axes[name] = [parse_number(value) for value in str(text).split(",") if value.strip()]

@@ -11,13 +11,13 @@ import gradio as gr
 
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS
-from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.image_job import ImageJob, ImageState, make_images
 from cxr.web.jobs.job import OVER, Job, Waiting
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import beginning_of
-from cxr.web.page.events import errors_for_users, sent_with, show_job, stop_job
+from cxr.web.page.events import Values, errors_for_users, sent_with, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
 from cxr.web.page.stage_data import stage_value
@@ -42,21 +42,21 @@ class ImageEvents:
         self.choice, self.limits, self.jobs = choice, limits, jobs
         self.reader = PictureReader()
 
-    def submit(self, asker: gr.Request | None, request: GenerationRequest) -> Job:
+    def submit(self, asker: gr.Request | None, request: GenerationRequest) -> ImageJob:
         """Put a request into the queue.
 
         Raises:
             RequestError: it is too much for this server, or the visitor has too many.
         """
         self.check_limits(request)
-        job = Job(request, visitor_of(asker), request.num_images * request.num_inference_steps)
+        job: ImageJob = Job(request, visitor_of(asker), request.num_images * request.num_inference_steps)
         return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
 
     def check_limits(self, request: GenerationRequest) -> None:
         """Refuse a request that is too much for this server."""
         self.limits.check_request(request, find_resolution(self.choice.model))
 
-    def press(self, asker: gr.Request | None, mine: PageJobs | None, *form: Any) -> tuple[Any, ...]:
+    def press(self, asker: gr.Request | None, mine: PageJobs | None, *form: Any) -> Values:
         """The one button: end the job that runs, or else start one. Arguments and values as of `start`."""
         running = mine.unended[0] if mine and mine.unended else None
         panel = stop_job(running, panels.panel("Stopped before it began"))
@@ -74,7 +74,7 @@ class ImageEvents:
         seed: int,
         randomise: bool,
         *settings: Any,
-    ) -> tuple[Any, ...]:
+    ) -> Values:
         """Check what was typed and start a job, behind those that the page has; a mistake changes nothing.
 
         Args:
@@ -108,7 +108,7 @@ class ImageEvents:
         idle_zip = gr.DownloadButton(value=None, interactive=False)
         return mine, request.seed, waiting, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip(), ""
 
-    async def run(self, mine: PageJobs | None) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def run(self, mine: PageJobs | None) -> AsyncGenerator[Values, None]:
         """Show the jobs of a page one after the other, as their images form.
 
         Yields:
@@ -138,12 +138,12 @@ class ImageEvents:
         if errors:
             raise errors[0]
 
-    async def _follow(self, job: Job, mine: PageJobs) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def _follow(self, job: ImageJob, mine: PageJobs) -> AsyncGenerator[Values, None]:
         """Show one job to its end. Yields values as `run`."""
         shown: ImageState | None = None
-        queue: Any = None
+        queue: str | None = None
 
-        def show_next(state: ImageState) -> tuple[Any, ...]:
+        def show_next(state: ImageState) -> Values:
             nonlocal shown
             widgets, shown = self.show(state, shown), state
             return widgets
@@ -155,7 +155,7 @@ class ImageEvents:
                 button = run_button(is_running=True) if job.has_ended and mine.unended else widgets[1]
                 yield widgets[0], button, *widgets[2:], gr.skip() if queue == before else queue
 
-    async def resume(self, asker: gr.Request | None, job_ids: str) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def resume(self, asker: gr.Request | None, job_ids: str) -> AsyncGenerator[Values, None]:
         """Go on with the jobs that this page had before it was loaded again.
 
         Yields:
@@ -181,7 +181,7 @@ class ImageEvents:
             job.stop()
         return describe_queue(mine, self.jobs)
 
-    def show(self, state: ImageState, shown: ImageState | None) -> tuple[Any, ...]:
+    def show(self, state: ImageState, shown: ImageState | None) -> Values:
         """The page for a state; what has not changed is left alone.
 
         Args:
@@ -190,7 +190,7 @@ class ImageEvents:
         Returns:
             Values for (status, button, viewer, ZIP button, facts, model line).
         """
-        widgets: list[Any] = [panels.describe_state(state), *(gr.skip(),) * 5]
+        widgets: list[object] = [panels.describe_state(state), *(gr.skip(),) * 5]
         is_over = state.stage in OVER
         has_preview = state.progress is not None and state.progress.preview is not None
         if has_preview or is_over or shown is None or len(shown.images) < len(state.images):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from cxr.request.settings import API_SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
@@ -37,7 +38,7 @@ class ImageResults:
     facts: gr.JSON
 
     @property
-    def shown(self) -> list[Any]:
+    def shown(self) -> list[Block]:
         """All of them, in the order of ``ImageEvents.show``."""
         return [self.status, self.button, self.viewer, self.zip_button, self.facts]
 
@@ -67,7 +68,7 @@ def build_image_tab(
     form = build_image_form(events.choice)
     with gr.Row(elem_id="composer"):
         with gr.Column(scale=7, min_width=280, elem_id="describe"):
-            form.settings["prompt"].render()
+            form.prompt.render()
             chips = build_prompt_chips(PLACEHOLDER, events.choice)
         with gr.Column(scale=4, min_width=280, elem_id="ask"):
             with gr.Row(elem_id="numbers"):
@@ -90,7 +91,7 @@ def build_image_tab(
         build_restore(form, lambda: loaded_info(events.choice), begin)
     queue = gr.HTML("", js_on_load=CANCEL, elem_id="queue")
     results = _build_results(status, button)
-    connect_prompt_chips(chips, form.settings["prompt"], form.settings["reword"], builder, events.choice)
+    connect_prompt_chips(chips, form.prompt, form.reword, builder, events.choice)
     _connect(page, events, form, results, Asking(strip, enqueue, queue), model_line, begin)
     begin.connect(file, results.viewer)
     return form, status
@@ -158,10 +159,10 @@ def _connect(
     started = [
         results.button.click(events.press, **asked),
         asking.enqueue.click(events.start, **asked),
-        form.settings["prompt"].submit(events.start, **asked),
+        form.prompt.submit(events.start, **asked),
         *(made.success(events.start, **asked) for made in filled),
     ]
-    connect_reload(page, events.resume, mine, shown, started, "images", lambda jobs: jobs.ids)
+    connect_reload(page, events.resume, mine, shown, started, "images")
     for start in started:
         ran = start.success(events.run, inputs=mine, outputs=shown, trigger_mode="multiple", **QUEUED)
         ran.failure(lambda: run_button(is_running=False), outputs=results.button, trigger_mode="multiple", **AT_ONCE)

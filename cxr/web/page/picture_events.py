@@ -12,13 +12,13 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.page.begin_panel import begun_values
 from cxr.web.page.dicom_file import write_picture
-from cxr.web.page.events import errors_for_users, sent_with
+from cxr.web.page.events import Values, errors_for_users, sent_with
 from cxr.web.page.image_form import form_values
 from cxr.web.page.stage_data import file_value
 from cxr.web.page.twins import twin_of
 
 
-def fill(event: gr.EventData) -> tuple[Any, ...]:
+def fill(event: gr.EventData) -> Values:
     """Fill the whole form with the settings that the page sends: those of a picture, an example or a link.
 
     Args:
@@ -32,7 +32,7 @@ def fill(event: gr.EventData) -> tuple[Any, ...]:
     return form_values(settings, randomise=sent_with(event, "randomise") is True)
 
 
-def fill_all(event: gr.EventData) -> tuple[Any, ...]:
+def fill_all(event: gr.EventData) -> Values:
     """As `fill`, with the values of ``BeginPanel.filled`` behind those of the form."""
     with errors_for_users():
         settings = sent_with(event, "settings")
@@ -50,7 +50,7 @@ def use_seed(event: gr.EventData) -> tuple[int, bool]:
         return SETTINGS["seed"].check(sent_with(event, "seed")), False
 
 
-def dicom(event: gr.EventData) -> dict[str, Any]:
+def dicom(event: gr.EventData) -> dict[str, object]:
     """Write a picture of this page as DICOM. Returns the file, for the browser.
 
     Args:

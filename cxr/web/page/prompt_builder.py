@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import gradio as gr
 
@@ -55,7 +54,7 @@ class PromptBuilder:
     side: gr.Radio
 
     @property
-    def widgets(self) -> list[Any]:
+    def widgets(self) -> list[gr.CheckboxGroup | gr.Radio | gr.Number]:
         """All of them."""
         return [*vars(self).values()]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt, ReceiptRow
@@ -14,7 +14,7 @@ FOOTNOTE = (
 )
 
 
-def receipt_rows(receipt: Receipt) -> list[dict[str, Any]]:
+def receipt_rows(receipt: Receipt) -> list[dict[str, object]]:
     """The lines of a receipt, for JSON, in its order.
 
     Returns:
@@ -30,7 +30,7 @@ def count_as_asked(receipt: Receipt) -> tuple[int, int]:
     return sum(verdicts), len(verdicts)
 
 
-def _line(row: ReceiptRow) -> dict[str, Any]:
+def _line(row: ReceiptRow) -> dict[str, object]:
     return {
         "label": row.label[:1].upper() + row.label[1:].replace("_", " "),
         "asked": row.asked,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from cxr.web.jobs.report_job import LabelCount, ReportState
 from cxr.web.page import panels
@@ -53,7 +52,7 @@ def _label_row(count: LabelCount) -> str:
     return f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
 
-def _failures_table(failures: Mapping[str, Any]) -> str:
+def _failures_table(failures: Mapping[str, tuple[float, float, float]]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{FAILURES[name]}</th><td>{value:.1f}</td><td>{low:.1f} to {high:.1f}</td></tr>'
         for name, (value, low, high) in failures.items()

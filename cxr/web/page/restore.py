@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -17,7 +16,7 @@ from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import TITLE as BEGIN
 from cxr.web.page.begin_panel import BeginPanel, begun_values
-from cxr.web.page.events import PRIVATE, as_sentence
+from cxr.web.page.events import PRIVATE, Values, as_sentence
 from cxr.web.page.image_form import ImageForm, values_of
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
@@ -63,7 +62,7 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], be
         file = gr.UploadButton("Choose a PNG made by this program", file_types=list(SUFFIXES), elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
 
-    def restore(path: str) -> tuple[Any, ...]:
+    def restore(path: str) -> Values:
         try:
             recipe = read_recipe_file(Path(path), temp_root())
         except CxrError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
@@ -15,7 +14,7 @@ from cxr.web.page.image_form import settings_of
 from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 
 
-def stage_value(state: ImageState) -> dict[str, Any]:
+def stage_value(state: ImageState) -> dict[str, object]:
     """A job for the viewer, which keeps the pictures of earlier ones.
 
     Returns:
@@ -31,7 +30,7 @@ def stage_value(state: ImageState) -> dict[str, Any]:
     }
 
 
-def file_value(path: Path) -> dict[str, Any]:
+def file_value(path: Path) -> dict[str, object]:
     """A file that gradio serves; it adds the address."""
     return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
@@ -41,7 +40,7 @@ def gallery_items(state: ImageState) -> list[tuple[str, str]]:
     return [(str(file.path), f"Seed {file.metadata['seed']}") for file in state.images]
 
 
-def _image(state: ImageState, number: int) -> dict[str, Any]:
+def _image(state: ImageState, number: int) -> dict[str, object]:
     file: ExportedFile = state.images[number]
     info, seed = state.info, file.metadata["seed"]
     request = replace(state.request, seed=seed, num_images=1)
@@ -62,7 +61,7 @@ def _image(state: ImageState, number: int) -> dict[str, Any]:
     }
 
 
-def _forming(state: ImageState) -> dict[str, Any] | None:
+def _forming(state: ImageState) -> dict[str, object] | None:
     """The picture that is forming."""
     progress = state.progress
     if progress is None or progress.preview is None:

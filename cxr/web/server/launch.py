@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxr.request.errors import CxrError
 from cxr.web.jobs.model_choice import ModelChoice, answering
@@ -26,6 +26,9 @@ from cxr.web.server.temporary import (
     temp_root,
 )
 
+if TYPE_CHECKING:
+    import gradio as gr
+
 SPARE_THREADS = 32
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
@@ -40,7 +43,7 @@ def prepare_environment() -> None:
     make_private_folder()
 
 
-def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[str, Any]:
+def launch_options(settings: ServerSettings, page: gr.Blocks, jobs: JobTable) -> dict[str, Any]:
     """Everything that ``Blocks.launch`` is told, with the choices that keep clinical text private.
 
     Args:
@@ -81,7 +84,7 @@ def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[
     }
 
 
-def serve(page: Any, settings: ServerSettings, jobs: JobTable) -> None:
+def serve(page: gr.Blocks, settings: ServerSettings, jobs: JobTable) -> None:
     """Launch the page, load the model beside it, and stay until interrupted; then end all jobs."""
     if settings.is_public and settings.auth is None and not os.environ.get("SPACE_ID"):
         sys.stderr.write("Anyone who reaches this address can use the page; --auth USER:PASSWORD makes them sign in.\n")
