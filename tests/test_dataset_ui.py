@@ -26,7 +26,8 @@ from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.request.errors import OutputError, RequestError
 from cxr.web.jobs import dataset_job
-from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
+from cxr.web.jobs.dataset_job import make_dataset
+from cxr.web.jobs.dataset_order import DatasetOrder, DatasetState, new_order
 from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.plan_text import fields_of_text, plan_of_text, text_of_file

@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from cxr.web.jobs.dataset_job import make_dataset, new_order
+from cxr.web.jobs.dataset_job import make_dataset
+from cxr.web.jobs.dataset_order import new_order
 from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.plan_text import plan_of_text

@@ -30,7 +30,8 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
 from cxr.web.api.images import ImageEndpoints
-from cxr.web.jobs.image_job import ImageState, make_images
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cxr.commands.options import Commands, add_command, add_model_options, check_numbers, say_result
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
 from cxr.request.messages import duration
 from cxr.request.recipe import MAX_THREADS
+
+if TYPE_CHECKING:
+    from cxr.dataset.plan import Plan
 
 DESCRIPTION = """\
 Make a labelled data set from a plan: a cohort table, a list of prompts, or a grid of settings.
@@ -88,7 +91,7 @@ def _dataset(arguments: argparse.Namespace) -> int:
     return run_dataset(plan, arguments.output, options)
 
 
-def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:
+def _dry_run(plan: Plan, arguments: argparse.Namespace) -> int:
     import torch
 
     from cxr.dataset.estimate import describe_plan, estimate

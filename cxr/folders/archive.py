@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from cxr import __version__
 from cxr.folders.image_folder import ImageFolder
@@ -94,13 +93,13 @@ def _new_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _add_file(archive: zipfile.ZipFile, name: str, file: ExportedFile) -> dict[str, Any]:
+def _add_file(archive: zipfile.ZipFile, name: str, file: ExportedFile) -> dict[str, object]:
     size = size_bytes(file)
     _add(archive, name, unchanged_chunks(file), size)
     return {"file_name": name, "sha256": file.sha256, "size_bytes": size}
 
 
-def _add_content(archive: zipfile.ZipFile, name: str, content: bytes) -> dict[str, Any]:
+def _add_content(archive: zipfile.ZipFile, name: str, content: bytes) -> dict[str, object]:
     _add(archive, name, [content], len(content))
     return {"file_name": name, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 

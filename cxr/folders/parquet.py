@@ -63,7 +63,7 @@ def write_parquet(
     settings = {"compression": "none", "use_dictionary": [*COLUMNS], "write_statistics": [*COLUMNS]}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
         for group in cut(files, group_images, group_bytes):
-            columns: dict[str, Any] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
+            columns: dict[str, list[object]] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
             columns["findings"] = [image.metadata["findings"] for image in group]
             columns["image"] = [_picture(image) for image in group]
             if has_pairs:
@@ -73,7 +73,7 @@ def write_parquet(
             writer.write_table(pa.table(columns, schema=schema))  # each call begins a row group
 
 
-def _picture(file: ExportedFile | None) -> dict[str, Any] | None:
+def _picture(file: ExportedFile | None) -> dict[str, object] | None:
     return None if file is None else {"bytes": unchanged_content(file), "path": file.path.name}
 
 
@@ -83,7 +83,7 @@ def table_schema(*, has_pairs: bool = False) -> Any:
     pictures = PAIR_PICTURES if has_pairs else ()
     types = {name: pa.type_for_alias(dtype) for name, dtype in names.items()}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    features: dict[str, Any] = {name: {"dtype": dtype, "_type": "Value"} for name, dtype in names.items()}
+    features: dict[str, object] = {name: {"dtype": dtype, "_type": "Value"} for name, dtype in names.items()}
     # A list in brackets is what every version of datasets reads; the classes for it have changed their names.
     features = {"image": {"_type": "Image"}, "findings": [{"dtype": "string", "_type": "Value"}], **features}
     features |= {name: {"_type": "Image"} for name in pictures}

@@ -122,7 +122,7 @@ def _read_records(
     for number, row in read_rows(table):
         if row == "":
             continue  # an empty line
-        row = row | studies.get(str(row.get("study_id")), {}) if isinstance(row, dict) else {}
+        row = {**row, **studies.get(str(row.get("study_id")), {})} if isinstance(row, dict) else {}
         known = columns_of(tuple(row))
         if not isinstance(row.get(known.get("file_name", "")), str):
             raise DataError(f"{table} has rows without file_name; each image needs its name there")

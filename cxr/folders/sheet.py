@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +136,7 @@ def _size(shape: tuple[int, int], image: tuple[int, int], head: int) -> tuple[in
     return MARGIN + columns * (width + MARGIN), head + bottom
 
 
-def _cut(text: str, font: Any, room: int) -> str:
+def _cut(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
     """As much of a text as there is room for, in pixels; 0 for all of it."""
     if not room or font.getlength(text) <= room:
         return text

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from cxr.folders.metadata import LABELS_NAME, METADATA_NAME
-from cxr.folders.tables import is_table, read_header, read_rows
+from cxr.folders.tables import Row, is_table, read_header, read_rows
 from cxr.labels.cells import OBSERVATIONS
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import DataError
@@ -66,7 +65,7 @@ def columns_of(names: tuple[str, ...]) -> Mapping[str, str]:
     return {ours: name for ours, name in known.items() if name}
 
 
-def read_studies(table: Path) -> Mapping[str, dict[str, Any]]:
+def read_studies(table: Path) -> Mapping[str, Row]:
     """MIMIC-CXR tells findings by study, in a table of its own beside the one of the images."""
     if "dicom_id" not in (header := read_header(table)) or NO_FINDING in header:
         return {}

@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from cxr import __version__
 from cxr.images.guarded import FOREIGN, read_regular
@@ -73,7 +72,9 @@ def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
     return differences + [f"{name} {then} (here {now})" for name, then, now in differing_libraries(recipe, here)]
 
 
-def differing_values(recipe: Recipe, here: Recipe | ModelInfo, names: Sequence[str]) -> list[tuple[str, Any, Any]]:
+def differing_values(
+    recipe: Recipe, here: Recipe | ModelInfo, names: Sequence[str]
+) -> list[tuple[str, object, object]]:
     """Of some values, those that are others here: name, as the recipe has it, as it is here; 0 and "" say nothing."""
     pairs = [(name, getattr(recipe, name), getattr(here, name)) for name in names]
     return [(name, then, now) for name, then, now in pairs if then != now and then]

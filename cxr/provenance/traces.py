@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr.folders.dicom_reader import read_dicom_recipe
 from cxr.images.dicom_pixels import is_dicom, open_dicom
@@ -99,8 +98,8 @@ def main(arguments: Sequence[str]) -> bytes:
     return json.dumps(facts).encode()
 
 
-def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str, Any]:
-    facts: dict[str, Any] = {"source_types": _source_types(content)}
+def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str, object]:
+    facts: dict[str, object] = {"source_types": _source_types(content)}
     if content.startswith(PNG_SIGNATURE):
         suffix = ".png"
         facts["recipe"] = _png_text(content, RECIPE_KEY)
@@ -130,7 +129,7 @@ def _source_types(content: bytes) -> list[str]:
     return found
 
 
-def _dicom_facts(path: Path) -> Mapping[str, Any]:
+def _dicom_facts(path: Path) -> Mapping[str, object]:
     dataset = open_dicom(path, with_pixels=False)
     try:
         recipe = read_dicom_recipe(dataset).to_json()

@@ -235,7 +235,7 @@ BEFORE: dict[str, Any] = {
 }
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A table whose names are all different; of two values, readers would take different ones."""
     values = dict(pairs)
     if len(values) < len(pairs):

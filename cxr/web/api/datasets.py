@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import gradio as gr
 
-from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS, DatasetState, new_order
+from cxr.web.jobs.dataset_order import DEFAULT_MAX_ATTEMPTS, DatasetState, new_order
 from cxr.web.jobs.plan_text import plan_of_text
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.events import Facts, errors_for_users

@@ -15,7 +15,7 @@ from cxr.web.api.grids import GridEndpoints
 from cxr.web.api.images import ImageEndpoints
 from cxr.web.api.parameters import EXAMPLE_PROMPT, parameter, picture_parameter, setting_parameter
 from cxr.web.api.reading import ReadingEndpoints
-from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS
+from cxr.web.jobs.dataset_order import DEFAULT_MAX_ATTEMPTS
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.events import IN_PARALLEL
 from cxr.web.page.grid_events import EXAMPLE as GRID_PROMPT

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 
 from cxr.dataset.plan import Plan
-from cxr.web.jobs.dataset_job import DatasetJob, DatasetOrder, DatasetState, make_dataset, new_order
-from cxr.web.jobs.job import OVER, Job, Waiting
+from cxr.web.jobs.dataset_job import make_dataset
+from cxr.web.jobs.dataset_order import DatasetJob, DatasetOrder, DatasetState, new_order
+from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.pace import Measured
 from cxr.web.jobs.table import JobTable
@@ -81,9 +82,8 @@ class DatasetEvents(PlanEvents):
                 order = new_order(plan, gate)
             job = self.submit(order, visitor)
         begun = job, self.describe_plan(plan), gr.Walkthrough(selected=MAKE)
-        waiting = panels.panel("Waiting for the model…", tone="busy")
         nothing = gr.DownloadButton(value=None, interactive=False), "", gr.Image(value=None, visible=False), None
-        return *begun, waiting, *buttons(is_running=True), *nothing
+        return *begun, panels.WAITING, *buttons(is_running=True), *nothing
 
     async def run(self, job: DatasetJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
@@ -108,7 +108,7 @@ class DatasetEvents(PlanEvents):
             yield (gr.skip(),) * 10  # a generator that yields nothing would empty the widgets
             return
         counts, steps = self.describe_plan(job.order.plan), gr.Walkthrough(selected=MAKE)
-        yield job, counts, steps, panels.waiting(Waiting(0)), *buttons(is_running=True), *(gr.skip(),) * 4
+        yield job, counts, steps, panels.WAITING, *buttons(is_running=True), *(gr.skip(),) * 4
         async for widgets in self.run(job):
             yield job, gr.skip(), gr.skip(), *widgets
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from cxr.request.errors import DataError
 from cxr.request.messages import duration, plural, shorten
-from cxr.web.jobs.dataset_job import COUNTED, TURN_S, DatasetState
+from cxr.web.jobs.dataset_job import TURN_S
+from cxr.web.jobs.dataset_order import COUNTED, DatasetState
 from cxr.web.jobs.plan_text import SPLITS
 from cxr.web.page import panels
 from cxr.web.page.data_address import data_address
@@ -108,7 +109,7 @@ def describe_estimate(taken: Estimate) -> str:
 def describe_state(state: DatasetState) -> str:
     """The status panel for a job."""
     if state.stage == "loading":
-        return panels.panel("Loading the model…", "a few seconds", tone="busy")
+        return panels.LOADING
     progress = state.progress
     if progress is None:
         return panels.panel("Beginning…", tone="busy")
@@ -138,7 +139,7 @@ def describe_state(state: DatasetState) -> str:
 def describe_stopped(state: DatasetState | None) -> str:
     """The panel of a job that was stopped."""
     if state is None or state.progress is None:
-        return panels.panel("Stopped before it began")
+        return panels.NEVER_BEGUN
     finished = state.progress.finished
     note = "The ZIP holds these; “Make the data set” goes on with the same plan." if finished else ""
     title = f"Stopped at {finished:,} of {state.total:,} images"

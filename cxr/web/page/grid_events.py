@@ -14,7 +14,7 @@ from cxr.request.messages import duration, plural
 from cxr.request.setting import parse_number
 from cxr.request.settings import LABELS, SETTINGS
 from cxr.web.jobs.grid_job import GridJob, GridState, make_grid
-from cxr.web.jobs.job import OVER, Job, Waiting
+from cxr.web.jobs.job import OVER, Job
 from cxr.web.page import panels
 from cxr.web.page.events import STOPPING, Values, as_sentence, errors_for_users, show_job, stop_job
 from cxr.web.page.image_events import ImageEvents, run_button
@@ -79,11 +79,11 @@ class GridEvents:
         Returns:
             Values for (job, then as `show`).
         """
-        if panel := stop_job(before, panels.panel("Stopped before it began")):
+        if panel := stop_job(before, panels.NEVER_BEGUN):
             return gr.skip(), panel, _button(is_running=panel == STOPPING), *(gr.skip(),) * 3
         with errors_for_users():
             job = self.submit(asker, self.plan(prompt, read_axes(texts)))
-        return job, panels.panel("Waiting for the model…", tone="busy"), _button(is_running=True), *(gr.skip(),) * 3
+        return job, panels.WAITING, _button(is_running=True), *(gr.skip(),) * 3
 
     async def run(self, job: GridJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
@@ -96,7 +96,7 @@ class GridEvents:
         if job is None or not isinstance(job.state, GridState | None) or not isinstance(job.order, Plan):
             yield (gr.skip(),) * 6  # a generator that yields nothing would empty the widgets
             return
-        yield job, panels.waiting(Waiting(0)), _button(is_running=True), *(gr.skip(),) * 3
+        yield job, panels.WAITING, _button(is_running=True), *(gr.skip(),) * 3
         async for widgets in self.run(job):
             yield job, *widgets
 
@@ -136,7 +136,7 @@ def describe_state(state: GridState) -> str:
     failed = [f"Image {failure.index} failed: {failure.reason}" for failure in state.failures]
     notes, count = (*failed, *state.notes), len(state.images)
     if state.stage == "loading":
-        return panels.panel("Loading the model…", "a few seconds", tone="busy")
+        return panels.LOADING
     if state.stage == "finished":
         tone: panels.Tone = "bad" if failed else "good"
         return panels.panel(f"{plural(count, 'image')} on one sheet", f"{state.elapsed_s:.1f} s", 1.0, tone, notes)

@@ -11,8 +11,9 @@ import gradio as gr
 
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS
-from cxr.web.jobs.image_job import ImageJob, ImageState, make_images
-from cxr.web.jobs.job import OVER, Job, Waiting
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.image_state import ImageJob, ImageState
+from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
@@ -59,7 +60,7 @@ class ImageEvents:
     def press(self, asker: gr.Request | None, mine: PageJobs | None, *form: Any) -> Values:
         """The one button: end the job that runs, or else start one. Arguments and values as of `start`."""
         running = mine.unended[0] if mine and mine.unended else None
-        panel = stop_job(running, panels.panel("Stopped before it began"))
+        panel = stop_job(running, panels.NEVER_BEGUN)
         if panel is None:
             return self.start(asker, mine, *form)
         button = run_button(is_running=bool(mine and mine.unended))
@@ -104,9 +105,8 @@ class ImageEvents:
         mine.add(job)
         if not is_first:  # what runs is shown on
             return mine, request.seed, *(gr.skip(),) * 6, describe_queue(mine, self.jobs)
-        waiting = panels.panel("Waiting for the model…", tone="busy")
         idle_zip = gr.DownloadButton(value=None, interactive=False)
-        return mine, request.seed, waiting, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip(), ""
+        return mine, request.seed, panels.WAITING, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip(), ""
 
     async def run(self, mine: PageJobs | None) -> AsyncGenerator[Values, None]:
         """Show the jobs of a page one after the other, as their images form.
@@ -166,7 +166,7 @@ class ImageEvents:
         if not mine.jobs:
             yield (gr.skip(),) * (NUM_WIDGETS + 2)  # a generator that yields nothing would empty the widgets
             return
-        yield mine, panels.waiting(Waiting(0)), run_button(is_running=True), *(gr.skip(),) * (NUM_WIDGETS - 1)
+        yield mine, panels.WAITING, run_button(is_running=True), *(gr.skip(),) * (NUM_WIDGETS - 1)
         async for widgets in self.run(mine):
             yield mine, *widgets
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from cxr.request.messages import duration, plural, shorten
-from cxr.web.jobs.image_job import ImageJob
+from cxr.web.jobs.image_state import ImageJob
 from cxr.web.jobs.job import Waiting
 from cxr.web.jobs.table import JobTable
 

@@ -10,7 +10,7 @@ from cxr.request.messages import duration, plural
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import PYTORCH
 from cxr.request.settings import SETTINGS
-from cxr.web.jobs.image_job import ImageState, sent_note
+from cxr.web.jobs.image_state import ImageState, sent_note
 from cxr.web.jobs.job import Waiting
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, is_stand_in
 from cxr.web.server.limits import Limits
@@ -82,6 +82,9 @@ def alert(text: str) -> str:
 
 
 IDLE = panel("Ready", tone="idle", notes=["Press Generate, or Enter in the prompt."])
+LOADING = panel("Loading the model…", "a few seconds", tone="busy")
+WAITING = panel("Waiting for the model…", tone="busy")
+NEVER_BEGUN = panel("Stopped before it began")
 
 
 def describe_state(state: ImageState) -> str:
@@ -91,7 +94,7 @@ def describe_state(state: ImageState) -> str:
     notes = [*failed, *(note for note in state.notes if note != sent_note(state.request))]
     count = len(state.images)
     if state.stage == "loading":
-        return panel("Loading the model…", "a few seconds", tone="busy")
+        return LOADING
     if state.stage == "finished":
         title = f"{plural(count, 'image')} ready" + (f", {len(failed)} failed" if failed else "")
         return panel(title, f"{state.elapsed_s:.1f} s", 1.0, "bad" if failed else "good", notes)
@@ -104,7 +107,7 @@ def describe_state(state: ImageState) -> str:
 def waiting(state: Waiting) -> str:
     """The status panel of a job whose turn has not come."""
     if not state.ahead:
-        return panel("Waiting for the model…", tone="busy")
+        return WAITING
     before = f"{plural(state.ahead, 'request')} before this one"
     detail = "" if state.seconds is None else f"about {duration(state.seconds)}"
     return panel(f"Waiting: {before}", detail, tone="busy")

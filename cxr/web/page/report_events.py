@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from cxr.request.errors import RequestError
-from cxr.web.jobs.dataset_job import DatasetJob, DatasetState
+from cxr.web.jobs.dataset_order import DatasetJob, DatasetState
 from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.report_job import ReportJob, ReportOrder, ReportState, make_report
 from cxr.web.jobs.table import JobTable
@@ -71,4 +71,4 @@ class ReportEvents:
 
     def stop(self, job: ReportJob | None) -> Values:
         """Ask a job to end. Returns values for (status, measure button, stop button)."""
-        return show_stop(job, panels.panel("Stopped before it began"))
+        return show_stop(job, panels.NEVER_BEGUN)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
-from cxr.web.jobs.image_job import ImageState
+from cxr.web.jobs.image_state import ImageState
 from cxr.web.page.begin_panel import describe_beginning
 from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import settings_of
