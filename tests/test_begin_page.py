@@ -84,7 +84,7 @@ def test_images_begin_from_an_upload_and_are_verified_with_it(
     verified = client.predict(handle_file(str(path)), init_image=handle_file(files[".pngM"]), api_name="/verify")
     assert verified["is_same"]
     with pytest.raises(
-        AppError, match=f"init_image is missing; the image was begun from a picture with hash {hash_of(noisy())}"
+        AppError, match=f"init_image is missing; the image began from a picture with hash {hash_of(noisy())}"
     ):
         client.predict(handle_file(str(path)), api_name="/verify")
     restored = client.predict(handle_file(str(path)), api_name="/restore")
@@ -111,7 +111,7 @@ def test_a_list_of_cells_is_a_region(client: Client, files: dict[str, str]) -> N
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"strength": 0.5}, "strength is of use only where images begin from a picture"),
+        ({"strength": 0.5}, "strength only applies where images begin from a picture"),
         ({"mask_cells": "1:1", "strength": 0.75}, "mask_cells is of use only"),
         ({"mask": True, "strength": 0.75}, "mask is of use only where"),
         ({"init_image": 7}, "init_image is int; give a PNG, JPEG or DICOM file"),

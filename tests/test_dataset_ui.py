@@ -413,7 +413,7 @@ def test_closing_a_job_ends_its_thread_and_frees_the_model(
 def test_stopped_before_its_turn_nothing_runs(events: DatasetEvents, monkeypatch: pytest.MonkeyPatch) -> None:
     slow(monkeypatch, 0.1)
     first, job = (events.start(None, None, *FORM)[0] for _ in range(2))
-    assert "Stopped before it began" in events.stop(job)[0]
+    assert "Stopped before it started" in events.stop(job)[0]
     assert asyncio.run(follow(events, job)) == [(gr.skip(),) * 7]
     assert events.stop(None) == (gr.skip(),) * 3
     first.abandon()

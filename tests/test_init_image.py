@@ -129,7 +129,7 @@ def test_other_regions_are_one_sentence(value: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"init_image": None, "mask_cells": ""}, "strength is of use only where images begin from a picture"),
+        ({"init_image": None, "mask_cells": ""}, "strength only applies where images begin from a picture"),
         ({"init_image": None, "strength": 0.75, "mask_cells": "4:1"}, "mask_cells is of use only"),
         ({"init_image": "a.png"}, "init_image is str; give a PNG, JPEG or DICOM file"),
         ({"init_image": noisy()}, "init_image is ndarray"),
@@ -331,7 +331,7 @@ def test_a_recipe_tells_the_hash_and_makes_the_image_again(tiny_base_model: Load
     assert recipe.digital_source_type == COMPOSITE_SOURCE_TYPE
     assert np.array_equal(image_of(recipe.request_from(START), tiny_base_model).pixels, made.pixels)
     with pytest.raises(
-        RequestError, match=f"init_image is missing; the image was begun from a picture with hash {START.sha256}"
+        RequestError, match=f"init_image is missing; the image began from a picture with hash {START.sha256}"
     ):
         _ = recipe.request
     with pytest.raises(RequestError, match="is another picture"):
@@ -357,8 +357,8 @@ def derived(**changes: Any) -> Recipe:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"init_image_sha256": "xyz"}, "it is no SHA-256"),
-        ({"init_image_sha256": START.sha256.upper()}, "it is no SHA-256"),
+        ({"init_image_sha256": "xyz"}, "it is not a SHA-256"),
+        ({"init_image_sha256": START.sha256.upper()}, "it is not a SHA-256"),
         ({"init_image_sha256": 7}, "init_image_sha256"),
         ({"init_image_sha256": ""}, "which newer versions may know"),
         ({"digital_source_type": sample_images.RECIPE.digital_source_type}, "digital_source_type is not"),
@@ -430,8 +430,8 @@ def test_of_a_large_picture_a_smaller_copy_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read as an image: of no kind that is read here"),
-        (b"MZ" * 100, "of no kind that is read here"),
+        (b"", "cannot be read as an image: of a kind that is not supported"),
+        (b"MZ" * 100, "of a kind that is not supported"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "cannot be read as an image"),
         (b"\0" * 128 + b"DICM" + b"\0" * 9, "the picture holds no picture"),
     ],
@@ -516,7 +516,7 @@ def test_verify_says_what_it_needs(begun: tuple[Path, Path], tiny_model_dir: Pat
     verify = ["verify", str(folder), "--model", str(tiny_model_dir), "--adapter", "none"]
     assert main(verify) == 2
     hash_ = hash_of(noisy(48, 48))
-    wanted = f"the image was begun from a picture with hash {hash_}"
+    wanted = f"the image began from a picture with hash {hash_}"
     assert capsys.readouterr().err == f"error: {wanted}; name it with --init-image\n"
     other = written(tmp_path / "other.png", noisy(seed=1))
     assert main([*verify, "--init-image", str(other)]) == 2
@@ -560,9 +560,9 @@ def test_a_folder_goes_on_with_the_same_picture_only(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--strength", "0.5"], "--strength is of use only with --init-image"),
-        (["--mask", "mask.png"], "--mask is of use only with --init-image"),
-        (["--mask-cells", "4:4"], "--mask-cells is of use only where images begin from a picture"),
+        (["--strength", "0.5"], "--strength only works with --init-image"),
+        (["--mask", "mask.png"], "--mask only works with --init-image"),
+        (["--mask-cells", "4:4"], "--mask-cells only applies where images begin from a picture"),
         (["--init-image", "nowhere.png"], "nowhere.png cannot be read as an image"),
         (["--init-image", "{start}", "--mask-cells", "4:99"], "--mask-cells has the cell 4:99"),
         (["--init-image", "{start}", "--mask-cells", "4:9", "--mask", "x.png"], "names the region a second time"),
@@ -630,4 +630,4 @@ def test_a_derived_image_in_a_data_set_is_a_fault(tmp_path: Path) -> None:
     table.write_text("\n".join([json.dumps(row), *rest]) + "\n")
     faults: list[str] = []
     read_dataset(directory, faults.append)
-    assert any("was begun from a picture, and images of a data set are not" in fault for fault in faults)
+    assert any("began from a picture, and images of a data set are not" in fault for fault in faults)

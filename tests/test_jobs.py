@@ -266,7 +266,7 @@ def test_results_are_kept_for_a_while_and_not_too_many(monkeypatch: pytest.Monke
 
 def test_jobs_that_wait_know_their_place_and_time() -> None:
     table = JobTable()
-    quick = Job(num_steps=1)
+    quick = Job("order", num_steps=1)
     table.submit(quick, short(quick))
     wait_until(lambda: quick.has_ended)  # from it the table knows how long a step takes
     running, second, third = (Job("order", Visitor("page"), num_steps=1_000) for _ in range(3))

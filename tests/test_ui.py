@@ -233,7 +233,7 @@ def test_failed_images_are_reported_and_never_shown(choice: ModelChoice, monkeyp
         yield FailedImage(0, request.seed, "it is flat")
 
     monkeypatch.setattr(generate_images, "generate", fail_all)
-    with pytest.raises(GenerationError, match="not one image came out: it is flat"):
+    with pytest.raises(GenerationError, match="no image could be made: it is flat"):
         list(make_images(GenerationRequest("chest xray"), choice, Job(None)))
 
 
@@ -381,7 +381,7 @@ def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice, monkeypatc
     events.start(None, None, *FORM)
     second = events.start(None, None, *FORM)[0]
     _, _, panel, button, *_ = events.press(None, second, *FORM)
-    assert "Stopped before it began" in panel
+    assert "Stopped before it started" in panel
     assert button.value == "Generate"
     assert stop_job(second.jobs[0], "") is stop_job(None, "") is None
 

@@ -54,7 +54,7 @@ def measure_peak(device: torch.device, dtype: torch.dtype, watch: Stopwatch) -> 
     Args:
         device: "cuda" or "cpu".
         dtype: of the numbers.
-        watch: tells the seconds.
+        watch: measures seconds.
     """
     kind = "cuda" if device.type == "cuda" else "cpu"
     return Peak(

@@ -40,7 +40,7 @@ class Spread:
 
 
 def stopwatch(device: torch.device, *, counts_processor: bool = False) -> Stopwatch:
-    """What tells the seconds of some work.
+    """What measures the seconds of some work.
 
     Args:
         device: where it runs.
@@ -75,7 +75,7 @@ def interleaved(
     Args:
         arms: what is timed, by its name.
         runs: rounds.
-        watch: tells the seconds.
+        watch: measures seconds.
         before: what an arm needs done first, which is not timed.
     """
 
@@ -111,7 +111,7 @@ def last_line(output: str, otherwise: str = "no message") -> str:
 
 
 def check_runs(runs: int) -> None:
-    """Refuse a number of rounds that is none.
+    """Refuse a number of rounds that is out of range.
 
     Raises:
         RequestError: it is outside 1 to `MAX_RUNS`.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Make a labelled data set from a plan: a cohort table, a list of prompts, or a grid of settings.
 
-Killed at any moment, the same command goes on; at most the image in hand is lost. The same
+If it is killed, the same command continues; at most the image in hand is lost. The same
 job runs in many processes, on one machine or many that share a folder, and gives the same bytes:
 
   accelerate launch -m cxr dataset plan.yaml --output DIR              a process for each GPU
@@ -54,19 +54,19 @@ def add_dataset_parser(commands: Commands) -> None:
     parser = add_command(commands, "dataset", _dataset, "make a labelled data set from a plan", DESCRIPTION, EPILOG)
     parser.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be made, how long, how much disk")
+    parser.add_argument("--dry-run", action="store_true", help="only say what it would make and take")
     add_model_options(parser)
     parser.add_argument(
         "--gate",
         action="store_true",
-        help="make images again in which a small network does not see what was asked",
+        help="make an image again if a small network does not see in it what was asked for",
     )
     parser.add_argument(
         "--max-attempts", type=int, default=4, metavar="N", help="seeds that an image may take (default %(default)s)"
     )
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N",
-        help="CPU threads of each process (default %(default)s); another number gives other last bits",
+        help="CPU threads of each process (default %(default)s); another number changes the last bits",
     )  # fmt: skip
 
 

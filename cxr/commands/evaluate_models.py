@@ -48,7 +48,7 @@ def _add_utility(commands: Commands) -> None:
 
 
 def _add_study(commands: Commands) -> None:
-    parser = add_command(commands, "study", _study, "one page for blind readers; --readings reads what they send back")
+    parser = add_command(commands, "study", _study, "a page for blinded readers; --readings reads what they send back")
     parser.add_argument("generated", type=Path, metavar="DIR", help="images in question")
     parser.add_argument("--reference", type=Path, required=True, metavar="DIR", help="real images")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.html", help="where to write the page")

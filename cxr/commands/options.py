@@ -95,7 +95,7 @@ def described(error: CxrError) -> str:
 
 
 def check_sources(model: str, adapter: str) -> None:
-    """Tell a wrong model or LoRA at once, as far as that is possible without importing torch.
+    """Refuse a wrong model or LoRA at once, as far as that is possible without importing torch.
 
     Raises:
         CxrError: the model is unknown; the LoRA is unknown, unreadable or unsafe.
@@ -108,7 +108,7 @@ def check_sources(model: str, adapter: str) -> None:
 
 
 def check_numbers(arguments: argparse.Namespace, ranges: Mapping[str, tuple[int, int | None]]) -> None:
-    """Check whole numbers of options that are no settings of a request.
+    """Check whole numbers of options that are not settings of a request.
 
     Args:
         arguments: of the command.

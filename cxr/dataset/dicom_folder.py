@@ -63,7 +63,7 @@ def read_pixels(image: FinishedImage) -> GreyLevels:
         [H, W] uint8 or, of bit depth 16, uint16, 0 = black.
     Raises:
         OutputError: the image has changed since it was written.
-        DataError: it is no PNG of the bit depth that its row tells.
+        DataError: it is not a PNG of the bit depth that its row tells.
     """
     content = unchanged_content(image.file)
     try:

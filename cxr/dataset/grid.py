@@ -74,7 +74,7 @@ def build_grid(
         settings: what all images have in common.
         max_images: that the sheet may have.
     Raises:
-        RequestError: a value is not allowed or stands there twice, or there are too many images.
+        RequestError: a value is not allowed or appears twice, or there are too many images.
     """
     if not isinstance(prompt, str) or not prompt.strip():
         SETTINGS["prompt"].check(prompt)

@@ -30,7 +30,7 @@ PAIRS_NAME = "pairs"  # folder of what differs between the two images of a pair
 MAX_MANIFEST_BYTES = 1_000_000_000
 MISSING = "{path} is missing; repeat the command that made the folder, it makes it"
 DAMAGED = "{table} line {number} is damaged or of another program; make the data set again"
-DERIVED = "{path} was begun from a picture, and images of a data set are not; take it out"
+DERIVED = "{path} began from a picture, which images of a data set do not; take it out"
 
 _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
@@ -85,7 +85,7 @@ def pair_pictures(patient_id: str) -> tuple[str, str]:
 
 
 def refuse(fault: str) -> None:
-    """Take the first fault for the end."""
+    """Stop at the first fault."""
     raise DataError(fault)
 
 
@@ -127,7 +127,7 @@ def is_flat(directory: Path) -> bool:
     """Whether a folder is one that ``python -m cxr generate`` wrote, without splits.
 
     Raises:
-        DataError: it is no folder.
+        DataError: it is not a folder.
     """
     if not directory.is_dir():
         raise DataError(f"{directory} is not a folder; name one that python -m cxr dataset wrote")

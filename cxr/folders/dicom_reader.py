@@ -1,4 +1,4 @@
-"""DICOM files -> what this program has written into them, and what those of others tell of their patients."""
+"""DICOM files -> what this program has written into them, and what those of others say about their patients."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read_dicom(path: Path, max_pixels: int = 2**24) -> tuple[GreyLevels, Recipe,
 
 
 def read_dicom_facts(path: Path) -> dict[str, str]:
-    """What a DICOM file tells of its patient and, if it is of this program, what was asked for; else "".
+    """What a DICOM file says about its patient and, if it is of this program, what was asked for; else "".
 
     Returns:
         patient_id, prompt, findings, age, sex and view, in the spelling of tables.

@@ -1,6 +1,6 @@
 """One image file of a stranger -> its stored grey levels and its recipe, decoded in a limited child process.
 
-The recipe is read first, and only a picture of the size that it tells is decoded at all.
+The recipe is read first, and only a picture of the size that it names is decoded at all.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex; of a PNG without its C2PA manifest, so that signing changes no table.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
     """
     digest = hashlib.sha256()
     with open_regular(path) as file:

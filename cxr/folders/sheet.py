@@ -137,7 +137,7 @@ def _size(shape: tuple[int, int], image: tuple[int, int], head: int) -> tuple[in
 
 
 def _cut(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
-    """As much of a text as there is room for, in pixels; 0 for all of it."""
+    """As much of a text as fits into a width in pixels; 0 for all of it."""
     if not room or font.getlength(text) <= room:
         return text
     while text and font.getlength(text + "…") > room:

@@ -1,4 +1,4 @@
-"""Which tables of a folder tell of its images, and what their columns are called here and elsewhere."""
+"""Which tables of a folder describe its images, and what their columns are called here and elsewhere."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def find_tables(folder: Path) -> dict[str, list[Path]]:
     by_rank: dict[int, list[Path]] = {}
     for path in found:
         columns = columns_of(tuple(read_header(path)))
-        if "file_name" in columns:  # the table that tells most, not a list of boxes or of splits beside it
+        if "file_name" in columns:  # the table that says most, not a list of boxes or of splits beside it
             by_rank.setdefault(len(columns), []).append(path)
     return {"": by_rank[max(by_rank)]} if by_rank else {}
 
@@ -66,7 +66,7 @@ def columns_of(names: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def read_studies(table: Path) -> Mapping[str, Row]:
-    """MIMIC-CXR tells findings by study, in a table of its own beside the one of the images."""
+    """MIMIC-CXR lists findings by study, in a table of its own beside the one of the images."""
     if "dicom_id" not in (header := read_header(table)) or NO_FINDING in header:
         return {}
     for other in sorted(table.parent.glob("*")):

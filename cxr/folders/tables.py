@@ -33,7 +33,7 @@ def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> 
     """Line numbers, of a CSV as spreadsheets count them, and rows, which of JSON lines may be any; "" for an empty one.
 
     Args:
-        table: whose suffix tells what it is.
+        table: its suffix says of which kind it is.
         damaged: message for one that is, with the fields table, number and error.
     Raises:
         DataError: it cannot be read, a row has more cells than the header, or two columns have one name.

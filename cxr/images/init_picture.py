@@ -32,7 +32,7 @@ def read_init_picture(path: Path, label: str = "the picture") -> InitImage:
         path: PNG, JPEG, DICOM, or what else ``read_grey`` reads.
         label: what messages call it; a stranger's file is not called by its name.
     Raises:
-        DataError: it is no picture, or needs too much memory or time.
+        DataError: it is not a picture, or needs too much memory or time.
     """
     width, height, sha256, levels = _read(path, label, "picture")
     return InitImage(width, height, levels, sha256.decode())
@@ -48,7 +48,7 @@ def read_mask(path: Path, picture: InitImage, label: str = "the mask") -> str:
     Returns:
         As `cxr.request.mask_cells` writes cells.
     Raises:
-        DataError: it is no picture, has other proportions, or nothing is painted.
+        DataError: it is not a picture, has other proportions, or nothing is painted.
     """
     width, height, _, cells = _read(path, label, "mask")
     if abs(width * picture.height / (height * picture.width) - 1) > NOT_ALIKE:

@@ -28,14 +28,14 @@ def read_recipe_file(path: Path, folder: Path) -> Recipe:
         path: of the upload.
         folder: that it has to lie in.
     Raises:
-        DataError: it is no regular file in the folder, too large, no whole PNG, or holds no recipe whose values are
-            allowed. The message does not repeat the file's name.
+        DataError: it is not a regular file in the folder, is too large or not a whole PNG, or holds no recipe whose
+            values are allowed. The message does not repeat the file's name.
     """
     data = _read_file(path, folder)
     if data.startswith(b"\xff\xd8\xff"):  # a JPEG holds none, so that nothing of it is read
         raise DataError(NO_RECIPE)
     if not data.startswith(PNG_SIGNATURE):
-        raise DataError("the file is no picture that can be read here; use a PNG")
+        raise DataError("the file is not a picture that can be read here; use a PNG")
     if not data.endswith(PNG_END):  # nothing may stand behind the picture
         raise DataError(f"the picture cannot be read: {DAMAGED}")
     try:
@@ -81,7 +81,7 @@ def differing_values(
 
 
 def differing_libraries(recipe: Recipe, here: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """The same of the libraries whose versions here are given."""
+    """The same for libraries, by their versions here."""
     then = sorted(recipe.library_versions.items())
     return [(name, version, here[name]) for name, version in then if here.get(name, version) != version]
 

@@ -96,7 +96,7 @@ def manifest_of(recipe: Recipe) -> dict[str, object]:
 
 
 def read_store(content: bytes, media_type: str, authorities: str) -> dict[str, Any] | None:
-    """All manifests of a picture as the library tells of them; to be called in a limited process.
+    """All manifests of a picture as the library describes them; to be called in a limited process.
 
     Args:
         content: of the picture, which may be anybody's.

@@ -66,7 +66,7 @@ class GenerationRequest(ImageSettings):
         for name in BEGINNING:
             if getattr(self, name) != SETTINGS[name].default:
                 raise RequestError(
-                    "is of use only where images begin from a picture; give init_image, too, or leave it out",
+                    "only applies where images begin from a picture; give init_image as well, or leave it out",
                     field=name,
                 )
 

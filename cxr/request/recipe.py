@@ -176,8 +176,8 @@ class Recipe(ImageSettings):
         if not self.is_derived:
             return GenerationRequest(**self.image_settings)
         if init_image is None or init_image.sha256 != self.init_image_sha256:
-            given = "is missing" if init_image is None else f"is another picture (hash {init_image.sha256})"
-            raise RequestError(f"{given}; {needed_picture(self)}", field="init_image")
+            problem = "is missing" if init_image is None else f"is another picture (hash {init_image.sha256})"
+            raise RequestError(f"{problem}; {needed_picture(self)}", field="init_image")
         return GenerationRequest(**self.image_settings, init_image=init_image)
 
     @property
@@ -193,17 +193,17 @@ class Recipe(ImageSettings):
     def _check_beginning(self) -> None:
         if not self.init_image_sha256:
             if wrong := [name for name in BEGINNING_IN_RECIPES if getattr(self, name) != SETTINGS[name].before]:
-                raise RequestError("is there, but no picture that the image began from", field=wrong[0])
+                raise RequestError("is given, but no picture that the image began from", field=wrong[0])
             return
         if not SHA256.fullmatch(self.init_image_sha256):
-            raise RequestError(f"is {shown(self.init_image_sha256)}; it is no SHA-256", field="init_image_sha256")
+            raise RequestError(f"is {shown(self.init_image_sha256)}; it is not a SHA-256", field="init_image_sha256")
         if self.digital_source_type != COMPOSITE_SOURCE_TYPE:
             raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")
 
 
 def needed_picture(recipe: Recipe) -> str:
-    """What an image was begun from, as the beginning of a sentence."""
-    return f"the image was begun from a picture with hash {recipe.init_image_sha256}"
+    """What an image began from, as the beginning of a sentence."""
+    return f"the image began from a picture with hash {recipe.init_image_sha256}"
 
 
 def _in_file_order(names: list[str]) -> list[str]:
@@ -239,7 +239,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A table whose names are all different; of two values, readers would take different ones."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name appears twice")
     return values
 
 

@@ -38,7 +38,7 @@ class Setting:
         notes: what an end of the range means, by the value.
         choices: all values of a choice.
         flag: option of ``generate``; None where it has none.
-        metavar: what stands for the value in the help of the command line.
+        metavar: name of the value in the help of the command line.
         column: in a CSV of prompts; None where it has none.
         before: value of images that were made before the setting existed; None for settings as old as recipes.
         in_api: whether it is a parameter of ``/generate``.

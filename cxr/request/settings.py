@@ -74,7 +74,7 @@ SETTINGS: Mapping[str, Setting] = {
             1.0, 0.05, notes={1.0: "as from noise alone"}, flag="--strength", metavar="S", before=0.75, in_api=False,
         ),
         Setting(
-            "mask_cells", "cells", "Region", "cells of the picture that alone are made anew", "",
+            "mask_cells", "cells", "Region", "cells of the picture to make anew; the others stay", "",
             flag="--mask-cells", metavar="CELLS", before="", in_api=False,
         ),
     )
@@ -126,7 +126,7 @@ class ImageSettings:
         for name in (entry.name for entry in fields(self) if entry.name in SETTINGS):
             object.__setattr__(self, name, SETTINGS[name].check(getattr(self, name)))
         if self.sent_prompt and not self.reword:
-            raise RequestError("is there, but reword is false; leave it out", field="sent_prompt")
+            raise RequestError("is given, but reword is false; leave it out", field="sent_prompt")
 
     @property
     def model_prompt(self) -> str:

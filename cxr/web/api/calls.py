@@ -1,6 +1,6 @@
 """Calls of endpoints, before gradio sees them: is there such an endpoint, does it take such values, is there room.
 
-The job table itself refuses what is too much, however it comes; here programs are told with the HTTP status for it.
+The job table itself refuses what is too much, however it comes; here programs get the HTTP status for it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Calls:
                 raise wrong(404, "nothing can be sent to this address")
             return Call(body)
         if kind.partition(";")[0].strip().lower() != JSON:
-            raise wrong(415, f"the request is not marked as {JSON}")
+            raise wrong(415, f"the request does not have the content type {JSON}")
         way = str(found.lastgroup)
         values = read_json(body)
         session = values.get("session_hash")

@@ -72,7 +72,7 @@ def _build_sheet(endpoints: GridEndpoints) -> None:
         sentence = f"values of {SETTINGS[name].help}, {SETTINGS[name].range}; null for the usual one"
         schema = {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]}
         inputs.append(parameter(name, "string", sentence, example=example, schema=schema))
-    only = "only say what the sheet comes to: images, steps, size, seconds; true or false"
+    only = "only describe the sheet: images, steps, size, seconds; true or false"
     inputs.append(parameter("dry_run", "boolean", only, False, example=False))
     sheet = gr.Image(label="Sheet", format="png", interactive=False)
     _endpoint("sheet", endpoints.sheet, inputs, [sheet, gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])
@@ -81,7 +81,7 @@ def _build_sheet(endpoints: GridEndpoints) -> None:
 def _build_dataset(endpoints: DatasetEndpoints) -> None:
     plan = parameter("plan", "string", "in YAML or CSV; its splits are train, validation, test", example=EXAMPLE_PLAN)
     tries = "seeds that an image may take; 1 to 100"
-    gate = "make images again in which a small network does not see what was asked; true or false"
+    gate = "make images again if a small network does not see in them what was asked for; true or false"
     inputs = [
         plan,
         parameter("max_attempts", "integer", tries, DEFAULT_MAX_ATTEMPTS, example=DEFAULT_MAX_ATTEMPTS),
@@ -95,7 +95,7 @@ def _build_reading(endpoints: ReadingEndpoints) -> None:
     text = parameter("prompt", "string", "what images should show; at most 2,000 characters", example=EXAMPLE_PROMPT)
     _endpoint("parse", endpoints.parse, [text], [gr.JSON(label="Understood")])
     _endpoint("models", endpoints.models, [], [gr.JSON(label="Models")])
-    begun_from = picture_parameter("init_image", "the picture that it was begun from, if there was one", optional=True)
+    begun_from = picture_parameter("init_image", "the picture that it began from, if there was one", optional=True)
     anybodys = picture_parameter("picture", ANY_PICTURE)
     _endpoint("detect", endpoints.detect, [anybodys], [gr.JSON(label="Detected")])
     for name, others in (("restore", []), ("receipt", []), ("verify", [begun_from])):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import NoneType
 
 import gradio as gr
 
@@ -47,32 +48,33 @@ class GridEndpoints:
             adapter_weight: weights of the LoRA to compare, a list of numbers.
             num_inference_steps: numbers of steps to compare, a list.
             seed: seeds to compare, a list.
-            dry_run: only say what it comes to.
+            dry_run: only describe the sheet.
             progress: filled in by gradio; the share of denoising steps that are done.
             asker: filled in by gradio; who asks.
         Returns:
             The sheet, a PNG; the path of a ZIP with the images, each with its recipe; a dictionary of facts: told,
             title, columns, rows, num_images, seconds, model, adapter, failures, notes.
         """
-        given = dict(zip(VARIED, (guidance_scale, adapter_weight, num_inference_steps, seed), strict=True))
+        axes = dict(zip(VARIED, (guidance_scale, adapter_weight, num_inference_steps, seed), strict=True))
         with errors_for_users(on_page=False):
             if not dry_run:
                 self.events.jobs.check_room(visitor_of(asker))
-            plan, told = await asyncio.to_thread(self._plan, prompt, given)
+            plan, text = await asyncio.to_thread(self._plan, prompt, axes)
             if dry_run:
-                return None, None, {"told": told}
+                return None, None, {"told": text}
             job = self.events.submit(asker, plan)
             state = GridState(plan)
             async with contextlib.aclosing(job.follow()) as states:
                 async for state in states:
                     progress(state.fraction)
             sheet, archive = (str(path) if path else None for path in (state.sheet, state.archive))
-            return sheet, archive, {"told": told, **(state.facts or {})}
+            return sheet, archive, {"told": text, **(state.facts or {})}
 
-    def _plan(self, prompt: str, given: dict[str, Any]) -> tuple[Plan, str]:
-        given = {name: [] if values is None else values for name, values in given.items()}
-        for name, values in given.items():
-            if not isinstance(values, (list, tuple)):
-                raise RequestError(f"is {type(values).__name__}; give a list of numbers", field=name)
-        plan = self.events.plan(prompt, given)
+    def _plan(self, prompt: str, axes: Mapping[str, object]) -> tuple[Plan, str]:
+        values: dict[str, Sequence[object]] = {}
+        for name, listed in axes.items():
+            if not isinstance(listed, (list, tuple, NoneType)):
+                raise RequestError(f"is {type(listed).__name__}; give a list of numbers", field=name)
+            values[name] = listed or ()
+        plan = self.events.plan(prompt, values)
         return plan, self.events.describe(plan)

@@ -83,7 +83,7 @@ def picture_path(value: object, name: str, wanted: str = PICTURE) -> Path:
         wanted: what it has to be, in words.
 
     Raises:
-        RequestError: the value is no uploaded file.
+        RequestError: the value is not an uploaded file.
     """
     path = value.get("path") if isinstance(value, Mapping) else None
     if not isinstance(path, str) or not path:

@@ -75,7 +75,7 @@ class ReadingEndpoints:
             picture: a PNG that this program wrote, as it was written.
         Returns:
             A dictionary: settings for /generate; recipe, whole; differences from what is loaded here, null if unknown;
-            needs, a sentence, where the picture was begun from another.
+            needs, a sentence, where the picture began from another.
         """
         return await self._read(lambda: self._with_picture(picture, self._restore))
 
@@ -94,7 +94,7 @@ class ReadingEndpoints:
 
         Args:
             picture: a PNG that this program wrote, as it was written.
-            init_image: the picture that it was begun from, if there was one; its recipe has the hash.
+            init_image: the picture that it began from, if there was one; its recipe has the hash.
             asker: filled in by gradio; who asks.
         Returns:
             A dictionary: is_same; largest_difference in grey levels, null if the sizes differ; differences of what is

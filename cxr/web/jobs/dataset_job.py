@@ -38,7 +38,7 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: AnyJob) -> Gener
         The state about twice a second; "waiting" when others have waited for the model long enough, the last one is
         "finished" or "stopped".
     Raises:
-        CxrError: no model, no space, or not one image came out.
+        CxrError: no model, no space, or no image could be made.
     """
     state = DatasetState("loading", len(order.plan.images), seconds=order.seconds)
     yield state
@@ -102,7 +102,7 @@ def _finish(
     manifest = state.progress.manifest if state.progress else None
     assert manifest is not None
     if not manifest["num_images"]:
-        raise GenerationError("not one image came out; try other settings, or without the gate")
+        raise GenerationError("no image could be made; try other settings, or without the gate")
     directory = order.folder / "set"
     receipts: list[Receipt] = []
     began_s = told_s = time.monotonic()

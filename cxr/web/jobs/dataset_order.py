@@ -61,7 +61,7 @@ class DatasetState:
         num_read: finished images of which it is known what a small network sees; None before all are finished.
         archive: the ZIP: of the data set, or of what was finished when it was stopped.
         samples: a picture of some of the images.
-        facts: the part of the result that is no file, for programs.
+        facts: the part of the result that is not a file, for programs.
     """
 
     stage: Stage

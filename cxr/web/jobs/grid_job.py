@@ -73,7 +73,7 @@ def make_grid(plan: Plan, choice: ModelChoice, job: AnyJob, limit_s: float = 0) 
     Yields:
         The state after every denoising step; the last one is "finished" or "stopped".
     Raises:
-        CxrError: no model, no space, or not one image came out.
+        CxrError: no model, no space, or no image could be made.
     """
     state = GridState(plan, num_steps=plan.num_steps)
     yield state
@@ -95,7 +95,7 @@ def make_grid(plan: Plan, choice: ModelChoice, job: AnyJob, limit_s: float = 0) 
         else:
             state = replace(state, stage="finished")
     if not pixels and state.stage == "finished":
-        raise GenerationError(f"not one image came out: {state.failures[0].reason}")
+        raise GenerationError(f"no image could be made: {state.failures[0].reason}")
     yield _drawn(state, pixels, folder, info)
 
 

@@ -48,7 +48,7 @@ def make_images(
     Yields:
         The state after every denoising step and every image; the last one is "finished" or "stopped".
     Raises:
-        CxrError: no model, no space, or not one image came out.
+        CxrError: no model, no space, or no image could be made.
     """
     state = ImageState(request)
     yield state
@@ -69,16 +69,14 @@ def make_images(
         else:
             state = replace(state, stage="finished")
     if state.failures and not state.images and state.stage == "finished":
-        raise GenerationError(f"not one image came out: {state.failures[0].reason}")
+        raise GenerationError(f"no image could be made: {state.failures[0].reason}")
     state = replace(state, progress=None, receipts=_read_receipts(request, pixels))
     yield replace(state, archive=_pack(state))
 
 
 def _out_of_time(state: ImageState, limit_s: float) -> ImageState:
     if not state.images:
-        raise GenerationError(
-            f"no image was finished in {limit_s:g} s, the most that one request gets; use fewer steps"
-        )
+        raise GenerationError(f"no image was finished in {limit_s:g} s, the limit of one request; use fewer steps")
     note = f"The {limit_s:g} s that one request gets are over; ask for the other images in another request."
     return replace(state, notes=(*state.notes, note))
 

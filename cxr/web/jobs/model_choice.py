@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cxr.generate.loaded_model import LoadedModel
 
 RETRY_AFTER_S = 60.0
-STAND_IN = "The Hub cannot be reached; the embedded demo model answers."
+STAND_IN = "The Hub cannot be reached; the embedded demo model is used instead."
 
 
 @dataclass(frozen=True)

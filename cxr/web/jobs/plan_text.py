@@ -95,10 +95,10 @@ def text_of_file(path: Path) -> str:
     """The text of an uploaded plan.
 
     Raises:
-        RequestError: it is no plan, too large or not text.
+        RequestError: it is not a plan, too large or not text.
     """
     if path.suffix.lower() not in TEXT_SUFFIXES:
-        raise RequestError(f"this file is no plan; use {', '.join(TEXT_SUFFIXES)}")
+        raise RequestError(f"this file is not a plan; use {', '.join(TEXT_SUFFIXES)}")
     with path.open("rb") as file:
         content = file.read(MAX_TEXT_BYTES + 1)
     _check_size(len(content))
@@ -114,7 +114,7 @@ def fields_of_text(text: str, max_images: int) -> tuple[Rows, str, int, list[Any
     Returns:
         None for a plan that has more than they can hold, such as prompts or a grid.
     Raises:
-        RequestError: the text is no plan, or something in it is not allowed.
+        RequestError: the text is not a plan, or something in it is not allowed.
     """
     plan = plan_of_text(text, max_images)
     with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +157,7 @@ def _check_length(text: str, max_images: int) -> None:
     """Refuse a plan that takes long to read, before it is: YAML is read slowly, by its marks rather than its letters.
 
     Raises:
-        RequestError: it has more rows or marks than a plan of so many images needs.
+        RequestError: it has more rows or marks than a plan of ``max_images`` images needs.
     """
     if not _is_csv(text):
         _check_marks(text, max_images)

@@ -79,8 +79,8 @@ def _lend_gpu(function: Callable[..., object]) -> Callable[..., object]:
 def place_model(choice: ModelChoice) -> None:
     """On ZeroGPU load the model now, while the main module is imported; elsewhere the server loads it by itself.
 
-    There only the importing thread can put weights on a GPU that is not there yet, and each request's own process gets
-    them with it.
+    Only the importing thread can put weights on a GPU that ZeroGPU has not lent yet, and each request's own process
+    gets them with it.
 
     Args:
         choice: which model; if it cannot be loaded, that is said here, and again by the page.

@@ -32,7 +32,7 @@ class JobTable:
 
     def __init__(self, max_waiting: int = MAX_QUEUE, max_per_visitor: int = 0) -> None:
         self.max_waiting, self.max_per_visitor = max_waiting, max_per_visitor
-        self.is_watched = False  # whether something tells who listens
+        self.is_watched = False  # whether the table learns who listens
         self.is_closed = False
         self._changed = threading.Condition()
         self._jobs: list[AnyJob] = []

@@ -145,7 +145,7 @@ def begun_values(settings: Mapping[str, object]) -> Values:
     if not sha256:
         return _titled(""), NOTHING, gr.skip()
     if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
-        raise RequestError("is no hash of a picture", field="init_image")
+        raise RequestError("is not the hash of a picture", field="init_image")
     cells = check_cells(settings.get("mask_cells", ""))
     strength = SETTINGS["strength"].check(settings.get("strength", SETTINGS["strength"].default))
     return _titled(sha256), {"sha256": sha256, "cells": cells}, strength

@@ -81,7 +81,7 @@ def build_page(
 
 def _build_about(model_line: gr.HTML, adapter_cards: gr.HTML, limits: Limits) -> None:
     gr.HTML('<h2 class="cxr-heading">About this program</h2>' + panels.ABOUT)
-    gr.HTML('<h2 class="cxr-heading">The model that answers</h2>')
+    gr.HTML('<h2 class="cxr-heading">The model in use</h2>')
     model_line.render()
     adapter_cards.render()
     gr.HTML('<h2 class="cxr-heading">What this server allows</h2>' + panels.describe_limits(limits))

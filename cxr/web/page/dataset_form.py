@@ -113,7 +113,7 @@ def build_dataset_settings(cohort: CohortWidgets) -> DatasetForm:
         settings = _build_settings()
     hint = gr.HTML(f'<p class="cxr-hint">{SETTINGS_IN_TEXT}</p>', visible=False)
     gate = gr.Checkbox(
-        False, label="Make images again in which a small network does not see what was asked", elem_id="gate"
+        False, label="Make images again if a small network does not see in them what was asked for", elem_id="gate"
     )
     _show_for(cohort.kind, {TABLE: fields, TEXT: hint})
     return DatasetForm(kind=cohort.kind, rows=cohort.rows, text=cohort.text, gate=gate, **settings)

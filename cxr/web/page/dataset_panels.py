@@ -34,9 +34,9 @@ TURNS_HINT = (
 # In place of the counts while the plan is wrong: those of another plan would mislead.
 NO_PLAN = (
     '<section class="cxr-plan"><p><b>No plan yet</b></p>'
-    '<p class="cxr-hint">The counts come when nothing is wrong with it.</p></section>'
+    '<p class="cxr-hint">The counts appear once nothing is wrong with it.</p></section>'
 )
-IDLE = panels.panel("Not begun", tone="idle", notes=["“Make the data set” in the step “Check” begins."])
+IDLE = panels.panel("Not started", tone="idle", notes=["“Make the data set” in the step “Check” starts it."])
 
 
 def describe_problems(problems: Sequence[str], cells: Iterable[tuple[int, int]] = (), right: str = "") -> str:
@@ -57,13 +57,14 @@ def describe_problems(problems: Sequence[str], cells: Iterable[tuple[int, int]] 
 
 def describe_check(plan: Plan, time_and_disk: str, gate: bool) -> str:
     """What would be made, before it is: time and size, and the first prompts."""
-    shown = list(dict.fromkeys(image.request.prompt for image in plan.images))[:NUM_PROMPTS]
-    items = "".join(f"<li>{escape(shorten(prompt, MAX_PROMPT_CHARACTERS))}</li>" for prompt in shown)
+    prompts = list(dict.fromkeys(image.request.prompt for image in plan.images))
+    items = "".join(f"<li>{escape(shorten(prompt, MAX_PROMPT_CHARACTERS))}</li>" for prompt in prompts[:NUM_PROMPTS])
     again = " Images that do not show what was asked are made again, which takes longer." if gate else ""
     count = plural(len(plan.images), "image")
+    heading = "The first prompts:" if len(prompts) > NUM_PROMPTS else "All prompts:"
     return (
         f'<section class="cxr-plan"><p><b>{count}</b><span>{escape(time_and_disk)}</span></p>'
-        f'<p class="cxr-hint">The first prompts:{"" if len(shown) < len(plan.images) else " all of them"}</p>'
+        f'<p class="cxr-hint">{heading}</p>'
         f'<ul class="cxr-prompts">{items}</ul><p class="cxr-hint">{TURNS_HINT}{again}</p></section>'
     )
 
@@ -112,7 +113,7 @@ def describe_state(state: DatasetState) -> str:
         return panels.LOADING
     progress = state.progress
     if progress is None:
-        return panels.panel("Beginning…", tone="busy")
+        return panels.panel("Starting…", tone="busy")
     if state.stage == "stopped":
         return describe_stopped(state)
     notes = []

@@ -15,7 +15,7 @@ from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.uploads import MAGIC
 
 HINT = (
-    "A signature, a recipe, or the marks that programs and DICOM leave tell that a picture was generated. It is read "
+    "A signature, a recipe, or the marks that programs and DICOM leave show that a picture was generated. It is read "
     "once and deleted. Marks can be removed: a picture without any may be synthetic all the same."
 )
 TONES: dict[str, panels.Tone] = {PROVEN: "good", CLAIMED: "good", CHANGED: "bad", NOTHING: "quiet"}

@@ -91,7 +91,7 @@ def sent_with(event: gr.EventData, name: str) -> object:
     """A value that the browser sent with an event; None where it sent none."""
     try:
         return getattr(event, name, None)
-    except TypeError:  # what it sent is no table
+    except TypeError:  # what it sent is not a table
         return None
 
 

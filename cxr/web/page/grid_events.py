@@ -60,13 +60,13 @@ class GridEvents:
         return self.jobs.submit(job, make_grid(plan, self.choice, job, self.limits.job_s))
 
     def describe(self, plan: Plan) -> str:
-        """What a grid comes to: images, steps, size of the sheet, and the time where something was made before."""
+        """A grid in numbers: images, steps, size of the sheet, and the time where something was made before."""
         from cxr.dataset.grid import describe_grid
 
         return describe_grid(plan, find_resolution(self.choice.model), self.jobs.step_s)
 
-    async def tell(self, prompt: str, *texts: str) -> str:
-        """Say what the form comes to while it is typed, or what is wrong with it; as HTML."""
+    async def describe_form(self, prompt: str, *texts: str) -> str:
+        """Say what the form would make while it is typed, or what is wrong with it; as HTML."""
         try:
             plan = await asyncio.to_thread(lambda: self.plan(prompt, read_axes(texts)))
             return panels.hint(f"{as_sentence(self.describe(plan))}.")
@@ -114,7 +114,7 @@ def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
     """Values of each setting of `VARIED`, from numbers that are separated by commas.
 
     Raises:
-        RequestError: something else stands there.
+        RequestError: a text holds something else.
     """
     axes: dict[str, list[float]] = {}
     for name, text in zip(VARIED, texts, strict=True):

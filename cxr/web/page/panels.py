@@ -84,7 +84,7 @@ def alert(text: str) -> str:
 IDLE = panel("Ready", tone="idle", notes=["Press Generate, or Enter in the prompt."])
 LOADING = panel("Loading the model…", "a few seconds", tone="busy")
 WAITING = panel("Waiting for the model…", tone="busy")
-NEVER_BEGUN = panel("Stopped before it began")
+NEVER_BEGUN = panel("Stopped before it started")
 
 
 def describe_state(state: ImageState) -> str:

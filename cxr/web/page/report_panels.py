@@ -9,7 +9,7 @@ from html import escape
 from cxr.web.jobs.report_job import LabelCount, ReportState
 from cxr.web.page import panels
 
-IDLE = panels.panel("Not measured", tone="idle", notes=["It takes no turn at the model, and may go on while it works."])
+IDLE = panels.panel("Not measured", tone="idle", notes=["It does not use the model, and can run at the same time."])
 FAILURES = {"failed": "could not be made", "flat": "hardly any contrast", "duplicates": "the same picture as another"}
 FOOTNOTE = (
     "A small network, trained on real radiographs, looks for what each prompt asks. “Right on real” is how often it is "

@@ -30,7 +30,7 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
     """What the page says about a recipe that has been restored, as HTML."""
     lines = [f"Settings of the image with seed {recipe.seed} are in the form."]
     if info is None:
-        lines.append("Which model answers here is not known yet, so they could not be compared.")
+        lines.append("The model in use here is not known yet, so they could not be compared.")
     elif differences := find_differences(recipe, info):
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
         if found := where_to_find(recipe.model_revision):

@@ -44,7 +44,7 @@ def prepare_environment() -> None:
 
 
 def launch_options(settings: ServerSettings, page: gr.Blocks, jobs: JobTable) -> dict[str, Any]:
-    """Everything that ``Blocks.launch`` is told, with the choices that keep clinical text private.
+    """The arguments of ``Blocks.launch``, with the choices that keep clinical text private.
 
     Args:
         settings: where the page is served, and to whom.
@@ -79,7 +79,7 @@ def launch_options(settings: ServerSettings, page: gr.Blocks, jobs: JobTable) ->
         "app_kwargs": {
             "middleware": [Middleware(SecurityHeaders), Middleware(Door, Calls(page, jobs, mcp=settings.mcp), hosts)]
         },
-        # gradio keeps up to half a megabyte of each page and of each call of a program, of so many at most.
+        # gradio keeps up to half a megabyte of each page and of each call of a program; this is for how many.
         "state_session_capacity": 200,
     }
 

@@ -27,7 +27,7 @@ class Limits:
 
     Args:
         dataset_images: of one data set; 0 leaves data sets out of the page.
-        queue: requests that may wait; more are told that the model is busy.
+        queue: requests that may wait; others learn that the model is busy.
         pixel_steps: of one request, in millions: images × steps × width × height.
         dataset_pixel_steps: of one data set, in millions.
         jobs_per_client: requests of one visitor that wait or run; a visitor is a session and a network address.
@@ -129,7 +129,7 @@ def find_resolution(model: str | None) -> int | None:
 
 
 def _affordable_images(millions: int, num_inference_steps: int, resolution: int | None) -> int | None:
-    """How many images of so many steps the budget pays for; None if there is no limit."""
+    """How many images the budget pays for; None if there is no limit."""
     if not millions or not resolution:
         return None
     return millions * MILLION // (num_inference_steps * resolution * resolution)
