@@ -32,7 +32,7 @@ def read_dicom_recipe(dataset: Dataset) -> Recipe:
         raise DataError(f"the DICOM object carries a recipe that this version cannot read: {error}") from error
 
 
-def read_dicom(path: Path, max_pixels: int = 2**24) -> tuple[GreyLevels, Recipe, int]:
+def read_dicom(path: Path, max_pixels: int) -> tuple[GreyLevels, Recipe, int]:
     """Read an object that ``encode_dicom`` made, or one that says so.
 
     Args:

@@ -42,7 +42,6 @@ def write_parquet(
     path: Path,
     files: Sequence[ExportedFile],
     group_images: int = GROUP_IMAGES,
-    group_bytes: int = GROUP_BYTES,
     *,
     has_pairs: bool = False,
 ) -> None:
@@ -52,7 +51,6 @@ def write_parquet(
         path: appears only once it is complete.
         files: images with their metadata rows.
         group_images: largest number of images in a row group.
-        group_bytes: largest number of bytes of its PNGs.
         has_pairs: whether the data set has pairs: then all its files have the columns pair_role, difference and mask,
             the last two empty but for the second image of a pair.
     Raises:
@@ -62,7 +60,7 @@ def write_parquet(
     # Not compressed: PNGs are already, and the rest is small once equal values are stored once.
     settings = {"compression": "none", "use_dictionary": [*COLUMNS], "write_statistics": [*COLUMNS]}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
-        for group in cut(files, group_images, group_bytes):
+        for group in cut(files, group_images, GROUP_BYTES):
             columns: dict[str, list[object]] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
             columns["findings"] = [image.metadata["findings"] for image in group]
             columns["image"] = [_picture(image) for image in group]

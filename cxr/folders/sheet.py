@@ -56,17 +56,16 @@ def rows_of_folders(folders: Sequence[Path], columns: int) -> list[SheetRow]:
     return rows
 
 
-def contact_sheet(rows: Sequence[SheetRow], path: Path, *, notice: str = SYNTHETIC_NOTICE) -> Path:
+def contact_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
     """Draw rows of images with their labels and write them as one PNG.
 
     Args:
         rows: as `draw_sheet`.
         path: the PNG to write.
-        notice: the last line of the sheet.
     Raises:
         OutputError: the file cannot be written.
     """
-    return save_sheet(draw_sheet(rows, notice=notice), path)
+    return save_sheet(draw_sheet(rows), path)
 
 
 def save_sheet(sheet: NDArray[np.uint8], path: Path) -> Path:

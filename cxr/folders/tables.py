@@ -79,6 +79,13 @@ def repeated_name(header: Iterable[str]) -> tuple[str, int]:
     return next(((name, count) for name, count in counts.items() if count > 1), ("", 0))
 
 
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV, whose lines end alike on every system."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def _read_csv(table: Path) -> Iterator[tuple[int, Row]]:
     text = _text(table)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)

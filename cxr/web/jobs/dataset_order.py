@@ -42,9 +42,9 @@ class DatasetOrder:
     seconds: float = 0.0
     is_kept: bool = True
 
-    def is_for(self, plan: Plan, gate: object, max_attempts: int = DEFAULT_MAX_ATTEMPTS) -> bool:
+    def is_for(self, plan: Plan, gate: object) -> bool:
         """Whether it makes the same, so that a job can go on with it."""
-        wanted = plan.sha256, gate, max_attempts
+        wanted = plan.sha256, gate, DEFAULT_MAX_ATTEMPTS
         return (self.plan.sha256, self.gate, self.max_attempts) == wanted and self.folder.is_dir()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from cxr.folders.tables import csv_text
 from cxr.request.errors import CxrError
 from cxr.web.jobs.job import AnyJob, Job
 
@@ -117,7 +118,8 @@ def make_report(order: ReportOrder, job: AnyJob) -> Generator[ReportState, None,
         yield ReportState("stopped")
         return
     target.mkdir(exist_ok=True)
-    (target / TABLE_NAME).write_text(_as_csv(labels), encoding="utf-8", newline="")
+    table = csv_text([COLUMNS, *([getattr(label, name) for name in COLUMNS] for label in labels)])
+    (target / TABLE_NAME).write_text(table, encoding="utf-8", newline="")
     archive = Path(shutil.make_archive(str(order.folder / f"{order.archive.stem}_report"), "zip", target))
     yield ReportState("finished", "", labels, failures, page, note, archive)
 
@@ -187,11 +189,3 @@ def _compare(order: ReportOrder, target: Path, say: Callable[[str], None]) -> tu
         return "", text
     write_report(found.report, target, found.pictures)
     return (target / "report.html").read_text(encoding="utf-8"), ""
-
-
-def _as_csv(labels: Iterable[LabelCount]) -> str:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows([getattr(label, name) for name in COLUMNS] for label in labels)
-    return text.getvalue()

@@ -49,7 +49,7 @@ def refusal(error: CxrError) -> str:
     return panels.alert(f"{as_sentence(str(error))}. Nothing was changed")
 
 
-def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], begin: BeginPanel | None = None) -> None:
+def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], begin: BeginPanel) -> None:
     """Make the accordion with the field for a picture, and its event.
 
     Args:
@@ -57,7 +57,7 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], be
         find_info: gives the loaded model, or None.
         begin: what is filled, too, of a picture that began from another.
     """
-    filled = [*form.everything, *(begin.filled if begin else ())]
+    filled = [*form.everything, *begin.filled]
     with gr.Accordion(TITLE, open=False, elem_id="restore"):
         file = gr.UploadButton("Choose a PNG made by this program", file_types=list(SUFFIXES), elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
@@ -69,7 +69,6 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], be
             return *(gr.skip() for _ in filled), refusal(error), None
         finally:
             discard_upload(Path(path))  # it may be a picture of somebody's; nobody needs it any longer
-        begun = begun_values(recipe.values) if begin else ()
-        return *values_of(recipe), *begun, describe(recipe, find_info()), None
+        return *values_of(recipe), *begun_values(recipe.values), describe(recipe, find_info()), None
 
     file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)

@@ -162,7 +162,7 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _count(text: str, low: int = 0) -> int:
+def _count(text: str, low: int) -> int:
     if not text.isascii() or not text.isdigit() or not low <= int(text[:9]) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed; use a whole number from {low} to 1,000,000")
     return int(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cxr.models.presets import find_preset, image_size
@@ -98,11 +97,11 @@ SPACE_LIMITS = Limits(
 )
 
 
-def default_limits(environment: Mapping[str, str] = os.environ) -> Limits:
+def default_limits() -> Limits:
     """The limits where nothing else is said."""
-    if not environment.get("SPACE_ID"):
+    if not os.environ.get("SPACE_ID"):
         return Limits()
-    if environment.get("SPACES_ZERO_GPU"):
+    if os.environ.get("SPACES_ZERO_GPU"):
         # There a GPU is lent for seconds, and to another process.
         return Limits(**{**vars(SPACE_LIMITS), "dataset_images": 0})
     return SPACE_LIMITS
