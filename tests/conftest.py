@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from live_page import LivePage
+
     from cxr.generate.loaded_model import LoadedModel
 
 # Without pytest-xdist pytest would not even understand the options in pyproject.toml.
@@ -113,3 +115,45 @@ def load_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
     datasets.disable_progress_bars()
     yield partial(datasets.load_dataset, cache_dir=str(tmp_path / "cache"))
     datasets.enable_progress_bars()
+
+
+@pytest.fixture(scope="session")
+def _pages() -> Iterator[dict[str, tuple[LivePage, Path]]]:
+    """Pages that several files of tests ask, by name, each with its folder for temporary files; started when needed."""
+    pages: dict[str, tuple[LivePage, Path]] = {}
+    yield pages
+    for page, _ in pages.values():
+        page.close()
+
+
+def _shared(pages: dict[str, tuple[LivePage, Path]], name: str, folder: Path, *arguments: Any) -> Iterator[LivePage]:
+    from live_page import LivePage, environment_of
+
+    page, folder = pages.get(name) or (None, folder)
+    with environment_of(folder):
+        page = page or LivePage(*arguments)
+        pages[name] = page, folder
+        yield page
+
+
+@pytest.fixture(scope="module")
+def tiny_page(
+    _pages: dict[str, tuple[LivePage, Path]], tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LivePage]:
+    """The page with the tiny base, for requests of at most a million pixel-steps. Do not change it: it is shared."""
+    from cxr.web.jobs.model_choice import ModelChoice
+    from cxr.web.server.limits import Limits
+
+    choice = ModelChoice(str(tiny_model_dir), "none")
+    yield from _shared(_pages, "tiny", tmp_path_factory.mktemp("gradio"), choice, Limits(pixel_steps=1))
+
+
+@pytest.fixture(scope="module")
+def empty_page(
+    _pages: dict[str, tuple[LivePage, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LivePage]:
+    """The page without any model, which refuses nobody for a full queue. Do not change it: it is shared."""
+    from cxr.web.jobs.model_choice import ModelChoice
+    from cxr.web.server.limits import Limits
+
+    yield from _shared(_pages, "empty", tmp_path_factory.mktemp("gradio"), ModelChoice("nowhere"), Limits(queue=1_000))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from cxr.images.reading import read_grey
 from cxr.request.errors import DataError, RequestError
 from cxr.request.init_image import hash_of
 from cxr.request.recipe import DERIVED_NOTICE
-from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.begin_panel import NOTHING, TITLE, BeginPanel, beginning_of, begun_values
 from cxr.web.server import init_upload
 from cxr.web.server.init_upload import PictureReader
@@ -31,22 +30,13 @@ UPLOAD = "0123456789abcdef0123456789abcdef.png"
 
 
 @pytest.fixture(scope="module")
-def temp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gradio")
+def temp(tiny_page: LivePage) -> Path:
+    return Path(os.environ["GRADIO_TEMP_DIR"])
 
 
 @pytest.fixture(scope="module")
-def client(temp: Path, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(temp))
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        server = LivePage(ModelChoice(str(tiny_model_dir), "none"))
-        client = Client(
-            server.url, verbose=False, download_files=tmp_path_factory.mktemp("down"), analytics_enabled=False
-        )
-        yield client
-        client.close()
-        server.close()
+def client(tiny_page: LivePage, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return tiny_page.client(downloads=tmp_path_factory.mktemp("downloads"))
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,9 @@ from cxr.request.errors import OutputError, RequestError
 from cxr.web.jobs import dataset_job
 from cxr.web.jobs.dataset_job import make_dataset
 from cxr.web.jobs.dataset_order import DatasetOrder, DatasetState, new_order
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.plan_cells import Table
 from cxr.web.jobs.plan_text import fields_of_text, plan_of_text, text_of_file
 from cxr.web.jobs.table import JobTable
 from cxr.web.page.blocks import build_page
@@ -73,7 +74,7 @@ def make(
     return state
 
 
-async def follow(events: DatasetEvents, job: Job, act: Callable[[Any], None] = lambda values: None) -> list[Any]:
+async def follow(events: DatasetEvents, job: AnyJob, act: Callable[[Any], None] = lambda values: None) -> list[Any]:
     """All that the page shows of a job; ``act`` sees it when it comes."""
     shown = []
     async for values in events.run(job):
@@ -100,7 +101,7 @@ def test_table_and_fields_are_a_plan(events: DatasetEvents) -> None:
     assert (plan.name, len(plan.images)) == ("=cmd() <b>", 12)
     assert plan.counts("split") == {"train": 6, "validation": 3, "test": 3}
     assert plan.images[0].request.num_inference_steps == 1
-    empty_rows = [*TABLE_OF_12, dict.fromkeys(KEYS, ""), dict.fromkeys(KEYS)]
+    empty_rows: Table = [*TABLE_OF_12, dict.fromkeys(KEYS, ""), dict.fromkeys(KEYS)]
     assert events.read_form(TABLE, empty_rows, *FORM[2:-1]).sha256 == plan.sha256
     assert len(events.default_plan().images) == sum(int(row[-1]) for row in ROWS)
 
@@ -383,6 +384,7 @@ def test_a_job_gives_way_to_those_who_wait_and_comes_back(
         async def ask_for_another(number: int) -> None:
             short = events.submit(new_order(plan_of_text(f"prompts: [b{number}]", MOST), False), Visitor())
             await follow(events, short)
+            assert short.state is not None
             seen.append((short.state.stage, job.has_ended))
 
         shown = await follow(events, job, act)

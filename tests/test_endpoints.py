@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,13 @@ from server_process import request
 from cxr.images.reading import read_grey
 from cxr.web.api.parameters import EXAMPLE_PROMPT
 from cxr.web.jobs.compare_job import EQUAL
-from cxr.web.jobs.model_choice import ModelChoice
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
 
 
 @pytest.fixture(scope="module")
-def server(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivePage]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        server = LivePage(ModelChoice(str(tiny_model_dir), "none"))
-        yield server
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def client(server: LivePage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("downloads")
-    client = Client(server.url, verbose=False, download_files=folder, analytics_enabled=False)
-    yield client
-    client.close()
+def client(tiny_page: LivePage, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return tiny_page.client(downloads=tmp_path_factory.mktemp("downloads"))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +77,7 @@ def test_models_names_the_one_that_answers(client: Client) -> None:
     assert "/tmp" not in json.dumps(listed)
 
 
-def test_restore_gives_the_settings_of_a_picture(client: Client, picture: str, server: LivePage) -> None:
+def test_restore_gives_the_settings_of_a_picture(client: Client, picture: str, tiny_page: LivePage) -> None:
     read = client.predict(handle_file(picture), api_name="/restore")
     assert read["differences"] == []
     assert read["recipe"]["seed"] == 7
@@ -174,14 +159,14 @@ def test_a_recipe_with_another_picture_is_refused_without_its_place(
     assert "/" not in str(refused.value)
 
 
-def test_reading_deletes_the_upload_and_nothing_else(server: LivePage, client: Client, picture: str) -> None:
+def test_reading_deletes_the_upload_and_nothing_else(tiny_page: LivePage, client: Client, picture: str) -> None:
     example = client.predict(PROMPT, seed=1, num_inference_steps=1, api_name="/generate")[0][0]
-    served = json.loads(request(f"{server.url}/config")[1])
+    served = json.loads(request(f"{tiny_page.url}/config")[1])
     assert served
     for path in (example["image"], picture):
         client.predict(handle_file(path), api_name="/restore")
         assert Path(path).exists()
-    uploaded = server.post("call/v2/restore", {"picture": {"path": picture, "meta": {"_type": "gradio.FileData"}}})
+    uploaded = tiny_page.post("call/v2/restore", {"picture": {"path": picture, "meta": {"_type": "gradio.FileData"}}})
     assert uploaded  # it lies outside the uploads: refused or read, but never deleted
     assert Path(picture).exists()
 

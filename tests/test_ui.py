@@ -32,7 +32,7 @@ from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
 from cxr.web.api.images import ImageEndpoints
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.image_state import ImageState
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
 from cxr.web.jobs.table import JobTable
@@ -183,7 +183,8 @@ def test_job_ends_with_images_and_their_zip(choice: ModelChoice) -> None:
 
 
 def test_stop_acts_within_one_step_and_keeps_finished_images(choice: ModelChoice) -> None:
-    job, request = Job(None), GenerationRequest("chest xray", num_images=3, num_inference_steps=4)
+    job: AnyJob = Job(None)
+    request = GenerationRequest("chest xray", num_images=3, num_inference_steps=4)
     after_stop = []
     for state in make_images(request, choice, job):
         if job.is_stopped:
@@ -198,7 +199,7 @@ def test_stop_acts_within_one_step_and_keeps_finished_images(choice: ModelChoice
 
 
 def test_stop_after_the_last_image_changes_nothing(choice: ModelChoice) -> None:
-    job = Job(None)
+    job: AnyJob = Job(None)
     for state in make_images(GenerationRequest("chest xray", num_inference_steps=2), choice, job):
         if state.images:
             job.stop()

@@ -229,6 +229,7 @@ def test_a_page_that_is_loaded_again_goes_on_with_its_job(server: Server, monkey
     again = Page(server, "after", "8.8.4.9")
     again.send("resume", job.id)
     assert again.hear()[-1]["success"]  # it has heard the job to its end
+    assert job.state is not None
     assert job.state.stage == "finished"
     again.send("resume", "0" * 32)
     assert again.hear()[-1]["success"]  # and of other ids nothing

@@ -10,9 +10,10 @@ from dataclasses import asdict
 import gradio as gr
 
 from cxr.web.jobs.dataset_order import DEFAULT_MAX_ATTEMPTS, DatasetState, new_order
+from cxr.web.jobs.job import Facts
 from cxr.web.jobs.plan_text import plan_of_text
 from cxr.web.page.dataset_events import DatasetEvents
-from cxr.web.page.events import Facts, errors_for_users
+from cxr.web.page.events import errors_for_users
 from cxr.web.server.visitors import visitor_of
 
 PLANS_AT_ONCE = 2  # that are read, beside the jobs of the model

@@ -12,7 +12,8 @@ import gradio as gr
 from cxr.dataset.plan import Plan
 from cxr.request.errors import RequestError
 from cxr.web.jobs.grid_job import GridState
-from cxr.web.page.events import Facts, errors_for_users
+from cxr.web.jobs.job import Facts
+from cxr.web.page.events import errors_for_users
 from cxr.web.page.grid_events import VARIED, GridEvents
 from cxr.web.server.visitors import visitor_of
 

@@ -15,8 +15,8 @@ from cxr.request.settings import SETTINGS
 from cxr.web.api.beginning import read_beginning
 from cxr.web.api.endpoint import takes_settings
 from cxr.web.jobs.compare_job import CompareJob, CompareState, compare_images
-from cxr.web.jobs.job import OVER, Job
-from cxr.web.page.events import Facts, errors_for_users
+from cxr.web.jobs.job import OVER, Facts, Job
+from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_events import RANDOM_SEED_LIMIT, ImageEvents
 from cxr.web.page.stage_data import gallery_items
 from cxr.web.server.visitors import visitor_of

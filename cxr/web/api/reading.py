@@ -20,9 +20,9 @@ from cxr.request.recipe import BEGINNING_IN_RECIPES, needed_picture
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.api.beginning import ANY_PICTURE
 from cxr.web.api.parameters import picture_path
-from cxr.web.jobs.job import OVER
+from cxr.web.jobs.job import OVER, Facts
 from cxr.web.jobs.model_choice import known_to_answer, loaded_info
-from cxr.web.page.events import Facts, errors_for_users
+from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload

@@ -15,7 +15,7 @@ from cxr.request.errors import CxrError, GenerationError
 from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.web.jobs.dataset_order import COUNTED, DatasetOrder, DatasetState
 from cxr.web.jobs.finished_images import find_newest, pack_finished
-from cxr.web.jobs.job import OVER, AnyJob
+from cxr.web.jobs.job import OVER, AnyJob, Facts
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _finish(
     yield replace(state, stage="finished", archive=archive, samples=samples, facts=facts)
 
 
-def _facts(plan: Plan, manifest: Mapping[str, Any], seconds: float, info: ModelInfo) -> dict[str, object]:
+def _facts(plan: Plan, manifest: Mapping[str, Any], seconds: float, info: ModelInfo) -> Facts:
     return {name: manifest[name] for name in ("num_images", "num_failed", "num_rejected", "pass_rates")} | {
         "counts": {of: plan.counts(of) for of in COUNTED},
         "seconds": round(seconds, 3),

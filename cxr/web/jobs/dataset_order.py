@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import RequestError
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.job import Facts, Job
 from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class DatasetState:
     num_read: int | None = None
     archive: Path | None = None
     samples: Path | None = None
-    facts: Mapping[str, object] | None = None
+    facts: Facts | None = None
 
 
 DatasetJob: TypeAlias = Job[DatasetOrder, DatasetState]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,7 +15,7 @@ from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepPr
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.web.jobs.image_job import ImageEvent, generate_on_gpu
-from cxr.web.jobs.job import AnyJob, Job
+from cxr.web.jobs.job import AnyJob, Facts, Job
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
 from cxr.web.server.temporary import new_job_folder
 
@@ -42,7 +42,7 @@ class GridState:
     notes: tuple[str, ...] = ()
     sheet: Path | None = None
     archive: Path | None = None
-    facts: Mapping[str, object] | None = None
+    facts: Facts | None = None
     elapsed_s: float = 0.0
 
     @property

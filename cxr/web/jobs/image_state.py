@@ -11,7 +11,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import BEGINNING_IN_RECIPES, DERIVED_NOTICE, SYNTHETIC_NOTICE
 from cxr.request.settings import API_SETTINGS, SHARED
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.job import Facts, Job
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt
@@ -49,9 +49,9 @@ class ImageState:
         return len(self.images) + len(self.failures)
 
     @property
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> Facts:
         """The part of the result that is not a picture, for programs."""
-        more: dict[str, object] = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
+        more: Facts = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
         more |= derived_facts(self.request)
         return {
             "seeds": [file.metadata["seed"] for file in self.images],
@@ -75,7 +75,7 @@ class ImageState:
 ImageJob: TypeAlias = Job[GenerationRequest, ImageState]
 
 
-def derived_facts(request: GenerationRequest) -> dict[str, object]:
+def derived_facts(request: GenerationRequest) -> Facts:
     """What facts say of images that begin from a picture; nothing of others."""
     if request.init_image is None:
         return {}

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
 
 from cxr.web.server.visitors import Visitor
 
+Facts: TypeAlias = dict[str, Any]  # the part of a result that is not a file: JSON, for programs
 OVER = ("finished", "stopped")
 NO_STATES: Generator[Any, None, None] = (None for _ in range(0))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from html import escape
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import gradio as gr
 from gradio.blocks import Block
@@ -18,9 +18,7 @@ from cxr.web.jobs.job import AnyJob, Job, OrderT, StateT, Waiting
 from cxr.web.page import panels
 from cxr.web.server.limits import BusyError
 
-Values: TypeAlias = tuple[object, ...]  # of widgets, in the order of an event's outputs; gradio alone reads them
-
-Facts: TypeAlias = Mapping[str, object]  # what programs get as JSON
+Values: TypeAlias = tuple[Any, ...]  # of widgets, in the order of an event's outputs; gradio alone reads them
 
 
 class PrivateEvent(TypedDict):

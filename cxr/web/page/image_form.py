@@ -41,7 +41,7 @@ class ImageForm:
         return cast(gr.Checkbox, self.settings["reword"])
 
     @property
-    def parameters(self) -> list[Block]:
+    def parameters(self) -> list[FormComponent]:
         """What the API takes."""
         return [*self.settings.values()]
 
@@ -51,7 +51,7 @@ class ImageForm:
         return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
 
     @property
-    def by_model(self) -> list[Block]:
+    def by_model(self) -> list[FormComponent]:
         """Those whose defaults depend on the model."""
         return [self.settings[name] for name in BY_MODEL]
 

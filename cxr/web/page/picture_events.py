@@ -10,6 +10,7 @@ import gradio as gr
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.jobs.job import Facts
 from cxr.web.page.begin_panel import begun_values
 from cxr.web.page.dicom_file import write_picture
 from cxr.web.page.events import Values, errors_for_users, sent_with
@@ -50,7 +51,7 @@ def use_seed(event: gr.EventData) -> tuple[int, bool]:
         return SETTINGS["seed"].check(sent_with(event, "seed")), False
 
 
-def dicom(event: gr.EventData) -> dict[str, object]:
+def dicom(event: gr.EventData) -> Facts:
     """Write a picture of this page as DICOM. Returns the file, for the browser.
 
     Args:

@@ -8,13 +8,14 @@ from pathlib import Path
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
 from cxr.web.jobs.image_state import ImageState
+from cxr.web.jobs.job import Facts
 from cxr.web.page.begin_panel import describe_beginning
 from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import settings_of
 from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 
 
-def stage_value(state: ImageState) -> dict[str, object]:
+def stage_value(state: ImageState) -> Facts:
     """A job for the viewer, which keeps the pictures of earlier ones.
 
     Returns:
@@ -30,7 +31,7 @@ def stage_value(state: ImageState) -> dict[str, object]:
     }
 
 
-def file_value(path: Path) -> dict[str, object]:
+def file_value(path: Path) -> Facts:
     """A file that gradio serves; it adds the address."""
     return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
@@ -40,7 +41,7 @@ def gallery_items(state: ImageState) -> list[tuple[str, str]]:
     return [(str(file.path), f"Seed {file.metadata['seed']}") for file in state.images]
 
 
-def _image(state: ImageState, number: int) -> dict[str, object]:
+def _image(state: ImageState, number: int) -> Facts:
     file: ExportedFile = state.images[number]
     info, seed = state.info, file.metadata["seed"]
     request = replace(state.request, seed=seed, num_images=1)
@@ -61,7 +62,7 @@ def _image(state: ImageState, number: int) -> dict[str, object]:
     }
 
 
-def _forming(state: ImageState) -> dict[str, object] | None:
+def _forming(state: ImageState) -> Facts | None:
     """The picture that is forming."""
     progress = state.progress
     if progress is None or progress.preview is None:
