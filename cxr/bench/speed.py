@@ -107,10 +107,8 @@ def run_bench(
     fresh_process_s = seconds(lambda: start_fresh(model, adapter), loaded.device) if fresh_process else None
     sizes = sorted(set(batch_sizes))
     watch = stopwatch(loaded.device, counts_processor=processor_time)
-    image_s: dict[tuple[str, int], tuple[float, ...]] = {}
     with peers_of(loaded, peer_python) as (peers, absent):
-        for size in sizes:
-            image_s |= _image_seconds(_arms(loaded, peers, size, is_first=size == sizes[0]), size, runs, watch)
+        image_s = _image_seconds(loaded, peers, sizes, runs, watch)
         details = {peer.name: peer.detail for peer in peers}
     parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
     product_s = statistics.median(image_s[PRODUCT, sizes[0]])
@@ -140,13 +138,17 @@ def _check(runs: int, batch_sizes: Sequence[int], device: str) -> None:
 
 
 def _image_seconds(
-    arms: Mapping[str, Callable[[], object]], size: int, runs: int, watch: Stopwatch
+    loaded: LoadedModel, peers: Sequence[Peer], sizes: Sequence[int], runs: int, watch: Stopwatch
 ) -> dict[tuple[str, int], tuple[float, ...]]:
     """Seconds an image in each round, as ``BenchResult.image_s`` has them."""
-    # With another weight of the LoRA the first image takes longer.
-    before = {name: arms[name] for name in (PRODUCT, BASE)} if BASE in arms else {}
-    taken = interleaved(arms, runs, watch, before)
-    return {(name, size): tuple(value / size for value in values) for name, values in taken.items()}
+    found: dict[tuple[str, int], tuple[float, ...]] = {}
+    for size in sizes:
+        arms = _arms(loaded, peers, size, is_first=size == sizes[0])
+        # With another weight of the LoRA the first image takes longer.
+        before = {name: arms[name] for name in (PRODUCT, BASE)} if BASE in arms else {}
+        taken = interleaved(arms, runs, watch, before)
+        found |= {(name, size): tuple(value / size for value in values) for name, values in taken.items()}
+    return found
 
 
 def hardware_of(device: torch.device) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
@@ -145,10 +144,7 @@ def _connect(
 ) -> None:
     mine = gr.State(None)
     shown = [*results.shown, model_line, asking.queue]
-    asked: dict[str, Any] = {
-        "inputs": [mine, *form.everything, *begin.inputs],
-        "outputs": [mine, form.settings["seed"], *shown],
-    } | QUEUED
+    asked = [mine, *form.everything, *begin.inputs], [mine, form.settings["seed"], *shown]
     everything = [*form.everything, *begin.filled]
     filled = [
         part.make(fill_all, outputs=everything, **QUEUED)  # one click makes the picture
@@ -157,10 +153,10 @@ def _connect(
     results.viewer.fill(fill_all, outputs=everything, **QUEUED)
     results.viewer.seed(use_seed, outputs=[form.settings["seed"], form.randomise], **QUEUED)
     started = [
-        results.button.click(events.press, **asked),
-        asking.enqueue.click(events.start, **asked),
-        form.prompt.submit(events.start, **asked),
-        *(made.success(events.start, **asked) for made in filled),
+        results.button.click(events.press, *asked, **QUEUED),
+        asking.enqueue.click(events.start, *asked, **QUEUED),
+        form.prompt.submit(events.start, *asked, **QUEUED),
+        *(made.success(events.start, *asked, **QUEUED) for made in filled),
     ]
     connect_reload(page, events.resume, mine, shown, started, "images")
     for start in started:
