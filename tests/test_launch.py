@@ -167,6 +167,11 @@ def test_password_is_not_in_the_settings_text() -> None:
     assert "pass" not in repr(settings)
 
 
+def blank_page() -> gr.Blocks:
+    with gr.Blocks() as page:
+        return page
+
+
 def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     # What belongs to a process that serves, and not to this one.
     monkeypatch.setattr(signal, "signal", lambda *_: None)
@@ -176,7 +181,7 @@ def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
         taken.listen()
         settings = ServerSettings(port=taken.getsockname()[1])
         with pytest.raises(SystemExit) as stopped:
-            launch.serve(gr.Blocks(), settings, JobTable())
+            launch.serve(blank_page(), settings, JobTable())
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -225,7 +230,7 @@ def test_where_locks_do_not_work_age_decides(tmp_path: Path, monkeypatch: pytest
 
 
 def test_launch_keeps_clinical_text_private() -> None:
-    options = launch_options(ServerSettings(host="127.0.0.1", port=1234), gr.Blocks(), JobTable())
+    options = launch_options(ServerSettings(host="127.0.0.1", port=1234), blank_page(), JobTable())
     assert options["run_history"] is False
     assert options["enable_monitoring"] is False
     assert options["strict_cors"] is True
