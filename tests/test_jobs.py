@@ -14,7 +14,6 @@ import pytest
 from server_process import wait_until
 
 from cxr.request.errors import GenerationError, RequestError
-from cxr.web.jobs import ended as ended_jobs
 from cxr.web.jobs import table as jobs
 from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.table import JobTable
@@ -255,12 +254,12 @@ def test_other_ids_find_no_job(job_id: Any) -> None:
 
 
 def test_results_are_kept_for_a_while_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ended_jobs, "MAX_ENDED", 2)
+    monkeypatch.setattr(jobs, "MAX_ENDED", 2)
     table = JobTable()
     ended = [submit(table, short) for _ in range(3)]
     wait_until(lambda: ended[-1].has_ended)
     assert [table.find(job.id) for job in ended] == [None, *ended[1:]]
-    monkeypatch.setattr(ended_jobs, "LIFETIME_S", 0.0)
+    monkeypatch.setattr(jobs, "LIFETIME_S", 0.0)
     assert table.find(ended[-1].id) is None
 
 

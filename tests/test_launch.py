@@ -168,8 +168,10 @@ def test_password_is_not_in_the_settings_text() -> None:
 
 
 def blank_page() -> gr.Blocks:
+    page: gr.Blocks
     with gr.Blocks() as page:
-        return page
+        gr.Markdown("nothing")
+    return page
 
 
 def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,11 +25,11 @@ def read_dicom_recipe(dataset: Dataset) -> Recipe:
     try:
         text = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[RECIPE_ELEMENT].value
     except (KeyError, AttributeError) as error:
-        raise DataError("the DICOM object carries no recipe; only those written by this program do") from error
+        raise DataError("the DICOM object holds no recipe; only those written by this program do") from error
     try:
         return Recipe.from_json(text)
     except RequestError as error:
-        raise DataError(f"the DICOM object carries a recipe that this version cannot read: {error}") from error
+        raise DataError(f"the DICOM object holds a recipe that this version cannot read: {error}") from error
 
 
 def read_dicom(path: Path, max_pixels: int) -> tuple[GreyLevels, Recipe, int]:
@@ -41,7 +41,7 @@ def read_dicom(path: Path, max_pixels: int) -> tuple[GreyLevels, Recipe, int]:
     Returns:
         [H, W] uint8 or uint16 as they are stored, the recipe of the image that they come from, and Bits Stored.
     Raises:
-        DataError: the file cannot be read as DICOM, or carries no recipe.
+        DataError: the file cannot be read as DICOM, or holds no recipe.
     """
     with refusing_damage(path):
         dataset = open_dicom(path)
@@ -58,7 +58,7 @@ def read_dicom_facts(path: Path) -> dict[str, str]:
     Returns:
         patient_id, prompt, findings, age, sex and view, in the spelling of tables.
     Raises:
-        DataError: it cannot be read, or carries a recipe that cannot.
+        DataError: it cannot be read, or holds a recipe that cannot.
     """
     names = {"patient_id": "PatientID", "age": "PatientAge", "sex": "PatientSex", "view": "ViewPosition"}
     with quiet_libraries(), refusing_damage(path):

@@ -33,7 +33,7 @@ def read_text(file: BinaryIO, keyword: str) -> str | None:
         None if the PNG has no such text.
     Raises:
         ValueError: it is not a PNG, is damaged, or holds that text twice or one that is too long; the message goes on
-            after "the picture cannot be read: ".
+            after "the picture cannot be read as a PNG: ".
         OSError: the file cannot be read.
     """
     found = []

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import errno
-import io
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cxr import __version__
 from cxr.images.guarded import FOREIGN, read_regular
-from cxr.images.png import RECIPE_KEY
-from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE, read_text
-from cxr.request.errors import DataError, RequestError
+from cxr.images.png import NO_RECIPE, read_recipe
+from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE
+from cxr.request.errors import DataError
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import OPENVINO, RECORDED_LIBRARIES, Recipe
 
 MAX_FILE_BYTES = 5_000_000
-NO_RECIPE = "the picture holds no recipe; only PNGs that this program wrote do, as they were written"
-OTHER_RECIPE = "the picture holds a recipe that this version cannot read"
 
 
 def read_recipe_file(path: Path, folder: Path) -> Recipe:
@@ -33,21 +30,12 @@ def read_recipe_file(path: Path, folder: Path) -> Recipe:
     """
     data = _read_file(path, folder)
     if data.startswith(b"\xff\xd8\xff"):  # a JPEG holds none, so that nothing of it is read
-        raise DataError(NO_RECIPE)
+        raise DataError(f"the picture {NO_RECIPE}")
     if not data.startswith(PNG_SIGNATURE):
         raise DataError("the file is not a picture that can be read here; use a PNG")
     if not data.endswith(PNG_END):  # nothing may stand behind the picture
-        raise DataError(f"the picture cannot be read: {DAMAGED}")
-    try:
-        text = read_text(io.BytesIO(data), RECIPE_KEY)
-    except ValueError as error:
-        raise DataError(f"the picture cannot be read: {error}") from error
-    if text is None:
-        raise DataError(NO_RECIPE)
-    try:
-        return Recipe.from_json(text)
-    except RequestError as error:
-        raise DataError(f"{OTHER_RECIPE}: {error}") from error
+        raise DataError(f"the picture cannot be read as a PNG: {DAMAGED}")
+    return read_recipe(data, "the picture")
 
 
 def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:

@@ -8,17 +8,19 @@ newest state, so that a slow visitor holds nobody up.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterator
 
 from cxr.request.errors import RequestError
-from cxr.web.jobs.ended import EndedJobs
-from cxr.web.jobs.job import OVER, AnyJob, Job, OrderT, State, StateT, Waiting
+from cxr.web.jobs.job import NO_STATES, OVER, AnyJob, Job, OrderT, State, StateT, Waiting
 from cxr.web.server.limits import BUSY, MAX_QUEUE, BusyError, too_many
+from cxr.web.server.temporary import LIFETIME_S
 from cxr.web.server.visitors import Visitor
 
+MAX_ENDED = 200  # jobs that are remembered
 UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends
 
 
@@ -37,7 +39,7 @@ class JobTable:
         self._changed = threading.Condition()
         self._jobs: list[AnyJob] = []
         self._running: AnyJob | None = None  # one of them
-        self._ended = EndedJobs()
+        self._ended: OrderedDict[str, AnyJob] = OrderedDict()  # as long as their files are kept
         self.step_s: float | None = None  # seconds of a denoising step in the last job that ended
         self._listeners: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
@@ -64,7 +66,8 @@ class JobTable:
 
     def find(self, job_id: object) -> AnyJob | None:
         """The job of an id, also if it has ended not long ago."""
-        return next((job for job in [*self._jobs] if job.id == job_id), None) or self._ended.find(job_id)
+        job = next((job for job in [*self._jobs] if job.id == job_id), None) or self._ended.get(str(job_id))
+        return job if job and (not job.has_ended or time.monotonic() - job.heard_s < LIFETIME_S) else None
 
     def return_to(self, job_id: object, visitor: Visitor) -> AnyJob | None:
         """The job of an id, which from now on is that of the page which asks for it; None if there is none."""
@@ -208,9 +211,16 @@ class JobTable:
                 self._jobs.append(job)
             elif not job.is_abandoned:
                 self._note_pace(job, state)
-                self._ended.keep(job)
+                self._keep(job)
             job.publish(state, has_ended=not gives_way)
             self._tell_waiting()
+
+    def _keep(self, job: AnyJob) -> None:
+        """Remember a job that has ended, without what it needed for its work, for a page that is loaded again."""
+        job.context, job.states = contextvars.Context(), NO_STATES
+        self._ended[job.id] = job
+        if len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
 
     def _note_pace(self, job: AnyJob, state: State | None) -> None:
         if job.num_steps and job.began_s and state is not None and state.stage == "finished":

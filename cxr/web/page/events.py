@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from html import escape
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 import gradio as gr
 from gradio.blocks import Block
@@ -19,39 +19,14 @@ from cxr.web.page import panels
 from cxr.web.server.limits import BusyError
 
 Values: TypeAlias = tuple[Any, ...]  # of widgets, in the order of an event's outputs; gradio alone reads them
+EventOptions: TypeAlias = dict[str, Any]  # of gradio's events, in its own words
 
 
-class PrivateEvent(TypedDict):
-    """How gradio runs an event of the page, in its own words."""
-
-    show_progress: Literal["full", "minimal", "hidden"]
-    api_visibility: Literal["public", "private", "undocumented"]
-
-
-class ImmediateEvent(PrivateEvent):
-    """One that does not wait in a queue."""
-
-    queue: bool
-
-
-class ParallelEvent(TypedDict):
-    """One of which any number runs at the same time."""
-
-    concurrency_limit: int | None
-    show_progress: Literal["full", "minimal", "hidden"]
-
-
-class QueuedEvent(PrivateEvent):
-    """Such an event of the page."""
-
-    concurrency_limit: int | None
-
-
-PRIVATE: PrivateEvent = {"show_progress": "hidden", "api_visibility": "private"}
-AT_ONCE: ImmediateEvent = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
+PRIVATE: EventOptions = {"show_progress": "hidden", "api_visibility": "private"}
+AT_ONCE: EventOptions = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
 # The model's own queue is that of `cxr.web.jobs.table`; gradio's holds nothing back.
-IN_PARALLEL: ParallelEvent = {"concurrency_limit": None, "show_progress": "hidden"}
-QUEUED: QueuedEvent = {**IN_PARALLEL, **PRIVATE}
+IN_PARALLEL: EventOptions = {"concurrency_limit": None, "show_progress": "hidden"}
+QUEUED: EventOptions = {**IN_PARALLEL, **PRIVATE}
 
 ERROR_DURATION_S = 20
 MAX_MESSAGE_CHARACTERS = 600

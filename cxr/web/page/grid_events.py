@@ -47,7 +47,7 @@ class GridEvents:
         from cxr.dataset.grid import build_grid  # torch takes seconds to import
 
         plan = build_grid(prompt, values, self.choice.defaults)
-        self.limits.check_grid(len(plan.images), plan.num_steps, find_resolution(self.choice.model))
+        self.limits.check_steps(plan.num_steps, find_resolution(self.choice.model))
         return plan
 
     def submit(self, asker: gr.Request | None, plan: Plan) -> GridJob:

@@ -61,7 +61,7 @@ class PlanEvents:
 
     def check_limits(self, plan: Plan) -> Plan:
         """The same plan, if it is not too much for this server."""
-        self.limits.check_dataset(plan.num_steps, find_resolution(self.choice.model))
+        self.limits.check_steps(plan.num_steps, find_resolution(self.choice.model), is_dataset=True)
         return plan
 
     def default_plan(self) -> Plan:

@@ -59,35 +59,21 @@ class Limits:
             f"one request ({self.pixel_steps:,} million pixel-steps); ask for {small}"
         )
 
-    def check_grid(self, num_images: int, num_steps: int, resolution: int | None) -> None:
-        """Refuse a grid that would take the model for longer than one request may.
-
-        Args:
-            num_images: of the sheet.
-            num_steps: denoising steps of all its images together.
-            resolution: as for ``check_request``.
-        Raises:
-            RequestError: it has more pixel-steps than one request may have.
-        """
-        if _affordable_images(self.pixel_steps, num_steps, resolution) == 0:
-            raise RequestError(
-                f"{plural(num_images, 'image')} with {num_steps:,} steps in all are more than this server makes for "
-                f"one request ({self.pixel_steps:,} million pixel-steps); use fewer values or steps"
-            )
-
-    def check_dataset(self, num_steps: int, resolution: int | None) -> None:
-        """Refuse a data set that would take the model for too long.
+    def check_steps(self, num_steps: int, resolution: int | None, *, is_dataset: bool = False) -> None:
+        """Refuse a grid or a data set that would take the model for too long.
 
         Args:
             num_steps: denoising steps of all its images together.
             resolution: as for ``check_request``.
+            is_dataset: which has a limit of its own.
         Raises:
-            RequestError: it has more pixel-steps than one data set may have.
+            RequestError: it has more pixel-steps than one request, or one data set, may have.
         """
-        if self.dataset_pixel_steps and _affordable_images(self.dataset_pixel_steps, num_steps, resolution) == 0:
+        allowed, what = (self.dataset_pixel_steps, "data set") if is_dataset else (self.pixel_steps, "request")
+        if _affordable_images(allowed, num_steps, resolution) == 0:
             raise RequestError(
-                f"the data set has {num_steps:,} steps in all, more than this server makes for one data set "
-                f"({self.dataset_pixel_steps:,} million pixel-steps); use fewer images or steps"
+                f"{num_steps:,} steps in all are more than this server makes for one {what} ({allowed:,} million "
+                "pixel-steps); use fewer images or steps"
             )
 
 

@@ -5,23 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import gradio as gr
-
-
-class HasHeaders(Protocol):
-    """What Starlette's and gradio's requests have in common."""
-
-    @property
-    def client(self) -> Any:
-        """The peer, with its ``host``; None where there is none."""
-
-    @property
-    def headers(self) -> Any:
-        """As a table."""
-
+    from starlette.requests import HTTPConnection
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -62,7 +50,7 @@ def visitor_of(request: gr.Request | None) -> Visitor:
     return Visitor(request.session_hash or "", ticket.address, ticket)
 
 
-def address_of(request: HasHeaders) -> str:
+def address_of(request: HTTPConnection | gr.Request) -> str:
     """The network address of a visitor; of IPv6 the network, as whoever has one address there has 2^64.
 
     A Space is reached through a proxy, which writes the visitor's address at the end of X-Forwarded-For, perhaps with a
