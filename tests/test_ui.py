@@ -491,11 +491,11 @@ def test_examples_fill_the_whole_form(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(encode_png(GeneratedImage(0, pixels, RECIPE)))
     (tmp_path / "a.png").write_bytes(b"no picture")
     examples = find_examples(tmp_path)
-    assert [example.path.name for example in examples] == ["b.png"]
+    assert examples == {tmp_path / "b.png": RECIPE}
     settings = settings_of(RECIPE, RECIPE.model)
     values = fill(sent(settings=settings))
     assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6, False)
-    assert find_examples(tmp_path / "missing") == ()
+    assert find_examples(tmp_path / "missing") == {}
 
 
 def test_a_link_fills_what_it_names_and_the_rest_is_usual() -> None:

@@ -100,9 +100,9 @@ def _check_gradio(settings: dict[str, object], root: Path) -> list[str]:
         same = Version(str(version)) == floor
     except InvalidVersion:
         same = False
-    return (
-        [] if same else [f"sdk_version is {version!r}, but requirements.txt begins at gradio {floor}; make them equal"]
-    )
+    if same:
+        return []
+    return [f"sdk_version is {version!r}, but requirements.txt begins at gradio {floor}; make them equal"]
 
 
 def _check_lists(settings: dict[str, object]) -> list[str]:

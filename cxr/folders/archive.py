@@ -45,11 +45,7 @@ def write_zip(
     with _new_zip(path) as archive:
         rows = [_add_file(archive, image.path.name, image) for image in images]
         rows += [_add_content(archive, name, content) for name, content in {METADATA_NAME: metadata, **beside}.items()]
-        manifest = {
-            "software": f"CXR Studio {__version__}",
-            **_origin(images),
-            "files": rows,
-        }
+        manifest = {"software": f"CXR Studio {__version__}", **_origin(images), "files": rows}
         _add_content(archive, MANIFEST_NAME, json.dumps(manifest, indent=2).encode() + b"\n")
     return ExportedFile(path, file_sha256(path), manifest)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
 from gradio.blocks import Block
 
+from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import BeginPanel, build_begin_panel
 from cxr.web.page.events import AT_ONCE, QUEUED, connect_reload
-from cxr.web.page.examples import Example
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of
 from cxr.web.page.page_jobs import CANCEL
@@ -52,14 +53,14 @@ class Asking:
 
 
 def build_image_tab(
-    page: gr.Blocks, events: ImageEvents, examples: Sequence[Example], model_line: gr.HTML
+    page: gr.Blocks, events: ImageEvents, examples: Mapping[Path, Recipe], model_line: gr.HTML
 ) -> tuple[ImageForm, gr.HTML]:
     """Build the content of the tab.
 
     Args:
         page: that it is on.
         events: what its events do.
-        examples: the shipped pictures, in the order in which they are shown.
+        examples: the shipped pictures with their recipes, in the order in which they are shown.
         model_line: says which model answers.
     Returns:
         The form, and the panel that says what is going on.
@@ -114,14 +115,10 @@ def _build_results(status: gr.HTML, button: gr.Button) -> ImageResults:
     return ImageResults(status, button, viewer, zip_button, facts)
 
 
-def _build_examples(examples: Sequence[Example]) -> gr.HTML:
+def _build_examples(examples: Mapping[Path, Recipe]) -> gr.HTML:
     values = [
-        {
-            "file": file_value(example.path),
-            "caption": example.recipe.prompt,
-            "settings": settings_of(example.recipe, example.recipe.model),
-        }
-        for example in examples
+        {"file": file_value(path), "caption": recipe.prompt, "settings": settings_of(recipe, recipe.model)}
+        for path, recipe in examples.items()
     ]
     return gr.HTML(
         values,
