@@ -67,8 +67,8 @@ def _spaces(monkeypatch: pytest.MonkeyPatch) -> FakeSpaces:
     fake = FakeSpaces()
     monkeypatch.setitem(sys.modules, "spaces", fake)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setattr(spaces_gpu, "_borrowers", [])
-    spaces_gpu._lend_gpu.cache_clear()
+    monkeypatch.setattr(spaces_gpu, "borrowers", [])
+    spaces_gpu.lend_gpu.cache_clear()
     return fake
 
 
@@ -225,6 +225,6 @@ def test_a_space_compiles_only_where_it_is_asked_to(choice: ModelChoice, monkeyp
     for wanted, log in (("0", []), ("1", [COMPILE_S])):
         monkeypatch.setenv("CXR_COMPILE", wanted)
         monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
-        monkeypatch.setattr(spaces_gpu, "_borrowers", [])
+        monkeypatch.setattr(spaces_gpu, "borrowers", [])
         place_model(choice)
         assert fake.log == log

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from server_process import ServerProcess, request, wait_until
 
-from cxr.web.server import temporary
 from cxr.web.server.temporary import TEMP_PREFIX, keep_sweeping, keep_what_is_there, make_private_folder, sweep
 
 LONG_AGO = time.time() - 7 * 24 * 3600
@@ -58,8 +57,7 @@ def test_uploads_results_and_empty_folders_go_by_age(tmp_path: Path) -> None:
     sweep(tmp_path / "missing")
 
 
-def test_the_pictures_of_the_page_itself_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(temporary, "_page_files", set())
+def test_the_pictures_of_the_page_itself_stay(tmp_path: Path) -> None:
     make(tmp_path, "example/1.png", "runs/over/1.png")
     keep_what_is_there(tmp_path)
     make(tmp_path, "upload/1.png")

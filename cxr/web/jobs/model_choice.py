@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class ModelChoice:
 
 
 _import_lock = threading.Lock()
-_resting_until_s: dict[ModelChoice, float] = {}
+unreachable_since_s: dict[ModelChoice, float] = {}  # when the Hub did not answer for a model
 
 
 def load_model_for(choice: ModelChoice) -> LoadedModel:
@@ -60,7 +61,7 @@ def answering(choice: ModelChoice) -> ModelChoice:
     try:
         load_model_for(choice)
     except HubUnreachableError:
-        _resting_until_s[choice] = time.monotonic() + RETRY_AFTER_S
+        unreachable_since_s[choice] = time.monotonic()
         return ModelChoice()
     return choice
 
@@ -75,7 +76,8 @@ def loaded_info(choice: ModelChoice) -> ModelInfo | None:
 
 def known_to_answer(choice: ModelChoice) -> ModelChoice:
     """As ``answering``, by what is known already: it waits for nothing."""
-    return ModelChoice() if time.monotonic() < _resting_until_s.get(choice, 0.0) else choice
+    is_resting = time.monotonic() < unreachable_since_s.get(choice, -math.inf) + RETRY_AFTER_S
+    return ModelChoice() if is_resting else choice
 
 
 def is_stand_in(choice: ModelChoice, info: ModelInfo) -> bool:

@@ -29,7 +29,7 @@ USUAL_RESOLUTION = 512  # of a model folder whose table row does not say
 # minutes for those who have not signed in.
 MAX_SECONDS = 80
 
-_borrowers: list[Callable[..., object]] = []
+borrowers: list[Callable[..., object]] = []  # functions that need a GPU
 
 
 def is_zero_gpu() -> bool:
@@ -56,17 +56,18 @@ def on_gpu(function: Function) -> Function:
     """Let a function with the parameters of `gpu_seconds` run where ZeroGPU has a GPU for it."""
     if not is_zero_gpu():
         return function
-    _borrowers.append(function)
+    borrowers.append(function)
 
     @functools.wraps(function)
     def borrowed(*arguments: object, **options: object) -> object:
-        return _lend_gpu(function)(*arguments, **options)
+        return lend_gpu(function)(*arguments, **options)
 
     return cast(Function, borrowed)
 
 
 @functools.cache
-def _lend_gpu(function: Callable[..., object]) -> Callable[..., object]:
+def lend_gpu(function: Callable[..., object]) -> Callable[..., object]:
+    """The function as ZeroGPU runs it; the function itself where its package is missing."""
     # Not when the module is imported: it brings gradio, which reads the environment that is prepared first.
     try:
         spaces = importlib.import_module("spaces")
@@ -89,8 +90,8 @@ def place_model(choice: ModelChoice) -> None:
         return
     from cxr.web.jobs.model_choice import load_model_for
 
-    for function in _borrowers:  # ZeroGPU wants to see them before the page is launched, and before torch
-        _lend_gpu(function)
+    for function in borrowers:  # ZeroGPU wants to see them before the page is launched, and before torch
+        lend_gpu(function)
     try:
         loaded = load_model_for(choice)
         if loaded.info.engine == COMPILED:
