@@ -41,6 +41,7 @@ unreachable_since_s: dict[ModelChoice, float] = {}  # when the Hub did not answe
 
 def load_model_for(choice: ModelChoice) -> LoadedModel:
     """Load the model, or return the one that is loaded already. What needs diffusers is imported after this."""
+    find_preset(choice.model)  # a name that is unknown is refused before seconds of imports
     # Two threads in the midst of diffusers' imports, which form circles, would see halves of modules.
     with _import_lock:
         from cxr.generate.model import get_model  # torch takes seconds to import, and the page should be up before that
