@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from cxr.folders.metadata import IMAGE_NAME, MANIFEST_NAME, METADATA_NAME, file_sha256, image_index, image_name
 from cxr.folders.reader import ImageRecord
@@ -198,7 +199,7 @@ def _read_finished(table: Path, split: str, found: Callable[[str], None]) -> Ite
         found(str(error))
 
 
-def _checked(row: Row, directory: Path, split: str) -> FinishedImage:
+def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     """Turn a line into an image; any error means that the line is not one of this program."""
     recipe = Recipe.from_values({name: row[name] for name in RECIPE_FIELDS if name in row})
     _demand(IMAGE_NAME.fullmatch(row["file_name"]))  # before anything is done with it: it must not lead elsewhere
@@ -211,7 +212,7 @@ def _checked(row: Row, directory: Path, split: str) -> FinishedImage:
     findings = None if labels.findings is None else list(labels.findings)
     cells = {"findings": findings, "age": labels.age, "sex": labels.sex, "view": labels.view}
     # A line of an older version lacks what recipes had no word for then.
-    row = {**recipe.values, **row, "patient_id": patient_id, **cells}
+    row = recipe.values | row | {"patient_id": patient_id} | cells
     return FinishedImage(
         path=path,
         split=split or FLAT_SPLIT,

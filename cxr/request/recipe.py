@@ -235,11 +235,11 @@ BEFORE: dict[str, Any] = {
 }
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A table whose names are all different; of two values, readers would take different ones."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name appears twice")
+        raise ValueError("a name stands there twice")
     return values
 
 
