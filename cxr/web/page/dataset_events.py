@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -87,14 +86,7 @@ class DatasetEvents(PlanEvents):
 
     async def run(self, job: DatasetJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
-        shown: tuple[Path, ...] = ()
-
-        def show_next(state: DatasetState) -> Values:
-            nonlocal shown
-            before, shown = shown, state.newest
-            return self.show(state, before)
-
-        async for widgets in show_job(job, show_next, 7):
+        async for widgets in show_job(job, self.show, 7):
             yield widgets
 
     async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[Values, None]:
@@ -112,19 +104,19 @@ class DatasetEvents(PlanEvents):
         async for widgets in self.run(job):
             yield job, gr.skip(), gr.skip(), *widgets
 
-    def show(self, state: DatasetState, shown: Sequence[Path] = ()) -> Values:
+    def show(self, state: DatasetState, shown: DatasetState | None) -> Values:
         """The page for a state; what has not changed is left alone.
 
         Args:
             state: what is known now.
-            shown: the newest images that the page shows.
+            shown: what the page shows; None at first.
         Returns:
             Values for (status, make button, stop button, ZIP button, newest images, samples, facts).
         """
         archive, pictures, results = gr.skip(), gr.skip(), (gr.skip(), gr.skip())
         if state.archive:
             archive = gr.DownloadButton(value=str(state.archive), interactive=True)
-        if state.newest and state.newest != shown:
+        if state.newest and (shown is None or state.newest != shown.newest):
             pictures = dataset_panels.show_pictures(state.newest)
         if state.stage == "finished":
             results = gr.Image(value=str(state.samples), visible=True), state.facts

@@ -74,13 +74,13 @@ def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
 
 
 async def show_job(
-    job: Job[OrderT, StateT] | None, show: Callable[[StateT], Values], num_widgets: int
+    job: Job[OrderT, StateT] | None, show: Callable[[StateT, StateT | None], Values], num_widgets: int
 ) -> AsyncGenerator[Values, None]:
     """Follow a job on the page; an error goes into its panel as well. A page that is loaded again may go on with it.
 
     Args:
         job: None shows nothing, one that is followed already only its end.
-        show: turns a state into values for the widgets, in a thread.
+        show: turns a state and the one that is shown, None at first, into values for the widgets, in a thread.
         num_widgets: that the job has, the panel first.
     """
     nothing = (gr.skip(),) * (num_widgets - 1)
@@ -88,15 +88,17 @@ async def show_job(
         # Of a job that is over the end once more: the answer to "Stop" may have come after it. A generator that yields
         # nothing would empty the widgets.
         last = job.state if job and job.has_ended and job.error is None else None
-        yield await asyncio.to_thread(show, last) if last else (gr.skip(), *nothing)
+        yield await asyncio.to_thread(show, last, None) if last else (gr.skip(), *nothing)
         return
+    shown: StateT | None = None
     try:
         async with contextlib.aclosing(job.follow(on_page=True)) as states:
             async for state in states:
                 if isinstance(state, Waiting):
                     yield panels.waiting(state), *nothing
                 else:
-                    yield await asyncio.to_thread(show, state)
+                    yield await asyncio.to_thread(show, state, shown)
+                    shown = state
         if job.state is None:  # it was stopped while it waited
             yield gr.skip(), *nothing
     except CxrError as error:

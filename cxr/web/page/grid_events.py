@@ -100,8 +100,8 @@ class GridEvents:
         async for widgets in self.run(job):
             yield job, *widgets
 
-    def show(self, state: GridState) -> Values:
-        """The page for a state. Returns values for (status, button, sheet, ZIP button, facts)."""
+    def show(self, state: GridState, _: GridState | None) -> Values:
+        """The page for a state, whatever it shows. Returns values for (status, button, sheet, ZIP button, facts)."""
         results: Values = (gr.skip(),) * 3
         if state.stage in OVER:
             sheet = gr.Image(str(state.sheet), visible=True) if state.sheet else gr.skip()

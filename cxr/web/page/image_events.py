@@ -119,7 +119,7 @@ class ImageEvents:
         if mine is None or mine.is_followed or mine.next_job() is None:
             # An answer to "Stop" may have come after the end, which is shown once more.
             job = mine.last_shown if mine and not mine.is_followed else None
-            async for widgets in show_job(job, lambda state: self.show(state, None), NUM_WIDGETS):
+            async for widgets in show_job(job, self.show, NUM_WIDGETS):
                 yield *widgets, gr.skip()
             return
         errors: list[Exception] = []
@@ -140,15 +140,8 @@ class ImageEvents:
 
     async def _follow(self, job: ImageJob, mine: PageJobs) -> AsyncGenerator[Values, None]:
         """Show one job to its end. Yields values as `run`."""
-        shown: ImageState | None = None
         queue: str | None = None
-
-        def show_next(state: ImageState) -> Values:
-            nonlocal shown
-            widgets, shown = self.show(state, shown), state
-            return widgets
-
-        async with contextlib.aclosing(show_job(job, show_next, NUM_WIDGETS)) as states:
+        async with contextlib.aclosing(show_job(job, self.show, NUM_WIDGETS)) as states:
             async for widgets in states:
                 before, queue = queue, describe_queue(mine, self.jobs)
                 # The next one is shown at once, and the button ends it.

@@ -59,8 +59,12 @@ class ReportEvents:
         async for widgets in show_job(job, self.show, 5):
             yield widgets
 
-    def show(self, state: ReportState) -> Values:
-        """The page for a state. Returns values for (status, measure button, stop button, download button, report)."""
+    def show(self, state: ReportState, _: ReportState | None) -> Values:
+        """The page for a state, whatever it shows.
+
+        Returns:
+            Values for (status, measure button, stop button, download button, report).
+        """
         is_over, is_finished = state.stage in OVER, state.stage == "finished"
         return (
             report_panels.describe_state(state),
