@@ -21,6 +21,7 @@ from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.server.limits import find_resolution
 from cxr.web.server.visitors import visitor_of
 
+MAKE = "Make the sheet"
 EXAMPLE = "A {30|80}-year-old man with {no findings|a pleural effusion}, PA view"
 VARIED = ("guidance_scale", "adapter_weight", "num_inference_steps", "seed")  # as `cxr.dataset.grid` crosses them
 
@@ -80,10 +81,10 @@ class GridEvents:
             Values for (job, then as `show`).
         """
         if panel := stop_job(before, panels.NEVER_BEGUN):
-            return gr.skip(), panel, _button(is_running=panel == STOPPING), *(gr.skip(),) * 3
+            return gr.skip(), panel, run_button(is_running=panel == STOPPING, label=MAKE), *(gr.skip(),) * 3
         with errors_for_users():
             job = self.submit(asker, self.plan(prompt, read_axes(texts)))
-        return job, panels.WAITING, _button(is_running=True), *(gr.skip(),) * 3
+        return job, panels.WAITING, run_button(is_running=True), *(gr.skip(),) * 3
 
     async def run(self, job: GridJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
@@ -96,7 +97,7 @@ class GridEvents:
         if job is None or not isinstance(job.state, GridState | None) or not isinstance(job.order, Plan):
             yield (gr.skip(),) * 6  # a generator that yields nothing would empty the widgets
             return
-        yield job, panels.WAITING, _button(is_running=True), *(gr.skip(),) * 3
+        yield job, panels.WAITING, run_button(is_running=True), *(gr.skip(),) * 3
         async for widgets in self.run(job):
             yield job, *widgets
 
@@ -107,7 +108,7 @@ class GridEvents:
             sheet = gr.Image(str(state.sheet), visible=True) if state.sheet else gr.skip()
             archive = gr.DownloadButton(value=str(state.archive), interactive=True) if state.archive else gr.skip()
             results = sheet, archive, state.facts
-        return describe_state(state), _button(is_running=state.stage not in OVER), *results
+        return describe_state(state), run_button(is_running=state.stage not in OVER, label=MAKE), *results
 
 
 def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
@@ -145,7 +146,3 @@ def describe_state(state: GridState) -> str:
     left = state.progress.remaining_s if state.progress else None
     detail = "" if left is None else f"{duration(left)} left"
     return panels.panel(f"Image {count + 1}/{len(state.plan.images)}", detail, state.fraction, "busy", notes)
-
-
-def _button(*, is_running: bool) -> gr.Button:
-    return run_button(is_running=True) if is_running else gr.Button("Make the sheet", variant="primary")

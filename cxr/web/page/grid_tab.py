@@ -7,7 +7,7 @@ import gradio as gr
 from cxr.request.settings import SETTINGS
 from cxr.web.page import panels
 from cxr.web.page.events import QUEUED, connect_reload
-from cxr.web.page.grid_events import EXAMPLE, VARIED, GridEvents, usual
+from cxr.web.page.grid_events import EXAMPLE, MAKE, VARIED, GridEvents, usual
 from cxr.web.page.image_form import unchecked
 
 HINT = (
@@ -29,7 +29,7 @@ def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
     with gr.Row(elem_id="grid-axes"):
         axes = [_axis(name, usual(name, events.choice.defaults)) for name in VARIED]
     with gr.Row(elem_id="grid-run"):
-        button = gr.Button("Make the sheet", variant="primary", elem_id="grid-make", scale=0, min_width=160)
+        button = gr.Button(MAKE, variant="primary", elem_id="grid-make", scale=0, min_width=160)
         with gr.Column(min_width=240):
             estimate = gr.HTML("", elem_id="grid-estimate")
             status = gr.HTML(IDLE, elem_id="grid-status")

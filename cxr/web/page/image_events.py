@@ -198,6 +198,6 @@ class ImageEvents:
         return tuple(widgets)
 
 
-def run_button(*, is_running: bool) -> gr.Button:
+def run_button(*, is_running: bool, label: str = "Generate") -> gr.Button:
     """The button that starts a job, or ends the one that runs: one, so that the keyboard stays where it is."""
-    return gr.Button("Stop", variant="stop") if is_running else gr.Button("Generate", variant="primary")
+    return gr.Button("Stop", variant="stop") if is_running else gr.Button(label, variant="primary")
