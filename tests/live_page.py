@@ -18,6 +18,7 @@ from cxr.web.page.blocks import build_page, new_job_table
 from cxr.web.server.arguments import ServerSettings
 from cxr.web.server.launch import launch_options
 from cxr.web.server.limits import Limits
+from cxr.web.server.temporary import temp_root
 from cxr.web.server.visitors import Visitor
 
 
@@ -44,7 +45,7 @@ class LivePage:
 
     def __init__(self, choice: ModelChoice, limits: Limits = Limits(), **settings: Any) -> None:  # noqa: B008
         self.choice, self.jobs, port = choice, new_job_table(limits), free_port()
-        self.page = build_page(choice, limits, self.jobs)
+        self.page, self.temp = build_page(choice, limits, self.jobs), temp_root()
         self.url = f"http://127.0.0.1:{port}"
         options = launch_options(ServerSettings(port=port, limits=limits, **settings), self.page, self.jobs)
         self.page.launch(**options, prevent_thread_lock=True, quiet=True)

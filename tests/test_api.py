@@ -102,11 +102,8 @@ def server(tiny_model_dir: Path, tiny_lora_dir: Path, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="module")
-def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("downloads")
-    client = Client(server.url, verbose=False, download_files=folder, analytics_enabled=False)
-    yield client
-    client.close()
+def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return server.client(downloads=tmp_path_factory.mktemp("downloads"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ UPLOAD = "0123456789abcdef0123456789abcdef.png"
 
 @pytest.fixture(scope="module")
 def temp(tiny_page: LivePage) -> Path:
-    return Path(os.environ["GRADIO_TEMP_DIR"])
+    return tiny_page.temp
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http.client
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ def url(empty_page: LivePage) -> str:
 
 @pytest.fixture(scope="module")
 def temp(empty_page: LivePage) -> Path:
-    return Path(os.environ["GRADIO_TEMP_DIR"])
+    return empty_page.temp
 
 
 def test_known_kinds_come_in_unchanged(url: str) -> None:
