@@ -101,8 +101,8 @@ def test_a_list_of_cells_is_a_region(client: Client, files: dict[str, str]) -> N
     ("values", "message"),
     [
         ({"strength": 0.5}, "strength only applies where images begin from a picture"),
-        ({"mask_cells": "1:1", "strength": 0.75}, "mask_cells is of use only"),
-        ({"mask": True, "strength": 0.75}, "mask is of use only where"),
+        ({"mask_cells": "1:1", "strength": 0.75}, "mask_cells only applies where"),
+        ({"mask": True, "strength": 0.75}, "mask only applies where"),
         ({"init_image": 7}, "init_image is int; give a PNG, JPEG or DICOM file"),
         ({"init_image": "path"}, "init_image is str"),
         ({"init_image": ".pngM", "mask": ".pngm", "mask_cells": "1:1"}, "names the region a second time"),

@@ -202,7 +202,7 @@ def test_mistakes_are_said_before_anything_changes(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("plan.png", b"prompts: [x]", "is no plan; use .yaml"),
+        ("plan.png", b"prompts: [x]", "is not a plan; use .yaml"),
         ("plan.yaml", b"\xff\xfe\x00", "not UTF-8"),
         ("plan.yaml", b"#" * 1_000_001, "more than 1 MB"),
     ],

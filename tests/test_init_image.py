@@ -130,7 +130,7 @@ def test_other_regions_are_one_sentence(value: Any) -> None:
     ("changes", "message"),
     [
         ({"init_image": None, "mask_cells": ""}, "strength only applies where images begin from a picture"),
-        ({"init_image": None, "strength": 0.75, "mask_cells": "4:1"}, "mask_cells is of use only"),
+        ({"init_image": None, "strength": 0.75, "mask_cells": "4:1"}, "mask_cells only applies where"),
         ({"init_image": "a.png"}, "init_image is str; give a PNG, JPEG or DICOM file"),
         ({"init_image": noisy()}, "init_image is ndarray"),
         ({"strength": 1.1}, "strength is 1.1; use a number from 0.0 to 1.0"),
@@ -168,7 +168,7 @@ def test_the_least_strength_that_is_named_is_enough(steps: int) -> None:
     ids=["empty", "too short", "no hash", "too wide"],
 )
 def test_what_is_no_picture_cannot_be_begun_from(values: tuple[Any, ...]) -> None:
-    with pytest.raises(RequestError, match="init_image is no picture"):
+    with pytest.raises(RequestError, match="init_image is not a picture"):
         InitImage(*values)
 
 
@@ -534,7 +534,7 @@ def test_restore_prints_a_command_that_makes_it_again(
     said = capsys.readouterr()
     assert f"--init-image {PICTURE} " in said.out
     assert f"--strength 0.5 --mask-cells '{' '.join(f'{n}:0-7' for n in range(8))}'" in said.out
-    assert f"begun from a picture with hash {hash_of(noisy(48, 48))}; name it with --init-image" in said.err
+    assert f"began from a picture with hash {hash_of(noisy(48, 48))}; name it with --init-image" in said.err
     assert main(["restore", path, "--init-image", str(start)]) == 0
     said = capsys.readouterr()
     assert f"--init-image '{start}'" in said.out
@@ -630,4 +630,4 @@ def test_a_derived_image_in_a_data_set_is_a_fault(tmp_path: Path) -> None:
     table.write_text("\n".join([json.dumps(row), *rest]) + "\n")
     faults: list[str] = []
     read_dataset(directory, faults.append)
-    assert any("began from a picture, and images of a data set are not" in fault for fault in faults)
+    assert any("began from a picture, which images of a data set do not" in fault for fault in faults)

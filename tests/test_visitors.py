@@ -349,7 +349,7 @@ def test_time_is_up_and_what_is_finished_is_packed(
     assert "one request gets are over" in last.facts["notes"][-1]
     with zipfile.ZipFile(str(last.archive)) as archive:
         assert sum(name.endswith(".png") for name in archive.namelist()) == len(last.images)
-    with pytest.raises(GenerationError, match=r"no image was finished in 1e-06 s, the most that one request gets"):
+    with pytest.raises(GenerationError, match=r"no image was finished in 1e-06 s, the limit of one request"):
         list(make_images(request, choice, Job(None), limit_s=1e-6))
 
 
