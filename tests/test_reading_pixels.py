@@ -261,7 +261,7 @@ def test_dicom_whose_elements_cannot_be_read(
     path.write_bytes(damage(content))
     with quiet_libraries():
         said = refusal_of(lambda: read(path))
-    assert not said or said.startswith(f"{path} ") or "DICOM object carries" in said
+    assert not said or said.startswith(f"{path} ") or "DICOM object holds" in said
     assert "\n" not in said
 
 
@@ -298,7 +298,7 @@ def test_exported_dicom_has_values_that_the_standard_allows(text: str, tmp_path:
         assert "\\" not in value
     assert 0 < len(dataset.ManufacturerModelName.encode()) <= 64
     assert len(dataset.DerivationDescription.encode()) <= 1024
-    assert read_dicom(tmp_path / "x.dcm", 2**24)[1] == image.recipe, "whole in its own element"
+    assert read_dicom(tmp_path / "x.dcm")[1] == image.recipe, "whole in its own element"
 
 
 def test_numbers_that_are_cut_are_damage(tmp_path: Path) -> None:

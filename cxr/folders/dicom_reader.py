@@ -15,6 +15,8 @@ from cxr.request.recipe import Recipe
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+MAX_PIXELS = 16_777_216  # 4,096 x 4,096: more than any model makes
+
 
 def read_dicom_recipe(dataset: Dataset) -> Recipe:
     """The recipe of an object that ``encode_dicom`` made.
@@ -32,12 +34,9 @@ def read_dicom_recipe(dataset: Dataset) -> Recipe:
         raise DataError(f"the DICOM object holds a recipe that this version cannot read: {error}") from error
 
 
-def read_dicom(path: Path, max_pixels: int) -> tuple[GreyLevels, Recipe, int]:
+def read_dicom(path: Path) -> tuple[GreyLevels, Recipe, int]:
     """Read an object that ``encode_dicom`` made, or one that says so.
 
-    Args:
-        path: of the file.
-        max_pixels: that it may have.
     Returns:
         [H, W] uint8 or uint16 as they are stored, the recipe of the image that they come from, and Bits Stored.
     Raises:
@@ -47,7 +46,7 @@ def read_dicom(path: Path, max_pixels: int) -> tuple[GreyLevels, Recipe, int]:
         dataset = open_dicom(path)
         recipe = read_dicom_recipe(dataset)
         rows, columns = dataset.get("Rows"), dataset.get("Columns")
-        if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > max_pixels:
+        if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > MAX_PIXELS:
             raise DataError(f"{path} is {columns} x {rows} pixels, its recipe says {recipe.width} x {recipe.height}")
         return dataset.pixel_array, recipe, int(dataset.BitsStored)
 

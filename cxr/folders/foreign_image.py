@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr.folders.dicom_reader import read_dicom
+from cxr.folders.dicom_reader import MAX_PIXELS, read_dicom
 from cxr.images.dicom_pixels import is_dicom
 from cxr.images.guarded import open_regular, reason_of
 from cxr.images.png import read_recipe
@@ -22,7 +22,6 @@ from cxr.request.events import GreyLevels
 from cxr.request.limited_child import run_limited, without_name
 from cxr.request.recipe import Recipe
 
-MAX_PIXELS = 16_777_216  # 4,096 x 4,096: more than any model makes
 MEMORY_BYTES, TIMEOUT_S = 512_000_000, 60.0
 HEAD = struct.Struct(">II")  # bytes of the JSON before the pixels, and Bits Stored
 
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str]) -> bytes:
     path = Path(arguments[0])
     with without_name(path):
         if is_dicom(path):
-            levels, recipe, bits = read_dicom(path, MAX_PIXELS)
+            levels, recipe, bits = read_dicom(path)
         else:
             recipe = read_recipe(path)
             levels, bits = read_levels(path), recipe.bit_depth
