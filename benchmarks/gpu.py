@@ -72,8 +72,8 @@ CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 3
 VOCABULARY = 49408
 # The same architectures in the size of a test.
 TINY: dict[str, dict[str, Any]] = {
-    "unet": {"block_out_channels": (32, 32, 64, 64), "sample_size": 4, "layers_per_block": 1, "attention_head_dim": 4},
-    "unet_xl": {"block_out_channels": (32, 32, 64), "sample_size": 4, "layers_per_block": 1, "attention_head_dim": 4},
+    "unet": {"block_out_channels": (32, 32, 64, 64), "sample_size": 16, "layers_per_block": 1, "attention_head_dim": 4},
+    "unet_xl": {"block_out_channels": (32, 32, 64), "sample_size": 16, "layers_per_block": 1, "attention_head_dim": 4},
     "vae": {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1},
     "text": {"num_hidden_layers": 1, "intermediate_size": 64},
 }

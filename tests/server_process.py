@@ -48,14 +48,15 @@ runpy.run_path("app.py", run_name="__main__")
 class ServerProcess:
     """A running ``app.py``; all that it writes lies in ``folder``."""
 
-    def __init__(self, folder: Path, model: Path, *flags: str, **variables: str) -> None:
+    def __init__(self, folder: Path, model: Path, *flags: str, start: str = "", **variables: str) -> None:
         self.temp, self.addresses, self.said = folder / "temp", folder / "addresses", folder / "said"
         self.temp.mkdir(parents=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_", "HF_"))}
         environment |= {"TMPDIR": str(self.temp), "CXR_DTYPE": "float32", "CXR_ADAPTER": "none", **variables}
-        command = [sys.executable, "-c", START, str(self.addresses), "--port", str(self.port), "--model", str(model)]
+        code = [start] if start else [START, str(self.addresses)]
+        command = [sys.executable, "-c", *code, "--port", str(self.port), "--model", str(model)]
         with self.said.open("wb") as said:
             self.process = subprocess.Popen([*command, *flags], cwd=ROOT, env=environment, stdout=said, stderr=said)
         try:

@@ -11,8 +11,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from live_page import LivePage
+from PIL import Image
+from test_init_image import noisy, written
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -53,13 +56,17 @@ def test_the_lines_for_curl(url: str, tmp_path: Path) -> None:
 
 def test_the_lines_for_python(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks("python", url)
+    first, begun = blocks("python", url)
     names: dict[str, Any] = {}
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        exec(compile(code, "docs/api.md", "exec"), names)
-    names["client"].close()
+        exec(compile(first, "docs/api.md", "exec"), names)
     assert said.getvalue().rstrip().endswith("True")
+    written(tmp_path / "film.dcm", noisy(64, 64))
+    Image.fromarray(np.pad(np.full((16, 16), 255, np.uint8), 24)).save(tmp_path / "region.png")
+    exec(compile(begun, "docs/api.md", "exec"), names)
+    names["client"].close()
+    assert names["facts"]["columns"] == ["guidance 1", "guidance 1.5", "guidance 3"]
 
 
 def has_javascript_client() -> bool:

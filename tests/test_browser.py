@@ -476,9 +476,7 @@ def test_a_data_set_that_was_stopped_gives_what_is_finished_and_goes_on(open_pag
     page.click("#make")
     page.wait_for_selector("#dataset-pictures img")
     page.reload()  # a set that is being made is found again
-    page.wait_for_selector("#examples li")
-    open_tab = page.locator("#tabs [role=tab]:has-text('Data set')")
-    open_tab.click()
+    page.wait_for_selector("#tabs [role=tab][aria-selected=true]:has-text('Data set')")  # its address says so
     page.wait_for_selector("#dataset-status:has-text(' of 100 images')")
     page.click("#dataset-stop")
     page.wait_for_selector("#dataset-status:has-text('Stopped at')")

@@ -20,7 +20,7 @@ from cxr.request.errors import AdapterError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 
-MAX_S, MAX_GROWTH_BYTES = 1.0, 100 * 10**6
+MAX_S, MAX_GROWTH_BYTES = 3.0, 100 * 10**6
 WEIGHTS = "pytorch_lora_weights.safetensors"
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
 import pytest
+from server_process import ServerProcess, free_port
 
 from cxr.folders.lock import locked
 from cxr.web.jobs.model_choice import ModelChoice
@@ -186,6 +188,26 @@ def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
             launch.serve(blank_page(), settings, JobTable())
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_page_starts_behind_a_proxy_and_on_a_machine_too_busy_for_gradios_own_check(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    start = (
+        "import runpy, sys; from gradio import networking; networking.url_ok = lambda url: False; "
+        "sys.argv[0] = 'app.py'; runpy.run_path('app.py', run_name='__main__')"
+    )
+    page = ServerProcess(
+        tmp_path, tiny_model_dir, start=start, http_proxy=dead, HTTP_PROXY=dead, no_proxy="intranet.example"
+    )
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(page.url, timeout=60) as answer:
+            assert answer.status == 200
+    finally:
+        assert page.end() == 0
+    assert "Traceback" not in page.output
 
 
 def test_telemetry_is_off_and_temporary_files_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

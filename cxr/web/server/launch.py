@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from cxr.request.errors import CxrError
@@ -34,12 +35,16 @@ ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
 
 def prepare_environment() -> None:
-    """Set what gradio reads at import: no telemetry, and a private folder for temporary files."""
+    """Set what gradio reads at import: no telemetry, a private folder for temporary files, no proxy to this machine."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if not os.environ.get("SPACE_ID"):
         # A visitor's address is the one that connects, not one that stands in a header; who has a proxy names it here.
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    if urllib.request.getproxies():
+        # gradio calls its own page at the start, which a proxy cannot reach.
+        kept = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = ",".join(name for name in (kept, "localhost", "127.0.0.1", "::1") if name)
     make_private_folder()
 
 
@@ -94,14 +99,18 @@ def serve(page: gr.Blocks, settings: ServerSettings, jobs: JobTable) -> None:
             signal.signal(number, lambda *_: sys.exit(0))
     keep_values_out_of_logs()
     try:
-        _, url, _ = page.launch(**launch_options(settings, page, jobs), prevent_thread_lock=True, quiet=True)
+        page.launch(**launch_options(settings, page, jobs), prevent_thread_lock=True, quiet=True)
+    except ValueError:
+        # gradio calls its own page, and gives up when a busy machine takes more than three seconds. It serves by then.
+        if not page.is_running:
+            raise
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
         sys.stderr.write(
             f"app.py: cannot serve on {address}: it is in use or not this machine's; choose another --port\n"
         )
         raise SystemExit(2) from error
-    sys.stdout.write(f"CXR Studio is at {url}\n")
+    sys.stdout.write(f"CXR Studio is at {page.local_url}\n")
     sys.stdout.flush()
     keep_what_is_there(temp_root())
     keep_sweeping(temp_root())
