@@ -7,16 +7,18 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
 
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.models.presets import PRESETS, find_preset, prompt_form_of
 from cxr.prompts import Finding, asked_labels, compile_prompt, misread_findings
 from cxr.prompts.rewording import reword, to_type_again
 from cxr.request.errors import CxrError, DataError
-from cxr.request.recipe import BEGINNING_IN_RECIPES, needed_picture
+from cxr.request.recipe import BEGINNING_IN_RECIPES, Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.api.beginning import ANY_PICTURE
 from cxr.web.api.parameters import picture_path
@@ -26,12 +28,6 @@ from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from cxr.request.recipe import Recipe
 
 Result = TypeVar("Result")
 READERS_AT_ONCE = 2
@@ -199,8 +195,6 @@ def _recipe_and_levels(path: Path) -> tuple[Recipe, NDArray[np.uint8]]:
 
 
 def _compared(levels: NDArray[np.uint8], path: Path, differences: list[str]) -> Facts:
-    import numpy as np
-
     from cxr.images.reading import read_grey
 
     made = read_grey(path)
