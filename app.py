@@ -15,9 +15,11 @@ refuse_little_memory("app.py", PAGE_MB)
 with one_sentence_without_memory("app.py"):
     from cxr.web.jobs.spaces_gpu import place_model
     from cxr.web.server.arguments import parse_arguments
-    from cxr.web.server.launch import prepare_environment, serve
+    from cxr.web.server.launch import end_on_signals, prepare_environment, serve
 
     settings = parse_arguments(sys.argv[1:] if __name__ == "__main__" else [])
+    if __name__ == "__main__":
+        end_on_signals()
     prepare_environment()
 
     from cxr.web.page.blocks import build_page, new_job_table  # gradio reads the environment when it is imported

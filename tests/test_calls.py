@@ -11,6 +11,7 @@ from live_page import LivePage
 from server_process import request, wait_until
 
 from cxr.web.server import sessions
+from cxr.web.server.temporary import temp_root
 
 JSON = {"Content-Type": "application/json"}
 ODD: list[Any] = [None, 1, -1, 1.5, True, "x", [], {}, [[]], 10**400, {"path": "/etc/passwd"}, {"__type__": "update"}]
@@ -124,6 +125,45 @@ def end_of(server: LivePage, endpoint: str, answer: str) -> str:
     return text[text.rindex("event: ") :]
 
 
+def file(path: Any, **fields: Any) -> dict[str, Any]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, **fields}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(file("/etc/passwd"), file("~"), file(""), file("."), file("../x.png"), file("a" * 5_000), file("x\0y")),
+        *(
+            file("http://198.51.100.1/x.png"),
+            file("https://example.org/"),
+            file("HTTP://x"),
+            file("file:///etc/passwd"),
+        ),
+        *(
+            file(None),
+            file(["x"]),
+            file("{temp}/x.png", url=7),
+            file("{temp}/x.png", size="x"),
+            file("{temp}/../x.png"),
+        ),
+        *(file("{temp}/x.png", meta=[]), file("{temp}/x.png", is_stream=None), file("{temp}/x.png", orig_name={})),
+        [[file("/etc/passwd")]],
+        {"image": file("http://198.51.100.1/x.png"), "caption": None},
+    ],
+    ids=lambda value: str(value)[:60],
+)
+@pytest.mark.parametrize("path", ["call/v2/restore", "call/restore", "call/v2/parse", "queue/join", "run/predict"])
+def test_a_file_that_was_not_uploaded_is_neither_read_nor_fetched(path: str, value: Any, server: LivePage) -> None:
+    value = json.loads(json.dumps(value).replace("{temp}", str(temp_root())))
+    number = server.number_of("rewritten", "cxr.web.page.prompt_chips")
+    event = {"session_hash": "s", "fn_index": number, "data": [value]}
+    named = {"picture": value} if "restore" in path else {"prompt": value}
+    body = named if "v2" in path else {"data": [value]} if path.startswith("call") else event
+    status, answer = ask(server, path, body)
+    assert_refused_in_a_sentence(status, answer)
+    assert "was not uploaded" in answer
+
+
 @pytest.mark.parametrize("odd", ODD, ids=str)
 def test_wrong_cancels_and_resets_end_nothing(odd: Any, server: LivePage) -> None:
     for field in ("session_hash", "fn_index", "event_id"):
@@ -158,3 +198,18 @@ def test_a_call_leaves_no_session_behind(server: LivePage, monkeypatch: pytest.M
             assert b"event: complete" in stream.read()
     assert kept.keys() & {*events} <= {events[-1]}
     assert "page" in kept
+
+
+def test_a_session_that_comes_back_is_forgotten_once_more(server: LivePage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "REST_S", 0.0)
+    holder = server.page.state_holder
+    _, answer = ask(server, "call/v2/models", {})
+    event = json.loads(answer)["event_id"]
+    with server.listen(f"call/models/{event}") as stream:
+        stream.read()
+    for _ in range(2):
+        _ = holder[event]  # as gradio asks for it when the turn of a call has come
+        assert event in holder.session_data
+        _, answer = ask(server, "call/v2/models", {})
+        assert event not in holder.session_data
+        assert event not in holder.time_last_used

@@ -19,7 +19,7 @@ from cxr.folders.metadata import METADATA_NAME
 from cxr.generate.model import load_model
 from cxr.images.reading import read_levels
 
-SPLITS = ("train", "holdout", "external_test", "validation")
+SPLITS = ("train", "holdout", "no", "données", "external_test", "validation")
 # The first images say nothing of findings, and none says all.
 PLAN: dict[str, Any] = {
     "settings": {"num_inference_steps": 1, "bit_depth": 16},
@@ -27,7 +27,7 @@ PLAN: dict[str, Any] = {
         *("chest x-ray", "a 55-year-old man", "a chest x-ray of a woman", "PA view", "xyz", "AP view of a child"),
         *("effusion", "normal chest x-ray", "mass and edema", "60-year-old woman, no findings", "hernia", "30M nodule"),
     ],
-    "split": dict.fromkeys(SPLITS, 0.25),
+    "split": dict.fromkeys(SPLITS, 1),
 }
 DOCS = Path(__file__).parents[1] / "docs" / "datasets.md"
 
@@ -38,7 +38,7 @@ def data(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("loading") / "set"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(make, "load_model", lambda *given, **options: loaded)
-        assert run_dataset(build_plan(PLAN, "loading"), folder, Options(str(tiny_model_dir), "none")) == 0
+        assert run_dataset(build_plan(PLAN, "- loading"), folder, Options(str(tiny_model_dir), "none")) == 0
     return folder
 
 

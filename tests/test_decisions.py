@@ -12,7 +12,7 @@ import torch
 from cxr.commands.main import main
 from cxr.models import batch_size, decisions, devices
 from cxr.models.batch_size import Trial, choose_micro_batch_size
-from cxr.models.decisions import decide_once, decisions_folder
+from cxr.models.decisions import decide_once, decisions_folder, find_decision
 from cxr.models.devices import choose_unet_dtype
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -64,6 +64,16 @@ def test_of_two_processes_the_first_decides_for_both() -> None:
 def test_where_nothing_can_be_kept_no_stopwatch_decides(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
     assert decide_once("x", lambda: pytest.fail("measured"), "float32") == "float32"
+
+
+def test_who_has_no_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    assert decide_once("x", lambda: pytest.fail("measured"), "float32") == "float32"
+    assert find_decision("x") is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"answer": 7}', "[" * 20_000])

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -168,6 +169,41 @@ def test_a_pipe_among_the_files_is_refused_and_not_waited_for(name: str, copied_
     (copied_dir / name).unlink(missing_ok=True)
     os.mkfifo(copied_dir / name)
     with pytest.raises(ModelError, match=r"is missing|is not a regular file"):
+        load_model(str(copied_dir), "none")
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "unet", "tokenizer"])
+def test_a_lora_inside_a_model_is_refused_before_its_base_is_looked_for(part: str, copied_dir: Path) -> None:
+    named = {"base_model_name_or_path": "owner/model", "peft_type": "LORA", "megatron_core": "this"}
+    (copied_dir / part / "adapter_config.json").write_text(json.dumps(named))
+    with pytest.raises(ModelError, match=rf"holds a LoRA of its own \({part}/adapter_config\.json\); use --adapter"):
+        load_model(str(copied_dir), "none")
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("text_encoder/config.json", {"dtype": "evil"}),
+        ("text_encoder/config.json", {"id2label": 7}),
+        ("tokenizer/tokenizer_config.json", {"__class__": "x"}),
+        ("unet/config.json", {"_diffusers_version": "odd"}),
+        ("unet/config.json", {"act_fn": "__import__('os')"}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": "x"}),
+    ],
+)
+def test_settings_that_make_no_sense_are_one_line(file: str, settings: dict[str, object], copied_dir: Path) -> None:
+    path = copied_dir / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    with pytest.raises(ModelError, match="'copied' cannot be read: ") as caught:
+        load_model(str(copied_dir), "none")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "vae/config.json", "tokenizer/vocab.json", "unet/notes.json"])
+def test_settings_without_an_end_are_not_read(name: str, copied_dir: Path) -> None:
+    (copied_dir / name).touch()
+    os.truncate(copied_dir / name, 2**36)  # of zeros that take no room
+    with pytest.raises(ModelError, match=rf"unreadable {re.escape(name)}: it is larger than 100 MB"):
         load_model(str(copied_dir), "none")
 
 

@@ -21,7 +21,7 @@ from cxr.dataset.convert import convert
 from cxr.dataset.make import Options, run_dataset
 from cxr.dataset.pairs import changed_mask, measure_pair, signed_difference
 from cxr.dataset.plan import Plan, build_plan
-from cxr.folders.dataset_reader import read_dataset
+from cxr.folders.dataset_reader import FinishedImage, read_dataset
 from cxr.generate.loaded_model import LoadedModel
 from cxr.labels.regions import expected_region
 from cxr.labels.vocabulary import FINDINGS
@@ -126,6 +126,26 @@ def test_webdataset_and_parquet_take_difference_and_mask_along(folder: Path, tmp
     tables = [parquet.read_table(path).to_pylist() for path in sorted((tmp_path / "tables").rglob("*.parquet"))]
     for row in (row for table in tables for row in table):
         assert (row["mask"] is not None) == (row["pair_role"] == "counterfactual") == (row["difference"] is not None)
+
+
+def test_the_lines_for_webdataset_load_pairs_and_what_differs(folder: Path, tmp_path: Path, load_dataset: Any) -> None:
+    convert(folder, tmp_path, "webdataset")
+    wanted = {split: [image.path.stem for image in images] for split, images in by_split(folder).items()}
+    rows = load_dataset("webdataset", data_files={split: f"{tmp_path}/{split}-*.tar" for split in wanted})
+    assert {split: [row["__key__"] for row in found] for split, found in rows.items()} == wanted
+    assert all(row.keys() == {"png", "json", "txt", "__key__", "__url__"} for found in rows.values() for row in found)
+    pairs = load_dataset("webdataset", data_files=f"{tmp_path}/pairs-*.tar", split="train")
+    assert len(pairs) == 5
+    for row in pairs:
+        assert row["json"]["pair_role"] == "counterfactual"
+        assert row["difference.png"].size == row["mask.png"].size == (32, 32)
+
+
+def by_split(folder: Path) -> dict[str, list[FinishedImage]]:
+    found: dict[str, list[FinishedImage]] = {}
+    for image in read_dataset(folder):
+        found.setdefault(image.split, []).append(image)
+    return found
 
 
 def test_a_counterfactual_is_a_dicom_patient_of_its_own(folder: Path, tmp_path: Path) -> None:

@@ -111,7 +111,10 @@ def test_names_of_the_hub(model: str, hub_id: str, revision: str | None) -> None
 
 @pytest.mark.parametrize(
     "model",
-    ["name", "a/b/c", "owner/", "/etc/passwd", "../x", "owner/..", "owner/name@", "owner/name@../x", "hub:", "a/b c"],
+    [
+        *("name", "a/b/c", "owner/", "/etc/passwd", "../x", "owner/..", "owner/name@", "owner/name@../x", "hub:"),
+        *("a/b c", "~nobody-of-this-name", "a" * 300, "x\0y", "/proc/1/root/x"),
+    ],
 )
 def test_other_names_are_unknown(model: str) -> None:
     with pytest.raises(ModelError, match=r"is unknown; use embedded, sd14-synthmed, .* or owner/name\[@revision\] of"):

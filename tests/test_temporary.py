@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from server_process import ServerProcess, request, wait_until
+from server_process import ROOT, ServerProcess, free_port, request, wait_until
 
 from cxr.web.server.temporary import TEMP_PREFIX, keep_sweeping, keep_what_is_there, make_private_folder, sweep
 
@@ -80,6 +82,16 @@ def test_nothing_is_left_after_a_signal(number: int, tmp_path: Path) -> None:
     send_a_plan(server)
     assert server.end(number) == 0
     assert server.names == []
+
+
+def test_nothing_is_left_after_a_signal_while_it_starts(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")}
+    command = [sys.executable, "app.py", "--port", str(free_port()), "--model", str(tmp_path / "no-model")]
+    with subprocess.Popen(command, cwd=ROOT, env=environment | {"TMPDIR": str(tmp_path)}) as server:
+        wait_until(lambda: any(tmp_path.glob(f"{TEMP_PREFIX}*")), 120)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_next_start_removes_what_a_killed_server_left_and_other_signals_leave_nothing(tmp_path: Path) -> None:

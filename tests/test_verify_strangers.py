@@ -121,6 +121,19 @@ def damage(name: str) -> Callable[[Path], None]:
     return change
 
 
+def forget(name: str) -> Callable[[Path], None]:
+    """Remove a file, and the manifest's row of it."""
+
+    def change(folder: Path) -> None:
+        path = min(folder.glob(name))
+        path.unlink()
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        others = [row for row in manifest["files"] if folder / row["file_name"] != path]
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"files": others}))
+
+    return change
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -129,6 +142,9 @@ def damage(name: str) -> Callable[[Path], None]:
         remove("labels.csv", "README.md", "plots/samples.png"),
         remove("train/metadata.jsonl"),
         lambda folder: shutil.rmtree(folder / "test"),
+        forget("train/*.png"),
+        forget("labels.csv"),
+        forget("test/metadata.jsonl"),
         damage("train/*.png"),
         damage("test/metadata.jsonl"),
         damage("README.md"),
@@ -431,6 +447,19 @@ def test_a_recipe_opens_nothing_that_the_user_has_not_named(
     recipe = dataclasses.replace(recipe_of(model), **({"model": "embedded"} | values))
     with pytest.raises(DataError, match=message):
         Reproducer().check(np.zeros((32, 32), np.uint8), recipe, 8)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name", "a" * 300, "/" + "a" * 900, "/proc/1/root/x"])
+def test_models_of_recipes_that_no_system_takes_for_a_path(
+    name: str, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reproduce, "load_model", load_model)
+    path = tmp_path / "x.png"
+    path.write_bytes(with_recipe(dataclasses.replace(recipe_of(model), model=name, width=64, height=64).to_json()))
+    assert main(["verify", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "is unknown; use embedded" in said
 
 
 def test_a_recipe_does_not_start_thousands_of_threads_or_fill_the_memory(

@@ -109,9 +109,12 @@ def _shard_writers(directory: Path, images: Sequence[FinishedImage], format: str
     for image, file in zip(images, _with_pictures(directory, images), strict=True):
         splits.setdefault(image.split, []).append(file)
     if format == "webdataset":
-        from cxr.folders.webdataset import TAR_NAMES, write_tar
+        from cxr.folders.webdataset import PAIR_TAR_NAMES, TAR_NAMES, write_tar
 
-        return {name: partial(write_tar, files=files) for name, files in name_shards(splits, TAR_NAMES).items()}
+        pairs = {split: [file for file in files if file.beside] for split, files in splits.items()}
+        tars = {name: partial(write_tar, files=files) for name, files in name_shards(splits, TAR_NAMES).items()}
+        of_pairs = name_shards(pairs, PAIR_TAR_NAMES)
+        return tars | {name: partial(write_tar, files=files, of_pairs=True) for name, files in of_pairs.items()}
     from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 
     write = partial(write_parquet, has_pairs=any(image.pair_role for image in images))

@@ -64,7 +64,7 @@ def _not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool) -> list
 
 def _is_row(row: Mapping[str, str], image: FinishedImage, complete: bool) -> bool:
     labels = image.labels
-    wanted = {
-        "patient_id": image.patient_id, "split": image.split, "age": labels.age, "sex": labels.sex, "view": labels.view
-    } | label_row(labels.findings, complete=complete)  # fmt: skip
-    return all(row.get(name) == ("" if value is None else str(value)) for name, value in wanted.items())
+    person = {"patient_id": image.patient_id, "split": image.split, "age": labels.age, "sex": labels.sex}
+    wanted = person | {"file_name": row["file_name"], "view": labels.view}
+    wanted |= label_row(labels.findings, complete=complete)
+    return row == {name: "" if value is None else str(value) for name, value in wanted.items()}

@@ -166,7 +166,7 @@ def _begin(
         begun = beginning_of(manifest)
         if begun.plan_sha256 != plan.sha256:
             raise OutputError(f"{folder.directory} holds the data set of another plan; choose an empty folder")
-        is_whole = is_complete(manifest)
+        is_whole = is_complete(folder.directory, manifest)
         model = load(replace(begun, engine=PYTORCH) if is_whole else begun)  # which then makes nothing
         check_beginning(folder.directory, begun, _beginning(plan, options, model), CIRCUMSTANCES if is_whole else ())
         if is_whole:

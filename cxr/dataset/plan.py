@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 from cxr.dataset.cohort import KEYS, check_share, check_whole, draw, read_entry, read_pair_entry, share_out
 from cxr.dataset.wording import TEMPLATES, fill_template, read_templates
-from cxr.folders.dataset_reader import patient_id_of
+from cxr.folders.dataset_reader import PAIRS_NAME, patient_id_of
 from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.radiograph import NO_FINDING
@@ -29,6 +30,11 @@ from cxr.request.settings import BEGINNING, PLAN_SETTINGS
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
 DEVICE_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+TAKEN_NAMES = {
+    "all": "all splits together, which load_dataset refuses",
+    "plots": "the folder of the card's pictures",
+    PAIRS_NAME: "the folder of what differs in pairs",
+}
 NO_PICTURES = (
     "images of a data set begin from noise alone, never from a picture; make those with python -m cxr generate"
 )
@@ -250,10 +256,12 @@ def _split_names(split: Any, count: int, seed: int) -> list[str]:
     if not isinstance(split, Mapping) or not split:
         raise RequestError("split is a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
     for name, share in split.items():
-        if not isinstance(name, str) or not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier() or not re.fullmatch(r"\w+", name):
             raise RequestError(f"the split {shown(name)} has no usable name; use letters, digits and _")
         if name.upper() in DEVICE_NAMES:
             raise RequestError(f"the split {name} has the name of a device on Windows; use another")
+        if name.casefold() in TAKEN_NAMES:
+            raise RequestError(f"the split {name} has the name of {TAKEN_NAMES[name.casefold()]}; use another")
         check_share(share, f"the share of the split {shown_names([name])}")
     if len({name.casefold() for name in split}) < len(split):
         raise RequestError(

@@ -6,18 +6,23 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cxr.dataset.manifest_faults import IN_ALL_SETS, is_listed_image
 from cxr.dataset.rejections import REJECTED_NAME, read_rejected
 from cxr.dataset.unit_log import Outcome, Unit
 from cxr.folders.dataset_reader import Manifest
-from cxr.folders.metadata import IMAGE_NAME, file_sha256, is_whole
+from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, is_whole
 from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_levels
 from cxr.request.errors import CxrError, DataError
 
 
-def is_complete(manifest: Manifest) -> bool:
-    """Whether every file is there, as it was when the data set was finished."""
+def is_complete(directory: Path, manifest: Manifest) -> bool:
+    """Whether every file is listed and there, as it was when the data set was finished."""
+    images = [file.path for file in manifest.files if is_listed_image(file)]
+    needed = {path.with_name(METADATA_NAME) for path in images} | {directory / name for name in IN_ALL_SETS}
+    if len(images) != manifest.facts["num_images"] or needed - {file.path for file in manifest.files}:
+        return False
     try:
         return all(is_whole(file.path, file.sha256) for file in manifest.files)
     except OSError:

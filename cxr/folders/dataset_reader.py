@@ -22,7 +22,7 @@ from cxr.prompts import asked_labels
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile
 from cxr.request.init_image import SHA256
-from cxr.request.recipe import RECIPE_FIELDS, Recipe
+from cxr.request.recipe import Recipe, once
 
 FORMAT = 1  # of data sets
 WORK_NAME = ".cxr-dataset"  # what is known of a data set while it is made
@@ -35,6 +35,8 @@ DERIVED = "{path} began from a picture, which images of a data set do not; take 
 
 _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
+# What stands in a line besides a recipe; only in that of a data set, but for the first two.
+_CELLS = ("file_name", "sha256", "patient_id", "findings", "age", "sex", "view", "pair_role")
 _PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -156,7 +158,7 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_NAME
     try:
         content = read_regular(path, MAX_MANIFEST_BYTES)
-        manifest = json.loads(content)
+        manifest = json.loads(content, object_pairs_hook=once)
         version, files = manifest["format"], tuple(_listed(directory, row) for row in manifest["files"])
     except FileNotFoundError as error:
         raise DataError(
@@ -201,18 +203,19 @@ def _read_finished(table: Path, split: str, found: Callable[[str], None]) -> Ite
 
 def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     """Turn a line into an image; any error means that the line is not one of this program."""
-    recipe = Recipe.from_values({name: row[name] for name in RECIPE_FIELDS if name in row})
+    cells = _CELLS if split else _CELLS[:2]
+    recipe = Recipe.from_values({name: value for name, value in row.items() if name not in cells})
     _demand(IMAGE_NAME.fullmatch(row["file_name"]))  # before anything is done with it: it must not lead elsewhere
     path = directory / row["file_name"]
     _demand(path.name == image_name(image_index(path), recipe.seed))
     _demand(SHA256.fullmatch(row["sha256"]))
     labels = read_label_cells(row) if split else asked_labels(recipe.prompt)
     patient_id = row["patient_id"] if split else patient_id_of(image_index(path))
-    _demand(_PATIENT_ID.fullmatch(patient_id))
+    _demand(_PATIENT_ID.fullmatch(patient_id) and isinstance(row.get("pair_role", ""), str))
     findings = None if labels.findings is None else list(labels.findings)
-    cells = {"findings": findings, "age": labels.age, "sex": labels.sex, "view": labels.view}
+    known = {"findings": findings, "age": labels.age, "sex": labels.sex, "view": labels.view}
     # A line of an older version lacks what recipes had no word for then.
-    row = recipe.values | row | {"patient_id": patient_id} | cells
+    row = recipe.values | row | {"patient_id": patient_id} | known
     return FinishedImage(
         path=path,
         split=split or FLAT_SPLIT,

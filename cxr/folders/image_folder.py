@@ -53,10 +53,9 @@ class ImageFolder:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._metadata_path = self.directory / METADATA_NAME
-        if is_dataset(self.directory):
-            raise OutputError(
-                f"{directory} is a data set, in which more images would not be seen; choose another folder"
-            )
+        inside = (place for place in (self.directory, self.directory.absolute().parent) if is_dataset(place))
+        if place := next(inside, None):
+            raise OutputError(f"{place} is a data set, in which more images would not be seen; choose another folder")
         with contextlib.ExitStack() as held:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """Images -> WebDataset: tar files that are read from front to back, one image after the other.
 
-Each image is three entries of one name: KEY.png, KEY.json (its metadata row) and KEY.txt (its prompt). The second image
-of a pair has two more: KEY.difference.png and KEY.mask.png.
+Each image is three entries of one name: KEY.png, KEY.json (its metadata row) and KEY.txt (its prompt). Readers want the
+same entries of every image, so that what differs in pairs has files of its own: KEY.difference.png, KEY.mask.png and
+KEY.json of the second image.
 Source: the WebDataset format (Aizman et al., "High Performance I/O For Large Scale Deep Learning", 2019).
 """
 
@@ -20,15 +21,16 @@ from cxr.labels.cells import label_cells
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.events import ExportedFile
 
-TAR_NAMES = "{split}-{number:06d}.tar"
+TAR_NAMES, PAIR_TAR_NAMES = "{split}-{number:06d}.tar", "pairs-{split}-{number:06d}.tar"
 
 
-def write_tar(path: Path, files: Sequence[ExportedFile]) -> None:
+def write_tar(path: Path, files: Sequence[ExportedFile], *, of_pairs: bool = False) -> None:
     """Write one tar file; the same images give the same bytes.
 
     Args:
         path: appears only once it is complete.
         files: images with their metadata rows.
+        of_pairs: whether it is one of the pictures beside the images, and not of these.
     Raises:
         OutputError: an image has changed since it was written, or the disk refused the file.
     """
@@ -36,11 +38,12 @@ def write_tar(path: Path, files: Sequence[ExportedFile]) -> None:
         for image in files:
             row = json.dumps(image.metadata | _cells(image.metadata), ensure_ascii=False, sort_keys=True)
             key = image.path.stem
-            _add(archive, f"{key}.png", unchanged_content(image))
+            pictures = {f".{name}.png": file for name, file in image.beside.items()} if of_pairs else {".png": image}
+            for name, picture in pictures.items():
+                _add(archive, f"{key}{name}", unchanged_content(picture))
             _add(archive, f"{key}.json", row.encode())
-            _add(archive, f"{key}.txt", str(image.metadata["prompt"]).encode())
-            for name, picture in image.beside.items():
-                _add(archive, f"{key}.{name}.png", unchanged_content(picture))
+            if not of_pairs:
+                _add(archive, f"{key}.txt", str(image.metadata["prompt"]).encode())
 
 
 def _cells(row: Row) -> dict[str, str]:

@@ -71,4 +71,5 @@ def quiet_libraries() -> Iterator[None]:
 
 def reason_of(error: OSError) -> str:
     """Why the system refused a file, in its own words."""
-    return (error.strerror or str(error)).lower()
+    reason = error.strerror or str(error)
+    return reason[:1].lower() + reason[1:]

@@ -65,7 +65,10 @@ def decisions_folder() -> Path:
 
 def cache_folder() -> Path:
     """What this program keeps to save time; it can be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-studio"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-studio"
+    except RuntimeError:  # a user without a home, as in some containers: nothing can be kept
+        return Path(os.devnull)
 
 
 def machine_facts() -> dict[str, str]:

@@ -254,7 +254,7 @@ def find_preset(model: str | None) -> Preset:
         if PRESETS[model].unusable:
             raise ModelError(f"model {model!r} cannot be used here: {PRESETS[model].unusable}")
         return PRESETS[model]
-    if not model.startswith(HUB_PREFIX) and (folder := Path(model).expanduser()).is_dir():
+    if not model.startswith(HUB_PREFIX) and (folder := _folder_of(model)):
         # The folder's own name, not its path: recipes are published and must not tell where somebody's files lie.
         return Preset(folder.resolve().name, folder=folder)
     hub_id, at, revision = model.removeprefix(HUB_PREFIX).partition("@")
@@ -267,3 +267,12 @@ def find_preset(model: str | None) -> Preset:
     current = MOVED.get(hub_id, hub_id)
     notes = () if current == hub_id else (f"{hub_id} is gone from the Hub; {current} is used in its place.",)
     return Preset(current, hub_id=current, revision=revision or None, notes=notes)
+
+
+def _folder_of(path: str) -> Path | None:
+    """The folder at a path; None if there is none that can be looked at, whatever the text is."""
+    try:
+        folder = Path(path).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long, in a closed folder, or in the home of nobody
+        return None

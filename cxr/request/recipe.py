@@ -133,7 +133,7 @@ class Recipe(ImageSettings):
         if len(text) > MAX_RECIPE_CHARACTERS:
             raise RequestError(f"the recipe has more than {MAX_RECIPE_CHARACTERS:,} characters")
         try:
-            values = json.loads(text, object_pairs_hook=_once)
+            values = json.loads(text, object_pairs_hook=once)
         except (ValueError, RecursionError) as error:
             raise RequestError("the recipe is not the JSON that this program writes into its images") from error
         return cls.from_values(values)
@@ -235,11 +235,15 @@ BEFORE: dict[str, Any] = {
 }
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A table whose names are all different; of two values, readers would take different ones."""
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table in JSON whose names are all different; of two values, readers would take different ones.
+
+    Raises:
+        ValueError: a name appears twice.
+    """
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name appears twice")
     return values
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor
 from cxr.images.squares import read_squares
 from cxr.metrics.features import Features
 from cxr.metrics.result import write_file
+from cxr.models.decisions import cache_folder
 from cxr.request.errors import CxrError, DataError
 
 BATCH = 32
@@ -91,7 +91,7 @@ class FeatureCache:
 
 def default_cache() -> Path:
     """Where features are kept unless the user says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-studio" / "features"
+    return cache_folder() / "features"
 
 
 def extract(paths: Sequence[Path], hashes: Sequence[str], extractor: Extractor, cache: FeatureCache) -> Features:

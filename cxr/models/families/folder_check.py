@@ -8,10 +8,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.images.guarded import read_regular, reason_of
 from cxr.models.families import FAMILIES, Family
 from cxr.request.errors import ModelError
 
-INDEX = "model_index.json"
+INDEX, ADAPTER = "model_index.json", "adapter_config.json"
+MAX_SETTINGS_BYTES = 100_000_000  # vocabularies have tens of millions
 # Settings that make the libraries import code that comes with the weights, or ask the Hub for kernels.
 CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline", "custom_pipelines", "custom_code"})
 CODE_KEYS |= {"use_kernels", "kernel_config", "quantization_config"}
@@ -74,10 +76,10 @@ def read_settings(model: ModelFolder, name: str) -> dict[str, object]:
     """
     path, label = model.path / name, f"model {model.name!r} has an unreadable {name}"
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for somebody who writes into it
-            raise ModelError(f"{label}: it is not a regular file")
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        settings = json.loads(read_regular(path, MAX_SETTINGS_BYTES).decode())
+    except OSError as error:
+        raise ModelError(f"{label}: it is {reason_of(error)}") from error
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{label}: {error}") from error
     if not isinstance(settings, dict):
         raise ModelError(f"{label}: it is not a JSON object")
@@ -101,6 +103,8 @@ def check_folders(model: ModelFolder, parts: Iterable[str]) -> dict[str, dict[st
         file = path.relative_to(model.path).as_posix()
         if path.exists() and not path.is_file() and not path.is_dir():  # reading it might never end
             raise ModelError(f"model {model.name!r} is refused: {file} is not a regular file")
+        if path.name == ADAPTER and "/" in file:  # transformers would add it, unseen, and read the base that it names
+            raise ModelError(f"model {model.name!r} is refused: it holds a LoRA of its own ({file}); use --adapter")
         if path.suffix == ".json" and "/" in file and path.is_file():
             found[file] = read_settings(model, file)
             check_settings(found[file], file, model.name)

@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from cxr.request.errors import RequestError
+from cxr.web.api.file_data import check_files
 from cxr.web.api.json_body import read_json, wrong
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
@@ -100,6 +101,7 @@ class Calls:
             raise wrong(415, f"the request does not have the content type {JSON}")
         way = str(found.lastgroup)
         values = read_json(body)
+        check_files(values)
         session = values.get("session_hash")
         if way == "named":
             endpoint = self._check_named(found["named"], values)

@@ -34,6 +34,14 @@ SPARE_THREADS = 32
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
 
+def end_on_signals() -> None:
+    """Let signals end the program in order, from before there is a temporary folder; by default most would leave it."""
+    for name in ENDING_SIGNALS:
+        number = getattr(signal, name, None)  # Windows has two of them
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: sys.exit(0))
+
+
 def prepare_environment() -> None:
     """Set what gradio reads at import: no telemetry, a private folder for temporary files, no proxy to this machine."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -93,10 +101,6 @@ def serve(page: gr.Blocks, settings: ServerSettings, jobs: JobTable) -> None:
     """Launch the page, load the model beside it, and stay until interrupted; then end all jobs."""
     if settings.is_public and settings.auth is None and not os.environ.get("SPACE_ID"):
         sys.stderr.write("Anyone who reaches this address can use the page; --auth USER:PASSWORD makes them sign in.\n")
-    for name in ENDING_SIGNALS:  # by default most of them would leave the temporary files behind
-        number = getattr(signal, name, None)  # Windows has two of them
-        if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, lambda *_: sys.exit(0))
     keep_values_out_of_logs()
     try:
         page.launch(**launch_options(settings, page, jobs), prevent_thread_lock=True, quiet=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
+import datetime
 
 import gradio as gr
 
@@ -11,13 +10,15 @@ from cxr.web.jobs.table import JobTable
 from cxr.web.server.visitors import Visitor
 
 REST_S = 20.0  # a call without a job at the model is over by then
+MAX_KNOWN = 10_000  # calls; one so many before the newest is over in any case
 
 
 class CallSessions:
     """The sessions of calls, forgotten one after the other.
 
     Gradio takes every call for a session of its own, and holds a third of a megabyte for it: the settings of each
-    widget of the page. It keeps those of the last 500 sessions, so that calls would also push out pages that are open.
+    widget of the page. It keeps those of the last sessions, so that calls would also push out pages that are open. A
+    session that was forgotten comes back if its call has only waited for its turn: it is forgotten once more.
 
     Args:
         page: whose sessions they are.
@@ -26,25 +27,21 @@ class CallSessions:
 
     def __init__(self, page: gr.Blocks, jobs: JobTable) -> None:
         self.page, self.jobs = page, jobs
-        self._calls: deque[tuple[float, str]] = deque()  # in the order of their times
+        self._calls: dict[str, None] = {}  # in their order
 
     def note(self, event: str) -> None:
-        """Remember a new call by its event, and forget those that are over.
+        """Remember a new call by its event, and forget the sessions of those that are over.
 
         Args:
             event: gradio's id, which is the name of the call's session, too; no page has such a name.
         """
-        now_s = time.monotonic()
-        self._calls.append((now_s, event))
-        while now_s - self._calls[0][0] > REST_S:
-            _, old = self._calls.popleft()
-            if self.jobs.jobs_of(Visitor(old)):
-                self._calls.append((now_s, old))
-            else:
-                self._forget(old)
-
-    def _forget(self, session: str) -> None:
+        self._calls[event] = None
+        if len(self._calls) > MAX_KNOWN:
+            del self._calls[next(iter(self._calls))]
         holder = self.page.state_holder
+        rested = datetime.datetime.now() - datetime.timedelta(seconds=REST_S)  # as gradio notes it
         with holder.lock:
-            holder.session_data.pop(session, None)
-            holder.time_last_used.pop(session, None)
+            for session, used in [*holder.time_last_used.items()]:
+                if used <= rested and session in self._calls and not self.jobs.jobs_of(Visitor(session)):
+                    holder.session_data.pop(session, None)
+                    del holder.time_last_used[session]

@@ -1,0 +1,58 @@
+"""Files that a call names: only what lies in the folder for uploads. Gradio itself would fetch any address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cxr.web.api.json_body import wrong
+from cxr.web.server.temporary import temp_root
+
+MAX_PATH_CHARACTERS = 1_000
+NOT_UPLOADED = "a file is named that was not uploaded to this page; send it to /gradio_api/upload first"
+# What gradio's table of a file holds; it fails at values of other kinds.
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "path": str,
+    "meta": dict,
+    "url": (str, type(None)),
+    "orig_name": (str, type(None)),
+    "mime_type": (str, type(None)),
+    "size": (int, type(None)),
+    "is_stream": bool,
+}
+
+
+def check_files(values: object) -> None:
+    """Refuse values with a file that was not uploaded.
+
+    Args:
+        values: of a call, as JSON gives them.
+    Raises:
+        Refusal: with 422.
+    """
+    for table in _tables(values):
+        if "path" in table and "meta" in table and not _is_upload(table):
+            raise wrong(422, NOT_UPLOADED)
+
+
+def _tables(values: object) -> Iterator[dict[str, Any]]:
+    left = [values]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            yield value
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+
+
+def _is_upload(table: dict[str, Any]) -> bool:
+    if not all(isinstance(table[name], kind) for name, kind in KINDS.items() if name in table):
+        return False
+    path = table["path"]
+    if len(path) > MAX_PATH_CHARACTERS or "\0" in path:
+        return False
+    # Links are left as they are: nothing in that folder is one.
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(temp_root()))  # noqa: PTH100
