@@ -1,4 +1,4 @@
-"""Start the page; ``python app.py --help`` tells the options. On Hugging Face Spaces this file is the whole Space."""
+"""Start the page; ``python app.py --help`` lists the options. On Hugging Face Spaces this file is the whole Space."""
 
 import sys
 

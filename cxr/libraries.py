@@ -1,4 +1,4 @@
-"""The libraries this program stands on: which versions it works with, and which of their remarks users are spared.
+"""The libraries this program needs: which versions it works with, and which of their remarks users do not see.
 
 Versions are checked at start, before any library is imported. They are read from the names of the ``.dist-info``
 folders and compared as numbers: this takes 1 ms, where importing ``importlib.metadata`` and ``packaging`` would add
@@ -25,7 +25,7 @@ SUPPORTED = {
     "gradio": ("6.31", "7"),
     "huggingface-hub": ("2.4", "3"),
 }
-# Remarks of libraries that are true, and no news to anybody: logger and text.
+# Remarks of libraries that are true and tell users nothing: logger and text.
 KNOWN_REMARKS = (
     # diffusers imports transformers' image processors, which nothing here uses.
     ("transformers.utils.import_utils", "requires torchvision (not installed)"),

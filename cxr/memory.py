@@ -50,7 +50,7 @@ def one_sentence_without_memory(speaker: str) -> Iterator[None]:
 
 
 class _Guard(MetaPathFinder):
-    """Sees the first import of torch, which commands that need no model never come to."""
+    """Sees the first import of torch, which commands that need no model never reach."""
 
     def __init__(self, speaker: str) -> None:
         self.speaker = speaker

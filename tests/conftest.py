@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from live_page import LivePage
+
     from cxr.generate.loaded_model import LoadedModel
 
 # Without pytest-xdist pytest would not even understand the options in pyproject.toml.
@@ -113,3 +115,41 @@ def load_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
     datasets.disable_progress_bars()
     yield partial(datasets.load_dataset, cache_dir=str(tmp_path / "cache"))
     datasets.enable_progress_bars()
+
+
+@pytest.fixture(scope="session")
+def _pages() -> Iterator[dict[str, LivePage]]:
+    """Pages that several files of tests ask, by name; started when they are first needed."""
+    pages: dict[str, LivePage] = {}
+    yield pages
+    for page in pages.values():
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def tiny_page(_pages: dict[str, LivePage], tiny_model_dir: Path, tmp_path_factory: Any) -> Iterator[LivePage]:
+    """The page with the tiny base, for requests of at most a million pixel-steps. Do not change it: it is shared."""
+    from cxr.web.jobs.model_choice import ModelChoice
+    from cxr.web.server.limits import Limits
+
+    arguments = ModelChoice(str(tiny_model_dir), "none"), Limits(pixel_steps=1)
+    yield from _shared(_pages, "tiny", tmp_path_factory, *arguments)
+
+
+@pytest.fixture(scope="module")
+def empty_page(_pages: dict[str, LivePage], tmp_path_factory: Any) -> Iterator[LivePage]:
+    """The page without any model, which refuses nobody for a full queue. Do not change it: it is shared."""
+    from cxr.web.jobs.model_choice import ModelChoice
+    from cxr.web.server.limits import Limits
+
+    yield from _shared(_pages, "empty", tmp_path_factory, ModelChoice("nowhere"), Limits(queue=1_000))
+
+
+def _shared(pages: dict[str, LivePage], name: str, tmp_path_factory: Any, *arguments: Any) -> Iterator[LivePage]:
+    from live_page import LivePage, environment_of
+
+    if name not in pages:
+        with environment_of(tmp_path_factory.mktemp("gradio")):
+            pages[name] = LivePage(*arguments)
+    with environment_of(pages[name].temp):
+        yield pages[name]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 from gradio_client import Client
 from server_process import free_port
 
@@ -14,7 +18,26 @@ from cxr.web.page.blocks import build_page, new_job_table
 from cxr.web.server.arguments import ServerSettings
 from cxr.web.server.launch import launch_options
 from cxr.web.server.limits import Limits
+from cxr.web.server.temporary import temp_root
 from cxr.web.server.visitors import Visitor
+
+
+@contextlib.contextmanager
+def environment_of(folder: Path) -> Iterator[None]:
+    """What a page finds in its own process: a folder for temporary files, and no telemetry."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        yield
+
+
+@contextlib.contextmanager
+def live_page(folder: Path, *arguments: Any, **settings: Any) -> Iterator[LivePage]:
+    """A page for as long as it is needed, in its environment."""
+    with environment_of(folder):
+        page = LivePage(*arguments, **settings)
+        yield page
+        page.close()
 
 
 class LivePage:
@@ -22,16 +45,17 @@ class LivePage:
 
     def __init__(self, choice: ModelChoice, limits: Limits = Limits(), **settings: Any) -> None:  # noqa: B008
         self.choice, self.jobs, port = choice, new_job_table(limits), free_port()
-        self.page = build_page(choice, limits, self.jobs)
+        self.page, self.temp = build_page(choice, limits, self.jobs), temp_root()
         self.url = f"http://127.0.0.1:{port}"
         options = launch_options(ServerSettings(port=port, limits=limits, **settings), self.page, self.jobs)
         self.page.launch(**options, prevent_thread_lock=True, quiet=True)
         self._clients: list[Client] = []
 
-    def client(self, address: str = "") -> Client:
-        """A client, on a Space at this address."""
+    def client(self, address: str = "", downloads: Path | None = None) -> Client:
+        """A client, on a Space at this address, which puts what it gets into a folder."""
         headers = {"X-Forwarded-For": address} if address else {}
-        client = Client(self.url, headers=headers, verbose=False, download_files=False, analytics_enabled=False)
+        folder = downloads or False
+        client = Client(self.url, headers=headers, verbose=False, download_files=folder, analytics_enabled=False)
         self._clients.append(client)
         return client
 

@@ -102,11 +102,8 @@ def server(tiny_model_dir: Path, tiny_lora_dir: Path, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="module")
-def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("downloads")
-    client = Client(server.url, verbose=False, download_files=folder, analytics_enabled=False)
-    yield client
-    client.close()
+def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return server.client(downloads=tmp_path_factory.mktemp("downloads"))
 
 
 @pytest.fixture(autouse=True)
@@ -329,8 +326,8 @@ def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server
             "there is no such endpoint; use /generate, /compare, /sheet, /dataset, ",
         ),
         ("call/start", {"data": []}, 404, "there is no such endpoint"),
-        ("call/generate", [], 422, "the request is not an object in JSON"),
-        ("call/v2/generate", "{" * 40_000, 422, "the request is not an object in JSON"),
+        ("call/generate", [], 422, "the request is not a JSON object"),
+        ("call/v2/generate", "{" * 40_000, 422, "the request is not a JSON object"),
     ],
 )
 def test_a_call_that_cannot_be_answered_is_one_sentence(

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from live_page import LivePage
 from PIL import Image
 from test_init_image import noisy, written
 
-from cxr.web.jobs.model_choice import ModelChoice
-
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,12 +24,8 @@ ADDRESS = "http://127.0.0.1:7860"
 
 
 @pytest.fixture(scope="module")
-def url(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        page = LivePage(ModelChoice(str(tiny_model_dir), "none"))
-        yield page.url
-        page.close()
+def url(tiny_page: LivePage) -> str:
+    return tiny_page.url
 
 
 def blocks(language: str, url: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from cxr.images.reading import read_grey
 from cxr.request.errors import DataError, RequestError
 from cxr.request.init_image import hash_of
 from cxr.request.recipe import DERIVED_NOTICE
-from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.begin_panel import NOTHING, TITLE, BeginPanel, beginning_of, begun_values
 from cxr.web.server import init_upload
 from cxr.web.server.init_upload import PictureReader
@@ -31,22 +29,13 @@ UPLOAD = "0123456789abcdef0123456789abcdef.png"
 
 
 @pytest.fixture(scope="module")
-def temp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gradio")
+def temp(tiny_page: LivePage) -> Path:
+    return tiny_page.temp
 
 
 @pytest.fixture(scope="module")
-def client(temp: Path, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(temp))
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        server = LivePage(ModelChoice(str(tiny_model_dir), "none"))
-        client = Client(
-            server.url, verbose=False, download_files=tmp_path_factory.mktemp("down"), analytics_enabled=False
-        )
-        yield client
-        client.close()
-        server.close()
+def client(tiny_page: LivePage, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return tiny_page.client(downloads=tmp_path_factory.mktemp("downloads"))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +73,7 @@ def test_images_begin_from_an_upload_and_are_verified_with_it(
     verified = client.predict(handle_file(str(path)), init_image=handle_file(files[".pngM"]), api_name="/verify")
     assert verified["is_same"]
     with pytest.raises(
-        AppError, match=f"init_image is missing; the image was begun from a picture with hash {hash_of(noisy())}"
+        AppError, match=f"init_image is missing; the image began from a picture with hash {hash_of(noisy())}"
     ):
         client.predict(handle_file(str(path)), api_name="/verify")
     restored = client.predict(handle_file(str(path)), api_name="/restore")
@@ -111,9 +100,9 @@ def test_a_list_of_cells_is_a_region(client: Client, files: dict[str, str]) -> N
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"strength": 0.5}, "strength is of use only where images begin from a picture"),
-        ({"mask_cells": "1:1", "strength": 0.75}, "mask_cells is of use only"),
-        ({"mask": True, "strength": 0.75}, "mask is of use only where"),
+        ({"strength": 0.5}, "strength only applies where images begin from a picture"),
+        ({"mask_cells": "1:1", "strength": 0.75}, "mask_cells only applies where"),
+        ({"mask": True, "strength": 0.75}, "mask only applies where"),
         ({"init_image": 7}, "init_image is int; give a PNG, JPEG or DICOM file"),
         ({"init_image": "path"}, "init_image is str"),
         ({"init_image": ".pngM", "mask": ".pngm", "mask_cells": "1:1"}, "names the region a second time"),

@@ -17,8 +17,8 @@ from cxr.bench.dataset_speed import DatasetBench, format_dataset_bench
 from cxr.bench.onnx_peer import onnx_networks
 from cxr.bench.parts import Parts, flops_per_row
 from cxr.bench.peers import DEFAULTS, EQUAL, ONNX_RUNTIME, OPTIMUM, call_equal, default_peer, peers_of, plain_pipeline
-from cxr.bench.roofline import PROMPT, Peak, count_flops, make_images, measure_peak
-from cxr.bench.rounds import Spread, interleaved, ratio, stopwatch
+from cxr.bench.roofline import Peak, count_flops, make_images, measure_peak
+from cxr.bench.rounds import PROMPT, Spread, interleaved, ratio, stopwatch
 from cxr.bench.speed import ALL_GUIDED, BASE, PRODUCT, BenchResult, run_bench
 from cxr.bench.speed_text import format_bench
 from cxr.bench.start import StartBench, format_start, measure_start, start_fresh

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,9 +10,7 @@ from gradio.state_holder import SessionState
 from live_page import LivePage
 from server_process import request, wait_until
 
-from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.server import sessions
-from cxr.web.server.limits import Limits
 from cxr.web.server.temporary import temp_root
 
 JSON = {"Content-Type": "application/json"}
@@ -33,13 +30,8 @@ PATHS = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivePage]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        server = LivePage(ModelChoice("nowhere"), Limits(queue=1_000))
-        yield server
-        server.close()
+def server(empty_page: LivePage) -> LivePage:
+    return empty_page
 
 
 def ask(server: LivePage, path: str, body: Any, headers: dict[str, str] = JSON) -> tuple[int, str]:

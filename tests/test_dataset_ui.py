@@ -26,9 +26,11 @@ from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.request.errors import OutputError, RequestError
 from cxr.web.jobs import dataset_job
-from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.dataset_job import make_dataset
+from cxr.web.jobs.dataset_order import DatasetOrder, DatasetState, new_order
+from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.plan_cells import Table
 from cxr.web.jobs.plan_text import fields_of_text, plan_of_text, text_of_file
 from cxr.web.jobs.table import JobTable
 from cxr.web.page.blocks import build_page
@@ -67,12 +69,12 @@ def make(
     order: DatasetOrder, choice: ModelChoice, act: Callable[[DatasetState], None] = lambda state: None
 ) -> DatasetState:
     """Make a data set; ``act`` sees every state."""
-    for state in make_dataset(order, choice, Job()):
+    for state in make_dataset(order, choice, Job(None)):
         act(state)
     return state
 
 
-async def follow(events: DatasetEvents, job: Job, act: Callable[[Any], None] = lambda values: None) -> list[Any]:
+async def follow(events: DatasetEvents, job: AnyJob, act: Callable[[Any], None] = lambda values: None) -> list[Any]:
     """All that the page shows of a job; ``act`` sees it when it comes."""
     shown = []
     async for values in events.run(job):
@@ -99,7 +101,7 @@ def test_table_and_fields_are_a_plan(events: DatasetEvents) -> None:
     assert (plan.name, len(plan.images)) == ("=cmd() <b>", 12)
     assert plan.counts("split") == {"train": 6, "validation": 3, "test": 3}
     assert plan.images[0].request.num_inference_steps == 1
-    empty_rows = [*TABLE_OF_12, dict.fromkeys(KEYS, ""), dict.fromkeys(KEYS)]
+    empty_rows: Table = [*TABLE_OF_12, dict.fromkeys(KEYS, ""), dict.fromkeys(KEYS)]
     assert events.read_form(TABLE, empty_rows, *FORM[2:-1]).sha256 == plan.sha256
     assert len(events.default_plan().images) == sum(int(row[-1]) for row in ROWS)
 
@@ -200,7 +202,7 @@ def test_mistakes_are_said_before_anything_changes(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("plan.png", b"prompts: [x]", "is no plan; use .yaml"),
+        ("plan.png", b"prompts: [x]", "is not a plan; use .yaml"),
         ("plan.yaml", b"\xff\xfe\x00", "not UTF-8"),
         ("plan.yaml", b"#" * 1_000_001, "more than 1 MB"),
     ],
@@ -382,6 +384,7 @@ def test_a_job_gives_way_to_those_who_wait_and_comes_back(
         async def ask_for_another(number: int) -> None:
             short = events.submit(new_order(plan_of_text(f"prompts: [b{number}]", MOST), False), Visitor())
             await follow(events, short)
+            assert short.state is not None
             seen.append((short.state.stage, job.has_ended))
 
         shown = await follow(events, job, act)
@@ -401,7 +404,7 @@ def test_closing_a_job_ends_its_thread_and_frees_the_model(
     slow(monkeypatch, 0.2)
     order = new_order(plan_of_text(PROMPTS, MOST), False)
     lock = get_model(choice.model, choice.adapter).lock
-    states = make_dataset(order, choice, Job())
+    states = make_dataset(order, choice, Job(None))
     assert any(lock.locked() for _ in states), "the thread has begun"
     states.close()
     assert not lock.locked()
@@ -412,7 +415,7 @@ def test_closing_a_job_ends_its_thread_and_frees_the_model(
 def test_stopped_before_its_turn_nothing_runs(events: DatasetEvents, monkeypatch: pytest.MonkeyPatch) -> None:
     slow(monkeypatch, 0.1)
     first, job = (events.start(None, None, *FORM)[0] for _ in range(2))
-    assert "Stopped before it began" in events.stop(job)[0]
+    assert "Stopped before it started" in events.stop(job)[0]
     assert asyncio.run(follow(events, job)) == [(gr.skip(),) * 7]
     assert events.stop(None) == (gr.skip(),) * 3
     first.abandon()

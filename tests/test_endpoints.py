@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +11,21 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from hostile_pictures import GOOD_JPEG, GOOD_PNG
+from hostile_pictures import GOOD_JPEG, GOOD_PNG, SIGNATURE, chunk, ihdr
 from live_page import LivePage
 from PIL import Image
 from server_process import request
 
-from cxr.images.png_levels import read_strange_png
 from cxr.images.reading import read_grey
-from cxr.request.errors import DataError
 from cxr.web.api.parameters import EXAMPLE_PROMPT
 from cxr.web.jobs.compare_job import EQUAL
-from cxr.web.jobs.model_choice import ModelChoice
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
 
 
 @pytest.fixture(scope="module")
-def server(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivePage]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        server = LivePage(ModelChoice(str(tiny_model_dir), "none"))
-        yield server
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def client(server: LivePage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("downloads")
-    client = Client(server.url, verbose=False, download_files=folder, analytics_enabled=False)
-    yield client
-    client.close()
+def client(tiny_page: LivePage, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return tiny_page.client(downloads=tmp_path_factory.mktemp("downloads"))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +77,7 @@ def test_models_names_the_one_that_answers(client: Client) -> None:
     assert "/tmp" not in json.dumps(listed)
 
 
-def test_restore_gives_the_settings_of_a_picture(client: Client, picture: str, server: LivePage) -> None:
+def test_restore_gives_the_settings_of_a_picture(client: Client, picture: str, tiny_page: LivePage) -> None:
     read = client.predict(handle_file(picture), api_name="/restore")
     assert read["differences"] == []
     assert read["recipe"]["seed"] == 7
@@ -152,14 +136,37 @@ def test_pictures_without_a_recipe_are_refused(endpoint: str, content: bytes, cl
         client.predict(handle_file(path), api_name=f"/{endpoint}")
 
 
-def test_reading_deletes_the_upload_and_nothing_else(server: LivePage, client: Client, picture: str) -> None:
+@pytest.mark.parametrize("endpoint", ["receipt", "verify"])
+@pytest.mark.parametrize(
+    ("size", "body", "message"),
+    [
+        (8, zlib.compress(b"\0" * 72), "the picture is 8 x 8 pixels, its recipe says 32 x 32"),
+        (32, zlib.compress(b"\0" * 9), "the picture cannot be read as an image"),
+        (9_999, zlib.compress(b"\0" * 9), "the picture is 9,999 x 9,999 pixels"),
+    ],
+    ids=["another size", "cut pixels", "huge"],
+)
+def test_a_recipe_with_another_picture_is_refused_without_its_place(
+    endpoint: str, size: int, body: bytes, message: str, client: Client, picture: str, tmp_path: Path
+) -> None:
+    with Image.open(picture) as image:
+        recipe = image.text["recipe"].encode()  # type: ignore[attr-defined]
+    chunks = ihdr(size, size) + chunk(b"iTXt", b"recipe\0\0\0\0\0" + recipe) + chunk(b"IDAT", body)
+    path = tmp_path / "other.png"
+    path.write_bytes(SIGNATURE + chunks + chunk(b"IEND", b""))
+    with pytest.raises(AppError, match=message) as refused:
+        client.predict(handle_file(path), api_name=f"/{endpoint}")
+    assert "/" not in str(refused.value)
+
+
+def test_reading_deletes_the_upload_and_nothing_else(tiny_page: LivePage, client: Client, picture: str) -> None:
     example = client.predict(PROMPT, seed=1, num_inference_steps=1, api_name="/generate")[0][0]
-    served = json.loads(request(f"{server.url}/config")[1])
+    served = json.loads(request(f"{tiny_page.url}/config")[1])
     assert served
     for path in (example["image"], picture):
         client.predict(handle_file(path), api_name="/restore")
         assert Path(path).exists()
-    uploaded = server.post("call/v2/restore", {"picture": {"path": picture, "meta": {"_type": "gradio.FileData"}}})
+    uploaded = tiny_page.post("call/v2/restore", {"picture": {"path": picture, "meta": {"_type": "gradio.FileData"}}})
     assert uploaded  # it lies outside the uploads: refused or read, but never deleted
     assert Path(picture).exists()
 
@@ -190,15 +197,3 @@ def test_compare_shows_the_difference_of_one_seed(client: Client) -> None:
 def test_compare_refuses_wrong_values(values: dict[str, Any], message: str, client: Client) -> None:
     with pytest.raises(AppError, match=message):
         client.predict(**{"prompt": PROMPT, **values}, api_name="/compare")
-
-
-def test_strange_pictures_are_decoded_in_a_child(tmp_path: Path) -> None:
-    levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1_000
-    Image.fromarray(levels).save(tmp_path / "16.png")
-    assert (read_strange_png(tmp_path / "16.png") == (levels / 257).round()).all()
-    Image.new("L", (2_049, 1)).save(tmp_path / "wide.png")
-    Image.new("RGB", (8, 8)).save(tmp_path / "colours.png")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "16.png").read_bytes()[:60])
-    for name in ("wide", "colours", "cut"):
-        with pytest.raises(DataError, match=r"the picture (is no grey picture|cannot be decoded)"):
-            read_strange_png(tmp_path / f"{name}.png")

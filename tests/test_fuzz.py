@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pydicom
@@ -27,6 +26,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR
 from sample_images import RECIPE, make_image
+from starlette.requests import Request
 
 from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan_file import read_plan
@@ -410,7 +410,8 @@ HOSTS = allowed_hosts("127.0.0.1", share=True, names=("*.example.org",), environ
 
 def read_headers(values: tuple[str, str], folder: Path) -> None:
     host, forwarded = values
-    request = SimpleNamespace(client=SimpleNamespace(host=host), headers={"x-forwarded-for": forwarded})
+    headers = [(b"x-forwarded-for", forwarded.encode("latin-1"))]
+    request = Request({"type": "http", "headers": headers, "client": (host, 1)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPACE_ID", "a/b")
         assert len(address_of(request)) <= max(len(host), 60)

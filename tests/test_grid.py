@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from cxr.commands.main import main
 from cxr.dataset.grid import build_grid, describe_grid, draw_grid, layout_of, spell_out
 from cxr.folders.sheet import SheetRow, draw_sheet, size_of_sheet
 from cxr.request.errors import RequestError
-from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.server.limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -137,9 +134,9 @@ def test_the_command_draws_the_sheet(tiny_model_dir: Path, tmp_path: Path, capsy
         (["--output", "a.png"], "give either folders or --grid"),
         (["x", "--grid", "a", "--output", "a.png"], "give either folders or --grid"),
         (["--grid", "a"], "--output is missing"),
-        (["x", "--output", "a.png", "--vary", "seed=1"], "--vary and --dry-run are of use only with --grid"),
+        (["x", "--output", "a.png", "--vary", "seed=1"], "--vary and --dry-run only work with --grid"),
         (["--grid", "a", "--vary", "prompt=b", "--dry-run"], "prompt cannot vary"),
-        (["--grid", "a", "--vary", "seed=1", "--vary", "seed=2", "--dry-run"], "seed stands there twice"),
+        (["--grid", "a", "--vary", "seed=1", "--vary", "seed=2", "--dry-run"], "seed appears twice"),
         (["--grid", "a", "--vary", "seed=", "--dry-run"], "--seed is “”; use numbers separated by commas"),
         (["--grid", "a", "--vary", "seed=1;2", "--dry-run"], "--seed is “1;2”"),
         (["--grid", "a {b", "--dry-run"], "has an unmatched brace"),
@@ -157,16 +154,8 @@ def test_options_that_do_not_fit(arguments: list[str], message: str, capsys: pyt
 
 
 @pytest.fixture(scope="module")
-def client(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        server = LivePage(ModelChoice(str(tiny_model_dir), "none"), Limits(pixel_steps=1))
-        folder = tmp_path_factory.mktemp("downloads")
-        client = Client(server.url, verbose=False, download_files=folder, analytics_enabled=False)
-        yield client
-        client.close()
-        server.close()
+def client(tiny_page: LivePage, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return tiny_page.client(downloads=tmp_path_factory.mktemp("downloads"))
 
 
 def test_the_endpoint_gives_sheet_archive_and_facts(client: Client) -> None:

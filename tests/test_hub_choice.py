@@ -38,7 +38,7 @@ SD15 = PRESETS["sd15"]
 @pytest.fixture(autouse=True)
 def _nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cxr.generate.model, "models_in_memory", {})
-    monkeypatch.setattr(cxr.web.jobs.model_choice, "_resting_until_s", {})
+    monkeypatch.setattr(cxr.web.jobs.model_choice, "unreachable_since_s", {})
 
 
 @pytest.fixture(name="sd15")
@@ -122,8 +122,8 @@ def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, m
     choice = ModelChoice("sd15")
     endpoint = constants.ENDPOINT
     unplug(monkeypatch)
-    assert "The Hub cannot be reached; the embedded demo model answers" in model_line(choice)
-    last = list(make_images(GenerationRequest("normal chest x-ray", num_inference_steps=1), choice, Job()))[-1]
+    assert "The Hub cannot be reached; the embedded demo model is used instead" in model_line(choice)
+    last = list(make_images(GenerationRequest("normal chest x-ray", num_inference_steps=1), choice, Job(None)))[-1]
     assert last.facts["model"] == "embedded"
     assert last.notes[0] == STAND_IN == last.facts["notes"][0]
     assert last.info is not None
@@ -132,7 +132,7 @@ def test_the_page_goes_on_with_the_embedded_model_and_says_so(sd15: HubServer, m
         load_model_for(choice)  # data sets never take another model than the one that was chosen
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     assert answering(choice) == ModelChoice(), "the Hub is left alone for a while"
-    monkeypatch.setattr(cxr.web.jobs.model_choice, "_resting_until_s", {})
+    monkeypatch.setattr(cxr.web.jobs.model_choice, "RETRY_AFTER_S", 0.0)
     assert answering(choice) == choice
     line = model_line(choice)
     assert STAND_IN not in line

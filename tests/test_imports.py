@@ -1,6 +1,7 @@
 """The layers of cxr/ as a picture that tests itself: who may import whom, and what nobody may use."""
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def part_of(path: Path) -> str:
     return inside[0] if len(inside) > 1 else path.stem
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """A module as syntax, read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports_of(tree: ast.Module) -> list[str]:
     """Every imported module's full name, also inside functions."""
     names: list[str] = []
@@ -76,7 +83,7 @@ def imports_of(tree: ast.Module) -> list[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down_and_nothing_runs_foreign_code(path: Path) -> None:
-    tree, part = ast.parse(path.read_text(encoding="utf-8")), part_of(path)
+    tree, part = tree_of(path), part_of(path)
     for name in imports_of(tree):
         top, *rest = name.split(".")
         assert top not in BANNED_MODULES, f"{name} can run code from a file"
@@ -115,7 +122,7 @@ def test_the_reader_of_pickles_is_imported_by_nobody() -> None:
     """It runs in a process of its own: its name is given to `run_limited` as text."""
     name = "cxr." + PICKLES.removesuffix(".py").replace("/", ".")
     for path in MODULES:
-        assert name not in imports_of(ast.parse(path.read_text(encoding="utf-8"))), path
+        assert name not in imports_of(tree_of(path)), path
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -128,7 +135,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def modules_imported_at_the_top(path: Path, names: dict[str, Path]) -> set[str]:
     """Which of these modules a file imports, at its top, in functions, or for types alone."""
-    imported = imports_of(ast.parse(path.read_text(encoding="utf-8")))
+    imported = imports_of(tree_of(path))
     return {name for full in imported for name in (full, full.rpartition(".")[0]) if name in names}
 
 

@@ -128,8 +128,8 @@ def test_other_regions_are_one_sentence(value: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"init_image": None, "mask_cells": ""}, "strength is of use only where images begin from a picture"),
-        ({"init_image": None, "strength": 0.75, "mask_cells": "4:1"}, "mask_cells is of use only"),
+        ({"init_image": None, "mask_cells": ""}, "strength only applies where images begin from a picture"),
+        ({"init_image": None, "strength": 0.75, "mask_cells": "4:1"}, "mask_cells only applies where"),
         ({"init_image": "a.png"}, "init_image is str; give a PNG, JPEG or DICOM file"),
         ({"init_image": noisy()}, "init_image is ndarray"),
         ({"strength": 1.1}, "strength is 1.1; use a number from 0.0 to 1.0"),
@@ -167,7 +167,7 @@ def test_the_least_strength_that_is_named_is_enough(steps: int) -> None:
     ids=["empty", "too short", "no hash", "too wide"],
 )
 def test_what_is_no_picture_cannot_be_begun_from(values: tuple[Any, ...]) -> None:
-    with pytest.raises(RequestError, match="init_image is no picture"):
+    with pytest.raises(RequestError, match="init_image is not a picture"):
         InitImage(*values)
 
 
@@ -330,7 +330,7 @@ def test_a_recipe_tells_the_hash_and_makes_the_image_again(tiny_base_model: Load
     assert recipe.digital_source_type == COMPOSITE_SOURCE_TYPE
     assert np.array_equal(image_of(recipe.request_from(START), tiny_base_model).pixels, made.pixels)
     with pytest.raises(
-        RequestError, match=f"init_image is missing; the image was begun from a picture with hash {START.sha256}"
+        RequestError, match=f"init_image is missing; the image began from a picture with hash {START.sha256}"
     ):
         _ = recipe.request
     with pytest.raises(RequestError, match="is another picture"):
@@ -356,8 +356,8 @@ def derived(**changes: Any) -> Recipe:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"init_image_sha256": "xyz"}, "it is no SHA-256"),
-        ({"init_image_sha256": START.sha256.upper()}, "it is no SHA-256"),
+        ({"init_image_sha256": "xyz"}, "it is not a SHA-256"),
+        ({"init_image_sha256": START.sha256.upper()}, "it is not a SHA-256"),
         ({"init_image_sha256": 7}, "init_image_sha256"),
         ({"init_image_sha256": ""}, "which newer versions may know"),
         ({"digital_source_type": sample_images.RECIPE.digital_source_type}, "digital_source_type is not"),
@@ -429,8 +429,8 @@ def test_of_a_large_picture_a_smaller_copy_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read as an image: of no kind that is read here"),
-        (b"MZ" * 100, "of no kind that is read here"),
+        (b"", "cannot be read as an image: of a kind that is not supported"),
+        (b"MZ" * 100, "of a kind that is not supported"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "cannot be read as an image"),
         (b"\0" * 128 + b"DICM" + b"\0" * 9, "the picture holds no picture"),
     ],
@@ -515,7 +515,7 @@ def test_verify_says_what_it_needs(begun: tuple[Path, Path], tiny_model_dir: Pat
     verify = ["verify", str(folder), "--model", str(tiny_model_dir), "--adapter", "none"]
     assert main(verify) == 2
     hash_ = hash_of(noisy(48, 48))
-    wanted = f"the image was begun from a picture with hash {hash_}"
+    wanted = f"the image began from a picture with hash {hash_}"
     assert capsys.readouterr().err == f"error: {wanted}; name it with --init-image\n"
     other = written(tmp_path / "other.png", noisy(seed=1))
     assert main([*verify, "--init-image", str(other)]) == 2
@@ -533,7 +533,7 @@ def test_restore_prints_a_command_that_makes_it_again(
     said = capsys.readouterr()
     assert f"--init-image {PICTURE} " in said.out
     assert f"--strength 0.5 --mask-cells '{' '.join(f'{n}:0-7' for n in range(8))}'" in said.out
-    assert f"begun from a picture with hash {hash_of(noisy(48, 48))}; name it with --init-image" in said.err
+    assert f"began from a picture with hash {hash_of(noisy(48, 48))}; name it with --init-image" in said.err
     assert main(["restore", path, "--init-image", str(start)]) == 0
     said = capsys.readouterr()
     assert f"--init-image '{start}'" in said.out
@@ -559,9 +559,9 @@ def test_a_folder_goes_on_with_the_same_picture_only(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--strength", "0.5"], "--strength is of use only with --init-image"),
-        (["--mask", "mask.png"], "--mask is of use only with --init-image"),
-        (["--mask-cells", "4:4"], "--mask-cells is of use only where images begin from a picture"),
+        (["--strength", "0.5"], "--strength only works with --init-image"),
+        (["--mask", "mask.png"], "--mask only works with --init-image"),
+        (["--mask-cells", "4:4"], "--mask-cells only applies where images begin from a picture"),
         (["--init-image", "nowhere.png"], "nowhere.png cannot be read as an image"),
         (["--init-image", "{start}", "--mask-cells", "4:99"], "--mask-cells has the cell 4:99"),
         (["--init-image", "{start}", "--mask-cells", "4:9", "--mask", "x.png"], "names the region a second time"),
@@ -629,4 +629,4 @@ def test_a_derived_image_in_a_data_set_is_a_fault(tmp_path: Path) -> None:
     table.write_text("\n".join([json.dumps(row), *rest]) + "\n")
     faults: list[str] = []
     read_dataset(directory, faults.append)
-    assert any("was begun from a picture, and images of a data set are not" in fault for fault in faults)
+    assert any("began from a picture, which images of a data set do not" in fault for fault in faults)

@@ -14,14 +14,13 @@ import pytest
 from server_process import wait_until
 
 from cxr.request.errors import GenerationError, RequestError
-from cxr.web.jobs import ended as ended_jobs
 from cxr.web.jobs import table as jobs
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
 from cxr.web.server.visitors import Visitor
 
-Work = Callable[[Job], Generator[Any, None, None]]
+Work = Callable[[AnyJob], Generator[Any, None, None]]
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class State:
     number: int = 0
 
 
-def short(job: Job) -> Generator[State, None, None]:
+def short(job: AnyJob) -> Generator[State, None, None]:
     yield State("running")
     yield State("finished", 1)
 
 
-def long(job: Job) -> Generator[State, None, None]:
+def long(job: AnyJob) -> Generator[State, None, None]:
     """Runs until it is told to end, and packs."""
     number = 0
     while not job.halt.wait(0.01):
@@ -43,12 +42,12 @@ def long(job: Job) -> Generator[State, None, None]:
     yield State("stopped", number)
 
 
-def submit(table: JobTable, work: Work, visitor: Visitor | None = None) -> Job:
-    job = Job("order", visitor or Visitor())
+def submit(table: JobTable, work: Work, visitor: Visitor | None = None) -> AnyJob:
+    job: AnyJob = Job("order", visitor or Visitor())
     return table.submit(job, work(job))
 
 
-async def follow(job: Job) -> list[Any]:
+async def follow(job: AnyJob) -> list[Any]:
     async with contextlib.aclosing(job.follow()) as states:
         return [state async for state in states]
 
@@ -56,7 +55,7 @@ async def follow(job: Job) -> list[Any]:
 def test_jobs_have_their_turns_one_after_the_other() -> None:
     table, active, most = JobTable(), 0, 0
 
-    def work(job: Job) -> Generator[State, None, None]:
+    def work(job: AnyJob) -> Generator[State, None, None]:
         nonlocal active, most
         active += 1
         most = max(most, active)
@@ -121,7 +120,7 @@ def test_stopping_keeps_what_is_finished_and_a_job_that_waits_is_over_at_once() 
 def test_closing_what_follows_a_job_ends_it() -> None:
     table, closed = JobTable(), threading.Event()
 
-    def work(job: Job) -> Generator[State, None, None]:
+    def work(job: AnyJob) -> Generator[State, None, None]:
         try:
             while True:
                 time.sleep(0.01)
@@ -143,7 +142,7 @@ def test_closing_what_follows_a_job_ends_it() -> None:
 def test_an_error_is_the_follower_s_and_the_table_goes_on(error: Exception) -> None:
     table = JobTable()
 
-    def broken(job: Job) -> Generator[State, None, None]:
+    def broken(job: AnyJob) -> Generator[State, None, None]:
         yield State("running")
         raise error
 
@@ -155,13 +154,13 @@ def test_an_error_is_the_follower_s_and_the_table_goes_on(error: Exception) -> N
 def test_a_job_that_gives_way_goes_on_after_the_others() -> None:
     table, order = JobTable(), []
 
-    def in_turns(job: Job) -> Generator[State, None, None]:
+    def in_turns(job: AnyJob) -> Generator[State, None, None]:
         wait_until(job.others_wait)
         for turn in range(3):
             order.append(f"turn {turn}")
             yield State("waiting" if turn < 2 else "finished", turn)
 
-    def other(job: Job) -> Generator[State, None, None]:
+    def other(job: AnyJob) -> Generator[State, None, None]:
         order.append("other")
         yield State("finished")
 
@@ -176,7 +175,7 @@ def test_a_job_that_gives_way_goes_on_after_the_others() -> None:
 def test_stopped_between_two_turns() -> None:
     table, closed = JobTable(), threading.Event()
 
-    def gives_way(job: Job) -> Generator[State, None, None]:
+    def gives_way(job: AnyJob) -> Generator[State, None, None]:
         try:
             while not job.is_stopped:
                 yield State("waiting")
@@ -221,7 +220,7 @@ def test_a_page_that_is_loaded_again_finds_its_job(monkeypatch: pytest.MonkeyPat
     table = JobTable()
     table.is_watched = True
 
-    async def leave(job: Job) -> None:
+    async def leave(job: AnyJob) -> None:
         async with contextlib.aclosing(job.follow(on_page=True)) as states:
             async for state in states:
                 if isinstance(state, State):
@@ -255,21 +254,22 @@ def test_other_ids_find_no_job(job_id: Any) -> None:
 
 
 def test_results_are_kept_for_a_while_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ended_jobs, "MAX_ENDED", 2)
+    monkeypatch.setattr(jobs, "MAX_ENDED", 2)
     table = JobTable()
     ended = [submit(table, short) for _ in range(3)]
     wait_until(lambda: ended[-1].has_ended)
     assert [table.find(job.id) for job in ended] == [None, *ended[1:]]
-    monkeypatch.setattr(ended_jobs, "LIFETIME_S", 0.0)
+    monkeypatch.setattr(jobs, "LIFETIME_S", 0.0)
     assert table.find(ended[-1].id) is None
 
 
 def test_jobs_that_wait_know_their_place_and_time() -> None:
     table = JobTable()
-    quick = Job(num_steps=1)
+    quick: AnyJob = Job("order", num_steps=1)
     table.submit(quick, short(quick))
     wait_until(lambda: quick.has_ended)  # from it the table knows how long a step takes
-    running, second, third = (Job("order", Visitor("page"), num_steps=1_000) for _ in range(3))
+    jobs_of_page: list[AnyJob] = [Job("order", Visitor("page"), num_steps=1_000) for _ in range(3)]
+    running, second, third = jobs_of_page
     for job in (running, second, third):
         table.submit(job, long(job))
     wait_until(lambda: running.state is not None)

@@ -14,9 +14,7 @@ from server_process import request, wait_until
 from cxr.dataset.plan import Plan
 from cxr.request.errors import RequestError
 from cxr.web.api import datasets
-from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.plan_text import MAX_TEXT_BYTES, plan_of_fields, plan_of_text
-from cxr.web.server.limits import Limits
 
 MOST = 1_000  # images, as on a machine of one's own
 MAX_S = 3.0  # of this process; what is refused here took 10 s and more when it was spelled out
@@ -90,10 +88,9 @@ def test_a_table_of_the_page_likewise(rows: list[dict[str, str]], message: str) 
 
 
 def test_whoever_asks_for_something_else_does_not_wait_for_a_plan(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    empty_page: LivePage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two plans are read at a time, the third waits; neither the model's queue nor the server's loop does."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
     entered, go_on = threading.Semaphore(0), threading.Event()
 
     def read_slowly(text: object, max_images: int) -> Plan:
@@ -102,10 +99,9 @@ def test_whoever_asks_for_something_else_does_not_wait_for_a_plan(
         return plan_of_text(text, max_images)
 
     monkeypatch.setattr(datasets, "plan_of_text", read_slowly)
-    server = LivePage(ModelChoice("nowhere"), Limits(queue=8))
 
     def call(endpoint: str, **values: object) -> str:
-        _, answer = request(f"{server.url}/gradio_api/call/v2/{endpoint}", json.dumps(values).encode(), JSON)
+        _, answer = request(f"{empty_page.url}/gradio_api/call/v2/{endpoint}", json.dumps(values).encode(), JSON)
         return f"call/{endpoint}/{json.loads(answer)['event_id']}"
 
     try:
@@ -113,13 +109,12 @@ def test_whoever_asks_for_something_else_does_not_wait_for_a_plan(
         for _ in range(datasets.PLANS_AT_ONCE):
             assert entered.acquire(timeout=20)
         assert not entered.acquire(timeout=0.3), "a third is read"
-        assert server.jobs.count() == 0
-        with server.listen(call("parse", prompt="effusion")) as stream:
+        assert empty_page.jobs.count() == 0
+        with empty_page.listen(call("parse", prompt="effusion")) as stream:
             assert b"event: complete" in stream.read()
         go_on.set()
-        with server.listen(plans[-1]) as stream:
+        with empty_page.listen(plans[-1]) as stream:
             assert b"asks for no image" in stream.read()
-        wait_until(lambda: server.jobs.count() == 0)
+        wait_until(lambda: empty_page.jobs.count() == 0)
     finally:
         go_on.set()
-        server.close()

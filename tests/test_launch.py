@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from server_process import ServerProcess, free_port
 
@@ -167,16 +169,23 @@ def test_password_is_not_in_the_settings_text() -> None:
     assert "pass" not in repr(settings)
 
 
-def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Taken:
-        def launch(self, **_: object) -> None:
-            raise OSError("Cannot find empty port in range: 7860-7860")
+def blank_page() -> gr.Blocks:
+    page: gr.Blocks
+    with gr.Blocks() as page:
+        gr.Markdown("nothing")
+    return page
 
+
+def test_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     # What belongs to a process that serves, and not to this one.
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(launch, "keep_values_out_of_logs", lambda: None)
-    with pytest.raises(SystemExit) as stopped:
-        launch.serve(Taken(), ServerSettings(), JobTable())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = ServerSettings(port=taken.getsockname()[1])
+        with pytest.raises(SystemExit) as stopped:
+            launch.serve(blank_page(), settings, JobTable())
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -245,7 +254,7 @@ def test_where_locks_do_not_work_age_decides(tmp_path: Path, monkeypatch: pytest
 
 
 def test_launch_keeps_clinical_text_private() -> None:
-    options = launch_options(ServerSettings(host="127.0.0.1", port=1234), None, JobTable())
+    options = launch_options(ServerSettings(host="127.0.0.1", port=1234), blank_page(), JobTable())
     assert options["run_history"] is False
     assert options["enable_monitoring"] is False
     assert options["strict_cors"] is True

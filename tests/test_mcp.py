@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_page import LivePage
+from live_page import LivePage, live_page
 from server_process import request
 
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.server.arguments import parse_arguments
-from cxr.web.server.limits import Limits
 
 
 def test_without_its_package_it_is_one_sentence(
@@ -32,12 +31,9 @@ def test_without_its_package_it_is_one_sentence(
 @pytest.fixture(scope="module")
 def server(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivePage]:
     pytest.importorskip("mcp")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        server = LivePage(ModelChoice(str(tiny_model_dir), "none"), Limits(), mcp=True)
+    choice = ModelChoice(str(tiny_model_dir), "none")
+    with live_page(tmp_path_factory.mktemp("gradio"), choice, mcp=True) as server:
         yield server
-        server.close()
 
 
 def call(server: LivePage, tool: str, arguments: dict[str, Any]) -> Any:
@@ -83,11 +79,8 @@ def test_a_wrong_value_is_a_sentence(server: LivePage) -> None:
     assert "prompt is empty" in answer.content[0].text
 
 
-def test_without_the_flag_there_is_no_such_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    page = LivePage(ModelChoice("nowhere"))
+def test_without_the_flag_there_is_no_such_server(empty_page: LivePage) -> None:
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     for method in (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}', None):
-        assert request(f"{page.url}/gradio_api/mcp/", method, headers)[0] == 404
-    assert json.loads(request(f"{page.url}/config")[1])["mcp_server"] is False
-    page.close()
+        assert request(f"{empty_page.url}/gradio_api/mcp/", method, headers)[0] == 404
+    assert json.loads(request(f"{empty_page.url}/config")[1])["mcp_server"] is False

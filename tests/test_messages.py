@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ COMMANDS = dict(commands_of(build_parser()))
 OPTIONS = {flag for parser in COMMANDS.values() for flag in parser._option_string_actions}
 
 
+@functools.cache
 def texts_of(path: Path) -> list[str]:
     """The texts in a module's code, docstrings included."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

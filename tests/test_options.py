@@ -99,7 +99,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
 from cxr.web.page.dataset_form import build_cohort, build_dataset_settings
 from cxr.web.page.image_form import build_image_form, values_of
-from cxr.web.jobs.image_job import ImageState
+from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.blocks import build_page
 import sample_images

@@ -14,9 +14,9 @@ import sample_images
 from hostile_pictures import GOOD_JPEG, HOSTILE, PIXELS, chunk, compressed_text, png, saved, with_recipe
 from PIL import Image
 
-from cxr.images.png import encode_png
+from cxr.images.png import NO_RECIPE, encode_png
 from cxr.images.png_text import read_text
-from cxr.images.recipe_file import NO_RECIPE, read_recipe_file
+from cxr.images.recipe_file import read_recipe_file
 from cxr.request.errors import DataError
 from cxr.request.events import GeneratedImage
 

@@ -75,9 +75,9 @@ def _png_with(recipe: str | None) -> bytes:
     [
         (b"", "cannot be read as a PNG"),
         (b"BM" + bytes(60), "cannot be read as a PNG"),
-        (encode_png(make_image(0))[:60], "cannot be read as a PNG|carries no recipe"),
+        (encode_png(make_image(0))[:60], "cannot be read as a PNG|holds no recipe"),
         (encode_png(make_image(0))[:40] + b"\xff" * 400, "cannot be read as a PNG"),
-        (_png_with(None), "carries no recipe"),
+        (_png_with(None), "holds no recipe"),
         (_png_with("not JSON"), "a recipe that this version cannot read"),
         (_png_with("[1]"), "a recipe that this version cannot read"),
         (_png_with("[" * 100_000), "a recipe that this version cannot read"),

@@ -225,7 +225,7 @@ def test_bad_keys_are_one_sentence(
 def test_signing_what_is_no_image_of_this_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "other.png")
     assert main(["sign", str(tmp_path / "other.png")]) == 2
-    assert "carries no recipe" in capsys.readouterr().err
+    assert "holds no recipe" in capsys.readouterr().err
     assert main(["sign", str(tmp_path / "gone")]) == 2
     assert main(["sign", str(tmp_path), "--signing-key", "x"]) == 2
 

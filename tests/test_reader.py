@@ -223,7 +223,7 @@ ROW = "1.png,Mass,50,F,PA,7\n"
         (OURS + ROW.replace("\n", ",left\n"), r"line 2 has 7 cells, the header 6"),
         (OURS.replace("age", "findings") + ROW, r"has 2 columns findings; keep one"),
         ("findings,age\nMass,4\n", r"has rows without file_name"),
-        ("file_name,score\n1.png,4\n", r"tells nothing of the images; name a column file_name, prompt"),
+        ("file_name,score\n1.png,4\n", r"says nothing about the images; name a column file_name, prompt"),
         ("", r"metadata\.csv lists 0 of 1 images"),
         (OURS, r"metadata\.csv lists 0 of 1 images"),
         ("file_name,text\nx.png,edema\n", r"metadata\.csv lists 0 of 1 images; give each a row"),

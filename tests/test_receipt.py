@@ -269,10 +269,10 @@ def test_without_a_judge_everything_is_as_before(choice: ModelChoice) -> None:
 
 def test_a_job_ends_with_a_receipt_for_each_image(choice: ModelChoice, weights: Path) -> None:
     request = GenerationRequest(PROMPT, seed=5, num_images=2, num_inference_steps=2)
-    before = list(make_images(request, choice, Job()))[-1].facts
+    before = list(make_images(request, choice, Job(None)))[-1].facts
     receipts._load.cache_clear()
     install(weights)
-    states = list(make_images(request, choice, Job()))
+    states = list(make_images(request, choice, Job(None)))
     assert not any(state.receipts for state in states[:-1])
     facts = states[-1].facts
     assert set(facts) - set(before) == {"receipt"}

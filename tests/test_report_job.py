@@ -11,8 +11,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from cxr.web.jobs.dataset_job import make_dataset, new_order
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.dataset_job import make_dataset
+from cxr.web.jobs.dataset_order import DatasetJob, new_order
+from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.plan_text import plan_of_text
 from cxr.web.jobs.report_job import ReportOrder, ReportState, count_labels, make_report
@@ -30,9 +31,9 @@ def _private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def dataset(tiny_model_dir: Path) -> Job:
+def dataset(tiny_model_dir: Path) -> AnyJob:
     """The job of a finished data set."""
-    job = Job(new_order(plan_of_text(PLAN, 10), False))
+    job: AnyJob = Job(new_order(plan_of_text(PLAN, 10), False))
     for state in make_dataset(job.order, ModelChoice(str(tiny_model_dir), "none"), job):
         job.state = state
     return job
@@ -60,7 +61,7 @@ def test_lines_of_receipts_are_added_up() -> None:
     assert count_labels([]) == []
 
 
-def test_a_data_set_is_measured_beside_the_queue_of_the_model(dataset: Job) -> None:
+def test_a_data_set_is_measured_beside_the_queue_of_the_model(dataset: AnyJob) -> None:
     events = ReportEvents(Limits())
     assert events.reference is None
     job, *_ = events.start(None, dataset, True)
@@ -77,12 +78,13 @@ def test_a_data_set_is_measured_beside_the_queue_of_the_model(dataset: Job) -> N
 
 
 def test_what_was_not_made_is_not_measured() -> None:
-    for job in (None, Job("")):
+    never_begun: DatasetJob = Job(new_order(plan_of_text(PLAN, 10), False))
+    for job in (None, never_begun):
         with pytest.raises(gr.Error, match="no finished data set"):
             ReportEvents(Limits()).start(None, job, False)
 
 
-def test_a_comparison_that_is_not_possible_is_said_and_the_rest_is_there(dataset: Job, tmp_path: Path) -> None:
+def test_a_comparison_that_is_not_possible_is_said_and_the_rest_is_there(dataset: AnyJob, tmp_path: Path) -> None:
     real = tmp_path / "real <films>"
     real.mkdir()
     (real / "a.png").write_bytes((dataset.order.folder / "samples.png").read_bytes())
@@ -94,8 +96,9 @@ def test_a_comparison_that_is_not_possible_is_said_and_the_rest_is_there(dataset
     assert events.start(None, dataset, False)[0].order.reference is None
 
 
-def test_a_report_is_stopped_before_its_next_step(dataset: Job) -> None:
-    job = Job("")
+def test_a_report_is_stopped_before_its_next_step(dataset: AnyJob) -> None:
+    job: AnyJob = Job("")
+    assert dataset.state is not None
     states = make_report(ReportOrder(dataset.order.folder, dataset.state.archive, 0), job)
     next(states)
     job.stop()

@@ -22,9 +22,11 @@ from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
 from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, ModelInfo
 from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.begin_panel import NOTHING, build_begin_panel
 from cxr.web.page.blocks import build_page
 from cxr.web.page.image_form import build_image_form
 from cxr.web.page.restore import build_restore, describe
+from cxr.web.server.init_upload import PictureReader
 
 RECIPE = replace(sample_images.RECIPE, negative_prompt="mass", guidance_stop=0.6, library_versions={})
 INFO = ModelInfo("embedded", "sha256:00", "clinical", "11", 32, RECIPE.scheduler, "float32", "cpu")
@@ -99,7 +101,8 @@ def restoring() -> tuple[Any, Any]:
     """The form and the function of the event."""
     with gr.Blocks() as page:
         form = build_image_form(ModelChoice())
-        build_restore(form, lambda: INFO)
+        begin, _ = build_begin_panel(PictureReader())
+        build_restore(form, lambda: INFO, begin)
     (function,) = [fn for fn in page.fns.values() if fn.name == "restore"]
     return form, function
 
@@ -123,7 +126,8 @@ def test_every_field_is_filled_and_the_upload_is_gone(tmp_path: Path, monkeypatc
     ):
         assert values.pop(form.settings[name]) == getattr(RECIPE, name)
     assert values.pop(form.settings["adapter_weight"]) == RECIPE.adapter_weight
-    said, file = values.values()
+    _, region, _, said, file = values.values()  # the first three are of the panel "Start from a picture"
+    assert region == NOTHING
     assert "seed 7" in said
     assert file is None
     assert event.api_visibility == "private"
@@ -176,7 +180,7 @@ def test_command_line_that_makes_an_example_again(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("model", "revision", "told"),
+    ("model", "revision", "named"),
     [
         ("embedded", "sha256:12", "embedded"),
         ("sd15", f"hub:stable-diffusion-v1-5/stable-diffusion-v1-5@{'a' * 40}", "sd15"),
@@ -184,10 +188,10 @@ def test_command_line_that_makes_an_example_again(tmp_path: Path, capsys: pytest
         ("my_folder", "sha256:12", "MODEL_FOLDER"),
     ],
 )
-def test_the_command_line_names_a_model_that_can_be_found_again(model: str, revision: str, told: str) -> None:
+def test_the_command_line_names_a_model_that_can_be_found_again(model: str, revision: str, named: str) -> None:
     recipe = replace(RECIPE, model=model, model_revision=revision)
     words = shlex.split(command_line(recipe))
-    assert words[words.index("--model") + 1] == told
+    assert words[words.index("--model") + 1] == named
 
 
 def test_command_line_refuses_other_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ def test_the_switch_is_true_or_false(value: Any) -> None:
 
 
 def test_a_sent_prompt_belongs_to_a_reworded_one() -> None:
-    with pytest.raises(RequestError, match="sent_prompt is there, but reword is false"):
+    with pytest.raises(RequestError, match="sent_prompt is given, but reword is false"):
         GenerationRequest("pneumonia", reword=False, sent_prompt="nodule")
 
 

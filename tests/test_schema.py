@@ -11,7 +11,8 @@ from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.prompt_report import PromptReport
 from cxr.request.recipe import Recipe
-from cxr.request.settings import BEGINNING, COLUMNS, FLAGS, LABELS, MAX_SEED, PLAN_SETTINGS, SETTINGS
+from cxr.request.setting import MAX_SEED
+from cxr.request.settings import BEGINNING, COLUMNS, FLAGS, LABELS, PLAN_SETTINGS, SETTINGS
 
 RECIPE = dataclasses.replace(sample_images.RECIPE, prompt="normal chest x-ray, “ok” 肺", seed=MAX_SEED)
 

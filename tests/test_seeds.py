@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cxr.generate.noise import generator_for, initial_latents
-from cxr.request.settings import MAX_SEED
+from cxr.request.setting import MAX_SEED
 
 SHAPE = (4, 8, 8)
 

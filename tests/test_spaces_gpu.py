@@ -67,8 +67,8 @@ def _spaces(monkeypatch: pytest.MonkeyPatch) -> FakeSpaces:
     fake = FakeSpaces()
     monkeypatch.setitem(sys.modules, "spaces", fake)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setattr(spaces_gpu, "_borrowers", [])
-    spaces_gpu._lend_gpu.cache_clear()
+    monkeypatch.setattr(spaces_gpu, "borrowers", [])
+    spaces_gpu.lend_gpu.cache_clear()
     return fake
 
 
@@ -117,10 +117,10 @@ def test_a_job_borrows_the_gpu_for_its_images_only(
     monkeypatch.setattr(package, "write_zip", write_zip)
     monkeypatch.setattr(image_job, "generate_on_gpu", on_gpu(inspect.unwrap(generate_on_gpu)))
     request = request_of(num_images=2, num_inference_steps=2)
-    *_, last = make_images(request, choice, Job())
+    *_, last = make_images(request, choice, Job(None))
     assert (last.stage, len(last.images)) == ("finished", 2)
     assert spaces.log == ["decorated", gpu_seconds(request, choice), "given back", "packed"]
-    list(make_images(request, choice, Job()))
+    list(make_images(request, choice, Job(None)))
     assert spaces.log.count("decorated") == 1
 
 
@@ -128,7 +128,7 @@ def test_leaving_a_job_gives_the_gpu_back(
     spaces: FakeSpaces, choice: ModelChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_job, "generate_on_gpu", on_gpu(inspect.unwrap(generate_on_gpu)))
-    states = make_images(request_of(num_images=4), choice, Job())
+    states = make_images(request_of(num_images=4), choice, Job(None))
     for state in states:
         if state.progress is not None:
             break
@@ -225,6 +225,6 @@ def test_a_space_compiles_only_where_it_is_asked_to(choice: ModelChoice, monkeyp
     for wanted, log in (("0", []), ("1", [COMPILE_S])):
         monkeypatch.setenv("CXR_COMPILE", wanted)
         monkeypatch.setattr("cxr.generate.model.models_in_memory", {})
-        monkeypatch.setattr(spaces_gpu, "_borrowers", [])
+        monkeypatch.setattr(spaces_gpu, "borrowers", [])
         place_model(choice)
         assert fake.log == log

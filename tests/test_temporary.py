@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from server_process import ROOT, ServerProcess, free_port, request, wait_until
 
-from cxr.web.server import temporary
 from cxr.web.server.temporary import TEMP_PREFIX, keep_sweeping, keep_what_is_there, make_private_folder, sweep
 
 LONG_AGO = time.time() - 7 * 24 * 3600
@@ -60,8 +59,7 @@ def test_uploads_results_and_empty_folders_go_by_age(tmp_path: Path) -> None:
     sweep(tmp_path / "missing")
 
 
-def test_the_pictures_of_the_page_itself_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(temporary, "_page_files", set())
+def test_the_pictures_of_the_page_itself_stay(tmp_path: Path) -> None:
     make(tmp_path, "example/1.png", "runs/over/1.png")
     keep_what_is_there(tmp_path)
     make(tmp_path, "upload/1.png")
@@ -77,13 +75,8 @@ def test_a_thread_sweeps_while_the_server_runs(tmp_path: Path) -> None:
     stop.set()
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        *(signal.SIGTERM, signal.SIGHUP),
-        *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGQUIT)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_nothing_is_left_after_a_signal(number: int, tmp_path: Path) -> None:
     server = ServerProcess(tmp_path, tmp_path / "no-model")
     send_a_plan(server)
@@ -101,7 +94,7 @@ def test_nothing_is_left_after_a_signal_while_it_starts(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_the_next_start_removes_what_a_killed_server_left(tmp_path: Path) -> None:
+def test_the_next_start_removes_what_a_killed_server_left_and_other_signals_leave_nothing(tmp_path: Path) -> None:
     killed = ServerProcess(tmp_path / "one", tmp_path / "no-model")
     send_a_plan(killed)
     killed.end(signal.SIGKILL)
@@ -111,13 +104,17 @@ def test_the_next_start_removes_what_a_killed_server_left(tmp_path: Path) -> Non
     assert not any(path.suffix == ".csv" for path in left.rglob("*"))
     second = ServerProcess(tmp_path / "three", tmp_path / "no-model", TMPDIR=str(killed.temp))
     assert len([*killed.temp.iterdir()]) == 2  # that of the server which runs stays
-    assert second.end() == running.end() == 0
+    for server, number in ((running, signal.SIGHUP), (second, signal.SIGTERM)):
+        send_a_plan(server, killed)
+        assert server.end(number) == 0
     assert killed.names == []
 
 
-def send_a_plan(server: ServerProcess) -> None:
+def send_a_plan(server: ServerProcess, owner: ServerProcess | None = None) -> None:
+    """Upload one; ``owner`` is the server whose temporary folder this one shares."""
     body = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\nprompt\r\n--b--\r\n'
     sent = request(f"{server.url}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=b"})
     assert sent[0] == 200
-    assert any(name.endswith(".csv") for name in server.names)
-    assert all(name.startswith(TEMP_PREFIX) for name in server.names)
+    names = (owner or server).names
+    assert any(name.endswith(".csv") for name in names)
+    assert all(name.startswith(TEMP_PREFIX) for name in names)

@@ -30,8 +30,9 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
 from cxr.web.api.images import ImageEndpoints
-from cxr.web.jobs.image_job import ImageState, make_images
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.image_state import ImageState
+from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
 from cxr.web.jobs.table import JobTable
@@ -166,7 +167,7 @@ def test_model_line_names_model_and_lora_and_hides_folders() -> None:
 
 def test_job_ends_with_images_and_their_zip(choice: ModelChoice) -> None:
     request = GenerationRequest("chest xray zebra", "unicorn", seed=5, num_images=2, num_inference_steps=4)
-    states = list(make_images(request, choice, Job()))
+    states = list(make_images(request, choice, Job(None)))
     assert [state.stage for state in states[:2]] == ["loading", "running"]
     last = states[-1]
     assert last.stage == "finished"
@@ -182,7 +183,8 @@ def test_job_ends_with_images_and_their_zip(choice: ModelChoice) -> None:
 
 
 def test_stop_acts_within_one_step_and_keeps_finished_images(choice: ModelChoice) -> None:
-    job, request = Job(), GenerationRequest("chest xray", num_images=3, num_inference_steps=4)
+    job: AnyJob = Job(None)
+    request = GenerationRequest("chest xray", num_images=3, num_inference_steps=4)
     after_stop = []
     for state in make_images(request, choice, job):
         if job.is_stopped:
@@ -197,7 +199,7 @@ def test_stop_acts_within_one_step_and_keeps_finished_images(choice: ModelChoice
 
 
 def test_stop_after_the_last_image_changes_nothing(choice: ModelChoice) -> None:
-    job = Job()
+    job: AnyJob = Job(None)
     for state in make_images(GenerationRequest("chest xray", num_inference_steps=2), choice, job):
         if state.images:
             job.stop()
@@ -205,7 +207,7 @@ def test_stop_after_the_last_image_changes_nothing(choice: ModelChoice) -> None:
 
 
 def test_closing_a_job_frees_the_model(choice: ModelChoice) -> None:
-    states = make_images(GenerationRequest("chest xray", num_inference_steps=8), choice, Job())
+    states = make_images(GenerationRequest("chest xray", num_inference_steps=8), choice, Job(None))
     for _ in range(4):
         next(states)
     lock = get_model(choice.model, choice.adapter).lock
@@ -224,7 +226,7 @@ def test_failed_images_are_reported_and_never_shown(choice: ModelChoice, monkeyp
 
     monkeypatch.setattr(generate_images, "generate", fail_second)
     request = GenerationRequest("chest xray", num_images=2, num_inference_steps=2)
-    last = list(make_images(request, choice, Job()))[-1]
+    last = list(make_images(request, choice, Job(None)))[-1]
     assert last.facts["seeds"] == [0]
     assert last.facts["failures"] == [{"seed": 1, "reason": "it is flat"}]
 
@@ -232,8 +234,8 @@ def test_failed_images_are_reported_and_never_shown(choice: ModelChoice, monkeyp
         yield FailedImage(0, request.seed, "it is flat")
 
     monkeypatch.setattr(generate_images, "generate", fail_all)
-    with pytest.raises(GenerationError, match="not one image came out: it is flat"):
-        list(make_images(GenerationRequest("chest xray"), choice, Job()))
+    with pytest.raises(GenerationError, match="no image could be made: it is flat"):
+        list(make_images(GenerationRequest("chest xray"), choice, Job(None)))
 
 
 def test_gpu_time_is_asked_for_with_the_arguments_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,11 +287,11 @@ def test_page_run_shows_previews_then_images_and_cleans_up(
 
 def test_each_image_comes_with_all_that_makes_it_again(choice: ModelChoice) -> None:
     last = list(
-        make_images(GenerationRequest("chest xray", seed=5, num_images=2, num_inference_steps=2), choice, Job())
+        make_images(GenerationRequest("chest xray", seed=5, num_images=2, num_inference_steps=2), choice, Job(None))
     )[-1]
     images = stage_value(last)["images"]
     assert [image["settings"]["seed"] for image in images] == [5, 6]
-    alone = list(make_images(GenerationRequest(**images[1]["settings"]), choice, Job()))[-1]
+    alone = list(make_images(GenerationRequest(**images[1]["settings"]), choice, Job(None)))[-1]
     assert alone.images[0].path.read_bytes()[-1000:] == last.images[1].path.read_bytes()[-1000:]
     assert images[1]["file"]["path"] == str(last.images[1].path)
 
@@ -380,7 +382,7 @@ def test_stopped_in_the_queue_means_nothing_runs(choice: ModelChoice, monkeypatc
     events.start(None, None, *FORM)
     second = events.start(None, None, *FORM)[0]
     _, _, panel, button, *_ = events.press(None, second, *FORM)
-    assert "Stopped before it began" in panel
+    assert "Stopped before it started" in panel
     assert button.value == "Generate"
     assert stop_job(second.jobs[0], "") is stop_job(None, "") is None
 
@@ -403,7 +405,7 @@ def test_further_requests_wait_behind_the_one_that_runs_and_are_shown_after_it(
     assert events.cancel(mine, gr.EventData(None, {"id": third.id})).count("<li>") == 1
     assert third.has_ended
     assert events.cancel(mine, gr.EventData(None, {"id": "other"})).count("<li>") == 1
-    assert mine.ids == ",".join(job.id for job in mine.jobs[:2])
+    assert mine.id == ",".join(job.id for job in mine.jobs[:2])
     values = all_of(events.run(mine))
     facts = [one[4] for one in values if "seeds" in (one[4] or {})]
     assert [one["seeds"] for one in facts] == [[5, 6], [40, 41]]
@@ -456,12 +458,12 @@ def test_a_page_that_is_loaded_again_finds_all_its_jobs(choice: ModelChoice, mon
     mine = events.start(None, None, *FORM)[0]
     events.start(None, mine, *FORM[:2], 40, False, *FORM[4:])
     ids = [job.id for job in mine.jobs]
-    assert mine.ids == ",".join(ids)
-    values = all_of(events.resume(None, f"{mine.ids},{'0' * 32}"))
+    assert mine.id == ",".join(ids)
+    values = all_of(events.resume(None, f"{mine.id},{'0' * 32}"))
     assert [job.id for job in values[0][0].jobs] == ids
     assert {len(one) for one in values} == {8}, "as many as there are widgets"
     assert [one[5]["seeds"] for one in values if "seeds" in (one[5] or {})] == [[5, 6], [40, 41]]
-    assert all_of(events.resume(None, mine.ids))[-1][5]["seeds"] == [40, 41], "the last one is found once more"
+    assert all_of(events.resume(None, mine.id))[-1][5]["seeds"] == [40, 41], "the last one is found once more"
 
 
 def test_a_fault_is_said_and_keeps_its_trace(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,11 +491,11 @@ def test_examples_fill_the_whole_form(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(encode_png(GeneratedImage(0, pixels, RECIPE)))
     (tmp_path / "a.png").write_bytes(b"no picture")
     examples = find_examples(tmp_path)
-    assert [example.path.name for example in examples] == ["b.png"]
+    assert examples == {tmp_path / "b.png": RECIPE}
     settings = settings_of(RECIPE, RECIPE.model)
     values = fill(sent(settings=settings))
     assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6, False)
-    assert find_examples(tmp_path / "missing") == ()
+    assert find_examples(tmp_path / "missing") == {}
 
 
 def test_a_link_fills_what_it_names_and_the_rest_is_usual() -> None:
@@ -541,7 +543,7 @@ def test_a_twin_differs_in_one_thing_and_twice_is_back(kind: str, change: dict[s
 
 
 def test_a_picture_of_the_page_becomes_dicom(choice: ModelChoice) -> None:
-    last = list(make_images(GenerationRequest("chest xray", seed=5, num_inference_steps=2), choice, Job()))[-1]
+    last = list(make_images(GenerationRequest("chest xray", seed=5, num_inference_steps=2), choice, Job(None)))[-1]
     path = dicom(sent(path=str(last.images[0].path)))["path"]
     pixels, recipe, bits = read_dicom(Path(path))
     assert np.array_equal(pixels, read_levels(last.images[0].path))

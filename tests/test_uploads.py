@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from hostile_pictures import GOOD_PNG
 from live_page import LivePage
 from server_process import request
 
-from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.server import door, places, uploads
 from cxr.web.server.door import MAX_BODY_BYTES
 from cxr.web.server.headers import security_headers
@@ -36,18 +34,13 @@ def form(*files: tuple[str, bytes]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def temp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gradio")
+def url(empty_page: LivePage) -> str:
+    return f"{empty_page.url}/gradio_api/upload"
 
 
 @pytest.fixture(scope="module")
-def url(temp: Path) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(temp))
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        page = LivePage(ModelChoice("nowhere"))
-        yield f"{page.url}/gradio_api/upload"
-        page.close()
+def temp(empty_page: LivePage) -> Path:
+    return empty_page.temp
 
 
 def test_known_kinds_come_in_unchanged(url: str) -> None:

@@ -412,7 +412,7 @@ def test_recipes_with_wrong_values_are_one_line(
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert said.count("\n") == 1
-    assert "carries a recipe that this version cannot read" in said
+    assert "holds a recipe that this version cannot read" in said
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -120,7 +119,7 @@ def test_programs_are_told_of_the_budget(server: Server) -> None:
     client = server.client("8.8.8.4")
     with pytest.raises(AppError, match=r"10 images of 100 steps are more than .* at most 9 images"):
         client.predict("chest xray", num_images=10, num_inference_steps=100, api_name="/generate")
-    with pytest.raises(AppError, match="the data set has 1,000 steps in all"):
+    with pytest.raises(AppError, match="1,000 steps in all are more than this server makes for one data set"):
         client.predict(
             "settings: {num_inference_steps: 100}\nprompts: [a, b, c, d, e, f, g, h, i, j]", api_name="/dataset"
         )
@@ -229,9 +228,15 @@ def test_a_page_that_is_loaded_again_goes_on_with_its_job(server: Server, monkey
     again = Page(server, "after", "8.8.4.9")
     again.send("resume", job.id)
     assert again.hear()[-1]["success"]  # it has heard the job to its end
+    assert job.state is not None
     assert job.state.stage == "finished"
     again.send("resume", "0" * 32)
     assert again.hear()[-1]["success"]  # and of other ids nothing
+
+
+def request_from(peer: str, *forwarded_for: str) -> Request:
+    headers = [(b"x-forwarded-for", addresses.encode()) for addresses in forwarded_for]
+    return Request({"type": "http", "headers": headers, "client": (peer, 1)})
 
 
 @pytest.mark.parametrize(
@@ -261,14 +266,12 @@ def test_address_of_a_visitor(header: str, on_space: bool, address: str, monkeyp
     monkeypatch.delenv("SPACE_ID", raising=False)
     if on_space:
         monkeypatch.setenv("SPACE_ID", "someone/space")
-    request = SimpleNamespace(client=SimpleNamespace(host="1.1.1.1"), headers={"x-forwarded-for": header})
-    assert address_of(request) == address
+    assert address_of(request_from("1.1.1.1", header)) == address
 
 
 def test_a_header_that_comes_twice_ends_with_the_proxy_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACE_ID", "someone/space")
-    headers = [(b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-for", b"8.8.8.8:4711")]
-    assert address_of(Request({"type": "http", "headers": headers, "client": ("10.0.0.1", 1)})) == "8.8.8.8"
+    assert address_of(request_from("10.0.0.1", "9.9.9.9", "8.8.8.8:4711")) == "8.8.8.8"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,7 @@ def test_a_header_that_comes_twice_ends_with_the_proxy_s(monkeypatch: pytest.Mon
 )
 def test_addresses_of_one_network_are_one_visitor(peer: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPACE_ID", raising=False)
-    assert address_of(SimpleNamespace(client=SimpleNamespace(host=peer), headers={})) == address
+    assert address_of(request_from(peer)) == address
 
 
 def test_one_network_has_the_places_of_one_visitor(server: Server) -> None:
@@ -307,9 +310,9 @@ def test_a_request_beyond_the_budget_is_refused_and_one_within_is_not() -> None:
     largest = replace(request, num_images=64, num_inference_steps=100)
     Limits().check_request(largest, 1024)
     SPACE_LIMITS.check_request(largest, None)
-    SPACE_LIMITS.check_dataset(1_500, 256)
+    SPACE_LIMITS.check_steps(1_500, 256, is_dataset=True)
     with pytest.raises(RequestError, match=r"1,600 steps in all"):
-        SPACE_LIMITS.check_dataset(1_600, 256)
+        SPACE_LIMITS.check_steps(1_600, 256, is_dataset=True)
 
 
 def test_the_page_says_so_before_anything_changes(tiny_model_dir: Path) -> None:
@@ -340,14 +343,14 @@ def test_time_is_up_and_what_is_finished_is_packed(
     choice = ModelChoice(str(tiny_model_dir), "none")
     request = GenerationRequest("chest xray", num_images=64, num_inference_steps=1)
     pause_after_each_image(monkeypatch)
-    last = list(make_images(request, choice, Job(), limit_s=1.0))[-1]
+    last = list(make_images(request, choice, Job(None), limit_s=1.0))[-1]
     assert last.stage == "stopped"
     assert 1 <= len(last.images) < 64
     assert "one request gets are over" in last.facts["notes"][-1]
     with zipfile.ZipFile(str(last.archive)) as archive:
         assert sum(name.endswith(".png") for name in archive.namelist()) == len(last.images)
-    with pytest.raises(GenerationError, match=r"no image was finished in 1e-06 s, the most that one request gets"):
-        list(make_images(request, choice, Job(), limit_s=1e-6))
+    with pytest.raises(GenerationError, match=r"no image was finished in 1e-06 s, the limit of one request"):
+        list(make_images(request, choice, Job(None), limit_s=1e-6))
 
 
 def test_programs_get_what_is_finished_when_time_is_up(

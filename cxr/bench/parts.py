@@ -16,7 +16,7 @@ from cxr.generate.loaded_model import LoadedModel
 
 @dataclass(frozen=True)
 class Parts:
-    """Seconds for a number of images that are asked for at once, a prompt that is new included.
+    """Seconds for a number of images requested at once, a prompt that is new included.
 
     Args:
         wall_s: from the request to the last picture.
@@ -36,7 +36,7 @@ class Parts:
 
     @property
     def overhead_s(self) -> float:
-        """What is none of the networks'."""
+        """Time that no network takes."""
         return self.wall_s - self.unet_s - self.decoder_s - self.text_s
 
     @property
@@ -52,7 +52,7 @@ def measure_parts(loaded: LoadedModel, make: Callable[[], object], runs: int, wa
         loaded: whose networks are timed.
         make: makes the images by it.
         runs: how often.
-        watch: tells the seconds.
+        watch: measures seconds.
     """
     rows = [_one_run(loaded, make, watch) for _ in range(runs)]
     return Parts(**{field.name: statistics.median(getattr(row, field.name) for row in rows) for field in fields(Parts)})

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from diffusers import PNDMScheduler
 
-from cxr.bench.roofline import PROMPT, call_diffusers
+from cxr.bench.roofline import call_diffusers
+from cxr.bench.rounds import PROMPT, last_line
 from cxr.generate.loaded_model import LoadedModel
 from cxr.models.families import FAMILIES
 from cxr.models.model_folder import no_progress_bars
@@ -174,8 +175,7 @@ class _Process:
         answer = self._process.stdout.readline()
         if not answer:
             _, error = self._process.communicate()
-            reason = (error.strip().splitlines() or ["no message"])[-1]
-            raise GenerationError(f"{OPTIMUM} does not run by --peer-python: {reason}")
+            raise GenerationError(f"{OPTIMUM} does not run by --peer-python: {last_line(error)}")
         return answer.strip()
 
     def __enter__(self) -> _Process:

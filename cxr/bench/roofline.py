@@ -1,4 +1,4 @@
-"""The bench's prompt, and what the hardware's own arithmetic reaches."""
+"""What the hardware's own arithmetic reaches, and images of the bench's prompt."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cxr.bench.rounds import Stopwatch
+from cxr.bench.rounds import PROMPT, Stopwatch
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.request.errors import GenerationError
 from cxr.request.events import FailedImage
 from cxr.request.generation_request import GenerationRequest
 
-PROMPT = "A 55-year-old man with pneumonia"
 GEMM_SIDES = {"cuda": (4096, 8192), "cpu": (256, 512)}
 CONV_SHAPES = {"cuda": ((512, 64), (1024, 64)), "cpu": ((128, 32), (256, 16))}  # channels, height and width
 ROUNDS = 10
@@ -55,7 +54,7 @@ def measure_peak(device: torch.device, dtype: torch.dtype, watch: Stopwatch) -> 
     Args:
         device: "cuda" or "cpu".
         dtype: of the numbers.
-        watch: tells the seconds.
+        watch: measures seconds.
     """
     kind = "cuda" if device.type == "cuda" else "cpu"
     return Peak(

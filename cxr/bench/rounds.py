@@ -15,6 +15,7 @@ from cxr.models.devices import seconds
 from cxr.request.errors import RequestError
 
 MAX_RUNS = 100
+PROMPT = "A 55-year-old man with pneumonia"
 
 Arm = TypeVar("Arm")
 Stopwatch = Callable[[Callable[[], object]], float]
@@ -39,7 +40,7 @@ class Spread:
 
 
 def stopwatch(device: torch.device, *, counts_processor: bool = False) -> Stopwatch:
-    """What tells the seconds of some work.
+    """What measures the seconds of some work.
 
     Args:
         device: where it runs.
@@ -74,7 +75,7 @@ def interleaved(
     Args:
         arms: what is timed, by its name.
         runs: rounds.
-        watch: tells the seconds.
+        watch: measures seconds.
         before: what an arm needs done first, which is not timed.
     """
 
@@ -92,8 +93,25 @@ def ratio(values: Sequence[float], to: Sequence[float]) -> Spread:
     return Spread.of([value / other for value, other in zip(values, to, strict=True)])
 
 
+def beside_goal(value: float, goal: float, *, is_upper_limit: bool = False) -> str:
+    """What stands behind a figure: its goal, and whether it is reached.
+
+    Args:
+        value: the figure.
+        goal: to be reached from below.
+        is_upper_limit: the goal is to be reached from above.
+    """
+    is_reached = value <= goal if is_upper_limit else value >= goal
+    return f" (goal {goal:g}: {'reached' if is_reached else 'missed'})"
+
+
+def last_line(output: str, otherwise: str = "no message") -> str:
+    """What a process said last, as a rule why it failed."""
+    return (output.strip().splitlines() or [otherwise])[-1]
+
+
 def check_runs(runs: int) -> None:
-    """Refuse a number of rounds that is none.
+    """Refuse a number of rounds that is out of range.
 
     Raises:
         RequestError: it is outside 1 to `MAX_RUNS`.

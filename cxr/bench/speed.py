@@ -12,8 +12,8 @@ import torch
 
 from cxr.bench.parts import Parts, flops_per_row, measure_parts
 from cxr.bench.peers import Peer, peers_of
-from cxr.bench.roofline import PROMPT, Peak, make_images, measure_peak
-from cxr.bench.rounds import Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
+from cxr.bench.roofline import Peak, make_images, measure_peak
+from cxr.bench.rounds import PROMPT, Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
 from cxr.bench.start import start_fresh
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
@@ -21,6 +21,7 @@ from cxr.generate.sampling import Denoiser, encode
 from cxr.models.devices import choose_device, seconds
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import plural
 from cxr.request.model_info import ModelInfo
 
 PRODUCT, ALL_GUIDED, BASE = "this program", "this program, every step guided", "this program without the LoRA"
@@ -106,10 +107,8 @@ def run_bench(
     fresh_process_s = seconds(lambda: start_fresh(model, adapter), loaded.device) if fresh_process else None
     sizes = sorted(set(batch_sizes))
     watch = stopwatch(loaded.device, counts_processor=processor_time)
-    image_s: dict[tuple[str, int], tuple[float, ...]] = {}
     with peers_of(loaded, peer_python) as (peers, absent):
-        for size in sizes:
-            image_s |= _image_seconds(_arms(loaded, peers, size, is_first=size == sizes[0]), size, runs, watch)
+        image_s = _image_seconds(loaded, peers, sizes, runs, watch)
         details = {peer.name: peer.detail for peer in peers}
     parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
     product_s = statistics.median(image_s[PRODUCT, sizes[0]])
@@ -139,21 +138,24 @@ def _check(runs: int, batch_sizes: Sequence[int], device: str) -> None:
 
 
 def _image_seconds(
-    arms: Mapping[str, Callable[[], object]], size: int, runs: int, watch: Stopwatch
+    loaded: LoadedModel, peers: Sequence[Peer], sizes: Sequence[int], runs: int, watch: Stopwatch
 ) -> dict[tuple[str, int], tuple[float, ...]]:
     """Seconds an image in each round, as ``BenchResult.image_s`` has them."""
-    # With another weight of the LoRA the first image takes longer.
-    before = {name: arms[name] for name in (PRODUCT, BASE)} if BASE in arms else {}
-    taken = interleaved(arms, runs, watch, before)
-    return {(name, size): tuple(value / size for value in values) for name, values in taken.items()}
+    found: dict[tuple[str, int], tuple[float, ...]] = {}
+    for size in sizes:
+        arms = _arms(loaded, peers, size, is_first=size == sizes[0])
+        # With another weight of the LoRA the first image takes longer.
+        before = {name: arms[name] for name in (PRODUCT, BASE)} if BASE in arms else {}
+        taken = interleaved(arms, runs, watch, before)
+        found |= {(name, size): tuple(value / size for value in values) for name, values in taken.items()}
+    return found
 
 
 def hardware_of(device: torch.device) -> str:
     """What computes: "1 CPU thread", or the name of the GPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{threads} CPU thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
+    return plural(torch.get_num_threads(), "CPU thread") if device.type == "cpu" else device.type
 
 
 def _arms(loaded: LoadedModel, peers: Sequence[Peer], size: int, *, is_first: bool) -> dict[str, Callable[[], object]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cxr.bench.peers import DEFAULTS, EQUAL
-from cxr.bench.rounds import Spread
+from cxr.bench.rounds import Spread, beside_goal
 from cxr.bench.speed import PRODUCT, BenchResult
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import plural
 
 # Speed-ups that are aimed at on a CPU at the smallest batch, and on a GPU at one image and at more.
 GOAL_DEFAULTS, GOAL_EQUAL, GOAL_EQUAL_MANY = 20.0, 2.0, 1.3
@@ -31,13 +32,13 @@ def format_bench(result: BenchResult) -> str:
     ]
     width = max(len(name) for name, _ in result.image_s)
     for size in sizes:
-        lines += ["", f"{size} image{'s' if size > 1 else ''} at once:"]
+        lines += ["", f"{plural(size, 'image')} at once:"]
         for name, seconds_s in ((name, taken) for (name, batch), taken in result.image_s.items() if batch == size):
             line = f"  {name:<{width}}  {Spread.of(seconds_s):.3f} s"
             if name != PRODUCT:
                 line += f"  x {result.times_as_long(name, size):.2f}" + _goal_of(result, name, size)
             elif info.device == "cpu" and info.resolution == 256 and size == 1:
-                line += _beside(Spread.of(seconds_s).median, GOAL_IMAGE_S, is_most=True)
+                line += beside_goal(Spread.of(seconds_s).median, GOAL_IMAGE_S, is_upper_limit=True)
             detail = result.details.get(name, "")
             lines.append(line + (f"  [{detail}]" if detail else ""))
         lines += [f"  {line}" for line in _parts_lines(result, size)]
@@ -58,7 +59,7 @@ def _parts_lines(result: BenchResult, size: int) -> Iterator[str]:
     )
     rate, peak = result.peak_share(size) * result.peak.best, result.peak
     share_goal = next((share for name, share in GOAL_SHARES.items() if name in result.hardware), None)
-    beside = "" if share_goal is None else _beside(result.peak_share(size), share_goal)
+    beside = "" if share_goal is None else beside_goal(result.peak_share(size), share_goal)
     yield (
         f"UNet: {_flops(rate)} of {_flops(peak.gemm)} (matrix product) and {_flops(peak.conv)} (convolution) in the "
         f"same run, {result.peak_share(size):.2f} of the higher{beside}"
@@ -72,12 +73,7 @@ def _flops(rate: float) -> str:
 def _goal_of(result: BenchResult, name: str, size: int) -> str:
     median = result.times_as_long(name, size).median
     if name == EQUAL:
-        return _beside(median, GOAL_EQUAL if size == 1 or result.info.device == "cpu" else GOAL_EQUAL_MANY)
+        return beside_goal(median, GOAL_EQUAL if size == 1 or result.info.device == "cpu" else GOAL_EQUAL_MANY)
     if name == DEFAULTS and result.info.device == "cpu":
-        return _beside(median, GOAL_DEFAULTS)
+        return beside_goal(median, GOAL_DEFAULTS)
     return ""
-
-
-def _beside(value: float, goal: float, *, is_most: bool = False) -> str:
-    reached = value <= goal if is_most else value >= goal
-    return f" (goal {goal:g}: {'reached' if reached else 'missed'})"

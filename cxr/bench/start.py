@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.bench.rounds import Spread, check_runs
+from cxr.bench.rounds import PROMPT, Spread, beside_goal, check_runs, last_line
 from cxr.request.errors import GenerationError
 
 APP = Path(__file__).parents[2] / "app.py"
-PROMPT = "A 55-year-old man with pneumonia"
 POLL_S = 0.02
 LONGEST_S = 600.0
 IMPORT_GRADIO = "import time; began = time.perf_counter(); import gradio; print(time.perf_counter() - began)"
@@ -81,27 +80,24 @@ def start_fresh(model: str | None, adapter: str | None) -> None:
     command = [sys.executable, "-c", code, model or "", adapter or "none"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
     if done.returncode:
-        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise GenerationError(f"a new process could not make an image: {last_line}")
+        raise GenerationError(f"a new process could not make an image: {last_line(done.stderr)}")
 
 
 def format_start(result: StartBench) -> str:
     """A few lines for the terminal, with the goals."""
     beyond, picture = result.beyond_gradio, Spread.of(result.picture_s)
+    page_goal = beside_goal(beyond.median, GOAL_PAGE_S, is_upper_limit=True)
+    picture_goal = beside_goal(picture.median, GOAL_PICTURE_S, is_upper_limit=True)
     return "\n".join(
         [
             f"Seconds in new processes: median of {len(result.page_s)} (lowest–highest).",
             f"  import of gradio                    {Spread.of(result.gradio_s):.2f}",
             f"  python app.py to a page that answers {Spread.of(result.page_s):.2f}",
-            f"    beyond gradio's import            {beyond:.2f}{_beside(beyond.median, GOAL_PAGE_S)}",
-            f"  python app.py to the first picture  {picture:.2f}{_beside(picture.median, GOAL_PICTURE_S)}",
+            f"    beyond gradio's import            {beyond:.2f}{page_goal}",
+            f"  python app.py to the first picture  {picture:.2f}{picture_goal}",
             f"    of it processor time              {Spread.of(result.cpu_s):.2f}",
         ]
     )
-
-
-def _beside(value: float, goal_s: float) -> str:
-    return f" (goal {goal_s:g}: {'reached' if value <= goal_s else 'missed'})"
 
 
 def _import_gradio() -> float:
@@ -109,7 +105,7 @@ def _import_gradio() -> float:
     command = [sys.executable, "-c", IMPORT_GRADIO]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603  our own
     if done.returncode:
-        raise GenerationError("gradio cannot be imported: " + (done.stderr.strip().splitlines() or ["no message"])[-1])
+        raise GenerationError(f"gradio cannot be imported: {last_line(done.stderr)}")
     return float(done.stdout)
 
 
@@ -140,7 +136,7 @@ def _page(model: str, adapter: str) -> Iterator[tuple[subprocess.Popen[bytes], i
             process.terminate()
             process.wait()
             said.seek(0)
-            (*_, last) = [f"{error}", *said.read().decode(errors="replace").strip().splitlines()]
+            last = last_line(said.read().decode(errors="replace"), otherwise=str(error))
             raise GenerationError(f"the page does not answer: {last}") from error
         finally:
             process.terminate()

@@ -19,12 +19,12 @@ from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 
 DESCRIPTION = "Time this program against what else makes the same images, on the same weights in one run."
-GPU = "the same on a CUDA device, which has to be there"
+GPU = "the same on a CUDA device, which must be present"
 DATASET = "instead make a data set of N images with each number of processes"
-BATCHES = "images that are asked for at once (default: 1 4)"
-PROCESSOR = "count the processor's seconds, not the clock's: on a busy machine, with one thread"
+BATCHES = "images requested at once (default: 1 4)"
+PROCESSOR = "count processor seconds instead of the clock's: for a busy machine, with one thread"
 START = "instead start the page in new processes: until it answers, and until the first picture"
-PEER = "interpreter of an environment with optimum-intel, to have its row, too"
+PEER = "interpreter of an environment with optimum-intel, to add its row"
 
 
 def add_bench_parser(commands: Commands) -> None:
@@ -70,7 +70,7 @@ def _bench_dataset(arguments: argparse.Namespace) -> int:
     check_numbers(arguments, {"dataset": (1, None)})
     if min(arguments.processes) < 1:
         raise RequestError(f"is {min(arguments.processes)}; use 1 or more", field="processes")
-    # A wrong number is told before minutes are spent.
+    # A wrong number is refused before minutes are spent.
     steps = GenerationRequest("any", **settings_of(arguments)).num_inference_steps
     from cxr.bench.dataset_speed import bench_dataset, format_dataset_bench
 

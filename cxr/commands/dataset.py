@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cxr.commands.options import Commands, add_command, add_model_options, check_numbers, say_result
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
+from cxr.request.messages import duration
 from cxr.request.recipe import MAX_THREADS
+
+if TYPE_CHECKING:
+    from cxr.dataset.plan import Plan
 
 DESCRIPTION = """\
 Make a labelled data set from a plan: a cohort table, a list of prompts, or a grid of settings.
 
-Killed at any moment, the same command goes on; at most the image in hand is lost. The same
+If it is killed, the same command continues; at most the image in hand is lost. The same
 job runs in many processes, on one machine or many that share a folder, and gives the same bytes:
 
   accelerate launch -m cxr dataset plan.yaml --output DIR              a process for each GPU
@@ -50,19 +54,19 @@ def add_dataset_parser(commands: Commands) -> None:
     parser = add_command(commands, "dataset", _dataset, "make a labelled data set from a plan", DESCRIPTION, EPILOG)
     parser.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be made, how long, how much disk")
+    parser.add_argument("--dry-run", action="store_true", help="only say what it would make and take")
     add_model_options(parser)
     parser.add_argument(
         "--gate",
         action="store_true",
-        help="make images again in which a small network does not see what was asked",
+        help="make an image again if a small network does not see in it what was asked for",
     )
     parser.add_argument(
         "--max-attempts", type=int, default=4, metavar="N", help="seeds that an image may take (default %(default)s)"
     )
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N",
-        help="CPU threads of each process (default %(default)s); another number gives other last bits",
+        help="CPU threads of each process (default %(default)s); another number changes the last bits",
     )  # fmt: skip
 
 
@@ -87,7 +91,7 @@ def _dataset(arguments: argparse.Namespace) -> int:
     return run_dataset(plan, arguments.output, options)
 
 
-def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:
+def _dry_run(plan: Plan, arguments: argparse.Namespace) -> int:
     import torch
 
     from cxr.dataset.estimate import describe_plan, estimate
@@ -99,13 +103,6 @@ def _dry_run(plan: Any, arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     taken = estimate(plan, load_model(arguments.model, arguments.adapter))
     each_s = taken.seconds / taken.num_images
-    say_result(f"about {_duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")
+    say_result(f"about {duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")
     say_result(f"about {taken.size_bytes / 1e6:,.1f} MB on disk")
     return 0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

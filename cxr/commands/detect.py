@@ -46,7 +46,7 @@ def _detect(arguments: argparse.Namespace) -> int:
         raise RequestError(f"{path} does not exist; name a picture, a DICOM file or a folder")
     paths = list(_files(path))
     if not paths:
-        raise RequestError(f"{path} holds no picture; known are {', '.join(sorted(SUFFIXES))}")
+        raise RequestError(f"{path} holds no picture; supported are {', '.join(sorted(SUFFIXES))}")
     from cxr.provenance.detection import detect, trusted_authorities
 
     authorities = trusted_authorities(arguments.trust)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cxr.commands.options import Commands, add_command, say_progress, say_result
+from cxr.request.messages import plural
 
 EXPORT = """\
 Write a finished data set in another format. No image is made again, and none is changed.
@@ -49,6 +50,6 @@ def _export(arguments: argparse.Namespace) -> int:
     from cxr.dataset.convert import convert
 
     paths = convert(arguments.directory, arguments.output, arguments.format, arguments.bits, say_progress)
-    count = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
-    say_result(f"{count} in {arguments.output}" if arguments.format != "zip" else str(arguments.output))
+    count = "" if arguments.format == "zip" else f"{plural(len(paths), 'file')} in "
+    say_result(f"{count}{arguments.output}")
     return 0

@@ -79,7 +79,7 @@ def _read_beginning(arguments: argparse.Namespace, settings: dict[str, Any]) -> 
     if path is None:
         if mask or arguments.strength is not None:
             name = "mask" if mask else "strength"
-            raise RequestError("is of use only with --init-image; name the picture to begin from", field=name)
+            raise RequestError("only works with --init-image; name the picture to begin from", field=name)
         return
     if mask and arguments.mask_cells:
         raise RequestError("names the region a second time; use --mask or --mask-cells", field="mask")

@@ -52,15 +52,8 @@ Wrong input ends with one line on standard error and exit code 2.
 PARSERS = (
     *(add_generate_parser, add_prompt_parser, add_adapter_parsers, add_models_parser, add_sheet_parser),
     *(add_bench_parser, add_train_parser, add_dataset_parser, add_verify_parser, add_export_parser),
-    *(
-        add_sign_parser,
-        add_detect_parser,
-        add_restore_parser,
-        add_evaluate_parser,
-        add_report_parser,
-        add_sweep_parser,
-        add_deploy_parser,
-    ),
+    *(add_sign_parser, add_detect_parser, add_restore_parser, add_evaluate_parser, add_report_parser),
+    *(add_sweep_parser, add_deploy_parser),
 )
 
 

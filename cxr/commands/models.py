@@ -1,4 +1,4 @@
-"""The command ``models``: the table of base models, with what one has to know before using one."""
+"""The command ``models``: the table of base models, with what to know before using one."""
 
 from __future__ import annotations
 

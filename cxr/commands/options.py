@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 from cxr.models.presets import find_preset, request_defaults
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say
-from cxr.request.settings import FLAGS, MODEL_OPTIONS, SETTINGS, Setting, parse_number
+from cxr.request.setting import Setting, parse_number
+from cxr.request.settings import FLAGS, MODEL_OPTIONS, SETTINGS
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -94,7 +95,7 @@ def described(error: CxrError) -> str:
 
 
 def check_sources(model: str, adapter: str) -> None:
-    """Tell a wrong model or LoRA at once, as far as that is possible without importing torch.
+    """Refuse a wrong model or LoRA at once, as far as that is possible without importing torch.
 
     Raises:
         CxrError: the model is unknown; the LoRA is unknown, unreadable or unsafe.
@@ -107,7 +108,7 @@ def check_sources(model: str, adapter: str) -> None:
 
 
 def check_numbers(arguments: argparse.Namespace, ranges: Mapping[str, tuple[int, int | None]]) -> None:
-    """Check whole numbers of options that are no settings of a request.
+    """Check whole numbers of options that are not settings of a request.
 
     Args:
         arguments: of the command.

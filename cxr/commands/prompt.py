@@ -24,7 +24,8 @@ MARKS = {"understood": "+", "ignored": "-", "conflicting": "!"}
 def add_prompt_parser(commands: Commands) -> None:
     """Add the command to the others."""
     forms = "\n".join(f"  {form.name:<10} {form.description}" for form in FORMS.values())
-    parser = add_command(commands, "prompt", _prompt, "show what a prompt is read as", DESCRIPTION, f"forms:\n{forms}")
+    summary = "show how a prompt is understood"
+    parser = add_command(commands, "prompt", _prompt, summary, DESCRIPTION, f"forms:\n{forms}")
     parser.add_argument("text", metavar="TEXT", help="the prompt, in quotes")
     parser.add_argument("--form", default="caption", metavar="FORM", help="how to write it (default caption)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")

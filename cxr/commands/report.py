@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.commands.evaluate import add_report_options, measure, read_options
 from cxr.commands.options import Commands, add_command, add_model_options, say_progress
+from cxr.commands.report_options import add_report_options, measure, read_options
 from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ def add_restore_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "restore", _restore, "print the command that makes an image again", DESCRIPTION)
     parser.add_argument("picture", type=Path, metavar="FILE.png", help="an image with its recipe")
-    parser.add_argument("--init-image", type=Path, metavar="FILE", help="the picture that the image was begun from")
+    parser.add_argument("--init-image", type=Path, metavar="FILE", help="the picture that the image began from")
 
 
 def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
@@ -33,7 +33,7 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
 
     Args:
         recipe: of the image.
-        init_image: file of the picture that it was begun from, if there was one.
+        init_image: file of the picture that it began from, if there was one.
     """
     words, typed = [], to_type_again(recipe, prompt_form_of(recipe.model))
     for name, value in typed.image_settings.items():
@@ -47,7 +47,7 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
     words += ["--init-image", init_image] if recipe.is_derived else []
     words += ["--model", _model(recipe), "--adapter", recipe.adapter]
     words += ["--output", "restored"]
-    # A prompt that begins with a dash is no option.
+    # A prompt that begins with a dash is not an option.
     words = [*words, "--", typed.prompt] if typed.prompt.startswith("-") else [typed.prompt, *words]
     return _engine(recipe) + shlex.join(["python", "-m", "cxr", "generate", *words])
 
@@ -80,7 +80,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     if _model(recipe) == FOLDER:
         say_progress(f"{FOLDER} stands for the folder of the model {recipe.model}")
     if recipe.engine == OPENVINO and not is_installed():
-        say_progress("the image was made by OpenVINO, which is not installed: PyTorch may give it with other last bits")
+        say_progress("the image was made by OpenVINO, which is not installed: PyTorch may give different last bits")
     if recipe.is_derived and picture == PICTURE:
         say_progress(f"{needed_picture(recipe)}; name it with --init-image, in place of {PICTURE}")
     return 0
@@ -93,6 +93,6 @@ def _init_image(arguments: argparse.Namespace, recipe: Recipe) -> str:
     from cxr.images.init_picture import read_init_picture
 
     if not recipe.is_derived:
-        raise RequestError("is of no use: the image was not begun from a picture", field="init_image")
+        raise RequestError("is not needed: the image did not begin from a picture", field="init_image")
     recipe.request_from(read_init_picture(arguments.init_image, str(arguments.init_image)))
     return str(arguments.init_image)

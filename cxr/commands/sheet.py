@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from cxr.commands.options import (
     Commands,
@@ -17,7 +16,7 @@ from cxr.commands.options import (
 )
 from cxr.models.presets import request_defaults
 from cxr.request.errors import GenerationError, RequestError
-from cxr.request.settings import parse_number
+from cxr.request.setting import parse_number
 
 DESCRIPTION = """\
 Draw the images of one or more folders as one labelled PNG; equal prompts of several folders
@@ -28,7 +27,7 @@ a grid:
   python -m cxr sheet --grid "A {30|80}-year-old man with {pneumonia|a pleural effusion}" \\
     --vary guidance_scale=1,1.5,3 --vary seed=1,2 --output grid.png
   --vary takes guidance_scale, adapter_weight, num_inference_steps and seed; the last one that changes goes
-  across, the others and the prompts go down. At most 64 images; what it comes to is said first.
+  across, the others and the prompts go down. At most 64 images; its size is printed first.
 
 exit codes:
   0 the sheet is written, 1 the model failed to make some of its images, 2 wrong input or nowhere to write,
@@ -44,12 +43,12 @@ def add_sheet_parser(commands: Commands) -> None:
     parser.usage = 'python -m cxr sheet (DIR ... | --grid "PROMPT" [--vary NAME=V,V ...]) --output FILE.png [options]'
     parser.add_argument("folders", nargs="*", type=Path, metavar="DIR", help='what "generate" wrote')
     parser.add_argument("--output", type=Path, metavar="FILE.png", help="the picture to write")
-    parser.add_argument("--columns", type=int, default=6, metavar="N", help="most images of a row (default 6)")
+    parser.add_argument("--columns", type=int, default=6, metavar="N", help="images in a row at most (default 6)")
     parser.add_argument("--grid", metavar="PROMPT", help="a prompt; {small|large} are alternatives")
     parser.add_argument(
         "--vary", action="append", default=[], metavar="NAME=V,V", help="with --grid: a setting and its values"
     )
-    parser.add_argument("--dry-run", action="store_true", help="with --grid: only say what it comes to, and how long")
+    parser.add_argument("--dry-run", action="store_true", help="with --grid: only print its size and how long it takes")
     add_model_options(parser)
 
 
@@ -62,7 +61,7 @@ def _sheet(arguments: argparse.Namespace) -> int:
     if arguments.grid is not None:
         return _make_grid(arguments)
     if arguments.vary or arguments.dry_run:
-        raise RequestError("--vary and --dry-run are of use only with --grid")
+        raise RequestError("--vary and --dry-run only work with --grid")
     from cxr.folders.sheet import contact_sheet, rows_of_folders
 
     contact_sheet(rows_of_folders(arguments.folders, arguments.columns), arguments.output)
@@ -94,32 +93,32 @@ def _make_grid(arguments: argparse.Namespace) -> int:
     if stop.event.is_set() and len(store.pixels) + len(store.failures) < len(plan.images):
         return 128 + stop.number
     if not store.pixels:
-        raise GenerationError("not one image came out")
+        raise GenerationError("no image could be made")
     save_sheet(draw_grid(plan, store.pixels), arguments.output)
     say_result(str(arguments.output))
     return SOME_FAILED if store.failures else 0
 
 
-def read_axes(texts: list[str]) -> dict[str, list[Any]]:
+def read_axes(texts: list[str]) -> dict[str, list[float]]:
     """Values of each setting, from "guidance_scale=1,1.5".
 
     Raises:
-        RequestError: a setting is unknown or named twice, or a value is no number.
+        RequestError: a setting is unknown or named twice, or a value is not a number.
     """
     from cxr.dataset.grid import AXES
 
-    axes: dict[str, list[Any]] = {}
+    axes: dict[str, list[float]] = {}
     for text in texts:
         name, _, values = text.partition("=")
         name = name.strip().replace("-", "_")
         if name not in AXES or name in axes:
-            problem = "stands there twice" if name in axes else "cannot vary"
+            problem = "appears twice" if name in axes else "cannot vary"
             raise RequestError(f"--vary {text}: {name} {problem}; use {', '.join(AXES)}, each once")
         axes[name] = read_values(values, name)
     return axes
 
 
-def read_values(text: str, name: str) -> list[Any]:
+def read_values(text: str, name: str) -> list[float]:
     """Numbers, separated by commas.
 
     Raises:

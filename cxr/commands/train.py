@@ -34,7 +34,7 @@ def add_train_parser(commands: Commands) -> None:
         description = full_lora.DESCRIPTION if name == "lora" else stage.text
         command = add_command(stages, name, run_train, stage.text, description)
         command.add_argument(
-            "--out", type=Path, required=True, metavar="DIR", help="goes on from a checkpoint found here"
+            "--out", type=Path, required=True, metavar="DIR", help="continues from a checkpoint found here"
         )
         for option in (*loop_options(stage), *stage.options):
             _add(command, option, full_lora.DEFAULTS if name == "lora" else {})

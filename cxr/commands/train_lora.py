@@ -53,7 +53,7 @@ def is_small_model(model: str) -> bool:
 
 
 def is_full_size(arguments: argparse.Namespace) -> bool:
-    """Whether ``train lora`` is to train for a full-size model; tells of options that do not belong to the choice.
+    """Whether ``train lora`` is to train for a full-size model; and refuse options that do not belong to the choice.
 
     Raises:
         RequestError: an option of the other kind of model is given.

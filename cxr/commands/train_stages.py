@@ -123,13 +123,8 @@ STAGES = {
         ),
     ),
     "judge": Stage(
-        *(
-            "apart: reads the labels off real images, to measure prompt fidelity",
-            "judge_task.JudgeTask",
-            3_000,
-            32,
-            1e-3,
-        ),
+        "apart: reads the labels off real images, to measure prompt fidelity",
+        *("judge_task.JudgeTask", 3_000, 32, 1e-3),
         (
             *DATA,
             Option("--network", NETWORKS[0], "architecture (default {})", {"choices": NETWORKS}),

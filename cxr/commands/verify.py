@@ -25,7 +25,7 @@ def add_verify_parser(commands: Commands) -> None:
     parser.add_argument("--adapter", help="instead of its LoRA")
     parser.add_argument(
         "--init-image", type=Path, action="append", default=[], metavar="FILE",
-        help="a picture that images were begun from; may be given several times",
+        help="a picture that images began from; may be repeated",
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from cxr.labels.cells import OLDEST, VIEWS
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import FINDINGS, PromptLabels
 from cxr.request.errors import RequestError
-from cxr.request.settings import shown, shown_names
+from cxr.request.messages import shown, shown_names
 
 ALL = "all"
 NIH = "NIH"

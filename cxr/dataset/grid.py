@@ -18,7 +18,8 @@ from cxr.generate.planned_image import PlannedImage, Rejection
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
-from cxr.request.settings import SETTINGS, shown
+from cxr.request.messages import shown
+from cxr.request.settings import SETTINGS
 
 MAX_IMAGES = int(SETTINGS["num_images"].high)
 AXES = ("guidance_scale", "adapter_weight", "num_inference_steps", "seed")
@@ -107,7 +108,7 @@ def describe_grid(plan: Plan, resolution: int | None, step_s: float | None = Non
         resolution: height and width of an image in pixels, if that is known.
         step_s: seconds of a denoising step here, if that is known.
     """
-    layout, steps = layout_of(plan), sum(image.request.num_inference_steps for image in plan.images)
+    layout, steps = layout_of(plan), plan.num_steps
     rows, columns = layout.size
     count = f"{len(plan.images)} image{'s' * (len(plan.images) > 1)}"
     text = f"{rows} × {columns} = {count}, {steps:,} steps in all"

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cxr.dataset.label_columns import label_row
-from cxr.folders.dataset_reader import LABELS_NAME, FinishedImage, patient_id_of
+from cxr.folders.dataset_reader import FinishedImage, patient_id_of
+from cxr.folders.metadata import LABELS_NAME
 from cxr.folders.tables import read_rows
 from cxr.generate.planned_image import COUNTERFACTUAL
 from cxr.labels.vocabulary import PromptLabels, labels_of

@@ -16,16 +16,16 @@ from cxr.dataset.card import plain
 from cxr.dataset.gate import GATE_NAME
 from cxr.dataset.pairs import TABLE_NAME, changes
 from cxr.dataset.rejections import REJECTED_NAME, pass_rates
-from cxr.folders.dataset_reader import FORMAT, LABELS_NAME, PAIRS_NAME, FinishedImage, Manifest, pair_pictures
-from cxr.folders.metadata import MANIFEST_NAME
+from cxr.folders.dataset_reader import FORMAT, PAIRS_NAME, FinishedImage, Manifest, pair_pictures
+from cxr.folders.metadata import LABELS_NAME, MANIFEST_NAME
 from cxr.folders.tables import read_rows
 from cxr.generate.planned_image import COUNTERFACTUAL, Rejection
 from cxr.images.guarded import read_or_refuse
 from cxr.images.png_signature import unsigned_size
 from cxr.request.errors import DataError
 from cxr.request.events import ExportedFile
+from cxr.request.messages import shown_names
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, PYTORCH, SYNTHETIC_NOTICE
-from cxr.request.settings import shown_names
 
 CARD_NAME = "README.md"
 MAX_CARD_BYTES = 10_000_000

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from cxr.folders.dataset_reader import PAIRS_NAME, pair_pictures
+from cxr.folders.tables import csv_text
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.images.atomic import write_whole
 from cxr.images.reading import read_grey
@@ -135,9 +135,7 @@ def write_pairs(
             written.append(name)
     if not rows:
         return [], {}
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    write_whole(directory / TABLE_NAME, text.getvalue().encode())
+    write_whole(directory / TABLE_NAME, csv_text([COLUMNS, *rows]).encode())
     means = {changed: (len(some), _mean(some)) for changed, some in figures.items()}
     return [*written, TABLE_NAME], means
 

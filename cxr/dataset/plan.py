@@ -21,7 +21,8 @@ from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import BEGINNING, shown, shown_names
+from cxr.request.messages import shown, shown_names
+from cxr.request.settings import BEGINNING
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
@@ -67,6 +68,11 @@ class Plan:
                 del facts["pair_role"]  # nor did they know pairs
             digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of all images together."""
+        return sum(image.request.num_inference_steps for image in self.images)
 
     def without_rewording(self) -> Plan:
         """The same plan, hash and all, as versions made it that knew no rewording."""

@@ -19,7 +19,9 @@ from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_cs
 from cxr.metrics.result import Json
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
-from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, parse_number, shown, shown_names
+from cxr.request.messages import shown, shown_names
+from cxr.request.setting import MAX_NUMBER_CHARACTERS, parse_number
+from cxr.request.settings import COLUMNS
 
 
 def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:

@@ -7,7 +7,7 @@ import string
 from cxr.labels.captions import noun_of
 from cxr.labels.vocabulary import FINDING_PHRASES, PromptLabels
 from cxr.request.errors import RequestError
-from cxr.request.settings import shown_names
+from cxr.request.messages import shown_names
 
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cxr.folders.tables import read_rows
+from cxr.folders.tables import csv_text, read_rows
 from cxr.generate.planned_image import Rejection, rejection_of
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import DataError
@@ -20,12 +18,8 @@ Tried = tuple[tuple[str, ...] | None, Sequence[Rejection], bool]  # findings ask
 
 def rejected_table(rejected: Mapping[int, Sequence[Rejection]]) -> bytes:
     """The table, by index of the image."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("index", "seed", "reason"))
-    for index in sorted(rejected):
-        table.writerows((index, one.seed, one.reason) for one in rejected[index])
-    return text.getvalue().encode()
+    rows = ((index, one.seed, one.reason) for index in sorted(rejected) for one in rejected[index])
+    return csv_text([("index", "seed", "reason"), *rows]).encode()
 
 
 def read_rejected(path: Path) -> dict[int, tuple[Rejection, ...]]:

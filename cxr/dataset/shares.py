@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from cxr.request.errors import RequestError
-from cxr.request.settings import shown
+from cxr.request.messages import shown
 
 Value = TypeVar("Value")
 Shares = Mapping[Value, float]

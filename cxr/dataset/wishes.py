@@ -17,7 +17,8 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import BEGINNING, PLAN_SETTINGS, shown_names
+from cxr.request.messages import shown_names
+from cxr.request.settings import BEGINNING, PLAN_SETTINGS
 
 NO_PICTURES = (
     "images of a data set begin from noise alone, never from a picture; make those with python -m cxr generate"

@@ -19,17 +19,9 @@ from cxr.request.errors import OutputError
 PYTHON_VERSION = "3.12.12"  # the newest that ZeroGPU lists; diffusers needs 3.11
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 MAX_SHORT_DESCRIPTION = 60  # characters
-NEEDED_TEXTS = [
-    "title",
-    "emoji",
-    "colorFrom",
-    "colorTo",
-    "sdk",
-    "sdk_version",
-    "app_file",
-    "short_description",
-    "license",
-]
+NEEDED_TEXTS = (
+    *("title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "app_file", "short_description", "license"),
+)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -108,9 +100,9 @@ def _check_gradio(settings: dict[str, object], root: Path) -> list[str]:
         same = Version(str(version)) == floor
     except InvalidVersion:
         same = False
-    return (
-        [] if same else [f"sdk_version is {version!r}, but requirements.txt begins at gradio {floor}; make them equal"]
-    )
+    if same:
+        return []
+    return [f"sdk_version is {version!r}, but requirements.txt begins at gradio {floor}; make them equal"]
 
 
 def _check_lists(settings: dict[str, object]) -> list[str]:

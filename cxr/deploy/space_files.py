@@ -11,14 +11,8 @@ from cxr.request.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED_FILES = ("app.py", "requirements.txt", "README.md")
-READ_BY_VISITORS = (
-    "LICENSE",
-    "CHANGELOG.md",
-    "CITATION.cff",
-    "CONTRIBUTING.md",
-    "docs",
-    "examples",
-)  # README links to them
+# README links to them.
+READ_BY_VISITORS = ("LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "docs", "examples")
 SPACE_PATHS = (*NEEDED_FILES, *READ_BY_VISITORS, "cxr", "lora_weights")
 MAX_REPORT_FILE_BYTES = 2_000_000  # larger files of a report are for reading, and the Space runs without them
 MAX_TOTAL_BYTES = 1_000_000_000  # of a Space's repository

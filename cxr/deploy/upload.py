@@ -54,7 +54,7 @@ def upload(plan: SpacePlan, api: HfApi) -> str:
 
 @contextlib.contextmanager
 def _hub_errors() -> Iterator[None]:
-    """Say in one sentence why the Hub did not do something."""
+    """Say in one sentence why the Hub refused."""
     try:
         yield
     except OfflineModeIsEnabled as error:

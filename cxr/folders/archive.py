@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from cxr import __version__
 from cxr.folders.image_folder import ImageFolder
@@ -46,11 +45,7 @@ def write_zip(
     with _new_zip(path) as archive:
         rows = [_add_file(archive, image.path.name, image) for image in images]
         rows += [_add_content(archive, name, content) for name, content in {METADATA_NAME: metadata, **beside}.items()]
-        manifest = {
-            "software": f"CXR Studio {__version__}",
-            **_origin(images),
-            "files": rows,
-        }
+        manifest = {"software": f"CXR Studio {__version__}", **_origin(images), "files": rows}
         _add_content(archive, MANIFEST_NAME, json.dumps(manifest, indent=2).encode() + b"\n")
     return ExportedFile(path, file_sha256(path), manifest)
 
@@ -94,13 +89,13 @@ def _new_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _add_file(archive: zipfile.ZipFile, name: str, file: ExportedFile) -> dict[str, Any]:
+def _add_file(archive: zipfile.ZipFile, name: str, file: ExportedFile) -> dict[str, object]:
     size = size_bytes(file)
     _add(archive, name, unchanged_chunks(file), size)
     return {"file_name": name, "sha256": file.sha256, "size_bytes": size}
 
 
-def _add_content(archive: zipfile.ZipFile, name: str, content: bytes) -> dict[str, Any]:
+def _add_content(archive: zipfile.ZipFile, name: str, content: bytes) -> dict[str, object]:
     _add(archive, name, [content], len(content))
     return {"file_name": name, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 

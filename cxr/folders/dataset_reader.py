@@ -21,21 +21,20 @@ from cxr.labels.cells import read_label_cells
 from cxr.prompts import asked_labels
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile
+from cxr.request.init_image import SHA256
 from cxr.request.recipe import Recipe, once
 
 FORMAT = 1  # of data sets
 WORK_NAME = ".cxr-dataset"  # what is known of a data set while it is made
 FLAT_SPLIT = "train"  # what a folder without splits is for
-LABELS_NAME = "labels.csv"
 PAIRS_NAME = "pairs"  # folder of what differs between the two images of a pair
 MAX_MANIFEST_BYTES = 1_000_000_000
 MISSING = "{path} is missing; repeat the command that made the folder, it makes it"
 DAMAGED = "{table} line {number} is damaged or of another program; make the data set again"
-DERIVED = "{path} was begun from a picture, and images of a data set are not; take it out"
+DERIVED = "{path} began from a picture, which images of a data set do not; take it out"
 
 _PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 # What stands in a line besides a recipe; only in that of a data set, but for the first two.
 _CELLS = ("file_name", "sha256", "patient_id", "findings", "age", "sex", "view", "pair_role")
 _PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -89,7 +88,7 @@ def pair_pictures(patient_id: str) -> tuple[str, str]:
 
 
 def refuse(fault: str) -> None:
-    """Take the first fault for the end."""
+    """Stop at the first fault."""
     raise DataError(fault)
 
 
@@ -131,7 +130,7 @@ def is_flat(directory: Path) -> bool:
     """Whether a folder is one that ``python -m cxr generate`` wrote, without splits.
 
     Raises:
-        DataError: it is no folder.
+        DataError: it is not a folder.
     """
     if not directory.is_dir():
         raise DataError(f"{directory} is not a folder; name one that python -m cxr dataset wrote")
@@ -179,7 +178,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 def _listed(directory: Path, row: Row) -> ExportedFile:
     name, sha256 = row["file_name"], row["sha256"]
-    if not _MEMBER.fullmatch(name) or not _SHA256.fullmatch(sha256) or name == MANIFEST_NAME:
+    if not _MEMBER.fullmatch(name) or not SHA256.fullmatch(sha256) or name == MANIFEST_NAME:
         raise ValueError("no file of a data set")
     return ExportedFile(directory / name, sha256, dict(row))
 
@@ -209,7 +208,7 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     _demand(IMAGE_NAME.fullmatch(row["file_name"]))  # before anything is done with it: it must not lead elsewhere
     path = directory / row["file_name"]
     _demand(path.name == image_name(image_index(path), recipe.seed))
-    _demand(_SHA256.fullmatch(row["sha256"]))
+    _demand(SHA256.fullmatch(row["sha256"]))
     labels = read_label_cells(row) if split else asked_labels(recipe.prompt)
     patient_id = row["patient_id"] if split else patient_id_of(image_index(path))
     _demand(_PATIENT_ID.fullmatch(patient_id) and isinstance(row.get("pair_role", ""), str))

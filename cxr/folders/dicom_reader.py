@@ -1,4 +1,4 @@
-"""DICOM files -> what this program has written into them, and what those of others tell of their patients."""
+"""DICOM files -> what this program has written into them, and what those of others say about their patients."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from cxr.request.recipe import Recipe
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+MAX_PIXELS = 16_777_216  # 4,096 x 4,096: more than any model makes
+
 
 def read_dicom_recipe(dataset: Dataset) -> Recipe:
     """The recipe of an object that ``encode_dicom`` made.
@@ -25,40 +27,37 @@ def read_dicom_recipe(dataset: Dataset) -> Recipe:
     try:
         text = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[RECIPE_ELEMENT].value
     except (KeyError, AttributeError) as error:
-        raise DataError("the DICOM object carries no recipe; only those written by this program do") from error
+        raise DataError("the DICOM object holds no recipe; only those written by this program do") from error
     try:
         return Recipe.from_json(text)
     except RequestError as error:
-        raise DataError(f"the DICOM object carries a recipe that this version cannot read: {error}") from error
+        raise DataError(f"the DICOM object holds a recipe that this version cannot read: {error}") from error
 
 
-def read_dicom(path: Path, max_pixels: int = 2**24) -> tuple[GreyLevels, Recipe, int]:
+def read_dicom(path: Path) -> tuple[GreyLevels, Recipe, int]:
     """Read an object that ``encode_dicom`` made, or one that says so.
 
-    Args:
-        path: of the file.
-        max_pixels: that it may have.
     Returns:
         [H, W] uint8 or uint16 as they are stored, the recipe of the image that they come from, and Bits Stored.
     Raises:
-        DataError: the file cannot be read as DICOM, or carries no recipe.
+        DataError: the file cannot be read as DICOM, or holds no recipe.
     """
     with refusing_damage(path):
         dataset = open_dicom(path)
         recipe = read_dicom_recipe(dataset)
         rows, columns = dataset.get("Rows"), dataset.get("Columns")
-        if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > max_pixels:
+        if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > MAX_PIXELS:
             raise DataError(f"{path} is {columns} x {rows} pixels, its recipe says {recipe.width} x {recipe.height}")
         return dataset.pixel_array, recipe, int(dataset.BitsStored)
 
 
 def read_dicom_facts(path: Path) -> dict[str, str]:
-    """What a DICOM file tells of its patient and, if it is of this program, what was asked for; else "".
+    """What a DICOM file says about its patient and, if it is of this program, what was asked for; else "".
 
     Returns:
         patient_id, prompt, findings, age, sex and view, in the spelling of tables.
     Raises:
-        DataError: it cannot be read, or carries a recipe that cannot.
+        DataError: it cannot be read, or holds a recipe that cannot.
     """
     names = {"patient_id": "PatientID", "age": "PatientAge", "sex": "PatientSex", "view": "ViewPosition"}
     with quiet_libraries(), refusing_damage(path):

@@ -22,7 +22,7 @@ from cxr.request.events import ExportedFile, GeneratedImage
 from cxr.request.recipe import RECORDED_LIBRARIES, Recipe
 
 MAX_IMAGE_BYTES = 256_000_000
-METADATA_NAME, MANIFEST_NAME = "metadata.jsonl", "manifest.json"
+METADATA_NAME, MANIFEST_NAME, LABELS_NAME = "metadata.jsonl", "manifest.json", "labels.csv"
 CHECKSUMS_NAME = "SHA256SUMS"  # of a signed folder, with its signature and the signer's certificates
 CHECKSUMS_NAMES = (CHECKSUMS_NAME, f"{CHECKSUMS_NAME}.sig", f"{CHECKSUMS_NAME}.pem")
 IMAGE_NAME = re.compile(r"(?P<index>\d{6,})_(?P<seed>\d+)\.png")
@@ -104,7 +104,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex; of a PNG without its C2PA manifest, so that signing changes no table.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
     """
     digest = hashlib.sha256()
     with open_regular(path) as file:

@@ -42,7 +42,6 @@ def write_parquet(
     path: Path,
     files: Sequence[ExportedFile],
     group_images: int = GROUP_IMAGES,
-    group_bytes: int = GROUP_BYTES,
     *,
     has_pairs: bool = False,
 ) -> None:
@@ -52,7 +51,6 @@ def write_parquet(
         path: appears only once it is complete.
         files: images with their metadata rows.
         group_images: largest number of images in a row group.
-        group_bytes: largest number of bytes of its PNGs.
         has_pairs: whether the data set has pairs: then all its files have the columns pair_role, difference and mask,
             the last two empty but for the second image of a pair.
     Raises:
@@ -62,8 +60,8 @@ def write_parquet(
     # Not compressed: PNGs are already, and the rest is small once equal values are stored once.
     settings = {"compression": "none", "use_dictionary": [*COLUMNS], "write_statistics": [*COLUMNS]}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
-        for group in cut(files, group_images, group_bytes):
-            columns: dict[str, Any] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
+        for group in cut(files, group_images, GROUP_BYTES):
+            columns: dict[str, list[object]] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
             columns["findings"] = [image.metadata["findings"] for image in group]
             columns["image"] = [_picture(image) for image in group]
             if has_pairs:
@@ -73,7 +71,7 @@ def write_parquet(
             writer.write_table(pa.table(columns, schema=schema))  # each call begins a row group
 
 
-def _picture(file: ExportedFile | None) -> dict[str, Any] | None:
+def _picture(file: ExportedFile | None) -> dict[str, object] | None:
     return None if file is None else {"bytes": unchanged_content(file), "path": file.path.name}
 
 
@@ -83,7 +81,7 @@ def table_schema(*, has_pairs: bool = False) -> Any:
     pictures = PAIR_PICTURES if has_pairs else ()
     types = {name: pa.type_for_alias(dtype) for name, dtype in names.items()}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    features: dict[str, Any] = {name: {"dtype": dtype, "_type": "Value"} for name, dtype in names.items()}
+    features: dict[str, object] = {name: {"dtype": dtype, "_type": "Value"} for name, dtype in names.items()}
     # A list in brackets is what every version of datasets reads; the classes for it have changed their names.
     features = {"image": {"_type": "Image"}, "findings": [{"dtype": "string", "_type": "Value"}], **features}
     features |= {name: {"_type": "Image"} for name in pictures}

@@ -1,8 +1,8 @@
 """Folders of labelled radiographs -> records and pixels.
 
 A folder holds images and one ``metadata.csv`` with the columns ``file_name, findings, age, sex, view, patient_id``, or
-a table of another data set that tells the same (`cxr.folders.reader`). ``findings`` are NIH names joined by "|", or
-"No Finding"; an empty cell is unknown. A further column ``sides`` may tell where some of them are:
+a table of another data set that says the same (`cxr.folders.reader`). ``findings`` are NIH names joined by "|", or
+"No Finding"; an empty cell is unknown. A further column ``sides`` may say where some of them are:
 "Effusion:left|Mass:right", the sides being left, right and bilateral, as the patient has them.
 """
 

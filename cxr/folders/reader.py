@@ -1,8 +1,8 @@
-"""The one reader of folders of images: each image with what the folder's tables tell of it.
+"""The one reader of folders of images: each image with what the folder's tables say about it.
 
 A table is ``metadata.csv`` or ``metadata.jsonl``, at the top of the folder or in each of its splits, or one that NIH
 ChestX-ray14, CheXpert, MIMIC-CXR or another program has put there; `cxr.folders.table_columns` knows their columns.
-``labels.csv`` repeats what they tell, and is not read. Nothing of a table gets lost in silence: a row that cannot be
+``labels.csv`` repeats what they say, and is not read. Nothing of a table is dropped silently: a row that cannot be
 read, and a table that says nothing of an image in ten, are errors.
 """
 
@@ -31,14 +31,14 @@ PATIENT_FOLDER = re.compile(r"(?:^|[/\\])(patient\d+)[/\\]", re.IGNORECASE)  # o
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image and what its folder's table tells of it.
+    """One image and what its folder's table says about it.
 
     Args:
         path: the file.
         split: "train" or another name; empty in a folder without splits.
         labels: what is known, or asked for by the prompt.
-        patient_id: empty where the table tells none.
-        prompt: empty where the table tells none.
+        patient_id: empty where the table names none.
+        prompt: empty where the table names none.
         is_real: whether it is listed as a radiograph of a patient.
         row: its line of the table; empty for an image that no table lists.
     """
@@ -55,7 +55,7 @@ class ImageRecord:
 def read_images(folder: Path) -> list[ImageRecord]:
     """All images of a folder, by name; of one with a table in each split, those of the splits.
 
-    Images that no table lists are of unknown things, but for DICOM files, which tell themselves.
+    Nothing is known of images that no table lists, except DICOM files, which say it themselves.
 
     Raises:
         DataError: the folder or its images are missing, a table is damaged, or lists too few of the images.
@@ -121,12 +121,12 @@ def _read_records(
     for number, row in read_rows(table):
         if row == "":
             continue  # an empty line
-        row = row | studies.get(str(row.get("study_id")), {}) if isinstance(row, dict) else {}
+        row = {**row, **studies.get(str(row.get("study_id")), {})} if isinstance(row, dict) else {}
         known = columns_of(tuple(row))
         if not isinstance(row.get(known.get("file_name", "")), str):
             raise DataError(f"{table} has rows without file_name; each image needs its name there")
         if known.keys() <= {"file_name", "sides"}:
-            raise DataError(f"{table} tells nothing of the images; name a column {', '.join(COLUMN_NAMES)}")
+            raise DataError(f"{table} says nothing about the images; name a column {', '.join(COLUMN_NAMES)}")
         try:
             record = _record(row, known, split, names)
         except ValueError as error:
@@ -161,6 +161,6 @@ def _record(row: Row, known: Mapping[str, str], split: str, names: FileNames) ->
 def _unlisted(path: Path) -> ImageRecord:
     if not is_dicom(path):
         return ImageRecord(path)
-    told = read_dicom_facts(path)
-    labels = read_foreign_cells(told)
-    return ImageRecord(path, "", labels, told["patient_id"], told["prompt"], is_real=not told["prompt"])
+    facts = read_dicom_facts(path)
+    labels = read_foreign_cells(facts)
+    return ImageRecord(path, "", labels, facts["patient_id"], facts["prompt"], is_real=not facts["prompt"])

@@ -17,21 +17,19 @@ def name_shards(
     splits: Mapping[str, Sequence[ExportedFile]],
     pattern: str,
     max_images: int = SHARD_IMAGES,
-    max_bytes: int = SHARD_BYTES,
 ) -> dict[str, tuple[ExportedFile, ...]]:
     """Share images out among files.
 
     Args:
         splits: the images of each split, in order.
         pattern: of the files' names, with the fields split, number (from 0) and count (files of the split).
-        max_images: of one file.
-        max_bytes: of the PNGs in one file.
+        max_images: of one file, whose PNGs have at most `SHARD_BYTES` together.
     Returns:
         The images of each file, by its name.
     Raises:
         OutputError: an image is gone.
     """
-    shards = {split: list(cut(files, max_images, max_bytes)) for split, files in splits.items()}
+    shards = {split: list(cut(files, max_images, SHARD_BYTES)) for split, files in splits.items()}
     return {
         pattern.format(split=split, number=number, count=len(runs)): run
         for split, runs in shards.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,17 +56,16 @@ def rows_of_folders(folders: Sequence[Path], columns: int) -> list[SheetRow]:
     return rows
 
 
-def contact_sheet(rows: Sequence[SheetRow], path: Path, *, notice: str = SYNTHETIC_NOTICE) -> Path:
+def contact_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
     """Draw rows of images with their labels and write them as one PNG.
 
     Args:
         rows: as `draw_sheet`.
         path: the PNG to write.
-        notice: the last line of the sheet.
     Raises:
         OutputError: the file cannot be written.
     """
-    return save_sheet(draw_sheet(rows, notice=notice), path)
+    return save_sheet(draw_sheet(rows), path)
 
 
 def save_sheet(sheet: NDArray[np.uint8], path: Path) -> Path:
@@ -137,8 +135,8 @@ def _size(shape: tuple[int, int], image: tuple[int, int], head: int) -> tuple[in
     return MARGIN + columns * (width + MARGIN), head + bottom
 
 
-def _cut(text: str, font: Any, room: int) -> str:
-    """As much of a text as there is room for, in pixels; 0 for all of it."""
+def _cut(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
+    """As much of a text as fits into a width in pixels; 0 for all of it."""
     if not room or font.getlength(text) <= room:
         return text
     while text and font.getlength(text + "…") > room:

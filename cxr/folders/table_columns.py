@@ -1,4 +1,4 @@
-"""Which tables of a folder tell of its images, and what their columns are called here and elsewhere."""
+"""Which tables of a folder describe its images, and what their columns are called here and elsewhere."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from cxr.folders.metadata import METADATA_NAME
-from cxr.folders.tables import is_table, read_header, read_rows
+from cxr.folders.metadata import LABELS_NAME, METADATA_NAME
+from cxr.folders.tables import Row, is_table, read_header, read_rows
 from cxr.labels.cells import OBSERVATIONS
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import DataError
 
 CSV_NAME = "metadata.csv"
-LABELS_NAME = "labels.csv"
 # What a column is called here and elsewhere, in lower case and with "_" for spaces; the first that is there counts.
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "file_name": (
@@ -46,7 +44,7 @@ def find_tables(folder: Path) -> dict[str, list[Path]]:
     by_rank: dict[int, list[Path]] = {}
     for path in found:
         columns = columns_of(tuple(read_header(path)))
-        if "file_name" in columns:  # the table that tells most, not a list of boxes or of splits beside it
+        if "file_name" in columns:  # the table that says most, not a list of boxes or of splits beside it
             by_rank.setdefault(len(columns), []).append(path)
     return {"": by_rank[max(by_rank)]} if by_rank else {}
 
@@ -67,8 +65,8 @@ def columns_of(names: tuple[str, ...]) -> Mapping[str, str]:
     return {ours: name for ours, name in known.items() if name}
 
 
-def read_studies(table: Path) -> Mapping[str, dict[str, Any]]:
-    """MIMIC-CXR tells findings by study, in a table of its own beside the one of the images."""
+def read_studies(table: Path) -> Mapping[str, Row]:
+    """MIMIC-CXR lists findings by study, in a table of its own beside the one of the images."""
     if "dicom_id" not in (header := read_header(table)) or NO_FINDING in header:
         return {}
     for other in sorted(table.parent.glob("*")):

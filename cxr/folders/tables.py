@@ -14,8 +14,8 @@ from typing import Any
 
 from cxr.images.guarded import open_regular, reason_of
 from cxr.request.errors import DataError
+from cxr.request.messages import shown_names
 from cxr.request.recipe import once
-from cxr.request.settings import shown_names
 
 Row = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> 
     """Line numbers, of a CSV as spreadsheets count them, and rows, which of JSON lines may be any; "" for an empty one.
 
     Args:
-        table: whose suffix tells what it is.
+        table: its suffix says of which kind it is.
         damaged: message for one that is, with the fields table, number and error.
     Raises:
         DataError: it cannot be read, a row has more cells than the header, or two columns have one name.
@@ -78,6 +78,13 @@ def repeated_name(header: Iterable[str]) -> tuple[str, int]:
     """The first name that stands in a header more than once, and how often; an empty one if there is none."""
     counts = Counter(name for name in header if name)
     return next(((name, count) for name, count in counts.items() if count > 1), ("", 0))
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV, whose lines end alike on every system."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _read_csv(table: Path) -> Iterator[tuple[int, Row]]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from cxr.folders.metadata import file_sha256
+from cxr.images.guarded import reason_of
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile
 
@@ -56,4 +57,4 @@ def size_bytes(file: ExportedFile) -> int:
 
 
 def _cannot_read(file: ExportedFile, error: OSError) -> OutputError:
-    return OutputError(f"cannot read {file.path}: {(error.strerror or str(error)).lower()}")
+    return OutputError(f"cannot read {file.path}: {reason_of(error)}")

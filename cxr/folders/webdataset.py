@@ -11,10 +11,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from cxr.folders.tables import Row
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
 from cxr.labels.cells import label_cells
@@ -46,7 +46,7 @@ def write_tar(path: Path, files: Sequence[ExportedFile], *, of_pairs: bool = Fal
                 _add(archive, f"{key}.txt", str(image.metadata["prompt"]).encode())
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+def _cells(row: Row) -> dict[str, str]:
     """The labels as texts, as ``metadata.jsonl`` has them: readers take the first rows' types for those of all."""
     findings = row["findings"]
     return label_cells(PromptLabels(None if findings is None else tuple(findings), row["age"], row["sex"], row["view"]))

@@ -11,7 +11,9 @@ from typing import Any
 from cxr.folders.tables import repeated_name
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import COLUMNS, MAX_NUMBER_CHARACTERS, SETTINGS, parse_number, shown_names
+from cxr.request.messages import shown_names
+from cxr.request.setting import MAX_NUMBER_CHARACTERS, parse_number
+from cxr.request.settings import COLUMNS, SETTINGS
 
 MAX_TOTAL_IMAGES = 1_000_000  # file names count with six digits
 FIELDS = {column: name for name, column in COLUMNS.items()}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from cxr.images.guarded import reason_of
 from cxr.request.errors import OutputError
 
 PARTIAL_SUFFIX = ".partial"
@@ -79,7 +80,7 @@ def sync_folder(directory: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """The one line for a user whose disk refused ``path``."""
-    reason = (error.strerror or str(error)).lower()
+    reason = reason_of(error)
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return OutputError(f"cannot write {path}: {reason}; free some space and run it again, finished files are kept")
     return OutputError(f"cannot write {path}: {reason}; choose a folder that you may write to")

@@ -1,4 +1,4 @@
-"""DICOM files of anybody -> grey levels as a viewer shows them, and what their headers tell of the patient.
+"""DICOM files of anybody -> grey levels as a viewer shows them, and what their headers say about the patient.
 
 Source: DICOM PS3.3, C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality LUT), C.11.2 (VOI LUT).
 """

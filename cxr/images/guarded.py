@@ -23,7 +23,7 @@ def open_regular(path: Path, *, through_links: bool = True) -> BufferedReader:
         path: of the file.
         through_links: whether it may be a link to one.
     Raises:
-        OSError: it cannot be opened, or is no regular file; its strerror says so.
+        OSError: it cannot be opened, or is not a regular file; its strerror says so.
     """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags | (0 if through_links else getattr(os, "O_NOFOLLOW", 0)))
@@ -34,7 +34,7 @@ def open_regular(path: Path, *, through_links: bool = True) -> BufferedReader:
 
 
 def read_regular(path: Path, max_bytes: int, *, through_links: bool = True) -> bytes:
-    """Read a whole file of at most so many bytes.
+    """Read a whole file of at most ``max_bytes``.
 
     Raises:
         OSError: as `open_regular`, or it is larger.
@@ -47,7 +47,7 @@ def read_regular(path: Path, max_bytes: int, *, through_links: bool = True) -> b
 
 
 def read_or_refuse(path: Path, max_bytes: int) -> bytes:
-    """Read a whole file of at most so many bytes, for a user who has named it.
+    """Read a whole file of at most ``max_bytes``, for a user who has named it.
 
     Raises:
         DataError: as `read_regular` refuses it, in one sentence.

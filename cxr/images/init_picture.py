@@ -16,7 +16,7 @@ from cxr.images.reading import read_grey
 from cxr.images.squares import fit_square
 from cxr.request.errors import DataError
 from cxr.request.init_image import MAX_SIDE, InitImage, hash_of
-from cxr.request.limited_child import run_limited
+from cxr.request.limited_child import run_limited, without_name
 from cxr.request.mask_cells import CELLS, write_cells
 
 MEMORY_BYTES, TIMEOUT_S = 1_000_000_000, 60.0
@@ -32,7 +32,7 @@ def read_init_picture(path: Path, label: str = "the picture") -> InitImage:
         path: PNG, JPEG, DICOM, or what else ``read_grey`` reads.
         label: what messages call it; a stranger's file is not called by its name.
     Raises:
-        DataError: it is no picture, or needs too much memory or time.
+        DataError: it is not a picture, or needs too much memory or time.
     """
     width, height, sha256, levels = _read(path, label, "picture")
     return InitImage(width, height, levels, sha256.decode())
@@ -48,7 +48,7 @@ def read_mask(path: Path, picture: InitImage, label: str = "the mask") -> str:
     Returns:
         As `cxr.request.mask_cells` writes cells.
     Raises:
-        DataError: it is no picture, has other proportions, or nothing is painted.
+        DataError: it is not a picture, has other proportions, or nothing is painted.
     """
     width, height, _, cells = _read(path, label, "mask")
     if abs(width * picture.height / (height * picture.width) - 1) > NOT_ALIKE:
@@ -75,12 +75,10 @@ def _read(path: Path, label: str, kind: str) -> tuple[int, int, bytes, bytes]:
 
 
 def main(arguments: Sequence[str]) -> bytes:
-    """What the child does with the path that it is given, and "picture" or "mask"."""
+    """What the child does with a path and "picture" or "mask"."""
     path, kind = Path(arguments[0]), arguments[1]
-    try:
+    with without_name(path):
         pixels = read_grey(path)
-    except DataError as error:
-        raise DataError(str(error).removeprefix(f"{path} ")) from error  # the parent says what it is called
     if not pixels.size:
         raise DataError("has no pixels")
     shown = painted_cells(pixels) if kind == "mask" else _fitted(pixels)

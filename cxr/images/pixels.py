@@ -72,7 +72,7 @@ def from_window(values: NDArray[np.floating], centre: float, width: float) -> ND
 
 
 def to_bits(pixels: GreyLevels, bits: int) -> GreyLevels:
-    """The same picture in so many bits.
+    """The same picture in another number of bits.
 
     Args:
         pixels: [H, W] uint8 or uint16, of at least as many bits.

@@ -16,6 +16,7 @@ from cxr.request.events import GeneratedImage
 from cxr.request.recipe import Recipe
 
 RECIPE_KEY = "recipe"
+NO_RECIPE = "holds no recipe; only PNGs that this program wrote do, as they were written"
 XMP_KEY = "XML:com.adobe.xmp"  # the keyword that Adobe's XMP specification, part 3, section 1.1.5 reserves in PNG files
 
 XMP_PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -50,15 +51,16 @@ def encode_png(image: GeneratedImage) -> bytes:
     return buffer.getvalue()
 
 
-def read_recipe(source: str | Path | bytes) -> Recipe:
+def read_recipe(source: str | Path | bytes, name: str = "") -> Recipe:
     """Read the recipe out of a PNG that ``encode_png`` made. The pixels are not decoded.
 
     Args:
         source: a file's path or its content.
+        name: what messages call it; its path, or "the image", if empty.
     Raises:
-        DataError: the file cannot be read, is no PNG or carries no recipe whose values are allowed.
+        DataError: the file cannot be read, is not a PNG, or holds no recipe whose values are allowed.
     """
-    name = "the image" if isinstance(source, bytes) else str(source)
+    name = name or ("the image" if isinstance(source, bytes) else str(source))
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file:
             text = read_text(file, RECIPE_KEY)
@@ -67,8 +69,8 @@ def read_recipe(source: str | Path | bytes) -> Recipe:
     except ValueError as error:
         raise DataError(f"{name} cannot be read as a PNG: {error}") from error
     if text is None:
-        raise DataError(f"{name} carries no recipe; only images written by this program do")
+        raise DataError(f"{name} {NO_RECIPE}")
     try:
         return Recipe.from_json(text)
     except RequestError as error:
-        raise DataError(f"{name} carries a recipe that this version cannot read: {error}") from error
+        raise DataError(f"{name} holds a recipe that this version cannot read: {error}") from error

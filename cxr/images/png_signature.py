@@ -47,7 +47,7 @@ def unsigned_size(path: Path) -> int:
     """Bytes of a file; of a PNG without its manifest.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
     """
     with open_regular(path) as file:
         size = file.seek(0, os.SEEK_END)

@@ -32,8 +32,8 @@ def read_text(file: BinaryIO, keyword: str) -> str | None:
     Returns:
         None if the PNG has no such text.
     Raises:
-        ValueError: it is no PNG, damaged, or holds that text twice or one that is too long; the message goes on after
-            "the picture cannot be read: ".
+        ValueError: it is not a PNG, is damaged, or holds that text twice or one that is too long; the message goes on
+            after "the picture cannot be read as a PNG: ".
         OSError: the file cannot be read.
     """
     found = []
@@ -51,7 +51,7 @@ def _text_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
-        raise ValueError("it is no PNG")
+        raise ValueError("it is not a PNG")
     for number in range(MAX_CHUNKS):
         head = file.read(8)
         length, kind = int.from_bytes(head[:4]), head[4:]

@@ -22,11 +22,11 @@ MAX_PIXELS = 64_000_000  # four times the largest detector's
 def read_grey(path: Path) -> NDArray[np.uint8]:
     """Decode one image file, DICOM included, as [H, W] uint8, 0 = black, the way up that it says.
 
-    Of 16-bit files those of other programs often hold 10, 12 or 14 bits; their brightest level tells.
+    Of 16-bit files those of other programs often hold 10, 12 or 14 bits; their brightest level shows it.
 
     Raises:
-        DataError: the file is missing, is no image or has more than `MAX_PIXELS`, several pages or values that are no
-            grey levels.
+        DataError: the file is missing, is not an image, or has more than `MAX_PIXELS`, several pages, or values that
+            are not grey levels.
     """
     with quiet_libraries():
         return decode_grey(path)
@@ -68,7 +68,7 @@ def _decode(path: Path) -> tuple[GreyLevels, bool]:
         reason = str(error) if isinstance(error, DataError) else f"it has more than {MAX_PIXELS:,} pixels"
         raise DataError(f"{path} cannot be read as an image: {reason}") from error
     except OSError as error:
-        known = "of no kind that is read here" if isinstance(error, UnidentifiedImageError) else reason_of(error)
+        known = "of a kind that is not supported" if isinstance(error, UnidentifiedImageError) else reason_of(error)
         raise DataError(f"{path} cannot be read as an image: {known}") from error
     # Pillow's decoders raise what their formats happen to raise.
     except (AttributeError, EOFError, LookupError, MemoryError, SyntaxError, TypeError, ValueError) as error:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import errno
-import io
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from cxr import __version__
 from cxr.images.guarded import FOREIGN, read_regular
-from cxr.images.png import RECIPE_KEY
-from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE, read_text
-from cxr.request.errors import DataError, RequestError
+from cxr.images.png import NO_RECIPE, read_recipe
+from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE
+from cxr.request.errors import DataError
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import OPENVINO, RECORDED_LIBRARIES, Recipe
 
 MAX_FILE_BYTES = 5_000_000
-NO_RECIPE = "the picture holds no recipe; only PNGs that this program wrote do, as they were written"
-OTHER_RECIPE = "the picture holds a recipe that this version cannot read"
 
 
 def read_recipe_file(path: Path, folder: Path) -> Recipe:
@@ -29,26 +25,17 @@ def read_recipe_file(path: Path, folder: Path) -> Recipe:
         path: of the upload.
         folder: that it has to lie in.
     Raises:
-        DataError: it is no regular file in the folder, too large, no whole PNG, or holds no recipe whose values are
-            allowed. The message does not repeat the file's name.
+        DataError: it is not a regular file in the folder, is too large or not a whole PNG, or holds no recipe whose
+            values are allowed. The message does not repeat the file's name.
     """
     data = _read_file(path, folder)
     if data.startswith(b"\xff\xd8\xff"):  # a JPEG holds none, so that nothing of it is read
-        raise DataError(NO_RECIPE)
+        raise DataError(f"the picture {NO_RECIPE}")
     if not data.startswith(PNG_SIGNATURE):
-        raise DataError("the file is no picture that can be read here; use a PNG")
+        raise DataError("the file is not a picture that can be read here; use a PNG")
     if not data.endswith(PNG_END):  # nothing may stand behind the picture
-        raise DataError(f"the picture cannot be read: {DAMAGED}")
-    try:
-        text = read_text(io.BytesIO(data), RECIPE_KEY)
-    except ValueError as error:
-        raise DataError(f"the picture cannot be read: {error}") from error
-    if text is None:
-        raise DataError(NO_RECIPE)
-    try:
-        return Recipe.from_json(text)
-    except RequestError as error:
-        raise DataError(f"{OTHER_RECIPE}: {error}") from error
+        raise DataError(f"the picture cannot be read as a PNG: {DAMAGED}")
+    return read_recipe(data, "the picture")
 
 
 def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
@@ -73,14 +60,16 @@ def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
     return differences + [f"{name} {then} (here {now})" for name, then, now in differing_libraries(recipe, here)]
 
 
-def differing_values(recipe: Recipe, here: Recipe | ModelInfo, names: Sequence[str]) -> list[tuple[str, Any, Any]]:
+def differing_values(
+    recipe: Recipe, here: Recipe | ModelInfo, names: Sequence[str]
+) -> list[tuple[str, object, object]]:
     """Of some values, those that are others here: name, as the recipe has it, as it is here; 0 and "" say nothing."""
     pairs = [(name, getattr(recipe, name), getattr(here, name)) for name in names]
     return [(name, then, now) for name, then, now in pairs if then != now and then]
 
 
 def differing_libraries(recipe: Recipe, here: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """The same of the libraries whose versions here are given."""
+    """The same for libraries, by their versions here."""
     then = sorted(recipe.library_versions.items())
     return [(name, version, here[name]) for name, version in then if here.get(name, version) != version]
 

@@ -71,10 +71,8 @@ def read_squares(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
     def read(index: int) -> None:
         result[index] = fit_square(decode_grey(paths[index]), size)
 
-    with (
-        quiet_libraries(),
-        ThreadPoolExecutor(READERS) as pool,
-    ):  # Pillow decodes and resizes without holding Python's lock
+    # Pillow decodes and resizes without holding Python's lock.
+    with quiet_libraries(), ThreadPoolExecutor(READERS) as pool:
         list(pool.map(read, range(len(paths))))
     return result
 

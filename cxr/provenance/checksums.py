@@ -123,7 +123,7 @@ def _parse(content: bytes, path: Path) -> dict[str, str]:
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         sha256, _, name = line.partition("  ")
         if len(sha256) != 64 or not name or name in rows:
-            raise DataError(f"{path} line {number} is not a SHA-256, two spaces and a name that stands there once")
+            raise DataError(f"{path} line {number} is not a SHA-256, two spaces and a name that appears once")
         rows[name] = sha256
     return rows
 

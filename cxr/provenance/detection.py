@@ -6,13 +6,16 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cxr.folders.metadata import CHECKSUMS_NAME, file_sha256
 from cxr.provenance.installed import check_installed, missing_libraries
 from cxr.provenance.signed_facts import INVALID, TRUSTED, SignedFacts
 from cxr.provenance.traces import SOURCE_TYPES, Traces, read_traces
 from cxr.request.errors import CxrError
+
+if TYPE_CHECKING:
+    from cxr.provenance.checksums import SignedList
 
 PROVEN = "synthetic, proven"
 CLAIMED = "says that it is synthetic"
@@ -53,7 +56,7 @@ class Detection:
     evidence: tuple[Evidence, ...]
 
     @property
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """As JSON has it."""
         return {"path": str(self.path), "verdict": self.verdict, "evidence": [one._asdict() for one in self.evidence]}
 
@@ -183,7 +186,7 @@ def _of_list(path: Path, authorities: bytes) -> Iterator[Evidence]:
 
 
 @functools.lru_cache(maxsize=4)  # of many files in one folder
-def _signed_list(folder: Path, authorities: bytes) -> Any:
+def _signed_list(folder: Path, authorities: bytes) -> SignedList | None:
     from cxr.provenance.checksums import read_list
 
     return read_list(folder, authorities)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cxr.images.atomic import atomic_file, cannot_write, make_folder
+from cxr.images.atomic import atomic_file, cannot_write, make_folder, write_whole
 from cxr.images.guarded import read_or_refuse
 from cxr.provenance.log import signing_folder
 from cxr.request.errors import DataError
@@ -55,7 +55,9 @@ class SigningKey:
     @property
     def key_pem(self) -> bytes:
         """The key as a PEM file, not encrypted."""
-        return _key_pem(self.key)
+        return self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
 
 
 def own_key() -> SigningKey:
@@ -135,11 +137,11 @@ def _make_pair(folder: Path) -> None:
     make_folder(folder)
     with contextlib.suppress(OSError):
         folder.chmod(0o700)
-    with atomic_file(folder / CERTIFICATES_NAME) as file:
-        file.write(SigningKey(leaf, (signer, own)).chain_pem)
+    pair = SigningKey(leaf, (signer, own))
+    write_whole(folder / CERTIFICATES_NAME, pair.chain_pem)
     with atomic_file(folder / KEY_NAME) as file:
         _keep_private(file.fileno(), folder / KEY_NAME)
-        file.write(_key_pem(leaf))
+        file.write(pair.key_pem)
 
 
 def _keep_private(descriptor: int, path: Path) -> None:
@@ -183,9 +185,3 @@ _USAGES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
 )
-
-
-def _key_pem(key: PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )

@@ -74,7 +74,7 @@ class Signer:
         return recipe
 
 
-def manifest_of(recipe: Recipe) -> dict[str, Any]:
+def manifest_of(recipe: Recipe) -> dict[str, object]:
     """The manifest of an image: what made it, from what, and of which kind it is."""
     agent = {"name": "CXR Studio", "version": __version__}
     model = {"model": recipe.model, "revision": recipe.model_revision}
@@ -96,7 +96,7 @@ def manifest_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def read_store(content: bytes, media_type: str, authorities: str) -> dict[str, Any] | None:
-    """All manifests of a picture as the library tells of them; to be called in a limited process.
+    """All manifests of a picture as the library describes them; to be called in a limited process.
 
     Args:
         content: of the picture, which may be anybody's.
@@ -120,7 +120,7 @@ def _unsigned(content: bytes) -> bytes:
     return b"".join(unsigned_pieces(io.BytesIO(content)))
 
 
-def _trusting(authorities: str) -> dict[str, Any]:
+def _trusting(authorities: str) -> dict[str, object]:
     return {"trust": {"trust_anchors": authorities}, "verify": {"verify_trust": True}}
 
 

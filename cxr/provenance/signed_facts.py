@@ -1,4 +1,4 @@
-"""What a C2PA manifest says, out of what the C2PA library tells of it; the library itself is not needed here.
+"""What a C2PA manifest says, out of what the C2PA library reports; the library itself is not needed here.
 
 Source: C2PA Technical Specification 2.1, 18.14 (actions), 14 (signatures).
 """

@@ -26,7 +26,7 @@ def sign_path(path: Path, key: SigningKey, say: Callable[[str], None]) -> int:
     Returns:
         How many images carry a manifest now.
     Raises:
-        DataError: a file is no image of this program, or cannot be read.
+        DataError: a file is not an image of this program, or cannot be read.
         OutputError: another run is writing into the folder, it is a data set that is not finished, or the disk refused
             a file.
     """

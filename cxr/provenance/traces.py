@@ -8,17 +8,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr.folders.dicom_reader import read_dicom_recipe
 from cxr.images.dicom_pixels import is_dicom, open_dicom
-from cxr.images.guarded import read_regular, reason_of
+from cxr.images.guarded import read_or_refuse
 from cxr.images.png import RECIPE_KEY, XMP_KEY
 from cxr.images.png_text import PNG_SIGNATURE, read_text
 from cxr.provenance.installed import missing_libraries
 from cxr.provenance.signed_facts import FORMATS, SignedFacts, facts_of
 from cxr.request.errors import CxrError, DataError
-from cxr.request.limited_child import run_limited
+from cxr.request.limited_child import run_limited, without_name
 from cxr.request.recipe import Recipe
 
 MAX_BYTES = 256_000_000
@@ -89,22 +88,18 @@ def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
 
 
 def main(arguments: Sequence[str]) -> bytes:
-    """What the child does with the path that it is given; authorities come by standard input."""
+    """What the child does with a path; the authorities come by standard input."""
     path, authorities = Path(arguments[0]), sys.stdin.read()
-    try:
+    with without_name(path):
         if is_dicom(path):
             facts = _dicom_facts(path)
         else:
-            facts = _picture_facts(read_regular(path, MAX_BYTES), path.suffix.lower(), authorities)
-    except OSError as error:
-        raise DataError(f"cannot be read: {reason_of(error)}") from error
-    except DataError as error:
-        raise DataError(str(error).removeprefix(f"{path} ")) from error  # the parent names the file
+            facts = _picture_facts(read_or_refuse(path, MAX_BYTES), path.suffix.lower(), authorities)
     return json.dumps(facts).encode()
 
 
-def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str, Any]:
-    facts: dict[str, Any] = {"source_types": _source_types(content)}
+def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str, object]:
+    facts: dict[str, object] = {"source_types": _source_types(content)}
     if content.startswith(PNG_SIGNATURE):
         suffix = ".png"
         facts["recipe"] = _png_text(content, RECIPE_KEY)
@@ -134,7 +129,7 @@ def _source_types(content: bytes) -> list[str]:
     return found
 
 
-def _dicom_facts(path: Path) -> Mapping[str, Any]:
+def _dicom_facts(path: Path) -> Mapping[str, object]:
     dataset = open_dicom(path, with_pixels=False)
     try:
         recipe = read_dicom_recipe(dataset).to_json()

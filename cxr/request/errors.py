@@ -3,7 +3,7 @@
     CxrError
     ├── RequestError      a value that the user gave is outside what is allowed
     ├── ModelError        a base model is missing, incomplete or cannot be reached
-    │   └── HubError      the Hugging Face Hub refused, or sent something else than it announced
+    │   └── HubError      the Hugging Face Hub refused, or sent something other than it announced
     │       └── HubUnreachableError   the Hub did not answer
     ├── AdapterError      a LoRA file is unknown, unreadable, foreign or unsafe
     ├── DataError         a training or reference folder is not what was expected
@@ -52,7 +52,7 @@ class CxrError(Exception):
 
 @contextlib.contextmanager
 def naming_fields(names: Mapping[str, str], where: str = "") -> Iterator[None]:
-    """Let errors about a value call it by these names, and say where it stands; other errors pass as they are.
+    """Report errors about a value under these names, with the place of the value; other errors pass unchanged.
 
     Args:
         names: as for `CxrError.described`.
@@ -75,7 +75,7 @@ class ModelError(CxrError):
 
 
 class HubError(ModelError):
-    """The Hugging Face Hub refused a file, does not know it, or sent something else than it announced."""
+    """The Hugging Face Hub refused a file, does not know it, or sent something other than it announced."""
 
 
 class HubUnreachableError(HubError):

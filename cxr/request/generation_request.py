@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from cxr.request.errors import RequestError
 from cxr.request.init_image import InitImage
-from cxr.request.settings import BEGINNING, MAX_SEED, SETTINGS, SHARED, ImageSettings, describe_settings
+from cxr.request.setting import MAX_SEED
+from cxr.request.settings import BEGINNING, SETTINGS, SHARED, ImageSettings, describe_settings
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class GenerationRequest(ImageSettings):
         for name in BEGINNING:
             if getattr(self, name) != SETTINGS[name].default:
                 raise RequestError(
-                    "is of use only where images begin from a picture; give init_image, too, or leave it out",
+                    "only applies where images begin from a picture; give init_image as well, or leave it out",
                     field=name,
                 )
 

@@ -37,7 +37,7 @@ class InitImage:
     def __post_init__(self) -> None:
         is_whole = 0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE
         if not is_whole or len(self.levels) != self.width * self.height or not SHA256.fullmatch(self.sha256):
-            raise RequestError(f"is no picture of at most {MAX_SIDE:,} × {MAX_SIDE:,} pixels", field="init_image")
+            raise RequestError(f"is not a picture of at most {MAX_SIDE:,} × {MAX_SIDE:,} pixels", field="init_image")
 
     @property
     def pixels(self) -> NDArray[np.uint8]:

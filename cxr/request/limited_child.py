@@ -6,16 +6,16 @@ and lets that module's ``main(arguments) -> bytes`` read standard input and retu
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from cxr.request.errors import CxrError
+from cxr.request.errors import CxrError, DataError
 
 REFUSED = 3  # exit code of a child whose output is a sentence for the user
 MAX_SENTENCE_BYTES = 4096
@@ -38,7 +38,7 @@ def run_limited(
 
     Args:
         module: full name of a module of this package.
-        arguments: what its ``main`` is given.
+        arguments: for its ``main``.
         label: what the input is called in messages, "picture 'a.png'" for example.
         error: what to raise.
         memory_bytes: address space of the child beyond what interpreter and module take (torch: 0.6 GB or more).
@@ -48,16 +48,23 @@ def run_limited(
     Returns:
         What ``main`` returned.
     Raises:
-        error: the child refused the input, or needed more memory or time than it was given.
+        error: the child refused the input, or needed more memory or time than it may use.
     """
     limits = [str(memory_bytes), str(max(1, int(timeout_s) + 1)), str(max_output_bytes)]
     command = [sys.executable, "-P", "-m", "cxr.request.limited_child", *limits, module, *arguments]
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as result:
         source.write(stdin)
         source.seek(0)
-        streams: dict[str, Any] = {"stdin": source, "stdout": result, "stderr": subprocess.DEVNULL}
         try:
-            ended = subprocess.run(command, **streams, env=_environment(), timeout=timeout_s, check=False)  # noqa: S603
+            ended = subprocess.run(  # noqa: S603
+                command,
+                stdin=source,
+                stdout=result,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+                timeout=timeout_s,
+                check=False,
+            )
         except subprocess.TimeoutExpired as expired:
             raise error(f"{label} took more than {timeout_s:g} s to read and was refused") from expired
         result.seek(0)
@@ -66,6 +73,15 @@ def run_limited(
         if ended.returncode != 0:
             raise error(f"{label} could not be read within {memory_bytes // 2**20} MB of memory and was refused")
         return result.read(max_output_bytes)
+
+
+@contextlib.contextmanager
+def without_name(path: Path) -> Iterator[None]:
+    """Take a file's path off the beginning of a refusal: in the child, as the parent says what the input is called."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error).removeprefix(f"{path} ")) from error
 
 
 def _environment() -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from cxr.request.errors import RequestError
+from cxr.request.messages import shown
 
 CELLS = 16  # of a side; the embedded model has one latent for each
 NAME = "mask_cells"
@@ -88,5 +89,4 @@ def _pair(item: object) -> Cell:
 
 
 def _refusal(value: object) -> RequestError:
-    text = repr(value)
-    return RequestError(f"has {text if len(text) <= 40 else text[:40] + '…'}; {ALLOWED}", field=NAME)
+    return RequestError(f"has {shown(value, 40)}; {ALLOWED}", field=NAME)

@@ -1,7 +1,8 @@
-"""One line at a time to the terminal."""
+"""Words that messages share, and one line at a time to the terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TextIO
 
 
@@ -10,3 +11,33 @@ def say(stream: TextIO, text: str) -> None:
     line = " ".join(text.split())
     stream.write("".join(character if character.isprintable() else "?" for character in line) + "\n")
     stream.flush()
+
+
+def shorten(text: str, max_characters: int) -> str:
+    """The beginning of a text that is too long, with "…" behind it."""
+    return text if len(text) <= max_characters else f"{text[:max_characters]}…"
+
+
+def shown(value: object, max_characters: int = 60) -> str:
+    """A value that was refused, short enough for a message."""
+    is_huge = isinstance(value, int) and abs(value) > 10**30  # repr() of thousands of digits is refused
+    return "a very large number" if is_huge else shorten(repr(value), max_characters)
+
+
+def shown_names(names: Iterable[object]) -> str:
+    """Names that were refused, in one line that is short enough for a message."""
+    return shorten(" ".join(", ".join(map(str, names)).split()), 200)
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things in words: "1 image", "1,000 images"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """A duration, as exactly as one wants to know it."""
+    if seconds >= 90 * 60:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 90:
+        return f"{round(seconds / 60)} min"
+    return f"{max(1, round(seconds))} s"

@@ -12,7 +12,8 @@ from typing import Any, get_type_hints
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import SHA256, InitImage
-from cxr.request.settings import SETTINGS, ImageSettings, shown
+from cxr.request.messages import shown
+from cxr.request.settings import SETTINGS, ImageSettings
 
 SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
@@ -175,8 +176,8 @@ class Recipe(ImageSettings):
         if not self.is_derived:
             return GenerationRequest(**self.image_settings)
         if init_image is None or init_image.sha256 != self.init_image_sha256:
-            given = "is missing" if init_image is None else f"is another picture (hash {init_image.sha256})"
-            raise RequestError(f"{given}; {needed_picture(self)}", field="init_image")
+            problem = "is missing" if init_image is None else f"is another picture (hash {init_image.sha256})"
+            raise RequestError(f"{problem}; {needed_picture(self)}", field="init_image")
         return GenerationRequest(**self.image_settings, init_image=init_image)
 
     @property
@@ -192,17 +193,17 @@ class Recipe(ImageSettings):
     def _check_beginning(self) -> None:
         if not self.init_image_sha256:
             if wrong := [name for name in BEGINNING_IN_RECIPES if getattr(self, name) != SETTINGS[name].before]:
-                raise RequestError("is there, but no picture that the image began from", field=wrong[0])
+                raise RequestError("is given, but no picture that the image began from", field=wrong[0])
             return
         if not SHA256.fullmatch(self.init_image_sha256):
-            raise RequestError(f"is {shown(self.init_image_sha256)}; it is no SHA-256", field="init_image_sha256")
+            raise RequestError(f"is {shown(self.init_image_sha256)}; it is not a SHA-256", field="init_image_sha256")
         if self.digital_source_type != COMPOSITE_SOURCE_TYPE:
             raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")
 
 
 def needed_picture(recipe: Recipe) -> str:
-    """What an image was begun from, as the beginning of a sentence."""
-    return f"the image was begun from a picture with hash {recipe.init_image_sha256}"
+    """What an image began from, as the beginning of a sentence."""
+    return f"the image began from a picture with hash {recipe.init_image_sha256}"
 
 
 def _in_file_order(names: list[str]) -> list[str]:
@@ -238,11 +239,11 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A table in JSON whose names are all different; of two values, readers would take different ones.
 
     Raises:
-        ValueError: a name stands there twice.
+        ValueError: a name appears twice.
     """
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name appears twice")
     return values
 
 

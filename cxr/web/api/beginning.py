@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradio.components import Component
+
 from cxr.request.errors import RequestError
 from cxr.request.settings import SETTINGS
 from cxr.web.api.parameters import parameter, picture_parameter, picture_path
@@ -12,10 +14,10 @@ from cxr.web.server.init_upload import PictureReader
 ANY_PICTURE = "a PNG, JPEG or DICOM file, or a picture of this page"
 
 
-def beginning_parameters() -> list[Any]:
+def beginning_parameters() -> list[Component]:
     """The parameters, in the order of `read_beginning`."""
     strength, cells = SETTINGS["strength"], SETTINGS["mask_cells"]
-    only = "of use only with init_image"
+    only = "only with init_image"
     text = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}]}
     return [
         picture_parameter("init_image", f"{SETTINGS['init_image'].help}; {ANY_PICTURE}; null for none", optional=True),
@@ -45,12 +47,12 @@ async def read_beginning(
         mask_cells: for the request to check.
         mask: an uploaded file, or None.
     Raises:
-        CxrError: a file is no picture, or the region is named twice.
+        CxrError: a file is not a picture, or the region is named twice.
     """
     values: dict[str, Any] = {"strength": strength, "mask_cells": mask_cells}
     if init_image is None:
         if mask is not None:
-            raise RequestError("is of use only where images begin from a picture; give init_image, too", field="mask")
+            raise RequestError("only applies where images begin from a picture; give init_image as well", field="mask")
         return values
     if mask is not None and mask_cells:
         raise RequestError("names the region a second time; use mask or mask_cells", field="mask")

@@ -1,6 +1,6 @@
 """Calls of endpoints, before gradio sees them: is there such an endpoint, does it take such values, is there room.
 
-The job table itself refuses what is too much, however it comes; here programs are told with the HTTP status for it.
+The job table itself refuses what is too much, however it comes; here programs get the HTTP status for it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -98,7 +98,7 @@ class Calls:
                 raise wrong(404, "nothing can be sent to this address")
             return Call(body)
         if kind.partition(";")[0].strip().lower() != JSON:
-            raise wrong(415, f"the request is not marked as {JSON}")
+            raise wrong(415, f"the request does not have the content type {JSON}")
         way = str(found.lastgroup)
         values = read_json(body)
         check_files(values)
@@ -148,9 +148,9 @@ class Calls:
 
     def _parameters_of(self, endpoint: str) -> tuple[list[str], str]:
         if (parameters := self.parameters.get(endpoint)) is None:
-            raise wrong(404, f"there is no such endpoint; use {_listed([f'/{name}' for name in self.parameters])}")
+            raise wrong(404, f"there is no such endpoint; use {', '.join(f'/{name}' for name in self.parameters)}")
         names = [parameter["parameter_name"] for parameter in parameters]
-        return names, f"/{endpoint} takes {_listed(names)}" if names else f"/{endpoint} takes no values"
+        return names, f"/{endpoint} takes {', '.join(names)}" if names else f"/{endpoint} takes no values"
 
     def _check_room(self, visitor: Visitor) -> None:
         try:
@@ -190,7 +190,3 @@ def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(name: str) -> str:
     return "".join(character for character in name[:40] if character.isprintable())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

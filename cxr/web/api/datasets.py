@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import asdict
-from typing import Any
 
 import gradio as gr
 
-from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS, DatasetState, new_order
+from cxr.web.jobs.dataset_order import DEFAULT_MAX_ATTEMPTS, DatasetState, new_order
+from cxr.web.jobs.job import Facts
 from cxr.web.jobs.plan_text import plan_of_text
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.events import errors_for_users
@@ -36,7 +36,7 @@ class DatasetEndpoints:
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         gate: bool = False,
         asker: gr.Request | None = None,
-    ) -> AsyncGenerator[tuple[dict[str, Any], str | None, dict[str, Any] | None], None]:
+    ) -> AsyncGenerator[tuple[Facts, str | None, Facts | None], None]:
         """Make a labelled data set of synthetic chest radiographs. Not for diagnosis.
 
         While it is made, its progress arrives about twice a second; the last result also has the ZIP and the facts.
@@ -63,7 +63,7 @@ class DatasetEndpoints:
                     yield _progress(state), str(state.archive) if state.archive else None, state.facts
 
 
-def _progress(state: DatasetState) -> dict[str, Any]:
+def _progress(state: DatasetState) -> Facts:
     progress = asdict(state.progress) if state.progress else {"total": state.total}
     progress.pop("manifest", None)
     return progress | {"stage": state.stage}

@@ -30,9 +30,9 @@ def takes_settings(handler: Endpoint[Result]) -> Endpoint[Result]:
 
     @functools.wraps(handler)
     async def endpoint(*values: Any, **named: Any) -> AsyncGenerator[Result, None]:
-        given = signature.bind(*values, **named).arguments
-        settings = {name: given.pop(name) for name in API_SETTINGS if name in given}
-        async with contextlib.aclosing(handler(settings=settings, **given)) as results:
+        bound = signature.bind(*values, **named).arguments
+        settings = {name: bound.pop(name) for name in API_SETTINGS if name in bound}
+        async with contextlib.aclosing(handler(settings=settings, **bound)) as results:
             async for result in results:
                 yield result
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.api.beginning import ANY_PICTURE, beginning_parameters
@@ -14,13 +15,14 @@ from cxr.web.api.grids import GridEndpoints
 from cxr.web.api.images import ImageEndpoints
 from cxr.web.api.parameters import EXAMPLE_PROMPT, parameter, picture_parameter, setting_parameter
 from cxr.web.api.reading import ReadingEndpoints
-from cxr.web.jobs.dataset_job import DEFAULT_MAX_ATTEMPTS
+from cxr.web.jobs.dataset_order import DEFAULT_MAX_ATTEMPTS
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.events import IN_PARALLEL
 from cxr.web.page.grid_events import EXAMPLE as GRID_PROMPT
 from cxr.web.page.grid_events import VARIED, GridEvents
 from cxr.web.page.image_events import ImageEvents
 
+Handler = Callable[..., object]
 OTHER_PROMPT = "A 55-year-old man with no findings, PA view"
 EXAMPLE_PLAN = "cohort: [{findings: Effusion, count: 2}]\nsettings: {num_inference_steps: 8}"
 
@@ -43,7 +45,7 @@ def build_endpoints(images: ImageEvents, datasets: DatasetEvents | None, grids: 
         _build_reading(ReadingEndpoints(images))
 
 
-def _build_images(endpoints: ImageEndpoints, defaults: dict[str, Any]) -> None:
+def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, Any]) -> None:
     inputs = [setting_parameter(name, None if name == "seed" else defaults[name]) for name in API_SETTINGS]
     inputs += beginning_parameters()
     _endpoint("generate", endpoints.generate, inputs, [_gallery(), gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])
@@ -70,7 +72,7 @@ def _build_sheet(endpoints: GridEndpoints) -> None:
         sentence = f"values of {SETTINGS[name].help}, {SETTINGS[name].range}; null for the usual one"
         schema = {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]}
         inputs.append(parameter(name, "string", sentence, example=example, schema=schema))
-    only = "only say what the sheet comes to: images, steps, size, seconds; true or false"
+    only = "only describe the sheet: images, steps, size, seconds; true or false"
     inputs.append(parameter("dry_run", "boolean", only, False, example=False))
     sheet = gr.Image(label="Sheet", format="png", interactive=False)
     _endpoint("sheet", endpoints.sheet, inputs, [sheet, gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])
@@ -79,7 +81,7 @@ def _build_sheet(endpoints: GridEndpoints) -> None:
 def _build_dataset(endpoints: DatasetEndpoints) -> None:
     plan = parameter("plan", "string", "in YAML or CSV; its splits are train, validation, test", example=EXAMPLE_PLAN)
     tries = "seeds that an image may take; 1 to 100"
-    gate = "make images again in which a small network does not see what was asked; true or false"
+    gate = "make images again if a small network does not see in them what was asked for; true or false"
     inputs = [
         plan,
         parameter("max_attempts", "integer", tries, DEFAULT_MAX_ATTEMPTS, example=DEFAULT_MAX_ATTEMPTS),
@@ -93,7 +95,7 @@ def _build_reading(endpoints: ReadingEndpoints) -> None:
     text = parameter("prompt", "string", "what images should show; at most 2,000 characters", example=EXAMPLE_PROMPT)
     _endpoint("parse", endpoints.parse, [text], [gr.JSON(label="Understood")])
     _endpoint("models", endpoints.models, [], [gr.JSON(label="Models")])
-    begun_from = picture_parameter("init_image", "the picture that it was begun from, if there was one", optional=True)
+    begun_from = picture_parameter("init_image", "the picture that it began from, if there was one", optional=True)
     anybodys = picture_parameter("picture", ANY_PICTURE)
     _endpoint("detect", endpoints.detect, [anybodys], [gr.JSON(label="Detected")])
     for name, others in (("restore", []), ("receipt", []), ("verify", [begun_from])):
@@ -101,8 +103,8 @@ def _build_reading(endpoints: ReadingEndpoints) -> None:
         _endpoint(name, getattr(endpoints, name), inputs, [gr.JSON(label=name.capitalize())])
 
 
-def _endpoint(name: str, handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-    gr.Button().click(handler, inputs=[*inputs], outputs=[*outputs], api_name=name, **IN_PARALLEL)
+def _endpoint(name: str, handler: Handler, inputs: Sequence[Component], outputs: Sequence[Component]) -> None:
+    gr.Button().click(handler, inputs=inputs, outputs=outputs, api_name=name, **IN_PARALLEL)
 
 
 def _gallery() -> gr.Gallery:

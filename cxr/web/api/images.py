@@ -14,8 +14,8 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import SETTINGS
 from cxr.web.api.beginning import read_beginning
 from cxr.web.api.endpoint import takes_settings
-from cxr.web.jobs.compare_job import compare_images
-from cxr.web.jobs.job import OVER, Job
+from cxr.web.jobs.compare_job import CompareJob, CompareState, compare_images
+from cxr.web.jobs.job import OVER, Facts, Job
 from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_events import RANDOM_SEED_LIMIT, ImageEvents
 from cxr.web.page.stage_data import gallery_items
@@ -39,13 +39,13 @@ class ImageEndpoints:
     async def generate(
         self,
         settings: Mapping[str, Any],
-        init_image: Any = None,
+        init_image: object = None,
         strength: float = STRENGTH,
-        mask_cells: Any = "",
-        mask: Any = None,
+        mask_cells: object = "",
+        mask: object = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
-    ) -> AsyncGenerator[tuple[Images, str | None, dict[str, Any]], None]:
+    ) -> AsyncGenerator[tuple[Images, str | None, Facts], None]:
         """Make synthetic chest radiographs from a description. Not for diagnosis.
 
         Image k is made from seed + k, so every image can be made again by itself. Results arrive one image at a time;
@@ -90,7 +90,7 @@ class ImageEndpoints:
         other_adapter_weight: float | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
-    ) -> tuple[Images, dict[str, Any]]:
+    ) -> tuple[Images, Facts]:
         """Make two synthetic chest radiographs from one seed, and a map of their difference. Not for diagnosis.
 
         Args:
@@ -113,12 +113,13 @@ class ImageEndpoints:
             changed |= {} if other_adapter_weight is None else {"adapter_weight": other_adapter_weight}
             second = replace(first, **changed)
             self.events.check_limits(replace(first, num_images=2))
-            job = Job((first, second), visitor_of(asker), 2 * first.num_inference_steps)
-            job = self.events.jobs.submit(job, compare_images(first, second, self.events.choice, job))
+            job: CompareJob = Job((first, second), visitor_of(asker), 2 * first.num_inference_steps)
+            self.events.jobs.submit(job, compare_images(first, second, self.events.choice, job))
+            state = CompareState()
             async with contextlib.aclosing(job.follow()) as states:
                 async for state in states:
                     progress(state.fraction)
-            return job.state.gallery, job.state.facts
+            return state.gallery, state.facts or {}
 
 
 def _with_seed(settings: Mapping[str, Any]) -> dict[str, Any]:

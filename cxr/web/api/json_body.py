@@ -1,4 +1,4 @@
-"""What programs send in JSON, read as strictly as the standard has it, and how they are told what is wrong."""
+"""What programs send in JSON, read as strictly as the standard has it, and how they learn what is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     """An object.
 
     Raises:
-        Refusal: it is none, or holds a number or a text that is none.
+        Refusal: it is not one, or holds a number or a text that JSON does not allow.
     """
     try:
         values = json.loads(body, parse_constant=_refuse_number, parse_float=_finite)
@@ -26,7 +26,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise wrong(422, "the request is not an object in JSON")
+        raise wrong(422, "the request is not a JSON object")
     return values
 
 
@@ -35,4 +35,4 @@ def _finite(text: str) -> float:
 
 
 def _refuse_number(text: str) -> float:
-    raise wrong(422, f"{text[:40]} is not a number in JSON")
+    raise wrong(422, f"{text[:40]} is not a valid JSON number")

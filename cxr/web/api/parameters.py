@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from cxr.request.errors import RequestError
-from cxr.request.settings import SETTINGS, Setting
+from cxr.request.setting import Setting
+from cxr.request.settings import SETTINGS
 
 EXAMPLE_PROMPT = "A 55-year-old man with a right pleural effusion, PA view"
 TYPES = {"text": "string", "whole number": "integer", "number": "number", "switch": "boolean"}
@@ -20,12 +22,12 @@ def parameter(
     name: str,
     kind: str,
     sentence: str,
-    value: Any = None,
+    value: object = None,
     *,
-    example: Any = None,
+    example: object = None,
     optional: bool = False,
-    schema: Mapping[str, Any] | None = None,
-) -> Any:
+    schema: Mapping[str, object] | None = None,
+) -> Component:
     """One parameter of an endpoint.
 
     Args:
@@ -43,7 +45,7 @@ def parameter(
     return _described(widget, {**schema, "description": sentence, "additional_description": sentence}, example)
 
 
-def setting_parameter(name: str, default: Any) -> Any:
+def setting_parameter(name: str, default: object) -> Component:
     """The parameter of a setting.
 
     Args:
@@ -56,7 +58,7 @@ def setting_parameter(name: str, default: Any) -> Any:
     return parameter(name, TYPES[setting.kind], sentence, default, example=example, optional=name == "seed")
 
 
-def picture_parameter(name: str, sentence: str = PICTURE, *, optional: bool = False) -> Any:
+def picture_parameter(name: str, sentence: str = PICTURE, *, optional: bool = False) -> Component:
     """The parameter for a picture; `picture_path` reads its value.
 
     Args:
@@ -81,7 +83,7 @@ def picture_path(value: object, name: str, wanted: str = PICTURE) -> Path:
         wanted: what it has to be, in words.
 
     Raises:
-        RequestError: the value is no uploaded file.
+        RequestError: the value is not an uploaded file.
     """
     path = value.get("path") if isinstance(value, Mapping) else None
     if not isinstance(path, str) or not path:
@@ -89,9 +91,10 @@ def picture_path(value: object, name: str, wanted: str = PICTURE) -> Path:
     return Path(path)
 
 
-def _described(widget: Any, schema: Mapping[str, Any], example: Any) -> Any:
+def _described(widget: Any, schema: Mapping[str, object], example: object) -> Component:
     # Set on the widget, as gradio would write a stub file beside a subclass.
     widget.preprocess = lambda payload: payload  # the endpoint checks it, and its messages name the value
     widget.api_info = lambda: dict(schema)
     widget.example_payload = lambda: example
-    return widget
+    described: Component = widget
+    return described

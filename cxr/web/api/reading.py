@@ -7,28 +7,27 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
 
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.models.presets import PRESETS, find_preset, prompt_form_of
 from cxr.prompts import Finding, asked_labels, compile_prompt, misread_findings
 from cxr.prompts.rewording import reword, to_type_again
 from cxr.request.errors import CxrError, DataError
-from cxr.request.recipe import BEGINNING_IN_RECIPES, needed_picture
+from cxr.request.recipe import BEGINNING_IN_RECIPES, Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.api.beginning import ANY_PICTURE
 from cxr.web.api.parameters import picture_path
-from cxr.web.jobs.job import OVER
+from cxr.web.jobs.job import OVER, Facts
 from cxr.web.jobs.model_choice import known_to_answer, loaded_info
 from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
-
-if TYPE_CHECKING:
-    from cxr.request.recipe import Recipe
 
 Result = TypeVar("Result")
 READERS_AT_ONCE = 2
@@ -46,7 +45,7 @@ class ReadingEndpoints:
         self.events, self.choice = events, events.choice
         self.readers = asyncio.Semaphore(READERS_AT_ONCE)
 
-    async def parse(self, prompt: str) -> dict[str, Any]:
+    async def parse(self, prompt: str) -> Facts:
         """Say what is understood of a prompt, what this model ignores, and what it reads in its place.
 
         Args:
@@ -56,7 +55,7 @@ class ReadingEndpoints:
         """
         return await self._read(lambda: self._parse(prompt))
 
-    async def models(self) -> dict[str, Any]:
+    async def models(self) -> Facts:
         """List the base models that this program knows, and which one answers here.
 
         Returns:
@@ -65,18 +64,18 @@ class ReadingEndpoints:
         """
         return await self._read(self._models)
 
-    async def restore(self, picture: Any) -> dict[str, Any]:
+    async def restore(self, picture: object) -> Facts:
         """Read the settings out of a picture that this program made; nothing of its pixels is decoded.
 
         Args:
             picture: a PNG that this program wrote, as it was written.
         Returns:
             A dictionary: settings for /generate; recipe, whole; differences from what is loaded here, null if unknown;
-            needs, a sentence, where the picture was begun from another.
+            needs, a sentence, where the picture began from another.
         """
         return await self._read(lambda: self._with_picture(picture, self._restore))
 
-    async def receipt(self, picture: Any) -> dict[str, Any]:
+    async def receipt(self, picture: object) -> Facts:
         """Set what was asked of a picture beside what a small network sees in it. Not a diagnosis.
 
         Args:
@@ -86,12 +85,12 @@ class ReadingEndpoints:
         """
         return await self._read(lambda: self._with_picture(picture, self._receipt))
 
-    async def verify(self, picture: Any, init_image: Any = None, asker: gr.Request | None = None) -> dict[str, Any]:
+    async def verify(self, picture: object, init_image: object = None, asker: gr.Request | None = None) -> Facts:
         """Make a picture again from its recipe, and say whether it is the same, pixel for pixel.
 
         Args:
             picture: a PNG that this program wrote, as it was written.
-            init_image: the picture that it was begun from, if there was one; its recipe has the hash.
+            init_image: the picture that it began from, if there was one; its recipe has the hash.
             asker: filled in by gradio; who asks.
         Returns:
             A dictionary: is_same; largest_difference in grey levels, null if the sizes differ; differences of what is
@@ -106,12 +105,12 @@ class ReadingEndpoints:
             async with contextlib.aclosing(job.follow()) as states:
                 async for _ in states:
                     pass
-            if not job.state.images or job.state.stage not in OVER:
+            if (state := job.state) is None or not state.images or state.info is None or state.stage not in OVER:
                 raise DataError("the picture was not made again: the request was stopped")
-            info = job.state.info
-            return await self._read(lambda: _compared(levels, job.state.images[0].path, find_differences(recipe, info)))
+            differences = find_differences(recipe, state.info)
+            return await self._read(lambda: _compared(levels, state.images[0].path, differences))
 
-    async def detect(self, picture: Any) -> dict[str, Any]:
+    async def detect(self, picture: object) -> Facts:
         """Say whether a picture is synthetic, and what that rests on; "nothing found" does not mean that it is real.
 
         Args:
@@ -136,7 +135,7 @@ class ReadingEndpoints:
         finally:
             discard_upload(path)
 
-    def _parse(self, prompt: object) -> dict[str, Any]:
+    def _parse(self, prompt: object) -> Facts:
         text = SETTINGS["prompt"].check(prompt)
         form = prompt_form_of(known_to_answer(self.choice).model)
         labels = asked_labels(text)
@@ -152,7 +151,7 @@ class ReadingEndpoints:
             "chips": [asdict(chip) for chip in compile_prompt(text, form).chips],
         }
 
-    def _models(self) -> dict[str, Any]:
+    def _models(self) -> Facts:
         rows = [
             {name: getattr(preset, name) for name in PRESET_FACTS} | {"defaults": dict(preset.defaults)}
             for preset in PRESETS.values()
@@ -163,7 +162,7 @@ class ReadingEndpoints:
         info = loaded_info(self.choice)
         return {"models": rows, "answering": asdict(info) if info else None}
 
-    def _restore(self, path: Path) -> dict[str, Any]:
+    def _restore(self, path: Path) -> Facts:
         recipe, info = read_recipe_file(path, temp_root()), loaded_info(self.choice)
         typed = to_type_again(recipe, prompt_form_of(recipe.model))
         begun = BEGINNING_IN_RECIPES if recipe.is_derived else ()
@@ -175,7 +174,7 @@ class ReadingEndpoints:
             "differences": find_differences(recipe, info) if info else None,
         }
 
-    def _receipt(self, path: Path) -> dict[str, Any]:
+    def _receipt(self, path: Path) -> Facts:
         from cxr.judges.receipt import embedded_judge, read_receipt  # torch takes seconds to import
 
         recipe, levels = _recipe_and_levels(path)
@@ -186,15 +185,16 @@ class ReadingEndpoints:
         return facts | {"rows": receipt.facts(), "notes": list(receipt.notes)}
 
 
-def _recipe_and_levels(path: Path) -> tuple[Recipe, Any]:
-    from cxr.images.png_levels import read_strange_png
+def _recipe_and_levels(path: Path) -> tuple[Recipe, NDArray[np.uint8]]:
+    from cxr.folders.foreign_image import read_foreign
+    from cxr.images.pixels import to_8_bits
 
-    return read_recipe_file(path, temp_root()), read_strange_png(path)
+    recipe = read_recipe_file(path, temp_root())
+    levels, _, _ = read_foreign(path, "the picture")
+    return recipe, to_8_bits(levels)
 
 
-def _compared(levels: Any, path: Path, differences: list[str]) -> dict[str, Any]:
-    import numpy as np
-
+def _compared(levels: NDArray[np.uint8], path: Path, differences: list[str]) -> Facts:
     from cxr.images.reading import read_grey
 
     made = read_grey(path)

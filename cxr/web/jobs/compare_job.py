@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from cxr.request.errors import GenerationError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import SYNTHETIC_NOTICE
-from cxr.web.jobs.image_job import ImageState, make_images
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.image_state import ImageState
+from cxr.web.jobs.job import AnyJob, Facts, Job
 from cxr.web.jobs.model_choice import ModelChoice
 
 EQUAL = 128  # grey level of the map where both images are equal
@@ -25,7 +26,7 @@ class CompareState:
     stage: str = "running"
     fraction: float = 0.0
     paths: tuple[Path, ...] = ()
-    facts: dict[str, Any] | None = None
+    facts: Facts | None = None
 
     @property
     def gallery(self) -> list[tuple[str, str]]:
@@ -33,8 +34,11 @@ class CompareState:
         return [(str(path), name) for path, name in zip(self.paths, NAMES, strict=False)]
 
 
+CompareJob: TypeAlias = Job[tuple[GenerationRequest, GenerationRequest], CompareState]
+
+
 def compare_images(
-    first: GenerationRequest, second: GenerationRequest, choice: ModelChoice, job: Job
+    first: GenerationRequest, second: GenerationRequest, choice: ModelChoice, job: AnyJob
 ) -> Generator[CompareState, None, None]:
     """Make two images, one after the other, and the map of their difference.
 
@@ -58,7 +62,7 @@ def compare_images(
         made.append(state)
     paths = [state.images[0].path for state in made]
     mean, largest, path = _write_difference(paths[0], paths[1])
-    facts: dict[str, Any] = {"first": made[0].facts, "second": made[1].facts}
+    facts: Facts = {"first": made[0].facts, "second": made[1].facts}
     facts |= {"mean_difference": mean, "largest_difference": largest, "notice": SYNTHETIC_NOTICE}
     yield CompareState("finished", 1.0, (*paths, path), facts)
 

@@ -6,103 +6,28 @@ import contextlib
 import shutil
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cxr.dataset.plan import Plan
-from cxr.request.errors import CxrError, GenerationError, RequestError
+from cxr.request.errors import CxrError, GenerationError
 from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.web.jobs.dataset_order import COUNTED, DatasetOrder, DatasetState
 from cxr.web.jobs.finished_images import find_newest, pack_finished
-from cxr.web.jobs.job import OVER, Job
+from cxr.web.jobs.job import OVER, AnyJob, Facts
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
-from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 
 if TYPE_CHECKING:
     from cxr.generate.loaded_model import LoadedModel
-    from cxr.generate.progress import JobProgress
     from cxr.judges.receipt import Receipt
     from cxr.request.model_info import ModelInfo
 
-DEFAULT_MAX_ATTEMPTS = 4
-HIGHEST_MAX_ATTEMPTS = 100
 TURN_S = 20.0  # a job that others wait for ends its turn after this time and goes to the end of the queue
 TELL_EVERY_S = 0.5
-COUNTED = ("findings", "sex", "view", "split")
-
-Stage = Literal["loading", "running", "waiting", "stopped", "finished"]
 
 
-@dataclass(frozen=True)
-class DatasetOrder:
-    """What data set is to be made, and where.
-
-    Args:
-        plan: what to make.
-        gate: whether images that do not show what was asked are made again.
-        max_attempts: seeds that an image may take.
-        folder: of this job alone; what is finished lies there.
-        seconds: that earlier jobs have spent on it.
-        is_kept: whether what is finished stays in the folder, so that another job can go on with it.
-    """
-
-    plan: Plan
-    gate: bool
-    max_attempts: int
-    folder: Path
-    seconds: float = 0.0
-    is_kept: bool = True
-
-    def is_for(self, plan: Plan, gate: object, max_attempts: int = DEFAULT_MAX_ATTEMPTS) -> bool:
-        """Whether it makes the same, so that a job can go on with it."""
-        wanted = plan.sha256, gate, max_attempts
-        return (self.plan.sha256, self.gate, self.max_attempts) == wanted and self.folder.is_dir()
-
-
-@dataclass(frozen=True)
-class DatasetState:
-    """What is known about a data set so far; the picture of samples and the facts are there at its end.
-
-    Args:
-        stage: how far it is.
-        total: images of the plan.
-        progress: of the images; None before the first.
-        seconds: that have been spent on it.
-        newest: images that were finished last, the newest first.
-        num_read: finished images of which it is known what a small network sees; None before all are finished.
-        archive: the ZIP: of the data set, or of what was finished when it was stopped.
-        samples: a picture of some of the images.
-        facts: the part of the result that is no file, for programs.
-    """
-
-    stage: Stage
-    total: int
-    progress: JobProgress | None = None
-    seconds: float = 0.0
-    newest: tuple[Path, ...] = ()
-    num_read: int | None = None
-    archive: Path | None = None
-    samples: Path | None = None
-    facts: dict[str, Any] | None = None
-
-
-def new_order(
-    plan: Plan, gate: object, max_attempts: object = DEFAULT_MAX_ATTEMPTS, *, is_kept: bool = True
-) -> DatasetOrder:
-    """Make the folder of a new data set, and remove what nothing has happened to for long.
-
-    Raises:
-        CxrError: a value is not allowed, or the disk refused the folder.
-    """
-    if not isinstance(gate, bool):
-        raise RequestError(f"gate is {gate!r}; use true or false")
-    if isinstance(max_attempts, bool) or max_attempts not in range(1, HIGHEST_MAX_ATTEMPTS + 1):
-        raise RequestError(f"max_attempts is {max_attempts!r}; use a whole number from 1 to {HIGHEST_MAX_ATTEMPTS}")
-    sweep(temp_root())
-    return DatasetOrder(plan, gate, int(str(max_attempts)), new_job_folder("datasets"), is_kept=is_kept)
-
-
-def make_dataset(order: DatasetOrder, choice: ModelChoice, job: Job) -> Generator[DatasetState, None, None]:
+def make_dataset(order: DatasetOrder, choice: ModelChoice, job: AnyJob) -> Generator[DatasetState, None, None]:
     """Make a data set, or what is missing of it.
 
     Args:
@@ -113,7 +38,7 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: Job) -> Generato
         The state about twice a second; "waiting" when others have waited for the model long enough, the last one is
         "finished" or "stopped".
     Raises:
-        CxrError: no model, no space, or not one image came out.
+        CxrError: no model, no space, or no image could be made.
     """
     state = DatasetState("loading", len(order.plan.images), seconds=order.seconds)
     yield state
@@ -135,7 +60,7 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: Job) -> Generato
 
 
 def _take_turn(
-    order: DatasetOrder, model: LoadedModel, job: Job, seconds: float
+    order: DatasetOrder, model: LoadedModel, job: AnyJob, seconds: float
 ) -> Generator[DatasetState, None, None]:
     """Go on until all images are finished, or it is stopped, or others have waited for `TURN_S`."""
     from cxr.dataset.make import Options, iterate_dataset  # torch takes seconds to import
@@ -169,7 +94,7 @@ def _take_turn(
 
 
 def _finish(
-    order: DatasetOrder, state: DatasetState, model: LoadedModel, job: Job
+    order: DatasetOrder, state: DatasetState, model: LoadedModel, job: AnyJob
 ) -> Generator[DatasetState, None, None]:
     """Read what is seen in the images, which takes a while and gives way to others, and pack them."""
     from cxr.web.jobs.package import read_receipts, zip_dataset  # torch takes seconds to import
@@ -177,7 +102,7 @@ def _finish(
     manifest = state.progress.manifest if state.progress else None
     assert manifest is not None
     if not manifest["num_images"]:
-        raise GenerationError("not one image came out; try other settings, or without the gate")
+        raise GenerationError("no image could be made; try other settings, or without the gate")
     directory = order.folder / "set"
     receipts: list[Receipt] = []
     began_s = told_s = time.monotonic()
@@ -202,7 +127,7 @@ def _finish(
     yield replace(state, stage="finished", archive=archive, samples=samples, facts=facts)
 
 
-def _facts(plan: Plan, manifest: Mapping[str, Any], seconds: float, info: ModelInfo) -> dict[str, Any]:
+def _facts(plan: Plan, manifest: Mapping[str, Any], seconds: float, info: ModelInfo) -> Facts:
     return {name: manifest[name] for name in ("num_images", "num_failed", "num_rejected", "pass_rates")} | {
         "counts": {of: plan.counts(of) for of in COUNTED},
         "seconds": round(seconds, 3),

@@ -7,17 +7,21 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import GenerationError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import SYNTHETIC_NOTICE
-from cxr.web.jobs.image_job import generate_on_gpu
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.image_job import ImageEvent, generate_on_gpu
+from cxr.web.jobs.job import AnyJob, Facts, Job
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
 from cxr.web.server.temporary import new_job_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NO_LORA = "No LoRA is loaded, so its weight changes nothing."
 
@@ -38,7 +42,7 @@ class GridState:
     notes: tuple[str, ...] = ()
     sheet: Path | None = None
     archive: Path | None = None
-    facts: dict[str, Any] | None = None
+    facts: Facts | None = None
     elapsed_s: float = 0.0
 
     @property
@@ -55,7 +59,10 @@ class GridState:
         return StepProgress(0, 1, round(self.done), self.num_steps, self.elapsed_s, left_s)
 
 
-def make_grid(plan: Plan, choice: ModelChoice, job: Job, limit_s: float = 0) -> Generator[GridState, None, None]:
+GridJob: TypeAlias = Job[Plan, GridState]
+
+
+def make_grid(plan: Plan, choice: ModelChoice, job: AnyJob, limit_s: float = 0) -> Generator[GridState, None, None]:
     """Make the images of a grid, draw them on one sheet, and pack them.
 
     Args:
@@ -66,16 +73,16 @@ def make_grid(plan: Plan, choice: ModelChoice, job: Job, limit_s: float = 0) -> 
     Yields:
         The state after every denoising step; the last one is "finished" or "stopped".
     Raises:
-        CxrError: no model, no space, or not one image came out.
+        CxrError: no model, no space, or no image could be made.
     """
-    state = GridState(plan, num_steps=sum(image.request.num_inference_steps for image in plan.images))
+    state = GridState(plan, num_steps=plan.num_steps)
     yield state
     answers = answering(choice)
     info = load_model_for(answers).info
     notes = (STAND_IN,) * (answers != choice)
     notes += (NO_LORA,) * (info.adapter == "none" and len(plan.grid.get("adapter_weight", ())) > 1)
     state, folder = replace(state, stage="running", notes=notes), new_job_folder("runs")
-    pixels: dict[int, Any] = {}
+    pixels: dict[int, NDArray[np.uint8]] = {}
     with contextlib.closing(_write_images(state, answers, folder, pixels)) as states:
         for state in states:
             yield state
@@ -88,12 +95,12 @@ def make_grid(plan: Plan, choice: ModelChoice, job: Job, limit_s: float = 0) -> 
         else:
             state = replace(state, stage="finished")
     if not pixels and state.stage == "finished":
-        raise GenerationError(f"not one image came out: {state.failures[0].reason}")
+        raise GenerationError(f"no image could be made: {state.failures[0].reason}")
     yield _drawn(state, pixels, folder, info)
 
 
 def _write_images(
-    state: GridState, choice: ModelChoice, folder: Path, pixels: dict[int, Any]
+    state: GridState, choice: ModelChoice, folder: Path, pixels: dict[int, NDArray[np.uint8]]
 ) -> Generator[GridState, None, None]:
     """Write each image when it is finished, and add its pixels to the table."""
     from cxr.folders.image_folder import ImageFolder
@@ -113,7 +120,7 @@ def _write_images(
             yield state
 
 
-def _events(plan: Plan, choice: ModelChoice) -> Generator[tuple[int, Any], None, None]:
+def _events(plan: Plan, choice: ModelChoice) -> Generator[tuple[int, ImageEvent], None, None]:
     """What happens to each image, with its number."""
     for image in plan.images:
         with contextlib.closing(generate_on_gpu(image.request, choice)) as events:
@@ -121,7 +128,7 @@ def _events(plan: Plan, choice: ModelChoice) -> Generator[tuple[int, Any], None,
                 yield image.index, event
 
 
-def _drawn(state: GridState, pixels: dict[int, Any], folder: Path, info: ModelInfo) -> GridState:
+def _drawn(state: GridState, pixels: dict[int, NDArray[np.uint8]], folder: Path, info: ModelInfo) -> GridState:
     """The state with the sheet and the ZIP; without them if nothing is finished."""
     from cxr.dataset.grid import draw_grid, layout_of
     from cxr.folders.archive import write_zip

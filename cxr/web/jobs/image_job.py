@@ -9,18 +9,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import GenerationError
-from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
+from cxr.request.events import FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import BEGINNING_IN_RECIPES, DERIVED_NOTICE, SYNTHETIC_NOTICE
-from cxr.request.settings import API_SETTINGS, SHARED
-from cxr.web.jobs.job import Job
+from cxr.request.messages import plural
+from cxr.web.jobs.image_state import ImageState, sent_note
+from cxr.web.jobs.job import AnyJob
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for
 from cxr.web.jobs.spaces_gpu import on_gpu
 from cxr.web.server.temporary import new_job_folder
@@ -33,72 +32,11 @@ if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt
 
 PREVIEW_EVERY = 2  # denoising steps
-# Settings that the facts repeat: those that the caller chose for all images.
-REPORTED = tuple(name for name in API_SETTINGS if name in SHARED and name != "num_images")
-
-Stage = Literal["loading", "running", "stopped", "finished"]
-
-
-@dataclass(frozen=True)
-class ImageState:
-    """What is known about one request so far.
-
-    ``elapsed_s`` counts from the moment the model was ready. ``folder`` is the job's own temporary folder, and
-    ``archive`` the ZIP in it, there once the job has ended. So are ``receipts``, one for each image, or none if this
-    installation has no judge.
-    """
-
-    request: GenerationRequest
-    stage: Stage = "loading"
-    progress: StepProgress | None = None
-    images: tuple[ExportedFile, ...] = ()
-    failures: tuple[FailedImage, ...] = ()
-    notes: tuple[str, ...] = ()
-    info: ModelInfo | None = None
-    folder: Path | None = None
-    archive: Path | None = None
-    receipts: tuple[Receipt, ...] = ()
-    elapsed_s: float = 0.0
-
-    @property
-    def num_settled(self) -> int:
-        """Images that are finished or have failed."""
-        return len(self.images) + len(self.failures)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The part of the result that is not a picture, for programs."""
-        more = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
-        more |= derived_facts(self.request)
-        return {
-            "seeds": [file.metadata["seed"] for file in self.images],
-            "prompt": self.request.prompt,
-            "negative_prompt": self.request.negative_prompt,
-            "as_asked": [receipt.as_asked for receipt in self.receipts] or [None] * len(self.images),
-            "seconds": round(self.elapsed_s, 3),
-            "model": self.info.model if self.info else None,
-            "model_revision": self.info.model_revision if self.info else None,
-            "adapter": self.info.adapter if self.info else None,
-            **{name: getattr(self.request, name) for name in REPORTED},
-            "reword": self.request.reword,
-            "sent_prompt": self.request.model_prompt,
-            "failures": [{"seed": failed.seed, "reason": failed.reason} for failed in self.failures],
-            "notes": list(self.notes),
-            "stopped": self.stage == "stopped",
-            "notice": SYNTHETIC_NOTICE,
-        } | more
-
-
-def derived_facts(request: GenerationRequest) -> dict[str, Any]:
-    """What facts say of images that begin from a picture; nothing of others."""
-    if request.init_image is None:
-        return {}
-    begun = {name: getattr(request, name) for name in BEGINNING_IN_RECIPES}
-    return begun | {"init_image_sha256": request.init_image.sha256, "notice": f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}"}
+ImageEvent = StepProgress | GeneratedImage | FailedImage
 
 
 def make_images(
-    request: GenerationRequest, choice: ModelChoice, job: Job, limit_s: float = 0
+    request: GenerationRequest, choice: ModelChoice, job: AnyJob, limit_s: float = 0
 ) -> Generator[ImageState, None, None]:
     """Make the images of a request and pack them.
 
@@ -110,7 +48,7 @@ def make_images(
     Yields:
         The state after every denoising step and every image; the last one is "finished" or "stopped".
     Raises:
-        CxrError: no model, no space, or not one image came out.
+        CxrError: no model, no space, or no image could be made.
     """
     state = ImageState(request)
     yield state
@@ -131,16 +69,14 @@ def make_images(
         else:
             state = replace(state, stage="finished")
     if state.failures and not state.images and state.stage == "finished":
-        raise GenerationError(f"not one image came out: {state.failures[0].reason}")
+        raise GenerationError(f"no image could be made: {state.failures[0].reason}")
     state = replace(state, progress=None, receipts=_read_receipts(request, pixels))
     yield replace(state, archive=_pack(state))
 
 
 def _out_of_time(state: ImageState, limit_s: float) -> ImageState:
     if not state.images:
-        raise GenerationError(
-            f"no image was finished in {limit_s:g} s, the most that one request gets; use fewer steps"
-        )
+        raise GenerationError(f"no image was finished in {limit_s:g} s, the limit of one request; use fewer steps")
     note = f"The {limit_s:g} s that one request gets are over; ask for the other images in another request."
     return replace(state, notes=(*state.notes, note))
 
@@ -171,9 +107,7 @@ def _write_images(
 
 
 @on_gpu
-def generate_on_gpu(
-    request: GenerationRequest, choice: ModelChoice
-) -> Generator[StepProgress | GeneratedImage | FailedImage, None, None]:
+def generate_on_gpu(request: GenerationRequest, choice: ModelChoice) -> Generator[ImageEvent, None, None]:
     """Make images with the model of a choice.
 
     It takes the choice, not the model: on ZeroGPU the arguments travel to another process.
@@ -190,13 +124,7 @@ def _pack(state: ImageState) -> Path | None:
     if not state.images or state.folder is None:
         return None
     name = f"chest-xrays_{state.request.seed}_{len(state.images)}.zip"
-    count = "1 image" if len(state.images) == 1 else f"{len(state.images)} images"
-    return zip_images(state.folder / name, state.images, state.receipts, count)
-
-
-def sent_note(request: GenerationRequest) -> str:
-    """Says what the model gets in place of the prompt."""
-    return f"Sent to the model: “{request.model_prompt}”"
+    return zip_images(state.folder / name, state.images, state.receipts, plural(len(state.images), "image"))
 
 
 def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
 
 from cxr.web.server.visitors import Visitor
 
+Facts: TypeAlias = dict[str, Any]  # the part of a result that is not a file: JSON, for programs
 OVER = ("finished", "stopped")
 NO_STATES: Generator[Any, None, None] = (None for _ in range(0))
 
@@ -31,8 +32,20 @@ class Waiting:
     seconds: float | None = None
 
 
+class State(Protocol):
+    """What is known about a job so far."""
+
+    @property
+    def stage(self) -> str:
+        """How far it is; one of `OVER` in the last state."""
+
+
+OrderT = TypeVar("OrderT")
+StateT = TypeVar("StateT", bound=State)
+
+
 @dataclass(eq=False)
-class Job:
+class Job(Generic[OrderT, StateT]):
     """Work for the model, what is known about it, and the wish to end it.
 
     Args:
@@ -52,7 +65,7 @@ class Job:
         began_s: when its turn began; None while it waits.
     """
 
-    order: Any = None
+    order: OrderT
     visitor: Visitor = field(default_factory=Visitor)
     num_steps: int = 0
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -62,13 +75,13 @@ class Job:
     has_ended: bool = False
     is_followed: bool = False
     others_wait: Callable[[], bool] = lambda: False
-    drop: Callable[[Job], bool] = lambda job: False
+    drop: Callable[[AnyJob], bool] = lambda job: False
     waiting: Waiting | None = None
-    state: Any = None
+    state: StateT | None = None
     error: BaseException | None = None
     heard_s: float = field(default_factory=time.monotonic)
     began_s: float | None = None
-    states: Generator[Any, None, None] = field(default=NO_STATES, repr=False)
+    states: Generator[StateT, None, None] = field(default=NO_STATES, repr=False)
     # Gradio keeps the current request in context variables, and ZeroGPU reads it there.
     context: contextvars.Context = field(default_factory=contextvars.copy_context, repr=False)
     _followers: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False)
@@ -92,7 +105,13 @@ class Job:
             left = max(0.0, self.num_steps * step_s - spent)
         return left
 
-    async def follow(self, *, on_page: bool = False) -> AsyncGenerator[Any, None]:
+    @overload
+    def follow(self) -> AsyncGenerator[StateT, None]: ...
+
+    @overload
+    def follow(self, *, on_page: Literal[True]) -> AsyncGenerator[StateT | Waiting, None]: ...
+
+    async def follow(self, *, on_page: bool = False) -> AsyncGenerator[StateT | Waiting, None]:
         """Every state from now on, the newest where several have come at once.
 
         Args:
@@ -101,7 +120,8 @@ class Job:
         Raises:
             CxrError: the job ended with it.
         """
-        loop, news, seen = asyncio.get_running_loop(), asyncio.Event(), None
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        seen: StateT | Waiting | None = None
 
         def wake() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
@@ -112,11 +132,11 @@ class Job:
         try:
             while True:
                 news.clear()
-                has_ended, state = self.has_ended, self.state  # in this order: the last state is set before the end
-                if on_page and state is None and not has_ended:
-                    state = self.waiting
+                has_ended = self.has_ended  # before the state: the last one is set before the end
+                state = self.waiting if on_page and self.state is None and not has_ended else self.state
                 if state is not None and state is not seen:
-                    yield (seen := state)
+                    seen = state
+                    yield state
                 if has_ended:
                     break
                 await news.wait()
@@ -128,7 +148,7 @@ class Job:
             if not self.has_ended and not on_page:
                 self.abandon()
 
-    def publish(self, state: Any, *, has_ended: bool = False) -> None:
+    def publish(self, state: StateT | None, *, has_ended: bool = False) -> None:
         """Tell whoever follows it of a new state."""
         self.state, self.has_ended = state, has_ended
         self.wake()
@@ -137,3 +157,6 @@ class Job:
         """Let whoever follows it look at it again."""
         for wake in [*self._followers]:
             wake()
+
+
+AnyJob: TypeAlias = Job[Any, Any]

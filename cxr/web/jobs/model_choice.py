@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from cxr.generate.loaded_model import LoadedModel
 
 RETRY_AFTER_S = 60.0
-STAND_IN = "The Hub cannot be reached; the embedded demo model answers."
+STAND_IN = "The Hub cannot be reached; the embedded demo model is used instead."
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,12 @@ class ModelChoice:
 
 
 _import_lock = threading.Lock()
-_resting_until_s: dict[ModelChoice, float] = {}
+unreachable_since_s: dict[ModelChoice, float] = {}  # when the Hub did not answer for a model
 
 
 def load_model_for(choice: ModelChoice) -> LoadedModel:
     """Load the model, or return the one that is loaded already. What needs diffusers is imported after this."""
+    find_preset(choice.model)  # a name that is unknown is refused before seconds of imports
     # Two threads in the midst of diffusers' imports, which form circles, would see halves of modules.
     with _import_lock:
         from cxr.generate.model import get_model  # torch takes seconds to import, and the page should be up before that
@@ -60,7 +62,7 @@ def answering(choice: ModelChoice) -> ModelChoice:
     try:
         load_model_for(choice)
     except HubUnreachableError:
-        _resting_until_s[choice] = time.monotonic() + RETRY_AFTER_S
+        unreachable_since_s[choice] = time.monotonic()
         return ModelChoice()
     return choice
 
@@ -75,7 +77,8 @@ def loaded_info(choice: ModelChoice) -> ModelInfo | None:
 
 def known_to_answer(choice: ModelChoice) -> ModelChoice:
     """As ``answering``, by what is known already: it waits for nothing."""
-    return ModelChoice() if time.monotonic() < _resting_until_s.get(choice, 0.0) else choice
+    is_resting = time.monotonic() < unreachable_since_s.get(choice, -math.inf) + RETRY_AFTER_S
+    return ModelChoice() if is_resting else choice
 
 
 def is_stand_in(choice: ModelChoice, info: ModelInfo) -> bool:

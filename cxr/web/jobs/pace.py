@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """The only state of a job that measures."""
+    """The only state of a job that measures; what it has found is in `Pace`."""
 
-    estimate: Estimate
     stage: str = "finished"
 
 
@@ -36,7 +35,8 @@ class Pace:
 
         if any(image.request.shared_settings not in self._costs for image in plan.images):
             return None
-        return self._with_receipts(add_up(plan, self._costs))
+        taken = add_up(plan, self._costs)
+        return replace(taken, seconds=taken.seconds + self._receipt_s * taken.num_images)
 
     def measure(self, plan: Plan, choice: ModelChoice) -> Generator[Measured, None, None]:
         """Make a few of the plan's images to see what it takes, as a job.
@@ -45,13 +45,9 @@ class Pace:
             CxrError: no model, or none of the images could be made.
         """
         model = load_model_for(choice)
-        from cxr.dataset.estimate import add_up, measure_costs
+        from cxr.dataset.estimate import measure_costs
         from cxr.web.jobs.package import measure_receipt
 
-        costs = measure_costs(plan, model)
-        self._costs |= costs
+        self._costs |= measure_costs(plan, model)
         self._receipt_s = self._receipt_s or measure_receipt(plan.images[0].request.prompt)
-        yield Measured(self._with_receipts(add_up(plan, costs)))
-
-    def _with_receipts(self, taken: Estimate) -> Estimate:
-        return replace(taken, seconds=taken.seconds + self._receipt_s * taken.num_images)
+        yield Measured()

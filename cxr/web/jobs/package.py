@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +12,13 @@ from typing import TYPE_CHECKING
 from cxr import __version__
 from cxr.folders.archive import write_folder_zip, write_zip
 from cxr.folders.dataset_reader import read_dataset, read_manifest
+from cxr.folders.tables import csv_text
 from cxr.images.reading import read_grey
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
 if TYPE_CHECKING:
-    from cxr.judges.receipt import Receipt
+    from cxr.judges.receipt import Receipt, ReceiptRow
 
 RECEIPTS_NAME, SHEET_NAME, README_NAME = "receipts.csv", "contact_sheet.html", "README.md"
 COLUMNS = ("file_name", "label", "asked", "seen", "score", "right_on_real", "judgeable", "as_asked")
@@ -136,15 +135,14 @@ def _beside(about: str, images: Mapping[str, ExportedFile], receipts: Sequence[R
 
 def receipts_table(names: Sequence[str], receipts: Sequence[Receipt]) -> str:
     """One line for each line of a receipt; no cell holds text of the user's."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for name, receipt in zip(names, receipts, strict=True):
-        for row in receipt.rows:
-            score, ceiling = (f"{value:.3g}" if math.isfinite(value) else "" for value in (row.score, row.ceiling))
-            verdict = "" if row.as_asked is None else int(row.as_asked)
-            table.writerow((name, row.label, row.asked, row.seen, score, ceiling, int(row.judgeable), verdict))
-    return text.getvalue()
+    pairs = zip(names, receipts, strict=True)
+    return csv_text([COLUMNS, *(_cells(name, row) for name, receipt in pairs for row in receipt.rows)])
+
+
+def _cells(name: str, row: ReceiptRow) -> tuple[object, ...]:
+    score, ceiling = (f"{value:.3g}" if math.isfinite(value) else "" for value in (row.score, row.ceiling))
+    verdict = "" if row.as_asked is None else int(row.as_asked)
+    return name, row.label, row.asked, row.seen, score, ceiling, int(row.judgeable), verdict
 
 
 def _sheet(about: str, images: Mapping[str, ExportedFile], receipts: Sequence[Receipt]) -> str:

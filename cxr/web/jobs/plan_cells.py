@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -13,6 +13,7 @@ from cxr.dataset.plan_file import read_cells
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import RequestError
 
+Table: TypeAlias = Sequence[Mapping[str, object]]  # its rows, the cells by their column
 LINE_CHARACTERS = 10_000  # of the YAML, so that an entry of a cohort stays on one line
 
 
@@ -31,7 +32,7 @@ class WrongCell:
     problem: str
 
 
-def find_wrong_cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[WrongCell]:
+def find_wrong_cells(rows: Table) -> Iterator[WrongCell]:
     """Every cell that is not allowed, each looked at alone; empty rows are right."""
     for number, row in enumerate(_texts(rows)):
         for column, cell in row.items():
@@ -41,7 +42,7 @@ def find_wrong_cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[WrongCell]:
                 yield WrongCell(number, column, str(error))
 
 
-def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def read_rows(rows: Table) -> list[dict[str, Any]]:
     """The entries of a cohort that a table holds; empty rows are passed over.
 
     Raises:
@@ -52,19 +53,19 @@ def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [read_cells(row) for row in _texts(rows) if row]
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def write_rows(rows: Table) -> list[dict[str, Any]]:
     """The same for the text of a plan, where a wrong cell stays what was typed and is refused, too."""
     return [{column: _value_of(column, cell) for column, cell in row.items() if cell} for row in _texts(rows) if row]
 
 
-def write_plan(parts: Mapping[str, Any]) -> str:
+def write_plan(parts: Mapping[str, object]) -> str:
     """The parts of a plan as YAML."""
     return yaml.safe_dump(
         dict(parts), sort_keys=False, allow_unicode=True, default_flow_style=None, width=LINE_CHARACTERS
     )
 
 
-def _texts(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+def _texts(rows: Table) -> Iterator[dict[str, str]]:
     """Rows as a table sends them, with texts as cells and names of columns in small letters; {} for an empty row.
 
     Without findings a row is wrong, so every row that is not empty has that cell.

@@ -16,15 +16,16 @@ from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.plan_file import read_parts, read_plan
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.settings import PLAN_SETTINGS, shown
-from cxr.web.jobs.plan_cells import read_rows, write_plan, write_rows
+from cxr.request.messages import shown
+from cxr.request.settings import PLAN_SETTINGS
+from cxr.web.jobs.plan_cells import Table, read_rows, write_plan, write_rows
+from cxr.web.server.uploads import TEXT_SUFFIXES
 
 MAX_TEXT_BYTES = 1_000_000
 MARKS_OF_AN_IMAGE = 20  # a prompt of 300 words has about as many commas
 SPARE_ROWS = 20  # a table may have empty ones
 _MARKS = re.compile(r"[\n,\[{]|[-?:!&] ")
 SPLITS = ("train", "validation", "test")
-SUFFIXES = (".yaml", ".yml", ".csv")
 NAME = "dataset"  # of a data set that has no other
 # The settings that the page has fields for.
 FIELDS = tuple(name for name in PLAN_SETTINGS if name not in ("negative_prompt", "reword"))
@@ -33,7 +34,7 @@ Rows = list[list[str]]
 
 
 def plan_of_fields(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Table,
     name: str,
     seed: int,
     settings: Sequence[float],
@@ -57,15 +58,13 @@ def plan_of_fields(
     return build_plan(_parts(read_rows(rows), name, seed, settings, shares), NAME, max_images)
 
 
-def text_of_fields(
-    rows: Sequence[Mapping[str, Any]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
-) -> str:
+def text_of_fields(rows: Table, name: str, seed: int, settings: Sequence[float], shares: Sequence[float]) -> str:
     """The table and the fields of the page as the text of the same plan; what is wrong in them is wrong there, too."""
     return write_plan(_parts(write_rows(rows), name, seed, settings, shares))
 
 
 def _parts(
-    cohort: list[dict[str, Any]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
+    cohort: list[dict[str, object]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
 ) -> dict[str, Any]:
     return {
         "name": str(name or "").strip() or NAME,
@@ -96,10 +95,10 @@ def text_of_file(path: Path) -> str:
     """The text of an uploaded plan.
 
     Raises:
-        RequestError: it is no plan, too large or not text.
+        RequestError: it is not a plan, too large or not text.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise RequestError(f"this file is no plan; use {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in TEXT_SUFFIXES:
+        raise RequestError(f"this file is not a plan; use {', '.join(TEXT_SUFFIXES)}")
     with path.open("rb") as file:
         content = file.read(MAX_TEXT_BYTES + 1)
     _check_size(len(content))
@@ -115,7 +114,7 @@ def fields_of_text(text: str, max_images: int) -> tuple[Rows, str, int, list[Any
     Returns:
         None for a plan that has more than they can hold, such as prompts or a grid.
     Raises:
-        RequestError: the text is no plan, or something in it is not allowed.
+        RequestError: the text is not a plan, or something in it is not allowed.
     """
     plan = plan_of_text(text, max_images)
     with tempfile.TemporaryDirectory() as folder:
@@ -158,7 +157,7 @@ def _check_length(text: str, max_images: int) -> None:
     """Refuse a plan that takes long to read, before it is: YAML is read slowly, by its marks rather than its letters.
 
     Raises:
-        RequestError: it has more rows or marks than a plan of so many images needs.
+        RequestError: it has more rows or marks than a plan of ``max_images`` images needs.
     """
     if not _is_csv(text):
         _check_marks(text, max_images)
@@ -196,7 +195,7 @@ def _is_csv(text: str) -> bool:
     return bool(header & {"prompt", "findings"})
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A value of a cohort as the text of a cell, lists and shares as in YAML."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {share}" for key, share in value.items()) + "}"

@@ -11,10 +11,11 @@ import zipfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from cxr.folders.tables import csv_text
 from cxr.request.errors import CxrError
-from cxr.web.jobs.job import Job
+from cxr.web.jobs.job import AnyJob, Job
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt
@@ -76,17 +77,20 @@ class ReportState:
     stage: Literal["running", "stopped", "finished"]
     step: str = ""
     labels: tuple[LabelCount, ...] = ()
-    failures: Mapping[str, Any] = field(default_factory=dict)
+    failures: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     page: str = ""
     note: str = ""
     archive: Path | None = None
+
+
+ReportJob: TypeAlias = Job[ReportOrder, ReportState]
 
 
 class _StoppedError(Exception):
     """Nobody wants the report any more."""
 
 
-def make_report(order: ReportOrder, job: Job) -> Generator[ReportState, None, None]:
+def make_report(order: ReportOrder, job: AnyJob) -> Generator[ReportState, None, None]:
     """Measure a data set.
 
     Args:
@@ -114,7 +118,8 @@ def make_report(order: ReportOrder, job: Job) -> Generator[ReportState, None, No
         yield ReportState("stopped")
         return
     target.mkdir(exist_ok=True)
-    (target / TABLE_NAME).write_text(_as_csv(labels), encoding="utf-8", newline="")
+    table = csv_text([COLUMNS, *([getattr(label, name) for name in COLUMNS] for label in labels)])
+    (target / TABLE_NAME).write_text(table, encoding="utf-8", newline="")
     archive = Path(shutil.make_archive(str(order.folder / f"{order.archive.stem}_report"), "zip", target))
     yield ReportState("finished", "", labels, failures, page, note, archive)
 
@@ -153,7 +158,7 @@ def _receipt_lines(order: ReportOrder, say: Callable[[str], None]) -> list[dict[
     return list(csv.DictReader(io.StringIO(table)))
 
 
-def _failures(order: ReportOrder) -> dict[str, Any]:
+def _failures(order: ReportOrder) -> dict[str, tuple[float, float, float]]:
     """Failures per 1,000 images, by their name."""
     from cxr.evaluate.failures import measure_failures
     from cxr.evaluate.sets import read_set
@@ -184,11 +189,3 @@ def _compare(order: ReportOrder, target: Path, say: Callable[[str], None]) -> tu
         return "", text
     write_report(found.report, target, found.pictures)
     return (target / "report.html").read_text(encoding="utf-8"), ""
-
-
-def _as_csv(labels: Iterable[LabelCount]) -> str:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows([getattr(label, name) for name in COLUMNS] for label in labels)
-    return text.getvalue()

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from cxr.models.presets import find_preset
 from cxr.request.errors import CxrError
@@ -18,7 +18,7 @@ from cxr.request.recipe import COMPILED
 if TYPE_CHECKING:
     from cxr.web.jobs.model_choice import ModelChoice
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 # Estimates, on the safe side: the time that is not used is not charged. No ZeroGPU was at hand to measure them.
 START_S = 10.0  # the weights' way to the GPU, merging the LoRA, and the first, slower steps
@@ -29,7 +29,7 @@ USUAL_RESOLUTION = 512  # of a model folder whose table row does not say
 # minutes for those who have not signed in.
 MAX_SECONDS = 80
 
-_borrowers: list[Callable[..., Any]] = []
+borrowers: list[Callable[..., object]] = []  # functions that need a GPU
 
 
 def is_zero_gpu() -> bool:
@@ -56,31 +56,32 @@ def on_gpu(function: Function) -> Function:
     """Let a function with the parameters of `gpu_seconds` run where ZeroGPU has a GPU for it."""
     if not is_zero_gpu():
         return function
-    _borrowers.append(function)
+    borrowers.append(function)
 
     @functools.wraps(function)
-    def borrowed(*arguments: Any, **options: Any) -> Any:
-        return _lend_gpu(function)(*arguments, **options)
+    def borrowed(*arguments: object, **options: object) -> object:
+        return lend_gpu(function)(*arguments, **options)
 
     return cast(Function, borrowed)
 
 
 @functools.cache
-def _lend_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+def lend_gpu(function: Callable[..., object]) -> Callable[..., object]:
+    """The function as ZeroGPU runs it; the function itself where its package is missing."""
     # Not when the module is imported: it brings gradio, which reads the environment that is prepared first.
     try:
         spaces = importlib.import_module("spaces")
     except ImportError:
         return function
-    decorated: Callable[..., Any] = spaces.GPU(duration=gpu_seconds)(function)
+    decorated: Callable[..., object] = spaces.GPU(duration=gpu_seconds)(function)
     return decorated
 
 
 def place_model(choice: ModelChoice) -> None:
     """On ZeroGPU load the model now, while the main module is imported; elsewhere the server loads it by itself.
 
-    There only the importing thread can put weights on a GPU that is not there yet, and each request's own process gets
-    them with it.
+    Only the importing thread can put weights on a GPU that ZeroGPU has not lent yet, and each request's own process
+    gets them with it.
 
     Args:
         choice: which model; if it cannot be loaded, that is said here, and again by the page.
@@ -89,8 +90,8 @@ def place_model(choice: ModelChoice) -> None:
         return
     from cxr.web.jobs.model_choice import load_model_for
 
-    for function in _borrowers:  # ZeroGPU wants to see them before the page is launched, and before torch
-        _lend_gpu(function)
+    for function in borrowers:  # ZeroGPU wants to see them before the page is launched, and before torch
+        lend_gpu(function)
     try:
         loaded = load_model_for(choice)
         if loaded.info.engine == COMPILED:

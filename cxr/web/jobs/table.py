@@ -8,18 +8,19 @@ newest state, so that a slow visitor holds nobody up.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterator
-from typing import Any
 
 from cxr.request.errors import RequestError
-from cxr.web.jobs.ended import EndedJobs
-from cxr.web.jobs.job import OVER, Job, Waiting
+from cxr.web.jobs.job import NO_STATES, OVER, AnyJob, Job, OrderT, State, StateT, Waiting
 from cxr.web.server.limits import BUSY, MAX_QUEUE, BusyError, too_many
+from cxr.web.server.temporary import LIFETIME_S
 from cxr.web.server.visitors import Visitor
 
+MAX_ENDED = 200  # jobs that are remembered
 UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends
 
 
@@ -33,20 +34,15 @@ class JobTable:
 
     def __init__(self, max_waiting: int = MAX_QUEUE, max_per_visitor: int = 0) -> None:
         self.max_waiting, self.max_per_visitor = max_waiting, max_per_visitor
-        self.is_watched = False  # whether something tells who listens
+        self.is_watched = False  # whether the table learns who listens
         self.is_closed = False
         self._changed = threading.Condition()
-        self._jobs: list[Job] = []
-        self._running: Job | None = None  # one of them
-        self._ended = EndedJobs()
-        self._step_s: float | None = None  # of the last job that ended
+        self._jobs: list[AnyJob] = []
+        self._running: AnyJob | None = None  # one of them
+        self._ended: OrderedDict[str, AnyJob] = OrderedDict()  # as long as their files are kept
+        self.step_s: float | None = None  # seconds of a denoising step in the last job that ended
         self._listeners: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
-
-    @property
-    def step_s(self) -> float | None:
-        """Seconds of a denoising step in the last job that ended; None before the first."""
-        return self._step_s
 
     def check_room(self, visitor: Visitor) -> None:
         """Refuse another job of a visitor, if there are too many.
@@ -64,15 +60,16 @@ class JobTable:
         """Jobs that wait or run, of one visitor or of all."""
         return len(self.jobs_of(visitor)) if visitor else len(self._jobs)
 
-    def jobs_of(self, visitor: Visitor) -> list[Job]:
+    def jobs_of(self, visitor: Visitor) -> list[AnyJob]:
         """Jobs of a visitor that wait or run, in the order of their turns."""
         return [job for job in [*self._jobs] if job.visitor.is_same(visitor)]
 
-    def find(self, job_id: object) -> Job | None:
+    def find(self, job_id: object) -> AnyJob | None:
         """The job of an id, also if it has ended not long ago."""
-        return next((job for job in [*self._jobs] if job.id == job_id), None) or self._ended.find(job_id)
+        job = next((job for job in [*self._jobs] if job.id == job_id), None) or self._ended.get(str(job_id))
+        return job if job and (not job.has_ended or time.monotonic() - job.heard_s < LIFETIME_S) else None
 
-    def return_to(self, job_id: object, visitor: Visitor) -> Job | None:
+    def return_to(self, job_id: object, visitor: Visitor) -> AnyJob | None:
         """The job of an id, which from now on is that of the page which asks for it; None if there is none."""
         job = self.find(job_id)
         if job is None or job.error is not None:
@@ -89,7 +86,7 @@ class JobTable:
         job.stop()
         return True
 
-    def submit(self, job: Job, states: Generator[Any, None, None]) -> Job:
+    def submit(self, job: Job[OrderT, StateT], states: Generator[StateT, None, None]) -> Job[OrderT, StateT]:
         """Put a job at the end of the queue.
 
         Args:
@@ -149,7 +146,7 @@ class JobTable:
             if self._listeners[job.visitor.session] or self._listeners[job.visitor.ticket.event]:
                 job.heard_s = time.monotonic()
 
-    def _drop_waiting(self, job: Job) -> bool:
+    def _drop_waiting(self, job: AnyJob) -> bool:
         with self._changed:
             if job is self._running or job not in self._jobs:
                 return False
@@ -159,17 +156,17 @@ class JobTable:
         job.publish(job.state, has_ended=True)
         return True
 
-    def place_of(self, job: Job) -> Waiting | None:
+    def place_of(self, job: AnyJob) -> Waiting | None:
         """How many jobs are before one, and for how long, as of now; None if its first turn has come."""
         return next((place for one, place in self._places() if one is job), None)
 
-    def _places(self) -> Iterator[tuple[Job, Waiting]]:
+    def _places(self) -> Iterator[tuple[AnyJob, Waiting]]:
         """The jobs whose first turn has not come, each with its place."""
         seconds: float | None = 0.0
         for ahead, job in enumerate([*self._jobs]):
             if job is not self._running and job.began_s is None:
                 yield job, Waiting(ahead, seconds)
-            left = job.seconds_left(self._step_s)
+            left = job.seconds_left(self.step_s)
             seconds = None if seconds is None or left is None else seconds + left
 
     def _tell_waiting(self) -> None:
@@ -188,9 +185,9 @@ class JobTable:
             job.began_s = job.began_s or time.monotonic()
             job.context.run(self._take_turn, job)
 
-    def _take_turn(self, job: Job) -> None:
+    def _take_turn(self, job: AnyJob) -> None:
         """Take states until the job is over or gives way."""
-        state: Any = None
+        state: State | None = None
         try:
             for state in job.states:
                 if state.stage == "waiting" and not job.is_stopped:
@@ -205,7 +202,7 @@ class JobTable:
             job.error = error
         self._end_turn(job, state or job.state)
 
-    def _end_turn(self, job: Job, state: Any, *, gives_way: bool = False) -> None:
+    def _end_turn(self, job: AnyJob, state: State | None, *, gives_way: bool = False) -> None:
         """Whoever sees the last state may ask for another job at once, so this one has left the table before."""
         with self._changed:
             self._running = None
@@ -214,10 +211,17 @@ class JobTable:
                 self._jobs.append(job)
             elif not job.is_abandoned:
                 self._note_pace(job, state)
-                self._ended.keep(job)
+                self._keep(job)
             job.publish(state, has_ended=not gives_way)
             self._tell_waiting()
 
-    def _note_pace(self, job: Job, state: Any) -> None:
-        if job.num_steps and job.began_s and getattr(state, "stage", "") == "finished":
-            self._step_s = (time.monotonic() - job.began_s) / job.num_steps
+    def _keep(self, job: AnyJob) -> None:
+        """Remember a job that has ended, without what it needed for its work, for a page that is loaded again."""
+        job.context, job.states = contextvars.Context(), NO_STATES
+        self._ended[job.id] = job
+        if len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
+
+    def _note_pace(self, job: AnyJob, state: State | None) -> None:
+        if job.num_steps and job.began_s and state is not None and state.stage == "finished":
+            self.step_s = (time.monotonic() - job.began_s) / job.num_steps

@@ -1,4 +1,4 @@
-"""The cards of the loaded LoRAs, as HTML. Their texts are somebody else's, and all of them are escaped here."""
+"""The cards of the loaded LoRAs, as HTML. Their texts come from others, and are escaped here."""
 
 from __future__ import annotations
 

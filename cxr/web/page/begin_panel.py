@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
+from gradio.blocks import Block
 
 from cxr.images.squares import fit_square
 from cxr.request.errors import RequestError
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.mask_cells import CELLS, check_cells, read_cells
 from cxr.request.settings import SETTINGS
-from cxr.web.page.events import AT_ONCE, QUEUED, errors_for_users
+from cxr.web.page.data_address import data_address
+from cxr.web.page.events import AT_ONCE, QUEUED, Values, errors_for_users, sent_with
 from cxr.web.page.image_form import number
 from cxr.web.page.scripts import BEGIN, BEGIN_TEMPLATE
 from cxr.web.server.init_upload import PictureReader
+from cxr.web.server.uploads import MAGIC
 
 TITLE = SETTINGS["init_image"].label
 IN_USE = f"{TITLE} · in use"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 SHOWN_SIDE = 384  # pixels
 MAX_SENT = 4  # pictures that a page may go back to
 NOTHING = {"sha256": "", "cells": ""}
@@ -45,16 +44,16 @@ class BeginPanel:
     reader: PictureReader
 
     @property
-    def inputs(self) -> list[Any]:
+    def inputs(self) -> list[Block]:
         """What a request needs, in the order of `beginning_of`."""
         return [self.sent, self.region, self.strength]
 
     @property
-    def filled(self) -> list[Any]:
+    def filled(self) -> list[Block]:
         """What the settings of a picture fill, in the order of `begun_values`."""
         return [self.accordion, self.region, self.strength]
 
-    async def choose(self, path: str, sent: Mapping[str, str], region: object) -> tuple[Any, ...]:
+    async def choose(self, path: str, sent: Mapping[str, str], region: object) -> Values:
         """Take a picture that somebody has sent, or one of this page. Returns values for `connect`'s outputs.
 
         Args:
@@ -79,11 +78,11 @@ class BeginPanel:
         """
         before, outputs = [self.sent, self.region], [self.accordion, self.sent, self.region]
 
-        async def choose_file(path: str, sent: Mapping[str, str], region: object) -> tuple[Any, ...]:
+        async def choose_file(path: str, sent: Mapping[str, str], region: object) -> Values:
             return *await self.choose(path, sent, region), None
 
-        async def choose_result(sent: Mapping[str, str], region: object, event: gr.EventData) -> tuple[Any, ...]:
-            return await self.choose(str((event._data or {}).get("path", "")), sent, region)
+        async def choose_result(sent: Mapping[str, str], region: object, event: gr.EventData) -> Values:
+            return await self.choose(str(sent_with(event, "path") or ""), sent, region)
 
         file.upload(choose_file, [file, *before], [*outputs, file], **QUEUED)
         viewer.begin(choose_result, before, outputs, **QUEUED)
@@ -110,7 +109,7 @@ def build_begin_panel(reader: PictureReader) -> tuple[BeginPanel, gr.UploadButto
             cells=CELLS,
         )
         with gr.Column(elem_id="begin-choice", min_width=240):
-            file = gr.UploadButton("Choose a PNG, JPEG or DICOM file", file_types=list(SUFFIXES), elem_id="begin-file")
+            file = gr.UploadButton("Choose a PNG, JPEG or DICOM file", file_types=[*MAGIC], elem_id="begin-file")
             strength = number("strength")
     return BeginPanel(accordion, sent, region, strength, reader), file
 
@@ -134,7 +133,7 @@ def beginning_of(reader: PictureReader, sent: Mapping[str, str], region: object,
     return {"init_image": picture, "strength": strength, "mask_cells": cells}
 
 
-def begun_values(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+def begun_values(settings: Mapping[str, object]) -> Values:
     """Values for `BeginPanel.filled`, from the settings of a picture.
 
     Args:
@@ -146,7 +145,7 @@ def begun_values(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     if not sha256:
         return _titled(""), NOTHING, gr.skip()
     if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
-        raise RequestError("is no hash of a picture", field="init_image")
+        raise RequestError("is not the hash of a picture", field="init_image")
     cells = check_cells(settings.get("mask_cells", ""))
     strength = SETTINGS["strength"].check(settings.get("strength", SETTINGS["strength"].default))
     return _titled(sha256), {"sha256": sha256, "cells": cells}, strength
@@ -165,14 +164,11 @@ def _titled(sha256: str) -> gr.Accordion:
 
 def _read(region: object) -> tuple[str, str]:
     """The hash and the cells of a value of the region."""
-    values: Mapping[str, Any] = region if isinstance(region, Mapping) else {}
+    values: Mapping[str, object] = region if isinstance(region, Mapping) else {}
     sha256, cells = values.get("sha256", ""), values.get("cells", "")
     return sha256 if isinstance(sha256, str) else "", cells if isinstance(cells, str) else ""
 
 
 def _shown(picture: InitImage) -> dict[str, str]:
-    """The picture as the model sees it, for the browser: a data address, as nobody else gets to see it."""
-    buffer = io.BytesIO()
-    Image.fromarray(fit_square(picture.pixels, SHOWN_SIDE)).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"sha256": picture.sha256, "url": f"data:image/png;base64,{data}"}
+    """The picture as the model sees it, for the browser."""
+    return {"sha256": picture.sha256, "url": data_address(fit_square(picture.pixels, SHOWN_SIDE))}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -18,11 +17,12 @@ from cxr.web.page.adapter_card import describe_adapters
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_tab import build_dataset_tab
 from cxr.web.page.detect_tab import build_detect_tab
-from cxr.web.page.events import QUEUED, as_sentence
+from cxr.web.page.events import QUEUED, Values, as_sentence
 from cxr.web.page.examples import find_examples
 from cxr.web.page.grid_events import GridEvents
 from cxr.web.page.grid_tab import build_grid_tab
 from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.image_form import ImageForm
 from cxr.web.page.image_tab import build_image_tab
 from cxr.web.page.report_events import ReportEvents
 from cxr.web.server.limits import Limits
@@ -58,20 +58,10 @@ def build_page(
         gr.HTML(panels.HEADER, elem_id="header")
         model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line", render=False)
         adapter_cards = gr.HTML("", elem_id="adapter-cards", render=False)
-        with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("Images", id="images"):
-                form, status = build_image_tab(page, images, find_examples(), model_line)
-            with gr.Tab("Grid", id="grid"):
-                build_grid_tab(page, grids)
-            if datasets is not None:
-                with gr.Tab("Data set", id="dataset"):
-                    build_dataset_tab(page, datasets, ReportEvents(limits, reference))
-            with gr.Tab("Check", id="check"):
-                build_detect_tab(images.reader)
-            with gr.Tab("About", id="about"):
-                _build_about(model_line, adapter_cards, limits)
+        reports = ReportEvents(limits, reference)
+        form, status = _build_tabs(page, images, grids, datasets, reports, [model_line, adapter_cards])
 
-        def open_page() -> Generator[tuple[Any, ...], None, None]:
+        def open_page() -> Generator[Values, None, None]:
             yield from describe_choice(choice)
 
         page.load(open_page, outputs=[model_line, adapter_cards, status, *form.by_model], **QUEUED)
@@ -80,11 +70,35 @@ def build_page(
     return page
 
 
-def _build_about(model_line: gr.HTML, adapter_cards: gr.HTML, limits: Limits) -> None:
+def _build_tabs(
+    page: gr.Blocks,
+    images: ImageEvents,
+    grids: GridEvents,
+    datasets: DatasetEvents | None,
+    reports: ReportEvents,
+    about_model: Sequence[gr.HTML],
+) -> tuple[ImageForm, gr.HTML]:
+    """Build all tabs; gives the form of the first, and its panel that says what is going on."""
+    with gr.Tabs(elem_id="tabs"):
+        with gr.Tab("Images", id="images"):
+            form, status = build_image_tab(page, images, find_examples(), about_model[0])
+        with gr.Tab("Grid", id="grid"):
+            build_grid_tab(page, grids)
+        if datasets is not None:
+            with gr.Tab("Data set", id="dataset"):
+                build_dataset_tab(page, datasets, reports)
+        with gr.Tab("Check", id="check"):
+            build_detect_tab(images.reader)
+        with gr.Tab("About", id="about"):
+            _build_about(about_model, images.limits)
+    return form, status
+
+
+def _build_about(about_model: Sequence[gr.HTML], limits: Limits) -> None:
     gr.HTML('<h2 class="cxr-heading">About this program</h2>' + panels.ABOUT)
-    gr.HTML('<h2 class="cxr-heading">The model that answers</h2>')
-    model_line.render()  # type: ignore[no-untyped-call]
-    adapter_cards.render()  # type: ignore[no-untyped-call]
+    gr.HTML('<h2 class="cxr-heading">The model in use</h2>')
+    for widget in about_model:
+        widget.render()
     gr.HTML('<h2 class="cxr-heading">What this server allows</h2>' + panels.describe_limits(limits))
 
 
@@ -93,7 +107,7 @@ def new_job_table(limits: Limits) -> JobTable:
     return JobTable(limits.queue, limits.jobs_per_client)
 
 
-def describe_choice(choice: ModelChoice) -> Generator[tuple[Any, ...], None, None]:
+def describe_choice(choice: ModelChoice) -> Generator[Values, None, None]:
     """Say all that depends on the model that answers; waits for it if it is still being loaded.
 
     Yields:
@@ -101,7 +115,7 @@ def describe_choice(choice: ModelChoice) -> Generator[tuple[Any, ...], None, Non
         anything did, and the settings are those of the model that answers in
         place of the chosen one, or stay as they are.
     """
-    settings: tuple[Any, ...] = (gr.skip(),) * len(BY_MODEL)
+    settings: Values = (gr.skip(),) * len(BY_MODEL)
     yield panels.describe_model(choice), gr.skip(), gr.skip(), *settings
     try:
         answers = answering(choice)

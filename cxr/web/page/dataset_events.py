@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from cxr.dataset.plan import Plan
-from cxr.web.jobs.dataset_job import DatasetOrder, DatasetState, make_dataset, new_order
-from cxr.web.jobs.job import OVER, Job, Waiting
+from cxr.web.jobs.dataset_job import make_dataset
+from cxr.web.jobs.dataset_order import DatasetJob, DatasetOrder, DatasetState, new_order
+from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.pace import Measured
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import dataset_panels, panels
-from cxr.web.page.events import STOPPING, buttons, errors_for_users, show_job, stop_job
+from cxr.web.page.events import Values, buttons, errors_for_users, show_job, show_stop
 from cxr.web.page.plan_events import PlanEvents
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import Visitor, visitor_of
@@ -44,21 +45,22 @@ class DatasetEvents(PlanEvents):
         """
         if self.pace.known(plan) is None:
             with errors_for_users():
-                job = self.jobs.submit(Job(plan, visitor_of(asker)), self.pace.measure(plan, self.choice))
+                job: Job[Plan, Measured] = Job(plan, visitor_of(asker))
+                self.jobs.submit(job, self.pace.measure(plan, self.choice))
                 async for _ in job.follow():
                     pass
         return self.describe_plan(plan), dataset_panels.describe_check(plan, self._estimate(plan), gate is True)
 
-    def submit(self, order: DatasetOrder, visitor: Visitor) -> Job:
+    def submit(self, order: DatasetOrder, visitor: Visitor) -> DatasetJob:
         """Put a data set into the queue.
 
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job = Job(order, visitor, sum(image.request.num_inference_steps for image in order.plan.images))
+        job: DatasetJob = Job(order, visitor, order.plan.num_steps)
         return self.jobs.submit(job, make_dataset(order, self.choice, job))
 
-    def start(self, asker: gr.Request | None, before: Job | None, *form: Any) -> tuple[Any, ...]:
+    def start(self, asker: gr.Request | None, before: DatasetJob | None, *form: Any) -> Values:
         """Check what was typed, start a job and get the page ready; a mistake changes nothing.
 
         Args:
@@ -79,23 +81,15 @@ class DatasetEvents(PlanEvents):
                 order = new_order(plan, gate)
             job = self.submit(order, visitor)
         begun = job, self.describe_plan(plan), gr.Walkthrough(selected=MAKE)
-        waiting = panels.panel("Waiting for the model…", tone="busy")
         nothing = gr.DownloadButton(value=None, interactive=False), "", gr.Image(value=None, visible=False), None
-        return *begun, waiting, *buttons(is_running=True), *nothing
+        return *begun, panels.WAITING, *buttons(is_running=True), *nothing
 
-    async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def run(self, job: DatasetJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
-        shown: tuple[Path, ...] = ()
-
-        def show_next(state: DatasetState) -> tuple[Any, ...]:
-            nonlocal shown
-            before, shown = shown, state.newest
-            return self.show(state, before)
-
-        async for widgets in show_job(job, show_next, 7):
+        async for widgets in show_job(job, self.show, 7):
             yield widgets
 
-    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[Values, None]:
         """Go on with the job that this page had before it was loaded again.
 
         Yields:
@@ -106,32 +100,29 @@ class DatasetEvents(PlanEvents):
             yield (gr.skip(),) * 10  # a generator that yields nothing would empty the widgets
             return
         counts, steps = self.describe_plan(job.order.plan), gr.Walkthrough(selected=MAKE)
-        yield job, counts, steps, panels.waiting(Waiting(0)), *buttons(is_running=True), *(gr.skip(),) * 4
+        yield job, counts, steps, panels.WAITING, *buttons(is_running=True), *(gr.skip(),) * 4
         async for widgets in self.run(job):
             yield job, gr.skip(), gr.skip(), *widgets
 
-    def show(self, state: DatasetState, shown: Sequence[Path] = ()) -> tuple[Any, ...]:
+    def show(self, state: DatasetState, shown: DatasetState | None) -> Values:
         """The page for a state; what has not changed is left alone.
 
         Args:
             state: what is known now.
-            shown: the newest images that the page shows.
+            shown: what the page shows; None at first.
         Returns:
             Values for (status, make button, stop button, ZIP button, newest images, samples, facts).
         """
         archive, pictures, results = gr.skip(), gr.skip(), (gr.skip(), gr.skip())
         if state.archive:
             archive = gr.DownloadButton(value=str(state.archive), interactive=True)
-        if state.newest and state.newest != shown:
+        if state.newest and (shown is None or state.newest != shown.newest):
             pictures = dataset_panels.show_pictures(state.newest)
         if state.stage == "finished":
             results = gr.Image(value=str(state.samples), visible=True), state.facts
         start_stop = buttons(is_running=False) if state.stage in OVER else (gr.skip(), gr.skip())
         return dataset_panels.describe_state(state), *start_stop, archive, pictures, *results
 
-    def stop(self, job: Job | None) -> tuple[Any, ...]:
+    def stop(self, job: DatasetJob | None) -> Values:
         """Ask a job to end. Returns values for (status, make button, stop button)."""
-        panel = stop_job(job, dataset_panels.describe_stopped(job.state if job else None))
-        if panel is None:
-            return (gr.skip(),) * 3
-        return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))
+        return show_stop(job, dataset_panels.describe_stopped(job.state if job else None))

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from cxr.dataset.cohort import KEYS
 from cxr.request.settings import SETTINGS
-from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, SUFFIXES, Rows
+from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, Rows
 from cxr.web.page.events import AT_ONCE
 from cxr.web.page.image_form import number, unchecked
+from cxr.web.server.uploads import TEXT_SUFFIXES
 
 TABLE, TEXT = "Table", "Text"
 ROWS: Rows = [
@@ -37,6 +39,9 @@ settings: {num_inference_steps: 8}
 split: {train: 0.8, test: 0.2}"""
 
 
+Field = gr.Radio | gr.Dataframe | gr.Textbox | gr.Number | gr.Checkbox
+
+
 @dataclass(frozen=True)
 class DatasetForm:
     """The widgets of a plan, in the order in which ``DatasetEvents.read_form`` takes their values."""
@@ -46,19 +51,19 @@ class DatasetForm:
     text: gr.Textbox
     name: gr.Textbox
     seed: gr.Number
-    settings: Mapping[str, Any]
+    settings: Mapping[str, gr.Number | gr.Radio]
     shares: Mapping[str, gr.Number]
     gate: gr.Checkbox
 
     @property
-    def plan(self) -> list[Any]:
+    def plan(self) -> list[Field]:
         """All of them: what makes a plan, and how it is made."""
         return [*self.filled, self.gate]
 
     @property
-    def filled(self) -> list[Any]:
+    def filled(self) -> list[Field]:
         """Those that an uploaded plan fills."""
-        first = [self.kind, self.rows, self.text, self.name, self.seed]
+        first: list[Field] = [self.kind, self.rows, self.text, self.name, self.seed]
         return [*first, *(self.settings[name] for name in FIELDS), *self.shares.values()]
 
 
@@ -82,7 +87,7 @@ def build_cohort(problems: str) -> CohortWidgets:
     with gr.Row(elem_id="dataset-source"):
         kind = gr.Radio([TABLE, TEXT], value=TABLE, label="Plan as", show_label=False, container=False, min_width=150)
         # The plain button: a field for files changes its height with every file.
-        upload = gr.UploadButton("Upload .yaml or .csv", file_types=list(SUFFIXES), size="sm", min_width=150)
+        upload = gr.UploadButton("Upload .yaml or .csv", file_types=[*TEXT_SUFFIXES], size="sm", min_width=150)
     with gr.Column(elem_id="dataset-table") as table:
         rows = _build_table()
     text = gr.Textbox(
@@ -108,13 +113,13 @@ def build_dataset_settings(cohort: CohortWidgets) -> DatasetForm:
         settings = _build_settings()
     hint = gr.HTML(f'<p class="cxr-hint">{SETTINGS_IN_TEXT}</p>', visible=False)
     gate = gr.Checkbox(
-        False, label="Make images again in which a small network does not see what was asked", elem_id="gate"
+        False, label="Make images again if a small network does not see in them what was asked for", elem_id="gate"
     )
     _show_for(cohort.kind, {TABLE: fields, TEXT: hint})
     return DatasetForm(kind=cohort.kind, rows=cohort.rows, text=cohort.text, gate=gate, **settings)
 
 
-def _show_for(kind: gr.Radio, parts: Mapping[str, Any]) -> None:
+def _show_for(kind: gr.Radio, parts: Mapping[str, Block]) -> None:
     """Show one of two parts, by what the plan is written as."""
     kind.change(
         lambda chosen: [type(part)(visible=chosen == name) for name, part in parts.items()],
@@ -150,7 +155,7 @@ def _build_settings() -> dict[str, Any]:
     with gr.Row():
         name = gr.Textbox(NAME, label="Name", max_lines=1, max_length=200, min_width=130)
         seed = gr.Number(0, label="First seed", min_width=130)
-    settings: dict[str, Any] = {}
+    settings: dict[str, gr.Number | gr.Radio] = {}
     for pair in SIDE_BY_SIDE:
         with gr.Row():
             settings |= {one: _setting(one) for one in pair}

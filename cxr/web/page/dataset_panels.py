@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from cxr.request.errors import DataError
-from cxr.web.jobs.dataset_job import COUNTED, TURN_S, DatasetState
+from cxr.request.messages import duration, plural, shorten
+from cxr.web.jobs.dataset_job import TURN_S
+from cxr.web.jobs.dataset_order import COUNTED, DatasetState
 from cxr.web.jobs.plan_text import SPLITS
 from cxr.web.page import panels
+from cxr.web.page.data_address import data_address
 
 if TYPE_CHECKING:
     from cxr.dataset.estimate import Estimate
@@ -35,9 +34,9 @@ TURNS_HINT = (
 # In place of the counts while the plan is wrong: those of another plan would mislead.
 NO_PLAN = (
     '<section class="cxr-plan"><p><b>No plan yet</b></p>'
-    '<p class="cxr-hint">The counts come when nothing is wrong with it.</p></section>'
+    '<p class="cxr-hint">The counts appear once nothing is wrong with it.</p></section>'
 )
-IDLE = panels.panel("Not begun", tone="idle", notes=["“Make the data set” in the step “Check” begins."])
+IDLE = panels.panel("Not started", tone="idle", notes=["“Make the data set” in the step “Check” starts it."])
 
 
 def describe_problems(problems: Sequence[str], cells: Iterable[tuple[int, int]] = (), right: str = "") -> str:
@@ -58,12 +57,14 @@ def describe_problems(problems: Sequence[str], cells: Iterable[tuple[int, int]] 
 
 def describe_check(plan: Plan, time_and_disk: str, gate: bool) -> str:
     """What would be made, before it is: time and size, and the first prompts."""
-    shown = list(dict.fromkeys(image.request.prompt for image in plan.images))[:NUM_PROMPTS]
-    items = "".join(f"<li>{escape(_short(prompt))}</li>" for prompt in shown)
+    prompts = list(dict.fromkeys(image.request.prompt for image in plan.images))
+    items = "".join(f"<li>{escape(shorten(prompt, MAX_PROMPT_CHARACTERS))}</li>" for prompt in prompts[:NUM_PROMPTS])
     again = " Images that do not show what was asked are made again, which takes longer." if gate else ""
+    count = plural(len(plan.images), "image")
+    heading = "The first prompts:" if len(prompts) > NUM_PROMPTS else "All prompts:"
     return (
-        f'<section class="cxr-plan"><p><b>{panels.images(len(plan.images))}</b><span>{escape(time_and_disk)}</span></p>'
-        f'<p class="cxr-hint">The first prompts:{"" if len(shown) < len(plan.images) else " all of them"}</p>'
+        f'<section class="cxr-plan"><p><b>{count}</b><span>{escape(time_and_disk)}</span></p>'
+        f'<p class="cxr-hint">{heading}</p>'
         f'<ul class="cxr-prompts">{items}</ul><p class="cxr-hint">{TURNS_HINT}{again}</p></section>'
     )
 
@@ -87,40 +88,32 @@ def _picture(path: Path) -> tuple[str, str] | None:
         pixels, prompt = read_grey(path), read_recipe(path).prompt
     except (DataError, OSError):
         return None
-    small = Image.fromarray(pixels)
-    small.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", _short(prompt)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_PROMPT_CHARACTERS else f"{text[:MAX_PROMPT_CHARACTERS]}…"
+    return data_address(pixels, PICTURE_SIZE), shorten(prompt, MAX_PROMPT_CHARACTERS)
 
 
 def describe_plan(plan: Plan, time_and_disk: str = "") -> str:
     """Images by finding, sex, view and split, as tables beside one another."""
-    name = plan.name if len(plan.name) <= MAX_NAME_CHARACTERS else plan.name[:MAX_NAME_CHARACTERS] + "…"
-    detail = f"<span>{escape(time_and_disk)}</span>" if time_and_disk else ""
+    name = shorten(plan.name, MAX_NAME_CHARACTERS)
+    count, detail = plural(len(plan.images), "image"), f"<span>{escape(time_and_disk)}</span>" if time_and_disk else ""
     tables = "".join(_table(TITLES[of], _in_order(plan.counts(of))) for of in COUNTED)
     return (
-        f'<section class="cxr-plan"><p><b>{escape(name)}</b> · {panels.images(len(plan.images))}{detail}</p>'
+        f'<section class="cxr-plan"><p><b>{escape(name)}</b> · {count}{detail}</p>'
         f'<div class="cxr-counts">{tables}</div></section>'
     )
 
 
 def describe_estimate(taken: Estimate) -> str:
     """Time and disk in a few words."""
-    return f"about {panels.seconds(taken.seconds)} here, {max(taken.size_bytes / 1e6, 0.1):,.1f} MB"
+    return f"about {duration(taken.seconds)} here, {max(taken.size_bytes / 1e6, 0.1):,.1f} MB"
 
 
 def describe_state(state: DatasetState) -> str:
     """The status panel for a job."""
     if state.stage == "loading":
-        return panels.panel("Loading the model…", "a few seconds", tone="busy")
+        return panels.LOADING
     progress = state.progress
     if progress is None:
-        return panels.panel("Beginning…", tone="busy")
+        return panels.panel("Starting…", tone="busy")
     if state.stage == "stopped":
         return describe_stopped(state)
     notes = []
@@ -132,23 +125,22 @@ def describe_state(state: DatasetState) -> str:
     fraction = (progress.finished + progress.failed) / state.total
     if state.stage == "finished":
         failed = f", {progress.failed:,} failed" if progress.failed else ""
-        seconds = state.facts["seconds"] if state.facts else 0.0
-        title = f"{panels.images(progress.finished)} ready{failed}"
-        return panels.panel(title, f"{seconds:.1f} s", 1.0, "bad" if failed else "good", notes)
+        title = f"{plural(progress.finished, 'image')} ready{failed}"
+        return panels.panel(title, f"{state.seconds:.1f} s", 1.0, "bad" if failed else "good", notes)
     if state.num_read is not None and state.stage != "waiting":
         title = f"{of} made"
         notes.append(f"Reading what is seen in them: {state.num_read:,} of {progress.finished:,}.")
         return panels.panel(title, "", state.num_read / max(progress.finished, 1), "busy", notes)
     if state.stage == "waiting":
         return panels.panel(f"{of}, waiting", "", fraction, "busy", ["Others have asked for images; their turn now."])
-    left = "" if progress.remaining_s is None else f"{panels.seconds(progress.remaining_s)} left"
+    left = "" if progress.remaining_s is None else f"{duration(progress.remaining_s)} left"
     return panels.panel(of, left, fraction, "busy", notes)
 
 
 def describe_stopped(state: DatasetState | None) -> str:
     """The panel of a job that was stopped."""
     if state is None or state.progress is None:
-        return panels.panel("Stopped before it began")
+        return panels.NEVER_BEGUN
     finished = state.progress.finished
     note = "The ZIP holds these; “Make the data set” goes on with the same plan." if finished else ""
     title = f"Stopped at {finished:,} of {state.total:,} images"

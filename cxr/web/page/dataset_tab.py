@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_events import MAKE, DatasetEvents
-from cxr.web.page.dataset_form import DatasetForm, build_cohort, build_dataset_settings
+from cxr.web.page.dataset_form import CohortWidgets, DatasetForm, build_cohort, build_dataset_settings
 from cxr.web.page.events import AT_ONCE, QUEUED, buttons, connect_reload
 from cxr.web.page.plan_events import CHECK
 from cxr.web.page.report_events import ReportEvents
@@ -35,15 +35,6 @@ class DatasetResults:
     facts: gr.JSON
 
 
-@dataclass(frozen=True)
-class CheckWidgets:
-    """The widgets of the step that says what would be made, and the way to it."""
-
-    open_button: gr.Button
-    said: gr.HTML
-    make_button: gr.Button
-
-
 def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEvents) -> None:
     """Build the content of the tab.
 
@@ -65,7 +56,6 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
             with gr.Step("Check", id=CHECK):
                 said = gr.HTML("", elem_id="dataset-check")
                 make_button = gr.Button("Make the data set", variant="primary", elem_id="make")
-                check = CheckWidgets(open_check, said, make_button)
             with gr.Step("Make", id=MAKE):
                 results = _build_results()
                 _next_button("Next: report", steps, REPORT)
@@ -74,6 +64,17 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
         with gr.Column(scale=4, min_width=280, elem_id="dataset-stage"):
             gr.HTML('<h2 class="cxr-heading">The plan</h2>')
             counts = gr.HTML(dataset_panels.describe_plan(default), elem_id="dataset-plan")
+    _connect_plan(events, cohort, form, counts)
+    plan = gr.State(None)
+    checked = open_check.click(events.check, inputs=form.plan, outputs=[plan, counts, said, steps], **QUEUED)
+    checked.success(events.measure, inputs=[plan, form.gate], outputs=[counts, said], **QUEUED)
+    job = gr.State(None)
+    _connect_job(page, events, form, results, make_button, job, [counts, steps])
+    report.connect(reports, job)
+
+
+def _connect_plan(events: DatasetEvents, cohort: CohortWidgets, form: DatasetForm, counts: gr.HTML) -> None:
+    """Keep table, text and counts in step with what is typed."""
     cohort.upload.upload(events.fill, inputs=[cohort.upload, cohort.rows], outputs=form.filled, **QUEUED)
     cohort.kind.input(events.turn, inputs=form.filled, outputs=form.filled, **QUEUED)
     gr.on(
@@ -85,10 +86,6 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
         trigger_mode="multiple",
         **QUEUED,
     )
-    _connect_check(events, form, check, counts, steps)
-    job = gr.State(None)
-    _connect_job(page, events, form, results, check.make_button, [job, counts, steps])
-    report.connect(reports, job)
 
 
 def _next_button(label: str, steps: gr.Walkthrough, step: int) -> None:
@@ -117,23 +114,14 @@ def _build_results() -> DatasetResults:
     return DatasetResults(panel, stop_button, zip_button, pictures, samples, facts)
 
 
-def _connect_check(
-    events: DatasetEvents, form: DatasetForm, check: CheckWidgets, counts: gr.HTML, steps: gr.Walkthrough
-) -> None:
-    plan = gr.State(None)
-    checked = check.open_button.click(
-        events.check, inputs=form.plan, outputs=[plan, counts, check.said, steps], **QUEUED
-    )
-    checked.success(events.measure, inputs=[plan, form.gate], outputs=[counts, check.said], **QUEUED)
-
-
 def _connect_job(
     page: gr.Blocks,
     events: DatasetEvents,
     form: DatasetForm,
     results: DatasetResults,
     make_button: gr.Button,
-    begun: list[Any],
+    job: gr.State,
+    beside: list[Block],
 ) -> None:
     """Let the buttons start and stop the job.
 
@@ -143,13 +131,13 @@ def _connect_job(
         form: the plan.
         results: what shows the job.
         make_button: starts it.
-        begun: what a job that begins sets besides: the job itself, the counts and the steps.
+        job: holds the job.
+        beside: what else a job that begins sets: the counts and the steps.
     """
-    job, *_ = begun
     start_stop = [make_button, results.stop_button]
     shown = [results.status, *start_stop, results.zip_button, results.pictures, results.samples, results.facts]
-    started = make_button.click(events.start, inputs=[job, *form.plan], outputs=[*begun, *shown], **QUEUED)
-    connect_reload(page, events.resume, job, [*begun[1:], *shown], [started], "dataset")
+    started = make_button.click(events.start, inputs=[job, *form.plan], outputs=[job, *beside, *shown], **QUEUED)
+    connect_reload(page, events.resume, job, [*beside, *shown], [started], "dataset")
     ran = started.success(events.run, inputs=job, outputs=shown, trigger_mode="multiple", **QUEUED)
     ran.failure(lambda: buttons(is_running=False), outputs=start_stop, trigger_mode="multiple", **AT_ONCE)
     results.stop_button.click(events.stop, inputs=job, outputs=[results.status, *start_stop], **AT_ONCE)

@@ -12,10 +12,10 @@ from cxr.request.errors import CxrError
 from cxr.web.page import panels
 from cxr.web.page.events import PRIVATE, as_sentence
 from cxr.web.server.init_upload import PictureReader
+from cxr.web.server.uploads import MAGIC
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 HINT = (
-    "A signature, a recipe, or the marks that programs and DICOM leave tell that a picture was generated. It is read "
+    "A signature, a recipe, or the marks that programs and DICOM leave show that a picture was generated. It is read "
     "once and deleted. Marks can be removed: a picture without any may be synthetic all the same."
 )
 TONES: dict[str, panels.Tone] = {PROVEN: "good", CLAIMED: "good", CHANGED: "bad", NOTHING: "quiet"}
@@ -40,7 +40,7 @@ def build_detect_tab(reader: PictureReader) -> None:
     """
     gr.HTML('<h2 class="cxr-heading">Is a picture synthetic?</h2>' + panels.hint(HINT))
     with gr.Column(elem_id="detect"):
-        file = gr.UploadButton("Choose a PNG, JPEG or DICOM file", file_types=list(SUFFIXES), elem_id="detect-file")
+        file = gr.UploadButton("Choose a PNG, JPEG or DICOM file", file_types=[*MAGIC], elem_id="detect-file")
         said = gr.HTML(IDLE, elem_id="detect-said")
 
     async def check(path: str) -> tuple[str, None]:

@@ -6,21 +6,27 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency
 
 from cxr.request.errors import CxrError
 from cxr.request.settings import LABELS
-from cxr.web.jobs.job import Job, Waiting
+from cxr.web.jobs.job import AnyJob, Job, OrderT, StateT, Waiting
 from cxr.web.page import panels
 from cxr.web.server.limits import BusyError
 
-PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
+Values: TypeAlias = tuple[Any, ...]  # of widgets, in the order of an event's outputs; gradio alone reads them
+EventOptions: TypeAlias = dict[str, Any]  # of gradio's events, in its own words
+
+
+PRIVATE: EventOptions = {"show_progress": "hidden", "api_visibility": "private"}
+AT_ONCE: EventOptions = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
 # The model's own queue is that of `cxr.web.jobs.table`; gradio's holds nothing back.
-IN_PARALLEL: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
-QUEUED: dict[str, Any] = {**IN_PARALLEL, **PRIVATE}
+IN_PARALLEL: EventOptions = {"concurrency_limit": None, "show_progress": "hidden"}
+QUEUED: EventOptions = {**IN_PARALLEL, **PRIVATE}
 
 ERROR_DURATION_S = 20
 MAX_MESSAGE_CHARACTERS = 600
@@ -54,35 +60,45 @@ def as_sentence(text: str) -> str:
     return text if "_" in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
+def sent_with(event: gr.EventData, name: str) -> object:
+    """A value that the browser sent with an event; None where it sent none."""
+    try:
+        return getattr(event, name, None)
+    except TypeError:  # what it sent is not a table
+        return None
+
+
 def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
     """Values for the button that starts a job and the one that stops it."""
     return gr.Button(interactive=not is_running), gr.Button(interactive=is_running)
 
 
 async def show_job(
-    job: Job | None, show: Callable[[Any], tuple[Any, ...]], num_widgets: int
-) -> AsyncGenerator[tuple[Any, ...], None]:
+    job: Job[OrderT, StateT] | None, show: Callable[[StateT, StateT | None], Values], num_widgets: int
+) -> AsyncGenerator[Values, None]:
     """Follow a job on the page; an error goes into its panel as well. A page that is loaded again may go on with it.
 
     Args:
         job: None shows nothing, one that is followed already only its end.
-        show: turns a state into values for the widgets, in a thread.
+        show: turns a state and the one that is shown, None at first, into values for the widgets, in a thread.
         num_widgets: that the job has, the panel first.
     """
     nothing = (gr.skip(),) * (num_widgets - 1)
     if job is None or job.is_followed:
         # Of a job that is over the end once more: the answer to "Stop" may have come after it. A generator that yields
         # nothing would empty the widgets.
-        is_over = job is not None and job.has_ended and job.state is not None and job.error is None
-        yield await asyncio.to_thread(show, job.state) if job and is_over else (gr.skip(), *nothing)
+        last = job.state if job and job.has_ended and job.error is None else None
+        yield await asyncio.to_thread(show, last, None) if last else (gr.skip(), *nothing)
         return
+    shown: StateT | None = None
     try:
         async with contextlib.aclosing(job.follow(on_page=True)) as states:
             async for state in states:
                 if isinstance(state, Waiting):
                     yield panels.waiting(state), *nothing
                 else:
-                    yield await asyncio.to_thread(show, state)
+                    yield await asyncio.to_thread(show, state, shown)
+                    shown = state
         if job.state is None:  # it was stopped while it waited
             yield gr.skip(), *nothing
     except CxrError as error:
@@ -96,33 +112,31 @@ async def show_job(
 
 def connect_reload(
     page: gr.Blocks,
-    resume: Callable[..., Any],
+    resume: Callable[..., AsyncGenerator[Values, None]],
     job: gr.State,
-    shown: Sequence[Any],
-    started: Sequence[Any],
+    shown: Sequence[Block],
+    started: Sequence[Dependency],
     name: str,
-    id_of: Callable[[Any], str] = lambda job: str(job.id),
 ) -> None:
     """Let the browser's tab remember its job, and find it again when the page is loaded again.
 
     Args:
         page: that it is on.
         resume: takes the id of a job, and yields values for the job and the widgets that show it.
-        job: holds the job of the page.
+        job: holds the job of the page, or what else has such an id.
         shown: the widgets that show it.
         started: the events after which the job is there.
         name: of the place in the browser.
-        id_of: what is remembered of what ``job`` holds, for ``resume``.
     """
     job_id = gr.Textbox(visible=False)
     for start in started:
-        known = start.success(id_of, inputs=job, outputs=job_id, **QUEUED)
+        known = start.success(lambda job: str(job.id), inputs=job, outputs=job_id, **QUEUED)
         known.success(None, inputs=job_id, js=f"(id) => {{ sessionStorage.setItem('cxr-{name}', id); }}")
     recall = f"() => sessionStorage.getItem('cxr-{name}') ?? ''"
     page.load(resume, inputs=job_id, outputs=[job, *shown], js=recall, **QUEUED)
 
 
-def stop_job(job: Job | None, title: str) -> str | None:
+def stop_job(job: AnyJob | None, title: str) -> str | None:
     """Ask a job to end.
 
     Args:
@@ -134,3 +148,10 @@ def stop_job(job: Job | None, title: str) -> str | None:
     if job is None or job.has_ended:
         return None
     return title if job.stop() else STOPPING
+
+
+def show_stop(job: AnyJob | None, title: str) -> Values:
+    """Ask a job to end; arguments as of `stop_job`. Returns values for (status, start button, stop button)."""
+    if (panel := stop_job(job, title)) is None:
+        return (gr.skip(),) * 3
+    return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))

@@ -10,15 +10,18 @@ import gradio as gr
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import CxrError, RequestError
-from cxr.request.settings import LABELS, SETTINGS, parse_number
-from cxr.web.jobs.grid_job import GridState, make_grid
-from cxr.web.jobs.job import OVER, Job, Waiting
+from cxr.request.messages import duration, plural
+from cxr.request.setting import parse_number
+from cxr.request.settings import LABELS, SETTINGS
+from cxr.web.jobs.grid_job import GridJob, GridState, make_grid
+from cxr.web.jobs.job import OVER, Job
 from cxr.web.page import panels
-from cxr.web.page.events import STOPPING, as_sentence, errors_for_users, show_job, stop_job
+from cxr.web.page.events import STOPPING, Values, as_sentence, errors_for_users, show_job, stop_job
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.server.limits import find_resolution
 from cxr.web.server.visitors import visitor_of
 
+MAKE = "Make the sheet"
 EXAMPLE = "A {30|80}-year-old man with {no findings|a pleural effusion}, PA view"
 VARIED = ("guidance_scale", "adapter_weight", "num_inference_steps", "seed")  # as `cxr.dataset.grid` crosses them
 
@@ -33,7 +36,7 @@ class GridEvents:
     def __init__(self, images: ImageEvents) -> None:
         self.choice, self.limits, self.jobs = images.choice, images.limits, images.jobs
 
-    def plan(self, prompt: str, values: Mapping[str, Sequence[Any]]) -> Plan:
+    def plan(self, prompt: str, values: Mapping[str, Sequence[object]]) -> Plan:
         """The plan of a grid that this server makes.
 
         Args:
@@ -45,77 +48,76 @@ class GridEvents:
         from cxr.dataset.grid import build_grid  # torch takes seconds to import
 
         plan = build_grid(prompt, values, self.choice.defaults)
-        steps = sum(image.request.num_inference_steps for image in plan.images)
-        self.limits.check_grid(len(plan.images), steps, find_resolution(self.choice.model))
+        self.limits.check_steps(plan.num_steps, find_resolution(self.choice.model))
         return plan
 
-    def submit(self, asker: gr.Request | None, plan: Plan) -> Job:
+    def submit(self, asker: gr.Request | None, plan: Plan) -> GridJob:
         """Put a grid into the queue.
 
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job = Job(plan, visitor_of(asker), sum(image.request.num_inference_steps for image in plan.images))
+        job: GridJob = Job(plan, visitor_of(asker), plan.num_steps)
         return self.jobs.submit(job, make_grid(plan, self.choice, job, self.limits.job_s))
 
     def describe(self, plan: Plan) -> str:
-        """What a grid comes to: images, steps, size of the sheet, and the time where something was made before."""
+        """A grid in numbers: images, steps, size of the sheet, and the time where something was made before."""
         from cxr.dataset.grid import describe_grid
 
         return describe_grid(plan, find_resolution(self.choice.model), self.jobs.step_s)
 
-    async def tell(self, prompt: str, *texts: str) -> str:
-        """Say what the form comes to while it is typed, or what is wrong with it; as HTML."""
+    async def describe_form(self, prompt: str, *texts: str) -> str:
+        """Say what the form would make while it is typed, or what is wrong with it; as HTML."""
         try:
             plan = await asyncio.to_thread(lambda: self.plan(prompt, read_axes(texts)))
             return panels.hint(f"{as_sentence(self.describe(plan))}.")
         except CxrError as error:
             return panels.hint(as_sentence(error.described(LABELS)), is_bad=True)
 
-    def press(self, asker: gr.Request | None, before: Job | None, prompt: str, *texts: str) -> tuple[Any, ...]:
+    def press(self, asker: gr.Request | None, before: GridJob | None, prompt: str, *texts: str) -> Values:
         """The one button: end the job that runs, or else start one.
 
         Returns:
             Values for (job, then as `show`).
         """
-        if panel := stop_job(before, panels.panel("Stopped before it began")):
-            return gr.skip(), panel, _button(is_running=panel == STOPPING), *(gr.skip(),) * 3
+        if panel := stop_job(before, panels.NEVER_BEGUN):
+            return gr.skip(), panel, run_button(is_running=panel == STOPPING, label=MAKE), *(gr.skip(),) * 3
         with errors_for_users():
             job = self.submit(asker, self.plan(prompt, read_axes(texts)))
-        return job, panels.panel("Waiting for the model…", tone="busy"), _button(is_running=True), *(gr.skip(),) * 3
+        return job, panels.WAITING, run_button(is_running=True), *(gr.skip(),) * 3
 
-    async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def run(self, job: GridJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
         async for widgets in show_job(job, self.show, 5):
             yield widgets
 
-    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[Values, None]:
         """Go on with the job that this page had before it was loaded again. Yields values for (job, then as `show`)."""
         job = self.jobs.return_to(job_id, visitor_of(asker))
         if job is None or not isinstance(job.state, GridState | None) or not isinstance(job.order, Plan):
             yield (gr.skip(),) * 6  # a generator that yields nothing would empty the widgets
             return
-        yield job, panels.waiting(Waiting(0)), _button(is_running=True), *(gr.skip(),) * 3
+        yield job, panels.WAITING, run_button(is_running=True), *(gr.skip(),) * 3
         async for widgets in self.run(job):
             yield job, *widgets
 
-    def show(self, state: GridState) -> tuple[Any, ...]:
-        """The page for a state. Returns values for (status, button, sheet, ZIP button, facts)."""
-        results: tuple[Any, ...] = (gr.skip(),) * 3
+    def show(self, state: GridState, _: GridState | None) -> Values:
+        """The page for a state, whatever it shows. Returns values for (status, button, sheet, ZIP button, facts)."""
+        results: Values = (gr.skip(),) * 3
         if state.stage in OVER:
             sheet = gr.Image(str(state.sheet), visible=True) if state.sheet else gr.skip()
             archive = gr.DownloadButton(value=str(state.archive), interactive=True) if state.archive else gr.skip()
             results = sheet, archive, state.facts
-        return describe_state(state), _button(is_running=state.stage not in OVER), *results
+        return describe_state(state), run_button(is_running=state.stage not in OVER, label=MAKE), *results
 
 
-def read_axes(texts: Sequence[str]) -> dict[str, list[Any]]:
+def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
     """Values of each setting of `VARIED`, from numbers that are separated by commas.
 
     Raises:
-        RequestError: something else stands there.
+        RequestError: a text holds something else.
     """
-    axes: dict[str, list[Any]] = {}
+    axes: dict[str, list[float]] = {}
     for name, text in zip(VARIED, texts, strict=True):
         try:
             axes[name] = [parse_number(value) for value in str(text).split(",") if value.strip()]
@@ -135,16 +137,12 @@ def describe_state(state: GridState) -> str:
     failed = [f"Image {failure.index} failed: {failure.reason}" for failure in state.failures]
     notes, count = (*failed, *state.notes), len(state.images)
     if state.stage == "loading":
-        return panels.panel("Loading the model…", "a few seconds", tone="busy")
+        return panels.LOADING
     if state.stage == "finished":
         tone: panels.Tone = "bad" if failed else "good"
-        return panels.panel(f"{panels.images(count)} on one sheet", f"{state.elapsed_s:.1f} s", 1.0, tone, notes)
+        return panels.panel(f"{plural(count, 'image')} on one sheet", f"{state.elapsed_s:.1f} s", 1.0, tone, notes)
     if state.stage == "stopped":
-        return panels.panel(f"Stopped: {panels.images(count)} kept", "", state.fraction, "quiet", notes)
+        return panels.panel(f"Stopped: {plural(count, 'image')} kept", "", state.fraction, "quiet", notes)
     left = state.progress.remaining_s if state.progress else None
-    detail = "" if left is None else f"{panels.seconds(left)} left"
+    detail = "" if left is None else f"{duration(left)} left"
     return panels.panel(f"Image {count + 1}/{len(state.plan.images)}", detail, state.fraction, "busy", notes)
-
-
-def _button(*, is_running: bool) -> gr.Button:
-    return run_button(is_running=True) if is_running else gr.Button("Make the sheet", variant="primary")

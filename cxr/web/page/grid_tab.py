@@ -7,14 +7,14 @@ import gradio as gr
 from cxr.request.settings import SETTINGS
 from cxr.web.page import panels
 from cxr.web.page.events import QUEUED, connect_reload
-from cxr.web.page.grid_events import EXAMPLE, VARIED, GridEvents, usual
+from cxr.web.page.grid_events import EXAMPLE, MAKE, VARIED, GridEvents, usual
 from cxr.web.page.image_form import unchecked
 
 HINT = (
     "Words in braces are alternatives, as in {small|large}. Every combination is made, on one sheet with labels: the "
     "last setting with several values goes across, the others down. At most 64 images."
 )
-IDLE = panels.panel("Ready", tone="idle", notes=["What the sheet comes to stands beside the button."])
+IDLE = panels.panel("Ready", tone="idle", notes=["Images, steps and time of the sheet are shown beside the button."])
 
 
 def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
@@ -29,9 +29,9 @@ def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
     with gr.Row(elem_id="grid-axes"):
         axes = [_axis(name, usual(name, events.choice.defaults)) for name in VARIED]
     with gr.Row(elem_id="grid-run"):
-        button = gr.Button("Make the sheet", variant="primary", elem_id="grid-make", scale=0, min_width=160)
+        button = gr.Button(MAKE, variant="primary", elem_id="grid-make", scale=0, min_width=160)
         with gr.Column(min_width=240):
-            told = gr.HTML("", elem_id="grid-told")
+            estimate = gr.HTML("", elem_id="grid-estimate")
             status = gr.HTML(IDLE, elem_id="grid-status")
     sheet = gr.Image(
         label="Sheet",
@@ -50,7 +50,12 @@ def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
     connect_reload(page, events.resume, job, shown, [started], "grid")
     started.success(events.run, job, shown, trigger_mode="multiple", **QUEUED)
     gr.on(
-        [page.load, *(widget.change for widget in form)], events.tell, form, told, trigger_mode="always_last", **QUEUED
+        [page.load, *(widget.change for widget in form)],
+        events.describe_form,
+        form,
+        estimate,
+        trigger_mode="always_last",
+        **QUEUED,
     )
 
 

@@ -11,13 +11,14 @@ import gradio as gr
 
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS
-from cxr.web.jobs.image_job import ImageState, make_images
-from cxr.web.jobs.job import OVER, Job, Waiting
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.image_state import ImageJob, ImageState
+from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import beginning_of
-from cxr.web.page.events import errors_for_users, show_job, stop_job
+from cxr.web.page.events import Values, errors_for_users, sent_with, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
 from cxr.web.page.stage_data import stage_value
@@ -42,24 +43,24 @@ class ImageEvents:
         self.choice, self.limits, self.jobs = choice, limits, jobs
         self.reader = PictureReader()
 
-    def submit(self, asker: gr.Request | None, request: GenerationRequest) -> Job:
+    def submit(self, asker: gr.Request | None, request: GenerationRequest) -> ImageJob:
         """Put a request into the queue.
 
         Raises:
             RequestError: it is too much for this server, or the visitor has too many.
         """
         self.check_limits(request)
-        job = Job(request, visitor_of(asker), request.num_images * request.num_inference_steps)
+        job: ImageJob = Job(request, visitor_of(asker), request.num_images * request.num_inference_steps)
         return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
 
     def check_limits(self, request: GenerationRequest) -> None:
         """Refuse a request that is too much for this server."""
         self.limits.check_request(request, find_resolution(self.choice.model))
 
-    def press(self, asker: gr.Request | None, mine: PageJobs | None, *form: Any) -> tuple[Any, ...]:
+    def press(self, asker: gr.Request | None, mine: PageJobs | None, *form: Any) -> Values:
         """The one button: end the job that runs, or else start one. Arguments and values as of `start`."""
         running = mine.unended[0] if mine and mine.unended else None
-        panel = stop_job(running, panels.panel("Stopped before it began"))
+        panel = stop_job(running, panels.NEVER_BEGUN)
         if panel is None:
             return self.start(asker, mine, *form)
         button = run_button(is_running=bool(mine and mine.unended))
@@ -74,7 +75,7 @@ class ImageEvents:
         seed: int,
         randomise: bool,
         *settings: Any,
-    ) -> tuple[Any, ...]:
+    ) -> Values:
         """Check what was typed and start a job, behind those that the page has; a mistake changes nothing.
 
         Args:
@@ -104,11 +105,10 @@ class ImageEvents:
         mine.add(job)
         if not is_first:  # what runs is shown on
             return mine, request.seed, *(gr.skip(),) * 6, describe_queue(mine, self.jobs)
-        waiting = panels.panel("Waiting for the model…", tone="busy")
         idle_zip = gr.DownloadButton(value=None, interactive=False)
-        return mine, request.seed, waiting, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip(), ""
+        return mine, request.seed, panels.WAITING, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip(), ""
 
-    async def run(self, mine: PageJobs | None) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def run(self, mine: PageJobs | None) -> AsyncGenerator[Values, None]:
         """Show the jobs of a page one after the other, as their images form.
 
         Yields:
@@ -119,7 +119,7 @@ class ImageEvents:
         if mine is None or mine.is_followed or mine.next_job() is None:
             # An answer to "Stop" may have come after the end, which is shown once more.
             job = mine.last_shown if mine and not mine.is_followed else None
-            async for widgets in show_job(job, lambda state: self.show(state, None), NUM_WIDGETS):
+            async for widgets in show_job(job, self.show, NUM_WIDGETS):
                 yield *widgets, gr.skip()
             return
         errors: list[Exception] = []
@@ -138,24 +138,17 @@ class ImageEvents:
         if errors:
             raise errors[0]
 
-    async def _follow(self, job: Job, mine: PageJobs) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def _follow(self, job: ImageJob, mine: PageJobs) -> AsyncGenerator[Values, None]:
         """Show one job to its end. Yields values as `run`."""
-        shown: ImageState | None = None
-        queue: Any = None
-
-        def show_next(state: ImageState) -> tuple[Any, ...]:
-            nonlocal shown
-            widgets, shown = self.show(state, shown), state
-            return widgets
-
-        async with contextlib.aclosing(show_job(job, show_next, NUM_WIDGETS)) as states:
+        queue: str | None = None
+        async with contextlib.aclosing(show_job(job, self.show, NUM_WIDGETS)) as states:
             async for widgets in states:
                 before, queue = queue, describe_queue(mine, self.jobs)
                 # The next one is shown at once, and the button ends it.
                 button = run_button(is_running=True) if job.has_ended and mine.unended else widgets[1]
                 yield widgets[0], button, *widgets[2:], gr.skip() if queue == before else queue
 
-    async def resume(self, asker: gr.Request | None, job_ids: str) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def resume(self, asker: gr.Request | None, job_ids: str) -> AsyncGenerator[Values, None]:
         """Go on with the jobs that this page had before it was loaded again.
 
         Yields:
@@ -166,7 +159,7 @@ class ImageEvents:
         if not mine.jobs:
             yield (gr.skip(),) * (NUM_WIDGETS + 2)  # a generator that yields nothing would empty the widgets
             return
-        yield mine, panels.waiting(Waiting(0)), run_button(is_running=True), *(gr.skip(),) * (NUM_WIDGETS - 1)
+        yield mine, panels.WAITING, run_button(is_running=True), *(gr.skip(),) * (NUM_WIDGETS - 1)
         async for widgets in self.run(mine):
             yield mine, *widgets
 
@@ -177,11 +170,11 @@ class ImageEvents:
             mine: the jobs of the page.
             event: holds ``id``, of the job.
         """
-        if mine and (job := mine.find_waiting((event._data or {}).get("id"))) is not None:
+        if mine and (job := mine.find_waiting(sent_with(event, "id"))) is not None:
             job.stop()
         return describe_queue(mine, self.jobs)
 
-    def show(self, state: ImageState, shown: ImageState | None) -> tuple[Any, ...]:
+    def show(self, state: ImageState, shown: ImageState | None) -> Values:
         """The page for a state; what has not changed is left alone.
 
         Args:
@@ -190,7 +183,7 @@ class ImageEvents:
         Returns:
             Values for (status, button, viewer, ZIP button, facts, model line).
         """
-        widgets: list[Any] = [panels.describe_state(state), *(gr.skip(),) * 5]
+        widgets: list[object] = [panels.describe_state(state), *(gr.skip(),) * 5]
         is_over = state.stage in OVER
         has_preview = state.progress is not None and state.progress.preview is not None
         if has_preview or is_over or shown is None or len(shown.images) < len(state.images):
@@ -205,6 +198,6 @@ class ImageEvents:
         return tuple(widgets)
 
 
-def run_button(*, is_running: bool) -> gr.Button:
+def run_button(*, is_running: bool, label: str = "Generate") -> gr.Button:
     """The button that starts a job, or ends the one that runs: one, so that the keyboard stays where it is."""
-    return gr.Button("Stop", variant="stop") if is_running else gr.Button("Generate", variant="primary")
+    return gr.Button("Stop", variant="stop") if is_running else gr.Button(label, variant="primary")

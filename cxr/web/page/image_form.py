@@ -4,41 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component, FormComponent
 
 from cxr.models.presets import prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, BY_MODEL, SETTINGS, ImageSettings
 from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.events import Values
 
 PLACEHOLDER = "A 55-year-old man with pneumonia"
 DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
 AT_HAND = ("prompt", "num_images", "seed")  # what is not folded under "Advanced"
-Widget = TypeVar("Widget", bound=Any)
+Widget = TypeVar("Widget", bound=Component)
 
 
 @dataclass(frozen=True)
 class ImageForm:
     """The widgets that make up a request, by setting in the order of the API's parameters, and the randomise box."""
 
-    settings: Mapping[str, Any]
+    settings: Mapping[str, FormComponent]
     randomise: gr.Checkbox
 
     @property
-    def parameters(self) -> list[Any]:
+    def prompt(self) -> gr.Textbox:
+        """The box for the prompt."""
+        return cast(gr.Textbox, self.settings["prompt"])
+
+    @property
+    def reword(self) -> gr.Checkbox:
+        """The switch “Reword before generating”."""
+        return cast(gr.Checkbox, self.settings["reword"])
+
+    @property
+    def parameters(self) -> list[FormComponent]:
         """What the API takes."""
         return [*self.settings.values()]
 
     @property
-    def everything(self) -> list[Any]:
+    def everything(self) -> list[Block]:
         """What the page sends, in the order of ``ImageEvents.start``: the box comes after prompts and seed."""
         return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
 
     @property
-    def by_model(self) -> list[Any]:
+    def by_model(self) -> list[FormComponent]:
         """Those whose defaults depend on the model."""
         return [self.settings[name] for name in BY_MODEL]
 
@@ -54,12 +67,12 @@ def settings_of(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
     return {name: 1 if name == "num_images" else getattr(typed, name) for name in API_SETTINGS}
 
 
-def values_of(recipe: Recipe) -> tuple[Any, ...]:
+def values_of(recipe: Recipe) -> Values:
     """What ``ImageForm.everything`` has to hold to make the image of a recipe again."""
     return form_values(settings_of(recipe, recipe.model))
 
 
-def form_values(settings: Mapping[str, Any], *, randomise: bool = False) -> tuple[Any, ...]:
+def form_values(settings: Mapping[str, object], *, randomise: bool = False) -> Values:
     """Values for ``ImageForm.everything``.
 
     Args:
@@ -83,7 +96,7 @@ def build_image_form(choice: ModelChoice) -> ImageForm:
     return ImageForm(widgets, randomise)
 
 
-def _widget(name: str, start: Mapping[str, Any]) -> Any:
+def _widget(name: str, start: Mapping[str, Any]) -> FormComponent:
     if name == "prompt":
         return _prompt()
     setting = SETTINGS[name]
@@ -150,7 +163,7 @@ def number(
     return unchecked(widget)
 
 
-def unchecked(widget: Widget, read: Callable[[Any], Any] = lambda payload: payload) -> Widget:
+def unchecked(widget: Widget, read: Callable[[Any], object] = lambda payload: payload) -> Widget:
     """Let the values of a widget through as they were sent: the request checks them, and its messages name the value.
 
     Set on the widget, as gradio would write a stub file beside a subclass.
@@ -159,5 +172,5 @@ def unchecked(widget: Widget, read: Callable[[Any], Any] = lambda payload: paylo
         widget: which.
         read: what a handler gets of what was sent.
     """
-    widget.preprocess = read
+    widget.preprocess = read  # type: ignore[method-assign, assignment]
     return widget

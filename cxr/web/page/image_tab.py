@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import gradio as gr
+from gradio.blocks import Block
 
+from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import BeginPanel, build_begin_panel
 from cxr.web.page.events import AT_ONCE, QUEUED, connect_reload
-from cxr.web.page.examples import Example
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of
 from cxr.web.page.page_jobs import CANCEL
@@ -37,7 +38,7 @@ class ImageResults:
     facts: gr.JSON
 
     @property
-    def shown(self) -> list[Any]:
+    def shown(self) -> list[Block]:
         """All of them, in the order of ``ImageEvents.show``."""
         return [self.status, self.button, self.viewer, self.zip_button, self.facts]
 
@@ -52,14 +53,14 @@ class Asking:
 
 
 def build_image_tab(
-    page: gr.Blocks, events: ImageEvents, examples: Sequence[Example], model_line: gr.HTML
+    page: gr.Blocks, events: ImageEvents, examples: Mapping[Path, Recipe], model_line: gr.HTML
 ) -> tuple[ImageForm, gr.HTML]:
     """Build the content of the tab.
 
     Args:
         page: that it is on.
         events: what its events do.
-        examples: the shipped pictures, in the order in which they are shown.
+        examples: the shipped pictures with their recipes, in the order in which they are shown.
         model_line: says which model answers.
     Returns:
         The form, and the panel that says what is going on.
@@ -67,7 +68,7 @@ def build_image_tab(
     form = build_image_form(events.choice)
     with gr.Row(elem_id="composer"):
         with gr.Column(scale=7, min_width=280, elem_id="describe"):
-            form.settings["prompt"].render()
+            form.prompt.render()
             chips = build_prompt_chips(PLACEHOLDER, events.choice)
         with gr.Column(scale=4, min_width=280, elem_id="ask"):
             with gr.Row(elem_id="numbers"):
@@ -90,7 +91,7 @@ def build_image_tab(
         build_restore(form, lambda: loaded_info(events.choice), begin)
     queue = gr.HTML("", js_on_load=CANCEL, elem_id="queue")
     results = _build_results(status, button)
-    connect_prompt_chips(chips, form.settings["prompt"], form.settings["reword"], builder, events.choice)
+    connect_prompt_chips(chips, form.prompt, form.reword, builder, events.choice)
     _connect(page, events, form, results, Asking(strip, enqueue, queue), model_line, begin)
     begin.connect(file, results.viewer)
     return form, status
@@ -114,14 +115,10 @@ def _build_results(status: gr.HTML, button: gr.Button) -> ImageResults:
     return ImageResults(status, button, viewer, zip_button, facts)
 
 
-def _build_examples(examples: Sequence[Example]) -> gr.HTML:
+def _build_examples(examples: Mapping[Path, Recipe]) -> gr.HTML:
     values = [
-        {
-            "file": file_value(example.path),
-            "caption": example.recipe.prompt,
-            "settings": settings_of(example.recipe, example.recipe.model),
-        }
-        for example in examples
+        {"file": file_value(path), "caption": recipe.prompt, "settings": settings_of(recipe, recipe.model)}
+        for path, recipe in examples.items()
     ]
     return gr.HTML(
         values,
@@ -144,10 +141,7 @@ def _connect(
 ) -> None:
     mine = gr.State(None)
     shown = [*results.shown, model_line, asking.queue]
-    asked: dict[str, Any] = {
-        "inputs": [mine, *form.everything, *begin.inputs],
-        "outputs": [mine, form.settings["seed"], *shown],
-    } | QUEUED
+    asked = [mine, *form.everything, *begin.inputs], [mine, form.settings["seed"], *shown]
     everything = [*form.everything, *begin.filled]
     filled = [
         part.make(fill_all, outputs=everything, **QUEUED)  # one click makes the picture
@@ -156,12 +150,12 @@ def _connect(
     results.viewer.fill(fill_all, outputs=everything, **QUEUED)
     results.viewer.seed(use_seed, outputs=[form.settings["seed"], form.randomise], **QUEUED)
     started = [
-        results.button.click(events.press, **asked),
-        asking.enqueue.click(events.start, **asked),
-        form.settings["prompt"].submit(events.start, **asked),
-        *(made.success(events.start, **asked) for made in filled),
+        results.button.click(events.press, *asked, **QUEUED),
+        asking.enqueue.click(events.start, *asked, **QUEUED),
+        form.prompt.submit(events.start, *asked, **QUEUED),
+        *(made.success(events.start, *asked, **QUEUED) for made in filled),
     ]
-    connect_reload(page, events.resume, mine, shown, started, "images", lambda jobs: jobs.ids)
+    connect_reload(page, events.resume, mine, shown, started, "images")
     for start in started:
         ran = start.success(events.run, inputs=mine, outputs=shown, trigger_mode="multiple", **QUEUED)
         ran.failure(lambda: run_button(is_running=False), outputs=results.button, trigger_mode="multiple", **AT_ONCE)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 
-from cxr.web.jobs.job import Job, Waiting
+from cxr.request.messages import duration, plural, shorten
+from cxr.web.jobs.image_state import ImageJob
+from cxr.web.jobs.job import Waiting
 from cxr.web.jobs.table import JobTable
-from cxr.web.page import panels
 
 MAX_KEPT = 32  # that a page which is loaded again goes on with
 MAX_PROMPT_CHARACTERS = 60
@@ -27,37 +28,37 @@ class PageJobs:
         is_followed: whether the page follows one of them.
     """
 
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[ImageJob] = field(default_factory=list)
     num_shown: int = 0
     is_followed: bool = False
 
-    def add(self, job: Job) -> None:
+    def add(self, job: ImageJob) -> None:
         """Ask for another one, and forget those that were shown, but for the last."""
         kept = [self.last_shown] if self.last_shown else []
         self.jobs = [*kept, *self.jobs[self.num_shown :], job]
         self.num_shown = len(kept)
 
-    def next_job(self) -> Job | None:
+    def next_job(self) -> ImageJob | None:
         """The one that is shown now, or next."""
         return self.jobs[self.num_shown] if self.num_shown < len(self.jobs) else None
 
     @property
-    def last_shown(self) -> Job | None:
+    def last_shown(self) -> ImageJob | None:
         """The one that was shown to its end last; those that never began have nothing to show."""
         return next((job for job in reversed(self.jobs[: self.num_shown]) if job.state is not None), None)
 
     @property
-    def unended(self) -> list[Job]:
+    def unended(self) -> list[ImageJob]:
         """Those that wait or run."""
         return [job for job in self.jobs if not job.has_ended]
 
     @property
-    def ids(self) -> str:
-        """Names of those that wait or run, or of the last one, for a page that is loaded again."""
+    def id(self) -> str:
+        """Ids of those that wait or run, or of the last one, for a page that is loaded again; with commas between."""
         found = self.unended or [job for job in self.jobs if job.state is not None][-1:]
         return ",".join(job.id for job in found[:MAX_KEPT])
 
-    def find_waiting(self, job_id: object) -> Job | None:
+    def find_waiting(self, job_id: object) -> ImageJob | None:
         """One whose turn has not come, by its id."""
         return next((job for job in self.unended if job.id == job_id and job.began_s is None), None)
 
@@ -72,13 +73,11 @@ def describe_queue(mine: PageJobs | None, table: JobTable) -> str:
     return f'<section class="cxr-queue" aria-label="Waiting requests"><h2>{count}</h2><ul>{rows}</ul></section>'
 
 
-def _row(job: Job, place: Waiting) -> str:
+def _row(job: ImageJob, place: Waiting) -> str:
     request = job.order
     before = f"{place.ahead} before it" if place.ahead else "next"
-    seconds = "" if place.seconds is None else f", in about {panels.seconds(place.seconds)}"
-    prompt = str(request.prompt)
-    shown = prompt if len(prompt) <= MAX_PROMPT_CHARACTERS else f"{prompt[:MAX_PROMPT_CHARACTERS]}…"
-    what = f"{panels.images(request.num_images)}: {shown}"
+    seconds = "" if place.seconds is None else f", in about {duration(place.seconds)}"
+    what = f"{plural(request.num_images, 'image')}: {shorten(request.prompt, MAX_PROMPT_CHARACTERS)}"
     return (
         f"<li><span><b>{before}{seconds}</b> {escape(what)}</span>"
         f'<button type="button" data-cancel="{job.id}" aria-label="Cancel {escape(what)}">Cancel</button></li>'

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Literal
 
+from cxr.request.messages import duration, plural
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import PYTORCH
 from cxr.request.settings import SETTINGS
-from cxr.web.jobs.image_job import ImageState, sent_note
+from cxr.web.jobs.image_state import ImageState, sent_note
 from cxr.web.jobs.job import Waiting
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, is_stand_in
 from cxr.web.server.limits import Limits
@@ -81,6 +82,9 @@ def alert(text: str) -> str:
 
 
 IDLE = panel("Ready", tone="idle", notes=["Press Generate, or Enter in the prompt."])
+LOADING = panel("Loading the model…", "a few seconds", tone="busy")
+WAITING = panel("Waiting for the model…", tone="busy")
+NEVER_BEGUN = panel("Stopped before it started")
 
 
 def describe_state(state: ImageState) -> str:
@@ -90,12 +94,12 @@ def describe_state(state: ImageState) -> str:
     notes = [*failed, *(note for note in state.notes if note != sent_note(state.request))]
     count = len(state.images)
     if state.stage == "loading":
-        return panel("Loading the model…", "a few seconds", tone="busy")
+        return LOADING
     if state.stage == "finished":
-        title = f"{images(count)} ready" + (f", {len(failed)} failed" if failed else "")
+        title = f"{plural(count, 'image')} ready" + (f", {len(failed)} failed" if failed else "")
         return panel(title, f"{state.elapsed_s:.1f} s", 1.0, "bad" if failed else "good", notes)
     if state.stage == "stopped":
-        kept = f"{images(count)} kept" if count else "no image was finished"
+        kept = f"{plural(count, 'image')} kept" if count else "no image was finished"
         return panel(f"Stopped: {kept}", "", state.num_settled / state.request.num_images, "quiet", notes)
     return _describe_running(state, notes)
 
@@ -103,9 +107,9 @@ def describe_state(state: ImageState) -> str:
 def waiting(state: Waiting) -> str:
     """The status panel of a job whose turn has not come."""
     if not state.ahead:
-        return panel("Waiting for the model…", tone="busy")
-    before = f"{state.ahead} request{'s' * (state.ahead > 1)} before this one"
-    detail = "" if state.seconds is None else f"about {seconds(state.seconds)}"
+        return WAITING
+    before = f"{plural(state.ahead, 'request')} before this one"
+    detail = "" if state.seconds is None else f"about {duration(state.seconds)}"
     return panel(f"Waiting: {before}", detail, tone="busy")
 
 
@@ -135,22 +139,8 @@ def _describe_running(state: ImageState, notes: Sequence[str]) -> str:
         return panel(f"Image {done}/{request.num_images} is done", "", done / request.num_images, "busy", notes)
     image = f"Image {progress.image_index + 1}/{progress.num_images}"
     title = f"{image} · step {progress.step}/{progress.num_inference_steps}"
-    detail = "" if progress.remaining_s is None else f"{seconds(progress.remaining_s)} left"
+    detail = "" if progress.remaining_s is None else f"{duration(progress.remaining_s)} left"
     return panel(title, detail, progress.fraction, "busy", notes)
-
-
-def images(count: int) -> str:
-    """A number of images, in words."""
-    return f"{count:,} image" if count == 1 else f"{count:,} images"
-
-
-def seconds(duration: float) -> str:
-    """A duration, as exactly as one wants to know it."""
-    if duration >= 90 * 60:
-        return f"{duration / 3600:.1f} h"
-    if duration >= 90:
-        return f"{round(duration / 60)} min"
-    return f"{max(1, round(duration))} s"
 
 
 def _short(model: str) -> str:

@@ -10,33 +10,33 @@ import gradio as gr
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.web.jobs.job import Facts
 from cxr.web.page.begin_panel import begun_values
 from cxr.web.page.dicom_file import write_picture
-from cxr.web.page.events import errors_for_users
+from cxr.web.page.events import Values, errors_for_users, sent_with
 from cxr.web.page.image_form import form_values
 from cxr.web.page.stage_data import file_value
 from cxr.web.page.twins import twin_of
 
 
-def fill(event: gr.EventData) -> tuple[Any, ...]:
+def fill(event: gr.EventData) -> Values:
     """Fill the whole form with the settings that the page sends: those of a picture, an example or a link.
 
     Args:
         event: holds ``settings`` by name, the program's own in place of those that are missing; ``randomise``; and
             ``twin``, what shall differ from them.
     """
-    asked: Mapping[str, Any] = event._data or {}
     with errors_for_users():
-        settings = _read_settings(asked.get("settings"))
-        if asked.get("twin"):
-            settings = twin_of(settings, str(asked["twin"]))
-    return form_values(settings, randomise=asked.get("randomise") is True)
+        settings = _read_settings(sent_with(event, "settings"))
+        if twin := sent_with(event, "twin"):
+            settings = twin_of(settings, str(twin))
+    return form_values(settings, randomise=sent_with(event, "randomise") is True)
 
 
-def fill_all(event: gr.EventData) -> tuple[Any, ...]:
+def fill_all(event: gr.EventData) -> Values:
     """As `fill`, with the values of ``BeginPanel.filled`` behind those of the form."""
     with errors_for_users():
-        settings = (event._data or {}).get("settings")
+        settings = sent_with(event, "settings")
         begun = begun_values(settings if isinstance(settings, Mapping) else {})
     return *fill(event), *begun
 
@@ -48,17 +48,17 @@ def use_seed(event: gr.EventData) -> tuple[int, bool]:
         event: holds ``seed``.
     """
     with errors_for_users():
-        return SETTINGS["seed"].check((event._data or {}).get("seed")), False
+        return SETTINGS["seed"].check(sent_with(event, "seed")), False
 
 
-def dicom(event: gr.EventData) -> dict[str, Any]:
+def dicom(event: gr.EventData) -> Facts:
     """Write a picture of this page as DICOM. Returns the file, for the browser.
 
     Args:
         event: holds ``path``, of a picture that was shown.
     """
     with errors_for_users():
-        return file_value(write_picture(str((event._data or {}).get("path", ""))))
+        return file_value(write_picture(str(sent_with(event, "path") or "")))
 
 
 def _read_settings(values: object) -> dict[str, Any]:

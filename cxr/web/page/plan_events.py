@@ -16,7 +16,7 @@ from cxr.request.errors import CxrError
 from cxr.request.settings import LABELS
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.pace import Pace
-from cxr.web.jobs.plan_cells import find_wrong_cells
+from cxr.web.jobs.plan_cells import Table, find_wrong_cells
 from cxr.web.jobs.plan_text import (
     FIELDS,
     NAME,
@@ -30,7 +30,7 @@ from cxr.web.jobs.plan_text import (
 )
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_form import ROWS, SHARES, TABLE, TEXT
-from cxr.web.page.events import as_sentence, errors_for_users
+from cxr.web.page.events import Values, as_sentence, errors_for_users
 from cxr.web.page.image_form import DEFAULTS
 from cxr.web.server.limits import Limits, find_resolution
 
@@ -53,7 +53,7 @@ class PlanEvents:
         self.max_images = limits.dataset_images
         self.pace = Pace()
 
-    def read_form(self, kind: str, rows: Any, text: str, name: str, seed: int, *numbers: Any) -> Plan:
+    def read_form(self, kind: str, rows: Table, text: str, name: str, seed: int, *numbers: Any) -> Plan:
         """The plan of the form, whose values come in the order of ``DatasetForm``, the gate left out."""
         if kind == TEXT:
             return plan_of_text(text, self.max_images)
@@ -61,8 +61,7 @@ class PlanEvents:
 
     def check_limits(self, plan: Plan) -> Plan:
         """The same plan, if it is not too much for this server."""
-        num_steps = sum(image.request.num_inference_steps for image in plan.images)
-        self.limits.check_dataset(num_steps, find_resolution(self.choice.model))
+        self.limits.check_steps(plan.num_steps, find_resolution(self.choice.model), is_dataset=True)
         return plan
 
     def default_plan(self) -> Plan:
@@ -71,7 +70,7 @@ class PlanEvents:
         settings: list[Any] = [DEFAULTS[name] for name in FIELDS]
         return plan_of_fields(table, NAME, 0, settings, SHARES, MAX_TOTAL_IMAGES)
 
-    def fill(self, path: str, rows: Any) -> tuple[Any, ...]:
+    def fill(self, path: str, rows: Table) -> Values:
         """Fill the table and the fields with an uploaded plan, or the text if they cannot hold it.
 
         Args:
@@ -85,7 +84,7 @@ class PlanEvents:
             fields = fields_of_text(text, self.max_images)
         return _text_only(text, rows) if fields is None else _in_fields(fields)
 
-    def turn(self, kind: str, rows: Any, text: str, name: str, seed: int, *numbers: Any) -> tuple[Any, ...]:
+    def turn(self, kind: str, rows: Table, text: str, name: str, seed: int, *numbers: Any) -> Values:
         """Write the plan in the other way, so that table and text are always the same one.
 
         Args:
@@ -112,7 +111,7 @@ class PlanEvents:
         gr.Warning(escape(said, quote=False), title=STAYS_TEXT)
         return _text_only(text, rows)
 
-    def describe(self, kind: str, rows: Any, *values: Any) -> tuple[str, str]:
+    def describe(self, kind: str, rows: Table, *values: Any) -> tuple[str, str]:
         """Say what the plan comes to while it is being written. Returns values for (counts, what is wrong)."""
         try:
             plan = self.check_limits(self.read_form(kind, rows, *values))
@@ -124,7 +123,7 @@ class PlanEvents:
             return dataset_panels.NO_PLAN, dataset_panels.describe_problems(sentences, marks)
         return self.describe_plan(plan), dataset_panels.describe_problems([], right=RIGHT[kind])
 
-    def check(self, *form: Any) -> tuple[Any, ...]:
+    def check(self, *form: Any) -> Values:
         """Say what would be made. Returns values for (plan, its counts, what the step shows, the steps)."""
         *plan_values, gate = form
         with errors_for_users():
@@ -141,7 +140,7 @@ class PlanEvents:
         return dataset_panels.describe_estimate(known) if known else unknown
 
 
-def _text_only(text: str, rows: Any) -> tuple[Any, ...]:
+def _text_only(text: str, rows: Table) -> Values:
     """Values for ``DatasetForm.filled`` of a plan that is text; the table stays as it is.
 
     Told to skip a widget, gradio builds it anew, and the table would forget how its values are read.
@@ -150,13 +149,13 @@ def _text_only(text: str, rows: Any) -> tuple[Any, ...]:
     return TEXT, table, text, *(gr.skip(),) * (2 + len(FIELDS) + len(SPLITS))
 
 
-def _in_fields(fields: tuple[Rows, str, int, list[Any], list[float]]) -> tuple[Any, ...]:
+def _in_fields(fields: tuple[Rows, str, int, list[Any], list[float]]) -> Values:
     """Values for ``DatasetForm.filled`` of a plan that the table and the fields hold."""
     rows, name, seed, settings, shares = fields
     return TABLE, rows, gr.skip(), name, seed, *settings, *shares
 
 
-def _column_of(row: Mapping[str, Any], column: str) -> int:
+def _column_of(row: Mapping[str, object], column: str) -> int:
     """Place of a column in the table, from 0; the first for one that is missing."""
     names = [str(key).strip().lower() for key in row]
     return names.index(column) if column in names else 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import gradio as gr
 
@@ -13,7 +12,8 @@ from cxr.prompts import Finding, ParsedPrompt, PromptForm, parse_prompt
 from cxr.prompts.records import SHOWN
 from cxr.prompts.writers import join, middle_age, write_caption
 from cxr.request.errors import RequestError
-from cxr.request.settings import MAX_PROMPT_CHARACTERS, shown
+from cxr.request.messages import shown
+from cxr.request.setting import MAX_PROMPT_CHARACTERS
 from cxr.web.page.image_form import unchecked
 
 NO_FINDING = "No finding"
@@ -54,7 +54,7 @@ class PromptBuilder:
     side: gr.Radio
 
     @property
-    def widgets(self) -> list[Any]:
+    def widgets(self) -> list[gr.CheckboxGroup | gr.Radio | gr.Number]:
         """All of them."""
         return [*vars(self).values()]
 

@@ -11,9 +11,10 @@ import gradio as gr
 from cxr.models.presets import prompt_form_of
 from cxr.prompts import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
 from cxr.prompts.rewording import reword
-from cxr.request.settings import MAX_PROMPT_CHARACTERS, SETTINGS
+from cxr.request.setting import MAX_PROMPT_CHARACTERS
+from cxr.request.settings import SETTINGS
 from cxr.web.jobs.model_choice import ModelChoice, known_to_answer
-from cxr.web.page.events import AT_ONCE, QUEUED, errors_for_users
+from cxr.web.page.events import AT_ONCE, QUEUED, Values, errors_for_users
 from cxr.web.page.prompt_builder import Choices, PromptBuilder, check_age, read_choices, sides_are_known, write_choices
 
 # Waits until typing pauses, then sends what stands in the box by that time.
@@ -71,7 +72,7 @@ class PromptChips:
     def __init__(self, choice: ModelChoice) -> None:
         self.choice = choice
 
-    def describe(self, prompt: str | None, is_reworded: object = False) -> tuple[str, Any]:
+    def describe(self, prompt: str | None, is_reworded: object = False) -> tuple[str, gr.Button]:
         """Read the prompt as it stands. Returns values for (chips, reword button).
 
         Args:
@@ -95,7 +96,7 @@ class PromptChips:
         compiled, own = self._compile(prompt)
         return compiled.text or own
 
-    def rewritten(self, prompt: str | None) -> tuple[str, str, Any]:
+    def rewritten(self, prompt: str | None) -> tuple[str, str, gr.Button]:
         """Reword the prompt. Returns values for (prompt, prompt before, undo button)."""
         return self.reword(prompt), prompt or "", gr.Button(interactive=True)
 
@@ -104,14 +105,14 @@ class PromptChips:
         form = prompt_form_of(known_to_answer(self.choice).model)
         return compile_prompt(text, form), " ".join(parse_prompt(text).text.split())
 
-    def switches(self, prompt: str | None) -> tuple[Any, ...]:
+    def switches(self, prompt: str | None) -> Values:
         """What the prompt builder has to show for a prompt. Returns values for ``PromptBuilder.widgets``."""
         choices = read_choices(prompt or "")
         form = find_form(prompt_form_of(known_to_answer(self.choice).model))
         side = gr.Radio(value=choices.side, visible=sides_are_known(choices.findings, form))
         return [*choices.findings], choices.sex, choices.age, choices.view, side
 
-    def switched(self, prompt: str | None, *values: Any) -> tuple[str, str, Any]:
+    def switched(self, prompt: str | None, *values: Any) -> tuple[str, str, gr.Button]:
         """The prompt after a switch of the builder. Returns values for (prompt, prompt before, undo button)."""
         findings, sex, age, view, side = values
         with errors_for_users():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cxr.web.jobs.job import Facts
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt, ReceiptRow
@@ -14,7 +16,7 @@ FOOTNOTE = (
 )
 
 
-def receipt_rows(receipt: Receipt) -> list[dict[str, Any]]:
+def receipt_rows(receipt: Receipt) -> list[Facts]:
     """The lines of a receipt, for JSON, in its order.
 
     Returns:
@@ -30,7 +32,7 @@ def count_as_asked(receipt: Receipt) -> tuple[int, int]:
     return sum(verdicts), len(verdicts)
 
 
-def _line(row: ReceiptRow) -> dict[str, Any]:
+def _line(row: ReceiptRow) -> Facts:
     return {
         "label": row.label[:1].upper() + row.label[1:].replace("_", " "),
         "asked": row.asked,

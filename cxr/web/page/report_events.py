@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from cxr.request.errors import RequestError
-from cxr.web.jobs.dataset_job import DatasetState
+from cxr.web.jobs.dataset_order import DatasetJob, DatasetState
 from cxr.web.jobs.job import OVER, Job
-from cxr.web.jobs.report_job import ReportOrder, ReportState, make_report
+from cxr.web.jobs.report_job import ReportJob, ReportOrder, ReportState, make_report
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels, report_panels
-from cxr.web.page.events import STOPPING, buttons, errors_for_users, show_job, stop_job
+from cxr.web.page.events import Values, buttons, errors_for_users, show_job, show_stop
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import visitor_of
 
@@ -33,7 +32,7 @@ class ReportEvents:
         self.reference = reference
         self.jobs = JobTable(limits.queue, limits.jobs_per_client)
 
-    def start(self, asker: gr.Request | None, dataset: Job | None, compares: object) -> tuple[Any, ...]:
+    def start(self, asker: gr.Request | None, dataset: DatasetJob | None, compares: object) -> Values:
         """Start to measure the data set of the page.
 
         Args:
@@ -50,18 +49,22 @@ class ReportEvents:
             failed = state.progress.failed if state.progress else 0
             reference = self.reference if compares is True else None
             order = ReportOrder(dataset.order.folder, state.archive, failed, reference)
-            job = Job(order, visitor_of(asker))
+            job: ReportJob = Job(order, visitor_of(asker))
             self.jobs.submit(job, make_report(order, job))
         waiting = panels.panel("Waiting…", tone="busy")
         return job, waiting, *buttons(is_running=True), gr.DownloadButton(value=None, interactive=False), ""
 
-    async def run(self, job: Job | None) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def run(self, job: ReportJob | None) -> AsyncGenerator[Values, None]:
         """Show how far a job is. Yields values as `show`."""
         async for widgets in show_job(job, self.show, 5):
             yield widgets
 
-    def show(self, state: ReportState) -> tuple[Any, ...]:
-        """The page for a state. Returns values for (status, measure button, stop button, download button, report)."""
+    def show(self, state: ReportState, _: ReportState | None) -> Values:
+        """The page for a state, whatever it shows.
+
+        Returns:
+            Values for (status, measure button, stop button, download button, report).
+        """
         is_over, is_finished = state.stage in OVER, state.stage == "finished"
         return (
             report_panels.describe_state(state),
@@ -70,9 +73,6 @@ class ReportEvents:
             report_panels.describe_report(state) if is_finished else gr.skip(),
         )
 
-    def stop(self, job: Job | None) -> tuple[Any, ...]:
+    def stop(self, job: ReportJob | None) -> Values:
         """Ask a job to end. Returns values for (status, measure button, stop button)."""
-        panel = stop_job(job, panels.panel("Stopped before it began"))
-        if panel is None:
-            return (gr.skip(),) * 3
-        return panel, *((gr.skip(), gr.Button(interactive=False)) if panel == STOPPING else buttons(is_running=False))
+        return show_stop(job, panels.NEVER_BEGUN)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from cxr.web.jobs.report_job import LabelCount, ReportState
 from cxr.web.page import panels
 
-IDLE = panels.panel("Not measured", tone="idle", notes=["It takes no turn at the model, and may go on while it works."])
+IDLE = panels.panel("Not measured", tone="idle", notes=["It does not use the model, and can run at the same time."])
 FAILURES = {"failed": "could not be made", "flat": "hardly any contrast", "duplicates": "the same picture as another"}
 FOOTNOTE = (
     "A small network, trained on real radiographs, looks for what each prompt asks. “Right on real” is how often it is "
@@ -53,7 +52,7 @@ def _label_row(count: LabelCount) -> str:
     return f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
 
-def _failures_table(failures: Mapping[str, Any]) -> str:
+def _failures_table(failures: Mapping[str, tuple[float, float, float]]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{FAILURES[name]}</th><td>{value:.1f}</td><td>{low:.1f} to {high:.1f}</td></tr>'
         for name, (value, low, high) in failures.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -17,7 +16,7 @@ from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import TITLE as BEGIN
 from cxr.web.page.begin_panel import BeginPanel, begun_values
-from cxr.web.page.events import PRIVATE, as_sentence
+from cxr.web.page.events import PRIVATE, Values, as_sentence
 from cxr.web.page.image_form import ImageForm, values_of
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
@@ -31,7 +30,7 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
     """What the page says about a recipe that has been restored, as HTML."""
     lines = [f"Settings of the image with seed {recipe.seed} are in the form."]
     if info is None:
-        lines.append("Which model answers here is not known yet, so they could not be compared.")
+        lines.append("The model in use here is not known yet, so they could not be compared.")
     elif differences := find_differences(recipe, info):
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
         if found := where_to_find(recipe.model_revision):
@@ -50,7 +49,7 @@ def refusal(error: CxrError) -> str:
     return panels.alert(f"{as_sentence(str(error))}. Nothing was changed")
 
 
-def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], begin: BeginPanel | None = None) -> None:
+def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], begin: BeginPanel) -> None:
     """Make the accordion with the field for a picture, and its event.
 
     Args:
@@ -58,19 +57,18 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], be
         find_info: gives the loaded model, or None.
         begin: what is filled, too, of a picture that began from another.
     """
-    filled = [*form.everything, *(begin.filled if begin else ())]
+    filled = [*form.everything, *begin.filled]
     with gr.Accordion(TITLE, open=False, elem_id="restore"):
         file = gr.UploadButton("Choose a PNG made by this program", file_types=list(SUFFIXES), elem_id="restore-file")
         said = gr.HTML("", elem_id="restore-said")
 
-    def restore(path: str) -> tuple[Any, ...]:
+    def restore(path: str) -> Values:
         try:
             recipe = read_recipe_file(Path(path), temp_root())
         except CxrError as error:
             return *(gr.skip() for _ in filled), refusal(error), None
         finally:
             discard_upload(Path(path))  # it may be a picture of somebody's; nobody needs it any longer
-        begun = begun_values(recipe.values) if begin else ()
-        return *values_of(recipe), *begun, describe(recipe, find_info()), None
+        return *values_of(recipe), *begun_values(recipe.values), describe(recipe, find_info()), None
 
     file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)

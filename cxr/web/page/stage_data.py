@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
 
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
-from cxr.web.jobs.image_job import ImageState
+from cxr.web.jobs.image_state import ImageState
+from cxr.web.jobs.job import Facts
 from cxr.web.page.begin_panel import describe_beginning
+from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import settings_of
 from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 
 
-def stage_value(state: ImageState) -> dict[str, Any]:
+def stage_value(state: ImageState) -> Facts:
     """A job for the viewer, which keeps the pictures of earlier ones.
 
     Returns:
@@ -34,7 +31,7 @@ def stage_value(state: ImageState) -> dict[str, Any]:
     }
 
 
-def file_value(path: Path) -> dict[str, Any]:
+def file_value(path: Path) -> Facts:
     """A file that gradio serves; it adds the address."""
     return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
@@ -44,7 +41,7 @@ def gallery_items(state: ImageState) -> list[tuple[str, str]]:
     return [(str(file.path), f"Seed {file.metadata['seed']}") for file in state.images]
 
 
-def _image(state: ImageState, number: int) -> dict[str, Any]:
+def _image(state: ImageState, number: int) -> Facts:
     file: ExportedFile = state.images[number]
     info, seed = state.info, file.metadata["seed"]
     request = replace(state.request, seed=seed, num_images=1)
@@ -65,12 +62,9 @@ def _image(state: ImageState, number: int) -> dict[str, Any]:
     }
 
 
-def _forming(state: ImageState) -> dict[str, Any] | None:
-    """The picture that is forming, as a data address: nobody needs it a moment later."""
+def _forming(state: ImageState) -> Facts | None:
+    """The picture that is forming."""
     progress = state.progress
     if progress is None or progress.preview is None:
         return None
-    buffer = io.BytesIO()
-    Image.fromarray(progress.preview).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"url": f"data:image/png;base64,{data}", "seed": state.request.seeds[progress.image_index]}
+    return {"url": data_address(progress.preview), "seed": state.request.seeds[progress.image_index]}

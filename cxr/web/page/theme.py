@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 FAVICON = Path(__file__).with_name("favicon.svg")
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 HEAD = '<meta name="color-scheme" content="light dark">'
-# On a phone, plan and results are not in sight together: go to where something has just happened.
-SHOW_DATASET = (
-    "() => { const stage = document.getElementById('dataset-stage');"
-    " if (innerWidth < 760) stage.scrollIntoView({behavior: 'smooth', block: 'start'}); }"
-)
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 FIXED_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
 
@@ -77,7 +71,7 @@ COLOURS: dict[str, tuple[str, str]] = {
 }
 
 
-def build_theme() -> Any:
+def build_theme() -> gr.themes.Base:
     """Build the theme."""
     theme = gr.themes.Base(
         primary_hue="teal",

@@ -14,7 +14,7 @@ USUAL_FINDING = "Effusion"  # the one that the embedded model draws most clearly
 KINDS = {"finding": "Without the finding", "age": "Another age", "sex": "The other sex", "lora": "Without the LoRA"}
 
 
-def twin_of(settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def twin_of(settings: Mapping[str, Any], kind: str) -> dict[str, object]:
     """The settings of a picture's twin.
 
     Args:

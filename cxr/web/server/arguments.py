@@ -93,22 +93,7 @@ def _build_parser() -> _OneLineParser:
         epilog="The page is reachable from this machine only, unless its address or --share says otherwise.",
         allow_abbrev=False,
     )
-    # A Space is reached through its host's proxy, never through the loopback address.
-    usual_host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"  # noqa: S104
-    # argparse checks a default that is text as if it had been given.
-    parser.add_argument(
-        "--host",
-        default=os.environ.get(HOST_VARIABLE) or usual_host,
-        help=f"address to listen on (default: ${HOST_VARIABLE}, else {usual_host})",
-    )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=os.environ.get(PORT_VARIABLE) or DEFAULT_PORT,
-        help=f"port to listen on (default: ${PORT_VARIABLE}, else {DEFAULT_PORT})",
-    )
-    parser.add_argument("--share", action="store_true", help="also open a public gradio.live link")
-    parser.add_argument("--auth", type=_credentials, metavar="USER:PASSWORD", help="ask visitors to sign in")
+    _add_address(parser)
     add_model_options(parser)
     parser.add_argument(
         ALLOW_HOST_FLAG,
@@ -128,6 +113,26 @@ def _build_parser() -> _OneLineParser:
     )
     _add_limits(parser, default_limits())
     return parser
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    """Where the page is served, and to whom."""
+    # A Space is reached through its host's proxy, never through the loopback address.
+    usual_host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"  # noqa: S104
+    # argparse checks a default that is text as if it had been given.
+    parser.add_argument(
+        "--host",
+        default=os.environ.get(HOST_VARIABLE) or usual_host,
+        help=f"address to listen on (default: ${HOST_VARIABLE}, else {usual_host})",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=os.environ.get(PORT_VARIABLE) or DEFAULT_PORT,
+        help=f"port to listen on (default: ${PORT_VARIABLE}, else {DEFAULT_PORT})",
+    )
+    parser.add_argument("--share", action="store_true", help="also open a public gradio.live link")
+    parser.add_argument("--auth", type=_credentials, metavar="USER:PASSWORD", help="ask visitors to sign in")
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Limits) -> None:
@@ -162,7 +167,7 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _count(text: str, low: int = 0) -> int:
+def _count(text: str, low: int) -> int:
     if not text.isascii() or not text.isdigit() or not low <= int(text[:9]) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed; use a whole number from {low} to 1,000,000")
     return int(text)

@@ -26,7 +26,7 @@ MAX_BODY_BYTES = 8_000_000  # of one request, all its files together
 SMALL_BODY_BYTES = 100_000  # for which nobody has to wait
 MAX_BODY_S = 60.0
 MAX_SILENCE_S = 10.0  # between two pieces of a body
-TOO_LARGE = f"the request is larger than {MAX_BODY_BYTES // 1_000_000} MB, the most that is taken"
+TOO_LARGE = f"the request is larger than {MAX_BODY_BYTES // 1_000_000} MB, the limit"
 UNUSABLE = "these values cannot be used; load the page again"
 ONE_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
 

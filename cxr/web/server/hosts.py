@@ -1,6 +1,6 @@
 """The names that the server answers to, so that no web site can point its own name at this machine (DNS rebinding).
 
-Starlette's ``TrustedHostMiddleware`` cannot be told of addresses with colons, and does not say what to do.
+Starlette's ``TrustedHostMiddleware`` cannot be given addresses with colons, and does not say what to do.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def allowed_hosts(
         host: that it listens on.
         share: whether it has a public link.
         names: that whoever started it allows.
-        environment: tells the names of a Space, and of a proxy if GRADIO_ROOT_PATH is a whole address.
+        environment: holds the names of a Space, and of a proxy if GRADIO_ROOT_PATH is a whole address.
     """
     own = socket.gethostname().lower()
     found = {"localhost", own, f"{own}.local", host.lower(), *(name.lower() for name in names)}

@@ -77,7 +77,7 @@ class PictureReader:
         return await self._read(path, lambda path: read_mask(path, picture))
 
     async def detection(self, path: Path) -> Detection:
-        """Gather what tells that a picture or a DICOM file is synthetic; an upload is then deleted.
+        """Gather the evidence that a picture or a DICOM file is synthetic; an upload is then deleted.
 
         Args:
             path: as for `picture`.

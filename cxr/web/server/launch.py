@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import urllib.request
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxr.request.errors import CxrError
 from cxr.web.jobs.model_choice import ModelChoice, answering
@@ -26,6 +26,9 @@ from cxr.web.server.temporary import (
     remove_private_folders,
     temp_root,
 )
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 SPARE_THREADS = 32
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -53,8 +56,8 @@ def prepare_environment() -> None:
     make_private_folder()
 
 
-def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[str, Any]:
-    """Everything that ``Blocks.launch`` is told, with the choices that keep clinical text private.
+def launch_options(settings: ServerSettings, page: gr.Blocks, jobs: JobTable) -> dict[str, Any]:
+    """The arguments of ``Blocks.launch``, with the choices that keep clinical text private.
 
     Args:
         settings: where the page is served, and to whom.
@@ -89,12 +92,12 @@ def launch_options(settings: ServerSettings, page: Any, jobs: JobTable) -> dict[
         "app_kwargs": {
             "middleware": [Middleware(SecurityHeaders), Middleware(Door, Calls(page, jobs, mcp=settings.mcp), hosts)]
         },
-        # gradio keeps up to half a megabyte of each page and of each call of a program, of so many at most.
+        # gradio keeps up to half a megabyte of each page and of each call of a program; this is for how many.
         "state_session_capacity": 200,
     }
 
 
-def serve(page: Any, settings: ServerSettings, jobs: JobTable) -> None:
+def serve(page: gr.Blocks, settings: ServerSettings, jobs: JobTable) -> None:
     """Launch the page, load the model beside it, and stay until interrupted; then end all jobs."""
     if settings.is_public and settings.auth is None and not os.environ.get("SPACE_ID"):
         sys.stderr.write("Anyone who reaches this address can use the page; --auth USER:PASSWORD makes them sign in.\n")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cxr.models.presets import find_preset, image_size
 from cxr.request.errors import ModelError, RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import plural
 
 MAX_QUEUE = 32
 MILLION = 1_000_000
@@ -26,7 +26,7 @@ class Limits:
 
     Args:
         dataset_images: of one data set; 0 leaves data sets out of the page.
-        queue: requests that may wait; more are told that the model is busy.
+        queue: requests that may wait; others learn that the model is busy.
         pixel_steps: of one request, in millions: images × steps × width × height.
         dataset_pixel_steps: of one data set, in millions.
         jobs_per_client: requests of one visitor that wait or run; a visitor is a session and a network address.
@@ -53,41 +53,27 @@ class Limits:
         allowed = _affordable_images(self.pixel_steps, steps, resolution)
         if allowed is None or request.num_images <= allowed:
             return
-        small = f"at most {_plural(allowed, 'image')} of {_plural(steps, 'step')}" if allowed else "fewer steps"
+        small = f"at most {plural(allowed, 'image')} of {plural(steps, 'step')}" if allowed else "fewer steps"
         raise RequestError(
-            f"{_plural(request.num_images, 'image')} of {_plural(steps, 'step')} are more than this server makes for "
+            f"{plural(request.num_images, 'image')} of {plural(steps, 'step')} are more than this server makes for "
             f"one request ({self.pixel_steps:,} million pixel-steps); ask for {small}"
         )
 
-    def check_grid(self, num_images: int, num_steps: int, resolution: int | None) -> None:
-        """Refuse a grid that would take the model for longer than one request may.
-
-        Args:
-            num_images: of the sheet.
-            num_steps: denoising steps of all its images together.
-            resolution: as for ``check_request``.
-        Raises:
-            RequestError: it has more pixel-steps than one request may have.
-        """
-        if _affordable_images(self.pixel_steps, num_steps, resolution) == 0:
-            raise RequestError(
-                f"{_plural(num_images, 'image')} with {num_steps:,} steps in all are more than this server makes for "
-                f"one request ({self.pixel_steps:,} million pixel-steps); use fewer values or steps"
-            )
-
-    def check_dataset(self, num_steps: int, resolution: int | None) -> None:
-        """Refuse a data set that would take the model for too long.
+    def check_steps(self, num_steps: int, resolution: int | None, *, is_dataset: bool = False) -> None:
+        """Refuse a grid or a data set that would take the model for too long.
 
         Args:
             num_steps: denoising steps of all its images together.
             resolution: as for ``check_request``.
+            is_dataset: which has a limit of its own.
         Raises:
-            RequestError: it has more pixel-steps than one data set may have.
+            RequestError: it has more pixel-steps than one request, or one data set, may have.
         """
-        if self.dataset_pixel_steps and _affordable_images(self.dataset_pixel_steps, num_steps, resolution) == 0:
+        allowed, what = (self.dataset_pixel_steps, "data set") if is_dataset else (self.pixel_steps, "request")
+        if _affordable_images(allowed, num_steps, resolution) == 0:
             raise RequestError(
-                f"the data set has {num_steps:,} steps in all, more than this server makes for one data set "
-                f"({self.dataset_pixel_steps:,} million pixel-steps); use fewer images or steps"
+                f"{num_steps:,} steps in all are more than this server makes for one {what} ({allowed:,} million "
+                "pixel-steps); use fewer images or steps"
             )
 
 
@@ -97,11 +83,11 @@ SPACE_LIMITS = Limits(
 )
 
 
-def default_limits(environment: Mapping[str, str] = os.environ) -> Limits:
+def default_limits() -> Limits:
     """The limits where nothing else is said."""
-    if not environment.get("SPACE_ID"):
+    if not os.environ.get("SPACE_ID"):
         return Limits()
-    if environment.get("SPACES_ZERO_GPU"):
+    if os.environ.get("SPACES_ZERO_GPU"):
         # There a GPU is lent for seconds, and to another process.
         return Limits(**{**vars(SPACE_LIMITS), "dataset_images": 0})
     return SPACE_LIMITS
@@ -128,11 +114,7 @@ def find_resolution(model: str | None) -> int | None:
 
 
 def _affordable_images(millions: int, num_inference_steps: int, resolution: int | None) -> int | None:
-    """How many images of so many steps the budget pays for; None if there is no limit."""
+    """How many images the budget pays for; None if there is no limit."""
     if not millions or not resolution:
         return None
     return millions * MILLION // (num_inference_steps * resolution * resolution)
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

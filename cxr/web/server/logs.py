@@ -11,7 +11,6 @@ import sys
 import threading
 import traceback
 from types import TracebackType
-from typing import Any
 
 LOGGERS = ("uvicorn.error", "asyncio", "gradio", "httpx")
 
@@ -43,7 +42,7 @@ def describe_fault(error: BaseException | None, trace: TracebackType | None = No
     return "\n".join(lines) + "\n"
 
 
-def _print_current(*_: Any, **__: Any) -> None:
+def _print_current(*_: object, **__: object) -> None:
     _write(describe_fault(sys.exception()))
 
 

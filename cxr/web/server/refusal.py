@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 
@@ -16,7 +14,7 @@ class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
         detail: what stands in its place in an answer for programs, as JSON.
     """
 
-    def __init__(self, status: int, reason: str, detail: Any = None) -> None:
+    def __init__(self, status: int, reason: str, detail: object = None) -> None:
         super().__init__(reason)
         self.status, self.reason, self.detail = status, reason, detail
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from starlette.requests import HTTPConnection
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -38,7 +42,7 @@ class Visitor:
         return same_session or (bool(self.address) and self.address == other.address)
 
 
-def visitor_of(request: Any) -> Visitor:
+def visitor_of(request: gr.Request | None) -> Visitor:
     """The visitor of an event, from its ``gr.Request``; None is nobody."""
     if request is None:
         return Visitor()
@@ -46,7 +50,7 @@ def visitor_of(request: Any) -> Visitor:
     return Visitor(request.session_hash or "", ticket.address, ticket)
 
 
-def address_of(request: Any) -> str:
+def address_of(request: HTTPConnection | gr.Request) -> str:
     """The network address of a visitor; of IPv6 the network, as whoever has one address there has 2^64.
 
     A Space is reached through a proxy, which writes the visitor's address at the end of X-Forwarded-For, perhaps with a

@@ -1,0 +1,81 @@
+"""What the commands that measure images share: how it is measured, and where the report goes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr.commands.options import say_progress, say_result
+
+if TYPE_CHECKING:
+    from cxr.evaluate.evaluation import Options
+    from cxr.evaluate.measurements import Tools
+    from cxr.evaluate.sets import Sets
+
+
+def add_report_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add what both commands that write a report have: where it goes, and what it measures."""
+    parser.add_argument("--output", type=Path, required=required, metavar="REPORT", help="folder for the report")
+    add_tools(parser)
+    parser.add_argument("--sensitivity", action="store_true", help="also degrade real images step by step")
+    parser.add_argument("--utility", action="store_true", help="also train classifiers on the images; takes minutes")
+    parser.add_argument("--sweep", type=Path, metavar="FILE.json", help="what 'sweep' wrote, to show with it")
+    parser.add_argument(
+        "--audit",
+        type=Path,
+        metavar="JUDGE.safetensors",
+        help="a judge that shares no patient with the model: does it find what the others find?",
+    )
+
+
+def add_tools(parser: argparse.ArgumentParser) -> None:
+    """Add what distances are computed on, and where features are kept."""
+    parser.add_argument(
+        "--extractor",
+        action="append",
+        metavar="NAME",
+        help="what distances are computed on; may be repeated (`evaluate --help` names all)",
+    )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where features are kept (default: the user's cache)")
+    parser.add_argument("--no-cache", action="store_true", help="keep no features")
+
+
+def read_options(arguments: argparse.Namespace) -> Options:
+    """What is to be measured.
+
+    Raises:
+        CxrError: the file of the sweep or of the auditing judge cannot be read.
+    """
+    from cxr.evaluate.evaluation import Options, read_sweep
+    from cxr.judges.judge import load_judge
+
+    sweep = arguments.sweep and read_sweep(arguments.sweep)
+    readings = tuple(getattr(arguments, "readings", None) or ())
+    auditor = load_judge(arguments.audit) if arguments.audit is not None else None
+    return Options(arguments.sensitivity, arguments.utility, sweep, readings, auditor)
+
+
+def tools_of(arguments: argparse.Namespace) -> Tools:
+    """What measures, as the options of `add_tools` say."""
+    from cxr.evaluate import default_tools
+    from cxr.evaluate.extractors.extractor import default_cache
+
+    cache = None if arguments.no_cache else arguments.cache or default_cache()
+    return default_tools(arguments.extractor or (), cache, say_progress)
+
+
+def measure(sets: Sets, options: Options, arguments: argparse.Namespace) -> int:
+    """Measure, write the report, and say where it lies."""
+    from cxr.evaluate import evaluate, write_report
+
+    found = evaluate(sets, tools_of(arguments), options)
+    return say_written(write_report(found.report, arguments.output, found.pictures))
+
+
+def say_written(paths: list[Path]) -> int:
+    """Say which files were written, plots and pictures left out."""
+    for path in paths:
+        if path.parent.name not in {"plots", "pictures"}:
+            say_result(str(path))
+    return 0
