@@ -74,5 +74,5 @@ def test_failures_that_nobody_counted_are_not_zero() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16), np.uint8)
     result = measure_failures(pixels, ["a", "b", "c"], None)
     assert np.isnan(result["failed"].value)
-    assert "does not tell" in result["failed"].note
+    assert "does not say" in result["failed"].note
     assert result["flat"].value == 0

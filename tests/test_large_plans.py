@@ -43,7 +43,7 @@ PLANS = {
     "a text of line breaks": (filled("x\n\n", 'name: "', '"'), "commas and brackets"),
     "a text of escapes": (filled("\\u0041", 'name: "', '"'), "asks for no image"),
     "a number": (filled("1", "seed: "), "a number of .* digits is too large"),
-    "a number of base 60": (filled("1:", "seed: ", "1"), "is no plain number"),
+    "a number of base 60": (filled("1:", "seed: ", "1"), "is not a plain number"),
     "a comment": (filled("#", "name: x\n"), "asks for no image"),
     "comments": (filled("#\n", "name: x\n"), "commas and brackets"),
     "a tag": (filled("a", "name: !"), "could not determine a constructor"),
