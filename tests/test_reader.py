@@ -297,3 +297,26 @@ def test_columns_of_our_own_findings(tmp_path: Path) -> None:
         PromptLabels(("Atelectasis",), None, None, None),
         PromptLabels((), None, None, None),
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "message"),
+    [
+        ("PADCHEST.csv", "ImageID,PatientSex_DICOM,Labels\na.png,M,normal\nb.png,F,normal\n", "column ImageID; call"),
+        ("list.tsv", "Radiograph\tlabel\na\t1\nb\t0\n", "column Radiograph; call that column file_name"),
+        ("cases.jsonl", '{"picture": "x/a.png", "label": 1}\n', "column picture; call"),
+        ("labels.xlsx", b"PK\x03\x04", "labels.xlsx is not read; save it as metadata.csv"),
+        ("train.parquet", b"PAR1", "train.parquet is not read"),
+        ("metadata.json", '[{"file_name": "a.png", "prompt": "normal"}]', "metadata.json is not read"),
+    ],
+)
+def test_a_table_of_the_images_that_is_not_read_is_named(
+    table: str, content: str | bytes, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, ["a.png", "b.png"], table, content)
+
+
+def test_a_table_of_something_else_is_no_table_of_the_images(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    assert len(read(tmp_path, ["a.png", "b.png"], "losses.csv", "step,loss\n1,0.5\n2,0.4\n")) == 2

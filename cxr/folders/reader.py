@@ -15,7 +15,14 @@ from pathlib import Path
 
 from cxr.folders.dicom_reader import read_dicom_facts
 from cxr.folders.file_names import FileNames
-from cxr.folders.table_columns import COLUMN_NAMES, CSV_NAME, columns_of, find_tables, read_studies
+from cxr.folders.table_columns import (
+    COLUMN_NAMES,
+    CSV_NAME,
+    check_no_table_is_left,
+    columns_of,
+    find_tables,
+    read_studies,
+)
 from cxr.folders.tables import Row, read_header, read_rows
 from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
@@ -58,11 +65,14 @@ def read_images(folder: Path) -> list[ImageRecord]:
     Nothing is known of images that no table lists, except DICOM files, which say it themselves.
 
     Raises:
-        DataError: the folder or its images are missing, a table is damaged, or lists too few of the images.
+        DataError: the folder or its images are missing, a table is damaged, lists too few of the images, or lists them
+            in a way that is not read.
     """
     tables = find_tables(folder)
     places = [folder / split for split in tables] or [folder]
     paths = [path for place in places for path in find_images(place)]
+    if not tables:
+        check_no_table_is_left(folder, paths)
     known = {record.path: record for record in _listed(tables, folder, paths)}
     if tables and len(known) < MIN_LISTED * len(paths):
         names = ", ".join(table.name for listed in tables.values() for table in listed[:1])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PureWindowsPath
 
 from cxr.folders.metadata import LABELS_NAME, METADATA_NAME
 from cxr.folders.tables import Row, is_table, read_header, read_rows
@@ -14,6 +15,8 @@ from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import DataError
 
 CSV_NAME = "metadata.csv"
+UNREAD = (".xlsx", ".xls", ".ods", ".parquet", ".feather", "metadata.json")  # tables that other programs write
+ROWS_LOOKED_AT = 100  # of a table that may be about something else
 # What a column is called here and elsewhere, in lower case and with "_" for spaces; the first that is there counts.
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "file_name": (
@@ -54,6 +57,24 @@ def _own_table(folder: Path) -> list[Path]:
     if len(own) > 1:
         raise DataError(f"{folder} holds {CSV_NAME} and {METADATA_NAME}; keep the one that is right")
     return own
+
+
+def check_no_table_is_left(folder: Path, images: Collection[Path]) -> None:
+    """A folder without a table that is read has none that is about its images: their labels would be lost in silence.
+
+    Raises:
+        DataError: it has one; the message says how to have it read.
+    """
+    stems = {path.stem for path in images}
+    for path in sorted(folder.glob("*")):
+        if path.name.lower().endswith(UNREAD):
+            raise DataError(f"{path} is not read; save it as {CSV_NAME}, with the names of the images as file_name")
+        if not is_table(path) or path.name == LABELS_NAME:
+            continue
+        for _, row in islice(read_rows(path), ROWS_LOOKED_AT):
+            for column, cell in row.items() if isinstance(row, Mapping) else ():
+                if isinstance(cell, str) and PureWindowsPath(cell.strip()).stem in stems:
+                    raise DataError(f"{path} names the images in its column {column}; call that column file_name")
 
 
 @lru_cache(maxsize=64)
