@@ -9,7 +9,7 @@ import gradio as gr
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.visitors import Visitor
 
-REST_S = 20.0  # a call without a job at the model is over by then
+REST_S = 5.0  # a call without a job at the model is over by then, or waits for its turn
 MAX_KNOWN = 10_000  # calls; one so many before the newest is over in any case
 
 
