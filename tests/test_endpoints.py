@@ -166,8 +166,11 @@ def test_reading_deletes_the_upload_and_nothing_else(tiny_page: LivePage, client
     for path in (example["image"], picture):
         client.predict(handle_file(path), api_name="/restore")
         assert Path(path).exists()
-    uploaded = tiny_page.post("call/v2/restore", {"picture": {"path": picture, "meta": {"_type": "gradio.FileData"}}})
-    assert uploaded  # it lies outside the uploads: refused or read, but never deleted
+    data = json.dumps({"picture": {"path": picture, "meta": {"_type": "gradio.FileData"}}}).encode()
+    url = f"{tiny_page.url}/gradio_api/call/v2/restore"
+    status, answer = request(url, data, {"Content-Type": "application/json"})
+    assert status == 422
+    assert "was not uploaded to this page" in answer
     assert Path(picture).exists()
 
 
