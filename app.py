@@ -3,7 +3,7 @@
 import sys
 
 from cxr.libraries import LibraryError, check_libraries
-from cxr.memory import PAGE_MB, one_sentence_without_memory, refuse_little_memory
+from cxr.memory import PAGE_MB, keep_little_free_memory, one_sentence_without_memory, refuse_little_memory
 
 try:
     check_libraries()
@@ -12,6 +12,7 @@ except LibraryError as error:
     sys.exit(2)
 
 refuse_little_memory("app.py", PAGE_MB)
+keep_little_free_memory()
 with one_sentence_without_memory("app.py"):
     from cxr.web.jobs.spaces_gpu import place_model
     from cxr.web.server.arguments import parse_arguments

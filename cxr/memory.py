@@ -7,6 +7,7 @@ without any. So torch is not imported at all where the process may not use enoug
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 
 NEEDED_MB = 1_500  # of address space, for one image of the embedded model
 PAGE_MB = 3_000  # for the page, whose threads reserve more than they use
+M_ARENA_MAX, ARENAS = -8, 2  # of malloc.h; one for the thread that computes, one for all that wait
 WORDS = re.compile(
     "failed to map segment|cannot allocate memory|can't allocate memory|not enough memory|out of memory|bad_alloc"
     "|can't start new thread|could not create a primitive",
@@ -33,6 +35,17 @@ def refuse_little_memory(speaker: str, needed_mb: int) -> None:
     """
     if (limit := limit_mb()) is not None and limit < needed_mb:
         _end(speaker, needed_mb)
+
+
+def keep_little_free_memory() -> None:
+    """Let a server give back what its threads no longer use.
+
+    glibc keeps freed memory in an arena for each thread that has ever run, up to eight for each core; ``malloc_trim``
+    and time do not shrink them much. Does nothing where another library allocates, or where the user has decided.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt(M_ARENA_MAX, ARENAS)
 
 
 @contextmanager

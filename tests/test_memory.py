@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,38 @@ def test_other_errors_keep_their_trace(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, one_sentence_without_memory("error"):
         raise error
     assert caught.value is error
+
+
+COUNT_ARENAS = """
+import ctypes, threading
+from cxr.memory import keep_little_free_memory
+keep_little_free_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+together = threading.Barrier(8)
+
+def allocate():
+    together.wait()
+    for _ in range(50):
+        libc.malloc(1000)  # without the interpreter's lock
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc.fopen.restype = ctypes.c_void_p
+libc.malloc_info(0, ctypes.c_void_p(stream := libc.fopen(b"/dev/stdout", b"w")))
+libc.fclose(ctypes.c_void_p(stream))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another library allocates")
+@pytest.mark.parametrize(("variables", "arenas"), [({}, 2), ({"MALLOC_ARENA_MAX": "5"}, 5)])
+def test_threads_share_arenas_unless_the_user_says_otherwise(variables: dict[str, str], arenas: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_ARENAS], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("<heap nr=") == arenas
