@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from torch.nn import functional
 
 from cxr.commands.main import main
 from cxr.dataset.convert import convert
@@ -22,6 +23,7 @@ from cxr.dataset.make import Options, run_dataset
 from cxr.dataset.pairs import changed_mask, measure_pair, signed_difference
 from cxr.dataset.plan import Plan, build_plan
 from cxr.folders.dataset_reader import FinishedImage, read_dataset
+from cxr.generate.init_latents import region_of
 from cxr.generate.loaded_model import LoadedModel
 from cxr.labels.regions import expected_region
 from cxr.labels.vocabulary import FINDINGS
@@ -34,6 +36,7 @@ GIVEN: dict[str, Any] = {
     "pairs": [
         {"findings": ["Effusion", "Mass"], "age": "40-60", "count": 2},
         {"findings": "No Finding", "sex": "F", "counterfactual": {"sex": "M"}, "count": 1},
+        {"findings": "Effusion", "region": True, "count": 1},
     ],
     "split": {"train": 0.5, "test": 0.5},
 }
@@ -62,14 +65,14 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def test_a_pair_shares_patient_seed_and_split(plan: Plan) -> None:
     pairs = [image for image in plan.images if image.pair_role]
-    assert len(plan.images) == 3 + 2 * 5
+    assert len(plan.images) == 3 + 2 * 6
     for one, two in zip(pairs[::2], pairs[1::2], strict=True):
         assert (one.pair_role, two.pair_role) == ("factual", "counterfactual")
         assert (one.patient_id, one.split, one.request.seed) == (two.patient_id, two.split, two.request.seed)
         assert one.request.prompt != two.request.prompt
         assert one.labels != two.labels
     assert {image.split for image in pairs} == {"train", "test"}
-    assert len({image.patient_id for image in plan.images}) == 3 + 5
+    assert len({image.patient_id for image in plan.images}) == 3 + 6
 
 
 def test_a_plan_without_pairs_is_the_same_plan_as_before() -> None:
@@ -83,6 +86,7 @@ def test_the_folder_holds_differences_masks_and_figures(folder: Path, capsys: py
         *["findings: Effusion to No Finding"] * 2,
         *["findings: Mass to No Finding"] * 2,
         "sex: F to M",
+        "findings: Effusion to No Finding, in its region only",
     ]
     for row in rows:
         first, second = (np.asarray(Image.open(folder / row[name])) for name in ("factual", "counterfactual"))
@@ -91,6 +95,31 @@ def test_the_folder_holds_differences_masks_and_figures(folder: Path, capsys: py
         assert (row["share_outside"] == "") == row["changed"].startswith("sex")
     assert main(["verify", str(folder), "--sample", "0"]) == 0, capsys.readouterr()
     assert "| findings: Effusion to No Finding | 2 |" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_pair_in_a_region_is_equal_around_it(folder: Path, dataset_model: LoadedModel) -> None:
+    *_, one, two = read_dataset(folder)
+    first, second = (np.asarray(Image.open(image.path)).astype(int) for image in (one, two))
+    latents = region_of(two.recipe.mask_cells, dataset_model.network.config.sample_size)
+    assert latents is not None  # coarser than the region
+    region = functional.interpolate(latents, first.shape).numpy()[0, 0] > 0
+    assert not region.all()
+    assert (two.recipe.surrounding_prompt, one.recipe.surrounding_prompt) == (one.prompt, "")
+    assert (first == second)[~region].all()
+    assert (first != second)[region].any()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"findings": "Effusion", "region": "yes"}, "region is 'yes'; use true or false"),
+        ({"findings": "Hernia", "region": True}, "it is not known where Hernia shows; leave out region"),
+        ({"sex": "F", "findings": "Mass", "region": True, "counterfactual": {"sex": "M"}}, "not only findings change"),
+    ],
+)
+def test_regions_that_are_not_allowed_are_one_sentence(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        build_plan({"pairs": [entry]}, "pairs")
 
 
 def test_going_on_gives_the_same_bytes(folder: Path, plan: Plan, tiny_model_dir: Path) -> None:
@@ -111,7 +140,7 @@ def test_verify_names_a_pair_of_two_patients(folder: Path, tmp_path: Path, capsy
 
 def test_every_row_says_which_image_of_a_pair_it_is(folder: Path) -> None:
     roles = [image.pair_role for image in read_dataset(folder)]
-    assert roles == [""] * 3 + ["factual", "counterfactual"] * 5
+    assert roles == [""] * 3 + ["factual", "counterfactual"] * 6
 
 
 def test_webdataset_and_parquet_take_difference_and_mask_along(folder: Path, tmp_path: Path) -> None:
@@ -120,8 +149,8 @@ def test_webdataset_and_parquet_take_difference_and_mask_along(folder: Path, tmp
     for path in sorted((tmp_path / "tars").glob("*.tar")):
         with tarfile.open(path) as archive:
             names += archive.getnames()
-    assert sum(name.endswith(".difference.png") for name in names) == 5
-    assert sum(name.endswith(".mask.png") for name in names) == 5
+    assert sum(name.endswith(".difference.png") for name in names) == 6
+    assert sum(name.endswith(".mask.png") for name in names) == 6
     convert(folder, tmp_path / "tables", "parquet")
     tables = [parquet.read_table(path).to_pylist() for path in sorted((tmp_path / "tables").rglob("*.parquet"))]
     for row in (row for table in tables for row in table):
@@ -135,7 +164,7 @@ def test_the_lines_for_webdataset_load_pairs_and_what_differs(folder: Path, tmp_
     assert {split: [row["__key__"] for row in found] for split, found in rows.items()} == wanted
     assert all(row.keys() == {"png", "json", "txt", "__key__", "__url__"} for found in rows.values() for row in found)
     pairs = load_dataset("webdataset", data_files=f"{tmp_path}/pairs-*.tar", split="train")
-    assert len(pairs) == 5
+    assert len(pairs) == 6
     for row in pairs:
         assert row["json"]["pair_role"] == "counterfactual"
         assert row["difference.png"].size == row["mask.png"].size == (32, 32)
@@ -153,9 +182,9 @@ def test_a_counterfactual_is_a_dicom_patient_of_its_own(folder: Path, tmp_path: 
     objects = [pydicom.dcmread(path) for path in sorted((tmp_path / "dicom").rglob("*.dcm"))]
     assert len({one.PatientID for one in objects}) == len(objects)
     others = [one for one in objects if one.PatientID.endswith("C")]
-    assert len(others) == 5
+    assert len(others) == 6
     assert all(f"Counterfactual of {one.PatientID[:-1]}" in one.PatientComments for one in others)
-    assert len(list((tmp_path / "dicom" / "pairs").glob("*.png"))) == 10
+    assert len(list((tmp_path / "dicom" / "pairs").glob("*.png"))) == 12
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cxr.dataset.shares import Shares, check_share, check_whole, share_out
 from cxr.labels.cells import OLDEST, VIEWS
@@ -26,6 +26,7 @@ ALL = "all"
 NIH = "NIH"
 MAX_COUNT = 1_000_000
 KEYS = ("findings", "sex", "age", "view", "count")
+PAIR_KEYS = ("counterfactual", "region")  # besides
 # Shares of ages among 9,629 frontal images of NIH ChestX-ray14, by five years of life from the first named on, in
 # hundredths of a per cent. A distribution to draw from, no one's data.
 NIH_AGES = {
@@ -95,15 +96,27 @@ def read_entry(entry: Mapping[str, object], where: str) -> CohortEntry:
     )
 
 
-def read_pair_entry(entry: Mapping[str, object], where: str) -> tuple[CohortEntry, dict[str, Any]]:
-    """Check one entry of pairs: who the patients are, and what the second image of each changes.
+class PairEntry(NamedTuple):
+    """One entry of pairs.
+
+    Args:
+        patients: who they are, as the first image of each shows them.
+        change: labels of the second image that differ, by name.
+        in_region: whether it differs only where radiologists mark the findings that change.
+    """
+
+    patients: CohortEntry
+    change: dict[str, Any]
+    in_region: bool
+
+
+def read_pair_entry(entry: Mapping[str, object], where: str) -> PairEntry:
+    """Check one entry of pairs.
 
     Args:
         entry: as for `read_entry`, and ``counterfactual``: one value each of findings, sex, age or view; No Finding if
-            it is missing.
+            it is missing; and ``region``, true or false.
         where: how messages call the entry.
-    Returns:
-        The patients, and the changed labels by name.
     Raises:
         RequestError: as `read_entry`, or the counterfactual is not allowed.
     """
@@ -118,7 +131,12 @@ def read_pair_entry(entry: Mapping[str, object], where: str) -> tuple[CohortEntr
         if not isinstance(age, AgeRange) or age.low != age.high:
             raise RequestError(f"{where_changed} age is {shown(changes['age'])}; use one age in years, such as 80")
         change["age"] = age.low
-    return read_entry({name: value for name, value in entry.items() if name != "counterfactual"}, where), change
+    if not isinstance(in_region := entry.get("region", False), bool):
+        raise RequestError(f"{where}: region is {shown(in_region)}; use true or false")
+    if in_region and change.keys() != {"findings"}:
+        raise RequestError(f"{where}: region is true, but not only findings change; other labels show everywhere")
+    patients = {name: value for name, value in entry.items() if name not in PAIR_KEYS}
+    return PairEntry(read_entry(patients, where), change, in_region)
 
 
 def read_findings(value: object, where: str) -> tuple[str, ...]:

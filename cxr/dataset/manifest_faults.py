@@ -160,7 +160,7 @@ def _wrong_pairs(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
     path = directory / TABLE_NAME
     wanted = [
         {"patient_id": one.patient_id, "factual": _name(directory, one), "counterfactual": _name(directory, two)}
-        | {"changed": changes(one.labels, two.labels)}
+        | {"changed": changes(one.labels, two.labels, in_region=bool(two.recipe.surrounding_prompt))}
         for one, two in _pairs(images)
     ]
     try:

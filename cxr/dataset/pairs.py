@@ -27,6 +27,7 @@ from cxr.labels.vocabulary import PromptLabels
 
 TABLE_NAME = f"{PAIRS_NAME}/pairs.csv"
 MIN_LEVELS = 4.0  # of 256: below, a difference is texture
+IN_REGION = ", in its region only"  # of the changes of a pair
 SMOOTHING = 0.01  # of the side, standard deviation
 COLUMNS = ("patient_id", "factual", "counterfactual", "changed", "mean_difference", "share_changed", "share_outside")
 
@@ -126,7 +127,7 @@ def write_pairs(
         difference = signed_difference(first, second)
         mask = changed_mask(difference)
         found = measure_pair(first, second, mask, _region(one.labels, two.labels, first.shape))
-        changed = changes(one.labels, two.labels)
+        changed = changes(one.labels, two.labels, in_region=bool(two.request.surrounding_prompt))
         figures.setdefault(changed, []).append(found)
         rows.append([one.patient_id, names[one.index], names[two.index], changed, *_cells(found)])
         pictures = (difference, mask.astype(np.uint8) * 255)
@@ -140,10 +141,12 @@ def write_pairs(
     return [*written, TABLE_NAME], means
 
 
-def changes(factual: PromptLabels, counterfactual: PromptLabels) -> str:
-    """What differs in the labels: "findings: Effusion to No Finding"."""
+def changes(factual: PromptLabels, counterfactual: PromptLabels, *, in_region: bool = False) -> str:
+    """What differs in the labels: "findings: Effusion to No Finding"; and whether the images differ there only."""
     before, after = label_cells(factual), label_cells(counterfactual)
-    return ", ".join(f"{name}: {before[name]} to {after[name]}" for name in before if before[name] != after[name])
+    return ", ".join(f"{name}: {before[name]} to {after[name]}" for name in before if before[name] != after[name]) + (
+        IN_REGION if in_region else ""
+    )
 
 
 def _region(factual: PromptLabels, counterfactual: PromptLabels, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:

@@ -22,7 +22,7 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import shown, shown_names
-from cxr.request.settings import BEGINNING
+from cxr.request.settings import BEGINNING, REGION
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
@@ -61,7 +61,8 @@ class Plan:
             del labels["sides"], labels["unknown"]  # older versions knew neither
             # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
             is_usual = image.request.reword or image.complete or not self.rewords
-            for name in ("reword", "sent_prompt", *BEGINNING) if is_usual else ("sent_prompt", *BEGINNING):
+            unknown = {"sent_prompt", "surrounding_prompt", *BEGINNING} | ({"reword"} if is_usual else set())
+            for name in unknown - {*REGION} if image.request.surrounding_prompt else unknown:
                 del request[name]
             facts = _values(image) | {"labels": labels, "request": request}
             if not image.pair_role:

@@ -26,6 +26,7 @@ from cxr.images.png_signature import unsigned_size
 from cxr.labels.cells import label_cells
 from cxr.metrics.result import JsonObject
 from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.settings import REGION
 
 PERSON_COLUMNS = ("file_name", "patient_id", "split", "age", "sex", "view")
 
@@ -82,11 +83,14 @@ def _summary(plan: Plan, outcomes: Outcomes, *, gated: bool) -> JsonObject:
 def _metadata(images: Sequence[PlannedImage], outcomes: Outcomes) -> Iterator[tuple[str, bytes]]:
     """``metadata.jsonl`` of each split, as Hugging Face's imagefolder reads it."""
     splits: dict[str, list[bytes]] = {}
-    has_pairs = any(image.pair_role for image in images)  # then every row has the column, so that all are alike
+    # Then every row has the columns, so that all are alike.
+    has_pairs = any(image.pair_role for image in images)
+    regions = dict.fromkeys(REGION, "") if any(image.request.surrounding_prompt for image in images) else {}
     for image in images:
         outcome = outcomes[image.index]
         facts = {
             "file_name": Path(str(outcome.file_name)).name,
+            **regions,
             **outcome.recipe,
             "patient_id": image.patient_id,
             **label_cells(image.labels),

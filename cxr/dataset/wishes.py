@@ -9,14 +9,18 @@ from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cxr.dataset.cohort import KEYS, draw, read_entry, read_pair_entry
 from cxr.dataset.prompt_templates import TEMPLATES, fill_template, read_templates
 from cxr.dataset.shares import check_whole
 from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL
+from cxr.labels.regions import expected_region
 from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.mask_cells import CELLS, write_cells
 from cxr.request.messages import shown_names
 from cxr.request.settings import BEGINNING, PLAN_SETTINGS
 
@@ -84,21 +88,34 @@ def from_pairs(
     content: Mapping[str, object], settings: Mapping[str, Any], seed: int, before: int, max_images: int
 ) -> Iterator[Wish]:
     """Each patient twice, with one seed and one template: as drawn, and with what the entry changes."""
-    entries = enumerate(_entries(content, "pairs", " and counterfactual"), start=1)
+    entries = enumerate(_entries(content, "pairs", ", counterfactual and region"), start=1)
     read = [read_pair_entry(entry, f"pairs entry {number}") for number, entry in entries]
-    check_total(before + 2 * sum(entry.total for entry, _ in read), max_images)
+    check_total(before + 2 * sum(entry.patients.total for entry in read), max_images)
     templates, rng = read_templates(content.get("templates") or list(TEMPLATES)), random.Random(f"pairs {seed}")
     number = before
-    for place, (entry, change) in enumerate(read, start=1):
-        for labels in draw([entry], seed + place):
+    for place, (patients, change, in_region) in enumerate(read, start=1):
+        for labels in draw([patients], seed + place):
             template, other = rng.choice(templates), replace(labels, **change)
             if other == labels:
                 raise RequestError(f"pairs entry {place}: a patient is already as counterfactual says; name another")
-            for role, one in ((FACTUAL, labels), (COUNTERFACTUAL, other)):
-                prompt = fill_template(template, one)
-                request = GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False})
-                yield Wish(request, one, complete=True, pair_role=role)
+            prompt = fill_template(template, labels)
+            first = GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False})
+            second = replace(first, prompt=fill_template(template, other))
+            if in_region:
+                cells = _changed_cells(labels, other, f"pairs entry {place}")
+                second = replace(second, mask_cells=cells, surrounding_prompt=prompt)
+            yield Wish(first, labels, complete=True, pair_role=FACTUAL)
+            yield Wish(second, other, complete=True, pair_role=COUNTERFACTUAL)
             number += 2
+
+
+def _changed_cells(labels: PromptLabels, other: PromptLabels, where: str) -> str:
+    """The cells of a picture in which the findings show that only one of two images has."""
+    changed = sorted({*(labels.findings or ())} ^ {*(other.findings or ())})
+    region = expected_region(changed, CELLS, CELLS)
+    if region is None:
+        raise RequestError(f"{where}: it is not known where {' and '.join(changed)} shows; leave out region")
+    return write_cells([(int(row), int(column)) for row, column in np.argwhere(region)])
 
 
 def from_grid(

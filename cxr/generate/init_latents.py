@@ -67,22 +67,29 @@ def region_of(mask_cells: str, side: int) -> Tensor | None:
     return functional.adaptive_max_pool2d(cells, (side, side))
 
 
-def put_back(pixels: GreyLevels, request: GenerationRequest, side: int) -> GreyLevels:
+def put_back(
+    pixels: GreyLevels, request: GenerationRequest, side: int, surrounding: GreyLevels | None = None
+) -> GreyLevels:
     """The picture around the region that was made anew: outside it the picture's own pixels, fading over inside it.
 
     Args:
         pixels: [H, H] uint8 or uint16, as they were decoded.
         request: of the image.
         side: of the latents.
+        surrounding: like ``pixels``, the picture of the request's surrounding prompt, if it has one.
     """
     region = region_of(request.mask_cells, side)
-    if region is None or request.init_image is None:
+    if region is None or (surrounding is None and request.init_image is None):
         return pixels
     resolution = pixels.shape[0]
     inside = region[0, 0].numpy().repeat(resolution // side, axis=0).repeat(resolution // side, axis=1)
     share = fade(inside, max(1, resolution // FEATHER))
-    # 65535 = 257 * 255
-    own = fit_square(request.init_image.pixels, resolution) * np.float64(1 if pixels.dtype == np.uint8 else 257)
+    if surrounding is None:
+        # 65535 = 257 * 255
+        levels = np.float64(1 if pixels.dtype == np.uint8 else 257)
+        own = fit_square(request.init_image.pixels, resolution) * levels  # type: ignore[union-attr]
+    else:
+        own = surrounding.astype(np.float64)
     blended = (share * pixels + (1 - share) * own).round()
     return blended.astype(np.uint8) if pixels.dtype == np.uint8 else blended.astype(np.uint16)
 

@@ -55,32 +55,36 @@ class MicroBatches:
         latents = yield from self._denoise(indices)
         if latents is None:
             return
-        pictures = decode(latents, self.model, self.requests[0].bit_depth)
+        pictures = [decode(part, self.model, self.requests[0].bit_depth) for part in latents]
         for row, index in enumerate(indices):
-            for result in self._result(index, pictures[row], row, indices):
+            for result in self._result(index, [part[row] for part in pictures], row, indices):
                 self.num_settled += 1
                 yield result
 
     def _result(
-        self, index: int, pixels: GreyLevels | None, row: int, indices: Sequence[int]
+        self, index: int, parts: Sequence[GreyLevels | None], row: int, indices: Sequence[int]
     ) -> Iterator[GeneratedImage | FailedImage]:
-        weight_dtype, reason = self.model.info.weight_dtype, _fault(pixels)
+        weight_dtype, reason = self.model.info.weight_dtype, _fault(parts)
         if reason and weight_dtype != "float32":
-            pixels, weight_dtype = self._in_float32(indices, row), "float32"
-            reason = _fault(pixels)
+            parts, weight_dtype = self._in_float32(indices, row), "float32"
+            reason = _fault(parts)
             if self.stop.is_set() and reason:
                 return  # it was not the model that failed
         request = self.requests[index]
-        if pixels is None or reason:
+        if reason:
             yield FailedImage(index, request.seed, reason)
             return
-        pixels = put_back(pixels, request, self.side)
+        made, *surrounding = [part for part in parts if part is not None]
+        pixels = put_back(made, request, self.side, *surrounding)
         recipe = recipe_for(request, self.model, request.seed)
         recipe = dataclasses.replace(recipe, weight_dtype=weight_dtype, micro_batch_size=self.micro_batch_size)
         yield GeneratedImage(index, pixels, recipe)
 
-    def _denoise(self, indices: Sequence[int]) -> Generator[StepProgress, None, Tensor | None]:
-        """Yield the progress of every step; return the finished latents, or None when stopped."""
+    def _denoise(self, indices: Sequence[int]) -> Generator[StepProgress, None, list[Tensor] | None]:
+        """Yield the progress of every step; return the finished latents, or None when stopped.
+
+        Of images with a surrounding prompt the latents of the surrounding pictures follow.
+        """
         batch = [self.requests[index] for index in indices]
         # The shape of a batch decides the last bits of a result: a short batch is filled up, never run smaller.
         batch += [batch[-1]] * (self.micro_batch_size - len(batch))
@@ -89,14 +93,21 @@ class MicroBatches:
         guidance, seeds = (request.guidance_scale, request.guidance_stop), [one.seed for one in batch]
         steps, initial = request.num_inference_steps, self._initial(batch)
         denoiser = Denoiser(model, embeddings, guidance, seeds, steps, initial)
+        surrounding, region = None, None
+        if request.surrounding_prompt:
+            around = [encode(model, one.surrounding_prompt, one.negative_prompt, one.guidance_scale) for one in batch]
+            surrounding, region = Denoiser(model, around, guidance, seeds, steps), self._regions(batch)
         for step, timestep in enumerate(denoiser.timesteps, start=1):
             if self.stop.is_set():
                 return None
             denoiser.step(timestep)
+            if surrounding is not None and region is not None:
+                surrounding.step(timestep)
+                denoiser.keep(surrounding.latents, region)
             wants_preview = self.preview_every > 0 and step % self.preview_every == 0
             preview = denoiser.preview() if wants_preview else None
             yield self._progress(indices, step, len(denoiser.timesteps), preview)
-        return denoiser.latents
+        return [denoiser.latents] if surrounding is None else [denoiser.latents, surrounding.latents]
 
     @property
     def side(self) -> int:
@@ -113,9 +124,14 @@ class MicroBatches:
             if picture.sha256 not in self.encoded:
                 self.encoded[picture.sha256] = encode_picture(picture, self.model)
         latents = torch.cat([self.encoded[picture.sha256] for picture in pictures])
+        return InitLatents(latents, self._regions(batch), batch[0].num_steps_taken)
+
+    def _regions(self, batch: Sequence[GenerationRequest]) -> Tensor | None:
+        """The regions of a micro-batch, [B, 1, h, w]; all of its images have one or none has."""
         regions = [region_of(request.mask_cells, self.side) for request in batch]
-        region = None if regions[0] is None else torch.cat([one for one in regions if one is not None])
-        return InitLatents(latents, region if region is None else region.to(latents.device), batch[0].num_steps_taken)
+        if regions[0] is None:
+            return None
+        return torch.cat([one for one in regions if one is not None]).to(self.model.device)
 
     def _progress(
         self, indices: Sequence[int], step: int, num_steps: int, preview: NDArray[np.uint8] | None
@@ -132,7 +148,7 @@ class MicroBatches:
         )
         return dataclasses.replace(progress, remaining_s=progress.elapsed_s * (1 / progress.fraction - 1))
 
-    def _in_float32(self, indices: Sequence[int], row: int) -> GreyLevels | None:
+    def _in_float32(self, indices: Sequence[int], row: int) -> list[GreyLevels | None]:
         """One image once more in float32, whose range the smaller formats may have left."""
         steps = self._denoise(indices)
         with self.model.in_float32():
@@ -140,14 +156,14 @@ class MicroBatches:
                 while True:
                     next(steps)
             except StopIteration as finished:
-                latents: Tensor | None = finished.value
-            return None if latents is None else decode(latents, self.model, self.requests[0].bit_depth)[row]
+                latents: list[Tensor] | None = finished.value
+            return [decode(part, self.model, self.requests[0].bit_depth)[row] for part in latents or ()] or [None]
 
 
-def _fault(pixels: GreyLevels | None) -> str:
+def _fault(parts: Sequence[GreyLevels | None]) -> str:
     """Why this is no image, or an empty text."""
-    if pixels is None:
+    if any(pixels is None for pixels in parts):
         return "the model's result holds NaN or infinite values; try another seed or a lower adapter_weight"
-    if is_flat(pixels):
+    if any(pixels is not None and is_flat(pixels) for pixels in parts):
         return "the picture is empty (one even grey); try another seed or a lower guidance_scale"
     return ""

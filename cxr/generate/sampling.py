@@ -114,8 +114,11 @@ class Denoiser:
         if self.initial is not None and self.initial.region is not None:
             # What is not made anew is the picture, as noisy as the rest.
             is_last = self.num_taken == len(self.timesteps)
-            kept = self.initial.latents if is_last else self._noised(self.initial.latents)
-            self.latents = torch.where(self.initial.region > 0, self.latents, kept)
+            self.keep(self.initial.latents if is_last else self._noised(self.initial.latents), self.initial.region)
+
+    def keep(self, latents: Tensor, region: Tensor) -> None:
+        """Put other latents of the same noise, [B, C, h, w], where the region, [B, 1, h, w], is 0."""
+        self.latents = torch.where(region > 0, self.latents, latents)
 
     @torch.inference_mode()
     def preview(self) -> NDArray[np.uint8]:

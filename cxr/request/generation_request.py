@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cxr.request.errors import RequestError
 from cxr.request.init_image import InitImage
 from cxr.request.setting import MAX_SEED
-from cxr.request.settings import BEGINNING, SETTINGS, SHARED, ImageSettings, describe_settings
+from cxr.request.settings import BEGINNING, REGION, SETTINGS, SHARED, ImageSettings, describe_settings
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class GenerationRequest(ImageSettings):
         SETTINGS["seed"].check(self.seed, high=MAX_SEED - self.num_images + 1)
         if self.init_image is None:
             self._check_without_picture()
+        elif self.surrounding_prompt:
+            raise RequestError(
+                "is what lies around the region, and so is init_image; give one of them", field="surrounding_prompt"
+            )
         elif self.num_steps_taken < 1:
             least = math.ceil(1_000 / self.num_inference_steps) / 1_000
             raise RequestError(
@@ -55,7 +59,9 @@ class GenerationRequest(ImageSettings):
     @property
     def shared_settings(self) -> tuple[float, ...]:
         """What images of one micro-batch have in common; requests of other settings are made by another call."""
-        beginning = (self.init_image is not None, self.strength, bool(self.mask_cells))
+        beginning = (
+            self.init_image is not None, self.strength, bool(self.mask_cells), bool(self.surrounding_prompt)
+        )  # fmt: skip
         return (*(getattr(self, name) for name in SHARED), *beginning)
 
     def part(self, first: int, end: int) -> GenerationRequest:
@@ -64,6 +70,8 @@ class GenerationRequest(ImageSettings):
 
     def _check_without_picture(self) -> None:
         for name in BEGINNING:
+            if name in REGION and self.surrounding_prompt:
+                continue
             if getattr(self, name) != SETTINGS[name].default:
                 raise RequestError(
                     "only applies where images begin from a picture; give init_image as well, or leave it out",

@@ -13,7 +13,7 @@ from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.messages import shown
-from cxr.request.settings import SETTINGS, ImageSettings
+from cxr.request.settings import REGION, SETTINGS, ImageSettings
 
 SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
@@ -58,7 +58,7 @@ class Recipe(ImageSettings):
         digital_source_type: IPTC's address for images like these.
         num_threads: of the CPU; 0 on other devices or where it is not known.
         init_image_sha256: of the picture that the image began from, as `InitImage` says it; empty where there is none.
-            Recipes without one hold neither this nor strength and mask_cells.
+            Recipes without one hold neither this nor strength, and mask_cells only beside surrounding_prompt.
         engine: what ran the denoising network, of `ENGINES`; recipes of PyTorch, the first one, do not hold it.
 
     Raises:
@@ -111,9 +111,10 @@ class Recipe(ImageSettings):
     @property
     def values(self) -> dict[str, Any]:
         """All values by name, in the order in which files have them."""
-        left_out = () if self.is_derived else OF_DERIVED
+        left_out = set() if self.is_derived else {*OF_DERIVED}
+        left_out = left_out - {*REGION} if self.surrounding_prompt else left_out | {"surrounding_prompt"}
         if self.engine == PYTORCH:
-            left_out = (*left_out, "engine")
+            left_out.add("engine")
         names = [name for name in RECIPE_FIELDS if name not in left_out]
         return {name: getattr(self, name) for name in names} | {"library_versions": dict(self.library_versions)}
 
@@ -148,6 +149,7 @@ class Recipe(ImageSettings):
         if not isinstance(values, Mapping):
             raise RequestError("the recipe is not the JSON that this program writes into its images")
         foreign = {name for name in OF_DERIVED if name in values and values[name] != BEFORE[name]}
+        foreign -= {*REGION} if values.get("surrounding_prompt") else set()
         known = RECIPE_FIELDS.keys() - (() if values.get("init_image_sha256") else foreign)
         if unknown := sorted(str(name) for name in values if name not in known):
             name = " ".join(unknown[0].split())[:MAX_SHOWN_CHARACTERS]
@@ -192,11 +194,14 @@ class Recipe(ImageSettings):
 
     def _check_beginning(self) -> None:
         if not self.init_image_sha256:
-            if wrong := [name for name in BEGINNING_IN_RECIPES if getattr(self, name) != SETTINGS[name].before]:
+            needless = [name for name in BEGINNING_IN_RECIPES if not (self.surrounding_prompt and name in REGION)]
+            if wrong := [name for name in needless if getattr(self, name) != SETTINGS[name].before]:
                 raise RequestError("is given, but no picture that the image began from", field=wrong[0])
             return
         if not SHA256.fullmatch(self.init_image_sha256):
             raise RequestError(f"is {shown(self.init_image_sha256)}; it is not a SHA-256", field="init_image_sha256")
+        if self.surrounding_prompt:
+            raise RequestError("is given beside the hash of a picture", field="surrounding_prompt")
         if self.digital_source_type != COMPOSITE_SOURCE_TYPE:
             raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")
 
@@ -219,7 +224,7 @@ def _in_file_order(names: list[str]) -> list[str]:
 
 BEGINNING_IN_RECIPES = ("strength", "mask_cells")
 OF_DERIVED = (*BEGINNING_IN_RECIPES, "init_image_sha256")
-NOT_IN_ALL = (*OF_DERIVED, "engine")
+NOT_IN_ALL = (*OF_DERIVED, "surrounding_prompt", "engine")
 # Every field of a recipe and its type, in the order of files.
 RECIPE_FIELDS: dict[str, type] = {
     name: get_type_hints(Recipe)[name] for name in _in_file_order([entry.name for entry in fields(Recipe)])

@@ -77,10 +77,16 @@ SETTINGS: Mapping[str, Setting] = {
             "mask_cells", "cells", "Region", "cells of the picture to make anew; the others stay", "",
             flag="--mask-cells", metavar="CELLS", before="", in_api=False,
         ),
+        Setting(
+            "surrounding_prompt", "text", "Around the region",
+            "prompt of the picture around the region, which is made from the same seed and read as it stands", "",
+            flag="--surrounding-prompt", metavar="TEXT", before="", in_api=False, varies=True,
+        ),
     )
 }  # fmt: skip
-# What images that begin from noise alone do not have.
+# What images that begin from noise alone do not have, but for a region in a picture that is made beside it.
 BEGINNING = ("init_image", "strength", "mask_cells")
+REGION = ("mask_cells", "surrounding_prompt")
 # What the faces call a field in their messages.
 FLAGS = {name: setting.flag for name, setting in SETTINGS.items() if setting.flag}
 LABELS = {name: f"“{setting.label}”" for name, setting in SETTINGS.items()}
@@ -121,12 +127,15 @@ class ImageSettings:
     sent_prompt: str = SETTINGS["sent_prompt"].default
     strength: float = SETTINGS["strength"].default
     mask_cells: str = SETTINGS["mask_cells"].default
+    surrounding_prompt: str = SETTINGS["surrounding_prompt"].default
 
     def __post_init__(self) -> None:
         for name in (entry.name for entry in fields(self) if entry.name in SETTINGS):
             object.__setattr__(self, name, SETTINGS[name].check(getattr(self, name)))
         if self.sent_prompt and not self.reword:
             raise RequestError("is given, but reword is false; leave it out", field="sent_prompt")
+        if self.surrounding_prompt and not self.mask_cells:
+            raise RequestError("only applies around a region; give mask_cells as well", field="surrounding_prompt")
 
     @property
     def model_prompt(self) -> str:
