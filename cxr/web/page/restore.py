@@ -11,8 +11,8 @@ import gradio as gr
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError
 from cxr.request.model_info import ModelInfo, where_to_find
-from cxr.request.recipe import Recipe, needed_picture
-from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
+from cxr.request.recipe import IN_REGION, Recipe, needed_picture
+from cxr.request.settings import API_SETTINGS, BEGINNING, REGION, SETTINGS
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import TITLE as BEGIN
 from cxr.web.page.begin_panel import BeginPanel, begun_values
@@ -37,9 +37,11 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
             lines.append(f"{as_sentence(found)}.")
     if recipe.is_derived:
         lines.append(f"{as_sentence(needed_picture(recipe))}; choose that under “{BEGIN}”.")
+    if recipe.surrounding_prompt:
+        lines.append(f"{as_sentence(IN_REGION)}; the page makes whole images.")
     for name, value in recipe.image_settings.items():
         usual = SETTINGS[name].default
-        if name not in (*API_SETTINGS, *BEGINNING, "sent_prompt") and value != usual:
+        if name not in (*API_SETTINGS, *BEGINNING, *REGION, "sent_prompt") and value != usual:
             lines.append(f"Its {SETTINGS[name].label.lower()}: {value}; the page makes images with {usual}.")
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
 

@@ -1,0 +1,110 @@
+"""A region in a picture that is made beside it: equal around it, made again from its recipe, and told by every face."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from test_init_image import START
+
+from cxr.commands.main import main
+from cxr.generate.images import generate
+from cxr.generate.init_latents import region_of
+from cxr.generate.loaded_model import LoadedModel
+from cxr.images.reading import read_grey
+from cxr.images.recipe_file import read_recipe_file
+from cxr.request.errors import RequestError
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
+from cxr.request.recipe import Recipe
+from cxr.web.page.restore import describe
+
+AROUND, INSIDE, CELLS = "normal chest x-ray", "a lung mass", "0:0-7 1:0-7"
+REQUEST = GenerationRequest(
+    INSIDE, seed=7, num_inference_steps=3, num_images=3, reword=False, mask_cells=CELLS, surrounding_prompt=AROUND
+)
+WHOLE = dataclasses.replace(REQUEST, prompt=AROUND, mask_cells="", surrounding_prompt="")
+
+
+def made(request: GenerationRequest, model: LoadedModel) -> list[GeneratedImage]:
+    return [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
+
+
+def region(model: LoadedModel, pixels: NDArray[Any]) -> NDArray[np.bool_]:
+    latents = region_of(CELLS, model.network.config.sample_size)
+    assert latents is not None
+    scale = pixels.shape[0] // latents.shape[-1]
+    inside: NDArray[np.bool_] = latents[0, 0].numpy().repeat(scale, axis=0).repeat(scale, axis=1) > 0
+    return inside
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+def test_around_the_region_lies_the_other_prompts_picture(bit_depth: int, tiny_base_model: LoadedModel) -> None:
+    images = made(dataclasses.replace(REQUEST, bit_depth=bit_depth), tiny_base_model)
+    whole = made(dataclasses.replace(WHOLE, bit_depth=bit_depth), tiny_base_model)
+    for one, other in zip(images, whole, strict=True):
+        inside = region(tiny_base_model, one.pixels)
+        assert np.array_equal(one.pixels[~inside], other.pixels[~inside])
+        assert (one.pixels != other.pixels)[inside].any()
+
+
+def test_the_recipe_alone_makes_it_again(tiny_base_model: LoadedModel) -> None:
+    image = made(REQUEST, tiny_base_model)[1]
+    recipe = Recipe.from_json(image.recipe.to_json())
+    assert (recipe.mask_cells, recipe.surrounding_prompt) == (CELLS, AROUND)
+    assert not {"strength", "init_image_sha256"} & recipe.values.keys()
+    assert np.array_equal(made(recipe.request, tiny_base_model)[0].pixels, image.pixels)
+
+
+def test_other_recipes_do_not_hold_it(tiny_base_model: LoadedModel) -> None:
+    values = made(WHOLE, tiny_base_model)[0].recipe.values
+    assert not {"mask_cells", "surrounding_prompt"} & values.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mask_cells": ""}, "only applies around a region; give mask_cells as well"),
+        ({"init_image": START}, "so is init_image; give one of them"),
+        ({"surrounding_prompt": "x" * 2_001}, "has 2,001 characters"),
+        ({"surrounding_prompt": "", "strength": 0.5}, "only applies where images begin from a picture"),
+        ({"strength": 0.5}, "only applies where images begin from a picture"),
+    ],
+)
+def test_requests_that_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        dataclasses.replace(REQUEST, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mask_cells": ""}, "only applies around a region"),
+        ({"strength": 0.5}, "which newer versions may know"),
+        ({"init_image_sha256": "0" * 64, "strength": 0.5}, "beside the hash of a picture"),
+        ({"surrounding_prompt": 5}, "is int; give text"),
+    ],
+)
+def test_recipes_that_are_refused(changes: dict[str, Any], message: str, tiny_base_model: LoadedModel) -> None:
+    recipe = made(REQUEST, tiny_base_model)[0].recipe
+    with pytest.raises(RequestError, match=message):
+        Recipe.from_values(recipe.values | changes)
+
+
+def test_command_verify_and_restore(tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = ["--model", str(tiny_model_dir), "--adapter", "none"]
+    options = ["--mask-cells", CELLS, "--surrounding-prompt", AROUND, "--steps", "2", "--no-reword", *model]
+    assert main(["generate", INSIDE, *options, "--output", str(tmp_path / "out")]) == 0
+    (path,) = (tmp_path / "out").glob("*.png")
+    assert main(["verify", str(tmp_path / "out"), *model]) == 0
+    assert capsys.readouterr().out.count(": identical") == 1
+    assert main(["restore", str(path)]) == 0
+    command = capsys.readouterr().out
+    assert f"--mask-cells '{CELLS}' --surrounding-prompt '{AROUND}'" in command
+    recipe = read_recipe_file(path, tmp_path)
+    assert "in a region only, and around it another one; the page makes whole images" in describe(recipe, None)
+    assert read_grey(path).shape == (recipe.height, recipe.width)
