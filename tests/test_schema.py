@@ -12,7 +12,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.prompt_report import PromptReport
 from cxr.request.recipe import Recipe
 from cxr.request.setting import MAX_SEED
-from cxr.request.settings import BEGINNING, COLUMNS, FLAGS, LABELS, PLAN_SETTINGS, SETTINGS
+from cxr.request.settings import BEGINNING, COLUMNS, FLAGS, LABELS, PLAN_SETTINGS, REGION, SETTINGS
 
 RECIPE = dataclasses.replace(sample_images.RECIPE, prompt="normal chest x-ray, “ok” 肺", seed=MAX_SEED)
 
@@ -193,7 +193,7 @@ def test_every_setting_stands_in_the_table_and_its_default_is_allowed() -> None:
     for name, setting in SETTINGS.items():
         assert name == "prompt" or setting.check(setting.default) == getattr(GenerationRequest, name)
         assert setting.before is None or setting.check(setting.before) == setting.before
-    assert {*PLAN_SETTINGS, *BEGINNING, "prompt", "seed", "num_images", "sent_prompt"} == named
+    assert {*PLAN_SETTINGS, *BEGINNING, *REGION, "prompt", "seed", "num_images", "sent_prompt"} == named
 
 
 def test_records_cannot_be_changed() -> None:

@@ -28,7 +28,7 @@ from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
-from cxr.request.settings import API_SETTINGS, BEGINNING, SETTINGS
+from cxr.request.settings import API_SETTINGS, BEGINNING, REGION, SETTINGS
 from cxr.web.api.images import ImageEndpoints
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.image_state import ImageState
@@ -569,8 +569,8 @@ def test_use_this_seed_keeps_the_prompt() -> None:
 def test_the_form_has_the_order_of_the_api() -> None:
     with gr.Blocks():
         form = build_image_form(ModelChoice())
-    # The page's images have 8 bits, what is sent for a prompt is not typed, and a picture has a panel of its own.
-    others = ("bit_depth", "sent_prompt", *BEGINNING)
+    # The page's images have 8 bits and are whole, what is sent for a prompt is not typed, and a picture has a panel.
+    others = ("bit_depth", "sent_prompt", *BEGINNING, *REGION)
     assert [*form.settings] == [name for name in SETTINGS if name not in others]
     assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
 
