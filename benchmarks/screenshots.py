@@ -134,7 +134,7 @@ def save(page: Any, folder: Path, name: str) -> None:
         time.sleep(1.5)  # what moves comes to rest
         path = folder / f"{name}_{size['width']}.webp"
         Image.open(io.BytesIO(page.screenshot())).save(path, quality=QUALITY, method=6)
-        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":
