@@ -17,6 +17,7 @@ from cxr.generate.init_latents import region_of
 from cxr.generate.loaded_model import LoadedModel
 from cxr.images.reading import read_grey
 from cxr.images.recipe_file import read_recipe_file
+from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
@@ -85,7 +86,7 @@ def test_requests_that_are_refused(changes: dict[str, Any], message: str) -> Non
     [
         ({"mask_cells": ""}, "only applies around a region"),
         ({"strength": 0.5}, "which newer versions may know"),
-        ({"init_image_sha256": "0" * 64, "strength": 0.5}, "beside the hash of a picture"),
+        ({"init_image_sha256": "0" * 64, "strength": 0.5}, "has “surrounding_prompt”, which newer versions may know"),
         ({"surrounding_prompt": 5}, "is int; give text"),
     ],
 )
@@ -108,3 +109,18 @@ def test_command_verify_and_restore(tiny_model_dir: Path, tmp_path: Path, capsys
     recipe = read_recipe_file(path, tmp_path)
     assert "in a region only, and around it another one; the page makes whole images" in describe(recipe, None)
     assert read_grey(path).shape == (recipe.height, recipe.width)
+
+
+def test_what_lies_around_is_reworded_like_any_prompt() -> None:
+    """A denied finding is not drawn there either, and the recipe holds what was read."""
+    asked = dataclasses.replace(REQUEST, reword=True, surrounding_prompt="72 yo M, no pneumothorax")
+    sent = with_sent_prompt(asked, "caption")
+    assert "pneumothorax" not in sent.surrounding_prompt
+    assert (
+        sent.surrounding_prompt
+        == with_sent_prompt(dataclasses.replace(asked, prompt=asked.surrounding_prompt), "caption").model_prompt
+    )
+    assert (
+        with_sent_prompt(dataclasses.replace(sent, sent_prompt=""), "caption").surrounding_prompt
+        == sent.surrounding_prompt
+    )

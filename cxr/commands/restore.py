@@ -15,7 +15,7 @@ from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
 from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, where_to_find
 from cxr.request.recipe import COMPILED, OPENVINO, Recipe, needed_picture
-from cxr.request.settings import BEGINNING, REGION, SETTINGS
+from cxr.request.settings import SETTINGS
 
 FOLDER, PICTURE = "MODEL_FOLDER", "PICTURE"
 DESCRIPTION = "Print the command that makes an image again. The image is a PNG that this program wrote."
@@ -38,7 +38,7 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
     words, typed = [], to_type_again(recipe, prompt_form_of(recipe.model))
     for name, value in typed.image_settings.items():
         flag = SETTINGS[name].flag
-        if name in BEGINNING and not recipe.is_derived and not (recipe.surrounding_prompt and name in REGION):
+        if name in recipe.unused:
             continue
         if flag and isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))

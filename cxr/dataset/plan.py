@@ -22,7 +22,7 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import shown, shown_names
-from cxr.request.settings import BEGINNING, REGION
+from cxr.request.settings import unused_settings
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
@@ -61,8 +61,9 @@ class Plan:
             del labels["sides"], labels["unknown"]  # older versions knew neither
             # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
             is_usual = image.request.reword or image.complete or not self.rewords
-            unknown = {"sent_prompt", "surrounding_prompt", *BEGINNING} | ({"reword"} if is_usual else set())
-            for name in unknown - {*REGION} if image.request.surrounding_prompt else unknown:
+            is_surrounded = bool(image.request.surrounding_prompt)
+            unused = unused_settings(begins_from_picture=False, is_surrounded=is_surrounded)
+            for name in ("sent_prompt", *unused, *(["reword"] if is_usual else [])):
                 del request[name]
             facts = _values(image) | {"labels": labels, "request": request}
             if not image.pair_role:

@@ -78,20 +78,21 @@ def put_back(
         side: of the latents.
         surrounding: like ``pixels``, the picture of the request's surrounding prompt, if it has one.
     """
-    region = region_of(request.mask_cells, side)
-    if region is None or (surrounding is None and request.init_image is None):
+    region, resolution, own = region_of(request.mask_cells, side), pixels.shape[0], surrounding
+    if own is None and request.init_image is not None:
+        own = _levels_like(pixels, request.init_image)
+    if region is None or own is None:
         return pixels
-    resolution = pixels.shape[0]
     inside = region[0, 0].numpy().repeat(resolution // side, axis=0).repeat(resolution // side, axis=1)
     share = fade(inside, max(1, resolution // FEATHER))
-    if surrounding is None:
-        # 65535 = 257 * 255
-        levels = np.float64(1 if pixels.dtype == np.uint8 else 257)
-        own = fit_square(request.init_image.pixels, resolution) * levels  # type: ignore[union-attr]
-    else:
-        own = surrounding.astype(np.float64)
     blended = (share * pixels + (1 - share) * own).round()
     return blended.astype(np.uint8) if pixels.dtype == np.uint8 else blended.astype(np.uint16)
+
+
+def _levels_like(pixels: GreyLevels, picture: InitImage) -> GreyLevels:
+    """A picture in the size and depth of decoded pixels."""
+    fitted = fit_square(picture.pixels, pixels.shape[0])
+    return fitted if pixels.dtype == np.uint8 else fitted.astype(np.uint16) * np.uint16(257)  # 65535 = 257 * 255
 
 
 def fade(inside: NDArray[np.float32], width: int) -> NDArray[np.float64]:

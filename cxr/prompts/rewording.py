@@ -43,6 +43,8 @@ def reword(text: str, form: str) -> str:
 def with_sent_prompt(settings: Settings, form: str) -> Settings:
     """Fix what the model reads: a request or a recipe whose ``sent_prompt`` is filled if it is to be reworded.
 
+    What lies around a region is reworded, too, and stands in the recipe as the model reads it.
+
     Args:
         settings: one that has a ``sent_prompt`` already, as a recipe gives it, keeps that, whatever is made of the
             prompt today.
@@ -50,7 +52,8 @@ def with_sent_prompt(settings: Settings, form: str) -> Settings:
     """
     if not settings.reword or settings.sent_prompt:
         return settings
-    return replace(settings, sent_prompt=reword(settings.prompt, form))
+    around = settings.surrounding_prompt and (reword(settings.surrounding_prompt, form) or settings.surrounding_prompt)
+    return replace(settings, sent_prompt=reword(settings.prompt, form), surrounding_prompt=around)
 
 
 def to_type_again(settings: Settings, form: str) -> Settings:

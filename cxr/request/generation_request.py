@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cxr.request.errors import RequestError
 from cxr.request.init_image import InitImage
 from cxr.request.setting import MAX_SEED
-from cxr.request.settings import BEGINNING, REGION, SETTINGS, SHARED, ImageSettings, describe_settings
+from cxr.request.settings import SETTINGS, SHARED, ImageSettings, describe_settings, unused_settings
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,15 @@ class GenerationRequest(ImageSettings):
     @property
     def shared_settings(self) -> tuple[float, ...]:
         """What images of one micro-batch have in common; requests of other settings are made by another call."""
-        beginning = (
-            self.init_image is not None, self.strength, bool(self.mask_cells), bool(self.surrounding_prompt)
-        )  # fmt: skip
-        return (*(getattr(self, name) for name in SHARED), *beginning)
+        parts = (self.init_image is not None, bool(self.mask_cells), bool(self.surrounding_prompt))
+        return (*(getattr(self, name) for name in SHARED), self.strength, *parts)
 
     def part(self, first: int, end: int) -> GenerationRequest:
         """The images from ``first`` up to, not including, ``end``: the same images, as each has its own seed."""
         return replace(self, seed=self.seed + first, num_images=end - first)
 
     def _check_without_picture(self) -> None:
-        for name in BEGINNING:
-            if name in REGION and self.surrounding_prompt:
-                continue
+        for name in unused_settings(begins_from_picture=False, is_surrounded=bool(self.surrounding_prompt)):
             if getattr(self, name) != SETTINGS[name].default:
                 raise RequestError(
                     "only applies where images begin from a picture; give init_image as well, or leave it out",

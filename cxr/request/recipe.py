@@ -13,7 +13,7 @@ from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.messages import shown
-from cxr.request.settings import REGION, SETTINGS, ImageSettings
+from cxr.request.settings import SETTINGS, ImageSettings, unused_settings
 
 SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
@@ -104,6 +104,11 @@ class Recipe(ImageSettings):
         return bool(self.init_image_sha256)
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        """Settings that say nothing of the image."""
+        return unused_settings(begins_from_picture=self.is_derived, is_surrounded=bool(self.surrounding_prompt))
+
+    @property
     def notice(self) -> str:
         """What files say of the image: that it is synthetic, and whether it is derived from a picture."""
         return f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}" if self.is_derived else SYNTHETIC_NOTICE
@@ -111,8 +116,7 @@ class Recipe(ImageSettings):
     @property
     def values(self) -> dict[str, Any]:
         """All values by name, in the order in which files have them."""
-        left_out = set() if self.is_derived else {*OF_DERIVED}
-        left_out = left_out - {*REGION} if self.surrounding_prompt else left_out | {"surrounding_prompt"}
+        left_out = {*self.unused} | (set() if self.is_derived else {"init_image_sha256"})
         if self.engine == PYTORCH:
             left_out.add("engine")
         names = [name for name in RECIPE_FIELDS if name not in left_out]
@@ -148,9 +152,9 @@ class Recipe(ImageSettings):
         """
         if not isinstance(values, Mapping):
             raise RequestError("the recipe is not the JSON that this program writes into its images")
-        foreign = {name for name in OF_DERIVED if name in values and values[name] != BEFORE[name]}
-        foreign -= {*REGION} if values.get("surrounding_prompt") else set()
-        known = RECIPE_FIELDS.keys() - (() if values.get("init_image_sha256") else foreign)
+        derived, surrounded = bool(values.get("init_image_sha256")), bool(values.get("surrounding_prompt"))
+        unused = unused_settings(begins_from_picture=derived, is_surrounded=surrounded)
+        known = RECIPE_FIELDS.keys() - {name for name in unused if name in values and values[name] != BEFORE.get(name)}
         if unknown := sorted(str(name) for name in values if name not in known):
             name = " ".join(unknown[0].split())[:MAX_SHOWN_CHARACTERS]
             raise RequestError(f"the recipe has “{name}”, which newer versions may know")
@@ -194,8 +198,7 @@ class Recipe(ImageSettings):
 
     def _check_beginning(self) -> None:
         if not self.init_image_sha256:
-            needless = [name for name in BEGINNING_IN_RECIPES if not (self.surrounding_prompt and name in REGION)]
-            if wrong := [name for name in needless if getattr(self, name) != SETTINGS[name].before]:
+            if wrong := [name for name in self.unused if name in BEFORE and getattr(self, name) != BEFORE[name]]:
                 raise RequestError("is given, but no picture that the image began from", field=wrong[0])
             return
         if not SHA256.fullmatch(self.init_image_sha256):

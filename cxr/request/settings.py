@@ -79,7 +79,7 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting(
             "surrounding_prompt", "text", "Around the region",
-            "prompt of the picture around the region, which is made from the same seed and read as it stands", "",
+            "prompt of the picture around the region, which is made from the same seed", "",
             flag="--surrounding-prompt", metavar="TEXT", before="", in_api=False, varies=True,
         ),
     )
@@ -98,6 +98,13 @@ BY_MODEL = tuple(name for name, setting in SETTINGS.items() if setting.by_model)
 # Cards of data sets have always listed the two of guidance before these.
 _LAST = ("adapter_weight", "bit_depth")
 PLAN_SETTINGS = ("negative_prompt", *(name for name in SHARED if name not in ("num_images", *_LAST)), *_LAST, "reword")
+
+
+def unused_settings(*, begins_from_picture: bool, is_surrounded: bool) -> tuple[str, ...]:
+    """Settings that say nothing of an image, by whether it began from a picture or has one that is made around it."""
+    if begins_from_picture:
+        return ("surrounding_prompt",)
+    return ("init_image", "strength") if is_surrounded else (*BEGINNING, "surrounding_prompt")
 
 
 def describe_settings(names: Iterable[str]) -> list[str]:
