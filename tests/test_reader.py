@@ -158,6 +158,8 @@ def test_an_imagefolder_with_a_table_in_each_split(name: str, tmp_path: Path) ->
     [
         *(("55", 55), ("55.0", 55), ("055Y", 55), ("55Y", 55), (" 55 ", 55), ("55 years", 55), ("55 y", 55)),
         *(("006M", 0), ("012W", 0), ("003D", 0), ("", None), ("nan", None), ("0", 0), ("120", 120)),
+        *(("18M", 1), ("024M", 2), ("400D", 1), ("18 months", 1), (">89", 90), ("> 89", 90), ("90+", 90), ("≥90", 90)),
+        *(("85 or more", 85), ("55yo", 55), ("NA", None)),
     ],
 )
 def test_ages(cell: str, age: int | None, tmp_path: Path) -> None:
@@ -320,3 +322,194 @@ def test_a_table_of_the_images_that_is_not_read_is_named(
 def test_a_table_of_something_else_is_no_table_of_the_images(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{}")
     assert len(read(tmp_path, ["a.png", "b.png"], "losses.csv", "step,loss\n1,0.5\n2,0.4\n")) == 2
+
+
+def test_a_folder_of_numbers_and_a_table_of_losses(tmp_path: Path) -> None:
+    assert len(read(tmp_path, ["1.png", "2.png"], "losses.csv", "step,loss\n1,0.5\n2,0.4\n")) == 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "view"),
+    [
+        *(("AP ERECT", "AP"), ("PORTABLE AP", "AP"), ("AP_horizontal", "AP"), ("Anteroposterior", "AP")),
+        *(
+            ("POSTEROANTERIOR", "PA"),
+            ("postero-anterior", "PA"),
+            ("PA view", "PA"),
+            ("Frontal", None),
+            ("AP LLD", None),
+        ),
+        *(("Lateral view", None), ("LLAT", None), ("LPO", None), ("RLO", None), ("unknown", None), ("nan", None)),
+    ],
+)
+def test_views_of_others(cell: str, view: str | None, tmp_path: Path) -> None:
+    content = f"Image Index,Finding Labels,View Position\n1.png,Mass,{cell}\n"
+    assert read(tmp_path, ["1.png"], "x.csv", content)[0].labels.view == view
+
+
+@pytest.mark.parametrize("cell", ["AP/PA", "standing", "?"])
+def test_views_that_are_none(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not one of AP, PA"):
+        read(tmp_path, ["1.png"], "x.csv", f"Image Index,Finding Labels,View Position\n1.png,Mass,{cell}\n")
+
+
+@pytest.mark.parametrize(
+    ("cell", "findings"),
+    [
+        *(
+            ("['Mass', 'Nodule']", ("Mass", "Nodule")),
+            ("[]", ()),
+            ("Hiatal hernia", ("Hernia",)),
+            ("Oedema", ("Edema",)),
+        ),
+        *(
+            ("pleural_thickening", ("Pleural_Thickening",)),
+            ("healthy", ()),
+            ("No_Finding", ()),
+            ("nan", None),
+            ("|", None),
+        ),
+    ],
+)
+@pytest.mark.parametrize("column", ["findings", "Finding Labels", "FindingLabels", "Labels", "diagnosis"])
+def test_findings_of_others(column: str, cell: str, findings: tuple[str, ...] | None, tmp_path: Path) -> None:
+    content = f'file_name,{column},patient_id\n1.png,"{cell}",7\n'
+    assert read(tmp_path, ["1.png"], "metadata.csv", content)[0].labels.findings == findings
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "findings"),
+    [
+        ("no finding,atelectasis,pleural effusion", "0,1,1", ("Atelectasis", "Effusion")),
+        ("No_Finding,Pulmonary fibrosis,Pleural thickening", "0,1,0", ("Fibrosis",)),
+        ("No finding,Nodule/Mass,Cardiomegaly", "1,0,0", ()),
+        ("Atelectasis,Mass", "True,False", ("Atelectasis",)),
+        ("Effusion,Pleural Effusion", "1,", ("Effusion",)),
+        ("No Finding,Fracture," + ",".join(FINDINGS), "0,1" + ",0" * 14, None),
+        ("findings,Mass,Edema", "Mass,1,0", ("Mass",)),
+    ],
+)
+def test_columns_of_findings_of_others(
+    columns: str, cells: str, findings: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    (record,) = read(tmp_path, ["1.png"], "metadata.csv", f"file_name,{columns}\n1.png,{cells}\n")
+    assert record.labels.findings == findings
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "message"),
+    [
+        ("Effusion,Pleural Effusion", "1,0", "two columns say different things of Effusion"),
+        ("No Finding,Mass", "1,1", "No Finding and Mass are both 1"),
+        ("findings,Mass,Edema", "Edema,1,0", "the column of findings and those of single findings disagree"),
+        ("patient_id,label", "7,1", "finding '1' is not one of"),
+    ],
+)
+def test_columns_that_disagree(columns: str, cells: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, ["1.png"], "metadata.csv", f"file_name,{columns}\n1.png,{cells}\n")
+
+
+@pytest.mark.parametrize("cell", ["nan", "None", "NULL", "N/A", "<NA>", ""])
+def test_nobody_is_called_nan(cell: str, tmp_path: Path) -> None:
+    (record,) = read(tmp_path, ["1.png"], "metadata.csv", f"{OURS}1.png,Mass,5,F,PA,{cell}\n")
+    assert record.patient_id == ""
+    (record,) = read(tmp_path, ["1.png"], "metadata.csv", f"file_name,prompt,sex\n1.png,{cell},F\n")
+    assert record.prompt == ""
+
+
+def chexpert_rows(*images: tuple[int, str]) -> str:
+    rows = (f"CheXpert/train/patient{number}/study1/{name}.jpg,Male,{number},Frontal,AP" for number, name in images)
+    return "Path,Sex,Age,Frontal/Lateral,AP/PA\n" + "\n".join(rows)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("names", [("view1_frontal", "view1_frontal"), ("view1_frontal", "view2_lateral")])
+def test_some_images_of_chexpert_and_its_whole_table(names: tuple[str, str], suffix: str, tmp_path: Path) -> None:
+    content = chexpert_rows(*((number, name) for number in (3, 1, 2, 4) for name in ("view1_frontal", "view2_lateral")))
+    paths = [f"train/patient{number}/study1/{name}.{suffix}" for number, name in enumerate(names, 1)]
+    assert [record.labels.age for record in read(tmp_path, paths, "train.csv", content)] == [1, 2]
+
+
+@pytest.mark.parametrize("study", ["500", "s500", "500.0"])
+def test_studies_of_mimic_however_they_are_written(study: str, tmp_path: Path) -> None:
+    (tmp_path / "chexpert.csv").write_text(f"subject_id,study_id,{OBSERVED}\n10,{study},,,,,,1.0,,,,,,,,\n")
+    content = "dicom_id,subject_id,study_id,ViewPosition\naa,10,500,AP\n"
+    assert read(tmp_path, ["aa.jpg"], "metadata.csv", content)[0].labels.findings == ("Edema",)
+    (tmp_path / "chexpert.csv").write_text(f"subject_id,study_id,{OBSERVED}\n10,7,,,,,,1.0,,,,,,,,\n")
+    with pytest.raises(DataError, match="has none of the studies"):
+        read_images(tmp_path)
+
+
+def test_brax(tmp_path: Path) -> None:
+    content = (
+        f"DicomPath,PngPath,PatientID,PatientSex,PatientAge,{OBSERVED},ViewPosition\n"
+        "x/i1.dcm,y/i1.png,id_1,F,85 or more,,,1,,,,,,,,,,,,PA\nx/i2.dcm,y/i2.png,id_2,M,30,1,,,,,,,,,,,,,,RL\n"
+    )
+    one, two = read(tmp_path, ["y/i1.png", "y/i2.png"], "master_spreadsheet_update.csv", content)
+    assert facts(one) == (("Cardiomegaly",), 85, "F", "PA", "id_1")
+    assert facts(two) == ((), 30, "M", None, "id_2")
+
+
+@pytest.mark.parametrize("table", ["metadata.csv.gz", "metadata.jsonl.gz", "Metadata.CSV", "list.tsv.gz", "labels.csv"])
+@pytest.mark.parametrize("blank", ["", "\n\n"])
+def test_tables_by_other_names(table: str, blank: str, tmp_path: Path) -> None:
+    separator = "\t" if "tsv" in table else ","
+    row = (
+        '{"file_name": "1.png", "text": "edema"}'
+        if "jsonl" in table
+        else f"file_name{separator}text\n1.png{separator}edema"
+    )
+    assert read(tmp_path, ["1.png"], table, blank + row)[0].prompt == "edema"
+
+
+TEXTS = "file_name,text\na.png,edema\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"annotations/image_labels.csv": TEXTS}, "image_labels.csv names images of .* and is not read there; move it"),
+        ({"x/y/metadata.csv": TEXTS}, "move it there, or name .*y$"),
+        ({"../Data_Entry_2017.csv": NIH.replace("00000001_000", "a")}, "Data_Entry_2017.csv names images of"),
+        ({"test/metadata.parquet": "PAR1"}, "metadata.parquet is not read"),
+        ({"metadata.csv.zip": "PK"}, "metadata.csv.zip is not read"),
+        ({"captions.json": '{"a.png": "edema"}'}, "captions.json is not read"),
+        ({"prompts.txt": "edema"}, "prompts.txt is not read"),
+        ({"a.txt": "edema"}, "texts beside the images, as .*a.txt, are not read; write metadata.csv"),
+        ({"a.json": '{"prompt": "edema"}'}, "texts beside the images"),
+        ({"chexpert.csv": f"subject_id,study_id,{OBSERVED}\n10,500" + "," * 14}, "names no images; add a column"),
+        ({"train-rle.csv": "ImageId, EncodedPixels\n0,-1\na, -1\n"}, "names the images in its column ImageId; call"),
+        ({"metadata.csv": TEXTS, "b/metadata.csv": TEXTS}, "both describe the images; keep one"),
+        ({"one.csv": "file_name,age\na.png,5\n", "two.csv": TEXTS}, "both describe the images; keep one"),
+    ],
+)
+def test_no_table_is_overlooked(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    make_images(tmp_path / "set", ["a.png"])
+    for name, content in files.items():
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_text(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_images(tmp_path / "set")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_lies_beside_a_folder_and_is_no_table_of_it_is_none(tmp_path: Path) -> None:
+    make_images(tmp_path / "set", ["1.png", "a.png"])
+    (tmp_path / "broken.csv").write_text('"never closed')
+    (tmp_path / "other.csv").write_text("step,file\n1,b.png\n")
+    (tmp_path / "set" / "report.json").write_text('{"name": "b.png"}')
+    assert len(read_images(tmp_path / "set")) == 2
+
+
+def test_a_split_without_a_table_is_not_dropped(tmp_path: Path) -> None:
+    make_images(tmp_path, ["train/a.png", "test/b.png"])
+    (tmp_path / "train" / "metadata.csv").write_text(TEXTS)
+    with pytest.raises(DataError, match=r"test holds images and no metadata\.csv, as .*train does; give it one, too"):
+        read_images(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_text_of_an_encoding_that_is_not_said(encoding: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"metadata\.csv cannot be read: it is not text of a known encoding"):
+        read(tmp_path, ["a.png"], "metadata.csv", TEXTS.encode(encoding))

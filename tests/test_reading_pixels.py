@@ -113,6 +113,27 @@ def _header(width: int, height: int) -> Any:
     return lambda path: path.write_bytes(data)
 
 
+def _colours_of_16_bits(top: int) -> Any:
+    levels = (RAMP * top).round().astype(">u2")
+    rows = b"".join(b"\0" + np.repeat(row, 3).tobytes() for row in levels)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *WANTED.shape[::-1], 16, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return lambda path: path.write_bytes(data)
+
+
+def test_colours_of_16_bits(tmp_path: Path) -> None:
+    _colours_of_16_bits(65535)(tmp_path / "x.png")
+    assert off_by(tmp_path / "x.png") <= 1
+
+
+@pytest.mark.parametrize("top", [255, 1023, 4095, 65535])
+@pytest.mark.parametrize("suffix", ["pgm", "PGM"])
+def test_portable_graymaps(top: int, suffix: str, tmp_path: Path) -> None:
+    levels = (RAMP * top).round().astype(">u2" if top > 255 else "u1")
+    (tmp_path / f"x.{suffix}").write_bytes(b"P5 32 64 %d\n" % top + levels.tobytes())
+    assert off_by(find_images(tmp_path)[0]) <= 1
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -123,6 +144,8 @@ def _header(width: int, height: int) -> Any:
         (_floats(-1, 1), "its values are not from 0 to 1 or grey levels from 0 to 65,535"),
         (_floats(-1000, 3000), "its values are not from 0 to 1"),
         (_floats(0, 1e9), "its values are not from 0 to 1"),
+        (_floats(0, 1.02), "its values are not from 0 to 1"),
+        *((_colours_of_16_bits(top), "fill less than 15 of their 16 bits") for top in (1023, 4095, 16383)),
         (_nan, "its values are not from 0 to 1"),
         (
             lambda path: Image.fromarray((RAMP * 2**31 - 1).astype(np.int32)).save(path.with_suffix(".tif")),
@@ -184,6 +207,9 @@ STORED = (RAMP * 4095).round().astype(np.uint16)
         ((STORED.astype(np.int16) - 2048).astype(np.int16), {}),
         (STORED, {"syntax": RLELossless}),
         ((STORED * 16).astype(np.uint16), {"bits": 16}),
+        (STORED, {"bits": 16}),
+        (4095 - STORED, {"RescaleSlope": -1, "RescaleIntercept": 4095}),
+        (STORED, {"VOILUTSequence": []}),
     ],
 )
 def test_dicom_as_a_viewer_shows_it(values: Any, elements: dict[str, Any], tmp_path: Path) -> None:
@@ -205,6 +231,10 @@ def test_dicom_is_found_by_what_it_is(name: str, tmp_path: Path) -> None:
         ({"Rows": 30_000, "Columns": 30_000}, "is 30,000 x 30,000 pixels; use at most 64,000,000 in all"),
         ({"NumberOfFrames": 2}, "several frames or colours"),
         ({"SamplesPerPixel": 3}, "several frames or colours"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "is not one grey picture"),
+        ({"WindowCenter": 100, "WindowWidth": 0}, "window or table of values"),
+        ({"WindowCenter": 100_000, "WindowWidth": 10}, "its window shows one grey level"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 0}, "its window shows one grey level"),
         ({"Rows": 63}, None),
         ({"Rows": 640}, "its pixels are damaged"),
         ({"syntax": DeflatedExplicitVRLittleEndian}, "is a deflated DICOM file"),

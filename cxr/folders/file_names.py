@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 
@@ -25,9 +25,12 @@ class FileNames:
             self._paths[key] = path
             self._by_stem.setdefault(_stem(key), []).append(key)
 
-    def find(self, name: str) -> Path | None:
+    def find(self, name: str, is_unique: Callable[[str], bool] = lambda stem: True) -> Path | None:
         """The file that a name means; None if it is not here.
 
+        Args:
+            name: as a table has it.
+            is_unique: whether the table has one name only of a stem: then other folders are no other file.
         Raises:
             ValueError: it may mean several.
         """
@@ -35,12 +38,27 @@ class FileNames:
         for start in range(len(parts)):  # of an absolute path, or one that begins above this folder
             if found := self._paths.get("/".join(parts[start:])):
                 return found
-        keys = self._by_stem.get(_stem(parts[-1]), []) if parts else []
-        whole = [key for key in keys if key.rpartition("/")[2] == parts[-1]]
-        keys = whole or keys
+        stem = stem_of(name)
+        keys = self._by_stem.get(parts[-1] if parts else "") or self._by_stem.get(stem, [])
+        keys = [key for key in keys if key.rpartition("/")[2] == parts[-1]] or keys
+        within = [key for key in keys if _is_within(key.split("/")[:-1], parts[:-1])]
+        if not within and not is_unique(stem):
+            return None
+        keys = within or keys
         if len(keys) > 1:
             raise ValueError(f"{name} may be {keys[0]} or {keys[1]}; name their folders, too")
         return self._paths[keys[0]] if keys else None
+
+
+def stem_of(name: str) -> str:
+    """The last part of a name, without a suffix and without case."""
+    return _stem("/".join(_parts(name)))
+
+
+def _is_within(folders: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether one list of folders is the end of the other."""
+    length = min(len(folders), len(others))
+    return folders[len(folders) - length :] == others[len(others) - length :]
 
 
 def _parts(name: str) -> list[str]:

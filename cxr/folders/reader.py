@@ -2,19 +2,20 @@
 
 A table is ``metadata.csv`` or ``metadata.jsonl``, at the top of the folder or in each of its splits, or one that NIH
 ChestX-ray14, CheXpert, MIMIC-CXR or another program has put there; `cxr.folders.table_columns` knows their columns.
-``labels.csv`` repeats what they say, and is not read. Nothing of a table is dropped silently: a row that cannot be
+Nothing of a table is dropped silently: a row that cannot be
 read, and a table that says nothing of an image in ten, are errors.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxr.folders.dicom_reader import read_dicom_facts
-from cxr.folders.file_names import FileNames
+from cxr.folders.file_names import FileNames, stem_of
 from cxr.folders.table_columns import (
     COLUMN_NAMES,
     CSV_NAME,
@@ -22,11 +23,12 @@ from cxr.folders.table_columns import (
     columns_of,
     find_tables,
     read_studies,
+    study_of,
 )
 from cxr.folders.tables import Row, read_header, read_rows
 from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
-from cxr.labels.cells import read_foreign_cells
+from cxr.labels.cells import read_cell, read_foreign_cells
 from cxr.labels.radiograph import COLUMNS
 from cxr.labels.vocabulary import UNKNOWN, PromptLabels
 from cxr.prompts import asked_labels
@@ -127,34 +129,46 @@ def _read_records(
 ) -> Iterator[tuple[int, ImageRecord]]:
     if missing := [name for name in columns if name not in columns_of(tuple(read_header(table)))]:
         raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(columns)}")
-    studies = read_studies(table)
+    studies, is_joined, number = read_studies(table), False, 0
+    stems = _stems(table)
     for number, row in read_rows(table):
         if row == "":
             continue  # an empty line
-        row = {**row, **studies.get(str(row.get("study_id")), {})} if isinstance(row, dict) else {}
+        row = row if isinstance(row, dict) else {}
+        if study := studies.get(study_of(row)):
+            row, is_joined = {**row, **study}, True
         known = columns_of(tuple(row))
         if not isinstance(row.get(known.get("file_name", "")), str):
             raise DataError(f"{table} has rows without file_name; each image needs its name there")
         if known.keys() <= {"file_name", "sides"}:
             raise DataError(f"{table} says nothing about the images; name a column {', '.join(COLUMN_NAMES)}")
         try:
-            record = _record(row, known, split, names)
+            record = _record(row, known, split, lambda name: names.find(name, lambda stem: stems[stem] == 1))
         except ValueError as error:
             raise DataError(f"{table} line {number}: {error}") from error
         if record and columns and not record.patient_id:
             raise DataError(f"{table} line {number} has no patient_id; without it nobody can be held out")
         if record:
             yield number, record
+    if studies and number and not is_joined:
+        raise DataError(f"{table} has none of the studies that the table of findings beside it lists")
 
 
-def _record(row: Row, known: Mapping[str, str], split: str, names: FileNames) -> ImageRecord | None:
+def _stems(table: Path) -> Counter[str]:
+    """How many rows have a file name of each stem."""
+    column = columns_of(tuple(read_header(table))).get("file_name", "")
+    rows = (row for _, row in read_rows(table) if isinstance(row, dict))
+    return Counter(stem_of(row[column]) for row in rows if isinstance(row.get(column), str))
+
+
+def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str], Path | None]) -> ImageRecord | None:
     """One row; None if it lists no radiograph and its file is not here."""
     name, is_ours = str(row[known["file_name"]]), {*COLUMNS} <= row.keys()
     cells = {**row, **{ours: row[theirs] for ours, theirs in known.items()}}
-    prompt = cells.get("prompt") or ""
-    if not isinstance(prompt, str):
-        raise ValueError(f"prompt {prompt!r} is not text")
-    patient = str(cells.get("patient_id") or "").strip()
+    if isinstance(cells.get("prompt"), (list, dict, bool)):
+        raise ValueError(f"prompt {cells['prompt']!r} is not text")
+    prompt, patient = (str(cells[name]) if read_cell(cells, name) else "" for name in ("prompt", "patient_id"))
+    patient = patient.strip()
     if not patient and (found := PATIENT_FOLDER.search(name)):
         patient = found[1]
     has_labels = any(column in known for column in ("findings", "age", "sex", "view"))
@@ -162,7 +176,7 @@ def _record(row: Row, known: Mapping[str, str], split: str, names: FileNames) ->
     if not has_labels and prompt:
         labels = asked_labels(prompt)
     is_real = "model_revision" not in row and (bool(patient) or (has_labels and not prompt))
-    path = names.find(name)
+    path = find(name)
     if path is None and is_real and known["file_name"] == "file_name":
         raise ValueError(f"lists {name}, which is not in the folder")
     return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, row)
@@ -172,5 +186,8 @@ def _unlisted(path: Path) -> ImageRecord:
     if not is_dicom(path):
         return ImageRecord(path)
     facts = read_dicom_facts(path)
-    labels = read_foreign_cells(facts)
+    try:
+        labels = read_foreign_cells(facts)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
     return ImageRecord(path, "", labels, facts["patient_id"], facts["prompt"], is_real=not facts["prompt"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -10,7 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from cxr.images.guarded import open_regular, reason_of
 from cxr.request.errors import DataError
@@ -19,7 +20,7 @@ from cxr.request.recipe import once
 
 Row = Mapping[str, Any]
 
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".jsonl")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 MAX_TABLE_BYTES = 1_000_000_000
 MAX_LINE_BYTES = 4_000_000
 SEPARATORS = ",;\t|"
@@ -41,10 +42,10 @@ def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> 
     """
     number = 0
     try:
-        if not table.name.endswith(".jsonl"):
+        if not _is_json(table):
             yield from _read_csv(table)
             return
-        with open_regular(table) as lines:
+        with _opened(table) as lines:
             while line := lines.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
@@ -62,7 +63,7 @@ def read_header(table: Path) -> list[str]:
     Raises:
         DataError: it cannot be read.
     """
-    if table.name.endswith(".jsonl"):
+    if _is_json(table):
         row: Any = next((row for _, row in read_rows(table) if row != ""), {})
         return list(row) if isinstance(row, dict) else []
     try:
@@ -89,9 +90,9 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 
 def _read_csv(table: Path) -> Iterator[tuple[int, Row]]:
     text = _text(table)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
-    header = _header(rows, table)
-    for number, cells in enumerate(rows, start=2):
+    rows = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True), start=1)
+    header = _header((cells for _, cells in rows), table)
+    for number, cells in rows:
         if any(cell.strip() for cell in cells[len(header) :]):
             raise DataError(f"{table} line {number} has {len(cells)} cells, the header {len(header)}")
         if any(cell.strip() for cell in cells):
@@ -99,7 +100,7 @@ def _read_csv(table: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _header(rows: Iterator[list[str]], table: Path) -> list[str]:
-    header = [name.strip() for name in next(rows, [])]
+    header = next(([name.strip() for name in cells] for cells in rows if any(map(str.strip, cells))), [])
     twice, count = repeated_name(header)
     if twice:
         raise DataError(f"{table} has {count} columns {shown_names([twice])}; keep one")
@@ -108,19 +109,32 @@ def _header(rows: Iterator[list[str]], table: Path) -> list[str]:
 
 def _separator(text: str) -> str:
     """What separates the names of the header, by what stands outside of quotes."""
-    header = "".join(text.partition("\n")[0].split('"')[::2])
+    header = "".join(text.lstrip().partition("\n")[0].split('"')[::2])
     return max(SEPARATORS, key=header.count)
 
 
 def _text(table: Path) -> str:
-    with open_regular(table) as file:
-        source = gzip.GzipFile(fileobj=file) if table.name.lower().endswith(".gz") else file
-        data = source.read(MAX_TABLE_BYTES + 1)
+    with _opened(table) as file:
+        data = file.read(MAX_TABLE_BYTES + 1)
     if len(data) > MAX_TABLE_BYTES:
         raise ValueError(f"it has more than {MAX_TABLE_BYTES / 1e6:,.0f} MB")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252")  # what spreadsheets of Windows save
+        text = data.decode("utf-16")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("cp1252")  # what spreadsheets of Windows save
+    if "\0" in text:
+        raise ValueError("it is not text of a known encoding; save it as UTF-8")
+    return text
+
+
+@contextlib.contextmanager
+def _opened(table: Path) -> Iterator[BinaryIO]:
+    with open_regular(table) as file:
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if table.name.lower().endswith(".gz") else file
+
+
+def _is_json(table: Path) -> bool:
+    return table.name.lower().removesuffix(".gz").endswith(".jsonl")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.images.guarded import open_regular, reason_of
-from cxr.images.pixels import from_window
+from cxr.images.pixels import bits_of, from_window
 from cxr.request.errors import DataError
 
 if TYPE_CHECKING:
@@ -106,6 +106,10 @@ def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
             raise DataError(
                 f"{path} cannot be read as a DICOM image: its window or table of values is damaged or unknown"
             ) from error
+        if grey.min() == grey.max() and values.min() != values.max():
+            raise DataError(
+                f"{path} cannot be read as a DICOM image: its window shows one grey level of all that it has"
+            )
         return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
 
 
@@ -116,7 +120,8 @@ def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
         raise DataError(f"{path} holds no picture")
     if rows * columns > max_pixels:
         raise DataError(f"{path} is {columns:,} x {rows:,} pixels; use at most {max_pixels:,} in all")
-    if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1:
+    is_grey = str(dataset.get("PhotometricInterpretation") or "").startswith("MONOCHROME")
+    if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1 or not is_grey:
         raise DataError(f"{path} is not one grey picture: it has several frames or colours")
     try:
         return np.asarray(dataset.pixel_array)
@@ -134,19 +139,24 @@ def _windowed(dataset: FileDataset, values: NDArray[Any]) -> NDArray[np.uint8]:
 
     shown = np.asarray(apply_modality_lut(values, dataset), np.float64)
     centre, width = (dataset.get(name) for name in ("WindowCenter", "WindowWidth"))
-    if "VOILUTSequence" in dataset:
+    if dataset.get("VOILUTSequence"):
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         looked_up = np.asarray(apply_voi_lut(shown.astype(np.int64), dataset, prefer_lut=True), np.float64)
         return from_window(looked_up, 2 ** (bits - 1), 2**bits)
     if dataset.get("VOILUTFunction", "LINEAR") == "SIGMOID":
         raise ValueError("a window that is no straight line")
     if centre is not None and width is not None:
-        first = [value if isinstance(value, (int, float)) else value[0] for value in (centre, width)]
-        return from_window(shown, float(first[0]), float(first[1]))
-    bits, slope, low = int(dataset.BitsStored), float(dataset.get("RescaleSlope") or 1), 0.0
-    if "ModalityLUTSequence" in dataset:
-        bits, slope = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]), 1.0
-    else:
-        low = float(dataset.get("RescaleIntercept") or 0) - dataset.PixelRepresentation * 2 ** (bits - 1) * slope
-    span = (2**bits - 1) * slope
-    return from_window(shown, low + span / 2 + 0.5, span + 1)
+        first = [float(value if isinstance(value, (int, float)) else value[0]) for value in (centre, width)]
+        if first[1] < 1:
+            raise ValueError("a window of no width")
+        return from_window(shown, *first)
+    bits, low = int(dataset.BitsStored), -dataset.PixelRepresentation * 2 ** (int(dataset.BitsStored) - 1)
+    if dataset.get("ModalityLUTSequence"):
+        bits, low = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]), 0
+    elif bits == 16 and values.dtype == np.uint16 and "SyntheticData" not in dataset:
+        bits = bits_of(values)  # what a scanner gave, where the header only says what it is kept in
+    ends = np.array([low, low + 2**bits - 1])
+    if not dataset.get("ModalityLUTSequence"):
+        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+        ends = np.sort(ends * float(1 if slope is None else slope) + float(intercept or 0))
+    return from_window(shown, ends.mean() + 0.5, ends[1] - ends[0] + 1)

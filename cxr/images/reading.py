@@ -16,6 +16,7 @@ from cxr.request.errors import DataError
 from cxr.request.events import GreyLevels
 
 PHOTOMETRIC = 262  # the tag of TIFF
+FEWEST_LEVELS = 16  # a picture of floats that end between 1 and this is on a scale that is not known
 MAX_PIXELS = 64_000_000  # four times the largest detector's
 
 
@@ -63,7 +64,11 @@ def _decode(path: Path) -> tuple[GreyLevels, bool]:
         with open_regular(path) as file, Image.open(file) as image:
             _check(image)
             white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
-            return _levels(ImageOps.exif_transpose(image), white_is_zero), RECIPE_KEY in image.info
+            is_cut = ";16" in str(image.tile)  # colours of 16 bits: Pillow keeps the upper 8
+            levels = _levels(ImageOps.exif_transpose(image), white_is_zero)
+            if is_cut and levels.dtype == np.uint8 and levels.max(initial=0) < 64:
+                raise DataError("its colours fill less than 15 of their 16 bits; save it as grey levels")
+            return levels, RECIPE_KEY in image.info
     except (DataError, Image.DecompressionBombError) as error:
         reason = str(error) if isinstance(error, DataError) else f"it has more than {MAX_PIXELS:,} pixels"
         raise DataError(f"{path} cannot be read as an image: {reason}") from error
@@ -98,8 +103,9 @@ def _levels(image: Image.Image, white_is_zero: bool) -> GreyLevels:
 
 def _from_floats(values: NDArray[np.float32]) -> GreyLevels:
     """Floats from 0 to 1, or whole grey levels of at most 16 bits, as programs for science save them."""
-    if not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=0) >= 2**16:
+    high = values.max(initial=0)
+    if not np.isfinite(values).all() or values.min(initial=0) < 0 or high >= 2**16 or 1 < high < FEWEST_LEVELS:
         raise DataError("its values are not from 0 to 1 or grey levels from 0 to 65,535; save it with 8 or 16 bits")
-    if values.max(initial=0) <= 1:
+    if high <= 1:
         return (values * 65535).round().astype(np.uint16)
-    return values.clip(0, 255).round().astype(np.uint8) if values.max() < 256 else values.round().astype(np.uint16)
+    return values.clip(0, 255).round().astype(np.uint8) if high < 256 else values.round().astype(np.uint16)

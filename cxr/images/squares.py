@@ -19,7 +19,10 @@ from cxr.images.guarded import quiet_libraries
 from cxr.images.reading import decode_grey
 from cxr.request.errors import DataError
 
-SUFFIXES = {".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SUFFIXES = {
+    *(".bmp", ".dcm", ".dicom", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
+}
 READERS = 2
 
 

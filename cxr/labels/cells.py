@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 
 from cxr.labels.radiograph import NO_FINDING
-from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, PromptLabels
+from cxr.labels.vocabulary import (
+    CHILDREN,
+    FINDING_PHRASES,
+    FINDINGS,
+    NORMAL_PHRASES,
+    NORMAL_WORDS,
+    SIDED_FINDINGS,
+    SIDES,
+    SUBJECTS,
+    PromptLabels,
+)
 
 SEXES, VIEWS = ("F", "M"), ("PA", "AP")
 OLDEST = 120  # years
@@ -37,19 +48,47 @@ def read_label_cells(row: Mapping[str, object]) -> PromptLabels:
     return labels
 
 
-# CheXpert's observations that are one of these findings; its others stand for none or for several of them.
-OBSERVATIONS = {name: name for name in FINDINGS} | {"Pleural Effusion": "Effusion"}
-NORMAL = ("no finding", "no findings", "normal", "none")
-OTHER_VIEWS = ("LATERAL", "LL", "RL", "L", "LAO", "RAO", "AP AXIAL", "XTABLE LATERAL", "SWIMMERS", "PA LLD", "PA RLD")
+# What others call findings and normal films: their own names, and what people write.
+_FINDINGS = {
+    word.replace("_", " ").casefold(): name for name, words in FINDING_PHRASES.items() for word in (name, *words)
+}
+NORMAL = ("none", *NORMAL_PHRASES, *NORMAL_WORDS)
+_FLAGS: dict[str, bool | None] = dict.fromkeys(("", "-1", "-1.0"))
+_FLAGS |= dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0", "false"), False)
+_SEXES = {"w": "F"} | {word.casefold(): sex for sex in SEXES for word in (sex, *SUBJECTS[sex], *CHILDREN[sex])}
 UNKNOWN_SEXES = ("unknown", "u", "o", "other")
-_AGE = re.compile(r"(\d{1,3})(?:\.0*|\s?(?:y|years?|yrs?)(?:\s?old)?)?|(\d{1,3})[mwd]", re.IGNORECASE | re.ASCII)
+# Words for views that are not frontal, and words that say nothing of AP and PA.
+OTHER_VIEWS = {
+    *("lateral", "lat", "llat", "rlat", "ll", "rl", "l", "lld", "rld", "lao", "rao", "lpo", "rpo", "llo", "rlo"),
+    *("axial", "oblique", "decubitus", "lordotic", "swimmers"),
+}
+VAGUE_VIEWS = {"frontal", "front", "portable", "supine", "erect", "unknown", "other"}
+_UNITS = {"": 1, "y": 1, "m": 12, "w": 52, "d": 365}  # of ages, in a year
+_AGE = re.compile(
+    r"(>=?|≥)?\s?(\d{1,3})(?:\.0*)?\s?(y(?:ears?|rs?|o)?(?:\s?old)?|m(?:onths?)?|w(?:eeks?)?|d(?:ays?)?)?"
+    r"\s?(?:\+|or (?:more|older|over))?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def finding_of(name: str) -> str:
+    """The finding that a column or a cell names, in whatever spelling; "" if it is none of `FINDINGS`."""
+    return _FINDINGS.get(re.sub(r"[\s_-]+", " ", name).strip().casefold(), "")
+
+
+@functools.lru_cache(maxsize=4096)
+def is_normal(name: str) -> bool:
+    """Whether a column or a cell says that there is no finding."""
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold() in NORMAL
 
 
 def read_foreign_cells(row: Mapping[str, object], *, is_ours: bool = False) -> PromptLabels:
     """Read labels as tables of other data sets have them, by our names of the columns, each of which may be missing.
 
     Findings are names in one cell or list, or columns of their own with 1 (there), 0 (not there), -1 or nothing (not
-    known), as CheXpert and MIMIC-CXR have them. Ages may be 55, 55.0 or DICOM's 055Y and 006M.
+    known), as CheXpert and MIMIC-CXR have them. Ages may be 55, 55.0 or DICOM's 055Y and 018M; of ">89" and "90+" it is
+    the lowest that they allow.
 
     Args:
         row: cells by `COLUMNS`, sides, or names of findings.
@@ -59,71 +98,96 @@ def read_foreign_cells(row: Mapping[str, object], *, is_ours: bool = False) -> P
         ValueError: a cell is not of its kind; the message names it.
     """
     names, unknown = _foreign_findings(row)
-    sex, view = _cell(row, "sex"), _cell(row, "view").upper()
-    known_sex = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
-    if not is_ours:
-        known_sex |= dict.fromkeys(UNKNOWN_SEXES, "")
-        view = "" if view in OTHER_VIEWS else view
-    if sex and sex.casefold() not in known_sex:
+    sex = read_cell(row, "sex")
+    if sex.casefold() not in _SEXES and (sex and (is_ours or sex.casefold() not in UNKNOWN_SEXES)):
         raise ValueError(f"sex {sex!r} is not one of {', '.join(SEXES)}")
-    if view and view not in VIEWS:
-        raise ValueError(f"view {_cell(row, 'view')!r} is not one of {', '.join(sorted(VIEWS))}")
     return PromptLabels(
         findings=names,
-        age=_age(_cell(row, "age"), is_ours=is_ours),
-        sex=known_sex[sex.casefold()] or None if sex else None,
-        view=view or None,
-        sides=_sides(_cell(row, "sides"), names or ()),
+        age=_age(read_cell(row, "age"), is_ours=is_ours),
+        sex=_SEXES.get(sex.casefold()),
+        view=_view(read_cell(row, "view"), is_ours=is_ours),
+        sides=_sides(read_cell(row, "sides"), names or ()),
         unknown=unknown,
     )
 
 
+def read_cell(row: Mapping[str, object], name: str) -> str:
+    """A cell as text; what programs write for nothing is nothing."""
+    value = row.get(name)
+    text = "" if value is None else str(value).strip()
+    return "" if text.casefold() in ("nan", "na", "none", "null", "n/a", "<na>") else text
+
+
 def _foreign_findings(row: Mapping[str, object]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """What is there, None if nothing is known, and of which findings nothing is known."""
-    columns = {finding: _cell(row, name) for name, finding in OBSERVATIONS.items() if name in row}
+    columns = {name: finding for name in row if (finding := finding_of(name))}
     if not columns:
         return _named_findings(row.get("findings")), ()
-    if wrong := [cell for cell in columns.values() if cell not in ("", "1", "1.0", "0", "0.0", "-1", "-1.0")]:
-        raise ValueError(f"a finding is {wrong[0]!r}; use 1, 0, -1 or nothing")
-    if _cell(row, NO_FINDING) in ("1", "1.0"):
+    known: dict[str, bool | None] = {}
+    for name, finding in columns.items():
+        flag = _flag(row, name)
+        if None not in (flag, known.get(finding)) and flag != known[finding]:
+            raise ValueError(f"two columns say different things of {finding}")
+        known[finding] = known.get(finding) if flag is None else flag
+    there = tuple(sorted(name for name, flag in known.items() if flag))
+    unknown = tuple(name for name in FINDINGS if known.get(name) is None)
+    is_free = next((_flag(row, name) for name in row if is_normal(name)), None)
+    if there and is_free:
+        raise ValueError(f"{NO_FINDING} and {there[0]} are both 1")
+    if read_cell(row, "findings").casefold() not in _FLAGS and _named_findings(row["findings"]) != there:
+        raise ValueError("the column of findings and those of single findings disagree")
+    if is_free:
         return (), ()
-    there = tuple(sorted(name for name, cell in columns.items() if cell in ("1", "1.0")))
-    unknown = tuple(name for name in FINDINGS if columns.get(name, "") not in ("1", "1.0", "0", "0.0"))
-    return (there, unknown) if there or not unknown else (None, ())
+    # Of a film that is not free of findings the one that it has may be none of ours.
+    return (there, unknown) if there or not (unknown or is_free is False) else (None, ())
+
+
+def _flag(row: Mapping[str, object], name: str) -> bool | None:
+    cell = read_cell(row, name)
+    if cell.casefold() not in _FLAGS:
+        raise ValueError(f"a finding is {cell[:60]!r}; use 1, 0, -1 or nothing")
+    return _FLAGS[cell.casefold()]
 
 
 def _named_findings(value: object) -> tuple[str, ...] | None:
-    parts = value if isinstance(value, list) else re.split(r"[|;,]", value) if isinstance(value, str) else [value]
-    names = [_cell({"": part}, "") for part in parts]
-    if not any(names):
-        return () if value == [] else None
-    known = {name.replace("_", " ").casefold(): finding for name, finding in OBSERVATIONS.items()}
-    wanted = [name.replace("_", " ").casefold() for name in names if name]
-    if all(name in NORMAL for name in wanted):
+    text = "|".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    names = [name.strip(" []\"'") for name in re.split(r"[|;,]", text)]
+    names = [name for name in names if is_normal(name) or read_cell({"": name}, "")]
+    if not names:
+        return () if value in ([], "[]") else None
+    if all(map(is_normal, names)):
         return ()
-    for name, key in zip((name for name in names if name), wanted, strict=True):
-        if key not in known:
+    for name in names:
+        if not finding_of(name):
             raise ValueError(f"finding {name[:60]!r} is not one of {', '.join(FINDINGS)}")
-    return tuple(sorted({known[key] for key in wanted}))
+    return tuple(sorted({finding_of(name) for name in names}))
+
+
+def _view(cell: str, *, is_ours: bool) -> str | None:
+    text = re.sub(r"[^a-z]+", " ", cell.casefold())
+    words = set(re.sub(r"antero ?posterior", "ap", re.sub(r"postero ?anterior", "pa", text)).split())
+    if is_ours or not words:
+        words = {cell.casefold()}
+    elif words & OTHER_VIEWS or words <= VAGUE_VIEWS:
+        return None
+    named = [view for view in VIEWS if view.casefold() in words]
+    if cell and len(named) != 1:
+        raise ValueError(f"view {cell!r} is not one of {', '.join(sorted(VIEWS))}")
+    return named[0] if named else None
 
 
 def _age(cell: str, *, is_ours: bool) -> int | None:
     if not cell:
         return None
     found = _AGE.fullmatch(cell)
-    years = int(found[1] or 0) if found else OLDEST + 1
+    years = OLDEST + 1
+    if found:
+        years = (int(found[2]) + (found[1] == ">")) // _UNITS[(found[3] or "")[:1].casefold()]
     if found and years > OLDEST and not is_ours:
         return None  # NIH's table has some of 148 and of 412 years
     if years > OLDEST:
         raise ValueError(f"age {cell[:60]!r} is not a whole number from 0 to {OLDEST}")
     return years
-
-
-def _cell(row: Mapping[str, object], name: str) -> str:
-    """A cell as text; what programs write for nothing is nothing."""
-    value = row.get(name)
-    text = "" if value is None else str(value).strip()
-    return "" if text.casefold() in ("nan", "none", "null", "n/a", "<na>") and name else text
 
 
 def _sides(cell: str, findings: Sequence[str]) -> tuple[tuple[str, str], ...]:
