@@ -10,10 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_evaluate import folders, generated_folder, quick, real_folder, tools  # noqa: F401
 
 from cxr.commands.main import main
-from cxr.evaluate import MetricResult, compare_folders, evaluate_folder, read_set, write_comparison
+from cxr.evaluate import (
+    MetricResult,
+    compare_folders,
+    evaluate_folder,
+    read_set,
+    write_comparison,
+    write_report,
+)
 from cxr.evaluate.compare import COLUMNS
 from cxr.evaluate.evaluation import unknown_to
 from cxr.evaluate.few_real import compare_few_real
@@ -231,3 +239,35 @@ def test_some_patient_ids_and_some_strangers_are_two_notes(folders: dict[str, Pa
         "1 of 48 real films are left out",
         "3 of 48 real films come without patient ids",
     ]
+
+
+def test_one_model_under_two_names_is_told(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:  # noqa: F811
+    again = shutil.copytree(folders["generated"], tmp_path / "again")
+    found = compare_folders({"A": folders["generated"], "B": again}, folders["reference"], tools)
+    assert "44 images of A are in B, too, byte for byte: these are not two models." in found["notes"]
+
+
+def test_parts_of_one_folder_are_two_sets(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811
+    from cxr.evaluate.network_outputs import NetworkOutputs
+
+    whole, outputs = read_set(folders["reference"]), NetworkOutputs(None)
+    first, second = whole.take(range(24)), whole.take(range(24, 48))
+    features = [outputs.features(some, tools.extractors[0]) for some in (first, second)]
+    assert not np.array_equal(*features)
+
+
+def test_films_saved_again_do_not_pass_for_generated(
+    folders: dict[str, Path],  # noqa: F811
+    tools: Tools,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "made").mkdir()
+    for path in sorted(folders["reference"].glob("*.png")):
+        Image.open(path).save(tmp_path / "made" / f"{path.stem}.jpg", quality=95)
+    found = evaluate_folder(tmp_path / "made", folders["reference"], tools)
+    assert any(
+        "of the generated images are nearer to a film of the reference than" in note for note in found.report["notes"]
+    )
+    shown = write_report(found.report, tmp_path / "report", found.pictures)
+    (text,) = (path.read_text() for path in shown if path.suffix == ".md")
+    assert "of the images all but repeat a film of the reference" in text.split("## Goals")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 
 import numpy as np
 import prdc
@@ -216,3 +217,55 @@ def test_degenerate_sets_are_told() -> None:
         kernel_distance(np.eye(5), np.ones((5, 4)))
     with pytest.raises(DataError, match="most reference features are equal"):
         gaussian_mmd(np.zeros((5, 2)), np.eye(5)[:, :2])
+
+
+METRICS = (kernel_distance, gaussian_mmd, frechet_distance, measure_neighbourhoods)
+TABLE = np.random.default_rng(0).normal(size=(40, 4))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_lists_and_tensors_are_features(metric: Callable[..., object]) -> None:
+    other = TABLE[::-1] + 0.1
+    assert metric(TABLE.tolist(), other.tolist()) == metric(torch.tensor(TABLE), torch.tensor(other.copy()))
+
+
+@pytest.mark.parametrize("metric", [*METRICS, frechet_infinity])
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (TABLE[:1], r"features are \[1, 4\]|too few"),
+        (TABLE[:0], r"features are \[0, 4\]|too few"),
+        (TABLE[:, 0], r"features are \[40\]"),
+        (TABLE[:, :0], r"features are \[40, 0\]"),
+        (TABLE[None], r"features are \[1, 40, 4\]"),
+        (TABLE * np.nan, "a feature is not finite"),
+        (TABLE * np.inf, "a feature is not finite"),
+        ([["a", "b"], ["c", "d"]], "not a table of numbers"),
+        ([[1.0], [1.0, 2.0]], "not a table of numbers"),
+        (np.concatenate([TABLE, TABLE], axis=1), "have 4 and 8 columns"),
+    ],
+)
+def test_what_are_no_features_is_refused_in_one_sentence(
+    metric: Callable[..., object], features: object, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        metric(TABLE, features)
+
+
+@pytest.mark.parametrize("patients", [["a"] * 3, ["a"] * 40, [None] * 40, [float("nan")] * 40, [["a"]] * 40])
+def test_patients_that_are_none(patients: list[object]) -> None:
+    with pytest.raises(DataError, match="patient"):
+        kernel_distance(Sample(TABLE, patients), TABLE)
+
+
+@pytest.mark.parametrize("patients", [["a", "b"] * 20, [1, 2] * 20])
+def test_two_patients_give_no_interval(patients: list[str | int]) -> None:
+    kd = kernel_distance(Sample(TABLE, patients), TABLE + 1)
+    assert np.isfinite(kd.value)
+    assert np.isnan([kd.low, kd.high]).all(), "resamples of two hardly differ, which is no certainty"
+
+
+def test_images_in_both_sets_are_told() -> None:
+    other = TABLE + 5
+    assert kernel_distance(TABLE, other).note == ""
+    assert kernel_distance(TABLE, np.concatenate([other, TABLE[:7]])).note.startswith("7 images are in both sets")

@@ -102,6 +102,62 @@ def test_what_is_no_export_is_refused(
         read_study([tmp_path / "back.json"], *sets)
 
 
+@pytest.mark.parametrize("quality", [True, 4.0, "4", None])
+def test_a_quality_is_a_whole_number(quality: object, sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    study = answers_of(make_study(*sets, count=2, salt="pepper"), sets)
+    next(iter(study["answers"].values()))["quality"] = quality
+    (tmp_path / "back.json").write_text(json.dumps(study))
+    with pytest.raises(DataError, match=f"quality {quality!r} is not one of 1, 2"):
+        read_study([tmp_path / "back.json"], *sets)
+
+
+def test_one_reader_counts_once(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    content = json.dumps(answers_of(make_study(*sets, count=4, salt="pepper"), sets))
+    for name in ("back.json", "back (1).json"):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=r"back \(1\)\.json says the same as .*back\.json"):
+        read_study([tmp_path / "back.json", tmp_path / "back (1).json"], *sets)
+    (tmp_path / "back.json").write_text(content.replace('"salt"', '"answers": {}, "salt"'))
+    with pytest.raises(DataError, match="is not what the page of a reader study exports"):
+        read_study([tmp_path / "back.json"], *sets)
+
+
+def test_who_calls_everything_generated_tells_nothing_apart(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    study = answers_of(make_study(*sets, count=10, salt="pepper"), sets)
+    generated = set(read_names("", sets[0]))
+    real = [name for name in study["answers"] if name not in generated]
+    for name in real[2:]:
+        del study["answers"][name]  # most real ones not answered
+    for answer in study["answers"].values():
+        answer["origin"] = "generated"
+    (tmp_path / "back.json").write_text(json.dumps(study))
+    assert read_study([tmp_path / "back.json"], *sets)["told_apart"].value == pytest.approx(0.5)
+    for name in real[:2]:
+        del study["answers"][name]
+    (tmp_path / "back.json").write_text(json.dumps(study))
+    found = read_study([tmp_path / "back.json"], *sets)["told_apart"]
+    assert found.value != found.value
+    assert found.note == "only one of the two kinds was answered"
+
+
+def test_a_perfect_reader_of_few_images_is_not_certain(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    (tmp_path / "back.json").write_text(json.dumps(answers_of(make_study(*sets, count=5, salt="pepper"), sets)))
+    told = read_study([tmp_path / "back.json"], *sets)["told_apart"]
+    assert told.value == 1
+    assert 0.6 < told.low < 0.8
+
+
+def test_films_do_not_pass_for_generated(sets: tuple[ImageSet, ImageSet]) -> None:
+    with pytest.raises(DataError, match="40 of 40 generated images are in the reference too"):
+        make_study(sets[1], sets[1], count=3)
+
+
+def test_a_file_that_comes_twice_is_shown_once(sets: tuple[ImageSet, ImageSet]) -> None:
+    twice = sets[0].take([0, 0, 1, 1])
+    names = names_in(make_study(twice, sets[1], count=4, salt="pepper"))
+    assert len(names) == len(set(names)) == 6
+
+
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "3"])
 def test_a_file_that_cannot_be_read_is_refused(
     content: str | None, sets: tuple[ImageSet, ImageSet], tmp_path: Path

@@ -12,7 +12,7 @@ from sample_dataset import make_dataset
 from sample_images import fill
 from test_data import make_folder
 
-from cxr.evaluate.sets import read_set, shared_hashes
+from cxr.evaluate.sets import Sets, check_sets, read_set, shared_hashes
 from cxr.request.errors import DataError
 
 
@@ -110,3 +110,30 @@ def test_settings_that_differ_are_all_told(tmp_path: Path) -> None:
     rows = [{"file_name": f"{k}.png", "prompt": "x", "guidance_scale": k // 2} for k in range(3)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_set(tmp_path).recipe == {"guidance_scale": [0, 1]}
+
+
+@pytest.mark.parametrize("ids", [("61", "00000061"), ("61", "61.0"), ("A7", "a7")])
+def test_a_patient_is_the_same_however_the_id_is_written(ids: tuple[str, str], tmp_path: Path) -> None:
+    sides = [
+        make_folder(tmp_path / name, [("Mass", "40", "F", "AP", ids[k] if n == 0 else f"{name}{n}") for n in range(40)])
+        for k, name in enumerate(("training", "reference"))
+    ]
+    for number, folder in enumerate(sides):
+        images(folder, 40)
+        for path in folder.glob("*.png"):  # other files than any other folder's
+            pixels = np.random.default_rng([number, int(path.stem)]).integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(path)
+    fill(tmp_path / "generated", 20)
+    training, reference, generated = map(read_set, (*sides, tmp_path / "generated"))
+    with pytest.raises(DataError, match="1 patients are both in training and in the reference"):
+        check_sets(Sets(generated, reference, training=training))
+
+
+def test_a_generated_image_that_comes_twice_is_no_patient(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / f"{number}.png")
+    some = read_set(tmp_path)
+    assert len(set(some.patients)) == 1
+    assert len(set(some.owners)) == 3
+    (tmp_path / "metadata.csv").write_text("file_name,patient_id,sex\n" + "".join(f"{k}.png,7,F\n" for k in range(3)))
+    assert set(read_set(tmp_path).owners) == {"7"}

@@ -16,7 +16,7 @@ from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.extractors.registry import load_extractors
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
 from cxr.evaluate.network_outputs import NetworkOutputs
-from cxr.evaluate.sets import ImageSet, Sets, check_sets
+from cxr.evaluate.sets import ImageSet, Sets, check_sets, shared_hashes
 from cxr.judges.readings import PAIRED_RESAMPLES, paired_difference
 from cxr.labels.targets import ATTRIBUTES
 from cxr.metrics.frechet import frechet_distance
@@ -72,12 +72,22 @@ def compare_models(
     sets = {name: Sets(images, reference, training=training) for name, images in models.items()}
     for one in sets.values():
         check_sets(one)
+    twice = [
+        f"{both} images of {first} are in {second}, too, byte for byte: these are not two models."
+        for (first, a), (second, b) in combinations(models.items(), 2)
+        if (both := shared_hashes(a, b))
+    ]
     fewest = min(map(len, models.values()))  # one number of images for all rows of a table
     outputs = NetworkOutputs(tools.cache)
     made = {name: Measurements(one, tools, fewest, outputs) for name, one in sets.items()}
     rows = {name: _measure(name, one, tools, utility=utility) for name, one in made.items()}
     extractor, note = _benchmark_extractor(tools)
-    notes = [*left_out, *filter(None, [note]), *(f"{name}: {text}" for name in made for text in made[name].notes)]
+    notes = [
+        *left_out,
+        *twice,
+        *filter(None, [note]),
+        *(f"{name}: {text}" for name in made for text in made[name].notes),
+    ]
     return {
         "format": FORMAT,
         "title": f"Comparison of {', '.join(models)}",

@@ -69,7 +69,7 @@ def measure_detail(generated: ImageSet, reference: ImageSet, seed: int = 0) -> D
     halves = halve(list(patients), seed)
     real, sides = _properties([reference.paths[k] for k in large[halves.first]], side)
     sets = {
-        "generated": (generated.paths, np.asarray(generated.patients)),
+        "generated": (generated.paths, np.asarray(generated.owners)),
         POSING: (tuple(reference.paths[k] for k in large[halves.second]), patients[halves.second]),
     }
     rows: list[Row] = []

@@ -23,6 +23,7 @@ MAX_IMAGES = 10  # of a group
 MAX_PAIRS = 240  # of all groups together
 AGE_SPAN = 10  # years; real images of one group are of one decade
 MAX_VENDI = 2_000  # images; its matrix grows with their square
+NEAR_REAL = "near a real film"
 NEAR_QUANTILE = 0.01  # of real films' distances to their nearest other film
 
 Indices = NDArray[np.intp]
@@ -41,7 +42,8 @@ class Diversity(TypedDict):
     Args:
         rows: within groups, without sets that have no two images to compare: feature distance (mean over pairs,
             features on the reference's scale), SSIM and MS-SSIM.
-        wholes: the Vendi score, and the share of near-duplicates (`near_duplicates`).
+        wholes: the Vendi score, and the shares of near-duplicates (`near_duplicates`) and of images that are as near to
+            a real film.
     """
 
     rows: list[Row]
@@ -104,7 +106,9 @@ def _wholes(generated: FeatureSet, reference: FeatureSet, seed: int) -> list[Row
         whole = vendi_score(some)
         vendi = MetricResult("Vendi score", whole, *jackknife(whole, parts), len(some), len(real))
         pool = real[halves.second] if name == POSING else features
-        rows.append({"name": name, "metrics": [vendi, near_duplicates(pool, threshold, len(halves.first))]})
+        near = nearest_distances(pool, real[halves.first]) < threshold
+        of_real = share_of(NEAR_REAL, near, len(halves.first), {"threshold": threshold, "quantile": NEAR_QUANTILE})
+        rows.append({"name": name, "metrics": [vendi, near_duplicates(pool, threshold, len(halves.first)), of_real]})
     return rows
 
 

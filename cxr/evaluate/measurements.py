@@ -166,6 +166,12 @@ class Measurements:
         if POSING not in measured:
             why = "no two of different patients have equal labels."
             self.notes.append(f"Diversity of real images within equal labels was not measured: {why}")
+        near, near_real = (row["metrics"][-1] for row in part["wholes"])
+        if near.low > near_real.high:
+            self.notes.append(
+                f"{100 * near.value:.0f} % of the generated images are nearer to a film of the reference than hardly "
+                "any two real films are to each other; figures against films that a model has seen mean nothing."
+            )
         return {"extractor": extractor.name, **part}
 
     def fidelity(self) -> JsonObject:

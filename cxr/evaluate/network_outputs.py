@@ -38,16 +38,16 @@ class NetworkOutputs:
 
     def pixels(self, images: ImageSet) -> NDArray[np.uint8]:
         """[N, SIZE, SIZE]."""
-        return self._once(("pixels", images.folder), lambda: read_squares(images.paths, SIZE))
+        return self._once(("pixels", images.hashes), lambda: read_squares(images.paths, SIZE))
 
     def features(self, images: ImageSet, extractor: Extractor) -> Features:
         """[N, D]."""
         cache = self._once(("cache", extractor.id), lambda: FeatureCache(self.cache, extractor.id))
-        return self._once((images.folder, extractor.id), lambda: extract(images.paths, images.hashes, extractor, cache))
+        return self._once((images.hashes, extractor.id), lambda: extract(images.paths, images.hashes, extractor, cache))
 
     def sample(self, images: ImageSet, extractor: Extractor) -> Sample:
         """Features with whose each image is."""
-        return Sample(self.features(images, extractor), images.patients)
+        return Sample(self.features(images, extractor), images.owners)
 
     def scores(self, judge: Judge, images: ImageSet) -> NDArray[np.float64]:
         """What a judge reads off images: [N, len(LABELS) + 1]."""

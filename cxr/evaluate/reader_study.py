@@ -20,16 +20,18 @@ from PIL import Image
 
 from cxr.evaluate.detail import choose_side
 from cxr.evaluate.report.render import data_uri, render_page
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.sets import ImageSet, check_apart
 from cxr.images.squares import read_squares
 from cxr.labels.vocabulary import FINDINGS
-from cxr.metrics.intervals import bootstrap
+from cxr.metrics.intervals import bootstrap, wilson
 from cxr.metrics.result import JsonObject, MetricResult, Row
 from cxr.request.errors import DataError
+from cxr.request.recipe import once
 
 FORMAT = "cxr reader study 1"
 NO_FINDING = "none"
 WORST, BEST = 1, 5  # quality
+MEANS = ("quality",)  # figures that are no shares
 CHOICES = {
     "origin": ("real", "generated"),
     "finding": (NO_FINDING, *FINDINGS),
@@ -82,10 +84,13 @@ def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int =
         seed: of the choice and the order.
         salt: of the names; a random one if empty.
     """
+    check_apart(generated, reference)
     salt, rng = salt or secrets.token_hex(8), np.random.default_rng(seed)
     side, large = choose_side(generated, reference)
     items = []
     for images, among in ((generated, np.arange(len(generated))), (reference, large)):
+        _, firsts = np.unique([images.hashes[k] for k in among], return_index=True)
+        among = among[np.sort(firsts)]  # no file twice
         chosen = rng.choice(among, min(count, len(among)), replace=False)
         pixels = read_squares([images.paths[k] for k in chosen], side)
         items += [(code_of(salt, images.hashes[k]), _as_uri(image)) for k, image in zip(chosen, pixels, strict=True)]
@@ -104,7 +109,12 @@ def read_study(paths: Sequence[Path], generated: ImageSet, reference: ImageSet, 
     Raises:
         DataError: a file is not such an export, or names images that are in neither set.
     """
+    check_apart(generated, reference)
     studies = [_read(path) for path in paths]
+    for number, study in enumerate(studies):
+        if study in studies[:number]:
+            first = paths[studies.index(study)]
+            raise DataError(f"{paths[number]} says the same as {first}; name what each reader sent back once")
     answers = [
         row for path, study in zip(paths, studies, strict=True) for row in _rows(path, study, generated, reference)
     ]
@@ -120,19 +130,39 @@ def read_study(paths: Sequence[Path], generated: ImageSet, reference: ImageSet, 
         rows.append(
             {"name": name, "metrics": [_mean(key, values, picked.images, seed) for key, values in figures.items()]}
         )
-    right = columns.is_generated == columns.called_generated
-    return {"num_readers": len(paths), "rows": rows, "told_apart": _mean("told apart", right, columns.images, seed)}
+    return {"num_readers": len(paths), "rows": rows, "told_apart": _told_apart(columns, seed)}
 
 
-def _mean(name: str, values: NDArray[np.generic], images: NDArray[np.str_], seed: int) -> MetricResult:
+def _told_apart(answers: Answers, seed: int) -> MetricResult:
+    """Both kinds count equally, however many of each were answered: whoever calls all images generated gets 0.5."""
+    sides = answers.is_generated, ~answers.is_generated
+    if not all(side.any() for side in sides):
+        return MetricResult("told apart", np.nan, note="only one of the two kinds was answered")
+    weights = np.where(sides[0], 1 / sides[0].sum(), 1 / sides[1].sum())
+    return _mean("told apart", answers.is_generated == answers.called_generated, answers.images, seed, weights)
+
+
+def _mean(
+    name: str,
+    values: NDArray[np.generic],
+    images: NDArray[np.str_],
+    seed: int,
+    weights: NDArray[np.float64] | None = None,
+) -> MetricResult:
     """Mean over the answers that are known; several readers' answers on one image are drawn together."""
     numbers = np.asarray(values, np.float64)
     known = np.isfinite(numbers)
     if not known.any():
         return MetricResult(name, np.nan, note="nothing is known to compare with")
     numbers, whose = numbers[known], images[known]
-    measure: Callable[[NDArray[np.intp]], float] = lambda rows: float(numbers[rows].mean())  # noqa: E731
-    return MetricResult(name, float(numbers.mean()), *bootstrap(measure, whose, seed), num_generated=len(set(whose)))
+    weights = np.ones(len(numbers)) if weights is None else weights[known]
+    measure: Callable[[NDArray[np.intp]], float] = lambda rows: float(np.average(numbers[rows], weights=weights[rows]))  # noqa: E731
+    value, count = measure(np.arange(len(numbers))), len(set(whose))
+    # Of a share of 0 or 1 all resamples are alike, and yet it is not certain.
+    is_extreme = name not in MEANS and value in (0, 1)
+    interval = wilson(int(value) * count, count) if is_extreme else bootstrap(measure, whose, seed)
+    interval = interval if is_extreme or count > 1 else (np.nan, np.nan)
+    return MetricResult(name, value, *interval, num_generated=count)
 
 
 def _rows(
@@ -157,12 +187,12 @@ def _rows(
 
 def _read(path: Path) -> JsonObject:
     try:
-        study = json.loads(path.read_text(encoding="utf-8"))
+        study = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
         if study["format"] != FORMAT or not isinstance(study["salt"], str) or not study["answers"]:
             raise ValueError("it holds no answers")
         for answer in study["answers"].values():
             for name, allowed in CHOICES.items():
-                if answer[name] not in allowed:
+                if answer[name] not in allowed or type(answer[name]) is not type(allowed[0]):
                     raise ValueError(f"{name} {answer[name]!r} is not one of {', '.join(map(str, allowed))}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not what the page of a reader study exports: {error}") from error

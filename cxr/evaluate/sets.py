@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.folders.metadata import hash_files
 from cxr.folders.reader import read_images
+from cxr.judges.judge import hash_patient
 from cxr.labels.targets import targets_of
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
@@ -66,6 +67,17 @@ class ImageSet:
     def num_unknown_patients(self) -> int:
         """Images without a patient in the table."""
         return sum(patient == sha256 for patient, sha256 in zip(self.patients, self.hashes, strict=True))
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Of each image whom it belongs with: its patient, or where nothing shows one nobody.
+
+        A generated image that comes twice, byte for byte, is two images; they must not pass for one patient's.
+        """
+        if self.is_real or not self.num_unknown_patients:
+            return self.patients
+        pairs = enumerate(zip(self.patients, self.hashes, strict=True))
+        return tuple(f"{patient} {k}" if patient == sha256 else patient for k, (patient, sha256) in pairs)
 
     @property
     def targets(self) -> NDArray[np.float32]:
@@ -144,6 +156,15 @@ def shared_hashes(first: ImageSet, second: ImageSet) -> int:
     return len(set(first.hashes) & set(second.hashes))
 
 
+def check_apart(generated: ImageSet, reference: ImageSet) -> None:
+    """Raises DataError where a generated image is a real film, too."""
+    if both := shared_hashes(generated, reference):
+        raise DataError(
+            f"{both} of {len(generated)} generated images are in the reference too, byte for byte; "
+            "name two different sets of images"
+        )
+
+
 @dataclass(frozen=True)
 class Sets:
     """What is compared with what.
@@ -189,16 +210,13 @@ def check_sets(sets: Sets) -> None:
     for name, images, least in (("generated", generated, FEWEST), ("reference", reference, 2 * FEWEST)):
         if len(images) < least:
             raise DataError(f"{images.folder} holds {len(images)} images; the {name} side needs {least} or more")
-    if both := shared_hashes(generated, reference):
-        raise DataError(
-            f"{both} of {len(generated)} generated images are in the reference too, byte for byte; "
-            "name two different sets of images"
-        )
+    check_apart(generated, reference)
     if training is None:
         return
     if both := shared_hashes(training, reference):
         raise DataError(f"{both} images are both in training and in the reference; the reference must be unseen")
-    if both := len(set(training.patients) & set(reference.patients)):
+    people = [{hash_patient(patient, "") for patient in images.patients} for images in (training, reference)]
+    if both := len(people[0] & people[1]):  # however their ids are written
         raise DataError(
             f"{both} patients are both in training and in the reference; keep all images of a patient in one of them"
         )

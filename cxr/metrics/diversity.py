@@ -46,11 +46,12 @@ def vendi_score(features: Features) -> float:
     return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
-def nearest_distances(features: Features) -> NDArray[np.float64]:
-    """Distance of each row of [N, D] to the nearest other row: [N]."""
+def nearest_distances(features: Features, others: Features | None = None) -> NDArray[np.float64]:
+    """Distance of each row of [N, D] to the nearest other row, or to the nearest of ``others`` [M, D]: [N]."""
     values = check_features(features)
     nearest = np.empty(len(values))
-    for rows, squared in distance_strips(values, values):
-        squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = np.inf
+    for rows, squared in distance_strips(values, values if others is None else check_features(others)):
+        if others is None:
+            squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = np.inf
         nearest[rows] = np.sqrt(squared.min(axis=1))
     return nearest

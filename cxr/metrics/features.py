@@ -19,12 +19,21 @@ def check_features(features: Features) -> NDArray[np.float64]:
     Raises:
         DataError: not [N, D] with N at least 2, or a value is not finite.
     """
-    if features.ndim != 2 or len(features) < 2:
-        raise DataError(f"features are {list(features.shape)}; use [N, D] with N of 2 or more")
-    values = np.asarray(features, np.float64)
+    try:
+        values = np.asarray(features, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError("features are not a table of numbers; use [N, D] with N of 2 or more") from error
+    if values.ndim != 2 or len(values) < 2 or not values.shape[1]:
+        raise DataError(f"features are {list(values.shape)}; use [N, D] with N of 2 or more")
     if not np.isfinite(values).all():
         raise DataError("a feature is not finite; the extractor's weights may be damaged")
     return values
+
+
+def check_widths(x: Features, y: Features) -> None:
+    """Raises DataError where two sets of features have not as many columns."""
+    if x.shape[1] != y.shape[1]:
+        raise DataError(f"the features have {x.shape[1]} and {y.shape[1]} columns; use one extractor for both sets")
 
 
 def squared_distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

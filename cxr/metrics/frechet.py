@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import linregress
 
-from cxr.metrics.features import Features, check_features
+from cxr.metrics.features import Features, check_features, check_widths
 from cxr.metrics.result import MetricResult
 from cxr.request.errors import DataError
 
@@ -31,9 +31,9 @@ def frechet_distance(reference: Features, generated: Features) -> float:
     Source:
         Dowson and Landau (1982); Heusel et al., NeurIPS 2017.
     """
-    (mean, root), (other_mean, other_root) = (_moments(check_features(x)) for x in (reference, generated))
-    if mean.shape != other_mean.shape:
-        raise DataError(f"the features have {len(mean)} and {len(other_mean)} columns; use one extractor for both sets")
+    x, y = check_features(reference), check_features(generated)
+    check_widths(x, y)
+    (mean, root), (other_mean, other_root) = _moments(x), _moments(y)
     # With C = R'R the trace of (C1 C2)^(1/2) is the sum of the singular values of R1 R2': no root of a matrix is taken.
     overlap = np.linalg.svd(root @ other_root.T, compute_uv=False).sum()
     spread = np.square(root).sum() + np.square(other_root).sum()
@@ -57,6 +57,7 @@ def frechet_infinity(reference: Features, generated: Features, seed: int = 0) ->
     Source:
         Chong and Forsyth, CVPR 2020; subsets from a tenth of the images on.
     """
+    reference, generated = check_features(reference), check_features(generated)
     count = min(len(reference), len(generated))
     if count < (fewest := IMAGES_PER_FEATURE * reference.shape[1]):
         raise DataError(f"{count} images are too few to extrapolate the distance; use {fewest:,} or more")

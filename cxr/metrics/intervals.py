@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 LEVEL = 0.95
 RESAMPLES = 200
+FEWEST_CLUSTERS = 3
 
 
 class Interval(NamedTuple):
@@ -73,10 +74,12 @@ def cluster_weights(clusters: NDArray[np.generic], seed: int = 0, resamples: int
         seed: of the draws.
         resamples: how many.
     Returns:
-        [resamples, N].
+        [resamples, N]; NaN for fewer than `FEWEST_CLUSTERS`, whose resamples hardly differ.
     """
     _, membership = np.unique(clusters, return_inverse=True)
     count = int(membership.max()) + 1
+    if count < FEWEST_CLUSTERS:
+        return np.full((resamples, len(membership)), np.nan)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn[:, membership].astype(np.float64)
 

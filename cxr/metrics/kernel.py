@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.metrics.features import ROWS, Features, check_features, squared_distances
+from cxr.metrics.features import ROWS, Features, check_features, check_widths, squared_distances
 from cxr.metrics.intervals import RESAMPLES, cluster_weights, middle
 from cxr.metrics.result import MetricResult
 from cxr.request.errors import DataError
@@ -37,9 +37,11 @@ class Sample:
 
     def __init__(self, features: Features, groups: Groups = None) -> None:
         self.features = check_features(features)
-        owners = np.arange(len(features)) if groups is None else np.asarray(groups)
-        if len(owners) != len(features):
-            raise DataError(f"{len(owners)} patients are named for {len(features)} images; name one for each")
+        owners = np.arange(len(self.features)) if groups is None else np.asarray(groups)
+        if owners.shape != (len(self.features),):
+            raise DataError(f"{len(owners)} patients are named for {len(self.features)} images; name one for each")
+        if owners.dtype == object and any(one is None or one != one for one in owners):
+            raise DataError("some patients are None or NaN; name one for each image")
         self.codes: NDArray[np.intp] = np.unique(owners, return_inverse=True)[1]
 
     def __len__(self) -> int:
@@ -113,10 +115,7 @@ def mmd(x: Sample, y: Sample, kernel: Kernel = cubic_kernel) -> float:
     Raises:
         DataError: a set is of one patient, so that it has no pair, or the widths differ.
     """
-    if x.features.shape[1] != y.features.shape[1]:
-        raise DataError(
-            f"the features have {x.features.shape[1]} and {y.features.shape[1]} columns; use one extractor for both"
-        )
+    check_widths(x.features, y.features)
     within = sum(_mean_of_pairs(side, kernel) for side in (x, y))
     strips = (kernel(x.features[k : k + ROWS], y.features).sum() for k in range(0, len(x), ROWS))
     return float(within - 2 * sum(strips) / (len(x) * len(y)))
@@ -211,4 +210,6 @@ def _result(
     name: str, value: float, resamples: Array, x: Sample, y: Sample, settings: dict[str, float] | None = None
 ) -> MetricResult:
     facts = {"resamples": RESAMPLES, **(settings or {})}
-    return MetricResult(name, value, *middle(resamples), len(y), len(x), facts)
+    shared = len({row.tobytes() for row in x.features} & {row.tobytes() for row in y.features})
+    note = f"{shared} images are in both sets, which lowers the distance" if shared else ""
+    return MetricResult(name, value, *middle(resamples), len(y), len(x), facts, note)

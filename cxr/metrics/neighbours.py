@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.metrics.features import Features, check_features, distance_strips
+from cxr.metrics.features import Features, check_features, check_widths, distance_strips
 from cxr.request.errors import DataError
 
 NEAREST = 5
@@ -30,11 +30,13 @@ def measure_neighbourhoods(reference: Features, generated: Features, seed: int =
     Source:
         Kynkaanniemi et al., NeurIPS 2019 (precision, recall); Naeem et al., ICML 2020 (density, coverage).
     """
-    count = min(len(reference), len(generated))
+    sides = check_features(reference), check_features(generated)
+    check_widths(*sides)
+    count = min(map(len, sides))
     if count <= NEAREST:
         raise DataError(f"{count} images are too few for {NEAREST} nearest neighbours; use {NEAREST + 1} or more")
     rng = np.random.default_rng(seed)
-    real, fake = (_draw(check_features(side), count, rng) for side in (reference, generated))
+    real, fake = (_draw(side, count, rng) for side in sides)
     real_radii, fake_radii = neighbour_radii(real), neighbour_radii(fake)
     hits = np.zeros(count, np.int64)  # reference balls around each generated image
     recalled, covered = np.empty(count, bool), np.empty(count, bool)

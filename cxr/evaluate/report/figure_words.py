@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from cxr.evaluate.distances import POSING
+from cxr.evaluate.diversity import NEAR_REAL
 from cxr.evaluate.report.figure_cells import by_name, figure, number
 from cxr.evaluate.report.plots import Metric, spoken, value_of
 from cxr.metrics.result import JsonObject
@@ -32,6 +33,17 @@ def distance_words(entry: JsonObject) -> str:
     return (
         f"KD is {above} above that of real films to real films ({POSING}: {above_real}); coverage is {coverage} "
         f"({coverage_real} for real films)."
+    )
+
+
+def repetition_words(part: JsonObject) -> str:
+    """How many images repeat one another or a real film, as sentences, where that is more than real films do."""
+    made, real = (by_name(row["metrics"]) for row in part["wholes"])
+    names = {"near-duplicates": "all but repeat another image", NEAR_REAL: "all but repeat a film of the reference"}
+    return " ".join(
+        f"{per_cent(made[name])} of the images {words} (real films: {per_cent(real[name])})."
+        for name, words in names.items()
+        if name in made and value_of(made[name], "low") > value_of(real.get(name), "high")
     )
 
 

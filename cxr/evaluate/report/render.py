@@ -75,7 +75,13 @@ def _environment(kind: str) -> Environment:
         figure_cells.remarks,
     )
     rows = (figure_cells.names_of, figure_cells.metrics_of, settings_of)
-    said = (figure_words.distance_words, figure_words.fidelity_lines, figure_words.copy_words, figure_words.corrected_p)
+    said = (
+        figure_words.repetition_words,
+        figure_words.distance_words,
+        figure_words.fidelity_lines,
+        figure_words.copy_words,
+        figure_words.corrected_p,
+    )
     environment.globals |= {
         each.__name__: each for each in (figure_cells.Cell, *tables, *rows, *said, figure_words.reason)
     }
