@@ -214,6 +214,16 @@ def test_films_of_the_judges_patients_are_left_out_aloud(folders: dict[str, Path
         unknown_to([known_judge(tools, [str(k) for k in range(10)])], reference)
 
 
+def test_lateral_films_are_left_out_aloud(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811
+    reference = read_set(folders["reference"])
+    mixed = dataclasses.replace(reference, lateral=frozenset(reference.paths[:3]))
+    kept, notes = unknown_to(tools.judges.values(), mixed)
+    assert kept.paths == reference.paths[3:]
+    assert notes == ["3 of 48 real films are left out: they are lateral views."]
+    with pytest.raises(DataError, match=r"they are lateral views\. The 8 others are too few"):
+        unknown_to(tools.judges.values(), dataclasses.replace(reference, lateral=frozenset(reference.paths[8:])))
+
+
 def test_what_comes_without_patient_ids_is_said_aloud(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:  # noqa: F811
     bare = shutil.copytree(folders["reference"], tmp_path / "bare")
     rows = [line.rsplit(",", 1)[0] for line in (bare / "metadata.csv").read_text().splitlines()]

@@ -418,6 +418,23 @@ def test_nobody_is_called_nan(cell: str, tmp_path: Path) -> None:
     assert record.prompt == ""
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "is_lateral"),
+    [
+        *(("View Position", "LL", True), ("View Position", "Lateral view", True), ("View Position", "PA", False)),
+        *(
+            ("Frontal/Lateral", "Lateral", True),
+            ("Frontal/Lateral", "Frontal", False),
+            ("View Position", "AP LLD", False),
+        ),
+        *(("Projection", "L", True), ("Projection", "AP_horizontal", False), ("Projection", "", False)),
+    ],
+)
+def test_lateral_films_are_known(column: str, cell: str, is_lateral: bool, tmp_path: Path) -> None:
+    content = f"Image Index,Finding Labels,{column}\n1.png,Mass,{cell}\n"
+    assert read(tmp_path, ["1.png"], "x.csv", content)[0].is_lateral is is_lateral
+
+
 def chexpert_rows(*images: tuple[int, str]) -> str:
     rows = (f"CheXpert/train/patient{number}/study1/{name}.jpg,Male,{number},Frontal,AP" for number, name in images)
     return "Path,Sex,Age,Frontal/Lateral,AP/PA\n" + "\n".join(rows)

@@ -134,7 +134,7 @@ def _measure_all(made: Measurements, options: Options) -> JsonObject:
 
 
 def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
-    """The real films of patients whom no judge has learnt from, and notes on what is left out and on what is unknown.
+    """Frontal films of patients whom no judge has learnt from, and notes on what is left out and on what is unknown.
 
     Raises:
         DataError: too few are left.
@@ -146,16 +146,19 @@ def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, 
             f"{unknown} of {total} real films come without patient ids: halves of the films may share patients, pairs "
             "of one patient count, and whether judges and generator have learnt from these patients is not known."
         )
-    kept = [k for k, patient in enumerate(reference.patients) if not any(judge.knows(patient) for judge in judges)]
+    why = {
+        "they are of patients that the judges have learnt from": {
+            k for k, patient in enumerate(reference.patients) if any(judge.knows(patient) for judge in judges)
+        },
+        "they are lateral views": {k for k, path in enumerate(reference.paths) if path in reference.lateral},
+    }
+    kept = sorted({*range(total)}.difference(*why.values()))
     if len(kept) == total:
         return reference, notes
+    left_out = [f"{len(rows)} of {total} real films are left out: {reason}." for reason, rows in why.items() if rows]
     if len(kept) < 2 * FEWEST:
-        raise DataError(
-            f"{total - len(kept)} of {total} images of {reference.folder} are of patients that the judges have learnt "
-            f"from; the {len(kept)} others are too few: name real films that the judges have not seen"
-        )
-    words = f"{total - len(kept)} of {total} real films are left out"
-    notes.insert(0, f"{words}: they are of patients that the judges have learnt from.")
+        raise DataError(f"{' '.join(left_out)} The {len(kept)} others are too few; name other real films")
+    notes[:0] = left_out
     return reference.take(kept), notes
 
 

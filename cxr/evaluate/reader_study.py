@@ -23,7 +23,7 @@ from cxr.evaluate.report.render import data_uri, render_page
 from cxr.evaluate.sets import ImageSet, check_apart
 from cxr.images.squares import read_squares
 from cxr.labels.vocabulary import FINDINGS
-from cxr.metrics.intervals import bootstrap, wilson
+from cxr.metrics.intervals import Interval, bootstrap, wilson
 from cxr.metrics.result import JsonObject, MetricResult, Row
 from cxr.request.errors import DataError
 from cxr.request.recipe import once
@@ -161,7 +161,7 @@ def _mean(
     # Of a share of 0 or 1 all resamples are alike, and yet it is not certain.
     is_extreme = name not in MEANS and value in (0, 1)
     interval = wilson(int(value) * count, count) if is_extreme else bootstrap(measure, whose, seed)
-    interval = interval if is_extreme or count > 1 else (np.nan, np.nan)
+    interval = interval if is_extreme or count > 1 else Interval(np.nan, np.nan)
     return MetricResult(name, value, *interval, num_generated=count)
 
 

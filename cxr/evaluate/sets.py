@@ -43,6 +43,7 @@ class ImageSet:
         patients: of each image; the file's own hash where the table has none, as if no two were of one patient.
         recipe: what all images have in common of `RECIPE_FACTS`; empty if the table has nothing of them.
         is_real: whether any of them is a radiograph of a patient.
+        lateral: those files that are said to be lateral views.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class ImageSet:
     patients: tuple[str, ...] = field(repr=False)
     recipe: Mapping[str, object]
     is_real: bool = False
+    lateral: frozenset[Path] = frozenset()
 
     def __len__(self) -> int:
         """Number of images."""
@@ -138,6 +140,7 @@ def read_set(folder: Path) -> ImageSet:
         patients=tuple(record.patient_id or sha256 for record, sha256 in zip(records, hashes, strict=True)),
         recipe=common_facts(record.row for record in records),
         is_real=any(record.is_real for record in records),
+        lateral=frozenset(record.path for record in records if record.is_lateral),
     )
 
 

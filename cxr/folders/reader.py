@@ -28,7 +28,7 @@ from cxr.folders.table_columns import (
 from cxr.folders.tables import Row, read_header, read_rows
 from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
-from cxr.labels.cells import read_cell, read_foreign_cells
+from cxr.labels.cells import is_lateral, read_cell, read_foreign_cells
 from cxr.labels.radiograph import COLUMNS
 from cxr.labels.vocabulary import UNKNOWN, PromptLabels
 from cxr.prompts import asked_labels
@@ -49,6 +49,7 @@ class ImageRecord:
         patient_id: empty where the table names none.
         prompt: empty where the table names none.
         is_real: whether it is listed as a radiograph of a patient.
+        is_lateral: whether it is said to be a lateral view.
         row: its line of the table; empty for an image that no table lists.
     """
 
@@ -58,6 +59,7 @@ class ImageRecord:
     patient_id: str = ""
     prompt: str = ""
     is_real: bool = False
+    is_lateral: bool = False
     row: Row = field(default_factory=dict)
 
 
@@ -179,7 +181,8 @@ def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str]
     path = find(name)
     if path is None and is_real and known["file_name"] == "file_name":
         raise ValueError(f"lists {name}, which is not in the folder")
-    return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, row)
+    lateral = any(is_lateral(read_cell(cells, name)) for name in ("view", "projection"))
+    return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, lateral, row)
 
 
 def _unlisted(path: Path) -> ImageRecord:
@@ -190,4 +193,5 @@ def _unlisted(path: Path) -> ImageRecord:
         labels = read_foreign_cells(facts)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
-    return ImageRecord(path, "", labels, facts["patient_id"], facts["prompt"], is_real=not facts["prompt"])
+    is_real, lateral = not facts["prompt"], is_lateral(facts["view"])
+    return ImageRecord(path, "", labels, facts["patient_id"], facts["prompt"], is_real, lateral)

@@ -42,6 +42,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "sides": ("sides",),
     "age": ("age", "patient_age", "patientage"),
     "sex": ("sex", "gender", "patient_sex", "patient_gender", "patientsex"),
+    "projection": ("projection", "frontal/lateral"),
     "view": ("view", "view_position", "viewposition", "ap/pa"),
     "patient_id": ("patient_id", "patientid", "patient", "subject_id"),
 }

@@ -58,8 +58,9 @@ _FLAGS |= dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0",
 _SEXES = {"w": "F"} | {word.casefold(): sex for sex in SEXES for word in (sex, *SUBJECTS[sex], *CHILDREN[sex])}
 UNKNOWN_SEXES = ("unknown", "u", "o", "other")
 # Words for views that are not frontal, and words that say nothing of AP and PA.
+LATERAL = {"lateral", "lat", "llat", "rlat", "ll", "rl", "l"}
 OTHER_VIEWS = {
-    *("lateral", "lat", "llat", "rlat", "ll", "rl", "l", "lld", "rld", "lao", "rao", "lpo", "rpo", "llo", "rlo"),
+    *(*LATERAL, "lld", "rld", "lao", "rao", "lpo", "rpo", "llo", "rlo"),
     *("axial", "oblique", "decubitus", "lordotic", "swimmers"),
 }
 VAGUE_VIEWS = {"frontal", "front", "portable", "supine", "erect", "unknown", "other"}
@@ -174,6 +175,11 @@ def _view(cell: str, *, is_ours: bool) -> str | None:
     if cell and len(named) != 1:
         raise ValueError(f"view {cell!r} is not one of {', '.join(sorted(VIEWS))}")
     return named[0] if named else None
+
+
+def is_lateral(cell: str) -> bool:
+    """Whether a cell says that a film is a lateral view."""
+    return bool(LATERAL & set(re.split(r"[^a-z]+", cell.casefold())))
 
 
 def _age(cell: str, *, is_ours: bool) -> int | None:

@@ -29,9 +29,11 @@ def distance_words(entry: JsonObject) -> str:
     rows = {row["name"]: by_name(row["metrics"]) for row in entry["rows"]}
     made, real = (rows.get(name, {}) for name in ("generated", POSING))
     above, above_real = (figure(row.get("KD - floor"), None) for row in (made, real))
+    is_noise = value_of(made.get("KD - floor"), "low") <= 0 <= value_of(made.get("KD - floor"), "high")
+    noise = ", no difference that so many images show" if is_noise else ""
     coverage, coverage_real = figure(made.get("coverage")), number(value_of(real.get("coverage")))
     return (
-        f"KD is {above} above that of real films to real films ({POSING}: {above_real}); coverage is {coverage} "
+        f"KD is {above} above that of real films to real films{noise} ({POSING}: {above_real}); coverage is {coverage} "
         f"({coverage_real} for real films)."
     )
 
@@ -41,10 +43,22 @@ def repetition_words(part: JsonObject) -> str:
     made, real = (by_name(row["metrics"]) for row in part["wholes"])
     names = {"near-duplicates": "all but repeat another image", NEAR_REAL: "all but repeat a film of the reference"}
     return " ".join(
-        f"{per_cent(made[name])} of the images {words} (real films: {per_cent(real[name])})."
+        f"{100 * value_of(made[name]):.0f} % of the images {words} (real films: {100 * value_of(real[name]):.0f} %)."
         for name, words in names.items()
         if name in made and value_of(made[name], "low") > value_of(real.get(name), "high")
     )
+
+
+def detail_words(part: JsonObject) -> str:
+    """Which properties differ from real films at the native size, as a sentence; nothing where none does."""
+    differ = [m["name"] for m in part["rows"][0]["metrics"] if (m.get("settings") or {}).get("differs")]
+    return f"At {part['side']} pixels images and real films differ in {', '.join(differ)}." if differ else ""
+
+
+def failure_words(part: JsonObject) -> str:
+    """How many images show nothing, as a sentence; nothing where none is flat."""
+    flat = value_of(part.get("flat")) / 10
+    return f"{flat:.0f} % of the images are flat." if flat > 0 else ""
 
 
 def fidelity_lines(comparison: JsonObject) -> list[str]:

@@ -77,6 +77,8 @@ def _environment(kind: str) -> Environment:
     rows = (figure_cells.names_of, figure_cells.metrics_of, settings_of)
     said = (
         figure_words.repetition_words,
+        figure_words.detail_words,
+        figure_words.failure_words,
         figure_words.distance_words,
         figure_words.fidelity_lines,
         figure_words.copy_words,
