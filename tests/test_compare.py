@@ -253,7 +253,10 @@ def test_some_patient_ids_and_some_strangers_are_two_notes(folders: dict[str, Pa
 
 def test_one_model_under_two_names_is_told(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:  # noqa: F811
     again = shutil.copytree(folders["generated"], tmp_path / "again")
-    found = compare_folders({"A": folders["generated"], "B": again}, folders["reference"], tools)
+    models = {"A": folders["generated"], "B": again, "C": generated_folder(tmp_path / "c", 30, 5000)}
+    found = compare_folders(models, folders["reference"], tools)
+    assert "All rows compare 30 images or fewer, as C has no more." in found["notes"]
+    assert any(note.startswith("A: At 32 pixels images and real films differ in ") for note in found["notes"])
     assert "44 images of A are in B, too, byte for byte: these are not two models." in found["notes"]
 
 

@@ -225,7 +225,7 @@ def test_a_training_image_is_not_its_own_neighbour(training: CopySet) -> None:
     [
         *((0.0, 0.0, 0.0, 0.0), (0.03, -0.03, 3.0, 0.0), (-0.07, 0.07, 0.0, 0.0), (0.0, 0.0, 15.0, 0.0)),
         *((0.0, 0.0, -14.0, 0.1), (0.0, 0.0, 0.0, 0.2), (0.0, 0.0, 0.0, -0.16), (0.05, 0.05, 0.0, 0.1)),
-        (0.02, 0.0, -9.0, -0.1),
+        *((0.02, 0.0, -9.0, -0.1), (0.1, 0.0, 0.0, 0.0), (-0.1, 0.1, 0.0, 0.0)),
     ],
 )
 def test_the_search_sees_through_a_transform(transform: tuple[float, float, float, float], training: CopySet) -> None:

@@ -26,6 +26,7 @@ from sample_images import make_image
 
 from cxr.folders.dicom import SyntheticPatient, encode_dicom
 from cxr.folders.dicom_reader import read_dicom, read_dicom_facts
+from cxr.folders.reader import read_images
 from cxr.images.dicom_pixels import read_dicom_grey
 from cxr.images.guarded import quiet_libraries
 from cxr.images.png import encode_png
@@ -214,6 +215,15 @@ STORED = (RAMP * 4095).round().astype(np.uint16)
 )
 def test_dicom_as_a_viewer_shows_it(values: Any, elements: dict[str, Any], tmp_path: Path) -> None:
     assert off_by(dicom(tmp_path / "x.dcm", values, **elements)) <= 1
+
+
+def test_a_dicom_header_that_says_what_nothing_else_does(tmp_path: Path) -> None:
+    dicom(tmp_path / "x.dcm", STORED, PatientSex="X")
+    with pytest.raises(DataError, match=r"x\.dcm: sex 'X' is not one of F, M"):
+        read_images(tmp_path)
+    dicom(tmp_path / "x.dcm", STORED, PatientSex="O", ViewPosition="LL", PatientAge="018M")
+    (record,) = read_images(tmp_path)
+    assert (record.labels.age, record.labels.view, record.is_lateral) == (1, None, True)
 
 
 @pytest.mark.parametrize("name", ["IM000001", "1.2.840.113", "x.DCM", "x.dicom"])

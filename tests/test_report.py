@@ -17,7 +17,7 @@ from PIL import Image
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.failures import measure_failures
 from cxr.evaluate.report.figure_cells import figure, number
-from cxr.evaluate.report.figure_words import reason
+from cxr.evaluate.report.figure_words import detail_words, distance_words, failure_words, reason, repetition_words
 from cxr.evaluate.report.render import escape_markdown
 from cxr.evaluate.report.write import write_report
 from cxr.images.atomic import write_whole
@@ -444,3 +444,29 @@ def test_a_single_result_is_written_the_same_way(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "sweep.json"
     write_whole(path, to_json({"b": math.nan, "a": np.float32(0.5)}))
     assert path.read_bytes() == b'{\n  "a": 0.5,\n  "b": null\n}\n'
+
+
+def metric_of(name: str, value: float, low: float, high: float, **settings: object) -> dict[str, Any]:
+    return {"name": name, "value": value, "low": low, "high": high, "settings": settings}
+
+
+def test_the_short_paragraph_tells_what_is_wrong_and_nothing_else() -> None:
+    fine = metric_of("fine structure", -2.0, -3.0, -1.0, differs=True)
+    detail = {"side": 128, "rows": [{"metrics": [fine, metric_of("contrast", 0, -1, 1)]}, {"metrics": []}]}
+    assert detail_words(detail) == "At 128 pixels images and real films differ in fine structure."
+    assert detail_words({"side": 128, "rows": [{"metrics": [metric_of("contrast", 0, -1, 1)]}]}) == ""
+    assert failure_words({"flat": metric_of("flat", 1000.0, 900.0, 1000.0)}) == "100 % of the images are flat."
+    assert failure_words({"flat": metric_of("flat", 0.0, 0.0, 10.0)}) == failure_words({}) == ""
+    rows = [
+        {"metrics": [metric_of("near-duplicates", value, low, high)]}
+        for value, low, high in ((1, 0.96, 1), (0, 0, 0.04))
+    ]
+    words = "100 % of the images all but repeat another image (real films: 0 %)."
+    assert repetition_words({"wholes": rows}) == words
+    assert repetition_words({"wholes": rows[::-1]}) == ""
+
+
+@pytest.mark.parametrize(("low", "says"), [(-0.1, True), (0.01, False)])
+def test_a_difference_within_the_noise_is_said_to_be_none(low: float, says: bool) -> None:
+    rows = [{"name": name, "metrics": [metric_of("KD - floor", 0.05, low, 0.1)]} for name in ("generated", POSING)]
+    assert ("no difference that so many images show" in distance_words({"rows": rows})) is says

@@ -16,6 +16,7 @@ from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.extractors.registry import load_extractors
 from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
 from cxr.evaluate.network_outputs import NetworkOutputs
+from cxr.evaluate.report.figure_words import detail_words, repetition_words
 from cxr.evaluate.sets import ImageSet, Sets, check_sets, shared_hashes
 from cxr.judges.readings import PAIRED_RESAMPLES, paired_difference
 from cxr.labels.targets import ATTRIBUTES
@@ -72,22 +73,21 @@ def compare_models(
     sets = {name: Sets(images, reference, training=training) for name, images in models.items()}
     for one in sets.values():
         check_sets(one)
-    twice = [
+    doubts = [
         f"{both} images of {first} are in {second}, too, byte for byte: these are not two models."
         for (first, a), (second, b) in combinations(models.items(), 2)
         if (both := shared_hashes(a, b))
     ]
-    fewest = min(map(len, models.values()))  # one number of images for all rows of a table
+    smallest = min(models, key=lambda name: len(models[name]))
+    fewest = len(models[smallest])  # one number of images for all rows of a table
     outputs = NetworkOutputs(tools.cache)
     made = {name: Measurements(one, tools, fewest, outputs) for name, one in sets.items()}
     rows = {name: _measure(name, one, tools, utility=utility) for name, one in made.items()}
     extractor, note = _benchmark_extractor(tools)
-    notes = [
-        *left_out,
-        *twice,
-        *filter(None, [note]),
-        *(f"{name}: {text}" for name in made for text in made[name].notes),
-    ]
+    if fewest < max(map(len, models.values())):
+        doubts.append(f"All rows compare {fewest} images or fewer, as {smallest} has no more.")
+    said = [f"{name}: {text}" for name in made for text in (*made[name].notes, *filter(None, rows[name]["words"]))]
+    notes = [*left_out, *doubts, *filter(None, [note]), *said]
     return {
         "format": FORMAT,
         "title": f"Comparison of {', '.join(models)}",
@@ -116,6 +116,7 @@ def _measure(name: str, made: Measurements, tools: Tools, *, utility: bool) -> J
         "distances": [made.measure(made.distances, one, settings=[one.id]) for one in tools.extractors],
         "attributes": fidelity["attributes"] if fidelity else [],
         "headline": fidelity["headline"] if fidelity else "Prompt fidelity was not measured.",
+        "words": [detail_words(made.measure(made.detail)), repetition_words(made.measure(made.diversity))],
         "copies": made.measure(made.copies) if made.sets.training else None,
         "utility": made.measure(made.utility) if utility else None,
     }

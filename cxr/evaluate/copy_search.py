@@ -57,7 +57,8 @@ class Nearest(NamedTuple):
 
 
 UNMOVED = (0.0, 0.0, 0.0, 0.0)
-_SHIFTS = ((0.07, 0.0), (0.05, -0.1), (0.1, -0.2))  # share of the side, growth: of whole images and of cropped corners
+# Share of the side, growth: of whole images and of cropped corners.
+_SHIFTS = ((0.06, 0.0), (0.11, 0.0), (0.05, -0.1), (0.1, -0.2))
 _SMALL = (-0.03, 0.0, 0.03)
 _AROUND = [(x, y) for x, y in product((-1, 0, 1), repeat=2) if (x, y) != (0, 0)]
 FAMILIES = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 from torch.nn import functional
 
 from cxr.evaluate.copy_transforms import warped
@@ -143,6 +143,7 @@ KINDS: dict[str, Callable[[Pixels, Pixels, np.random.Generator], Pixels]] = {
     "cropped by 10 %": _each(_crop(0.10)),
     "zoomed by 20 %": _each(_crop(1 / 12)),
     "mirrored": _each(ImageOps.mirror),
+    "shifted by 10 %": _each(lambda image: ImageChops.offset(image, round(0.1 * image.width), 0)),
     "turned by 10 degrees": _each(lambda image: image.rotate(10, Image.Resampling.BICUBIC)),
     "turned by 15 degrees": _each(lambda image: image.rotate(-15, Image.Resampling.BICUBIC)),
     "black border over it": _each(_frame(0.08, over=True)),
