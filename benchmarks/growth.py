@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch  # noqa: E402
-from conftest import build_tiny_pipeline  # noqa: E402
+from tiny_model import build_tiny_pipeline  # noqa: E402
 
 from cxr.bench.dataset_speed import bench_dataset, format_dataset_bench  # noqa: E402
 from cxr.dataset.convert import convert  # noqa: E402

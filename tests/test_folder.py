@@ -295,3 +295,14 @@ def test_killed_at_every_moment_and_continued(tmp_path: Path) -> None:
     for directory in runs:
         fill(directory, 3)
         assert content(directory) == content(tmp_path / "whole"), f"killed at moment {directory.name}"
+
+
+@pytest.mark.parametrize(
+    "name", ["train/000000_0.dcm", "train-000000.tar", "data/train-00000-of-00001.parquet", "report.json"]
+)
+def test_exports_and_reports_stay_as_they_are(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(OutputError, match="of which more images would seem to be a part"):
+        ImageFolder(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]

@@ -96,6 +96,20 @@ def test_a_zip_holds_the_signed_images(folder: Path, tmp_path: Path) -> None:
             assert archive.read(path.name) == path.read_bytes()
 
 
+def test_who_has_no_home_can_detect_and_is_told_where_a_key_would_go(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    fill(tmp_path / "plain", 1)
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    assert found(next(folder.glob("*.png"))).verdict == detection.CLAIMED
+    assert main(["sign", str(tmp_path / "plain")]) == 2
+    assert "no home folder to keep a key and a log in; set XDG_CONFIG_HOME" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("sample", ["0"])
 def test_verify_names_who_signed_and_what_has_changed_since(
     folder: Path, sample: str, capsys: pytest.CaptureFixture[str]

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from cxr.evaluate.sets import FEWEST
 from cxr.web.jobs.dataset_job import make_dataset
 from cxr.web.jobs.dataset_order import DatasetJob, new_order
 from cxr.web.jobs.job import AnyJob, Job
@@ -18,6 +19,8 @@ from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.plan_text import plan_of_text
 from cxr.web.jobs.report_job import ReportOrder, ReportState, count_labels, make_report
 from cxr.web.page.report_events import ReportEvents
+from cxr.web.page.report_panels import describe_report
+from cxr.web.page.report_step import FEWEST_IMAGES
 from cxr.web.server.arguments import parse_arguments
 from cxr.web.server.limits import Limits
 
@@ -94,6 +97,17 @@ def test_a_comparison_that_is_not_possible_is_said_and_the_rest_is_there(dataset
     assert str(tmp_path) not in last[0]
     assert "Effusion" in last[4]
     assert events.start(None, dataset, False)[0].order.reference is None
+
+
+def test_how_to_compare_is_said_only_where_nothing_was_compared() -> None:
+    assert "--reference DIR" in describe_report(ReportState("finished"))
+    shown = describe_report(ReportState("finished", page="<h1>Report</h1>"))
+    assert "--reference DIR" not in shown
+    assert "&lt;h1&gt;Report" in shown  # as a document of its own
+
+
+def test_the_page_says_how_many_images_a_comparison_needs() -> None:
+    assert FEWEST_IMAGES == FEWEST
 
 
 def test_a_report_is_stopped_before_its_next_step(dataset: AnyJob) -> None:

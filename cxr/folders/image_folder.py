@@ -7,6 +7,7 @@ one keeps every finished image, and ends with the same bytes as a run that nobod
 from __future__ import annotations
 
 import contextlib
+import itertools
 from pathlib import Path
 from types import TracebackType
 
@@ -38,6 +39,10 @@ CIRCUMSTANCES = {
 }
 
 
+# Endings of exports, and names of reports, in whose folders images would pass for a part of them.
+EXPORTS, REPORT_NAME = {".dcm", ".parquet", ".tar"}, "report.json"
+
+
 class ImageFolder:
     """A folder of generated images that is written to, and continued, one image at a time.
 
@@ -53,9 +58,7 @@ class ImageFolder:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._metadata_path = self.directory / METADATA_NAME
-        inside = (place for place in (self.directory, self.directory.absolute().parent) if is_dataset(place))
-        if place := next(inside, None):
-            raise OutputError(f"{place} is a data set, in which more images would not be seen; choose another folder")
+        _refuse_finished(self.directory)
         with contextlib.ExitStack() as held:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -165,3 +168,17 @@ class ImageFolder:
         if not settled:
             with atomic_file(self._metadata_path) as file:
                 file.write(wanted)
+
+
+def _refuse_finished(directory: Path) -> None:
+    """Refuse a folder that is finished as it is: its readers would miss more images, or take them for its own."""
+    inside = (place for place in (directory, directory.absolute().parent) if is_dataset(place))
+    if place := next(inside, None):
+        raise OutputError(f"{place} is a data set, in which more images would not be seen; choose another folder")
+    for path in itertools.chain(directory.glob("*"), directory.glob("*/*")):
+        if path.suffix.lower() in EXPORTS or path.name == REPORT_NAME:
+            what = "a report" if path.name == REPORT_NAME else "an export"
+            raise OutputError(
+                f"{directory} holds {what} ({path.relative_to(directory)}), of which more images would seem to be a "
+                "part; choose another folder"
+            )

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cxr.images.atomic import atomic_file, cannot_write, make_folder, write_whole
+from cxr.images.atomic import atomic_file, cannot_write, write_whole
 from cxr.images.guarded import read_or_refuse
-from cxr.provenance.log import signing_folder
+from cxr.provenance.log import make_signing_folder, signing_folder
 from cxr.request.errors import DataError
 
 KEY_NAME, CERTIFICATES_NAME = "key.pem", "certificates.pem"
@@ -70,7 +70,7 @@ def own_key() -> SigningKey:
     folder = signing_folder()
     key, certificates = folder / KEY_NAME, folder / CERTIFICATES_NAME
     if not (key.exists() and certificates.exists()) or _has_expired(read_certificates(certificates)[0]):
-        _make_pair(folder)
+        _make_pair(make_signing_folder())
     found = read_key(key, certificates)
     return SigningKey(found.key, found.certificates, is_own=True)
 
@@ -134,7 +134,6 @@ def _make_pair(folder: Path) -> None:
     name = name_of("certificate authority")
     own = make_certificate(name, name, authority.public_key(), authority)
     signer = make_certificate(name_of("signer"), name, leaf.public_key(), authority)
-    make_folder(folder)
     with contextlib.suppress(OSError):
         folder.chmod(0o700)
     pair = SigningKey(leaf, (signer, own))

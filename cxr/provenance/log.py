@@ -11,13 +11,31 @@ from pathlib import Path
 
 from cxr.images.atomic import cannot_write, make_folder
 from cxr.images.guarded import open_regular
+from cxr.request.errors import OutputError
 
 LOG_NAME = "log.jsonl"
+NOWHERE = Path(os.devnull)
 
 
 def signing_folder() -> Path:
     """Where this machine keeps its own key, the authorities that it trusts, and the log of what it has signed."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "cxr-studio" / "signing"
+    try:
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "cxr-studio" / "signing"
+    except RuntimeError:  # a user without a home, as in some containers
+        return NOWHERE
+
+
+def make_signing_folder() -> Path:
+    """The same, made if it is missing.
+
+    Raises:
+        OutputError: it cannot be made, or this user has no home.
+    """
+    folder = signing_folder()
+    if folder == NOWHERE:
+        raise OutputError("you have no home folder to keep a key and a log in; set XDG_CONFIG_HOME to a folder")
+    make_folder(folder)
+    return folder
 
 
 @contextlib.contextmanager
@@ -29,8 +47,7 @@ def open_log() -> Iterator[Callable[[str, str], None]]:
     Raises:
         OutputError: the disk refused it.
     """
-    path = signing_folder() / LOG_NAME
-    make_folder(path.parent)
+    path = make_signing_folder() / LOG_NAME
     try:
         log = path.open("a", encoding="ascii", buffering=1)
     except OSError as error:

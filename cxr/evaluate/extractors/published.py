@@ -21,6 +21,7 @@ from cxr.evaluate.extractors import densenet, inception
 from cxr.evaluate.extractors.extractor import Extractor
 from cxr.folders.metadata import file_sha256
 from cxr.images.pixels import from_uint8
+from cxr.models.decisions import cache_folder
 from cxr.request.errors import DataError
 
 FOLDER_VARIABLE = "CXR_EXTRACTORS"
@@ -123,7 +124,7 @@ PUBLISHED = {
 def extractors_folder() -> Path:
     """Where users put published extractors, one folder for each."""
     chosen = os.environ.get(FOLDER_VARIABLE)
-    return Path(chosen) if chosen else Path.home() / ".cache" / "cxr-studio" / "extractors"
+    return Path(chosen) if chosen else cache_folder() / "extractors"
 
 
 def load_published(name: str, root: Path | None = None) -> Extractor:

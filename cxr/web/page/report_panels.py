@@ -13,8 +13,11 @@ IDLE = panels.panel("Not measured", tone="idle", notes=["It does not use the mod
 FAILURES = {"failed": "could not be made", "flat": "hardly any contrast", "duplicates": "the same picture as another"}
 FOOTNOTE = (
     "A small network, trained on real radiographs, looks for what each prompt asks. “Right on real” is how often it is "
-    "right on real films; where that is not enough to rely on, it says so. Distances, detail and copies need real "
-    "films: start the program with --reference DIR, or use python -m cxr evaluate."
+    "right on real films; where that is not enough to rely on, it says so."
+)
+WITHOUT_REAL = (
+    " Distances, detail and copies need real films: start the program with --reference DIR, or use python -m cxr "
+    "evaluate."
 )
 NO_JUDGE = "This installation has no network that reads labels off images; only failures were counted."
 
@@ -32,7 +35,8 @@ def describe_state(state: ReportState) -> str:
 def describe_report(state: ReportState) -> str:
     """The figures of a finished report, and the whole comparison in a frame that runs no scripts."""
     labels = _labels_table(state.labels) if state.labels else f'<p class="cxr-hint">{NO_JUDGE}</p>'
-    parts = [labels, _failures_table(state.failures), f'<p class="cxr-hint cxr-small">{escape(FOOTNOTE)}</p>']
+    footnote = FOOTNOTE + ("" if state.page else WITHOUT_REAL)
+    parts = [labels, _failures_table(state.failures), f'<p class="cxr-hint cxr-small">{escape(footnote)}</p>']
     if state.page:
         frame = 'class="cxr-report" sandbox title="Comparison with real films"'
         parts.append(f'<iframe {frame} srcdoc="{escape(state.page)}"></iframe>')

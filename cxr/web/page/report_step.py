@@ -10,6 +10,8 @@ from cxr.web.page import report_panels
 from cxr.web.page.events import AT_ONCE, QUEUED, buttons
 from cxr.web.page.report_events import ReportEvents
 
+FEWEST_IMAGES = 20  # as `cxr.evaluate.sets` has it, which would bring torch to the start of the page
+
 
 @dataclass(frozen=True)
 class ReportStep:
@@ -43,7 +45,12 @@ class ReportStep:
 def build_report_step(events: ReportEvents) -> ReportStep:
     """Make the widgets; to be called inside the step that holds them."""
     name = events.reference.name if events.reference else ""
-    compares = gr.Checkbox(bool(name), label=f"Compare with the real films in “{name}”", visible=bool(name))
+    compares = gr.Checkbox(
+        bool(name),
+        label=f"Compare with the real films in “{name}”",
+        info=f"From {FEWEST_IMAGES} images, and {2 * FEWEST_IMAGES} films of patients that the judges have not seen.",
+        visible=bool(name),
+    )
     measure_button = gr.Button("Measure the data set", variant="primary", elem_id="measure")
     with gr.Row(elem_classes="status-row"):
         status = gr.HTML(report_panels.IDLE, elem_id="report-status", scale=1)
