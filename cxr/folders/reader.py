@@ -166,6 +166,9 @@ def _stems(table: Path) -> Counter[str]:
 def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str], Path | None]) -> ImageRecord | None:
     """One row; None if it lists no radiograph and its file is not here."""
     name, is_ours = str(row[known["file_name"]]), {*COLUMNS} <= row.keys()
+    path = find(name)
+    if path is None and known["file_name"] != "file_name":
+        return None
     cells = {**row, **{ours: row[theirs] for ours, theirs in known.items()}}
     if isinstance(cells.get("prompt"), (list, dict, bool)):
         raise ValueError(f"prompt {cells['prompt']!r} is not text")
@@ -178,8 +181,7 @@ def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str]
     if not has_labels and prompt:
         labels = asked_labels(prompt)
     is_real = "model_revision" not in row and (bool(patient) or (has_labels and not prompt))
-    path = find(name)
-    if path is None and is_real and known["file_name"] == "file_name":
+    if path is None and is_real:
         raise ValueError(f"lists {name}, which is not in the folder")
     lateral = any(is_lateral(read_cell(cells, name)) for name in ("view", "projection"))
     return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, lateral, row)
