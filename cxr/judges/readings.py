@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr.labels.targets import ATTRIBUTES, GROUPS, LABELS, NEAR_YEARS, attribute_scores, attribute_targets
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc, weighted_share
-from cxr.metrics.intervals import cluster_weights
+from cxr.metrics.intervals import FEWEST_CLUSTERS, cluster_weights
 
 ABNORMAL, VIEW = LABELS.index("abnormal"), LABELS.index("PA")
 SHUFFLES = 20
@@ -93,7 +93,7 @@ def measure_agreement(reading: Reading, thresholds: Array, seed: int = 0) -> Agr
         thresholds: [len(ATTRIBUTES)], the logit at and above which an attribute counts as seen; fixed beforehand.
         seed: of the resamples, which draw whole clusters.
     """
-    weights = np.vstack([np.ones(len(reading)), cluster_weights(reading.clusters, seed)])
+    weights = _weights(reading, seed)
     return Agreement(
         _balanced_accuracies(reading, thresholds, weights),
         _areas(reading, weights),
@@ -105,7 +105,13 @@ def measure_agreement(reading: Reading, thresholds: Array, seed: int = 0) -> Agr
 
 def joint_share(reading: Reading, thresholds: Array, seed: int = 0) -> Array:
     """`Agreement.joint` by itself: attributes without a threshold are not counted."""
-    return _joint(reading, thresholds, np.vstack([np.ones(len(reading)), cluster_weights(reading.clusters, seed)]))
+    return _joint(reading, thresholds, _weights(reading, seed))
+
+
+def _weights(reading: Reading, seed: int) -> Array:
+    """How often each image counts as measured, and in resamples: [1 + B, N]."""
+    drawn = cluster_weights(reading.clusters, seed, fewest=FEWEST_CLUSTERS)
+    return np.vstack([np.ones(len(reading)), drawn])
 
 
 def shuffled(reading: Reading, thresholds: Array, share: float | None = None, seed: int = 0) -> Array:

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 LEVEL = 0.95
 RESAMPLES = 200
-FEWEST_CLUSTERS = 3
+FEWEST_CLUSTERS = 3  # for an interval of a distance or of prompt fidelity
 
 
 class Interval(NamedTuple):
@@ -64,7 +64,9 @@ def bootstrap(
     return middle(np.array([measure(np.concatenate([members[index] for index in drawn])) for drawn in draws]))
 
 
-def cluster_weights(clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+def cluster_weights(
+    clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES, fewest: int = 1
+) -> NDArray[np.float64]:
     """How often each image counts in resamples that draw whole clusters with replacement.
 
     For figures that can be computed for many weightings at once, far quicker than `bootstrap`.
@@ -73,12 +75,13 @@ def cluster_weights(clusters: NDArray[np.generic], seed: int = 0, resamples: int
         clusters: what each image belongs to, [N].
         seed: of the draws.
         resamples: how many.
+        fewest: clusters; resamples of fewer hardly differ, and their weights are NaN.
     Returns:
-        [resamples, N]; NaN for fewer than `FEWEST_CLUSTERS`, whose resamples hardly differ.
+        [resamples, N].
     """
     _, membership = np.unique(clusters, return_inverse=True)
     count = int(membership.max()) + 1
-    if count < FEWEST_CLUSTERS:
+    if count < fewest:
         return np.full((resamples, len(membership)), np.nan)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn[:, membership].astype(np.float64)
