@@ -189,7 +189,7 @@ def test_compare_shows_the_difference_of_one_seed(client: Client) -> None:
 
 def test_compare_in_the_region_of_a_finding_leaves_the_rest(client: Client) -> None:
     pair = ("A man with effusion", "A man with no findings", 5)
-    gallery, facts = client.predict(*pair, region=True, api_name="/compare")
+    gallery, _ = client.predict(*pair, region=True, api_name="/compare")
     first, second, _ = (read_grey(Path(item["image"])).astype(int) for item in gallery)
     changed = expected_region(["Effusion"], *first.shape)
     assert changed is not None
