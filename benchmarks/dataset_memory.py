@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cxr.bench.dataset_speed import job_command, watch, write_plan  # noqa: E402
-from cxr.request.messages import say  # noqa: E402
+from cxr.bench.dataset_speed import job_command, watch, write_plan
+from cxr.request.messages import say
 
 SETTLED = 0.1  # share of the images after which memory is looked at: caches are full by then
 

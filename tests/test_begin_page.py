@@ -163,6 +163,8 @@ def test_the_panel_gives_what_a_request_needs() -> None:
     reader = PictureReader()
     sent, region = {START.sha256: reader.keep(START)}, {"sha256": START.sha256, "cells": "1:1"}
     assert beginning_of(reader, sent, region, 0.5) == {"init_image": START, "strength": 0.5, "mask_cells": "1:1"}
+    around = {"sha256": "", "cells": "1:1", "around": "normal"}
+    assert beginning_of(reader, sent, around, 0.5) == {"mask_cells": "1:1", "surrounding_prompt": "normal"}
     for nothing in (NOTHING, None, "x", {}, {"sha256": 7}):
         assert beginning_of(reader, sent, nothing, 0.5) == {}
     with pytest.raises(RequestError, match=f"needs the picture with hash {START.sha256[:12]}…; choose that file"):
@@ -172,12 +174,16 @@ def test_the_panel_gives_what_a_request_needs() -> None:
 def test_settings_of_a_picture_fill_the_panel() -> None:
     settings = {"init_image_sha256": START.sha256, "strength": 0.5, "mask_cells": "2:2 1:1"}
     accordion, region, strength = begun_values(settings)
-    assert (region, strength) == ({"sha256": START.sha256, "cells": "1:1 2:2"}, 0.5)
+    assert (region, strength) == (NOTHING | {"sha256": START.sha256, "cells": "1:1 2:2"}, 0.5)
+    _, region, strength = begun_values({"surrounding_prompt": "normal", "mask_cells": "2:2 1:1"})
+    assert (region, strength) == ({"sha256": "", "cells": "1:1 2:2", "around": "normal"}, gr.skip())
     accordion, region, strength = begun_values({"prompt": "x", "strength": 0.5})
     assert (accordion.label, region, strength) == (TITLE, NOTHING, gr.skip())
     for wrong in (
         {"init_image_sha256": "x"},
         {"init_image_sha256": 7},
+        {"surrounding_prompt": 7, "mask_cells": "1:1"},
+        {"surrounding_prompt": "normal", "mask_cells": 7},
         settings | {"strength": 2},
         settings | {"mask_cells": 7},
     ):
@@ -196,7 +202,7 @@ def test_cells_stay_while_the_picture_is_the_same(tmp_path: Path, monkeypatch: p
         return sent, shown.value
 
     sent, value = choose(0, {}, {"sha256": START.sha256, "cells": "1:1"})
-    assert value == {"sha256": START.sha256, "cells": "1:1"}
+    assert value == NOTHING | {"sha256": START.sha256, "cells": "1:1"}
     for seed in range(1, 5):
         sent, value = choose(seed, sent, value)
         assert value["cells"] == ""

@@ -254,10 +254,16 @@ def test_the_viewer_answers_mouse_and_keys(open_page: Any) -> None:
 def test_two_pictures_of_one_seed_are_compared(open_page: Any) -> None:
     page = open_page()
     make(page, lambda: page.click("#generate"), 1)
-    make(page, lambda: page.click(".cxr-compare button:has-text('finding')"), 2)
+    make(page, lambda: page.click(".cxr-compare button:has-text('finding, only there')"), 2)
     page.wait_for_selector(".cxr-legend:has-text('Largest difference')")
     seeds = {text.split()[1] for text in page.locator(".cxr-results li b").all_inner_texts()}
     assert len(seeds) == 1
+    assert "in use" not in page.inner_text("#begin")  # the next one is a whole picture
+    page.click(".cxr-results li button")
+    page.wait_for_selector(".cxr-about-picture:has-text('cells of the picture of')")
+    page.click(".cxr-about-picture button:has-text('Use all settings')")
+    page.wait_for_selector("#begin:has-text('in use')")
+    page.select_option("select[aria-label='Compare with']", index=1)
     page.select_option("select[aria-label='How to compare']", "slider")
     page.focus(".cxr-split")
     page.keyboard.press("ArrowLeft")

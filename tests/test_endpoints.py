@@ -17,6 +17,7 @@ from PIL import Image
 from server_process import request
 
 from cxr.images.reading import read_grey
+from cxr.labels.regions import expected_region
 from cxr.web.api.parameters import EXAMPLE_PROMPT
 from cxr.web.jobs.compare_job import EQUAL
 
@@ -186,9 +187,26 @@ def test_compare_shows_the_difference_of_one_seed(client: Client) -> None:
     assert (read_grey(Path(same[2]["image"])) == EQUAL).all()
 
 
+def test_compare_in_the_region_of_a_finding_leaves_the_rest(client: Client) -> None:
+    pair = ("A man with effusion", "A man with no findings", 5)
+    gallery, _ = client.predict(*pair, region=True, api_name="/compare")
+    first, second, _ = (read_grey(Path(item["image"])).astype(int) for item in gallery)
+    changed = expected_region(["Effusion"], *first.shape)
+    assert changed is not None
+    inside, outside = (np.abs(second - first)[place].mean() for place in (changed, ~changed))
+    assert inside > 2 * outside  # where all changes, both are alike
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"region": 1}, "region is 1; use true or false"),
+        ({"region": True}, "region cannot be made: both show the same findings"),
+        ({"region": True, "other_prompt": "hernia"}, "region cannot be made: it is not known where Hernia"),
+        (
+            {"region": True, "other_prompt": "normal", "other_adapter_weight": 0.5},
+            "other_adapter_weight changes the whole image; leave it out, or region",
+        ),
         ({"prompt": ""}, "prompt is empty"),
         ({"other_prompt": 5}, "prompt is int"),
         ({"other_prompt": None}, "prompt is NoneType"),

@@ -107,7 +107,7 @@ def test_command_verify_and_restore(tiny_model_dir: Path, tmp_path: Path, capsys
     command = capsys.readouterr().out
     assert f"--mask-cells '{CELLS}' --surrounding-prompt '{AROUND}'" in command
     recipe = read_recipe_file(path, tmp_path)
-    assert "in a region only, and around it another one; the page makes whole images" in describe(recipe, None)
+    assert "Only a region of it was made so; what lies around is in “Start from a picture”" in describe(recipe, None)
     assert read_grey(path).shape == (recipe.height, recipe.width)
 
 

@@ -24,6 +24,7 @@ from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import get_model
 from cxr.images.png import encode_png
 from cxr.images.reading import read_levels
+from cxr.labels.regions import changed_cells
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
@@ -37,6 +38,7 @@ from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
+from cxr.web.page.begin_panel import NOTHING, beginning_of, whole_picture
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.events import stop_job
@@ -48,7 +50,9 @@ from cxr.web.page.picture_events import dicom, fill, use_seed
 from cxr.web.page.scripts import FOLDER
 from cxr.web.page.stage_data import stage_value
 from cxr.web.page.theme import COLOURS, CSS, build_theme
+from cxr.web.page.twins import WHOLE as NO_REGION
 from cxr.web.page.twins import twin_of
+from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.limits import Limits
 from cxr.web.server.temporary import temp_root
 
@@ -494,14 +498,15 @@ def test_examples_fill_the_whole_form(tmp_path: Path) -> None:
     assert examples == {tmp_path / "b.png": RECIPE}
     settings = settings_of(RECIPE, RECIPE.model)
     values = fill(sent(settings=settings))
-    assert values == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6, False)
+    assert values[:10] == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6, False)
     assert find_examples(tmp_path / "missing") == {}
 
 
 def test_a_link_fills_what_it_names_and_the_rest_is_usual() -> None:
     values = fill(sent(settings={"prompt": "mass", "seed": 3, "unknown": 1}, randomise=True))
     usual = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": "mass", "seed": 3}
-    assert values == form_values(usual, randomise=True)
+    assert values[:10] == form_values(usual, randomise=True)
+    assert values[11:] == (NOTHING, gr.skip())
 
 
 @pytest.mark.parametrize(
@@ -538,8 +543,37 @@ def test_a_twin_differs_in_one_thing_and_twice_is_back(kind: str, change: dict[s
     twin = twin_of(settings, kind)
     assert twin == settings | change
     assert {name for name, value in twin_of(twin, kind).items() if value != settings[name]} <= {"prompt"}
-    with pytest.raises(RequestError, match="no such twin; use one of finding, age"):
+    with pytest.raises(RequestError, match="no such twin; use one of region, finding"):
         twin_of(settings, "shoe size")
+
+
+def test_a_twin_in_a_region_is_the_picture_around_it() -> None:
+    whole = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": "A man with effusion", "seed": 9}
+    twin = twin_of(whole, "region")
+    cells = changed_cells(["Effusion"], [])
+    without = {"prompt": "A man with no findings", "mask_cells": cells, "surrounding_prompt": "A man with effusion"}
+    assert twin == whole | without
+    assert twin_of(twin, "region") == whole | NO_REGION
+    assert twin_of(twin, "finding") == whole | NO_REGION | {"prompt": "A man with pleural effusion"}
+    woman = {"prompt": "A woman with no findings", "surrounding_prompt": "A woman with pleural effusion"}
+    assert twin_of(twin, "sex") == twin | woman
+    values = fill(sent(settings=whole, twin="region"))
+    assert values[11] == {"sha256": "", "cells": cells, "around": "A man with effusion"}
+    request = GenerationRequest("A man with no findings", **beginning_of(PictureReader(), {}, values[11], 0.75))
+    assert (request.mask_cells, request.surrounding_prompt) == (cells, "A man with effusion")
+    assert whole_picture(values[11])[1] == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": "A woman with a hernia"}, "it is not known where Hernia shows"),
+        ({"init_image_sha256": "0" * 64}, "this picture began from another one"),
+    ],
+)
+def test_a_twin_in_a_region_that_cannot_be_made(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        twin_of({"prompt": PLACEHOLDER, "seed": 9} | changes, "region")
 
 
 def test_a_picture_of_the_page_becomes_dicom(choice: ModelChoice) -> None:

@@ -9,18 +9,15 @@ from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cxr.dataset.cohort import KEYS, draw, read_entry, read_pair_entry
 from cxr.dataset.prompt_templates import TEMPLATES, fill_template, read_templates
 from cxr.dataset.shares import check_whole
 from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL
-from cxr.labels.regions import expected_region
+from cxr.labels.regions import changed_cells
 from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.mask_cells import CELLS, write_cells
 from cxr.request.messages import shown_names
 from cxr.request.settings import BEGINNING, PLAN_SETTINGS
 
@@ -102,20 +99,14 @@ def from_pairs(
             first = GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False})
             second = replace(first, prompt=fill_template(template, other))
             if in_region:
-                cells = _changed_cells(labels, other, f"pairs entry {place}")
+                try:
+                    cells = changed_cells(labels.findings or (), other.findings or ())
+                except RequestError as error:
+                    raise RequestError(f"pairs entry {place}: {error}; leave out region") from error
                 second = replace(second, mask_cells=cells, surrounding_prompt=prompt)
             yield Wish(first, labels, complete=True, pair_role=FACTUAL)
             yield Wish(second, other, complete=True, pair_role=COUNTERFACTUAL)
             number += 2
-
-
-def _changed_cells(labels: PromptLabels, other: PromptLabels, where: str) -> str:
-    """The cells of a picture in which the findings show that only one of two images has."""
-    changed = sorted({*(labels.findings or ())} ^ {*(other.findings or ())})
-    region = expected_region(changed, CELLS, CELLS)
-    if region is None:
-        raise RequestError(f"{where}: it is not known where {' and '.join(changed)} shows; leave out region")
-    return write_cells([(int(row), int(column)) for row, column in np.argwhere(region)])
 
 
 def from_grid(

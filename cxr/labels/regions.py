@@ -16,6 +16,9 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.request.errors import RequestError
+from cxr.request.mask_cells import CELLS, write_cells
+
 # No boxes of their own; they cloud the lungs as this one does.
 LIKE_CONSOLIDATION = ("Edema", "Infiltration", "Pneumonia")
 
@@ -44,3 +47,22 @@ def expected_region(findings: Iterable[str], height: int, width: int) -> NDArray
     rows, columns = (np.arange(size) * len(cells) // size for size in (height, width))
     region: NDArray[np.bool_] = cells[np.ix_(rows, columns)]
     return region
+
+
+def changed_cells(before: Iterable[str], after: Iterable[str]) -> str:
+    """Where the findings show that only one of two images has, as the setting `mask_cells` writes cells.
+
+    Args:
+        before: findings of one, names of NIH ChestX-ray14.
+        after: findings of the other.
+    Raises:
+        RequestError: both have the same ones, or one of them has no known place.
+    """
+    changed = sorted({*before} ^ {*after})
+    if not changed:
+        raise RequestError("both show the same findings, so there is no region in which they differ")
+    if unknown := [name for name in changed if name not in _regions()]:
+        raise RequestError(f"it is not known where {unknown[0]} shows")
+    region = expected_region(changed, CELLS, CELLS)
+    assert region is not None
+    return write_cells([(int(row), int(column)) for row, column in np.argwhere(region)])

@@ -214,9 +214,6 @@ def needed_picture(recipe: Recipe) -> str:
     return f"the image began from a picture with hash {recipe.init_image_sha256}"
 
 
-IN_REGION = "the image shows its prompt in a region only, and around it another one"
-
-
 def _in_file_order(names: list[str]) -> list[str]:
     """Rows of ``metadata.jsonl`` and columns of Parquet have had this order from the beginning; what is new follows."""
     order = (

@@ -16,7 +16,7 @@ ANY_PICTURE = "a PNG, JPEG or DICOM file, or a picture of this page"
 
 def beginning_parameters() -> list[Component]:
     """The parameters, in the order of `read_beginning`."""
-    strength, cells = SETTINGS["strength"], SETTINGS["mask_cells"]
+    strength, cells, around = (SETTINGS[name] for name in ("strength", "mask_cells", "surrounding_prompt"))
     only = "only with init_image"
     text = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}]}
     return [
@@ -28,15 +28,23 @@ def beginning_parameters() -> list[Component]:
             strength.default,
             example=strength.default,
         ),
-        parameter("mask_cells", "string", f"{cells.help}; {cells.range}; {only}", "", example="", schema=text),
+        parameter(
+            "mask_cells",
+            "string",
+            f"{cells.help}; {cells.range}; {only} or surrounding_prompt",
+            "",
+            example="",
+            schema=text,
+        ),
         picture_parameter(
             "mask", f"picture in which the region is white, in place of mask_cells; {only}", optional=True
         ),
+        parameter("surrounding_prompt", "string", f"{around.help}; only with mask_cells", "", example=""),
     ]
 
 
 async def read_beginning(
-    reader: PictureReader, init_image: object, strength: object, mask_cells: object, mask: object
+    reader: PictureReader, init_image: object, strength: object, mask_cells: object, mask: object, around: object
 ) -> dict[str, Any]:
     """The values of a request that say from which picture it begins, from those of an endpoint.
 
@@ -46,10 +54,11 @@ async def read_beginning(
         strength: for the request to check.
         mask_cells: for the request to check.
         mask: an uploaded file, or None.
+        around: the surrounding prompt, for the request to check.
     Raises:
         CxrError: a file is not a picture, or the region is named twice.
     """
-    values: dict[str, Any] = {"strength": strength, "mask_cells": mask_cells}
+    values: dict[str, Any] = {"strength": strength, "mask_cells": mask_cells, "surrounding_prompt": around}
     if init_image is None:
         if mask is not None:
             raise RequestError("only applies where images begin from a picture; give init_image as well", field="mask")

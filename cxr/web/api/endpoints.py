@@ -61,6 +61,13 @@ def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, Any]) -> Non
             f"of the second image; {weight.range}; null for the same",
             optional=True,
         ),
+        parameter(
+            "region",
+            "boolean",
+            "make the second image as the first but where the findings show that differ; true or false",
+            False,
+            example=True,
+        ),
     ]
     _endpoint("compare", endpoints.compare, pair, [_gallery(), gr.JSON(label="Facts")])
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import gradio as gr
 
+from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import shown
 from cxr.request.settings import SETTINGS
 from cxr.web.api.beginning import read_beginning
 from cxr.web.api.endpoint import takes_settings
@@ -19,6 +21,7 @@ from cxr.web.jobs.job import OVER, Facts, Job
 from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_events import RANDOM_SEED_LIMIT, ImageEvents
 from cxr.web.page.stage_data import gallery_items
+from cxr.web.page.twins import region_between
 from cxr.web.server.visitors import visitor_of
 
 Images = list[tuple[str, str]]
@@ -43,6 +46,7 @@ class ImageEndpoints:
         strength: float = STRENGTH,
         mask_cells: object = "",
         mask: object = None,
+        surrounding_prompt: object = "",
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
     ) -> AsyncGenerator[tuple[Images, str | None, Facts], None]:
@@ -58,6 +62,7 @@ class ImageEndpoints:
             mask_cells: cells of that picture that alone are made anew: rows with their columns, 0 to 15 from the top
                 left, as in "4:10-13 5:9-14", or a list of [row, column]; empty for the whole picture.
             mask: a picture in which that region is white, in place of mask_cells.
+            surrounding_prompt: of the picture around the region of mask_cells, made from the same seed; empty for none.
             progress: filled in by gradio; the share of denoising steps that are done.
             asker: filled in by gradio; who asks.
         Returns:
@@ -67,7 +72,7 @@ class ImageEndpoints:
         """
         with errors_for_users(on_page=False):
             self.events.jobs.check_room(visitor_of(asker))  # before a picture is read
-            begun = await read_beginning(self.events.reader, init_image, strength, mask_cells, mask)
+            begun = await read_beginning(self.events.reader, init_image, strength, mask_cells, mask, surrounding_prompt)
             request = GenerationRequest(**_with_seed(settings), **begun)
             num_sent = 0
             async with contextlib.aclosing(self.events.submit(asker, request).follow()) as states:
@@ -88,6 +93,7 @@ class ImageEndpoints:
         seed: int | None = None,
         adapter_weight: float = 1.0,
         other_adapter_weight: float | None = None,
+        region: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
     ) -> tuple[Images, Facts]:
@@ -99,6 +105,7 @@ class ImageEndpoints:
             seed: of both; null draws one.
             adapter_weight: of the LoRA in the first image.
             other_adapter_weight: of the LoRA in the second image; null for the same.
+            region: whether the second image is the first one but where the findings show that differ.
             progress: filled in by gradio; the share of the work that is done.
             asker: filled in by gradio; who asks.
         Returns:
@@ -112,6 +119,8 @@ class ImageEndpoints:
             changed: dict[str, Any] = {"prompt": other_prompt} if other_prompt != "" else {}
             changed |= {} if other_adapter_weight is None else {"adapter_weight": other_adapter_weight}
             second = replace(first, **changed)
+            if _is_asked(region):
+                second = replace(second, **_same_around(first, second))
             self.events.check_limits(replace(first, num_images=2))
             job: CompareJob = Job((first, second), visitor_of(asker), 2 * first.num_inference_steps)
             self.events.jobs.submit(job, compare_images(first, second, self.events.choice, job))
@@ -120,6 +129,22 @@ class ImageEndpoints:
                 async for state in states:
                     progress(state.fraction)
             return state.gallery, state.facts or {}
+
+
+def _is_asked(region: object) -> bool:
+    if not isinstance(region, bool):
+        raise RequestError(f"is {shown(region)}; use true or false", field="region")
+    return region
+
+
+def _same_around(first: GenerationRequest, second: GenerationRequest) -> dict[str, Any]:
+    """What makes the second image as the first one but for the region in which their findings differ."""
+    if second.adapter_weight != first.adapter_weight:
+        raise RequestError("changes the whole image; leave it out, or region", field="other_adapter_weight")
+    try:
+        return region_between(first.prompt, second.prompt)
+    except RequestError as error:
+        raise RequestError(f"cannot be made: {error}", field="region") from error
 
 
 def _with_seed(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from cxr.models.presets import PRESETS, find_preset, prompt_form_of
 from cxr.prompts import Finding, asked_labels, compile_prompt, misread_findings
 from cxr.prompts.rewording import reword, to_type_again
 from cxr.request.errors import CxrError, DataError
-from cxr.request.recipe import BEGINNING_IN_RECIPES, IN_REGION, Recipe, needed_picture
-from cxr.request.settings import API_SETTINGS, SETTINGS
+from cxr.request.recipe import BEGINNING_IN_RECIPES, Recipe, needed_picture
+from cxr.request.settings import API_SETTINGS, REGION, SETTINGS
 from cxr.web.api.beginning import ANY_PICTURE
 from cxr.web.api.parameters import picture_path
 from cxr.web.jobs.job import OVER, Facts
@@ -165,11 +165,9 @@ class ReadingEndpoints:
     def _restore(self, path: Path) -> Facts:
         recipe, info = read_recipe_file(path, temp_root()), loaded_info(self.choice)
         typed = to_type_again(recipe, prompt_form_of(recipe.model))
-        begun = BEGINNING_IN_RECIPES if recipe.is_derived else ()
+        begun = BEGINNING_IN_RECIPES if recipe.is_derived else REGION if recipe.surrounding_prompt else ()
         settings = {name: getattr(typed, name) for name in (*API_SETTINGS, *begun) if name != "num_images"}
         needs = {"needs": f"{needed_picture(recipe)}; give it as init_image"} if recipe.is_derived else {}
-        if recipe.surrounding_prompt:
-            needs = {"needs": f"{IN_REGION}; python -m cxr restore prints the command that makes it"}
         return needs | {
             "settings": settings,
             "recipe": recipe.values,

@@ -26,15 +26,16 @@ TITLE = SETTINGS["init_image"].label
 IN_USE = f"{TITLE} · in use"
 SHOWN_SIDE = 384  # pixels
 MAX_SENT = 4  # pictures that a page may go back to
-NOTHING = {"sha256": "", "cells": ""}
+NOTHING = {"sha256": "", "cells": "", "around": ""}
 
 
 @dataclass(frozen=True)
 class BeginPanel:
     """The widgets: what is folded, the pictures that this page has sent, what is asked for, and the strength.
 
-    ``region`` holds the hash of the picture that images begin from, empty for none, and the cells. The picture of that
-    hash may still be missing: recipes name one, and do not hold it. ``sent`` holds what finds each picture by its hash.
+    ``region`` holds the hash of the picture that images begin from, empty for none, and the cells; in place of the hash
+    it may hold the prompt of the picture that is made around them. The picture of the hash may still be missing:
+    recipes name one, and do not hold it. ``sent`` holds what finds each picture by its hash.
     """
 
     accordion: gr.Accordion
@@ -63,8 +64,8 @@ class BeginPanel:
         """
         with errors_for_users():
             picture = await self.reader.picture(Path(path))
-        sha256, cells = _read(region)
-        value = {"sha256": picture.sha256, "cells": cells if sha256 == picture.sha256 else ""}
+        sha256, cells, _ = _read(region)
+        value = NOTHING | {"sha256": picture.sha256, "cells": cells if sha256 == picture.sha256 else ""}
         others = {name: secret for name, secret in sent.items() if name != picture.sha256}
         sent = dict([*others.items(), (picture.sha256, self.reader.keep(picture))][-MAX_SENT:])
         return gr.Accordion(label=IN_USE, open=True), sent, gr.HTML(value, picture=_shown(picture))
@@ -86,7 +87,7 @@ class BeginPanel:
 
         file.upload(choose_file, [file, *before], [*outputs, file], **QUEUED)
         viewer.begin(choose_result, before, outputs, **QUEUED)
-        self.region.change(lambda region: _titled(_read(region)[0]), self.region, self.accordion, **AT_ONCE)
+        self.region.change(lambda region: _titled(is_used(region)), self.region, self.accordion, **AT_ONCE)
 
 
 def build_begin_panel(reader: PictureReader) -> tuple[BeginPanel, gr.UploadButton]:
@@ -115,7 +116,7 @@ def build_begin_panel(reader: PictureReader) -> tuple[BeginPanel, gr.UploadButto
 
 
 def beginning_of(reader: PictureReader, sent: Mapping[str, str], region: object, strength: object) -> dict[str, Any]:
-    """The values of a request that begins from the picture of the panel; none if it begins from noise alone.
+    """The values of a request that begins from the picture of the panel, or has another around its region; else none.
 
     Args:
         reader: keeps pictures.
@@ -125,9 +126,9 @@ def beginning_of(reader: PictureReader, sent: Mapping[str, str], region: object,
     Raises:
         RequestError: a picture is asked for, and it is not the one that is here.
     """
-    sha256, cells = _read(region)
+    sha256, cells, around = _read(region)
     if not sha256:
-        return {}
+        return {"mask_cells": cells, "surrounding_prompt": around} if around else {}
     if (picture := reader.find(sent.get(sha256, ""))) is None:
         raise RequestError(f"needs the picture with hash {sha256[:12]}…; choose that file", field="init_image")
     return {"init_image": picture, "strength": strength, "mask_cells": cells}
@@ -141,32 +142,52 @@ def begun_values(settings: Mapping[str, object]) -> Values:
     Raises:
         RequestError: a value is not allowed.
     """
-    sha256 = settings.get("init_image_sha256", "")
+    sha256, around = settings.get("init_image_sha256", ""), settings.get("surrounding_prompt", "")
+    if not sha256 and not around:
+        return _titled(False), NOTHING, gr.skip()
+    cells = check_cells(settings.get("mask_cells", ""))
     if not sha256:
-        return _titled(""), NOTHING, gr.skip()
+        around = SETTINGS["surrounding_prompt"].check(around)
+        return _titled(True), NOTHING | {"cells": cells, "around": around}, gr.skip()
     if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
         raise RequestError("is not the hash of a picture", field="init_image")
-    cells = check_cells(settings.get("mask_cells", ""))
     strength = SETTINGS["strength"].check(settings.get("strength", SETTINGS["strength"].default))
-    return _titled(sha256), {"sha256": sha256, "cells": cells}, strength
+    return _titled(True), NOTHING | {"sha256": sha256, "cells": cells}, strength
 
 
 def describe_beginning(settings: Mapping[str, Any]) -> str:
-    """One line about a picture that began from another."""
+    """One line about a picture that began from another, or that was made around a region of it."""
     cells = len(read_cells(settings["mask_cells"]))
+    if around := settings.get("surrounding_prompt"):
+        return f"Made in {cells} of {CELLS**2} cells of the picture of “{around}”."
     where = f", {cells} of {CELLS**2} cells made anew" if cells else ""
     return f"Derived from a picture: strength {settings['strength']:g}{where}."
 
 
-def _titled(sha256: str) -> gr.Accordion:
-    return gr.Accordion(label=IN_USE if sha256 else TITLE)
+def whole_picture(region: object) -> Values:
+    """Values for (accordion, region) once a picture has been made: the next one is made whole again.
+
+    Args:
+        region: of the panel; one of a picture that images begin from stays.
+    """
+    return (_titled(False), NOTHING) if _read(region)[2] else (gr.skip(), gr.skip())
 
 
-def _read(region: object) -> tuple[str, str]:
-    """The hash and the cells of a value of the region."""
+def is_used(region: object) -> bool:
+    """Whether a value of the region asks for more than images that begin from noise alone."""
+    sha256, _, around = _read(region)
+    return bool(sha256 or around)
+
+
+def _titled(in_use: bool) -> gr.Accordion:
+    return gr.Accordion(label=IN_USE if in_use else TITLE)
+
+
+def _read(region: object) -> tuple[str, str, str]:
+    """The hash, the cells and what lies around them, of a value of the region."""
     values: Mapping[str, object] = region if isinstance(region, Mapping) else {}
-    sha256, cells = values.get("sha256", ""), values.get("cells", "")
-    return sha256 if isinstance(sha256, str) else "", cells if isinstance(cells, str) else ""
+    sha256, cells, around = (text if isinstance(text := values.get(name), str) else "" for name in NOTHING)
+    return sha256, cells, around
 
 
 def _shown(picture: InitImage) -> dict[str, str]:

@@ -13,12 +13,12 @@ from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
-from cxr.web.page.begin_panel import BeginPanel, build_begin_panel
+from cxr.web.page.begin_panel import BeginPanel, build_begin_panel, whole_picture
 from cxr.web.page.events import AT_ONCE, QUEUED, connect_reload
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of
 from cxr.web.page.page_jobs import CANCEL
-from cxr.web.page.picture_events import dicom, fill_all, use_seed
+from cxr.web.page.picture_events import dicom, fill, use_seed
 from cxr.web.page.prompt_builder import build_prompt_builder
 from cxr.web.page.prompt_chips import build_prompt_chips, connect_prompt_chips
 from cxr.web.page.receipt_rows import FOOTNOTE
@@ -144,16 +144,19 @@ def _connect(
     asked = [mine, *form.everything, *begin.inputs], [mine, form.settings["seed"], *shown]
     everything = [*form.everything, *begin.filled]
     filled = [
-        part.make(fill_all, outputs=everything, **QUEUED)  # one click makes the picture
+        part.make(fill, outputs=everything, **QUEUED)  # one click makes the picture
         for part in (asking.strip, results.viewer)
     ]
-    results.viewer.fill(fill_all, outputs=everything, **QUEUED)
+    results.viewer.fill(fill, outputs=everything, **QUEUED)
     results.viewer.seed(use_seed, outputs=[form.settings["seed"], form.randomise], **QUEUED)
+    by_one_click = [made.success(events.start, *asked, **QUEUED) for made in filled]
+    for start in by_one_click:  # a region is that of this picture, and not of what is asked for next
+        start.then(whole_picture, begin.region, [begin.accordion, begin.region], **AT_ONCE)
     started = [
         results.button.click(events.press, *asked, **QUEUED),
         asking.enqueue.click(events.start, *asked, **QUEUED),
         form.prompt.submit(events.start, *asked, **QUEUED),
-        *(made.success(events.start, *asked, **QUEUED) for made in filled),
+        *by_one_click,
     ]
     connect_reload(page, events.resume, mine, shown, started, "images")
     for start in started:

@@ -20,7 +20,8 @@ from cxr.web.page.twins import twin_of
 
 
 def fill(event: gr.EventData) -> Values:
-    """Fill the whole form with the settings that the page sends: those of a picture, an example or a link.
+    """Fill all that a request is read from with the settings that the page sends: those of a picture, an example or a
+    link. Returns values for the form and for ``BeginPanel.filled``.
 
     Args:
         event: holds ``settings`` by name, the program's own in place of those that are missing; ``randomise``; and
@@ -30,15 +31,8 @@ def fill(event: gr.EventData) -> Values:
         settings = _read_settings(sent_with(event, "settings"))
         if twin := sent_with(event, "twin"):
             settings = twin_of(settings, str(twin))
-    return form_values(settings, randomise=sent_with(event, "randomise") is True)
-
-
-def fill_all(event: gr.EventData) -> Values:
-    """As `fill`, with the values of ``BeginPanel.filled`` behind those of the form."""
-    with errors_for_users():
-        settings = sent_with(event, "settings")
-        begun = begun_values(settings if isinstance(settings, Mapping) else {})
-    return *fill(event), *begun
+        begun = begun_values(settings)
+    return *form_values(settings, randomise=sent_with(event, "randomise") is True), *begun
 
 
 def use_seed(event: gr.EventData) -> tuple[int, bool]:
@@ -62,9 +56,9 @@ def dicom(event: gr.EventData) -> Facts:
 
 
 def _read_settings(values: object) -> dict[str, Any]:
-    """The settings of one image, checked."""
+    """The settings of one image, checked; those of a picture that it began from are left for `begun_values`."""
     if not isinstance(values, Mapping):
         raise RequestError("the settings are not a table; nothing was changed")
     defaults = {name: SETTINGS[name].default for name in API_SETTINGS}
     request = GenerationRequest(**defaults | {name: values[name] for name in API_SETTINGS if name in values})
-    return {name: getattr(request, name) for name in API_SETTINGS}
+    return {**values, **{name: getattr(request, name) for name in API_SETTINGS}}

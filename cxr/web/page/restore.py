@@ -11,7 +11,7 @@ import gradio as gr
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError
 from cxr.request.model_info import ModelInfo, where_to_find
-from cxr.request.recipe import IN_REGION, Recipe, needed_picture
+from cxr.request.recipe import Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, BEGINNING, REGION, SETTINGS
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import TITLE as BEGIN
@@ -38,7 +38,7 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
     if recipe.is_derived:
         lines.append(f"{as_sentence(needed_picture(recipe))}; choose that under “{BEGIN}”.")
     if recipe.surrounding_prompt:
-        lines.append(f"{as_sentence(IN_REGION)}; the page makes whole images.")
+        lines.append(f"Only a region of it was made so; what lies around is in “{BEGIN}”.")
     for name, value in recipe.image_settings.items():
         usual = SETTINGS[name].default
         if name not in (*API_SETTINGS, *BEGINNING, *REGION, "sent_prompt") and value != usual:

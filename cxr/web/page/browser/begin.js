@@ -63,25 +63,26 @@ function draw() {
 }
 
 function sayState() {
-  const { sha256 } = props.value;
+  const { sha256, around } = props.value;
   const count = state.painted.size;
   const region = count ? `${count} of ${SIDE * SIDE} cells are made anew` : "all of it is made anew";
   const texts = {
     none: "Choose a file, or press “Start from this picture” beside a result.",
     missing: `These settings need the picture with hash ${sha256.slice(0, 12)}…: choose that file.`,
+    around: `Only ${count} of ${SIDE * SIDE} cells are made as asked. Around them lies the picture of “${around}”, of the same seed.`,
     idle: "This picture is not in use: images begin from noise alone.",
     used: `Images begin from this picture; ${region}. They will say that they are derived from a picture.`,
   };
-  const key = !sha256 ? (pictures.size ? "idle" : "none") : isHere() ? "used" : "missing";
+  const key = sha256 ? (isHere() ? "used" : "missing") : around ? "around" : pictures.size ? "idle" : "none";
   find('[data-say="state"]').textContent = texts[key];
   find('[data-say="state"]').classList.toggle("cxr-warning", key === "missing");
   canvas.setAttribute("aria-label", `Region to make anew, a grid of ${SIDE} by ${SIDE} cells over the picture: ${region}`);
-  canvas.hidden = key === "none" || key === "missing";
+  canvas.hidden = ["none", "missing", "around"].includes(key);
   canvas.classList.toggle("cxr-unused", key !== "used");
   find('[data-say="keys"]').hidden = key !== "used";
   find(".cxr-actions").hidden = key === "none";
   find('[data-do="clear"]').disabled = key !== "used" || !count;
-  find('[data-do="use"]').textContent = key === "idle" ? "Use this picture" : "Begin from noise alone";
+  find('[data-do="use"]').textContent = { idle: "Use this picture", around: "Make whole pictures" }[key] || "Begin from noise alone";
 }
 
 async function show() {
@@ -153,8 +154,8 @@ element.addEventListener("click", (event) => {
   const what = event.target.dataset?.do;
   if (what === "clear") keep({ cells: "" });
   if (what !== "use") return;
-  const isIdle = !props.value.sha256;
-  keep(isIdle ? { sha256: [...pictures.keys()].at(-1) } : { sha256: "", cells: "" });
+  const isIdle = !props.value.sha256 && !props.value.around;
+  keep(isIdle ? { sha256: [...pictures.keys()].at(-1) } : { sha256: "", cells: "", around: "" });
   trigger("change");
 });
 watch(["value", "picture"], show);

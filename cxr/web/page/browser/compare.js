@@ -1,9 +1,18 @@
 // Two pictures: which, how, and the twin that differs from a picture in one thing.
 const MODES = { difference: "as a difference", slider: "under a slider", side: "side by side" };
-const TWINS = { finding: "With / without finding", age: "Another age", sex: "The other sex", lora: "With / without LoRA" };
+const TWINS = {
+  region: "With / without finding, only there",
+  finding: "With / without finding",
+  age: "Another age",
+  sex: "The other sex",
+  lora: "With / without LoRA",
+};
+// What differs between the settings of two pictures only because one was made around the other.
+const OF_REGION = ["mask_cells", "surrounding_prompt"];
 
 function differencesOf(first, second) {
-  const names = Object.keys(first.settings).filter((name) => name !== "num_images" && first.settings[name] !== second.settings[name]);
+  const unsaid = ["num_images", ...OF_REGION];
+  const names = Object.keys(first.settings).filter((name) => !unsaid.includes(name) && first.settings[name] !== second.settings[name]);
   return names.map((name) => (name === "prompt" ? short(second.prompt, 44) : `${name.replaceAll("_", " ")} ${second.settings[name]}`));
 }
 
