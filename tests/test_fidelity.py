@@ -22,7 +22,7 @@ from cxr.judges.readings import (
     shuffled,
 )
 from cxr.labels.targets import ATTRIBUTES, LABELS, targets_of
-from cxr.labels.vocabulary import PromptLabels
+from cxr.labels.vocabulary import PromptLabels, labels_of
 from cxr.metrics.result import MetricResult
 
 EFFUSION, MALE = ATTRIBUTES.index("Effusion"), ATTRIBUTES.index("male")
@@ -231,3 +231,15 @@ def test_p_values_are_corrected_for_the_number_of_findings() -> None:
     rows = {row["name"]: row["metrics"]["AUROC_gain"].settings for row in part["attributes"]}
     assert rows["Effusion"]["p_holm"] >= rows["Effusion"]["p"]
     assert "p_holm" not in rows["male"]
+
+
+def test_two_prompts_give_no_interval() -> None:
+    """Resamples of two hardly differ; that is no certainty."""
+    prompts = ["A 50-year-old man with effusion, PA view", "A 40-year-old woman with no findings, AP view"] * 20
+    targets = targets_of([labels_of(prompt) for prompt in prompts])
+    scores = np.where(targets == 1, 1.0, -1.0)
+    for clusters, is_known in ((prompts, False), (list(map(str, range(40))), True)):
+        found = measure_agreement(make_reading(scores, targets, clusters), np.zeros(len(ATTRIBUTES)))
+        column = ATTRIBUTES.index("PA")
+        assert found.pf[0, column] == 1
+        assert np.isfinite(found.pf[1:, column]).any() == is_known
