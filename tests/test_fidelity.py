@@ -142,7 +142,7 @@ def test_the_lower_of_two_judges_counts_and_view_and_sex_stand_first() -> None:
     assert effusion["metrics"]["AUROC_baseline"].value == pytest.approx(0.5, abs=0.1)
     assert effusion["exploratory"]
     assert not effusion["judgeable"]
-    assert "not measurable with these judges" in part["headline"]
+    assert "not measurable with these judges and films" in part["headline"]
     assert np.isnan(part["summary"]["metrics"]["macro_PF"].value)
 
 

@@ -73,7 +73,7 @@ def test_what_judges_cannot_measure_has_no_verdict() -> None:
     report = full_report()
     unknown = [row["name"] for row in report["fidelity"]["attributes"] if not row["judgeable"]]
     row = goals_of(report)[f"AUROC of {len(unknown)} other attributes"]
-    assert (row["met"], row["note"]) == (None, "not measurable with these judges")
+    assert (row["met"], row["note"]) == (None, "not measurable with these judges and films")
     assert not [name for name in goals_of(report) if "nodule" in name]
 
 
@@ -109,5 +109,5 @@ def test_the_pages_tell_what_is_missed_and_by_how_much(page: str, tmp_path: Path
     met = sum(row["met"] is True for row in report["goals"])
     assert f"{met} of {len(report['goals'])} are met." in part
     assert "no, by 0.01" in part
-    assert "not measurable with these judges" in part
+    assert "not measurable with these judges and films" in part
     assert "≤ 0.0023" in part

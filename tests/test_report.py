@@ -323,7 +323,7 @@ def test_what_judges_cannot_measure_has_no_figure_in_the_table(written: Path) ->
         text = (written / page).read_text(encoding="utf-8")
         table = text[text.index("Real films, C") : text.index("Without a threshold")]
         assert table.index("Pleural Thickening") < table.index("Nodule") < table.index("PA")
-        assert table.count("not measurable with these judges") == 4
+        assert table.count("not measurable with these judges and films") == 4
         assert "0.52" not in table  # the PF of pleural thickening
 
 

@@ -17,7 +17,7 @@ from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
 
 CLAIM = 0.92
 FIRST = {"PA": "view", "male": "sex"}  # what stands first, and what it is called
-NOT_MEASURABLE = "not measurable with these judges"
+NOT_MEASURABLE = "not measurable with these judges and films"
 SHUFFLED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
