@@ -222,6 +222,7 @@ def test_everything_else_is_private(client: Client, server: Server) -> None:
         "strength",
         "mask_cells",
         "mask",
+        "surrounding_prompt",
     ]
     names = [parameter["parameter_name"] for parameter in described["named_endpoints"]["/dataset"]["parameters"]]
     assert names == ["plan", "max_attempts", "gate"]
@@ -317,8 +318,8 @@ def test_a_full_queue_says_that_the_model_is_busy(client: Client, server: Server
             422,
             "there is no parameter “text”; /dataset takes plan, ",
         ),
-        ("call/generate", {"data": []}, 422, "data has 0 of 13 values; /generate takes prompt, "),
-        ("call/generate", {"data": ["x"] * 14}, 422, "data has 14 of 13 values; /generate takes prompt, "),
+        ("call/generate", {"data": []}, 422, "data has 0 of 14 values; /generate takes prompt, "),
+        ("call/generate", {"data": ["x"] * 15}, 422, "data has 15 of 14 values; /generate takes prompt, "),
         (
             "call/v2/paint",
             {"prompt": "x"},
