@@ -130,6 +130,8 @@ GOOD = pair([4, 32], [32, 4])
 HEADER_END = 8 + int.from_bytes(GOOD[:8], "little")
 ABSENT = LAYER.replace("attentions.0", "attentions.7")
 FOREIGN = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+ENCODER_LAYER = "encoder.layers.0.self_attn.q_proj"
+RESNET = "unet.mid_block.resnets.0.conv1"
 PICKLE = b"\x80\x02cos\nsystem\nX\x08\x00\x00\x00touch itq\x00\x85R."
 
 _CONTENTS: dict[str, tuple[bytes, str]] = {
@@ -211,6 +213,11 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     "layers that are replicated": (settings(layer_replication=[[0, 1]]), "layer_replication"),
     "alpha pattern that takes for ever": (settings(alpha_pattern={"(a+)+b": 9}), "alpha_pattern of more than"),
     "alpha pattern of many wildcards": (settings(alpha_pattern={".*" * 9: 9}), "alpha_pattern of more than"),
+    "alpha pattern of a wrong range": (settings(alpha_pattern={"[z-a]": 9}), "alpha_pattern of more than"),
+    "alpha pattern of repeated groups": (settings(alpha_pattern={"(a|a)+": 9}), "alpha_pattern of more than"),
+    "alpha pattern of many groups": (settings(alpha_pattern={"(1|1)" * 30: 9}), "alpha_pattern of more than"),
+    "long alpha pattern": (settings(alpha_pattern={"a" * 100_000 + "!": 9}), "alpha_pattern of more than"),
+    "alpha pattern that looks ahead": (settings(alpha_pattern={"(?=a)b": 9}), "alpha_pattern of more than"),
     "alpha pattern that is a list": (settings(alpha_pattern=["to_q"]), "settings cannot be read"),
     "alpha pattern of a text": (settings(alpha_pattern={"to_q": "9"}), "settings cannot be read"),
     "alpha pattern of 0": (settings(alpha_pattern={"to_q": 0}), "lora_alpha is 0"),
@@ -233,6 +240,9 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
         )
     },
     "start that is a list": (settings(init_lora_weights=["gaussian"]), "init_lora_weights"),
+    "VeRA by its settings": (settings(peft_type="VERA", lora_alpha=8), "is .VERA. by its settings"),
+    "a kind that is a list": (settings(peft_type=["LORA"], lora_alpha=8), "by its settings, which this program cannot"),
+    "rank-stabilised without an alpha": (settings(use_rslora=True), "no lora_alpha that would be scaled"),
     "modules to import": (settings(modules_to_save=["os.system"]), "modules_to_save"),
     "kohya alpha NaN": (kohya(float("nan")), "NaN or infinite"),
     "kohya alpha 0": (kohya(0.0), r"lora_alpha is 0\.0"),
@@ -250,6 +260,29 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     "dora tensors": (tensors({f"{LAYER}.dora_scale": [32]}), "DoRA"),
     "loha": (tensors({"lora_unet_mid_block.hada_w1_a": [4, 32]}), "LoHa"),
     "lokr": (tensors({"lora_unet_mid_block.lokr_w1": [4, 4]}), "LoKr"),
+    **{
+        f"{kind} beside a good layer": (
+            tensors({f"{LAYER}.{end}.weight": [4, 32] for end in ("lora_A", "lora_B")} | {f"{LAYER}.{name}": [4, 4]}),
+            f"it holds {words}, which this program cannot apply",
+        )
+        for kind, name, words in (
+            ("BOFT", "boft_R", "BOFT"),
+            ("OFT", "oft_R.weight", "OFT"),
+            ("IA3", "ia3_l", r"\(IA\)³"),
+            ("VeRA", "vera_lambda_b", "VeRA"),
+            ("AdaLoRA", "lora_E", "AdaLoRA"),
+            ("the ranks of AdaLoRA", "ranknum", "AdaLoRA"),
+            ("RandLoRA", "randlora_lambda", "RandLoRA"),
+            ("GraLoRA", "gralora_A", "GraLoRA"),
+            ("VeLoRA", "lora_velora_embed", "VeLoRA"),
+            ("LoHa of a convolution", "hada_t1", "LoHa"),
+            ("LoCon", "lora_mid.weight", "LoCon with a third matrix"),
+            ("full differences", "diff_b", "full differences"),
+            ("a bias", "lora_B.bias", "biases"),
+            ("weights of the base", "base_layer.weight", "base weights"),
+            ("saved modules", "modules_to_save.default.weight", "modules that were trained as a whole"),
+        )
+    },
     "bundled embeddings": (
         tensors({f"{LAYER}.lora_A.weight": [4, 32], "bundle_emb.name.string_to_param.*": [2, 32]}),
         "it holds bundled embeddings, which this program cannot apply",
@@ -269,6 +302,19 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     ),
     "integer matrices": (tensors({f"{LAYER}.lora_A.weight": [4, 32]}, dtype="I64"), "weights are floating-point"),
     "integer alpha of 0": (kohya_integer(0), "lora_alpha is 0"),
+    "one layer of a text encoder by two names": (
+        tensors(
+            {
+                f"text_encoder.{level}{ENCODER_LAYER}.{end}.weight": [4, 4]
+                for level in ("", "text_model.")
+                for end in ("lora_A", "lora_B")
+            }
+        ),
+        "in two ways",
+    ),
+    "convolution of a linear layer": (pair([4, 32, 3, 3], [32, 4, 1, 1]), "for another model: .* 4 dimensions there"),
+    "linear layer for a convolution": (pair([4, 32], [32, 4], "unet.conv_in"), "for another model: .* 2 dimensions"),
+    "second matrix of 3 x 3": (pair([4, 32, 1, 1], [32, 4, 3, 3], "unet.conv_in"), "no 1 x 1 convolution"),
     "rank 0": (pair([0, 32], [32, 0]), "rank from 1"),
     "rank 257": (pair([257, 32], [32, 257]), "rank from 1 to 256"),
     "unequal ranks": (pair([4, 32], [32, 5]), "rank from 1"),
@@ -291,7 +337,7 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
 _FOREIGN: dict[str, tuple[bytes, str]] = {
     "layer that is not there": (pair([4, 32], [32, 4], ABSENT), "this one has no layer"),
     "other sizes": (pair([4, 64], [64, 4]), "64 x 64 values there and 32 x 32 here"),
-    "convolution for a linear layer": (pair([4, 32, 1, 1], [32, 4, 1, 1]), "for another model"),
+    "convolution of another size": (pair([4, 32, 5, 5], [32, 4, 1, 1], RESNET), "32 x 32 x 5 x 5 values there and"),
     "Stable Diffusion 1": (pair([4, 768], [320, 4], FOREIGN), r"Stable Diffusion 1 \(.*768\), and the loaded .* 32"),
     "Stable Diffusion 2": (pair([4, 1024], [320, 4], FOREIGN), r"Stable Diffusion 2 \(.*1024\)"),
     "Stable Diffusion XL": (pair([4, 2048], [640, 4], FOREIGN), r"Stable Diffusion XL \(.*2048\)"),

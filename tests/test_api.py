@@ -388,6 +388,53 @@ def test_only_its_own_names_are_answered(host: str, status: int, server: Server)
         assert server.status_of(path, Host=host, Origin=f"http://{host}") == status
 
 
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
+@pytest.mark.parametrize(
+    ("host", "origin", "may_read"),
+    [
+        ("localhost", "http://localhost:3000", True),
+        ("127.0.0.1", "http://localhost", True),
+        ("192.168.1.5", "http://192.168.1.5", True),
+        ("localhost", "http://evil.example", False),
+        ("localhost.", "http://evil.example", False),
+        ("[::1]", "http://evil.example", False),
+        ("127.0.0.2", "http://evil.example", False),
+        ("192.168.1.5", "http://evil.example", False),
+        ("192.168.1.5", "null", False),
+        ("evil.example", "http://evil.example", False),
+    ],
+)
+def test_pages_of_other_sites_cannot_read_what_it_answers(
+    method: str, host: str, origin: str, may_read: bool, server: Server
+) -> None:
+    headers = {"Host": host, "Origin": origin, "Access-Control-Request-Method": "POST", **JSON}
+    body = b'{"data": ["x"]}' if method == "POST" else None
+    asked = urllib.request.Request(f"{server.url}/gradio_api/call/parse", body, headers, method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            found = answer
+    except urllib.error.HTTPError as error:
+        with error:
+            found = error
+    assert found.headers.get("Access-Control-Allow-Origin") == (origin if may_read else None)
+    assert (found.status == 403) == (host == "evil.example")
+    assert "Content-Security-Policy" in found.headers
+
+
+def test_a_request_with_two_names_or_none(server: Server) -> None:
+    def ask(*lines: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10) as connection:
+            connection.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+            return b"".join(iter(lambda: connection.recv(65_536), b""))[:30]
+
+    assert b" 200 " in ask("GET /config HTTP/1.0")
+    assert b" 200 " in ask("GET /config HTTP/1.0", "Origin: http://localhost")
+    assert b" 40" in ask("GET /config HTTP/1.1", "Host: localhost", "Host: evil.example")
+    assert b" 40" in ask("GET /config HTTP/1.1", "Host: evil.example", "Host: localhost")
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAA")
+    assert b" 403 " in ask("GET /queue/join HTTP/1.1", "Host: evil.example", *upgrade)
+
+
 def test_generating_looks_nothing_up(client: Client, server: Server) -> None:
     server.names.clear()  # the client itself tells its maker that it started
     client.predict(PROMPT, num_inference_steps=1, api_name="/generate")

@@ -24,7 +24,7 @@ from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.server import launch, temporary
 from cxr.web.server.arguments import ServerSettings, parse_arguments
-from cxr.web.server.hosts import allowed_hosts, check_host
+from cxr.web.server.hosts import allowed_hosts, check_host, is_own_page
 from cxr.web.server.launch import launch_options, prepare_environment
 from cxr.web.server.limits import SPACE_LIMITS, Limits
 from cxr.web.server.refusal import Refusal
@@ -161,6 +161,89 @@ def test_names_that_are_allowed(
         with pytest.raises(Refusal, match=r"does not answer to the name “.*”; allow it with --allowed-host") as refused:
             check_host(name, usual)
         assert refused.value.status == 403
+
+
+HOSTS_HERE = ("*.b.example", "cxr.example.org", "localhost", "machine", "machine.local")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("LOCALHOST", "localhost.", "LocalHost.:7860", "localhost:", "127.0.0.1", "127.0.0.1:7860", "0.0.0.0:7860"),
+        *("[::1]", "[::1]:7860", "[::ffff:127.0.0.1]", "[fe80::1%25eth0]:7860", "[FE80::1]", "10.0.0.7:7860", ""),
+        *("x.b.example", "X.B.example:443", "a_b.b.example", "cxr.example.org", "machine.local:7860", "machine"),
+    ],
+)
+def test_hosts_that_are_its_own_in_every_form(host: str) -> None:
+    check_host(host, HOSTS_HERE)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "evil.example",
+            "localhost.evil",
+            "localhost.evil.example:7860",
+            "evil.localhost.example",
+            "127.0.0.1.nip.io",
+        ),
+        *("2130706433", "0x7f.0.0.1", "0x7f000001", "127.1", "017700000001", "127.0.0.1evil", "127.0.0.1 evil"),
+        *("user@localhost", "user:pw@localhost", "localhost@evil.example", "localhost/evil", "localhost#evil"),
+        *("localhost?x", "localhost\\evil", "localhost,evil.example", "localhost, localhost", "localhost localhost"),
+        *("[::1]evil.example", "evil.example[::1]", "[::1", "::1]", "[evil.example]", "[]", "[::1]:7860:1", "[::1]:x"),
+        *("localhost:evil", "localhost:1:2", "localhost:123456", ":7860", ".", "..", "localhost..", "b.example"),
+        *("xn--lclhst-5sa", "l\xf6calhost", "x.b.example.evil", "cxr.example.org.evil", "notcxr.example.org", "*"),
+        *("machine.localx", "machine.evil", "null", "file://", "http://localhost", "x" * 9_000),
+    ],
+)
+def test_hosts_that_are_not_its_own_in_every_form(host: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        check_host(host, HOSTS_HERE)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_own"),
+    [
+        ("http://localhost:7860", "localhost:7860", True),
+        ("http://LOCALHOST", "127.0.0.1:7860", True),
+        ("http://127.0.0.1:3000", "localhost.:7860", True),
+        ("http://[::1]:3000", "127.0.0.2", True),
+        ("http://192.168.1.5:7860", "192.168.1.5:7860", True),
+        ("https://cxr.example.org", "127.0.0.1:7860", True),
+        ("https://x.b.example", "cxr.example.org", True),
+        ("http://evil.example", "localhost:7860", False),
+        ("http://evil.example", "localhost.:7860", False),
+        ("http://evil.example", "[::1]:7860", False),
+        ("http://evil.example", "127.0.0.2:7860", False),
+        ("http://evil.example", "192.168.1.5:7860", False),
+        ("http://evil.example", "cxr.example.org", False),
+        ("http://6.6.6.6", "localhost", False),
+        ("http://6.6.6.6", "192.168.1.5", False),
+        ("http://localhost.evil.example", "localhost", False),
+        ("http://evil@localhost", "localhost", False),
+        ("http://localhost/evil", "localhost", False),
+        ("http://localhost, http://evil.example", "localhost", False),
+        ("http://evil.example, http://localhost", "localhost", False),
+        ("localhost", "localhost", False),
+        ("http://xyz.gradio.live", "127.0.0.1", False),
+        ("null", "localhost", False),
+        ("file://", "localhost", False),
+        ("", "localhost", False),
+        ("http://localhost", "", False),
+        ("http://[::1", "[::1]", False),
+    ],
+)
+def test_pages_that_may_read_its_answers(origin: str, host: str, is_own: bool) -> None:
+    assert is_own_page(origin, host, (*HOSTS_HERE, "*.gradio.live")) == is_own
+
+
+def test_a_space_and_a_public_link_are_for_the_pages_of_everybody() -> None:
+    assert is_own_page("https://other.example", "someone-space.hf.space", ("*.hf.space",))
+    assert is_own_page("https://other.example", "abc.gradio.live", ("*.gradio.live", "localhost"))
+    assert not is_own_page("null", "someone-space.hf.space", ("*.hf.space",))
 
 
 def test_password_is_not_in_the_settings_text() -> None:

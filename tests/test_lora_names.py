@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from diffusers import DiffusionPipeline
@@ -242,31 +243,109 @@ PEFT_SETTINGS: dict[str, dict[str, Any]] = {
     "rank-stabilised": {"use_rslora": True},
     "all": {"use_rslora": True, "rank_pattern": {"to_k": 2}, "alpha_pattern": {"attn2.to_k": 3}},
     "gaussian": {"init_lora_weights": "gaussian"},
+    "orthogonal": {"init_lora_weights": "orthogonal", "target_modules": ["to_q", "to_k"]},
+    "not zero at first": {"init_lora_weights": False},
+    "convolutions": {"target_modules": ["conv1", "conv_shortcut", "conv_in", "to_out.0"], "use_rslora": True},
+    "some layers": {"target_modules": r".*attn1\.to_q", "alpha_pattern": {"mid_block.*": 9, "to_q": 3}},
+    "ranks from the beginning": {"rank_pattern": {"^mid_block.*to_q": 8, "to_q": 2}, "alpha_pattern": {".*to_k": 1}},
+    "dots that are any character": {"alpha_pattern": {"attn..to_q": 3, ".ttn2.to_k": 5}},
+    "half an alpha": {"lora_alpha": 0.5},
+    "classes of characters": {"alpha_pattern": {r"[a-z_]+\.\d+\.attentions\.\d+\.proj_in": 2}},
+    "choices": {"alpha_pattern": {r"mid_block.*attn(1|2)\.(to_q|to_k)": 2, "to_q|to_v": 5, r".+\.(?:proj_in)$": 3}},
 }
 
 
-@pytest.mark.parametrize("case", PEFT_SETTINGS)
-def test_settings_of_peft_scale_as_peft_scales(case: str, tmp_path: Path, tiny_model_dir: Path) -> None:
-    targets = ["to_q", "to_k", "to_v", "proj_in"]
-    config = LoraConfig(r=4, lora_alpha=6, target_modules=targets, **PEFT_SETTINGS[case])
-    reference = get_peft_model(load_model(str(tiny_model_dir), "none").pipeline.unet, config)
+def saved_by(way: str, unet: Any, config: LoraConfig, folder: Path) -> dict[str, Tensor]:
+    """Write a LoRA that changes something by peft, or by diffusers for one network alone; gives the merged weights."""
+    reference: Any = unet
+    if way == "diffusers":
+        unet.add_adapter(config)
+    else:
+        reference = get_peft_model(unet, config)
     noise = torch.Generator().manual_seed(0)
     for name, value in reference.named_parameters():
         if "lora_B" in name:
             value.data = torch.randn(value.shape, generator=noise)
-    reference.save_pretrained(str(tmp_path))
-    expected = reference.merge_and_unload().state_dict()
+    if way == "diffusers":
+        unet.save_lora_adapter(str(folder))
+        unet.fuse_lora()
+    else:
+        reference.save_pretrained(str(folder))
+        reference = reference.merge_and_unload()
+    return weights_of(reference)
+
+
+def weights_of(network: torch.nn.Module) -> dict[str, Tensor]:
+    state = network.state_dict()
+    return {name.replace(".base_layer", ""): value for name, value in state.items() if "lora_" not in name}
+
+
+@pytest.mark.parametrize("way", ["peft", "diffusers"])
+@pytest.mark.parametrize("case", PEFT_SETTINGS)
+def test_settings_of_peft_scale_as_peft_scales(way: str, case: str, tmp_path: Path, tiny_model_dir: Path) -> None:
+    usual = {"r": 4, "lora_alpha": 6, "target_modules": ["to_q", "to_k", "to_v", "proj_in"]}
+    config = LoraConfig(**{**usual, **PEFT_SETTINGS[case]})
+    expected = saved_by(way, load_model(str(tiny_model_dir), "none").pipeline.unet, config, tmp_path)
     model = load_model(str(tiny_model_dir), f"local:{tmp_path}")
+    assert model.adapters[0].has_alpha
     model.set_adapter_weight(1.0)
-    found = {
-        name.replace(".base_layer", ""): value
-        for name, value in model.pipeline.unet.state_dict().items()
-        if "lora_" not in name
-    }
+    found = weights_of(model.pipeline.unet)
     assert found.keys() == expected.keys()
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], msg=name)
     assert any("rank-stabilised" in note for note in model.adapters[0].notes) == config.use_rslora
+
+
+OTHER_CONFIGS: dict[str, Callable[[], Any]] = {
+    "LoHa": lambda: peft.LoHaConfig(r=4, target_modules=["to_q", "conv1"]),
+    "LoKr": lambda: peft.LoKrConfig(r=4, target_modules=["to_q"]),
+    "IA3": lambda: peft.IA3Config(target_modules=["to_q"], feedforward_modules=[]),
+    "VeRA": lambda: peft.VeraConfig(r=4, target_modules=["attn1.to_q"]),
+    "AdaLoRA": lambda: peft.AdaLoraConfig(init_r=4, total_step=9, tinit=1, tfinal=1, target_modules=["to_q"]),
+    "OFT": lambda: peft.OFTConfig(oft_block_size=4, target_modules=["to_q"]),
+    "BOFT": lambda: peft.BOFTConfig(boft_block_size=4, target_modules=["attn1.to_q"]),
+    "HRA": lambda: peft.HRAConfig(r=4, target_modules=["to_q"]),
+    "FourierFT": lambda: peft.FourierFTConfig(n_frequency=9, target_modules=["to_q"]),
+    "DoRA": lambda: LoraConfig(r=4, use_dora=True, target_modules=["to_q"]),
+    "biases": lambda: LoraConfig(r=4, bias="lora_only", target_modules=["proj_in"]),
+    "biases of B": lambda: LoraConfig(r=4, lora_bias=True, target_modules=["proj_in"]),
+    "a whole module": lambda: LoraConfig(r=4, target_modules=["to_q"], modules_to_save=["conv_out"]),
+    "PiSSA": lambda: LoraConfig(r=4, target_modules=["to_q"], init_lora_weights="pissa_niter_4"),
+    "OLoRA": lambda: LoraConfig(r=4, target_modules=["to_q"], init_lora_weights="olora"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_CONFIGS)
+def test_what_peft_writes_and_is_no_plain_lora_is_refused_for_its_reason(
+    kind: str, tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    unet = load_model(str(tiny_model_dir), "none").pipeline.unet
+    get_peft_model(unet, OTHER_CONFIGS[kind]()).save_pretrained(str(tmp_path))
+    with pytest.raises(AdapterError) as caught:
+        describe_adapter(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "known naming" not in str(caught.value)
+    assert "cannot be read" not in str(caught.value)
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_diffusers_settings_of_a_single_network_are_checked(start: str, tmp_path: Path, tiny_model_dir: Path) -> None:
+    unet = load_model(str(tiny_model_dir), "none").pipeline.unet
+    unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q"], init_lora_weights=start))
+    unet.save_lora_adapter(str(tmp_path))
+    with pytest.raises(AdapterError, match=f"init_lora_weights '{start}', which changes the base model too"):
+        describe_adapter(tmp_path)
+
+
+def test_settings_beside_a_file_are_those_of_all_its_networks(tmp_path: Path) -> None:
+    names = [f"{BLOCK}.attn1.to_q", "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"]
+    content = {f"base_model.model.{name}.lora_{end}.weight": torch.ones(4, 4) for name in names for end in "AB"}
+    save_file(content, tmp_path / "a.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": 16}))
+    assert {layer.alpha for layer in read_lora_file(tmp_path / "a.safetensors").layers} == {16.0}
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": 16, "init_lora_weights": "pissa"}))
+    with pytest.raises(AdapterError, match="changes the base model too"):
+        describe_adapter(tmp_path)
 
 
 def test_a_lora_that_took_a_part_of_the_base_out_is_refused(tmp_path: Path, tiny_model_dir: Path) -> None:

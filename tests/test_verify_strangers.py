@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
+import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -634,3 +636,40 @@ def test_a_folder_of_generate_that_is_removed(tmp_path: Path) -> None:
     for action in (lambda: folder.write(make_image(1)), folder.close):
         with pytest.raises(OutputError, match="cannot write"):
             action()
+
+
+COMMANDS: dict[str, list[str]] = {
+    "verify": ["verify", "{}"],
+    "restore": ["restore", "{}"],
+    "detect": ["detect", "{}"],
+    "sign": ["sign", "{}"],
+    "sheet": ["sheet", "{}", "--output", "sheet.png"],
+    "export": ["export", "{}", "--format", "zip", "--output", "out"],
+    "generate": ["generate", "x", "--output", "out", "--init-image", "{}"],
+    "generate into": ["generate", "x", "--steps", "1", "--output", "{}/out"],
+    "prompts": ["generate", "--output", "out", "--prompts", "{}"],
+    "plan": ["dataset", "{}.yaml", "--dry-run"],
+    "LoRA": ["adapter", "show", "local:{}"],
+    "pickle": ["adapter", "convert", "{}.bin", "--output", "out.safetensors"],
+    "model": ["models", "show", "{}"],
+}
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "loop", "pipe", "broken", "socket", "new\nline", "\udcff", ""])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_no_command_can_open_is_one_line(
+    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name == "pipe" and command in ("prompts", "plan"):
+        pytest.skip("somebody may write into it: --prompts <(command)")
+    for suffix in ("", ".yaml", ".bin"):
+        Path(f"loop{suffix}").symlink_to(f"loop{suffix}")
+        Path(f"broken{suffix}").symlink_to("nowhere")
+        os.mkfifo(f"pipe{suffix}")
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
+            listening.bind(f"socket{suffix}")
+    assert main([word.replace("{}", name) for word in COMMANDS[command]]) in {1, 2}
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    assert said.err.count("\n") == 1

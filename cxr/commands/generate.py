@@ -18,6 +18,7 @@ from cxr.commands.options import (
 from cxr.generate.prompt_table import PromptTable, read_prompt_table
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.messages import shown_names
 from cxr.request.settings import FLAGS, SETTINGS
 
 DESCRIPTION = """\
@@ -65,7 +66,8 @@ def _generate(arguments: argparse.Namespace) -> int:
         raise RequestError("give either a PROMPT or --prompts FILE.csv; see python -m cxr generate --help")
     table = _read_requests(arguments, settings)
     if table.unused_columns:
-        say_progress(f"note: columns that are not used: {', '.join(table.unused_columns)}")
+        names = shown_names(name or "one without a name" for name in table.unused_columns)
+        say_progress(f"note: columns that are not used: {names}")
 
     check_sources(arguments.model, arguments.adapter)
     from cxr.generate.into_folder import generate_into_folder

@@ -30,6 +30,8 @@ from cxr.commands.sign import add_sign_parser
 from cxr.commands.sweep import add_sweep_parser
 from cxr.commands.train import add_train_parser
 from cxr.commands.verify import add_verify_parser
+from cxr.images.guarded import reason_of
+from cxr.memory import is_about_memory, limit_mb
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say
 from cxr.request.recipe import SYNTHETIC_NOTICE
@@ -85,6 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more when it ends, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
+    except OSError as error:  # what no command has foreseen: a name that is too long, too many open files
+        if is_about_memory(error, limit_mb()):
+            raise
+        say(sys.stderr, f"error: cannot use {error.filename or 'a file'}: {reason_of(error)}")
+        return WRONG_INPUT
 
 
 def build_parser() -> argparse.ArgumentParser:

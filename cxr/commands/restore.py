@@ -69,7 +69,8 @@ def _model(recipe: Recipe) -> str:
 def _restore(arguments: argparse.Namespace) -> int:
     from cxr.images.recipe_file import read_recipe_file
 
-    recipe = read_recipe_file(arguments.picture, arguments.picture.parent)
+    path = Path(os.path.realpath(arguments.picture))  # it may be a link
+    recipe = read_recipe_file(path, path.parent)
     picture = _init_image(arguments, recipe)
     say_result(command_line(recipe, picture))
     for name, value in recipe.image_settings.items():

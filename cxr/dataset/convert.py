@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -71,7 +72,7 @@ def _check_request(directory: Path, output: Path, format: str, bits: int | None)
         raise RequestError(f"format is {format!r}; use {', '.join(FORMATS)}")
     if bits is not None and format != "dicom":
         raise RequestError(f"bits are for DICOM; {format} holds the images as they are")
-    if output.resolve().is_relative_to(directory.resolve()):
+    if Path(os.path.realpath(output)).is_relative_to(os.path.realpath(directory)):
         raise RequestError(f"{output} lies in the data set itself; choose a place outside of it")
 
 

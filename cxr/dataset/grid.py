@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.dataset.plan import Plan, build_plan
+from cxr.dataset.wishes import check_once
 from cxr.folders.sheet import SheetRow, draw_sheet, size_of_sheet
 from cxr.generate.planned_image import PlannedImage, Rejection
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
-from cxr.request.messages import shown
 from cxr.request.settings import SETTINGS
 
 MAX_IMAGES = int(SETTINGS["num_images"].high)
@@ -77,9 +77,7 @@ def build_grid(
     """
     if not isinstance(prompt, str) or not prompt.strip():
         SETTINGS["prompt"].check(prompt)
-    for name, values in axes.items():
-        if twice := [value for place, value in enumerate(values) if value in values[:place]]:
-            raise RequestError(f"has {shown(twice[0])} twice; keep one", field=name)
+    check_once(axes)
     grid = {"prompt": spell_out(prompt), **{name: [*axes[name]] for name in AXES if axes.get(name)}}
     common = {name: value for name, value in settings.items() if name not in grid}
     seed = common.pop("seed", 0)

@@ -34,6 +34,7 @@ TAKEN_NAMES = {
 }
 NOT_SAID = "not said"
 AGE_STEP = 10  # years
+MAX_NAME_CHARACTERS = 200  # of a data set
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,12 @@ def build_plan(
         requests += from_pairs(content, settings, seed, len(requests), max_images)
     if not requests:
         raise RequestError("the plan asks for no image; give it a cohort, prompts, pairs or a grid")
-    title = content.get("name") or name
+    title = content.get("name", "")
     if not isinstance(title, str):
         raise RequestError(f"name is {shown(title)}; use text, between quotes")
-    return plan_of(title, requests, content.get("split", SPLIT), seed, grid)
+    if not title.isprintable() or len(title) > MAX_NAME_CHARACTERS:
+        raise RequestError(f"name is {shown(title)}; use one line of at most {MAX_NAME_CHARACTERS} characters")
+    return plan_of(title or name, requests, content.get("split", SPLIT), seed, grid)
 
 
 def plan_of(
@@ -155,7 +158,7 @@ def _split_names(split: object, count: int, seed: int) -> list[str]:
     if not isinstance(split, Mapping) or not split:
         raise RequestError("split is a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
     for name, share in split.items():
-        if not isinstance(name, str) or not name.isidentifier() or not re.fullmatch(r"\w+", name):
+        if not isinstance(name, str) or not name.isidentifier() or not re.fullmatch(r"\w{1,100}", name):
             raise RequestError(f"the split {shown(name)} has no usable name; use letters, digits and _")
         if name.upper() in DEVICE_NAMES:
             raise RequestError(f"the split {name} has the name of a device on Windows; use another")

@@ -151,8 +151,9 @@ class _PlainLoader(yaml.SafeLoader):
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise RequestError("a plan has no aliases (*name); write that part out")
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _RefusedError(event, "a plan has no aliases (*name); write that part out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
@@ -191,8 +192,8 @@ _PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_p
 class _RefusedError(ValueError):
     """Something that is YAML and yet not what anybody means, with its line."""
 
-    def __init__(self, node: yaml.Node, reason: str) -> None:
-        super().__init__(f"line {node.start_mark.line + 1}: {reason}")
+    def __init__(self, part: yaml.Node | yaml.Event, reason: str) -> None:
+        super().__init__(f"line {part.start_mark.line + 1}: {reason}")
 
 
 def _parse_yaml(text: str, where: str) -> object:
@@ -202,6 +203,10 @@ def _parse_yaml(text: str, where: str) -> object:
         raise RequestError(f"{where} {refused}") from refused
     except RecursionError as error:
         raise RequestError(f"{where} is not YAML: too many lists or tables inside one another") from error
+    except (AttributeError, KeyError, TypeError) as error:  # !!bool 5, !!map [a]
+        raise RequestError(
+            f"{where} is not YAML: a value is not what its tag (!!name) says; leave out the tag"
+        ) from error
     except (ValueError, yaml.YAMLError) as error:
         # ValueError: what looks like a date or a number and is none.
         reason = " ".join(str(error).split())[:200]

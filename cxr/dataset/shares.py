@@ -10,6 +10,8 @@ from typing import TypeVar
 from cxr.request.errors import RequestError
 from cxr.request.messages import shown
 
+MAX_SHARE = 1_000_000_000  # sums of larger ones are no numbers any more
+
 Value = TypeVar("Value")
 Shares = Mapping[Value, float]
 
@@ -39,8 +41,8 @@ def check_share(share: object, name: str) -> float:
     Raises:
         RequestError: it is not a number of 0 or more; the message begins with the name.
     """
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < math.inf:
-        raise RequestError(f"{name} is {shown(share)}; use a number of 0 or more")
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= MAX_SHARE:
+        raise RequestError(f"{name} is {shown(share)}; use a number of 0 or more, at most {MAX_SHARE:,}")
     return share
 
 

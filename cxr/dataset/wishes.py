@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.messages import shown_names
+from cxr.request.messages import shown, shown_names
 from cxr.request.settings import BEGINNING, PLAN_SETTINGS
 
 NO_PICTURES = (
@@ -88,7 +88,7 @@ def from_pairs(
     entries = enumerate(_entries(content, "pairs", ", counterfactual and region"), start=1)
     read = [read_pair_entry(entry, f"pairs entry {number}") for number, entry in entries]
     check_total(before + 2 * sum(entry.patients.total for entry in read), max_images)
-    templates, rng = read_templates(content.get("templates") or list(TEMPLATES)), random.Random(f"pairs {seed}")
+    templates, rng = read_templates(content.get("templates", list(TEMPLATES))), random.Random(f"pairs {seed}")
     number = before
     for place, (patients, change, in_region) in enumerate(read, start=1):
         for labels in draw([patients], seed + place):
@@ -119,9 +119,21 @@ def from_grid(
         raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
     axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in content.items()}
     check_total(math.prod(len(values) for values in axes.values()), max_images)
+    check_once(axes)
     cells = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     requests = [GenerationRequest(**{"seed": seed, **settings, **cell}) for cell in cells]
     return [Wish(request, asked_labels(request.prompt)) for request in requests], axes
+
+
+def check_once(axes: Mapping[str, Sequence[object]]) -> None:
+    """Refuse a grid in which a setting has a value twice: two images would be one.
+
+    Raises:
+        RequestError: its field is the setting.
+    """
+    for name, values in axes.items():
+        if twice := [value for place, value in enumerate(values) if value in values[:place]]:
+            raise RequestError(f"has {shown(twice[0])} twice; keep one", field=name)
 
 
 def read_settings(content: object) -> dict[str, Any]:

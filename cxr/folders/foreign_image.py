@@ -42,7 +42,7 @@ def read_foreign(path: Path, label: str = "") -> tuple[GreyLevels, Recipe, int]:
         _check_size(path, read_recipe(path), label or str(path))
     answer = run_limited(
         __name__,
-        [str(path.resolve())],
+        [str(path.absolute())],
         label=label or str(path),
         error=DataError,
         memory_bytes=MEMORY_BYTES,

@@ -85,10 +85,13 @@ def _row_request(row: Mapping[str, str], settings: Mapping[str, Any], first_inde
 
 
 def _read_number(name: str, text: str) -> int | float:
+    kind = SETTINGS[name].kind
     try:
-        return parse_number(text)
+        number = parse_number(text)
+        if kind == "whole number" and "e" in text.lower():  # spreadsheets cut long numbers: 9.0072E+15
+            raise ValueError("digits are missing")
+        return number
     except ValueError as error:
-        kind = SETTINGS[name].kind
         raise RequestError(f"is {text[:MAX_NUMBER_CHARACTERS]!r}; use a {kind}", field=name) from error
 
 

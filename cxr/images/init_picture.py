@@ -64,7 +64,7 @@ def read_mask(path: Path, picture: InitImage, label: str = "the mask") -> str:
 def _read(path: Path, label: str, kind: str) -> tuple[int, int, bytes, bytes]:
     answer = run_limited(
         __name__,
-        [str(path.resolve()), kind],
+        [str(path.absolute()), kind],
         label=label,
         error=DataError,
         memory_bytes=MEMORY_BYTES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -76,7 +77,7 @@ def differing_libraries(recipe: Recipe, here: Mapping[str, str]) -> list[tuple[s
 
 def _read_file(path: Path, folder: Path) -> bytes:
     try:
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise DataError("the picture is not an uploaded file")
         return read_regular(path, MAX_FILE_BYTES, through_links=False)
     except OSError as error:

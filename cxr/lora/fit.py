@@ -93,15 +93,19 @@ def _misfit(network: nn.Module | None, layer: LoraLayer) -> str:
     except AttributeError:
         return f"this one has no layer {name!r}"
     module = getattr(module, "base_layer", module)  # peft wraps a layer that has a LoRA already
-    if not isinstance(module, (nn.Linear, nn.Conv2d)):
+    if not isinstance(module, (nn.Linear, nn.Conv2d)) or getattr(module, "groups", 1) != 1:
         return f"its layer {name!r} cannot take a LoRA here"
     out_size, in_size, *kernel = module.weight.shape
     fits_a = layer.shape_a == (layer.rank, in_size, *kernel)
     fits_b = layer.shape_b == (out_size, layer.rank, *[1 for _ in kernel])
     if fits_a and fits_b:
         return ""
-    there = f"{layer.shape_b[0]} x {layer.shape_a[1]}"
-    return f"layer {name!r} has {there} values there and {out_size} x {in_size} here"
+    there = [layer.shape_b[0], *layer.shape_a[1:]]
+    return f"layer {name!r} has {_product(there)} values there and {_product([out_size, in_size, *kernel])} here"
+
+
+def _product(sizes: Iterable[int]) -> str:
+    return " x ".join(map(str, sizes))
 
 
 def _own_base(pipeline: DiffusionPipeline) -> str:

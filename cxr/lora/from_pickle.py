@@ -36,7 +36,7 @@ def convert_adapter(path: Path, output: Path) -> LoraFile:
         pass  # said here in full sentences, before a process is started
     content = run_limited(
         "cxr.lora.pickled_weights",
-        [str(path.resolve())],
+        [str(path.absolute())],
         label=f"LoRA file {path.name!r}",
         error=AdapterError,
         memory_bytes=MEMORY_BYTES,

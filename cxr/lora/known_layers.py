@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
-# Other ways to change a layer, by what their tensors are called.
-OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "hada_w": "LoHa", "lokr_w": "LoKr", "oft_": "OFT"}
-OTHER_KINDS |= {"lora_mid": "LoCon with a third matrix", ".diff": "full differences", "lora_embedding": "an embedding"}
-OTHER_KINDS |= {"bundle_emb": "bundled embeddings", "emb_params": "an embedding", "lora_te3_": "a third text encoder"}
+# Other ways to change a layer, by what their tensors are called; the first mark that fits says which.
+OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "hada_": "LoHa", "lokr_": "LoKr", "boft_": "BOFT"}
+OTHER_KINDS |= {"oft_": "OFT", "lora_mid": "LoCon with a third matrix", ".diff": "full differences"}
+OTHER_KINDS |= {"ia3_": "(IA)³", "vera_lambda": "VeRA", "lora_E": "AdaLoRA", "ranknum": "AdaLoRA", "hira_": "HiRA"}
+OTHER_KINDS |= {"randlora_": "RandLoRA", "vblora_": "VB-LoRA", "gralora_": "GraLoRA", "lora_velora": "VeLoRA"}
+OTHER_KINDS |= {"lora_embedding": "an embedding", "bundle_emb": "bundled embeddings", "emb_params": "an embedding"}
+OTHER_KINDS |= {"lora_te3_": "a third text encoder", "base_layer": "base weights"}
+OTHER_KINDS |= {".bias": "biases", "modules_to_save": "modules that were trained as a whole"}
 # Layers that no model of this program has, however the file calls them.
 OTHER_MODELS = {
     re.compile(r"(double|single|single_transformer)_blocks[._]\d"): "FLUX",
@@ -38,6 +42,18 @@ def is_layer(component: str, module: str) -> bool:
         module: its name there, as ``parse_name`` reads it.
     """
     return _LAYERS[component].fullmatch(module) is not None
+
+
+def dimensions_of(module: str) -> tuple[int, ...]:
+    """How many dimensions the matrices of a layer may have: 2 of a linear one, 4 of a convolution.
+
+    Args:
+        module: its name, as ``parse_name`` reads it.
+    """
+    last = module.rpartition(".")[2]
+    if last in ("proj_in", "proj_out"):  # linear in some models
+        return (2, 4)
+    return (4,) if last.startswith("conv") or module in ("patch_embed.proj", "pos_embed.proj") else (2,)
 
 
 def made_for(name: str) -> str | None:

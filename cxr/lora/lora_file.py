@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from cxr.lora.known_layers import is_layer, made_for, other_kind
+from cxr.lora.known_layers import dimensions_of, is_layer, made_for, other_kind
 from cxr.lora.safetensors_header import (
     INTEGER_BYTES,
     Header,
@@ -148,7 +148,8 @@ def _parse_names(path: Path, header: Header) -> dict[str, LoraName]:
         if name.part != ALPHA and tensor.dtype in INTEGER_BYTES:
             raise damaged(path, f"tensor {key[:80]!r} is of {tensor.dtype} in its header; weights are floating-point")
         names[key] = name
-    if len(set(names.values())) != len(names):
+    # Versions of transformers differ in whether text encoders have the level text_model.
+    if len({name._replace(module=name.module.removeprefix("text_model.")) for name in names.values()}) != len(names):
         raise damaged(path, "it names the same matrix in two ways")
     return names
 
@@ -170,6 +171,14 @@ def _pair_layers(
         shape_a, shape_b = parts[LORA_A], parts[LORA_B]
         if len(shape_a) not in (2, 4) or len(shape_b) != len(shape_a):
             raise damaged(path, f"layer {module!r} has matrices of shape {shape_a} and {shape_b}")
+        if len(shape_a) not in dimensions_of(module):
+            raise damaged(
+                path, f"it is for another model: layer {module!r} has matrices of {len(shape_a)} dimensions there"
+            )
+        if any(size != 1 for size in shape_b[2:]):
+            raise damaged(
+                path, f"layer {module!r} has a second matrix of shape {shape_b}, which is no 1 x 1 convolution"
+            )
         if shape_a[0] != shape_b[1] or not 1 <= shape_a[0] <= MAX_RANK or 0 in shape_a + shape_b:
             raise damaged(path, f"layer {module!r} has no rank from 1 to {MAX_RANK}")
         if parts.get(ALPHA, ()) not in ((), (1,)):

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from cxr.lora.safetensors_header import damaged
+from cxr.lora.tensor_names import COMPONENTS
 from cxr.request.errors import AdapterError
+from cxr.request.messages import shown
 
 MAX_ALPHA = 10_000
 MAX_TEXT_BYTES = 256 * 2**10
 SETTINGS_NAME = "adapter_config.json"  # of peft
 METADATA_KEY = "lora_adapter_metadata"  # of diffusers
+LORA = "LORA"  # what peft calls the plain kind
 CONVERTED_KEY = "adapter_config"  # of this program: what lay beside a file that it converted
 # Settings of peft that change what the two matrices mean; this program applies plain LoRA only.
 UNSUPPORTED_SETTINGS = (
@@ -31,10 +34,14 @@ UNSUPPORTED_SETTINGS = (
 # Ways to start training that leave the base model as it is. PiSSA, OLoRA, LoftQ, CorDA and others take a part of its
 # weights out, so that their product is only right on a base that was changed in the same way.
 PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
-# A pattern is a regular expression of somebody else's; without groups or repeated repetition it cannot take long.
-SIMPLE_PATTERN = re.compile(r"\^?(\w|\.\*?|\\\.|\\d\+?|\[[\w-]+\])+\$?", re.ASCII)
-PLAIN_PATTERN = re.compile(r"\^?[\w.]+", re.ASCII)
-MAX_WILDCARDS, MAX_WILD_PATTERNS = 3, 50
+# A pattern is a regular expression of somebody else's; with few wildcards and groups, none of them repeated, it cannot
+# take long.
+_ATOM = r"(\w|(\.|\\[dw]|\[[\w-]+\])[*+]?|\\\.)"
+_GROUP = rf"\((\?:)?{_ATOM}+(\|{_ATOM}+)*\)(?![*+])"
+_CHOICE = rf"\^?({_ATOM}|{_GROUP})+\$?"
+SIMPLE_PATTERN = re.compile(rf"{_CHOICE}(\|{_CHOICE})*", re.ASCII)
+PLAIN_PATTERN = re.compile(r"\^?\w+(\.\w+)*", re.ASCII)
+MAX_WILDCARDS, MAX_CHOICES, MAX_WILD_PATTERNS = 3, 8, 50
 
 
 @dataclass(frozen=True)
@@ -86,15 +93,17 @@ def read_settings(
     components = dict.fromkeys(component for component, _ in ranks)
     try:
         inside = json.loads(metadata.get(METADATA_KEY, "{}"))
-        settings = {name: _check(path, inside, f"{name}.") for name in components}
+        # Of a single network that was saved by itself, diffusers does not say in front which one it is.
+        is_bare = len(components) == 1 and not any(key.partition(".")[0] in COMPONENTS for key in inside)
+        settings = {name: _check(path, inside, "" if is_bare else f"{name}.") for name in components}
         beside = parse_object(metadata.get(CONVERTED_KEY) or read_text_beside(path))
         if type(beside.get("r")) is not int:  # a list of ranks is nothing that could be compared
             beside = {}
         described = {beside.get("r"), *(beside.get("rank_pattern") or {}).values()}
-        if len(components) == 1 and described & set(ranks.values()):
-            (component,) = components
-            if settings[component].lora_alpha is None:
-                settings[component] = _check(path, beside, "")
+        if described & set(ranks.values()):
+            for component, found in settings.items():
+                if found.lora_alpha is None:
+                    settings[component] = _check(path, beside, "")
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise damaged(path, "its LoRA settings cannot be read") from error
     return settings
@@ -129,8 +138,14 @@ def _check(path: Path, settings: Mapping[str, Any], prefix: str) -> LoraSettings
         raise damaged(
             path, f"its LoRA settings cannot be read: use_rslora is {str(stabilised)[:20]!r}, not true or false"
         )
+    if (kind := settings.get(f"{prefix}peft_type") or LORA) != LORA:
+        raise AdapterError(
+            f"{label} is {shown(kind)} by its settings, which this program cannot apply; use a plain LoRA"
+        )
     alpha, pattern = settings.get(f"{prefix}lora_alpha"), settings.get(f"{prefix}alpha_pattern") or {}
     _check_pattern(label, pattern)
+    if stabilised and alpha is None:
+        raise damaged(path, "its LoRA settings say use_rslora, and no lora_alpha that would be scaled by it")
     return LoraSettings(
         None if alpha is None else check_alpha(path, alpha),
         {name: check_alpha(path, value) for name, value in pattern.items()},
@@ -140,9 +155,19 @@ def _check(path: Path, settings: Mapping[str, Any], prefix: str) -> LoraSettings
 
 def _check_pattern(label: str, pattern: Mapping[str, Any]) -> None:
     wild = [name for name in pattern if not PLAIN_PATTERN.fullmatch(name)]
-    is_simple = all(SIMPLE_PATTERN.fullmatch(name) and len(re.findall(r"[*+]", name)) <= MAX_WILDCARDS for name in wild)
-    if not is_simple or len(wild) > MAX_WILD_PATTERNS:
+    if not all(map(_is_simple, wild)) or len(wild) > MAX_WILD_PATTERNS:
         raise AdapterError(f"{label} uses an alpha_pattern of more than plain names, which this program cannot apply")
+
+
+def _is_simple(pattern: str) -> bool:
+    is_short = len(re.findall(r"[*+(]", pattern)) <= MAX_WILDCARDS and pattern.count("|") <= MAX_CHOICES
+    if not is_short or SIMPLE_PATTERN.fullmatch(pattern) is None:
+        return False
+    try:
+        re.compile(pattern)
+    except re.error:  # [z-a]
+        return False
+    return True
 
 
 def read_text_beside(path: Path) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Iterable
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,7 +14,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cxr.web.api.calls import Calls, event_of, stream_of
-from cxr.web.server.hosts import check_host
 from cxr.web.server.places import Places
 from cxr.web.server.refusal import Refusal
 from cxr.web.server.sessions import CallSessions
@@ -32,29 +30,27 @@ ONE_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
 
 
 class Door:
-    """Checks the name that was asked for, the size of what is sent, files and calls; notes who listens to a job.
+    """Checks the size of what is sent, files and calls; notes who listens to a job.
 
     Args:
         app: what lies behind it.
         calls: which endpoints there are, and whose jobs.
-        hosts: names that the server answers to.
     """
 
-    def __init__(self, app: ASGIApp, calls: Calls, hosts: Iterable[str]) -> None:
-        self.app, self.calls, self.hosts = app, calls, tuple(hosts)
+    def __init__(self, app: ASGIApp, calls: Calls) -> None:
+        self.app, self.calls = app, calls
         self.jobs = calls.jobs
         self.jobs.is_watched = True
         self.places, self.uploaded = Places(), UploadedFiles()
         self.sessions = CallSessions(calls.page, calls.jobs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with 400, 403, 404, 408, 413, 415, 422, 503 or 507 and one sentence."""
+        """Pass a request on, or answer it with 400, 404, 408, 413, 415, 422, 503 or 507 and one sentence."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
         try:
-            check_host(request.headers.get("host", ""), self.hosts)
             if request.method in ("POST", "PUT", "PATCH"):
                 await self._let_in(request, send)
             elif stream := stream_of(scope["path"], request.query_params.get("session_hash", "")):

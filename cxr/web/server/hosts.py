@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from cxr.web.server.refusal import Refusal
 
 ALLOW_HOST_FLAG = "--allowed-host"
@@ -20,7 +23,7 @@ ALLOW_HOST_VARIABLE = "CXR_ALLOWED_HOSTS"
 SHARED = "*.gradio.live"
 HUB_SPACES = "*.hf.space"
 MAX_NAME_CHARACTERS = 100
-_NO_HOST = re.compile(r"[@/\\?#\s]")  # what an address may have around a host, and a Host header never has
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:@/\\?#\s,]*)(:\d{0,5})?", re.ASCII)  # a name or an address, and a port
 _NAME = re.compile(r"[a-z0-9*]([a-z0-9*._-]{0,251}[a-z0-9])?")
 
 
@@ -59,17 +62,38 @@ def check_host(header: str, allowed: Iterable[str]) -> None:
     Raises:
         Refusal: the name is not one of them.
     """
-    name = header if _NO_HOST.search(header) else host_name(header)
-    if not header or _is_address(name) or any(fnmatchcase(name, pattern) for pattern in allowed):
+    name = _name_in(header) or header
+    if not header or _address_of(name) or any(fnmatchcase(name, pattern) for pattern in allowed):
         return
     shown = "".join(character for character in name[:MAX_NAME_CHARACTERS] if character.isprintable())
     raise Refusal(403, f"this server does not answer to the name “{shown}”; allow it with {ALLOW_HOST_FLAG} {shown}")
 
 
+def is_own_page(origin: str, host: str, allowed: Iterable[str]) -> bool:
+    """Whether a page may read what is answered to it: one of this server, this machine or an allowed name.
+
+    A Space and a public link are there for the pages of everybody; what only this machine or its network
+    reaches is not.
+
+    Args:
+        origin: Origin of the request.
+        host: its Host.
+        allowed: as `allowed_hosts` gives them.
+    """
+    names = tuple(allowed)
+    own, page = _name_in(host), _name_in(origin.partition("://")[2])
+    if not own or not page:
+        return False
+    if HUB_SPACES in names or fnmatchcase(own, SHARED):
+        return True
+    is_here = _is_this_machine(own) and _is_this_machine(page)
+    return page == own or is_here or any(fnmatchcase(page, name) for name in names if name != SHARED)
+
+
 def host_name(header: str) -> str:
-    """The name or address in a Host header, without its port; empty if there is none."""
+    """The name or address in the part of an address that names a host, without its port; empty if there is none."""
     try:
-        return (urlsplit(f"//{header}").hostname or "").rstrip(".")
+        return (urlsplit(f"//{header}").hostname or "").removesuffix(".")
     except ValueError:
         return ""
 
@@ -79,9 +103,45 @@ def is_host_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text.lower()))
 
 
-def _is_address(name: str) -> bool:
+class Names:
+    """ASGI middleware, the outermost: no name but the server's own, and no answer that pages of other sites may read.
+
+    Gradio's own answers to what browsers ask before a request (CORS) are made before its other middleware is asked.
+
+    Args:
+        app: what lies behind it.
+        hosts: names that the server answers to.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+        self.app, self.hosts = app, tuple(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, without its Origin if that is another site's, or answer it with 403 and one sentence."""
+        headers = Headers(scope=scope)
+        host, origin = (", ".join(headers.getlist(name)) for name in ("host", "origin"))
+        try:
+            check_host(host, self.hosts)
+        except Refusal as refusal:
+            await refusal.response()(scope, receive, send)
+            return
+        if origin and not is_own_page(origin, host, self.hosts):
+            scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"origin"]}
+        await self.app(scope, receive, send)
+
+
+def _name_in(header: str) -> str:
+    """As `host_name`, of nothing but a host and its port."""
+    return host_name(header) if _HOST.fullmatch(header) else ""
+
+
+def _is_this_machine(name: str) -> bool:
+    address = _address_of(name)
+    return address.is_loopback or address.is_unspecified if address else name == "localhost"
+
+
+def _address_of(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None

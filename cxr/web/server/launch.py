@@ -11,13 +11,16 @@ import signal
 import sys
 import threading
 import urllib.request
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cxr.request.errors import CxrError
 from cxr.web.jobs.model_choice import ModelChoice, answering
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.arguments import ServerSettings
-from cxr.web.server.hosts import allowed_hosts
+from cxr.web.server.headers import SecurityHeaders
+from cxr.web.server.hosts import Names, allowed_hosts
 from cxr.web.server.logs import keep_values_out_of_logs
 from cxr.web.server.temporary import (
     keep_sweeping,
@@ -29,6 +32,7 @@ from cxr.web.server.temporary import (
 
 if TYPE_CHECKING:
     import gradio as gr
+    from starlette.applications import Starlette
 
 SPARE_THREADS = 32
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -69,9 +73,7 @@ def launch_options(settings: ServerSettings, page: gr.Blocks, jobs: JobTable) ->
     from cxr.web.api.calls import Calls
     from cxr.web.page.theme import CSS, FAVICON, HEAD, build_theme
     from cxr.web.server.door import Door
-    from cxr.web.server.headers import SecurityHeaders
 
-    hosts = allowed_hosts(settings.host, settings.share, settings.allowed_hosts)
     return {
         "server_name": settings.host,
         "server_port": settings.port,
@@ -90,11 +92,20 @@ def launch_options(settings: ServerSettings, page: gr.Blocks, jobs: JobTable) ->
         "max_file_size": "5mb",
         "max_threads": settings.limits.queue + SPARE_THREADS,  # each job that waits is an event that gradio runs
         "app_kwargs": {
-            "middleware": [Middleware(SecurityHeaders), Middleware(Door, Calls(page, jobs, mcp=settings.mcp), hosts)]
+            "middleware": [Middleware(Door, Calls(page, jobs, mcp=settings.mcp))],
+            "lifespan": partial(_outermost, allowed_hosts(settings.host, settings.share, settings.allowed_hosts)),
         },
         # gradio keeps up to half a megabyte of each page and of each call of a program; this is for how many.
         "state_session_capacity": 200,
     }
+
+
+@contextlib.asynccontextmanager
+async def _outermost(hosts: Iterable[str], app: Starlette) -> AsyncIterator[None]:
+    """Put what every answer has to pass around all of gradio, before the first request comes."""
+    assert app.middleware_stack is not None, "a server that starts has built it"
+    app.middleware_stack = SecurityHeaders(Names(app.middleware_stack, hosts))
+    yield
 
 
 def serve(page: gr.Blocks, settings: ServerSettings, jobs: JobTable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 from dataclasses import dataclass, field
@@ -75,13 +76,11 @@ def _read_address(text: str) -> Address | None:
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+    for part in (text, text.rpartition(":")[0]):
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(part)
+            return getattr(address, "ipv4_mapped", None) or address
+    return None
 
 
 def _network_of(address: Address) -> str:
