@@ -9,6 +9,7 @@ OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "hada_": "
 OTHER_KINDS |= {"oft_": "OFT", "lora_mid": "LoCon with a third matrix", ".diff": "full differences"}
 OTHER_KINDS |= {"ia3_": "(IA)³", "vera_lambda": "VeRA", "lora_E": "AdaLoRA", "ranknum": "AdaLoRA", "hira_": "HiRA"}
 OTHER_KINDS |= {"randlora_": "RandLoRA", "vblora_": "VB-LoRA", "gralora_": "GraLoRA", "lora_velora": "VeLoRA"}
+OTHER_KINDS |= {"hra_u": "HRA", "fourierft_": "FourierFT", "miss_block": "MiSS"}
 OTHER_KINDS |= {"lora_embedding": "an embedding", "bundle_emb": "bundled embeddings", "emb_params": "an embedding"}
 OTHER_KINDS |= {"lora_te3_": "a third text encoder", "base_layer": "base weights"}
 OTHER_KINDS |= {".bias": "biases", "modules_to_save": "modules that were trained as a whole"}

@@ -142,7 +142,7 @@ def _parse_names(path: Path, header: Header) -> dict[str, LoraName]:
             raise damaged(path, f"it is made for {model}, which this program does not run (it has {key[:80]!r})")
         name = parse_name(key)
         if name is None:
-            if kind := other_kind(key):
+            if kind := other_kind(key) or next(filter(None, map(other_kind, header.tensors)), None):
                 raise damaged(path, f"it holds {kind}, which this program cannot apply; use a plain LoRA")
             raise damaged(path, f"tensor {key[:80]!r} is not a LoRA matrix in a known naming")
         if name.part != ALPHA and tensor.dtype in INTEGER_BYTES:
