@@ -661,6 +661,8 @@ def test_what_no_command_can_open_is_one_line(
     command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if command == "generate into" and name in ("new\nline", "\udcff", ""):
+        pytest.skip("it can be made")
     if name == "pipe" and command in ("prompts", "plan"):
         pytest.skip("somebody may write into it: --prompts <(command)")
     for suffix in ("", ".yaml", ".bin"):

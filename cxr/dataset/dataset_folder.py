@@ -17,6 +17,7 @@ from cxr.folders.dataset_reader import WORK_NAME, Manifest, read_manifest
 from cxr.folders.lock import locked
 from cxr.folders.metadata import MANIFEST_NAME
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
+from cxr.images.guarded import open_regular
 from cxr.request.errors import DataError, OutputError
 
 
@@ -88,7 +89,8 @@ class DatasetFolder:
         """
         path = self.work / "job.json"
         try:
-            return Beginning(**json.loads(path.read_text(encoding="utf-8")))
+            with open_regular(path) as file:
+                return Beginning(**json.load(file))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -28,6 +28,7 @@ from cxr.folders.metadata import (
     write_image,
 )
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
+from cxr.images.guarded import open_regular
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile, GeneratedImage
 from cxr.request.recipe import BEFORE, RECIPE_FIELDS, Recipe
@@ -162,7 +163,8 @@ class ImageFolder:
         """Rewrite ``metadata.jsonl`` if it is not exactly the finished images' lines, by index."""
         wanted = metadata_lines(self.files)
         try:
-            settled = self._metadata_path.read_bytes() == wanted
+            with open_regular(self._metadata_path) as file:
+                settled = file.read() == wanted
         except FileNotFoundError:
             settled = not wanted
         if not settled:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from cxr.images.atomic import cannot_write
+from cxr.images.guarded import open_regular
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -36,7 +37,8 @@ def append_line(path: Path, line: bytes) -> None:
 def complete_lines(path: Path) -> list[bytes]:
     """The lines of a file, without a last one that a power loss cut short; none if there is no file."""
     try:
-        *lines, tail = path.read_bytes().split(b"\n")
+        with open_regular(path) as file:
+            *lines, tail = file.read().split(b"\n")
     except FileNotFoundError:
         return []
     with contextlib.suppress(ValueError):  # cut short, or empty as it should be

@@ -14,6 +14,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from cxr.images.atomic import atomic_file
+from cxr.images.guarded import open_regular
 from cxr.metrics.result import Json
 from cxr.request.messages import say
 
@@ -134,7 +135,9 @@ class Progress:
         """Counts of all processes."""
         counts = dict.fromkeys(COUNTS, 0)
         for path in sorted(self.folder.glob("*.json")) if self.folder else ():
-            for name, number in json.loads(path.read_text(encoding="utf-8")).items():
+            with open_regular(path) as file:
+                found = json.load(file)
+            for name, number in found.items():
                 counts[name] += number
         return counts
 
