@@ -33,12 +33,13 @@ from cxr.commands.verify import add_verify_parser
 from cxr.images.guarded import reason_of
 from cxr.memory import is_about_memory, limit_mb
 from cxr.request.errors import CxrError, RequestError
-from cxr.request.messages import say
+from cxr.request.messages import say, shorten
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
 WRONG_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 UNREAD = 141  # 128 + SIGPIPE: "| head" has seen enough
+MAX_ERROR_CHARACTERS = 1_000  # names in files of strangers may be longer
 
 DESCRIPTION = f"CXR Studio: clinical text in, chest radiographs out.\n{SYNTHETIC_NOTICE}"
 EPILOG = """\
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(argv)
         return int(arguments.run(arguments))
     except CxrError as error:
-        say(sys.stderr, f"error: {described(error)}")
+        say(sys.stderr, f"error: {shorten(described(error), MAX_ERROR_CHARACTERS)}")
         return WRONG_INPUT
     except KeyboardInterrupt:
         say(sys.stderr, "stopped")

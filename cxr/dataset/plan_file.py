@@ -151,7 +151,7 @@ class _PlainLoader(yaml.SafeLoader):
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             raise _RefusedError(event, "a plan has no aliases (*name); write that part out")
         return super().compose_node(parent, index)
@@ -193,6 +193,7 @@ class _RefusedError(ValueError):
     """Something that is YAML and yet not what anybody means, with its line."""
 
     def __init__(self, part: yaml.Node | yaml.Event, reason: str) -> None:
+        assert part.start_mark is not None, "it was read from a text"
         super().__init__(f"line {part.start_mark.line + 1}: {reason}")
 
 
