@@ -675,3 +675,11 @@ def test_what_no_command_can_open_is_one_line(
     said = capsys.readouterr()
     assert "Traceback" not in said.err
     assert said.err.count("\n") == 1
+
+
+def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(tmp_path: Path) -> None:
+    from cxr.folders.image_folder import ImageFolder
+
+    os.mkfifo(tmp_path / "metadata.jsonl")
+    with pytest.raises(OutputError, match="not a regular file"):
+        ImageFolder(tmp_path)
