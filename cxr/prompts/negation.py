@@ -8,6 +8,7 @@ a grade, an article or a verb. A doubt holds over a list as long as the list goe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from cxr.prompts.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
 from cxr.prompts.phrases import CLAUSE_ENDS, CUE_KINDS, HEADS, MODIFIERS, NAMING, REACH, Tag
@@ -28,6 +29,8 @@ MEANINGS_BEFORE: dict[str, Certainty] = {
     "supposed before": "supposed",
 }
 NOUN_DENIALS = {"no", "without"}  # a noun follows these, known or not
+AFTERWARDS = {"after", "following", "post"}
+PARTICIPLES = ("ed", "ing", "ble", "ent")  # of "effusion, not depicted"
 PLAINLY_NORMAL = {"normal", "unremarkable"}
 
 
@@ -66,9 +69,11 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
 def _kind(tags: Sequence[Tag], index: int) -> str:
     kind = tags[index].kind.removesuffix(" either way")
     follows = tags[index + 1].kind if index + 1 < len(tags) else ""
+    if tags[index].phrase == "either" and not any(tag.kind in HEADS for tag in tags[index + 1 : index + REACH]):
+        return ""  # "there should not be an effusion either"
     if kind == "history just before":
         named = next((tag.kind for tag in tags[index + 1 :] if tag.kind not in (*MODIFIERS, "descriptor")), "")
-        return "history" if named == "finding" else kind
+        return "history" if named == "finding" or is_heading(tags, index) else kind
     if kind == "negated before" and follows == "is" and not tags[index].value:
         return "negation"  # "Negative: effusion, edema"
     return kind
@@ -79,6 +84,9 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
     ahead = tags[index + 1 : index + REACH]
     if kind in ("break", "exception"):
         return not (index and tags[index - 1].kind in CUE_KINDS and kind == "break")  # "never shows"
+    if current == "absent" and tags[index].phrase in AFTERWARDS:  # "no pneumothorax after line placement"
+        named = next((tag for tag in ahead if tag.kind in NAMING), None)
+        return named is not None and named.value == ("Support Devices",)
     if kind == "affirmation":
         return bool(ahead) and ahead[0].kind in ("finding", "is", *MODIFIERS)
     if current == "present":
@@ -92,12 +100,29 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
 
 def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
     forward = tags[index].phrase in NOUN_DENIALS  # "nodule without calcification", but "effusion not discernible"
+    if tags[index].phrase == "not" and index and tags[index - 1].kind == "comma":  # "pneumonia, not bronchitis"
+        ahead = item_at(tags, index + 1)
+        if len(ahead) == 1 and ahead[0].kind == "unknown" and not ahead[0].phrase.endswith(PARTICIPLES):
+            return True
+    if tags[index].kind == "negation either way" and index:
+        clause = _clause_before(tags, index)
+        if is_heading(tags, index) and not clause and tags[index + 1].kind == "is":
+            return True  # ", negatives: [effusion, edema]"
+        if clause and clause[0].kind == "verb" and any(tag.kind == "finding" for tag in clause):
+            return False  # "edema is absent and effusion is large"
+        if clause and clause[0].kind == "unknown" and not item_at(tags, index + 1):
+            return False  # "prosthesis absent, effusion"
     for place, tag in enumerate(tags[index + 1 : index + REACH], index + 1):
         if tag.kind in CLAUSE_ENDS and not (forward and tag.kind == "comma" and is_adjective(tags, place)):
             break
         if tag.kind in HEADS or (tag.kind == "unknown" and forward):
             return True
     return not any(tag.kind == "finding" for tag in tags[max(0, index - REACH) : index])
+
+
+def _clause_before(tags: Sequence[Tag], index: int) -> list[Tag]:
+    """The tags before one, back to where its clause begins, the nearest first."""
+    return list(takewhile(lambda tag: tag.kind not in CLAUSE_ENDS, reversed(tags[max(0, index - REACH) : index])))
 
 
 def _apply_backwards(
@@ -132,7 +157,7 @@ def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:
             continue
         before = index - 1 - (index > 1 and tags[index - 1].kind == "verb")  # "the mass was resected"
         if before >= 0 and tags[before].kind == "finding":
-            result[before] = "past"
+            result[before] = "absent" if tag.phrase == "removal" else "past"
         elif index + 1 < len(tags) and tags[index + 1].phrase in ("of", "for"):
             for place, other in enumerate(tags[index + 2 : index + REACH], index + 2):
                 if other.kind in CLAUSE_ENDS:

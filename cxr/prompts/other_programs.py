@@ -25,7 +25,9 @@ _SWITCH = re.compile(
 )
 _EXTRA_NETWORK = re.compile(r"<[a-z]\w*:[^<>\n]*>|\bembedding:[\w-]+", re.IGNORECASE)
 _BREAK = re.compile(r"\bBREAK\b")
-_NO_WEIGHT_AT_ALL = re.compile(r"[(\[]([^()\[\]:\n]*)::? ?(?:-\d[\d.]*|0(?:\.0+)?) ?[)\]]")
+_NO_WEIGHT_AT_ALL = re.compile(
+    r"[(\[]([^()\[\]:\n]*)::? ?(?:-\d[\d.]*|0(?:\.0+)?) ?[)\]]|(?<![^\d\s,])[^()\[\]:,\n\d]+::-\d[\d.]*"
+)
 _WEIGHT = re.compile(r"(?<=[\w)\]])(?:::? ?-?\d*\.?\d+(?= ?[)\]])|::-?\d*\.?\d+|\+{2,}(?!\w)|-{2,}(?!\w))")
 
 

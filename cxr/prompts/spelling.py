@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from cxr.prompts.lexicon import CUES
 from cxr.prompts.phrases import FILLERS, TABLE, WORDS, singular
 
 TYPO_MIN_LETTERS, TYPO_TWO_MIN_LETTERS, TYPO_MAX_LETTERS = 7, 11, 19
@@ -80,7 +81,10 @@ def _shortened(word: str) -> list[str]:
 
 
 _CHECKED_KINDS = {"finding", "side", "severity"}  # a slip in other words costs little
-_CHECKED = sorted({word for phrase, entry in TABLE.items() if entry.kind in _CHECKED_KINDS for word in phrase.split()})
+_CHECKED = sorted(
+    {word for phrase, entry in TABLE.items() if entry.kind in _CHECKED_KINDS for word in phrase.split()}
+    | set(CUES["groups"]["never mistyped"])
+)
 _TYPOS = {
     variant: word
     for word in reversed(_CHECKED)

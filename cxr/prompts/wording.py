@@ -18,7 +18,21 @@ _MARKS = re.compile(r"_{2,}|\[\*\*[^\]\n]{0,60}\*\*\]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _PUNCTUATION = str.maketrans(
     {"’": "'", "_": " ", '"': " ", "“": " ", "”": " ", "{": "(", "}": ")", "−": "-", "–": "-", "—": "-", "‐": "-"}
-    | {"‑": "-", "。": ".", "、": ",", "،": ",", "；": ";"}
+    | {
+        "‑": "-",
+        "。": ".",
+        "、": ",",
+        "،": ",",
+        "；": ";",
+        "~": " ",
+        "≈": " ",
+        "→": ":",
+        "➔": ":",
+        "⇒": ":",
+        "\ufe0f": "",
+    }
+    | dict.fromkeys("✗✘✖❌🚫⛔👎☐", "[ ]")
+    | dict.fromkeys("✓✔✅👍☑☒", "[x]")
 )
 _SPACE = re.compile(r"[^\S\n]+")
 
@@ -29,11 +43,20 @@ def _with_boxes_read(line: re.Match[str]) -> str:
 
 
 _BOX, _TICKED = re.compile(r"\[ ?\]"), re.compile(r"\[ ?x ?\]", re.IGNORECASE)
+_CELLS = "(?:no|yes|none|absent|present|negative|positive|true|false)"
 _BONES = "ribs?|clavicle|sternum|humerus"
 _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), words)
     for pattern, words in (
+        (rf"(?:\.{{2,}}|[-=]>) ?(?={_CELLS}\b)", ": "),  # "effusion ..... no", "effusion -> no"
         (r"([^\w\s])\1+", r"\1"),  # "???"
+        (r"\bn ?/ ?a\b", "unknown"),
+        (r"\? ?(?:a|ans|answer) ?:", "?"),
+        (r"\bthere's\b", "there is"),
+        (r"\( ?\? ?\)", " possible "),
+        (r"(?<=\s)!(?=[a-z])", "no "),
+        (r"\b(no|without)\.(?=[a-z])", r"\1 "),
+        (rf"(?<=[a-z]), ?({_CELLS}|[01])(?= ?(?:\n|$))", r": \1"),  # a table with commas
         (r"\br ?/ ?o\b(?! ?')", "rule out"),
         (r"\bw ?/ ?o(?:ut)?\b", "without"),
         (r"(?<!\w)[ø∅](?!\w)", "no"),
@@ -49,14 +72,14 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax (-)".
         (r"(?<=[=:(| ][01])\.0+(?!\d)", ""),
         (r"(?<!age)[=:] ?0(?![\w.])", ": none"),
-        (r"[=:] ?[-✗✘✖❌](?= ?(?:[,;\n]|$))", ": none"),
-        (r"[=:] ?[+✓✔✅](?= ?(?:[,;\n]|$))", ": present"),
+        (r"[=:] ?-(?= ?(?:[,;\n]|$))", ": none"),
+        (r"[=:] ?\+(?= ?(?:[,;\n]|$))", ": present"),
         # Boxes, before a line's items or behind them: "[x] effusion [ ] edema", "effusion [x]".
-        (r"☐", "[ ]"),
-        (r"[☑☒]", "[x]"),
         (r"(?:^|(?<=\n))(?:[-*] ?)?\[ ?x? ?\][^\n]*", _with_boxes_read),
-        (r"\[ ?\]", ": none,"),
-        (r"\[ ?x ?\]", ": present,"),
+        (r"([,;] ?)\[ ?\] ?(?=[a-z])", r"\1no "),
+        (r"([,;] ?)\[ ?x ?\] ?(?=[a-z])", r"\1present "),
+        (r"[=:]? ?\[ ?\]", ": none,"),
+        (r"[=:]? ?\[ ?x ?\]", ": present,"),
         (
             r"(^|[,;:\n] ?)(?:!|(?<!,)0 (?!(?:y|yo|m|f|d|(?:year|yr|month|mo|week|wk|day|hour)s?)\b))(?=[a-z])",
             r"\1 no ",
@@ -67,7 +90,7 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"\( ?\+ ?\)", " "),
         (r"(?<=[a-z]) ?\+(?= ?(?:[,;\n]|$))", " "),
         (r"(?<=[,;\n(]) ?\+(?=[a-z])|^\+(?=[a-z])", " present "),
-        (r"(?<=[a-z]) -(?= ?(?:[,;\n]|$))", " none"),
+        (r"(?<=[a-z]) -(?= ?(?:[,;\n]|$))|(?<=[a-z])-(?= ?(?:[,;]|$))", " none"),
         (r"\b(dr|mrs?|ms|vs)\.", r"\1"),
         # Shortened words, unless a new sentence follows.
         (
@@ -90,7 +113,10 @@ _FIRST, _NUMBERED = (
     re.compile(r"(?:^|[:\n.;,]) ?1[.)] ?[A-Za-z]"),
     re.compile(r"(?<![^\s:;,.])[1-9][.)] ?(?=[A-Za-z(])"),
 )
-_ASKED, _UNASKED = re.compile(r"(?<![^\s,;])\+(?=[A-Za-z])"), re.compile(r"(?<![^\s,;])-(?=[A-Za-z])")  # "+mass -edema"
+_ASKED, _UNASKED = (
+    re.compile(r"(?<![^\s,;])\+(?!ve\b)(?=[A-Za-z])"),
+    re.compile(r"(?<![^\s,;])-(?=[A-Za-z])"),
+)  # "+mass -edema"
 _SPELLED = re.compile(
     rf"\b({'|'.join(TENS)})(?:[ -]({'|'.join(list(NUMBER_WORDS)[:9])}))?\b"
     rf"|\b({'|'.join(NUMBER_WORDS)})(?=[ -](?:years?|yrs?|months?|weeks?|days?|yo|y)\b)",
