@@ -88,6 +88,11 @@ def _with_comparisons(tags: list[Tag]) -> list[Tag]:
     index = 0
     while index < len(tags):
         tag = tags[index]
+        ahead = [other.kind for other in tags[index + 1 : index + 3]]
+        if tag.kind == "comparison" and ahead == ["side", "finding"] and result and result[-1].kind == "finding":
+            result.append(Tag("and", start=tag.start))  # "left effusion > right effusion"
+            index += 1
+            continue
         if tag.kind == "comparison":
             first = [result.pop()] if result and result[-1].kind == "side" else []
             length = 1
@@ -113,17 +118,21 @@ def _with_ellipses(tags: list[Tag]) -> list[Tag]:
     """The sentence with the finding named again for its other side: "right effusion, none on the left"."""
     result: list[Tag] = []
     start = 0
-    finding, side = None, ""
+    finding, side, denies = None, "", False
     for end in [index for index, tag in enumerate(tags) if tag.kind in SEPARATORS] + [len(tags)]:
         item = tags[start:end]
         sides = [str(tag.value) for tag in item if tag.kind == "side"]
         named = [tag for tag in item if tag.kind in NAMING]
         if named:
             finding, side = (named[-1] if named[-1].kind == "finding" else None), "".join(sides)
+            denies = any(tag.kind == "negation" for tag in item)
         elif finding is not None and [side, *sides] in OTHER_SIDES and {tag.kind for tag in item} & STATING:
             denied = any(tag.kind in ("negation", "negated before") for tag in item)
             kept = [tag for tag in item if tag.kind in (*MODIFIERS, "descriptor", "doubt")]
             item = [*([Tag("negation")] if denied else []), *kept, finding]
+        elif finding is not None and denies and start and tags[start - 1].kind in ("exception", "break"):
+            if any(tag.kind == "severity" for tag in item):  # "no effusion except a trace on the right"
+                item = [*(tag for tag in item if tag.kind != "article"), finding]
         result += [*item, *tags[end : end + 1]]
         start = end + 1
     return result

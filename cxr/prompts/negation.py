@@ -8,10 +8,10 @@ a grade, an article or a verb. A doubt holds over a list as long as the list goe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 
 from cxr.prompts.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
-from cxr.prompts.phrases import CLAUSE_ENDS, CUE_KINDS, HEADS, MODIFIERS, NAMING, REACH, Tag
+from cxr.prompts.phrases import CLAUSE_ENDS, CUE_KINDS, DESCRIPTIVE, HEADS, MODIFIERS, NAMING, REACH, Tag
 from cxr.prompts.records import Certainty
 from cxr.prompts.sentences import is_heading
 
@@ -30,6 +30,8 @@ MEANINGS_BEFORE: dict[str, Certainty] = {
 }
 NOUN_DENIALS = {"no", "without"}  # a noun follows these, known or not
 AFTERWARDS = {"after", "following", "post"}
+PREPOSITIONS = (" for", " of", " out")  # "TB, rule out lupus"
+VIEWS = {"PA", "AP", "lateral", "portable", "supine"}
 PARTICIPLES = ("ed", "ing", "ble", "ent")  # of "effusion, not depicted"
 PLAINLY_NORMAL = {"normal", "unremarkable"}
 
@@ -71,6 +73,8 @@ def _kind(tags: Sequence[Tag], index: int) -> str:
     follows = tags[index + 1].kind if index + 1 < len(tags) else ""
     if tags[index].phrase == "either" and not any(tag.kind in HEADS for tag in tags[index + 1 : index + REACH]):
         return ""  # "there should not be an effusion either"
+    if kind == "negation" and not any(tag.kind == "finding" for tag in item_at(tags, index + 1)) and follows in VIEWS:
+        return ""  # "PA, not lateral, edema"
     if kind == "history just before":
         named = next((tag.kind for tag in tags[index + 1 :] if tag.kind not in (*MODIFIERS, "descriptor")), "")
         return "history" if named == "finding" or is_heading(tags, index) else kind
@@ -91,6 +95,8 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
         return bool(ahead) and ahead[0].kind in ("finding", "is", *MODIFIERS)
     if current == "present":
         return False
+    if kind in ("side", "location") and current == "absent" and tags[index - 1].kind == "finding":
+        return _leads_to_finding(ahead)  # "no effusion left lower lobe mass"
     if kind == "is":
         return not heading  # "not normal: effusion"
     if kind == "comma":
@@ -98,8 +104,15 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
     return kind == "and" and begins_something_new(ahead)
 
 
+def _leads_to_finding(ahead: Sequence[Tag]) -> bool:
+    rest = dropwhile(lambda tag: tag.kind in (*MODIFIERS, *DESCRIPTIVE), ahead)
+    return next((tag.kind for tag in rest), "") == "finding"
+
+
 def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
-    forward = tags[index].phrase in NOUN_DENIALS  # "nodule without calcification", but "effusion not discernible"
+    forward = tags[index].phrase in NOUN_DENIALS or tags[index].phrase.endswith(
+        PREPOSITIONS
+    )  # "nodule without calcification", but "effusion not discernible"
     if tags[index].phrase == "not" and index and tags[index - 1].kind == "comma":  # "pneumonia, not bronchitis"
         ahead = item_at(tags, index + 1)
         if len(ahead) == 1 and ahead[0].kind == "unknown" and not ahead[0].phrase.endswith(PARTICIPLES):
@@ -137,7 +150,7 @@ def _apply_backwards(
     for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
         stops = CUE_KINDS - {"doubt either way"} if meaning == "absent" else CUE_KINDS  # "possible but unlikely"
-        if kind in ("exception", "means", *stops) or (kind == "break" and named):
+        if kind in ("exception", "means", "affirmation", *stops) or (kind == "break" and named):
             return
         if kind == "comma" and named and not (in_list and is_bare(tags, place)):
             return
@@ -155,7 +168,8 @@ def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:
     for index, tag in enumerate(tags):
         if tag.kind != "procedure":
             continue
-        before = index - 1 - (index > 1 and tags[index - 1].kind == "verb")  # "the mass was resected"
+        before = index - 1 - (tags[index - 1].phrase == "been")  # "the mass has been resected"
+        before -= before > 0 and tags[before].kind == "verb"
         if before >= 0 and tags[before].kind == "finding":
             result[before] = "absent" if tag.phrase == "removal" else "past"
         elif index + 1 < len(tags) and tags[index + 1].phrase in ("of", "for"):

@@ -56,6 +56,7 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"\( ?\? ?\)", " possible "),
         (r"(?<=\s)!(?=[a-z])", "no "),
         (r"\b(no|without)\.(?=[a-z])", r"\1 "),
+        (rf", *(?:value|status|result|presence|present) *[:=] *(?={_CELLS}\b|[01]\b)", ": "),
         (rf"(?<=[a-z]), ?({_CELLS}|[01])(?= ?(?:\n|$))", r": \1"),  # a table with commas
         (r"\br ?/ ?o\b(?! ?')", "rule out"),
         (r"\bw ?/ ?o(?:ut)?\b", "without"),
@@ -71,7 +72,7 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (rf"#(?= ?(?:{_BONES})\b)", "fractured "),
         # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax (-)".
         (r"(?<=[=:(| ][01])\.0+(?!\d)", ""),
-        (r"(?<!age)[=:] ?0(?![\w.])", ": none"),
+        (r"(?<!age)[=:] ?0(?![\w.])", ": none,"),
         (r"[=:] ?-(?= ?(?:[,;\n]|$))", ": none"),
         (r"[=:] ?\+(?= ?(?:[,;\n]|$))", ": present"),
         # Boxes, before a line's items or behind them: "[x] effusion [ ] edema", "effusion [x]".
@@ -117,6 +118,7 @@ _ASKED, _UNASKED = (
     re.compile(r"(?<![^\s,;])\+(?!ve\b)(?=[A-Za-z])"),
     re.compile(r"(?<![^\s,;])-(?=[A-Za-z])"),
 )  # "+mass -edema"
+_GLUED_PLUS, _GLUED_MINUS = re.compile(r"[A-Za-z]\+(?![+\w])"), re.compile(r"(?<=[A-Za-z])-(?=\s|$)")  # "edema- mass+"
 _SPELLED = re.compile(
     rf"\b({'|'.join(TENS)})(?:[ -]({'|'.join(list(NUMBER_WORDS)[:9])}))?\b"
     rf"|\b({'|'.join(NUMBER_WORDS)})(?=[ -](?:years?|yrs?|months?|weeks?|days?|yo|y)\b)",
@@ -157,6 +159,8 @@ def written_out(text: str) -> str:
         text = _NUMBERED.sub("; ", text)
     if _ASKED.search(text):
         text = _UNASKED.sub("no ", text)
+    if _GLUED_PLUS.search(text):
+        text = _GLUED_MINUS.sub(" none,", text)
     for pattern, words in _SHORT_FORMS:
         text = pattern.sub(words, text)
     return _SPELLED.sub(_in_digits, text)
