@@ -88,11 +88,8 @@ def _with_comparisons(tags: list[Tag]) -> list[Tag]:
     index = 0
     while index < len(tags):
         tag = tags[index]
-        ahead = [other.kind for other in tags[index + 1 : index + 3]]
-        if tag.kind == "comparison" and ahead == ["side", "finding"] and result and result[-1].kind == "finding":
-            result.append(Tag("and", start=tag.start))  # "left effusion > right effusion"
-            index += 1
-            continue
+        if tag.kind == "comparison" and _compares_findings(tags, index):
+            tag = Tag("and", start=tag.start)
         if tag.kind == "comparison":
             first = [result.pop()] if result and result[-1].kind == "side" else []
             length = 1
@@ -114,6 +111,12 @@ def _with_comparisons(tags: list[Tag]) -> list[Tag]:
     return result
 
 
+def _compares_findings(tags: Sequence[Tag], index: int) -> bool:
+    """Whether a comparison stands between findings: "left effusion > right effusion"."""
+    nearby = [tag.kind for tag in tags[max(0, index - 1) : index + 3]]
+    return nearby == ["finding", "comparison", "side", "finding"]
+
+
 def _with_ellipses(tags: list[Tag]) -> list[Tag]:
     """The sentence with the finding named again for its other side: "right effusion, none on the left"."""
     result: list[Tag] = []
@@ -130,9 +133,9 @@ def _with_ellipses(tags: list[Tag]) -> list[Tag]:
             denied = any(tag.kind in ("negation", "negated before") for tag in item)
             kept = [tag for tag in item if tag.kind in (*MODIFIERS, "descriptor", "doubt")]
             item = [*([Tag("negation")] if denied else []), *kept, finding]
-        elif finding is not None and denies and start and tags[start - 1].kind in ("exception", "break"):
-            if any(tag.kind == "severity" for tag in item):  # "no effusion except a trace on the right"
-                item = [*(tag for tag in item if tag.kind != "article"), finding]
+        elif finding is not None and denies and tags[start - 1].kind in ("exception", "break"):
+            graded = any(tag.kind == "severity" for tag in item)  # "no effusion except a trace on the right"
+            item = [*(tag for tag in item if tag.kind != "article"), finding] if graded else item
         result += [*item, *tags[end : end + 1]]
         start = end + 1
     return result

@@ -33,6 +33,7 @@ AFTERWARDS = {"after", "following", "post"}
 PREPOSITIONS = (" for", " of", " out")  # "TB, rule out lupus"
 VIEWS = {"PA", "AP", "lateral", "portable", "supine"}
 PARTICIPLES = ("ed", "ing", "ble", "ent")  # of "effusion, not depicted"
+BEFORE_NORMAL = {"filler", "verb", "status", "descriptor"}
 PLAINLY_NORMAL = {"normal", "unremarkable"}
 
 
@@ -185,7 +186,7 @@ def _read_normal_predicates(tags: Sequence[Tag], result: list[Certainty]) -> Non
     for index, tag in enumerate(tags):
         if tag.kind == "normal" and PLAINLY_NORMAL & set(tag.phrase.split()):
             place = index - 1
-            while place > 0 and tags[place].kind in ("filler", "verb", "status", "descriptor"):
+            while place > 0 and tags[place].kind in BEFORE_NORMAL and tags[place].phrase != "the":
                 place -= 1
             verb_between = any(other.kind == "verb" for other in tags[place + 1 : index])
             if verb_between and tags[place].kind == "finding":
