@@ -14,7 +14,8 @@ from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS, Tag
 CHANGES, PROBABILITY, LOW = (frozenset(CUES["groups"][name]) for name in ("changes", "probability", "low"))
 BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
 OTHER_SIDES = (["left", "right"], ["right", "left"])
-STATING = {"negation", "negated before", "severity", "doubt"}  # of a side of its own
+DENIALS = {"negation", "negated before", "negation either way"}
+STATING = DENIALS | {"severity", "doubt"}  # of a side of its own
 BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
 # "Old granuloma", not "old woman"; "no prior pneumonia", not "no prior film".
 OTHERWISE_BEFORE_FINDING = {
@@ -130,7 +131,7 @@ def _with_ellipses(tags: list[Tag]) -> list[Tag]:
             finding, side = (named[-1] if named[-1].kind == "finding" else None), "".join(sides)
             denies = any(tag.kind == "negation" for tag in item)
         elif finding is not None and [side, *sides] in OTHER_SIDES and {tag.kind for tag in item} & STATING:
-            denied = any(tag.kind in ("negation", "negated before") for tag in item)
+            denied = any(tag.kind in DENIALS for tag in item)
             kept = [tag for tag in item if tag.kind in (*MODIFIERS, "descriptor", "doubt")]
             item = [*([Tag("negation")] if denied else []), *kept, finding]
         elif finding is not None and denies and tags[start - 1].kind in ("exception", "break"):

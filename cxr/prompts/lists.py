@@ -55,7 +55,7 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
         any(tag.phrase == "without" for tag in item) and "finding" in kinds
     ):  # "mass without effusion, nodule without edema"
         return False
-    if _each_denied(tags, comma) and len(item) == len(tags) - comma - 1:
+    if len(item) == len(tags) - comma - 1 and _each_denied(tags, comma):
         return False
     if {"side", "severity"} <= kinds:  # "no pneumothorax, small left effusion or atelectasis"
         return False

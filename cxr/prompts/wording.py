@@ -64,6 +64,7 @@ _FORMS_BY_MARK: dict[str, Forms] = {
     ),
     "/": _compiled(
         (r"\bn ?/ ?a\b", "unknown"),
+        (r"\(? ?\b(?:yes ?/ ?no|y ?/ ?n)\b ?\)? ?[:=] ?", ": "),
         (r"\br ?/ ?o\b(?! ?')", "rule out"),
         (r"\bb ?/ ?l\b", "bilateral"),
         (r"\bh ?/ ?o\b", "history of"),
@@ -74,14 +75,14 @@ _FORMS_BY_MARK: dict[str, Forms] = {
         (r"\band ?/ ?or\b", "or"),
     ),
     "": _compiled(
-        (rf"(?:\.{{2,}}|[-=]>) ?(?={_CELLS}\b)", ": "),  # "effusion ..... no", "effusion -> no"
+        (rf"(?:(?<!\.)\.{{2,}}|[-=]>) ?(?={_CELLS}\b)", ": "),  # "effusion ..... no", "effusion -> no"
         (r"([^\w\s])\1+", r"\1"),  # "???"
         (r"\? ?(?:a|ans|answer) ?:", "?"),
         (r"\bthere's\b", "there is"),
         (r"\( ?\? ?\)", " possible "),
         (r"(?<=\s)!(?=[a-z])", "no "),
         (r"\.(?:(?<=\bno\.)|(?<=\bwithout\.))(?=[a-z])|\((?:(?<=\bnot\()|(?<=\bnot \())", " "),
-        (rf", *(?:value|status|result|presence|present) *[:=] *(?={_CELLS}\b|[01]\b)", ": "),
+        (rf"[, ] {{0,3}}(?:value|status|result|presence|present|count) {{0,3}}[:=] {{0,3}}(?={_CELLS}\b|[01]\b)", ": "),
         (rf",(?<=[a-z],) ?({_CELLS}|[01])(?= ?(?:\n|$))", r": \1"),  # a table with commas
         (r"\bw(?: ?/ ?o(?:ut)?\b|\.?o\b\.?)", "without"),
         (r"(?<!\w)[ø∅](?!\w)", "no"),
