@@ -21,7 +21,7 @@ from cxr.prompts.records import Certainty
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
 BEGUN = {"doubt", "doubt either way", "history", "supposition", "number"}  # an item that begins so is not denied
-EACH = 3  # items
+OWN_DENIALS = 3  # so many items with a "no" of their own make a bare last one a statement
 STATING_ALWAYS = {"article", "verb", "affirmation", "is"}
 ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
 PLURAL_VERBS = {"are", "were", "have"}
@@ -67,7 +67,7 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
 def _each_denied(tags: Sequence[Tag], comma: int) -> bool:
     """Whether each item so far has a "no" of its own: "no A, no B, no C, D" denies no D."""
     starts = [0, *(index + 1 for index, tag in enumerate(tags[:comma]) if tag.kind == "comma")]
-    return len(starts) >= EACH and all(tags[index].kind == "negation" for index in starts)
+    return len(starts) >= OWN_DENIALS and all(tags[index].kind == "negation" for index in starts)
 
 
 def _kinds_of(item: Sequence[Tag]) -> set[str]:

@@ -111,10 +111,9 @@ def _leads_to_finding(ahead: Sequence[Tag]) -> bool:
 
 
 def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
-    forward = tags[index].phrase in NOUN_DENIALS or tags[index].phrase.endswith(
-        PREPOSITIONS
-    )  # "nodule without calcification", but "effusion not discernible"
-    if tags[index].phrase == "not" and index and tags[index - 1].kind == "comma":  # "pneumonia, not bronchitis"
+    phrase = tags[index].phrase  # "nodule without calcification", but "effusion not discernible"
+    forward = phrase in NOUN_DENIALS or phrase.endswith(PREPOSITIONS)
+    if phrase == "not" and index and tags[index - 1].kind == "comma":  # "pneumonia, not bronchitis"
         ahead = item_at(tags, index + 1)
         if len(ahead) == 1 and ahead[0].kind == "unknown" and not ahead[0].phrase.endswith(PARTICIPLES):
             return True
@@ -172,7 +171,8 @@ def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:
         before = index - 1 - (tags[index - 1].phrase == "been")  # "the mass has been resected"
         before -= before > 0 and tags[before].kind == "verb"
         if before >= 0 and tags[before].kind == "finding":
-            result[before] = "absent" if tag.phrase == "removal" else "past"
+            removed = tag.phrase == "removal" and tags[before].value == ("Support Devices",)
+            result[before] = "absent" if removed else "past"
         elif index + 1 < len(tags) and tags[index + 1].phrase in ("of", "for"):
             for place, other in enumerate(tags[index + 2 : index + REACH], index + 2):
                 if other.kind in CLAUSE_ENDS:
