@@ -22,7 +22,8 @@ class Acquisition:
 
 def read_acquisition(tags: Sequence[Tag]) -> Acquisition:
     """Read view and position; images taken at the bedside or lying are AP unless another view is named."""
-    views = {tag.kind for tag in tags if tag.kind in ("AP", "PA")}
+    denied = {index + 1 for index, tag in enumerate(tags) if tag.kind == "negation"}
+    views = {tag.kind for index, tag in enumerate(tags) if tag.kind in ("AP", "PA") and index not in denied}
     if any(is_lateral_view(tags, index) for index in range(len(tags))):
         views.add("lateral")
     positions = {tag.kind for tag in tags if tag.kind in POSITIONS}

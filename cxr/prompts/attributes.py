@@ -9,6 +9,7 @@ from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, REACH, Tag
 
 SEGMENT_ENDS = {"comma", "and", "or", "break", "exception", "means", "versus", "negation", "doubt", "history"}
 FORMERLY = {"previously", "formerly", "initially"}
+CONTRASTS = {"not", "rather than", "instead of"}
 SEVERITY_ORDER = ("mild", "moderate", "severe")
 
 
@@ -127,6 +128,8 @@ def _elsewhere(
         return [] if tags[index].kind == "side" else [place for place in owned if place < index]
     later = [place for place in owned if place > index]
     earlier = [place for place in owned if place < index]
+    if len(earlier) > 1 and tags[earlier[-1] - 1].phrase in CONTRASTS:  # "atelectasis, not pneumonia, at the left base"
+        earlier.pop()
     next_link = tags[segments[number + 1][0]].kind if number + 1 < len(segments) else ""
     joined = next_link in ("and", "or", "negation", "doubt") or (
         next_link == "break" and _is_subject(tags, segments[number])
@@ -139,7 +142,11 @@ def _elsewhere(
 def _is_subject(tags: Sequence[Tag], segment: Sequence[int]) -> bool:
     """Whether a segment names a part alone, of which what follows is said: "the left" of "the left shows ..."."""
     kinds = {tags[place].kind for place in segment}
-    return kinds <= {"side", "location", "structure", "filler", *SEGMENT_ENDS}
+    return kinds <= {"side", "location", "structure", "filler", "place", *SEGMENT_ENDS}
+
+
+def _is_contrast(tags: Sequence[Tag], segment: Sequence[int]) -> bool:
+    return tags[segment[0]].phrase in CONTRASTS
 
 
 def _is_about_something_else(tag: Tag) -> bool:
@@ -163,7 +170,9 @@ def _with_partners(
     owners = [owner]
     if any(tags[place].kind in (*MODIFIERS, "article") for place in segments[number] if place < owner):
         return owners  # "emphysema and a small nodule in the apex"
-    while number and tags[segments[number][0]].kind in ("and", "or", "versus"):
+    while number and (
+        tags[segments[number][0]].kind in ("and", "or", "versus") or _is_contrast(tags, segments[number])
+    ):
         number -= 1
         partners = [place for place in segments[number] if place in owned]
         if len(partners) != 1 or any(tags[place].kind in MODIFIERS for place in segments[number]):

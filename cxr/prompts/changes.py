@@ -14,7 +14,8 @@ from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS, Tag
 CHANGES, PROBABILITY, LOW = (frozenset(CUES["groups"][name]) for name in ("changes", "probability", "low"))
 BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
 OTHER_SIDES = (["left", "right"], ["right", "left"])
-STATING = {"negation", "negated before", "severity", "doubt"}  # of a side of its own
+DENIALS = {"negation", "negated before", "negation either way"}
+STATING = DENIALS | {"severity", "doubt"}  # of a side of its own
 BEFORE_FINDING = MODIFIERS | {"finding", "descriptor"}
 # "Old granuloma", not "old woman"; "no prior pneumonia", not "no prior film".
 OTHERWISE_BEFORE_FINDING = {
@@ -88,6 +89,8 @@ def _with_comparisons(tags: list[Tag]) -> list[Tag]:
     index = 0
     while index < len(tags):
         tag = tags[index]
+        if tag.kind == "comparison" and _compares_findings(tags, index):
+            tag = Tag("and", start=tag.start)
         if tag.kind == "comparison":
             first = [result.pop()] if result and result[-1].kind == "side" else []
             length = 1
@@ -109,21 +112,31 @@ def _with_comparisons(tags: list[Tag]) -> list[Tag]:
     return result
 
 
+def _compares_findings(tags: Sequence[Tag], index: int) -> bool:
+    """Whether a comparison stands between findings: "left effusion > right effusion"."""
+    nearby = [tag.kind for tag in tags[max(0, index - 1) : index + 3]]
+    return nearby == ["finding", "comparison", "side", "finding"]
+
+
 def _with_ellipses(tags: list[Tag]) -> list[Tag]:
     """The sentence with the finding named again for its other side: "right effusion, none on the left"."""
     result: list[Tag] = []
     start = 0
-    finding, side = None, ""
+    finding, side, denies = None, "", False
     for end in [index for index, tag in enumerate(tags) if tag.kind in SEPARATORS] + [len(tags)]:
         item = tags[start:end]
         sides = [str(tag.value) for tag in item if tag.kind == "side"]
         named = [tag for tag in item if tag.kind in NAMING]
         if named:
             finding, side = (named[-1] if named[-1].kind == "finding" else None), "".join(sides)
+            denies = any(tag.kind == "negation" for tag in item)
         elif finding is not None and [side, *sides] in OTHER_SIDES and {tag.kind for tag in item} & STATING:
-            denied = any(tag.kind in ("negation", "negated before") for tag in item)
+            denied = any(tag.kind in DENIALS for tag in item)
             kept = [tag for tag in item if tag.kind in (*MODIFIERS, "descriptor", "doubt")]
             item = [*([Tag("negation")] if denied else []), *kept, finding]
+        elif finding is not None and denies and tags[start - 1].kind in ("exception", "break"):
+            graded = any(tag.kind == "severity" for tag in item)  # "no effusion except a trace on the right"
+            item = [*(tag for tag in item if tag.kind != "article"), finding] if graded else item
         result += [*item, *tags[end : end + 1]]
         start = end + 1
     return result

@@ -21,6 +21,7 @@ from cxr.prompts.records import Certainty
 # What makes an item of a list a statement of its own; a grade or side alone does not where "or" ends the list.
 STATING = {"article", "verb", "status", "normal", "affirmation", "is", "negated before", "doubted before", "enlarged"}
 BEGUN = {"doubt", "doubt either way", "history", "supposition", "number"}  # an item that begins so is not denied
+OWN_DENIALS = 3  # so many items with a "no" of their own make a bare last one a statement
 STATING_ALWAYS = {"article", "verb", "affirmation", "is"}
 ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
 PLURAL_VERBS = {"are", "were", "have"}
@@ -50,11 +51,23 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
     begun = next((tag.kind for tag in item if tag.kind != "filler"), "")
     if kinds & stating or begun in BEGUN or (_is_other_topic(item) and not heading):
         return current == "absent" and _is_predicate_of_list(tags, comma)
+    if (
+        any(tag.phrase == "without" for tag in item) and "finding" in kinds
+    ):  # "mass without effusion, nodule without edema"
+        return False
+    if len(item) == len(tags) - comma - 1 and _each_denied(tags, comma):
+        return False
     if {"side", "severity"} <= kinds:  # "no pneumothorax, small left effusion or atelectasis"
         return False
     if heading:
         return True
     return _goes_on_to_link(tags, comma, current, kinds)
+
+
+def _each_denied(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether each item so far has a "no" of its own: "no A, no B, no C, D" denies no D."""
+    starts = [0, *(index + 1 for index, tag in enumerate(tags[:comma]) if tag.kind == "comma")]
+    return len(starts) >= OWN_DENIALS and all(tags[index].kind == "negation" for index in starts)
 
 
 def _kinds_of(item: Sequence[Tag]) -> set[str]:

@@ -28,7 +28,14 @@ def merge(findings: Sequence[Finding]) -> list[Finding]:
                 merged[index] = replace(other, descriptors=_both(other.descriptors, words))
                 merged.remove(finding)
                 break
-    return merged
+    # "Rule out pneumothorax. ... No pneumothorax."
+    answered = [
+        index
+        for index, finding in enumerate(merged)
+        if finding.certainty == "possible"
+        and any(other.certainty == "absent" and _denies(other, finding) for other in merged[index + 1 :])
+    ]
+    return [finding for index, finding in enumerate(merged) if index not in answered]
 
 
 def find_conflicts(findings: Sequence[Finding], normal: NormalStatements) -> list[str]:

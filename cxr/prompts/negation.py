@@ -8,9 +8,10 @@ a grade, an article or a verb. A doubt holds over a list as long as the list goe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import dropwhile, takewhile
 
 from cxr.prompts.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
-from cxr.prompts.phrases import CLAUSE_ENDS, CUE_KINDS, HEADS, MODIFIERS, NAMING, REACH, Tag
+from cxr.prompts.phrases import CLAUSE_ENDS, CUE_KINDS, DESCRIPTIVE, HEADS, MODIFIERS, NAMING, REACH, Tag
 from cxr.prompts.records import Certainty
 from cxr.prompts.sentences import is_heading
 
@@ -28,6 +29,11 @@ MEANINGS_BEFORE: dict[str, Certainty] = {
     "supposed before": "supposed",
 }
 NOUN_DENIALS = {"no", "without"}  # a noun follows these, known or not
+AFTERWARDS = {"after", "following", "post"}
+PREPOSITIONS = (" for", " of", " out")  # "TB, rule out lupus"
+VIEWS = {"PA", "AP", "lateral", "portable", "supine"}
+PARTICIPLES = ("ed", "ing", "ble", "ent")  # of "effusion, not depicted"
+BEFORE_NORMAL = {"filler", "verb", "status", "descriptor"}
 PLAINLY_NORMAL = {"normal", "unremarkable"}
 
 
@@ -66,9 +72,13 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
 def _kind(tags: Sequence[Tag], index: int) -> str:
     kind = tags[index].kind.removesuffix(" either way")
     follows = tags[index + 1].kind if index + 1 < len(tags) else ""
+    if tags[index].phrase == "either" and not any(tag.kind in HEADS for tag in tags[index + 1 : index + REACH]):
+        return ""  # "there should not be an effusion either"
+    if kind == "negation" and not any(tag.kind == "finding" for tag in item_at(tags, index + 1)) and follows in VIEWS:
+        return ""  # "PA, not lateral, edema"
     if kind == "history just before":
         named = next((tag.kind for tag in tags[index + 1 :] if tag.kind not in (*MODIFIERS, "descriptor")), "")
-        return "history" if named == "finding" else kind
+        return "history" if named == "finding" or is_heading(tags, index) else kind
     if kind == "negated before" and follows == "is" and not tags[index].value:
         return "negation"  # "Negative: effusion, edema"
     return kind
@@ -79,10 +89,15 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
     ahead = tags[index + 1 : index + REACH]
     if kind in ("break", "exception"):
         return not (index and tags[index - 1].kind in CUE_KINDS and kind == "break")  # "never shows"
+    if current == "absent" and tags[index].phrase in AFTERWARDS:  # "no pneumothorax after line placement"
+        named = next((tag for tag in ahead if tag.kind in NAMING), None)
+        return named is not None and named.value == ("Support Devices",)
     if kind == "affirmation":
         return bool(ahead) and ahead[0].kind in ("finding", "is", *MODIFIERS)
     if current == "present":
         return False
+    if kind in ("side", "location") and current == "absent" and tags[index - 1].kind == "finding":
+        return _leads_to_finding(ahead)  # "no effusion left lower lobe mass"
     if kind == "is":
         return not heading  # "not normal: effusion"
     if kind == "comma":
@@ -90,14 +105,37 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
     return kind == "and" and begins_something_new(ahead)
 
 
+def _leads_to_finding(ahead: Sequence[Tag]) -> bool:
+    rest = dropwhile(lambda tag: tag.kind in (*MODIFIERS, *DESCRIPTIVE), ahead)
+    return next((tag.kind for tag in rest), "") == "finding"
+
+
 def _speaks_of_what_follows(tags: Sequence[Tag], index: int) -> bool:
-    forward = tags[index].phrase in NOUN_DENIALS  # "nodule without calcification", but "effusion not discernible"
+    phrase = tags[index].phrase  # "nodule without calcification", but "effusion not discernible"
+    forward = phrase in NOUN_DENIALS or phrase.endswith(PREPOSITIONS)
+    if phrase == "not" and index and tags[index - 1].kind == "comma":  # "pneumonia, not bronchitis"
+        ahead = item_at(tags, index + 1)
+        if len(ahead) == 1 and ahead[0].kind == "unknown" and not ahead[0].phrase.endswith(PARTICIPLES):
+            return True
+    if tags[index].kind == "negation either way" and index:
+        clause = _clause_before(tags, index)
+        if is_heading(tags, index) and not clause and tags[index + 1].kind == "is":
+            return True  # ", negatives: [effusion, edema]"
+        if clause and clause[0].kind == "verb" and any(tag.kind == "finding" for tag in clause):
+            return False  # "edema is absent and effusion is large"
+        if clause and clause[0].kind == "unknown" and not item_at(tags, index + 1):
+            return False  # "prosthesis absent, effusion"
     for place, tag in enumerate(tags[index + 1 : index + REACH], index + 1):
         if tag.kind in CLAUSE_ENDS and not (forward and tag.kind == "comma" and is_adjective(tags, place)):
             break
         if tag.kind in HEADS or (tag.kind == "unknown" and forward):
             return True
     return not any(tag.kind == "finding" for tag in tags[max(0, index - REACH) : index])
+
+
+def _clause_before(tags: Sequence[Tag], index: int) -> list[Tag]:
+    """The tags before one, back to where its clause begins, the nearest first."""
+    return list(takewhile(lambda tag: tag.kind not in CLAUSE_ENDS, reversed(tags[max(0, index - REACH) : index])))
 
 
 def _apply_backwards(
@@ -112,7 +150,7 @@ def _apply_backwards(
     for place in range(index - 1, max(-1, index - REACH), -1):
         kind = tags[place].kind
         stops = CUE_KINDS - {"doubt either way"} if meaning == "absent" else CUE_KINDS  # "possible but unlikely"
-        if kind in ("exception", "means", *stops) or (kind == "break" and named):
+        if kind in ("exception", "means", "affirmation", *stops) or (kind == "break" and named):
             return
         if kind == "comma" and named and not (in_list and is_bare(tags, place)):
             return
@@ -130,9 +168,11 @@ def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:
     for index, tag in enumerate(tags):
         if tag.kind != "procedure":
             continue
-        before = index - 1 - (index > 1 and tags[index - 1].kind == "verb")  # "the mass was resected"
+        before = index - 1 - (tags[index - 1].phrase == "been")  # "the mass has been resected"
+        before -= before > 0 and tags[before].kind == "verb"
         if before >= 0 and tags[before].kind == "finding":
-            result[before] = "past"
+            removed = tag.phrase == "removal" and tags[before].value == ("Support Devices",)
+            result[before] = "absent" if removed else "past"
         elif index + 1 < len(tags) and tags[index + 1].phrase in ("of", "for"):
             for place, other in enumerate(tags[index + 2 : index + REACH], index + 2):
                 if other.kind in CLAUSE_ENDS:
@@ -146,7 +186,7 @@ def _read_normal_predicates(tags: Sequence[Tag], result: list[Certainty]) -> Non
     for index, tag in enumerate(tags):
         if tag.kind == "normal" and PLAINLY_NORMAL & set(tag.phrase.split()):
             place = index - 1
-            while place > 0 and tags[place].kind in ("filler", "verb", "status", "descriptor"):
+            while place > 0 and tags[place].kind in BEFORE_NORMAL and tags[place].phrase != "the":
                 place -= 1
             verb_between = any(other.kind == "verb" for other in tags[place + 1 : index])
             if verb_between and tags[place].kind == "finding":

@@ -26,6 +26,7 @@ _SWITCH = re.compile(
 _EXTRA_NETWORK = re.compile(r"<[a-z]\w*:[^<>\n]*>|\bembedding:[\w-]+", re.IGNORECASE)
 _BREAK = re.compile(r"\bBREAK\b")
 _NO_WEIGHT_AT_ALL = re.compile(r"[(\[]([^()\[\]:\n]*)::? ?(?:-\d[\d.]*|0(?:\.0+)?) ?[)\]]")
+_NEGATIVE_WEIGHT = re.compile(r"(?<![^\d\s,])[^()\[\]:,\n\d]{1,80}::-\d[\d.]*")  # "effusion::2 mass::-1"
 _WEIGHT = re.compile(r"(?<=[\w)\]])(?:::? ?-?\d*\.?\d+(?= ?[)\]])|::-?\d*\.?\d+|\+{2,}(?!\w)|-{2,}(?!\w))")
 
 
@@ -55,6 +56,8 @@ def split_off(text: str) -> PromptParts:
     take(_NEGATIVE, NEGATIVE_PROMPT, "\n", denied)
     take(_NO_SWITCH, NEGATIVE_PROMPT, "\n", denied)
     take(_NO_WEIGHT_AT_ALL, NO_WEIGHT, ", ", denied)
+    if "::-" in text:
+        take(_NEGATIVE_WEIGHT, NO_WEIGHT, ", ", denied)
     for pattern, reason in ((_SWITCH, NO_SETTING), (_EXTRA_NETWORK, NO_SETTING), (_WEIGHT, NO_WEIGHT)):
         take(pattern, reason)
     take(_BREAK, NO_SETTING, ", ")

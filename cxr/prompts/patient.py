@@ -56,11 +56,12 @@ _YEARS = (
     re.compile(r"\b(?:m|f) ?(\d{2,3})\b"),
     re.compile(rf"\b{_SEX_WORD} of (\d{{1,3}})\b"),
     re.compile(r"(?<!since )(?<!for )(?<!after )\b(\d{1,3}) years?(?= ?(?:,|;|\.|$|male|female))(?! (?:ago|history))"),
-    re.compile(r"\b(?:she|he|patient|pt) is (\d{1,3})\b"),
+    re.compile(r"\b(?:she|he)(?: is| was)? (\d{1,3})\b|\b(?:patient|pt) is (\d{1,3})\b"),
 )
 _SEXES = (re.compile(r"\b\d{1,3} ?(?:y|yo|y/o)?[ /]?([mf])\b"), re.compile(r"\b([mf])\d{2,3}\b"))
 # No name follows: multiple sclerosis, mitral regurgitation.
 _NO_TITLE = re.compile(r"\bm[rs]\b(?!\.? (?!(?:and|or|with)\b)[a-z])")
+_RELATIVE = re.compile(r"(?<=\bher |\bhis )(?:grand)?(?:father|mother)\b")
 _YEAR_OLD = re.compile(r"\b(?:years?|yrs?)[ -]old\b")
 _BARE = re.compile(r"(?:^|[,;|\n\[(])[ ]?(\d{1,3})(?=[ ]?(?:[,;|\n\])]|$))")
 _DECADE = re.compile(
@@ -120,7 +121,7 @@ def read_patient(text: str) -> Patient:
         spans.extend(Span(*match.span()) for match in matches)
         return [_number(match) for match in matches]
 
-    words = set(re.findall(r"[a-z]+", _NO_TITLE.sub(" ", text)))
+    words = set(re.findall(r"[a-z]+", _RELATIVE.sub(" ", _NO_TITLE.sub(" ", text))))
     sexes = {sex for sex, names in CUES["sexes"].items() if words & set(names)}
     sexes |= {match.group(1).upper() for pattern in _SEXES for match in found(pattern)}
     known = tuple(sorted(sexes))

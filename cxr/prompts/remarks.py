@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cxr.prompts.patient import Patient
-from cxr.prompts.phrases import MODIFIERS, Tag
+from cxr.prompts.phrases import CUE_KINDS, CUES_BEHIND, MODIFIERS, Tag
 from cxr.prompts.records import Note
 
 NO_WORDS = "this model has no words for it"
@@ -48,7 +48,7 @@ def remarks_on(sentence: Sequence[Tag], owned: set[int]) -> Iterator[Note]:
             yield Note(tag.words, ENGLISH_ONLY)
         if tag.kind == "symptom":
             yield Note(tag.words, NOT_VISIBLE)
-        if tag.corrected and tag.kind in MODIFIERS:
+        if tag.corrected and tag.kind in MODIFIERS | CUE_KINDS | CUES_BEHIND:
             yield Note(tag.words, CORRECTED.format(tag.phrase), understood=True)
         unnamed = tag.kind in UNNAMED or (tag.kind == "structure" and tag.value in UNNAMED_PARTS)
         if unnamed and index not in owned and tag.words:

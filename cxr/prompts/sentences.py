@@ -80,7 +80,7 @@ def _with_cells(tags: Sequence[Tag]) -> list[Tag]:
     for index, tag in enumerate(tags):
         follows = tags[index + 1].kind if index + 1 < len(tags) else "sentence"
         ends = follows in CELL_ENDS or (follows == "finding" and (answers or tag.kind == "number"))
-        if ends and (tag.phrase in DENYING or tag.phrase in AFFIRMING):
+        if ends and (tag.phrase in DENYING or tag.phrase in AFFIRMING or tag.phrase == "unknown"):
             separators = _separators_before(result)
             before = result[-1 - separators] if separators < len(result) else Tag("sentence")
             if before.kind in HAVE_CELLS and (separators or tag.kind not in ("negated before", "negation either way")):
@@ -91,6 +91,7 @@ def _with_cells(tags: Sequence[Tag]) -> list[Tag]:
                         del result[-2:]  # "No Finding: 0" says nothing
                 else:
                     kind = "negated before" if tag.phrase in DENYING else "affirmation"
+                    kind = "supposed before" if tag.phrase == "unknown" else kind
                     result.append(replace(tag, kind=kind, value="list" if is_list else "item"))
                 continue
         result.append(tag)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from cxr.prompts.lexicon import CUES
 from cxr.prompts.phrases import FILLERS, TABLE, WORDS, singular
 
 TYPO_MIN_LETTERS, TYPO_TWO_MIN_LETTERS, TYPO_MAX_LETTERS = 7, 11, 19
 SIDES = ("left", "right")  # a side is never lost for a slip
+DENIALS = CUES["groups"]["never mistyped"]
 NO_SLIPS = ("angel", "let")
 SLIP_MIN_LETTERS = 5
 
@@ -80,7 +82,9 @@ def _shortened(word: str) -> list[str]:
 
 
 _CHECKED_KINDS = {"finding", "side", "severity"}  # a slip in other words costs little
-_CHECKED = sorted({word for phrase, entry in TABLE.items() if entry.kind in _CHECKED_KINDS for word in phrase.split()})
+_CHECKED = sorted(
+    {word for phrase, entry in TABLE.items() if entry.kind in _CHECKED_KINDS for word in phrase.split()} | set(DENIALS)
+)
 _TYPOS = {
     variant: word
     for word in reversed(_CHECKED)
@@ -94,7 +98,7 @@ _SHORT_SLIPS = (
     {
         word[:place] + word[place + 1 :]: word
         for word in _CHECKED
-        if len(word) == TYPO_MIN_LETTERS - 1 or word in SIDES
+        if len(word) == TYPO_MIN_LETTERS - 1 or word in (*SIDES, *DENIALS)
         for place in range(1, len(word))
     }
     | {

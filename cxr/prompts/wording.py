@@ -18,7 +18,21 @@ _MARKS = re.compile(r"_{2,}|\[\*\*[^\]\n]{0,60}\*\*\]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _PUNCTUATION = str.maketrans(
     {"’": "'", "_": " ", '"': " ", "“": " ", "”": " ", "{": "(", "}": ")", "−": "-", "–": "-", "—": "-", "‐": "-"}
-    | {"‑": "-", "。": ".", "、": ",", "،": ",", "；": ";"}
+    | {
+        "‑": "-",
+        "。": ".",
+        "、": ",",
+        "،": ",",
+        "；": ";",
+        "~": " ",
+        "≈": " ",
+        "→": ":",
+        "➔": ":",
+        "⇒": ":",
+        "\ufe0f": "",
+    }
+    | dict.fromkeys("✗✘✖❌🚫⛔👎☐", "[ ]")
+    | dict.fromkeys("✓✔✅👍☑☒", "[x]")
 )
 _SPACE = re.compile(r"[^\S\n]+")
 
@@ -29,34 +43,56 @@ def _with_boxes_read(line: re.Match[str]) -> str:
 
 
 _BOX, _TICKED = re.compile(r"\[ ?\]"), re.compile(r"\[ ?x ?\]", re.IGNORECASE)
+_CELLS = "(?:no|yes|none|absent|present|negative|positive|true|false)"
 _BONES = "ribs?|clavicle|sternum|humerus"
-_SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), words)
-    for pattern, words in (
-        (r"([^\w\s])\1+", r"\1"),  # "???"
+Forms = tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
+
+
+def _compiled(*forms: tuple[str, str | Callable[[re.Match[str]], str]]) -> Forms:
+    return tuple((re.compile(pattern, re.IGNORECASE), words) for pattern, words in forms)
+
+
+# Short forms that need a mark, which few prompts have, and those that need none.
+_FORMS_BY_MARK: dict[str, Forms] = {
+    "[": _compiled(
+        # Boxes, before a line's items or behind them: "[x] effusion [ ] edema", "effusion [x]".
+        (r"(?:^|(?<=\n))(?:[-*] ?)?\[ ?x? ?\][^\n]*", _with_boxes_read),
+        (r"([,;] ?)\[ ?\] ?(?=[a-z])", r"\1no "),
+        (r"([,;] ?)\[ ?x ?\] ?(?=[a-z])", r"\1present "),
+        (r"[=:]? ?\[ ?\]", ": none,"),
+        (r"[=:]? ?\[ ?x ?\]", ": present,"),
+    ),
+    "/": _compiled(
+        (r"\bn ?/ ?a\b", "unknown"),
+        (r"\(? ?\b(?:yes ?/ ?no|y ?/ ?n)\b ?\)? ?[:=] ?", ": "),
         (r"\br ?/ ?o\b(?! ?')", "rule out"),
-        (r"\bw ?/ ?o(?:ut)?\b", "without"),
-        (r"(?<!\w)[ø∅](?!\w)", "no"),
         (r"\bb ?/ ?l\b", "bilateral"),
         (r"\bh ?/ ?o\b", "history of"),
         (r"\bs ?/ ?p\b", "status post"),
         (r"\bc ?/ ?w\b", "consistent with"),
         (r"\bc ?/ ?o\b", " "),
-        (r"\bw/", "with "),
+        (r"\bw/(?! ?o(?:ut)?\b)", "with "),
         (r"\band ?/ ?or\b", "or"),
+    ),
+    "": _compiled(
+        (rf"(?:(?<!\.)\.{{2,}}|[-=]>) ?(?={_CELLS}\b)", ": "),  # "effusion ..... no", "effusion -> no"
+        (r"([^\w\s])\1+", r"\1"),  # "???"
+        (r"\? ?(?:a|ans|answer) ?:", "?"),
+        (r"\bthere's\b", "there is"),
+        (r"\( ?\? ?\)", " possible "),
+        (r"(?<=\s)!(?=[a-z])", "no "),
+        (r"\.(?:(?<=\bno\.)|(?<=\bwithout\.))(?=[a-z])|\((?:(?<=\bnot\()|(?<=\bnot \())", " "),
+        (rf"[, ] {{0,3}}(?:value|status|result|presence|present|count) {{0,3}}[:=] {{0,3}}(?={_CELLS}\b|[01]\b)", ": "),
+        (rf",(?<=[a-z],) ?({_CELLS}|[01])(?= ?(?:\n|$))", r": \1"),  # a table with commas
+        (r"\bw(?: ?/ ?o(?:ut)?\b|\.?o\b\.?)", "without"),
+        (r"(?<!\w)[ø∅](?!\w)", "no"),
         (rf"\b({_BONES}) ?#(?!\d)", r"\1 fracture"),
         (rf"#(?= ?(?:{_BONES})\b)", "fractured "),
         # Values and signs of tables: "effusion=1, pneumothorax=0", "effusion +, pneumothorax (-)".
         (r"(?<=[=:(| ][01])\.0+(?!\d)", ""),
-        (r"(?<!age)[=:] ?0(?![\w.])", ": none"),
-        (r"[=:] ?[-✗✘✖❌](?= ?(?:[,;\n]|$))", ": none"),
-        (r"[=:] ?[+✓✔✅](?= ?(?:[,;\n]|$))", ": present"),
-        # Boxes, before a line's items or behind them: "[x] effusion [ ] edema", "effusion [x]".
-        (r"☐", "[ ]"),
-        (r"[☑☒]", "[x]"),
-        (r"(?:^|(?<=\n))(?:[-*] ?)?\[ ?x? ?\][^\n]*", _with_boxes_read),
-        (r"\[ ?\]", ": none,"),
-        (r"\[ ?x ?\]", ": present,"),
+        (r"(?<!age)[=:] ?0(?![\w.])", ": none,"),
+        (r"[=:] ?-(?= ?(?:[,;\n]|$))", ": none"),
+        (r"[=:] ?\+(?= ?(?:[,;\n]|$))", ": present"),
         (
             r"(^|[,;:\n] ?)(?:!|(?<!,)0 (?!(?:y|yo|m|f|d|(?:year|yr|month|mo|week|wk|day|hour)s?)\b))(?=[a-z])",
             r"\1 no ",
@@ -67,7 +103,7 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"\( ?\+ ?\)", " "),
         (r"(?<=[a-z]) ?\+(?= ?(?:[,;\n]|$))", " "),
         (r"(?<=[,;\n(]) ?\+(?=[a-z])|^\+(?=[a-z])", " present "),
-        (r"(?<=[a-z]) -(?= ?(?:[,;\n]|$))", " none"),
+        (r"(?<=[a-z]) -(?= ?(?:[,;\n]|$))|(?<=[a-z])-(?= ?(?:[,;]|$))", " none"),
         (r"\b(dr|mrs?|ms|vs)\.", r"\1"),
         # Shortened words, unless a new sentence follows.
         (
@@ -84,13 +120,17 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"(?<=\d)(?:st|nd|rd|th|ish)\b", ""),
         (r"(\d) ?1[/⁄]2(?= ?-?(?:year|yr|y|month|mo)s?\b)", r"\1"),  # completed years
         (r"(\d[ -]years?),? (?:and )?\d{1,2}[ -]months?\b", r"\1"),
-    )
-)
+    ),
+}
 _FIRST, _NUMBERED = (
     re.compile(r"(?:^|[:\n.;,]) ?1[.)] ?[A-Za-z]"),
     re.compile(r"(?<![^\s:;,.])[1-9][.)] ?(?=[A-Za-z(])"),
 )
-_ASKED, _UNASKED = re.compile(r"(?<![^\s,;])\+(?=[A-Za-z])"), re.compile(r"(?<![^\s,;])-(?=[A-Za-z])")  # "+mass -edema"
+_ASKED, _UNASKED = (
+    re.compile(r"(?<![^\s,;])\+(?!ve\b)(?=[A-Za-z])"),
+    re.compile(r"(?<![^\s,;])-(?=[A-Za-z])"),
+)  # "+mass -edema"
+_GLUED_PLUS, _GLUED_MINUS = re.compile(r"[A-Za-z]\+(?![+\w])"), re.compile(r"(?<=[A-Za-z])-(?=\s|$)")  # "edema- mass+"
 _SPELLED = re.compile(
     rf"\b({'|'.join(TENS)})(?:[ -]({'|'.join(list(NUMBER_WORDS)[:9])}))?\b"
     rf"|\b({'|'.join(NUMBER_WORDS)})(?=[ -](?:years?|yrs?|months?|weeks?|days?|yo|y)\b)",
@@ -131,8 +171,11 @@ def written_out(text: str) -> str:
         text = _NUMBERED.sub("; ", text)
     if _ASKED.search(text):
         text = _UNASKED.sub("no ", text)
-    for pattern, words in _SHORT_FORMS:
-        text = pattern.sub(words, text)
+    if _GLUED_PLUS.search(text):
+        text = _GLUED_MINUS.sub(" none,", text)
+    for mark, forms in _FORMS_BY_MARK.items():
+        for pattern, words in forms if mark in text else ():
+            text = pattern.sub(words, text)
     return _SPELLED.sub(_in_digits, text)
 
 
