@@ -440,3 +440,25 @@ def test_a_reader_that_has_seen_enough_gets_no_trace() -> None:
     with process.stderr:
         assert process.stderr.read() == ""
     assert process.wait(timeout=60) == cli.UNREAD
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "x", "--output", ""],
+        ["generate", "--prompts", "", "--output", "out"],
+        ["dataset", "", "--output", "out"],
+        ["dataset", "plan.yaml", "--output", ""],
+        ["verify", ""],
+        ["export", "set", "--format", "zip", "--output", ""],
+        ["train", "base", "--data", "", "--out", "run"],
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is empty; name a file or a folder" in line
+    assert not [*tmp_path.iterdir()]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.commands.options import Commands, add_command, add_model_options, check_numbers, say_result
+from cxr.commands.options import Commands, add_command, add_model_options, check_numbers, named_path, say_result
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
 from cxr.request.messages import duration
@@ -52,8 +51,8 @@ MAX_ATTEMPTS = 100
 def add_dataset_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "dataset", _dataset, "make a labelled data set from a plan", DESCRIPTION, EPILOG)
-    parser.add_argument("plan", type=Path, metavar="PLAN", help=".yaml or .csv")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the data set; continued if begun")
+    parser.add_argument("plan", type=named_path, metavar="PLAN", help=".yaml or .csv")
+    parser.add_argument("--output", type=named_path, metavar="DIR", help="folder of the data set; continued if begun")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would make and take")
     add_model_options(parser)
     parser.add_argument(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from cxr.commands.evaluate_models import add_model_actions
-from cxr.commands.options import Commands, add_command
+from cxr.commands.options import Commands, add_command, named_path
 from cxr.commands.report_options import add_report_options, measure, read_options
 from cxr.request.errors import RequestError
 
@@ -53,10 +52,10 @@ def add_evaluate_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "evaluate", _evaluate, "measure generated images", DESCRIPTION, EPILOG)
     for name, text in FOLDERS.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=text)
+        parser.add_argument(f"--{name}", type=named_path, metavar="DIR", help=text)
     add_report_options(parser, required=False)
     parser.add_argument(
-        "--readings", type=Path, action="append", metavar="FILE.json", help="what readers of a study sent back"
+        "--readings", type=named_path, action="append", metavar="FILE.json", help="what readers of a study sent back"
     )
     add_model_actions(parser)
 

@@ -12,6 +12,7 @@ from cxr.commands.options import (
     add_model_options,
     add_settings,
     check_sources,
+    named_path,
     say_progress,
     settings_of,
 )
@@ -52,10 +53,14 @@ def add_generate_parser(commands: Commands) -> None:
     parser = add_command(commands, "generate", _generate, summary, DESCRIPTION, EPILOG)
     parser.usage = 'python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]'
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"{SETTINGS['prompt'].help}, in quotes")
-    parser.add_argument("--prompts", metavar="FILE.csv", help="a list of prompts instead of one")
-    parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to, or to continue")
+    parser.add_argument("--prompts", type=named_path, metavar="FILE.csv", help="a list of prompts instead of one")
+    parser.add_argument(
+        "--output", type=named_path, metavar="DIR", required=True, help="folder to write to, or to continue"
+    )
     add_settings(parser, *OPTIONS)
-    parser.add_argument("--mask", type=Path, metavar="FILE", help="picture in which the region to make anew is white")
+    parser.add_argument(
+        "--mask", type=named_path, metavar="FILE", help="picture in which the region to make anew is white"
+    )
     add_model_options(parser)
 
 

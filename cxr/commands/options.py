@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from cxr.models.presets import find_preset, request_defaults
@@ -131,6 +132,17 @@ def say_result(text: str) -> None:
 def say_progress(text: str) -> None:
     """One line on standard error."""
     say(sys.stderr, text)
+
+
+def named_path(text: str) -> Path:
+    """A file or a folder as the command line names it.
+
+    Raises:
+        ArgumentTypeError: the name is empty, as that of a variable that is not set; the current folder is not meant.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or a folder")
+    return Path(text)
 
 
 def _help_of(setting: Setting) -> str:

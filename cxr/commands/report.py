@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.commands.options import Commands, add_command, add_model_options, say_progress
+from cxr.commands.options import Commands, add_command, add_model_options, named_path, say_progress
 from cxr.commands.report_options import add_report_options, measure, read_options
 from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
 
@@ -24,7 +23,7 @@ def add_report_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "report", _report, "make a model's own report again", DESCRIPTION)
     add_model_and_data(parser)
-    parser.add_argument("--control", type=Path, metavar="DIR", help="images of a LoRA over-trained on purpose")
+    parser.add_argument("--control", type=named_path, metavar="DIR", help="images of a LoRA over-trained on purpose")
     add_report_options(parser)
 
 
@@ -32,7 +31,7 @@ def add_model_and_data(parser: argparse.ArgumentParser) -> None:
     """Add which model is measured beside which patients."""
     parser.add_argument(
         "--data",
-        type=Path,
+        type=named_path,
         action="append",
         required=True,
         metavar="DIR",
@@ -40,7 +39,7 @@ def add_model_and_data(parser: argparse.ArgumentParser) -> None:
     )
     for name, share in SHARES.items():
         parser.add_argument(f"--{name}-share", type=float, default=share, help="of the patients (default %(default)s)")
-    parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for the images")
+    parser.add_argument("--work", type=named_path, required=True, metavar="WORK", help="folder for the images")
     add_model_options(parser)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from cxr.commands.options import (
     Commands,
@@ -11,6 +10,7 @@ from cxr.commands.options import (
     add_model_options,
     check_numbers,
     check_sources,
+    named_path,
     say_progress,
     say_result,
 )
@@ -41,8 +41,8 @@ def add_sheet_parser(commands: Commands) -> None:
     summary = "draw folders of images, or a grid of settings, as one sheet"
     parser = add_command(commands, "sheet", _sheet, summary, DESCRIPTION, EPILOG)
     parser.usage = 'python -m cxr sheet (DIR ... | --grid "PROMPT" [--vary NAME=V,V ...]) --output FILE.png [options]'
-    parser.add_argument("folders", nargs="*", type=Path, metavar="DIR", help='what "generate" wrote')
-    parser.add_argument("--output", type=Path, metavar="FILE.png", help="the picture to write")
+    parser.add_argument("folders", nargs="*", type=named_path, metavar="DIR", help='what "generate" wrote')
+    parser.add_argument("--output", type=named_path, metavar="FILE.png", help="the picture to write")
     parser.add_argument("--columns", type=int, default=6, metavar="N", help="images in a row at most (default 6)")
     parser.add_argument("--grid", metavar="PROMPT", help="a prompt; {small|large} are alternatives")
     parser.add_argument(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from cxr.commands.options import Commands, add_command, say_result
+from cxr.commands.options import Commands, add_command, named_path, say_result
 from cxr.request.errors import RequestError
 
 DESCRIPTION = """\
@@ -20,11 +19,11 @@ Without --signing-key this machine uses a key of its own, for which nobody else 
 def add_sign_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "sign", _sign, "sign images and data sets as synthetic (C2PA)", DESCRIPTION)
-    parser.add_argument("path", type=Path, metavar="PATH", help="a .png file of this program, or a folder")
-    parser.add_argument("--signing-key", type=Path, metavar="FILE", help="private key, PEM, without a password")
+    parser.add_argument("path", type=named_path, metavar="PATH", help="a .png file of this program, or a folder")
+    parser.add_argument("--signing-key", type=named_path, metavar="FILE", help="private key, PEM, without a password")
     parser.add_argument(
         "--certificate",
-        type=Path,
+        type=named_path,
         metavar="FILE",
         help="its certificates, PEM, the key's own first; with --signing-key",
     )

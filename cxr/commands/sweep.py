@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from cxr.commands.options import Commands, add_command, say_progress
+from cxr.commands.options import Commands, add_command, named_path, say_progress
 from cxr.commands.report import add_model_and_data, split_patients
 
 DESCRIPTION = """\
@@ -18,7 +17,9 @@ def add_sweep_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "sweep", _sweep, "try settings side by side", DESCRIPTION)
     add_model_and_data(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="where to write the figures")
+    parser.add_argument(
+        "--output", type=named_path, required=True, metavar="FILE.json", help="where to write the figures"
+    )
 
 
 def _sweep(arguments: argparse.Namespace) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr.commands import train_lora as full_lora
-from cxr.commands.options import Commands, add_command, add_model_options
+from cxr.commands.options import Commands, add_command, add_model_options, named_path
 from cxr.commands.train_judge import train_judge
 from cxr.commands.train_stages import ACCUMULATION, DATA, STAGES, Option, loop_options
 
@@ -34,7 +33,7 @@ def add_train_parser(commands: Commands) -> None:
         description = full_lora.DESCRIPTION if name == "lora" else stage.text
         command = add_command(stages, name, run_train, stage.text, description)
         command.add_argument(
-            "--out", type=Path, required=True, metavar="DIR", help="continues from a checkpoint found here"
+            "--out", type=named_path, required=True, metavar="DIR", help="continues from a checkpoint found here"
         )
         for option in (*loop_options(stage), *stage.options):
             _add(command, option, full_lora.DEFAULTS if name == "lora" else {})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from cxr.commands.options import named_path
 from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
 from cxr.train.loop_settings import LoopSettings
 
@@ -44,7 +44,7 @@ class Stage(NamedTuple):
 
 
 def _path(flag: str, text: str, metavar: str = "DIR", **more: Any) -> Option:
-    return Option(flag, None, text, {"type": Path, "metavar": metavar} | more)
+    return Option(flag, None, text, {"type": named_path, "metavar": metavar} | more)
 
 
 def _crop_size(default: int, text: str) -> Option:
