@@ -270,8 +270,8 @@ def test_parts_of_one_folder_are_two_sets(folders: dict[str, Path], tools: Tools
 
     whole, outputs = read_set(folders["reference"]), NetworkOutputs(None)
     first, second = whole.take(range(24)), whole.take(range(24, 48))
-    features = [outputs.features(some, tools.extractors[0]) for some in (first, second)]
-    assert not np.array_equal(*features)
+    one, other = (outputs.features(some, tools.extractors[0]) for some in (first, second))
+    assert not np.array_equal(one, other)
 
 
 def test_films_saved_again_do_not_pass_for_generated(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import prdc
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
@@ -253,13 +255,13 @@ def test_what_are_no_features_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize("patients", [["a"] * 3, ["a"] * 40, [None] * 40, [float("nan")] * 40, [["a"]] * 40])
-def test_patients_that_are_none(patients: list[object]) -> None:
+def test_patients_that_are_none(patients: Any) -> None:
     with pytest.raises(DataError, match="patient"):
         kernel_distance(Sample(TABLE, patients), TABLE)
 
 
-@pytest.mark.parametrize("patients", [["a", "b"] * 20, [1, 2] * 20])
-def test_two_patients_give_no_interval(patients: list[str | int]) -> None:
+@pytest.mark.parametrize("patients", [["a", "b"] * 20, np.array([1, 2] * 20)])
+def test_two_patients_give_no_interval(patients: list[str] | NDArray[np.intp]) -> None:
     kd = kernel_distance(Sample(TABLE, patients), TABLE + 1)
     assert np.isfinite(kd.value)
     assert np.isnan([kd.low, kd.high]).all(), "resamples of two hardly differ, which is no certainty"

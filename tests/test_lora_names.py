@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import peft
 import pytest
@@ -297,6 +297,7 @@ def test_settings_of_peft_scale_as_peft_scales(way: str, case: str, tmp_path: Pa
     assert any("rank-stabilised" in note for note in model.adapters[0].notes) == config.use_rslora
 
 
+PISSA: Any = "pissa_niter_4"  # peft's types have a template in its place
 OTHER_CONFIGS: dict[str, Callable[[], Any]] = {
     "LoHa": lambda: peft.LoHaConfig(r=4, target_modules=["to_q", "conv1"]),
     "LoKr": lambda: peft.LoKrConfig(r=4, target_modules=["to_q"]),
@@ -311,7 +312,7 @@ OTHER_CONFIGS: dict[str, Callable[[], Any]] = {
     "biases": lambda: LoraConfig(r=4, bias="lora_only", target_modules=["proj_in"]),
     "biases of B": lambda: LoraConfig(r=4, lora_bias=True, target_modules=["proj_in"]),
     "a whole module": lambda: LoraConfig(r=4, target_modules=["to_q"], modules_to_save=["conv_out"]),
-    "PiSSA": lambda: LoraConfig(r=4, target_modules=["to_q"], init_lora_weights="pissa_niter_4"),
+    "PiSSA": lambda: LoraConfig(r=4, target_modules=["to_q"], init_lora_weights=PISSA),
     "OLoRA": lambda: LoraConfig(r=4, target_modules=["to_q"], init_lora_weights="olora"),
 }
 
@@ -332,7 +333,9 @@ def test_what_peft_writes_and_is_no_plain_lora_is_refused_for_its_reason(
 
 
 @pytest.mark.parametrize("start", ["pissa", "olora"])
-def test_diffusers_settings_of_a_single_network_are_checked(start: str, tmp_path: Path, tiny_model_dir: Path) -> None:
+def test_diffusers_settings_of_a_single_network_are_checked(
+    start: Literal["pissa", "olora"], tmp_path: Path, tiny_model_dir: Path
+) -> None:
     unet = load_model(str(tiny_model_dir), "none").pipeline.unet
     unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q"], init_lora_weights=start))
     unet.save_lora_adapter(str(tmp_path))
