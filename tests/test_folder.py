@@ -306,3 +306,12 @@ def test_exports_and_reports_stay_as_they_are(name: str, tmp_path: Path) -> None
     with pytest.raises(OutputError, match="of which more images would seem to be a part"):
         ImageFolder(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_a_folder_that_holds_its_own_export_goes_on(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "000000_7.dcm").write_bytes(b"")
+    with ImageFolder(tmp_path) as folder:
+        folder.write(make_image(1))
+        assert len(folder.files) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
 from cxr.web.page.restore import describe
+from cxr.web.server.limits import Limits
 
 AROUND, INSIDE, CELLS = "normal chest x-ray", "a lung mass", "0:0-7 1:0-7"
 REQUEST = GenerationRequest(
@@ -124,3 +126,14 @@ def test_what_lies_around_is_reworded_like_any_prompt() -> None:
         with_sent_prompt(dataclasses.replace(sent, sent_prompt=""), "caption").surrounding_prompt
         == sent.surrounding_prompt
     )
+
+
+def test_the_picture_around_counts_for_limits_and_for_the_time_of_the_others() -> None:
+    whole = dataclasses.replace(REQUEST, mask_cells="", surrounding_prompt="", num_images=3)
+    around = dataclasses.replace(REQUEST, num_images=3)
+    assert around.num_steps_in_all == 2 * whole.num_steps_in_all == 6 * REQUEST.num_inference_steps
+    limits = Limits(pixel_steps=1)
+    resolution = math.isqrt(1_000_000 // whole.num_steps_in_all)
+    limits.check_request(whole, resolution)
+    with pytest.raises(RequestError, match="more than this server makes for one request"):
+        limits.check_request(around, resolution)

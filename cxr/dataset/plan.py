@@ -75,7 +75,7 @@ class Plan:
     @property
     def num_steps(self) -> int:
         """Denoising steps of all images together."""
-        return sum(image.request.num_inference_steps for image in self.images)
+        return sum(image.request.num_steps_in_all for image in self.images)
 
     def without_rewording(self) -> Plan:
         """The same plan, hash and all, as versions made it that knew no rewording."""

@@ -59,7 +59,7 @@ class ImageFolder:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._metadata_path = self.directory / METADATA_NAME
-        _refuse_finished(self.directory)
+        _refuse_finished(self.directory, is_begun=self._metadata_path.exists())
         with contextlib.ExitStack() as held:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -172,11 +172,16 @@ class ImageFolder:
                 file.write(wanted)
 
 
-def _refuse_finished(directory: Path) -> None:
-    """Refuse a folder that is finished as it is: its readers would miss more images, or take them for its own."""
+def _refuse_finished(directory: Path, *, is_begun: bool) -> None:
+    """Refuse a folder that is finished as it is: its readers would miss more images, or take them for its own.
+
+    One that was begun with images may hold their export in a folder of it.
+    """
     inside = (place for place in (directory, directory.absolute().parent) if is_dataset(place))
     if place := next(inside, None):
         raise OutputError(f"{place} is a data set, in which more images would not be seen; choose another folder")
+    if is_begun:
+        return
     for path in itertools.chain(directory.glob("*"), directory.glob("*/*")):
         if path.suffix.lower() in EXPORTS or path.name == REPORT_NAME:
             what = "a report" if path.name == REPORT_NAME else "an export"

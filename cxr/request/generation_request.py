@@ -52,6 +52,11 @@ class GenerationRequest(ImageSettings):
         return self.num_inference_steps if self.init_image is None else int(self.num_inference_steps * self.strength)
 
     @property
+    def num_steps_in_all(self) -> int:
+        """Steps of the denoising network that the images may take: a picture around a region takes as many again."""
+        return self.num_images * self.num_inference_steps * (2 if self.surrounding_prompt else 1)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each image, in order."""
         return tuple(range(self.seed, self.seed + self.num_images))

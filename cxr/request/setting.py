@@ -93,9 +93,7 @@ class Setting:
         if self.kind == "text":
             return self._check_text(value)
         if self.kind == "switch":
-            if not isinstance(value, bool):
-                raise RequestError(f"is {shown(value)}; use {self.range}", field=self.name)
-            return value
+            return check_switch(value, self.name)
         if self.kind == "cells":
             return check_cells(value)
         if self.kind == "picture":
@@ -144,3 +142,14 @@ def parse_number(text: str) -> int | float:
         return int(text) if len(text) <= MAX_NUMBER_CHARACTERS else float(text)
     except ValueError:
         return float(text)
+
+
+def check_switch(value: object, name: str) -> bool:
+    """True or false, and nothing that counts as one of them.
+
+    Raises:
+        RequestError: it is neither; its field is the name.
+    """
+    if not isinstance(value, bool):
+        raise RequestError(f"is {shown(value)}; use true or false", field=name)
+    return value

@@ -12,7 +12,7 @@ import gradio as gr
 
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.messages import shown
+from cxr.request.setting import check_switch
 from cxr.request.settings import SETTINGS
 from cxr.web.api.beginning import read_beginning
 from cxr.web.api.endpoint import takes_settings
@@ -119,22 +119,17 @@ class ImageEndpoints:
             changed: dict[str, Any] = {"prompt": other_prompt} if other_prompt != "" else {}
             changed |= {} if other_adapter_weight is None else {"adapter_weight": other_adapter_weight}
             second = replace(first, **changed)
-            if _is_asked(region):
+            if check_switch(region, "region"):
                 second = replace(second, **_same_around(first, second))
-            self.events.check_limits(replace(first, num_images=2))
-            job: CompareJob = Job((first, second), visitor_of(asker), 2 * first.num_inference_steps)
+            num_steps = first.num_steps_in_all + second.num_steps_in_all
+            self.events.check_limits(replace(first, num_images=num_steps // first.num_steps_in_all))
+            job: CompareJob = Job((first, second), visitor_of(asker), num_steps)
             self.events.jobs.submit(job, compare_images(first, second, self.events.choice, job))
             state = CompareState()
             async with contextlib.aclosing(job.follow()) as states:
                 async for state in states:
                     progress(state.fraction)
             return state.gallery, state.facts or {}
-
-
-def _is_asked(region: object) -> bool:
-    if not isinstance(region, bool):
-        raise RequestError(f"is {shown(region)}; use true or false", field="region")
-    return region
 
 
 def _same_around(first: GenerationRequest, second: GenerationRequest) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import RequestError
+from cxr.request.setting import check_switch
 from cxr.web.jobs.job import Facts, Job
 from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 
@@ -85,8 +86,7 @@ def new_order(
     Raises:
         CxrError: a value is not allowed, or the disk refused the folder.
     """
-    if not isinstance(gate, bool):
-        raise RequestError(f"gate is {gate!r}; use true or false")
+    gate = check_switch(gate, "gate")
     if isinstance(max_attempts, bool) or max_attempts not in range(1, HIGHEST_MAX_ATTEMPTS + 1):
         raise RequestError(f"max_attempts is {max_attempts!r}; use a whole number from 1 to {HIGHEST_MAX_ATTEMPTS}")
     sweep(temp_root())

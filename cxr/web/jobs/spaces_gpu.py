@@ -49,7 +49,8 @@ def gpu_seconds(request: GenerationRequest, choice: ModelChoice) -> int:
     resolution = find_preset(choice.model).resolution or USUAL_RESOLUTION
     step_s = max(FEWEST_STEP_S, STEP_S * (resolution / USUAL_RESOLUTION) ** 2)
     num_images = math.ceil(request.num_images / ZERO_GPU_BATCH_SIZE) * ZERO_GPU_BATCH_SIZE
-    return min(MAX_SECONDS, math.ceil(START_S + num_images * request.num_inference_steps * step_s))
+    num_steps = num_images * request.num_steps_in_all / request.num_images
+    return min(MAX_SECONDS, math.ceil(START_S + num_steps * step_s))
 
 
 def on_gpu(function: Function) -> Function:

@@ -87,7 +87,7 @@ class BeginPanel:
 
         file.upload(choose_file, [file, *before], [*outputs, file], **QUEUED)
         viewer.begin(choose_result, before, outputs, **QUEUED)
-        self.region.change(lambda region: _titled(is_used(region)), self.region, self.accordion, **AT_ONCE)
+        self.region.change(lambda region: _titled(_is_used(region)), self.region, self.accordion, **AT_ONCE)
 
 
 def build_begin_panel(reader: PictureReader) -> tuple[BeginPanel, gr.UploadButton]:
@@ -173,7 +173,7 @@ def whole_picture(region: object) -> Values:
     return (_titled(False), NOTHING) if _read(region)[2] else (gr.skip(), gr.skip())
 
 
-def is_used(region: object) -> bool:
+def _is_used(region: object) -> bool:
     """Whether a value of the region asks for more than images that begin from noise alone."""
     sha256, _, around = _read(region)
     return bool(sha256 or around)

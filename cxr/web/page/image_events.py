@@ -50,7 +50,7 @@ class ImageEvents:
             RequestError: it is too much for this server, or the visitor has too many.
         """
         self.check_limits(request)
-        job: ImageJob = Job(request, visitor_of(asker), request.num_images * request.num_inference_steps)
+        job: ImageJob = Job(request, visitor_of(asker), request.num_steps_in_all)
         return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
 
     def check_limits(self, request: GenerationRequest) -> None:

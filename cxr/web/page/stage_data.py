@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
-from cxr.request.settings import REGION
 from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.job import Facts
 from cxr.web.page.begin_panel import describe_beginning
@@ -47,7 +46,7 @@ def _image(state: ImageState, number: int) -> Facts:
     info, seed = state.info, file.metadata["seed"]
     request = replace(state.request, seed=seed, num_images=1)
     receipt = state.receipts[number] if state.receipts else None
-    begun = {name: file.metadata[name] for name in {*OF_DERIVED, *REGION} if name in file.metadata}
+    begun = {name: file.metadata[name] for name in (*OF_DERIVED, "surrounding_prompt") if name in file.metadata}
     return {
         "file": file_value(file.path),
         "seed": seed,

@@ -49,7 +49,7 @@ class Limits:
         Raises:
             RequestError: it has more pixel-steps than one request may have.
         """
-        steps = request.num_inference_steps
+        steps = request.num_steps_in_all // request.num_images  # of an image
         allowed = _affordable_images(self.pixel_steps, steps, resolution)
         if allowed is None or request.num_images <= allowed:
             return
