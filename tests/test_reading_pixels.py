@@ -14,14 +14,14 @@ import pydicom
 import pytest
 from hostile_pictures import chunk, ihdr
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     RLELossless,
-    SecondaryCaptureImageStorage,
 )
+from sample_dicom import write_dicom
 from sample_images import make_image
 
 from cxr.folders.dicom import SyntheticPatient, encode_dicom
@@ -171,27 +171,6 @@ def test_what_is_refused_says_why(write: Any, message: str, tmp_path: Path) -> N
 # -- DICOM
 
 
-def dicom(path: Path, values: Any, bits: int = 12, **elements: Any) -> Path:
-    """A Secondary Capture object as a scanner might have written it."""
-    syntax = elements.pop("syntax", ExplicitVRLittleEndian)
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, UID("1.2.3")
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.Rows, dataset.Columns = values.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
-    dataset.PixelRepresentation = int(values.dtype == np.int16)
-    dataset.PixelData = values.tobytes()
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-    if syntax == RLELossless:
-        dataset.compress(RLELossless)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
 STORED = (RAMP * 4095).round().astype(np.uint16)
 
 
@@ -214,21 +193,21 @@ STORED = (RAMP * 4095).round().astype(np.uint16)
     ],
 )
 def test_dicom_as_a_viewer_shows_it(values: Any, elements: dict[str, Any], tmp_path: Path) -> None:
-    assert off_by(dicom(tmp_path / "x.dcm", values, **elements)) <= 1
+    assert off_by(write_dicom(tmp_path / "x.dcm", values, **elements)) <= 1
 
 
 def test_a_dicom_header_that_says_what_nothing_else_does(tmp_path: Path) -> None:
-    dicom(tmp_path / "x.dcm", STORED, PatientSex="X")
+    write_dicom(tmp_path / "x.dcm", STORED, PatientSex="X")
     with pytest.raises(DataError, match=r"x\.dcm: sex 'X' is not one of F, M"):
         read_images(tmp_path)
-    dicom(tmp_path / "x.dcm", STORED, PatientSex="O", ViewPosition="LL", PatientAge="018M")
+    write_dicom(tmp_path / "x.dcm", STORED, PatientSex="O", ViewPosition="LL", PatientAge="018M")
     (record,) = read_images(tmp_path)
     assert (record.labels.age, record.labels.view, record.is_lateral) == (1, None, True)
 
 
 @pytest.mark.parametrize("name", ["IM000001", "1.2.840.113", "x.DCM", "x.dicom"])
 def test_dicom_is_found_by_what_it_is(name: str, tmp_path: Path) -> None:
-    path = dicom(tmp_path / name, STORED)
+    path = write_dicom(tmp_path / name, STORED)
     (tmp_path / "DICOMDIR").write_bytes(b"none")
     (tmp_path / "notes").write_text("none")
     assert find_images(tmp_path) == [path]
@@ -252,7 +231,7 @@ def test_dicom_is_found_by_what_it_is(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_dicom_that_is_refused(elements: dict[str, Any], message: str | None, tmp_path: Path) -> None:
-    path = dicom(tmp_path / "x.dcm", STORED, **elements)
+    path = write_dicom(tmp_path / "x.dcm", STORED, **elements)
     if message is None:  # more bytes than are needed are padding
         assert read_grey(path).shape == (63, 32)
         return
@@ -306,14 +285,14 @@ def test_dicom_whose_elements_cannot_be_read(
 
 
 def test_a_dicom_picture_of_unknown_rows_is_refused(tmp_path: Path) -> None:
-    path = dicom(tmp_path / "x.dcm", STORED)
+    path = write_dicom(tmp_path / "x.dcm", STORED)
     path.write_bytes(of_unknown_kind("Rows")(path.read_bytes()))
     with pytest.raises(DataError, match="damaged or of another kind"):
         read_grey(path)
 
 
 def test_dicom_of_a_compression_that_is_not_here(tmp_path: Path) -> None:
-    path = dicom(tmp_path / "x.dcm", STORED)
+    path = write_dicom(tmp_path / "x.dcm", STORED)
     dataset = pydicom.dcmread(path)
     dataset.PixelData = pydicom.encaps.encapsulate([b"\0" * 64])
     dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.201")

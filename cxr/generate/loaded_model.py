@@ -45,6 +45,7 @@ class LoadedModel:
         info: which model and LoRA these are.
         micro_batch_size: images that are denoised together, always exactly so many.
         preview_projection: weights of the latent channels and a bias that make a grey preview in [-1, 1], or None.
+        mark_psnr: of the mark in the pixels of its pictures, in dB; None for pictures without one.
         family: how the networks of this architecture are called.
         prompt_form: the kind of text that it was trained with, for requests that are to be reworded.
         notes: what the user should know about where the model came from.
@@ -57,6 +58,7 @@ class LoadedModel:
     info: ModelInfo
     micro_batch_size: int = 1
     preview_projection: tuple[tuple[float, ...], float] | None = None
+    mark_psnr: float | None = None
     family: Family = FAMILIES["StableDiffusionPipeline"]
     prompt_form: str = "plain"
     notes: tuple[str, ...] = ()

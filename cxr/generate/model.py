@@ -22,11 +22,11 @@ from cxr.models.model_folder import (
     find_model_folder,
     folder_sha256,
     read_pipeline,
-    read_preview_projection,
 )
 from cxr.models.openvino.engine_choice import EngineChoice, choose_engine, has_choice
 from cxr.models.openvino.graph_cache import keep_graph
 from cxr.models.openvino.network import OpenVinoUnet
+from cxr.models.own_settings import read_mark_psnr, read_preview_projection
 from cxr.models.presets import HUB_PREFIX, Preset, find_preset
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH
@@ -100,7 +100,8 @@ def _load_base(
         pipeline,
         info,
         micro_batch_size=micro_batch_size or choose_micro_batch_size(device, step, decode, kept_as),
-        preview_projection=read_preview_projection(files.path),
+        preview_projection=read_preview_projection(files),
+        mark_psnr=read_mark_psnr(files),
         family=family,
         prompt_form=preset.prompt_form,
         notes=files.notes + choice.notes,

@@ -20,6 +20,7 @@ from cxr.generate.init_latents import InitLatents
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.noise import generator_for, initial_latents
 from cxr.generate.preview import predicted_original, project_to_grey
+from cxr.images.pixel_mark import mark_for
 from cxr.images.pixels import to_grey
 from cxr.models.families import TextCondition
 from cxr.request.events import GreyLevels
@@ -176,4 +177,13 @@ def decode(latents: Tensor, model: LoadedModel, bit_depth: int = 8) -> list[Grey
         vae = model.pipeline.vae
         unscaled = model.family.unscale(latents, vae.config).to(next(vae.parameters()).dtype)
         images = vae.decode(unscaled, return_dict=False)[0].float()
-    return [to_grey(image[None], bit_depth)[0] if bool(torch.isfinite(image).all()) else None for image in images]
+    return [_picture(image, model, bit_depth) if bool(torch.isfinite(image).all()) else None for image in images]
+
+
+def _picture(image: Tensor, model: LoadedModel, bit_depth: int) -> GreyLevels:
+    """Grey levels of one decoded image, [C, H, W] float32 in -1 to 1, with the mark if its model has one."""
+    if model.mark_psnr is not None:
+        unit = (image.mean(dim=0) * 0.5 + 0.5).clamp(0, 1).cpu().numpy()
+        image = image + 2 * torch.from_numpy(mark_for(unit, model.mark_psnr)).to(image)
+    pixels: GreyLevels = to_grey(image[None], bit_depth)[0]
+    return pixels

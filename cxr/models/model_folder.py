@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -187,15 +186,3 @@ def folder_sha256(folder: Path) -> str:
                 content_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{path.relative_to(folder).as_posix()}\0{content_sha256}\n".encode())
     return digest.hexdigest()
-
-
-def read_preview_projection(folder: Path) -> tuple[tuple[float, ...], float] | None:
-    """The weights and the bias of ``preview.json``, if the model has one."""
-    path = folder / "preview.json"
-    if not path.is_file():
-        return None
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(float(weight) for weight in settings["weights"]), float(settings["bias"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError('preview.json of the model is not {"weights": [numbers], "bias": number}') from error

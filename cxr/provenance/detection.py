@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cxr.folders.metadata import CHECKSUMS_NAME, file_sha256
+from cxr.images.pixel_mark import FEWEST_BITS, NUM_BITS
 from cxr.provenance.installed import check_installed, missing_libraries
 from cxr.provenance.signed_facts import INVALID, TRUSTED, SignedFacts
 from cxr.provenance.traces import SOURCE_TYPES, Traces, read_traces
@@ -143,6 +144,11 @@ def _of_marks(traces: Traces) -> Iterator[Evidence]:
         yield Evidence(kind, f"Synthetic Data (0008,001C) is {traces.synthetic_data}")
     if traces.is_synthetic_type:
         yield Evidence("claim", "Image Type (0008,0008) names SYNTHETIC")
+    if traces.mark is None:
+        yield Evidence("remark", "its pixels cannot be read, and were not searched for this program's mark")
+    elif traces.mark.is_there:
+        bits = f"{traces.mark.num_bits} of {NUM_BITS} bits; by chance 1 picture of 20 million has {FEWEST_BITS}"
+        yield Evidence("claim", f"its pixels carry this program's mark ({bits})")
 
 
 def _of_log(path: Path) -> Iterator[Evidence]:

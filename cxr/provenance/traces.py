@@ -12,8 +12,10 @@ from pathlib import Path
 from cxr.folders.dicom_reader import read_dicom_recipe
 from cxr.images.dicom_pixels import is_dicom, open_dicom
 from cxr.images.guarded import read_or_refuse
+from cxr.images.pixel_mark import FoundMark, find_mark
 from cxr.images.png import RECIPE_KEY, XMP_KEY
 from cxr.images.png_text import PNG_SIGNATURE, read_text
+from cxr.images.reading import read_grey
 from cxr.provenance.installed import missing_libraries
 from cxr.provenance.signed_facts import FORMATS, SignedFacts, facts_of
 from cxr.request.errors import CxrError, DataError
@@ -44,6 +46,7 @@ class Traces:
         programs: whose texts it carries, in words.
         synthetic_data: DICOM's Synthetic Data (0008,001C), "YES" or "NO"; empty if it is not there.
         is_synthetic_type: whether DICOM's Image Type (0008,0008) names SYNTHETIC.
+        mark: what was found of this program's mark in the pixels; None if they could not be read.
     """
 
     manifest: SignedFacts | None
@@ -52,6 +55,7 @@ class Traces:
     programs: tuple[str, ...]
     synthetic_data: str
     is_synthetic_type: bool
+    mark: FoundMark | None
 
 
 def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
@@ -84,6 +88,7 @@ def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
         tuple(facts.get("programs", ())),
         facts.get("synthetic_data", ""),
         facts.get("is_synthetic_type", False),
+        FoundMark(*facts["mark"]) if facts["mark"] else None,
     )
 
 
@@ -95,7 +100,7 @@ def main(arguments: Sequence[str]) -> bytes:
             facts = _dicom_facts(path)
         else:
             facts = _picture_facts(read_or_refuse(path, MAX_BYTES), path.suffix.lower(), authorities)
-    return json.dumps(facts).encode()
+    return json.dumps({**facts, "mark": _mark(path)}).encode()
 
 
 def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str, object]:
@@ -110,6 +115,14 @@ def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str
 
         facts["manifest"] = read_store(content, FORMATS[suffix], authorities)
     return facts
+
+
+def _mark(path: Path) -> FoundMark | None:
+    """What the pixels tell, of whatever has some that can be read in this child's memory."""
+    try:
+        return find_mark(read_grey(path))
+    except (DataError, MemoryError):
+        return None
 
 
 def _png_text(content: bytes, keyword: str) -> str | None:

@@ -13,7 +13,7 @@ set -euo pipefail
 : "${PLAN:?the plan, .yaml or .csv}" "${OUTPUT:?a folder that all nodes share}"
 # On each node: as many as it has GPUs or, without any, cores.
 export PLAN OUTPUT PROCESSES="${PROCESSES:-4}"
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p) # reads to the end: head would break the pipe
 export HEAD
 
 srun bash -c 'python -m torch.distributed.run --nnodes="$SLURM_NNODES" --node-rank="$SLURM_NODEID" \
