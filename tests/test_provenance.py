@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -319,3 +320,55 @@ def test_the_command_reads_folders_and_writes_json(folder: Path, capsys: pytest.
     empty = folder.parent / "empty"
     empty.mkdir()
     assert main(["detect", str(empty)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("06072a8648ce3d0201", "06072a8648ce3d0277"),  # a kind of key that nobody knows
+        ("06082a8648ce3d030107", "06082a8648ce3d030177"),  # a curve
+        (b"signer".hex(), b"sig\xff\xfer".hex()),  # a name that is not UTF-8
+        ("a003020102", "a00302014d"),  # a version
+        ("0603551d23", "0603551d0e"),  # an extension twice
+    ],
+)
+def test_certificates_of_strangers_are_one_sentence(folder: Path, old: str, new: str) -> None:
+    path = folder / "SHA256SUMS.pem"
+    certificates = [one.public_bytes(serialization.Encoding.DER) for one in keys.read_certificates(path)]
+    changed = [one.replace(bytes.fromhex(old), bytes.fromhex(new)) for one in certificates]
+    assert changed != certificates
+    lines = "".join(
+        f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(one).decode()}\n-----END CERTIFICATE-----\n" for one in changed
+    )
+    path.write_text(lines, encoding="ascii")
+    for read in (lambda: keys.read_certificates(path), lambda: read_list(folder, b"")):
+        with pytest.raises(DataError, match="holds no certificate in PEM format, or one of a kind that is not known"):
+            read()
+
+
+def test_a_list_that_cannot_be_read_hides_no_verdict_and_no_fault(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = sorted(folder.glob("*.png"))[0]
+    (folder / "SHA256SUMS.sig").unlink()  # as of anybody who has called sha256sum
+    assert found(image).verdict == detection.PROVEN
+    assert any("the list of its folder was not looked at" in one.text for one in found(image).evidence)
+    (folder / "new.txt").write_bytes(b"")
+    assert main(["verify", str(folder), "--sample", "0"]) == 1
+    said = capsys.readouterr().out
+    assert "SHA256SUMS.sig cannot be read" in said
+    assert "new.txt" in said
+
+
+def test_a_folder_names_all_that_is_called_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("film.dicom", "1.2.840.10008.7", "radiograph"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "folder.png").mkdir()
+    assert main(["detect", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    lines = (said.out + said.err).splitlines()
+    for name in ("film.dicom", "1.2.840.10008.7", "radiograph", "pipe.png", "nowhere.png", "loop.png"):
+        assert sum(f"/{name}" in line for line in lines) == 1, (name, lines)
