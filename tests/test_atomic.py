@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sample_images import fill
 
 from cxr.commands.main import main
-from cxr.images.atomic import write_whole
+from cxr.images.atomic import atomic_file, write_whole
 from cxr.request.errors import OutputError
 
 
@@ -43,3 +45,26 @@ def test_a_link_to_a_file_and_an_older_file_are_replaced(tmp_path: Path) -> None
     for path in (link, tmp_path / "old"):
         write_whole(path, b"new")
         assert path.read_bytes() == b"new"
+
+
+def write_first(path: Path, then: Callable[[], object]) -> None:
+    with atomic_file(path) as file:
+        file.write(b"first")
+        then()
+
+
+def test_of_two_that_write_one_file_the_first_gives_way_and_no_half_file_appears(tmp_path: Path) -> None:
+    path, later = tmp_path / "a.zip", contextlib.ExitStack()
+    with pytest.raises(OutputError, match="another run is writing"):
+        write_first(path, lambda: later.enter_context(atomic_file(path)).write(b"second"))
+    assert not path.exists()
+    later.close()
+    assert path.read_bytes() == b"second"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_what_another_run_has_finished_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with pytest.raises(OutputError, match="another run is writing"):
+        write_first(path, lambda: write_whole(path, b"second"))
+    assert path.read_bytes() == b"second"

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from sample_dataset import make_dataset
 from sample_images import fill, make_image
 
@@ -310,6 +312,46 @@ def test_broken_files_of_strangers(tmp_path: Path, content: bytes) -> None:
     assert b"".join(unsigned_pieces(io.BytesIO(content))) == content
     assert unsigned_size(path) == len(content)
     assert found(path).verdict in {detection.NOTHING, detection.CHANGED}
+
+
+@pytest.mark.parametrize("name", ["empty.png", "text.png", "text.jpg", "signature.jpg", "page.webp", "text.tif"])
+def test_what_is_no_picture_has_no_manifest(name: str, tmp_path: Path) -> None:
+    contents = {"empty": b"", "text": b"A man", "signature": b"\xff\xd8\xff", "page": b"<html></html>"}
+    path = tmp_path / name
+    path.write_bytes(contents[path.stem])
+    assert [one.text for one in found(path, b"").evidence] == [
+        "its pixels cannot be read, and were not searched for this program's mark"
+    ]
+
+
+@pytest.mark.parametrize("text", ["{}", "flour, eggs, milk", '{"model": 5}', "[" * 9_000, '{"a": 1, "a": 2}'])
+def test_a_recipe_that_cannot_be_read_is_named(text: str, tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("recipe", text)
+    Image.new("L", (8, 8)).save(path := tmp_path / "other.png", pnginfo=info)
+    verdict = found(path, b"")
+    assert verdict.verdict == detection.NOTHING
+    assert [one.text[:43] for one in verdict.evidence] == ["its text “recipe” cannot be read here: the "], verdict
+
+
+@pytest.mark.parametrize(
+    ("kinds", "is_synthetic"),
+    [
+        ("SYNTHETIC", True),
+        (["DERIVED", "SECONDARY", "SYNTHETIC"], True),
+        ("NONSYNTHETIC", False),
+        (["ORIGINAL", "PRIMARY", "NO SYNTHETICS"], False),
+        ("", False),
+    ],
+)
+def test_a_dicom_image_type_counts_as_a_whole_value(kinds: object, is_synthetic: bool, tmp_path: Path) -> None:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    dataset.ImageType = kinds
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(path := tmp_path / "film.dcm", enforce_file_format=True)
+    assert found(path, b"").verdict == (detection.CLAIMED if is_synthetic else detection.NOTHING)
 
 
 def test_the_command_reads_folders_and_writes_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

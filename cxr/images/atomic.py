@@ -24,11 +24,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Yields:
         The file to write into.
     Raises:
-        OutputError: the disk is full, the folder is read-only or gone, or a pipe or a device is called so, whose place
-            no file takes; nothing partly written is left behind.
+        OutputError: the disk is full, the folder is read-only or gone, another run writes the same file, or a pipe or a
+            device is called so, whose place no file takes; nothing partly written is left behind.
     """
     # A fixed name: what a killed run left behind is replaced by the next one instead of piling up.
-    partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
+    partial, is_ours = path.with_name(f".{path.name}{PARTIAL_SUFFIX}"), True
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise OSError(errno.EINVAL, FOREIGN)
@@ -37,11 +37,15 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            is_ours = partial.exists() and os.path.samestat(os.fstat(file.fileno()), partial.stat())
+        if not is_ours:
+            raise OutputError(f"another run is writing {path}; wait until that has ended, or name another file")
         partial.replace(path)
         sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            partial.unlink()
+            if is_ours:
+                partial.unlink()
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise

@@ -42,6 +42,7 @@ class Traces:
     Args:
         manifest: its C2PA manifest.
         recipe: of this program.
+        recipe_fault: why a text in the place of one cannot be read.
         source_types: IPTC's Digital Source Types in its XMP.
         programs: whose texts it carries, in words.
         synthetic_data: DICOM's Synthetic Data (0008,001C), "YES" or "NO"; empty if it is not there.
@@ -51,6 +52,7 @@ class Traces:
 
     manifest: SignedFacts | None
     recipe: Recipe | None
+    recipe_fault: str
     source_types: tuple[str, ...]
     programs: tuple[str, ...]
     synthetic_data: str
@@ -83,7 +85,7 @@ def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
     text = facts.get("recipe") or (manifest.recipe if manifest else None)
     return Traces(
         manifest,
-        _recipe(text),
+        *_recipe(text),
         tuple(facts.get("source_types", ())),
         tuple(facts.get("programs", ())),
         facts.get("synthetic_data", ""),
@@ -148,15 +150,16 @@ def _dicom_facts(path: Path) -> Mapping[str, object]:
         recipe = read_dicom_recipe(dataset).to_json()
     except DataError:
         recipe = None
+    kinds = dataset.get("ImageType") or ()  # pydicom gives a single value as text
     return {
         "recipe": recipe,
         "synthetic_data": str(dataset.get("SyntheticData") or "")[:16],
-        "is_synthetic_type": "SYNTHETIC" in (dataset.get("ImageType") or ()),
+        "is_synthetic_type": "SYNTHETIC" in ([kinds] if isinstance(kinds, str) else kinds),
     }
 
 
-def _recipe(text: str | None) -> Recipe | None:
+def _recipe(text: str | None) -> tuple[Recipe | None, str]:
     try:
-        return None if text is None else Recipe.from_json(text)
-    except CxrError:
-        return None
+        return (None if text is None else Recipe.from_json(text)), ""
+    except CxrError as error:
+        return None, str(error)
