@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_pictures import PIXELS, bomb, chunk, png
 from PIL import Image, PngImagePlugin
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -331,7 +332,18 @@ def test_a_recipe_that_cannot_be_read_is_named(text: str, tmp_path: Path) -> Non
     Image.new("L", (8, 8)).save(path := tmp_path / "other.png", pnginfo=info)
     verdict = found(path, b"")
     assert verdict.verdict == detection.NOTHING
-    assert [one.text[:43] for one in verdict.evidence] == ["its text “recipe” cannot be read here: the "], verdict
+    (evidence,) = verdict.evidence
+    assert evidence.text.startswith("its texts cannot be read here: the recipe ")
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+def test_long_and_damaged_texts_hide_no_other_program(kind: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "other.png"
+    path.write_bytes(png(bomb(kind, 400_000), chunk(kind, b"workflow\0" + bytes(400_000)), PIXELS))
+    evidence = found(path, b"").evidence
+    assert [one.kind for one in evidence] == ["claim", "remark"]
+    assert evidence[0].text == "carries a workflow of ComfyUI"
+    assert evidence[1].text.startswith("its texts cannot be read here: it carries a text of more than 256 kB")
 
 
 @pytest.mark.parametrize(

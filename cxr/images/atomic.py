@@ -37,7 +37,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            is_ours = partial.exists() and os.path.samestat(os.fstat(file.fileno()), partial.stat())
+            is_ours = not partial.exists() or os.path.samestat(os.fstat(file.fileno()), partial.stat())
         if not is_ours:
             raise OutputError(f"another run is writing {path}; wait until that has ended, or name another file")
         partial.replace(path)

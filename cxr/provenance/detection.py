@@ -141,7 +141,7 @@ def _of_marks(traces: Traces) -> Iterator[Evidence]:
     if traces.is_synthetic_type:
         yield Evidence("claim", "Image Type (0008,0008) names SYNTHETIC")
     if traces.recipe_fault:  # of a later version, or of somebody else's
-        yield Evidence("remark", f"its text “recipe” cannot be read here: {traces.recipe_fault[:200]}")
+        yield Evidence("remark", f"its texts cannot be read here: {traces.recipe_fault[:200]}")
     if traces.mark is None:
         yield Evidence("remark", "its pixels cannot be read, and were not searched for this program's mark")
     elif traces.mark.is_there:
