@@ -1,6 +1,8 @@
 """The child process for hostile input: its result, its refusal, and each of its limits."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,15 @@ def test_too_long_a_result_is_refused(worker: str) -> None:
 def test_tokens_do_not_reach_the_child(worker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert b"HF_TOKEN" not in run(worker, "environment")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+@pytest.mark.parametrize(("kind", "limit"), [("CPU", 40), ("FSIZE", 2_000_000), ("AS", 2**31), ("CORE", 0)])
+def test_limits_of_the_user_that_are_lower_stay(kind: str, limit: int) -> None:
+    code = (
+        "import resource; from cxr.request.limited_child import _limit_self as limit;"
+        f"kind = resource.RLIMIT_{kind}; resource.setrlimit(kind, ({limit}, {limit}));"
+        "limit(2**40, 61, 4_000_000); print(resource.getrlimit(kind))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [f"({limit},", f"{limit})"], done.stderr

@@ -186,6 +186,10 @@ def test_a_dry_run_only_tells(client: Client) -> None:
         ({"prompt": "{a"}, "has an unmatched brace"),
         ({"prompt": "a", "seed": 7}, "seed is int; give a list of numbers"),
         ({"prompt": "a", "guidance_scale": ["x"]}, "guidance_scale is 'x'"),
+        ({"prompt": "a", "dry_run": "false"}, "dry_run is 'false'; use true or false"),
+        ({"prompt": "a", "dry_run": {}}, "dry_run is {}; use true or false"),
+        ({"prompt": "a", "dry_run": None}, "dry_run is None; use true or false"),
+        ({"prompt": "a", "dry_run": 0}, "dry_run is 0; use true or false"),
         (
             {"prompt": "a", "num_inference_steps": [100], "seed": [*range(11)]},
             "more than this server makes for one request",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_pictures import PIXELS, bomb, chunk, png
 from PIL import Image, PngImagePlugin
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from sample_dataset import make_dataset
 from sample_images import fill, make_image
 
@@ -311,6 +315,57 @@ def test_broken_files_of_strangers(tmp_path: Path, content: bytes) -> None:
     assert found(path).verdict in {detection.NOTHING, detection.CHANGED}
 
 
+@pytest.mark.parametrize("name", ["empty.png", "text.png", "text.jpg", "signature.jpg", "page.webp", "text.tif"])
+def test_what_is_no_picture_has_no_manifest(name: str, tmp_path: Path) -> None:
+    contents = {"empty": b"", "text": b"A man", "signature": b"\xff\xd8\xff", "page": b"<html></html>"}
+    path = tmp_path / name
+    path.write_bytes(contents[path.stem])
+    assert [one.text for one in found(path, b"").evidence] == [
+        "its pixels cannot be read, and were not searched for this program's mark"
+    ]
+
+
+@pytest.mark.parametrize("text", ["{}", "flour, eggs, milk", '{"model": 5}', "[" * 9_000, '{"a": 1, "a": 2}'])
+def test_a_recipe_that_cannot_be_read_is_named(text: str, tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("recipe", text)
+    Image.new("L", (8, 8)).save(path := tmp_path / "other.png", pnginfo=info)
+    verdict = found(path, b"")
+    assert verdict.verdict == detection.NOTHING
+    (evidence,) = verdict.evidence
+    assert evidence.text.startswith("its texts cannot be read here: the recipe ")
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+def test_long_and_damaged_texts_hide_no_other_program(kind: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "other.png"
+    path.write_bytes(png(bomb(kind, 400_000), chunk(kind, b"workflow\0" + bytes(400_000)), PIXELS))
+    evidence = found(path, b"").evidence
+    assert [one.kind for one in evidence] == ["claim", "remark"]
+    assert evidence[0].text == "carries a workflow of ComfyUI"
+    assert evidence[1].text.startswith("its texts cannot be read here: it carries a text of more than 256 kB")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "is_synthetic"),
+    [
+        ("SYNTHETIC", True),
+        (["DERIVED", "SECONDARY", "SYNTHETIC"], True),
+        ("NONSYNTHETIC", False),
+        (["ORIGINAL", "PRIMARY", "NO SYNTHETICS"], False),
+        ("", False),
+    ],
+)
+def test_a_dicom_image_type_counts_as_a_whole_value(kinds: object, is_synthetic: bool, tmp_path: Path) -> None:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    dataset.ImageType = kinds
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(path := tmp_path / "film.dcm", enforce_file_format=True)
+    assert found(path, b"").verdict == (detection.CLAIMED if is_synthetic else detection.NOTHING)
+
+
 def test_the_command_reads_folders_and_writes_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", str(folder), "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -319,3 +374,55 @@ def test_the_command_reads_folders_and_writes_json(folder: Path, capsys: pytest.
     empty = folder.parent / "empty"
     empty.mkdir()
     assert main(["detect", str(empty)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("06072a8648ce3d0201", "06072a8648ce3d0277"),  # a kind of key that nobody knows
+        ("06082a8648ce3d030107", "06082a8648ce3d030177"),  # a curve
+        (b"signer".hex(), b"sig\xff\xfer".hex()),  # a name that is not UTF-8
+        ("a003020102", "a00302014d"),  # a version
+        ("0603551d23", "0603551d0e"),  # an extension twice
+    ],
+)
+def test_certificates_of_strangers_are_one_sentence(folder: Path, old: str, new: str) -> None:
+    path = folder / "SHA256SUMS.pem"
+    certificates = [one.public_bytes(serialization.Encoding.DER) for one in keys.read_certificates(path)]
+    changed = [one.replace(bytes.fromhex(old), bytes.fromhex(new)) for one in certificates]
+    assert changed != certificates
+    lines = "".join(
+        f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(one).decode()}\n-----END CERTIFICATE-----\n" for one in changed
+    )
+    path.write_text(lines, encoding="ascii")
+    for read in (lambda: keys.read_certificates(path), lambda: read_list(folder, b"")):
+        with pytest.raises(DataError, match="holds no certificate in PEM format, or one of a kind that is not known"):
+            read()
+
+
+def test_a_list_that_cannot_be_read_hides_no_verdict_and_no_fault(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = sorted(folder.glob("*.png"))[0]
+    (folder / "SHA256SUMS.sig").unlink()  # as of anybody who has called sha256sum
+    assert found(image).verdict == detection.PROVEN
+    assert any("the list of its folder was not looked at" in one.text for one in found(image).evidence)
+    (folder / "new.txt").write_bytes(b"")
+    assert main(["verify", str(folder), "--sample", "0"]) == 1
+    said = capsys.readouterr().out
+    assert "SHA256SUMS.sig cannot be read" in said
+    assert "new.txt" in said
+
+
+def test_a_folder_names_all_that_is_called_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("film.dicom", "1.2.840.10008.7", "radiograph"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "folder.png").mkdir()
+    assert main(["detect", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    lines = (said.out + said.err).splitlines()
+    for name in ("film.dicom", "1.2.840.10008.7", "radiograph", "pipe.png", "nowhere.png", "loop.png"):
+        assert sum(f"/{name}" in line for line in lines) == 1, (name, lines)

@@ -19,7 +19,7 @@ Look for what says that a picture or a DICOM file is synthetic: a signed C2PA ma
 marks of other programs, DICOM's Synthetic Data (0008,001C). --remake also makes the image again from its recipe.
 A file in which nothing is found may still be synthetic: marks can be removed.
 """
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm", ".dicom"}
 FAILED = 1
 
 
@@ -69,11 +69,14 @@ def _detect(arguments: argparse.Namespace) -> int:
 
 
 def _files(path: Path) -> Iterator[Path]:
+    from cxr.images.dicom_pixels import is_dicom
+
     if not path.is_dir():
         yield path
         return
     for one in sorted(path.rglob("*")):
-        if one.suffix.lower() in SUFFIXES and one.is_file():
+        # Links to nowhere and pipes are no files and yet named, in the sentence that refuses them.
+        if not one.is_dir() and (one.suffix.lower() in SUFFIXES or is_dicom(one)):
             yield one
 
 

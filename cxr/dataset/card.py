@@ -110,7 +110,8 @@ def _counts_plot(images: Sequence[PlannedImage]) -> bytes:
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         _bars(left, images, "findings", "images")
         _bars(right, images, "age", "images, by age in years")
-        right.legend(frameon=False)
+        if right.get_legend_handles_labels()[0]:  # matplotlib warns where no image has a sex
+            right.legend(frameon=False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

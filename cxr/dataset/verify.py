@@ -13,6 +13,7 @@ from cxr.dataset.set_faults import find_faults
 from cxr.folders.foreign_image import read_foreign
 from cxr.folders.metadata import CHECKSUMS_NAME
 from cxr.provenance.installed import missing_libraries
+from cxr.request.errors import DataError
 
 NOT_THE_SAME = 1
 
@@ -70,7 +71,10 @@ def _signature_faults(directory: Path, say: Say) -> list[str]:
     from cxr.provenance.checksums import changed_files, read_list
     from cxr.provenance.keys import known_authorities
 
-    signed = read_list(directory, known_authorities())
+    try:
+        signed = read_list(directory, known_authorities())
+    except DataError as error:
+        return [str(error)]
     if signed is None:
         return []
     if not signed.is_valid:

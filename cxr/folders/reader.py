@@ -19,6 +19,7 @@ from cxr.folders.file_names import FileNames, stem_of
 from cxr.folders.table_columns import (
     COLUMN_NAMES,
     CSV_NAME,
+    check_columns,
     check_no_table_is_left,
     columns_of,
     find_tables,
@@ -129,8 +130,7 @@ def _listed(
 def _read_records(
     table: Path, split: str, names: FileNames, columns: Sequence[str]
 ) -> Iterator[tuple[int, ImageRecord]]:
-    if missing := [name for name in columns if name not in columns_of(tuple(read_header(table)))]:
-        raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(columns)}")
+    check_columns(table, columns)
     studies, is_joined, number = read_studies(table), False, 0
     stems = _stems(table)
     for number, row in read_rows(table):

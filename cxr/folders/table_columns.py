@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cxr.folders.file_names import stem_of
 from cxr.folders.metadata import METADATA_NAME
-from cxr.folders.tables import Row, is_table, read_header, read_rows
+from cxr.folders.tables import Row, is_table, read_header, read_rows, repeated_name
 from cxr.images.guarded import read_regular
 from cxr.images.squares import is_image, walk_files
 from cxr.labels.cells import finding_of
@@ -158,6 +158,20 @@ def columns_of(names: tuple[str, ...]) -> Mapping[str, str]:
 def _key(name: str) -> str:
     """A column's name as `COLUMN_NAMES` has it; PadChest adds where it is from."""
     return re.sub(r"[\s-]+", "_", name.strip()).casefold().removesuffix("_dicom")
+
+
+def check_columns(table: Path, needed: Sequence[str]) -> None:
+    """Refuse a table without a column, by our names, or with two of which one would be dropped: “Age” and “age”.
+
+    Raises:
+        DataError: it is such a table, or cannot be read.
+    """
+    header, read = tuple(read_header(table)), {name for them in COLUMN_NAMES.values() for name in them}
+    if missing := [name for name in needed if name not in columns_of(header)]:
+        raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(needed)}")
+    twice, count = repeated_name(key for name in header if (key := _key(name)) in read or finding_of(name))
+    if twice:
+        raise DataError(f"{table} has {count} columns “{twice}”, capitals and spaces aside; keep one")
 
 
 def read_studies(table: Path) -> Mapping[str, Row]:

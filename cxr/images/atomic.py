@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from cxr.images.guarded import reason_of
+from cxr.images.guarded import FOREIGN, reason_of
 from cxr.request.errors import OutputError
 
 PARTIAL_SUFFIX = ".partial"
@@ -24,21 +24,28 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Yields:
         The file to write into.
     Raises:
-        OutputError: the disk is full, the folder is read-only or gone; nothing partly written is left behind.
+        OutputError: the disk is full, the folder is read-only or gone, another run writes the same file, or a pipe or a
+            device is called so, whose place no file takes; nothing partly written is left behind.
     """
     # A fixed name: what a killed run left behind is replaced by the next one instead of piling up.
-    partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
+    partial, is_ours = path.with_name(f".{path.name}{PARTIAL_SUFFIX}"), True
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError(errno.EINVAL, FOREIGN)
         partial.unlink(missing_ok=True)
         with partial.open("xb") as file:  # x: never through a link that someone else has put there
             yield file
             file.flush()
             os.fsync(file.fileno())
+            is_ours = not partial.exists() or os.path.samestat(os.fstat(file.fileno()), partial.stat())
+        if not is_ours:
+            raise OutputError(f"another run is writing {path}; wait until that has ended, or name another file")
         partial.replace(path)
         sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            partial.unlink()
+            if is_ours:
+                partial.unlink()
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import NameOID
@@ -169,7 +169,7 @@ def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
     try:
         certificate.verify_directly_issued_by(issuer)
         return bool(issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
-    except (InvalidSignature, TypeError, ValueError, x509.ExtensionNotFound):
+    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError, x509.ExtensionNotFound):
         return False
 
 

@@ -92,7 +92,8 @@ def detect(path: Path, authorities: bytes, remake: Remake | None = None, label: 
     traces = read_traces(path, authorities, label or str(path))
     found = [*_of_manifest(traces.manifest), *_of_marks(traces)]
     if traces.recipe is not None:
-        found.append(Evidence("claim", f"carries a recipe of this program: {_recipe_in_short(traces)}"))
+        made_by = f"model {traces.recipe.model}, seed {traces.recipe.seed}"
+        found.append(Evidence("claim", f"carries a recipe of this program: {made_by}"))
         found += _of_log(path)
         found += _of_remaking(path, remake) if remake else ()
     if missing_libraries():
@@ -110,11 +111,6 @@ def _verdict(kinds: set[str]) -> str:
     if "proof" in kinds:
         return PROVEN
     return CLAIMED if "claim" in kinds else NOTHING
-
-
-def _recipe_in_short(traces: Traces) -> str:
-    assert traces.recipe is not None
-    return f"model {traces.recipe.model}, seed {traces.recipe.seed}"
 
 
 def _of_manifest(manifest: SignedFacts | None) -> Iterator[Evidence]:
@@ -144,6 +140,8 @@ def _of_marks(traces: Traces) -> Iterator[Evidence]:
         yield Evidence(kind, f"Synthetic Data (0008,001C) is {traces.synthetic_data}")
     if traces.is_synthetic_type:
         yield Evidence("claim", "Image Type (0008,0008) names SYNTHETIC")
+    if traces.recipe_fault:  # of a later version, or of somebody else's
+        yield Evidence("remark", f"its texts cannot be read here: {traces.recipe_fault[:200]}")
     if traces.mark is None:
         yield Evidence("remark", "its pixels cannot be read, and were not searched for this program's mark")
     elif traces.mark.is_there:
@@ -176,9 +174,13 @@ def _of_list(path: Path, authorities: bytes) -> Iterator[Evidence]:
     from cxr.provenance.checksums import raw_sha256
 
     path = path.absolute()
-    folder = next((folder for folder in path.parents if (folder / CHECKSUMS_NAME).exists()), None)
-    signed = _signed_list(folder, authorities) if folder else None
-    if folder is None or signed is None or (name := path.relative_to(folder).as_posix()) not in signed.sha256:
+    folder = next((folder for folder in path.parents if (folder / CHECKSUMS_NAME).exists()), path.parent)
+    try:
+        signed = _signed_list(folder, authorities)
+    except CxrError as error:  # many folders have a list of that name which nobody has signed
+        yield Evidence("remark", f"the list of its folder was not looked at: {error}")
+        return
+    if signed is None or (name := path.relative_to(folder).as_posix()) not in signed.sha256:
         return
     text = f"is in the list {folder / CHECKSUMS_NAME}, signed by {signed.signer}"
     if not signed.is_valid:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -29,6 +30,10 @@ KEY_NAME, CERTIFICATES_NAME = "key.pem", "certificates.pem"
 MAX_BYTES = 100_000
 VALID_DAYS = 3_650
 ORGANIZATION = "CXR Studio, key made on this machine"  # readers show it as the signer
+UNREADABLE = (
+    *(TypeError, ValueError, UnsupportedAlgorithm),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
@@ -90,8 +95,8 @@ def read_key(key: Path, certificates: Path) -> SigningKey:
         raise DataError(
             f"{key} is encrypted; use a key without a password, in a file that only you can read"
         ) from error
-    except ValueError as error:
-        raise DataError(f"{key} holds no private key in PEM format") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise DataError(f"{key} holds no private key in PEM format, or one of a kind that is not known") from error
     if not isinstance(private, PrivateKey):
         raise DataError(f"{key} is of a kind that C2PA does not know; use RSA, P-256, P-384, P-521 or Ed25519")
     chain = read_certificates(certificates)
@@ -104,12 +109,15 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """Read a PEM file of certificates.
 
     Raises:
-        DataError: it cannot be read, or holds none.
+        DataError: it cannot be read, holds none, or one that is damaged or of a kind that is not known.
     """
     try:
-        return tuple(x509.load_pem_x509_certificates(read_or_refuse(path, MAX_BYTES)))
-    except ValueError as error:
-        raise DataError(f"{path} holds no certificate in PEM format") from error
+        chain = tuple(x509.load_pem_x509_certificates(read_or_refuse(path, MAX_BYTES)))
+        for one in chain:  # these are only looked at when they are first asked for
+            one.public_key(), one.subject, one.issuer, one.extensions
+    except UNREADABLE as error:
+        raise DataError(f"{path} holds no certificate in PEM format, or one of a kind that is not known") from error
+    return chain
 
 
 def known_authorities() -> bytes:

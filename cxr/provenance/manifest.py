@@ -24,6 +24,7 @@ from cxr.request.errors import DataError
 from cxr.request.recipe import Recipe
 
 MAX_BYTES = 256_000_000
+MANIFEST_MARKS = (b"jumb", b"caBX")  # one of them stands in every picture with a manifest, and is never compressed
 ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
@@ -113,6 +114,8 @@ def read_store(content: bytes, media_type: str, authorities: str) -> dict[str, A
     except c2pa.C2paError.ManifestNotFound:
         return None
     except c2pa.C2paError as error:
+        if not any(mark in content for mark in MANIFEST_MARKS):
+            return None  # what the library cannot read is the picture
         return {"validation_state": INVALID, "validation_status": [{"code": str(error)}]}
 
 

@@ -14,7 +14,7 @@ from cxr.images.dicom_pixels import is_dicom, open_dicom
 from cxr.images.guarded import read_or_refuse
 from cxr.images.pixel_mark import FoundMark, find_mark
 from cxr.images.png import RECIPE_KEY, XMP_KEY
-from cxr.images.png_text import PNG_SIGNATURE, read_text
+from cxr.images.png_text import PNG_SIGNATURE, TEXT_CHUNKS, read_text
 from cxr.images.reading import read_grey
 from cxr.provenance.installed import missing_libraries
 from cxr.provenance.signed_facts import FORMATS, SignedFacts, facts_of
@@ -42,6 +42,7 @@ class Traces:
     Args:
         manifest: its C2PA manifest.
         recipe: of this program.
+        recipe_fault: why its texts, or the one in the place of a recipe, cannot be read.
         source_types: IPTC's Digital Source Types in its XMP.
         programs: whose texts it carries, in words.
         synthetic_data: DICOM's Synthetic Data (0008,001C), "YES" or "NO"; empty if it is not there.
@@ -51,6 +52,7 @@ class Traces:
 
     manifest: SignedFacts | None
     recipe: Recipe | None
+    recipe_fault: str
     source_types: tuple[str, ...]
     programs: tuple[str, ...]
     synthetic_data: str
@@ -81,9 +83,11 @@ def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
     facts = json.loads(answer)
     manifest = facts_of(facts["manifest"]) if facts.get("manifest") else None
     text = facts.get("recipe") or (manifest.recipe if manifest else None)
+    recipe, fault = _recipe(text)
     return Traces(
         manifest,
-        _recipe(text),
+        recipe,
+        fault or facts.get("recipe_fault", ""),
         tuple(facts.get("source_types", ())),
         tuple(facts.get("programs", ())),
         facts.get("synthetic_data", ""),
@@ -107,9 +111,13 @@ def _picture_facts(content: bytes, suffix: str, authorities: str) -> Mapping[str
     facts: dict[str, object] = {"source_types": _source_types(content)}
     if content.startswith(PNG_SIGNATURE):
         suffix = ".png"
-        facts["recipe"] = _png_text(content, RECIPE_KEY)
-        facts["source_types"] = _source_types((_png_text(content, XMP_KEY) or "").encode())
-        facts["programs"] = [text for key, text in OTHER_PROGRAMS.items() if _png_text(content, key)]
+        # Another program's text may be long or cut; that it is there is enough.
+        facts["programs"] = [text for key, text in OTHER_PROGRAMS.items() if _has_text(content, key)]
+        try:
+            facts["recipe"], xmp = (read_text(io.BytesIO(content), key) for key in (RECIPE_KEY, XMP_KEY))
+            facts["source_types"] = _source_types((xmp or "").encode())
+        except ValueError as error:
+            facts["recipe_fault"] = str(error)
     if suffix in FORMATS and not missing_libraries():
         from cxr.provenance.manifest import read_store
 
@@ -125,11 +133,8 @@ def _mark(path: Path) -> FoundMark | None:
         return None
 
 
-def _png_text(content: bytes, keyword: str) -> str | None:
-    try:
-        return read_text(io.BytesIO(content), keyword)
-    except ValueError:
-        return None
+def _has_text(content: bytes, keyword: str) -> bool:
+    return any(kind + keyword.encode() + b"\0" in content for kind in TEXT_CHUNKS)
 
 
 def _source_types(content: bytes) -> list[str]:
@@ -148,15 +153,16 @@ def _dicom_facts(path: Path) -> Mapping[str, object]:
         recipe = read_dicom_recipe(dataset).to_json()
     except DataError:
         recipe = None
+    kinds = dataset.get("ImageType") or ()  # pydicom gives a single value as text
     return {
         "recipe": recipe,
         "synthetic_data": str(dataset.get("SyntheticData") or "")[:16],
-        "is_synthetic_type": "SYNTHETIC" in (dataset.get("ImageType") or ()),
+        "is_synthetic_type": "SYNTHETIC" in ([kinds] if isinstance(kinds, str) else kinds),
     }
 
 
-def _recipe(text: str | None) -> Recipe | None:
+def _recipe(text: str | None) -> tuple[Recipe | None, str]:
     try:
-        return None if text is None else Recipe.from_json(text)
-    except CxrError:
-        return None
+        return (None if text is None else Recipe.from_json(text)), ""
+    except CxrError as error:
+        return None, str(error)

@@ -11,6 +11,7 @@ import gradio as gr
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import RequestError
+from cxr.request.setting import check_switch
 from cxr.web.jobs.grid_job import GridState
 from cxr.web.jobs.job import Facts
 from cxr.web.page.events import errors_for_users
@@ -58,7 +59,7 @@ class GridEndpoints:
         """
         axes = dict(zip(VARIED, (guidance_scale, adapter_weight, num_inference_steps, seed), strict=True))
         with errors_for_users(on_page=False):
-            if not dry_run:
+            if not check_switch(dry_run, "dry_run"):
                 self.events.jobs.check_room(visitor_of(asker))
             plan, text = await asyncio.to_thread(self._plan, prompt, axes)
             if dry_run:
