@@ -111,8 +111,6 @@ def run_bench(
         image_s = _image_seconds(loaded, peers, sizes, runs, watch)
         details = {peer.name: peer.detail for peer in peers}
     parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
-    product_s = statistics.median(image_s[PRODUCT, sizes[0]])
-    num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
     return BenchResult(
         info=loaded.info,
         hardware=hardware_of(loaded.device),
@@ -124,7 +122,7 @@ def run_bench(
         peak=measure_peak(loaded.device, loaded.weight_dtype, watch),
         load_to_first_image_s=load_to_first_image_s,
         fresh_process_s=fresh_process_s,
-        preview_share=num_previews * _preview_seconds(loaded, runs, watch) / product_s,
+        preview_share=_preview_seconds(loaded, runs, watch) / statistics.median(image_s[PRODUCT, sizes[0]]),
         processor_time=processor_time,
     )
 
@@ -190,8 +188,10 @@ def _make_by_pytorch(loaded: LoadedModel, num_images: int) -> None:
 
 
 def _preview_seconds(loaded: LoadedModel, runs: int, watch: Stopwatch) -> float:
+    """Of all previews that the page asks for while one image is made."""
     embeddings = encode(loaded, PROMPT, "", 3.0)
     size = loaded.micro_batch_size
     denoiser = Denoiser(loaded, [embeddings] * size, (3.0, 1.0), [0] * size, 1)
     denoiser.step(denoiser.timesteps[0])
-    return statistics.median(watch(denoiser.preview) for _ in range(5 * runs))
+    num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
+    return num_previews * statistics.median(watch(denoiser.preview) for _ in range(5 * runs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from cxr.commands.evaluate_models import add_model_actions
 from cxr.commands.options import Commands, add_command, named_path
@@ -61,14 +60,12 @@ def add_evaluate_parser(commands: Commands) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from cxr.evaluate import Sets, read_set
+    from cxr.evaluate.from_folders import read_sets
 
     if missing := [f"--{name}" for name in REQUIRED if getattr(arguments, name) is None]:
         raise RequestError(
             f"the following arguments are required: {', '.join(missing)}; see python -m cxr evaluate --help"
         )
     options = read_options(arguments)
-    names = [name.replace("-", "_") for name in FOLDERS]
-    folders = {name: getattr(arguments, name) for name in names}
-    sets: dict[str, Any] = {name: folder and read_set(folder) for name, folder in folders.items()}
-    return measure(Sets(**sets), options, arguments)
+    folders = {name: getattr(arguments, name) for name in (name.replace("-", "_") for name in FOLDERS)}
+    return measure(read_sets(folders), options, arguments)

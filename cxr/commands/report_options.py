@@ -10,8 +10,8 @@ from cxr.commands.options import named_path, say_progress, say_result
 
 if TYPE_CHECKING:
     from cxr.evaluate.evaluation import Options
-    from cxr.evaluate.measurements import Tools
     from cxr.evaluate.sets import Sets
+    from cxr.evaluate.tools import Tools
 
 
 def add_report_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

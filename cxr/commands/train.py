@@ -52,7 +52,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     from cxr.models.devices import shared_state
     from cxr.train import loop
     from cxr.train.loop_settings import LoopSettings
-    from cxr.train.parallel import choose_device
+    from cxr.train.parallel import training_device
     from cxr.train.setup import Setup
 
     torch.set_flush_denormal(True)  # tiny numbers make a CPU many times slower
@@ -63,7 +63,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     values = _values_of(arguments)
     loop_settings = {name: value for name, value in values.items() if name in LoopSettings.__dataclass_fields__}
     settings = LoopSettings(**loop_settings, **LOOP_SETTINGS.get(arguments.stage, {}))
-    device = choose_device()
+    device = training_device()
     split = Split([], [], [])
     if "data" in values:
         split = split_by_patient(read_folders(values["data"]), values["validation_share"], values["judging_share"])

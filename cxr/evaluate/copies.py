@@ -15,7 +15,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.copy_search import ALIGNED, Nearest, search_copies
+from cxr.evaluate.copy_grid import ALIGNED
+from cxr.evaluate.copy_search import Nearest, search_copies
 from cxr.evaluate.copy_set import CopySet, Embed, plant_copies
 from cxr.evaluate.copy_spaces import QUANTILE, Control, Space, measure_control, measure_space, nearest_features
 from cxr.request.errors import DataError

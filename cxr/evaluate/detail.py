@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.evaluate.distances import POSING, halve
-from cxr.evaluate.sets import FEWEST, ImageSet
+from cxr.evaluate.image_set import FEWEST, ImageSet
 from cxr.images.squares import read_squares
 from cxr.metrics.detail import SPECTRUM, compare_properties, measure_properties
 from cxr.metrics.result import MetricResult, Row
@@ -62,11 +62,11 @@ def choose_side(generated: ImageSet, reference: ImageSet) -> tuple[int, NDArray[
     return max(side, SMALLEST), np.flatnonzero(real >= side)
 
 
-def measure_detail(generated: ImageSet, reference: ImageSet, seed: int = 0) -> Detail:
+def measure_detail(generated: ImageSet, reference: ImageSet) -> Detail:
     """How the images differ from real ones in what needs no network."""
     side, large = choose_side(generated, reference)
     patients = np.asarray(reference.patients)[large]
-    halves = halve(list(patients), seed)
+    halves = halve(list(patients))
     real, sides = _properties([reference.paths[k] for k in large[halves.first]], side)
     sets = {
         "generated": (generated.paths, np.asarray(generated.owners)),

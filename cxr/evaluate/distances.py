@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from cxr.evaluate.sets import FEWEST
+from cxr.evaluate.image_set import FEWEST
 from cxr.metrics.features import Features
 from cxr.metrics.frechet import IMAGES_PER_FEATURE, frechet_distance, frechet_infinity
 from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle
 from cxr.metrics.kernel import (
     INTERVAL_IMAGES,
-    Sample,
     gaussian_mmd,
     halving_distances,
     kernel_distance,
@@ -26,6 +25,7 @@ from cxr.metrics.kernel import (
 )
 from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
 from cxr.metrics.result import JsonObject, MetricResult
+from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
 
 POSING = "real films posing as generated"

@@ -7,9 +7,10 @@ from typing import TypedDict
 
 import numpy as np
 
-from cxr.evaluate.measurements import library_versions
+from cxr.evaluate.image_set import ImageSet
+from cxr.evaluate.result_cache import library_versions
 from cxr.evaluate.scored_test import Array, ScoredTest, check_labelled
-from cxr.evaluate.sets import ImageSet, Sets, check_sets
+from cxr.evaluate.sets import Sets, check_sets
 from cxr.evaluate.utility import SIZE
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.images.squares import read_squares
@@ -86,14 +87,9 @@ def measure_few_real(
         DataError: as `cxr.evaluate.scored_test.check_labelled`.
     """
     check_labelled(real, made, test, patients)
-    counts = sorted(set(counts))
-    if wrong := [count for count in counts if not FEWEST_FILMS <= count <= len(real)]:
-        allowed = f"use {FEWEST_FILMS} to {len(real)}, the number of real images"
-        raise RequestError(f"is {wrong[0]}; {allowed}", field="counts")
+    counts = _checked(counts, len(real))
     num_made = min(len(images) for images in made.values())
     tested = ScoredTest(test, patients)
-    rows: list[FewRealRow] = []
-    differences: list[FewRealRow] = []
 
     def train(count: int, name: str) -> Array:
         scores = []
@@ -103,22 +99,31 @@ def measure_few_real(
             say(f"utility: {count} real films{f' + {name}' if name else ''}, seed {seed + 1} of {num_seeds}")
         return tested.areas(scores)
 
-    for count in counts:
-        areas = {name: train(count, name) for name in ("", *made)}
-        for name, found in areas.items():
-            shared = {"num_real": count, "num_synthetic": num_made if name else 0}
-            shared |= {"steps": steps, "batch_size": batch_size}
-            rows.append({"count": count, "name": name, "metrics": tested.metrics(found, shared)})
-            if name:
-                differences.append({"count": count, "name": name, "metrics": tested.metrics(found - areas[""], shared)})
+    def row(count: int, name: str, areas: Array) -> FewRealRow:
+        facts = {
+            "num_real": count,
+            "num_synthetic": num_made if name else 0,
+            "steps": steps,
+            "batch_size": batch_size,
+        }
+        return {"count": count, "name": name, "metrics": tested.metrics(areas, facts)}
+
+    areas = {(count, name): train(count, name) for count in counts for name in ("", *made)}
     return {
-        "rows": rows,
-        "differences": differences,
+        "rows": [row(count, name, found) for (count, name), found in areas.items()],
+        "differences": [row(count, name, found - areas[count, ""]) for (count, name), found in areas.items() if name],
         "counts": counts,
         "num_synthetic": num_made,
         "num_seeds": num_seeds,
         "steps": steps,
     }
+
+
+def _checked(counts: Sequence[int], num_real: int) -> list[int]:
+    if wrong := [count for count in sorted(counts) if not FEWEST_FILMS <= count <= num_real]:
+        allowed = f"use {FEWEST_FILMS} to {num_real}, the number of real images"
+        raise RequestError(f"is {wrong[0]}; {allowed}", field="counts")
+    return sorted(set(counts))
 
 
 def compare_few_real(
@@ -170,7 +175,4 @@ def _seen(real: LabelledImages, made: LabelledImages | None, count: int, num_mad
     some = rng.permutation(len(real))[:count]
     if made is None:
         return real.take(some)
-    films, images = real.take(np.resize(some, num_made)), made.take(rng.permutation(len(made))[:num_made])
-    return LabelledImages(
-        np.concatenate([films.pixels, images.pixels]), np.concatenate([films.targets, images.targets])
-    )
+    return real.take(np.resize(some, num_made)).joined(made.take(rng.permutation(len(made))[:num_made]))

@@ -38,7 +38,8 @@ from cxr.evaluate.fidelity_summary import (
     summarise_age,
 )
 from cxr.judges.judge import Judge
-from cxr.judges.readings import Array, measure_agreement, paired_difference, seen_elsewhere, shuffled
+from cxr.judges.prompt_agreement import measure_agreement, paired_difference, seen_elsewhere, shuffled
+from cxr.judges.readings import Array
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.intervals import holm, two_sided
@@ -76,34 +77,33 @@ class Fidelity(TypedDict):
     headline: str
 
 
-def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Readings], seed: int = 0) -> Fidelity:
+def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Readings]) -> Fidelity:
     """Do the images show what their prompts asked for?
 
     Args:
         judges: by name; none has chosen, filtered or guided anything.
         readings: what each of the same judges read off each set.
-        seed: of the resamples.
     """
     found: Agreements = {"generated": {}, "real": {}, "baseline": {}}
     for name, judge in judges.items():
         for side, reading in readings[name].items():
-            found[side][name] = measure_agreement(reading, judge.thresholds, seed)
+            found[side][name] = measure_agreement(reading, judge.thresholds)
     generated = {name: sides["generated"] for name, sides in readings.items()}
-    floors = {name: shuffled(generated[name], judge.thresholds, seed=seed) for name, judge in judges.items()}
+    floors = {name: shuffled(generated[name], judge.thresholds) for name, judge in judges.items()}
     some = next(iter(found["generated"].values()))
     columns = [k for k in range(len(ATTRIBUTES)) if some.num_positive[k] and some.num_negative[k]]
     attributes = [_attribute(found, floors, column) for column in columns]
-    _add_gains(attributes, readings, seed)
+    _add_gains(attributes, readings)
     _add_elsewhere(attributes, judges, readings)
     attributes.sort(key=_place)
     age = summarise_age(found, len(next(iter(generated.values()))))
-    summary = summarise(found, floors, columns, readings, judges, seed)
+    summary = summarise(found, floors, columns, readings, judges)
     return {
         "judges": [{"name": name, "sha256": judge.sha256, "facts": judge.facts} for name, judge in judges.items()],
         "attributes": attributes,
         "age": {"metrics": age},
         "summary": {"metrics": summary},
-        "shuffle": measure_shuffles(judges, generated, seed),
+        "shuffle": measure_shuffles(judges, generated),
         "headline": headline(summary, attributes, age),
     }
 
@@ -158,10 +158,10 @@ def _other_judge(found: Agreements, judge: str, column: int) -> JsonObject | Non
     return {"name": other, **{key: float(values[0, column]) for key, values in figures.items()}}
 
 
-def _add_gains(attributes: list[Attribute], readings: Mapping[str, Readings], seed: int) -> None:
+def _add_gains(attributes: list[Attribute], readings: Mapping[str, Readings]) -> None:
     """What the LoRA adds to each AUROC on the prompts that the baseline answers too, and how surely."""
     gains = {
-        name: paired_difference(sides["generated"], sides["baseline"], seed)
+        name: paired_difference(sides["generated"], sides["baseline"])
         for name, sides in readings.items()
         if "baseline" in sides
     }

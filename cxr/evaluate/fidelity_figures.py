@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cxr.judges.readings import Agreement, Array, Reading
+from cxr.judges.prompt_agreement import Agreement
+from cxr.judges.readings import Array, Reading
 from cxr.metrics.agreement import JUDGEABLE_AUROC
 
 FEWEST_REAL = 25  # real films that show an attribute; fewer give no ceiling

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.evaluate.extractors.extractor import Extractor, embed
-from cxr.evaluate.sets import FEWEST
+from cxr.evaluate.image_set import FEWEST
 from cxr.metrics.degrade import DEGRADATIONS
-from cxr.metrics.kernel import Sample, kernel_distance
+from cxr.metrics.kernel import kernel_distance
+from cxr.metrics.sample import Sample
 
 DROPPED_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 UNDAMAGED = "undamaged"

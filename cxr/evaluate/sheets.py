@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.evaluate.detail import LARGEST, SMALLEST, choose_side, native_side
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.image_set import ImageSet
 from cxr.folders.sheet import SheetRow, draw_sheet
 from cxr.images.squares import read_squares
 

@@ -107,11 +107,10 @@ def _arms(
     rng = np.random.default_rng(seed)
     some, made = (images.take(rng.permutation(len(images))[:count]) for images in (real, synthetic))
     few = some.take(np.arange(round(FEW * count)))
-    both = LabelledImages(np.concatenate([some.pixels, made.pixels]), np.concatenate([some.targets, made.targets]))
     arms = {
         REAL: ((some,), count, 0),
         SYNTHETIC: ((made,), 0, count),
-        "real + synthetic": ((both,), count, count),
+        "real + synthetic": ((some.joined(made),), count, count),
         "synthetic, then real": ((made, some), count, count),
         FEW_REAL: ((few,), len(few), 0),
         FIRST_SYNTHETIC: ((made, few), len(few), count),

@@ -19,7 +19,6 @@ from cxr.labels.targets import LABELS, NEAR_YEARS, targets_of
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import JUDGEABLE_AUROC, weighted_auroc, weighted_share
 from cxr.metrics.intervals import cluster_weights, middle
-from cxr.metrics.result import JsonObject
 
 Array = NDArray[np.float64]
 NO_AGE = {"mae": math.nan, "within_10": math.nan}
@@ -91,18 +90,6 @@ class JudgeScores(TypedDict):
     mean_auroc: dict[str, MeanScore]
 
 
-def measure_reliability(judge: Judge, records: Sequence[Radiograph]) -> JsonObject:
-    """What the receipts of the page show beside each reading.
-
-    Args:
-        judge: with its thresholds fixed.
-        records: real radiographs of other patients than it was trained on.
-    Returns:
-        judge_sha256, and what `measure_scores` gives.
-    """
-    return {"judge_sha256": judge.sha256, **measure_scores(read_films(judge, records), records, judge.thresholds)}
-
-
 def read_films(judge: Judge, records: Sequence[Radiograph]) -> NDArray[np.float64]:
     """What a judge reads off radiographs: [N, len(LABELS) + 1], as `read_labels`."""
     return read_labels(judge.network, read_squares([record.path for record in records], SIZE))
@@ -167,7 +154,7 @@ def _mean_auroc(areas: Array, labels: Mapping[str, LabelScore], fewest: int) -> 
 
 
 def read_reliability(text: str) -> Reliability:
-    """Read the JSON of what `measure_reliability` found.
+    """Read the JSON that ``python -m cxr train judge`` wrote.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is something else.

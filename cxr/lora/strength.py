@@ -153,7 +153,7 @@ def _check(path: Path, settings: Mapping[str, Any], prefix: str) -> LoraSettings
     )
 
 
-def _check_pattern(label: str, pattern: Mapping[str, Any]) -> None:
+def _check_pattern(label: str, pattern: Mapping[str, object]) -> None:
     wild = [name for name in pattern if not PLAIN_PATTERN.fullmatch(name)]
     if not all(map(_is_simple, wild)) or len(wild) > MAX_WILD_PATTERNS:
         raise AdapterError(f"{label} uses an alpha_pattern of more than plain names, which this program cannot apply")

@@ -19,7 +19,7 @@ from huggingface_hub.utils.sha import git_hash
 
 from cxr.models.hub.connection import CONNECT_S, is_offline, watched
 from cxr.models.hub.listing import HubFile, Listing, ask_cache, ask_hub
-from cxr.models.presets import COMMIT
+from cxr.models.hub.names import COMMIT
 from cxr.request.errors import HubError, HubUnreachableError
 
 # Weights that can hold code (.bin, .pt, .ckpt) and code itself (.py) have no place here.
