@@ -23,17 +23,17 @@ from cxr.evaluate import (
     write_report,
 )
 from cxr.evaluate.compare import COLUMNS
-from cxr.evaluate.evaluation import unknown_to
 from cxr.evaluate.few_real import compare_few_real
 from cxr.evaluate.fixed_prompts import probe_requests
 from cxr.evaluate.groups import groups_of, measure_groups
-from cxr.evaluate.measurements import Tools
+from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.probes import measure_probes
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.sets import unknown_to
+from cxr.evaluate.tools import Tools
 from cxr.judges.judge import Judge, hash_patient
 from cxr.labels.targets import LABELS, targets_of
 from cxr.labels.vocabulary import PromptLabels, labels_of
-from cxr.metrics.kernel import Sample
+from cxr.metrics.sample import Sample
 from cxr.prompts import misread_findings
 from cxr.request.errors import DataError, RequestError
 

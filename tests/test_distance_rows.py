@@ -11,8 +11,9 @@ from cxr.evaluate import distances
 from cxr.evaluate.sensitivity import choose_patients, measure_loss
 from cxr.metrics.degrade import DEGRADATIONS, add_noise, blur, degrade
 from cxr.metrics.intervals import jackknife
-from cxr.metrics.kernel import Sample, kernel_distance, mmd, mmd_resamples
+from cxr.metrics.kernel import kernel_distance, mmd, mmd_resamples
 from cxr.metrics.result import MetricResult
+from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
 
 WIDTH = 6

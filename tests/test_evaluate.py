@@ -23,10 +23,11 @@ from cxr.evaluate import copy_search, copy_set, diversity, measurements
 from cxr.evaluate.distances import POSING, rank_agreement
 from cxr.evaluate.evaluation import Options, evaluate
 from cxr.evaluate.extractors.extractor import Extractor
-from cxr.evaluate.measurements import Tools
+from cxr.evaluate.image_set import read_set
 from cxr.evaluate.report.write import write_report
-from cxr.evaluate.sets import Sets, check_sets, read_set
+from cxr.evaluate.sets import Sets, check_sets
 from cxr.evaluate.sheets import draw_closest_pairs, name_of
+from cxr.evaluate.tools import Tools
 from cxr.folders.image_folder import ImageFolder
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares

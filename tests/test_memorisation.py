@@ -16,7 +16,8 @@ from cxr.evaluate import copies as copy_check
 from cxr.evaluate import copy_set as planted
 from cxr.evaluate import copy_spaces
 from cxr.evaluate.copies import Copies, calibration_half, check_copies
-from cxr.evaluate.copy_search import ALIGNED, HALVES, Nearest, search_copies
+from cxr.evaluate.copy_grid import ALIGNED, HALVES
+from cxr.evaluate.copy_search import Nearest, search_copies
 from cxr.evaluate.copy_set import KINDS, REMADE, CopySet, plant_copies
 from cxr.evaluate.copy_spaces import measure_control, nearest_features
 from cxr.evaluate.copy_transforms import local_scale, warped
@@ -89,7 +90,7 @@ def report(training: CopySet, generated: CopySet) -> Copies:
     held_out = copy_set(chests(60, 2), "held")
     control = copy_set(np.repeat(training.pixels[:2], 3, axis=0), "over")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted, "NUM_PLANTED", 8)
+        patch.setattr(planted, "NUM_PLANTED", 4)
         return check_copies(generated, training, held_out, patients_of(60), control, embed={"means": means})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from cxr.evaluate.sets import FEWEST
+from cxr.evaluate.image_set import FEWEST
 from cxr.web.jobs.dataset_job import make_dataset
 from cxr.web.jobs.dataset_order import DatasetJob, new_order
 from cxr.web.jobs.job import AnyJob, Job
