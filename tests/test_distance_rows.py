@@ -100,7 +100,7 @@ def test_frechet_distances_are_refused_where_they_are_mostly_bias(monkeypatch: p
     assert "refused below 2,000" in few["FD"].note
     assert math.isnan(few["FD-infinity"].value)
     assert "not computed below 60 images, 10 times the features" in few["FD-infinity"].note
-    monkeypatch.setattr(distances, "FEWEST_FOR_FD", 400)
+    monkeypatch.setattr(distances, "MIN_IMAGES_FOR_FD", 400)
     many = row_of(features(400), features(400, 0.5, seed=1))
     assert many["FD"].low < many["FD"].value
     assert "exploratory" in many["FD"].note

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from cxr.bench.parts import Parts, flops_per_row, measure_parts
+from cxr.bench.network_times import NetworkTimes, flops_per_row, measure_network_times
 from cxr.bench.peers import Peer, peers_of
 from cxr.bench.roofline import Peak, make_images, measure_peak
 from cxr.bench.rounds import PROMPT, Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
@@ -55,7 +55,7 @@ class BenchResult:
     image_s: Mapping[tuple[str, int], tuple[float, ...]]
     details: Mapping[str, str]
     absent: Mapping[str, str]
-    parts: Mapping[int, Parts]
+    parts: Mapping[int, NetworkTimes]
     row_flops: float
     peak: Peak
     load_to_first_image_s: float
@@ -110,7 +110,7 @@ def run_bench(
     with peers_of(loaded, peer_python) as (peers, absent):
         image_s = _image_seconds(loaded, peers, sizes, runs, watch)
         details = {peer.name: peer.detail for peer in peers}
-    parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
+    parts = {size: measure_network_times(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
     return BenchResult(
         info=loaded.info,
         hardware=hardware_of(loaded.device),

@@ -63,11 +63,13 @@ def compare_models(
         check_sets(one)
     smallest = min(models, key=lambda name: len(models[name]))
     outputs, limit = NetworkOutputs(tools.cache), len(models[smallest])  # one number of images for all rows of a table
-    made = {name: Measurements(one, tools, limit, outputs) for name, one in sets.items()}
-    rows = {name: _measure(name, one, tools, utility=utility) for name, one in made.items()}
+    measured = {name: Measurements(one, tools, limit, outputs) for name, one in sets.items()}
+    rows = {name: _measure(name, one, tools, utility=utility) for name, one in measured.items()}
     extractor, note = _benchmark_extractor(tools)
-    said = [f"{name}: {text}" for name in made for text in (*made[name].notes, *filter(None, rows[name]["words"]))]
-    benchmark = [{"name": name, "metrics": _benchmark(one, extractor, rows[name])} for name, one in made.items()]
+    said = [
+        f"{name}: {text}" for name in measured for text in (*measured[name].notes, *filter(None, rows[name]["words"]))
+    ]
+    benchmark = [{"name": name, "metrics": _benchmark(one, extractor, rows[name])} for name, one in measured.items()]
     return {
         "format": FORMAT,
         "title": f"Comparison of {', '.join(models)}",
@@ -76,7 +78,7 @@ def compare_models(
         "benchmark": {"extractor": extractor.name, "rows": benchmark},
         "corrected": [{"extractor": one.name, "rows": _corrected(rows, k)} for k, one in enumerate(tools.extractors)],
         "fidelity": [{"name": name, "headline": row["headline"]} for name, row in rows.items()],
-        "tests": paired_tests(made, tools, {name: row["attributes"] for name, row in rows.items()}),
+        "tests": paired_tests(measured, tools, {name: row["attributes"] for name, row in rows.items()}),
         "notes": [*left_out, *_doubts(models, smallest), *filter(None, [note]), *said],
         "versions": library_versions(),
     }
@@ -92,17 +94,17 @@ def _doubts(models: Mapping[str, ImageSet], smallest: str) -> Iterator[str]:
         yield f"All rows compare {fewest} images or fewer, as {smallest} has no more."
 
 
-def _measure(name: str, made: Measurements, tools: Tools, *, utility: bool) -> JsonObject:
+def _measure(name: str, model: Measurements, tools: Tools, *, utility: bool) -> JsonObject:
     """What one model's report would say, as far as the tables need it."""
     tools.say(f"model {name}")
-    fidelity = made.measure(made.fidelity)
+    fidelity = model.measure(model.fidelity)
     return {
-        "distances": [made.measure(made.distances, one, settings=[one.id]) for one in tools.extractors],
+        "distances": [model.measure(model.distances, one, settings=[one.id]) for one in tools.extractors],
         "attributes": fidelity["attributes"] if fidelity else [],
         "headline": fidelity["headline"] if fidelity else "Prompt fidelity was not measured.",
-        "words": [detail_words(made.measure(made.detail)), repetition_words(made.measure(made.diversity))],
-        "copies": made.measure(made.copies) if made.sets.training else None,
-        "utility": made.measure(made.utility) if utility else None,
+        "words": [detail_words(model.measure(model.detail)), repetition_words(model.measure(model.diversity))],
+        "copies": model.measure(model.copies) if model.sets.training else None,
+        "utility": model.measure(model.utility) if utility else None,
     }
 
 
@@ -119,12 +121,12 @@ def _benchmark_extractor(tools: Tools) -> tuple[Extractor, str]:
         return first, why
 
 
-def _benchmark(made: Measurements, extractor: Extractor, row: JsonObject) -> JsonObject:
+def _benchmark(model: Measurements, extractor: Extractor, row: JsonObject) -> JsonObject:
     """`COLUMNS` of one model: all pairs of images count, FD at whatever N there is."""
     reference, generated = (
-        made.outputs.features(side, extractor) for side in (made.sets.reference, made.sets.generated)
+        model.outputs.features(side, extractor) for side in (model.sets.reference, model.sets.generated)
     )
-    count = min(len(reference), made.limit or len(generated))
+    count = min(len(reference), model.limit or len(generated))
     rng = np.random.default_rng(SEED)
     x, y = (side[np.sort(rng.choice(len(side), count, replace=False))] for side in (reference, generated))
     bias = f"at N = {count:,} mostly bias" if count < EXPLORATORY else ""

@@ -22,7 +22,7 @@ from cxr.evaluate.copy_transforms import FINE, correlation, local_scale, reduced
 
 SIDE, SCREEN_SIDE = 64, 32  # pixels, by stage
 DIMENSIONS = 96  # of the images that are screened
-FEWEST_FITTED, FITTED = 500, 3_000  # images from which those are found
+MIN_FITTED, FITTED = 500, 3_000  # images from which those are found
 LOWEST = (-0.17, -0.17, -17.0, -0.24)  # shift right and down (shares of the side), turn (degrees), growth
 HIGHEST = (0.17, 0.17, 17.0, 0.27)
 STEPS = (0.025, 0.025, 2.0, 0.03)  # half of the grid's
@@ -76,7 +76,7 @@ class _Screen:
         )
         self.mean = seen.mean(dim=0)
         some = (seen - self.mean)[:: max(1, len(seen) // FITTED)]
-        few = len(some) < FEWEST_FITTED  # of so few images the main axes would miss what a moved one looks like
+        few = len(some) < MIN_FITTED  # of so few images the main axes would miss what a moved one looks like
         self.axes = torch.eye(some.shape[1]) if few else torch.linalg.svd(some, full_matrices=False)[2][:DIMENSIONS].T
         described = (seen - self.mean) @ self.axes
         self.described = described / described.norm(dim=1, keepdim=True).clamp(min=1e-6)

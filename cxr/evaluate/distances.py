@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from cxr.evaluate.image_set import FEWEST
+from cxr.evaluate.image_set import MIN_IMAGES
 from cxr.metrics.features import Features
 from cxr.metrics.frechet import IMAGES_PER_FEATURE, frechet_distance, frechet_infinity
 from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle
@@ -30,7 +30,7 @@ from cxr.request.errors import DataError
 
 POSING = "real films posing as generated"
 HALVINGS = 20
-FEWEST_FOR_FD = 2_000
+MIN_IMAGES_FOR_FD = 2_000
 EXPLORATORY = 10_000
 JACKKNIFE_GROUPS = 10
 
@@ -48,7 +48,7 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
     """Split images into two halves by patient: patients in random order, until half of the images is reached.
 
     Args:
-        patients: whose each image is, [N]; their order does not matter.
+        patients: the patient of each image, [N]; their order does not matter.
         seed: of the order.
     Raises:
         DataError: too few images, or one patient has most of them.
@@ -60,9 +60,10 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
     while 0 < count < len(order) and place[order[count]] == place[order[count - 1]]:
         count += 1
     first, second = np.sort(order[:count]), np.sort(order[count:])
-    if min(len(first), len(second)) < FEWEST:
+    if min(len(first), len(second)) < MIN_IMAGES:
         raise DataError(
-            f"the reference has {len(patients)} images of {len(names)} patients; its halves need {FEWEST} images each"
+            f"the reference has {len(patients)} images of {len(names)} patients; "
+            f"its halves need {MIN_IMAGES} images each"
         )
     return Halves(first, second)
 
@@ -110,8 +111,8 @@ def measure_row(x: Sample, y: Sample, floor: Array, sigma: float, seed: int) -> 
         seed: of the intervals.
     """
     count = len(x)
-    if min(count, len(y)) < FEWEST:
-        raise DataError(f"{min(count, len(y))} images are too few to compare; use {FEWEST} or more of each")
+    if min(count, len(y)) < MIN_IMAGES:
+        raise DataError(f"{min(count, len(y))} images are too few to compare; use {MIN_IMAGES} or more of each")
     kd = kernel_distance(x, y, seed)
     return [
         kd,
@@ -158,8 +159,8 @@ def _extrapolated(x: Features, y: Features, seed: int) -> MetricResult:
 
 def _frechet(x: Features, y: Features, seed: int) -> MetricResult:
     count = len(x)
-    if count < FEWEST_FOR_FD:
-        note = f"refused below {FEWEST_FOR_FD:,} images of each set: mostly bias; see KD"
+    if count < MIN_IMAGES_FOR_FD:
+        note = f"refused below {MIN_IMAGES_FOR_FD:,} images of each set: mostly bias; see KD"
         return MetricResult("FD", np.nan, num_generated=count, num_reference=count, note=note)
     note = "" if count >= EXPLORATORY else f"exploratory: fewer than {EXPLORATORY:,} images"
     interval = bootstrap(lambda rows: frechet_distance(x[rows], y[rows]), np.arange(count), seed, resamples=20)

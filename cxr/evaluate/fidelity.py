@@ -6,7 +6,7 @@ Definitions, for one attribute a (a view, a sex, a finding) and one judge:
   not, within a view (`cxr.judges.readings.comparisons`). A finding that a prompt does not mention is not asked about.
 - AUROC: the same without a threshold.
 - C and C_AUROC: both on real held-out films whose labels pose as prompts, the judge's ceiling; not from under
-  `FEWEST_REAL` films that show a. F: PF with the prompts shuffled, the floor.
+  `MIN_REAL_FILMS` films that show a. F: PF with the prompts shuffled, the floor.
 - NPF: (PF - 0.5) / (C - 0.5), the share of what this judge can see at all. Real films have 1.
 - Measurable: all judges reach an AUROC of `JUDGEABLE_AUROC` on real films. Summary and headline know no other.
 """
@@ -20,7 +20,7 @@ from typing import TypedDict
 import numpy as np
 
 from cxr.evaluate.fidelity_figures import (
-    FEWEST_REAL,
+    MIN_REAL_FILMS,
     Agreements,
     Readings,
     is_judgeable,
@@ -45,7 +45,7 @@ from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.intervals import holm, two_sided
 from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
 
-FEWEST_IMAGES = 300  # positive and negative prompts of an attribute; fewer are marked
+MIN_IMAGES = 300  # positive and negative prompts of an attribute; fewer are marked
 # Figure of an attribute -> whose images it is measured on, and the field of `Agreement` that holds it.
 FIGURES = {
     "PF": ("generated", "pf"),
@@ -119,8 +119,8 @@ def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> A
     mine, ceiling = generated[name], real[name]
     positive, negative = int(mine.num_positive[column]), int(mine.num_negative[column])
     real_positive, real_negative = int(ceiling.num_positive[column]), int(ceiling.num_negative[column])
-    few = real_positive < FEWEST_REAL
-    note = f"no ceiling from under {FEWEST_REAL} real films" if few else ""
+    few = real_positive < MIN_REAL_FILMS
+    note = f"no ceiling from under {MIN_REAL_FILMS} real films" if few else ""
     facts: dict[str, Facts] = {
         "generated": {"num_generated": positive + negative},
         "real": {"num_reference": real_positive + real_negative, "note": note},
@@ -143,7 +143,7 @@ def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> A
         "num_positive": positive,
         "num_negative": negative,
         "num_positive_real": real_positive,
-        "exploratory": min(positive, negative) < FEWEST_IMAGES,
+        "exploratory": min(positive, negative) < MIN_IMAGES,
         "metrics": metrics,
         "other_judge": _other_judge(found, name, column),
     }

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from cxr.evaluate.fidelity_figures import FEWEST_REAL, Agreements, Readings, is_judgeable, normalised, or_last
+from cxr.evaluate.fidelity_figures import MIN_REAL_FILMS, Agreements, Readings, is_judgeable, normalised, or_last
 from cxr.judges.judge import Judge
 from cxr.judges.prompt_agreement import joint_share, shuffled
 from cxr.judges.readings import Array
@@ -119,7 +119,7 @@ def summarise(
     name = min(pf, key=lambda judge: (or_last(float(pf[judge][0])), judge))
     masked = np.where(np.isin(np.arange(len(ATTRIBUTES)), usable), judges[name].thresholds, np.nan)
     ceiling, sides = macro(real[name].pf, usable), readings[name]
-    known = [k for k in columns if ATTRIBUTES[k] in FINDINGS and real[name].num_positive[k] >= FEWEST_REAL]
+    known = [k for k in columns if ATTRIBUTES[k] in FINDINGS and real[name].num_positive[k] >= MIN_REAL_FILMS]
     facts: Facts = {
         "num_generated": len(sides["generated"]),
         "settings": {"judge": name, "attributes": [ATTRIBUTES[k] for k in usable]},

@@ -17,7 +17,7 @@ from cxr.metrics.kernel import kernel_distance
 from cxr.metrics.result import MetricResult, figure_of
 from cxr.metrics.sample import Sample
 
-FEWEST_IMAGES = 40  # of a group, on each side
+MIN_IMAGES = 40  # of a group, on each side
 AGE_BANDS = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 200))  # years, the end left out
 
 Flags = NDArray[np.bool_]
@@ -77,10 +77,10 @@ def measure_groups(
     rows: list[Group] = []
     for (kind, name, mine), (_, _, theirs), (_, _, asked) in zip(groups_of(generated[1]), real, prompted, strict=True):
         row: Group = {"kind": kind, "name": name, "metrics": {}}
-        if min(mine.sum(), theirs.sum()) >= FEWEST_IMAGES:
+        if min(mine.sum(), theirs.sum()) >= MIN_IMAGES:
             films, images = reference[0].take(np.flatnonzero(theirs)), generated[0].take(np.flatnonzero(mine))
             row["metrics"]["KD"] = kernel_distance(films, images)
-        if readings and judgeable and asked.sum() >= FEWEST_IMAGES:
+        if readings and judgeable and asked.sum() >= MIN_IMAGES:
             row["metrics"]["PF"] = _fidelity(readings, judges, np.flatnonzero(asked), judgeable)
         if row["metrics"]:
             rows.append(row)

@@ -24,7 +24,7 @@ GENERATION_SETTINGS = (
 )
 RECIPE_FACTS = ("model", "model_revision", "adapter", "adapter_sha256", *GENERATION_SETTINGS)
 COLUMNS = ("paths", "hashes", "labels", "prompts", "patients")  # of an image set, one entry for each image
-FEWEST = 20  # images of a set; fewer say nothing
+MIN_IMAGES = 20  # images of a set; fewer say nothing
 
 
 @dataclass(frozen=True)

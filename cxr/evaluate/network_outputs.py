@@ -46,7 +46,7 @@ class NetworkOutputs:
         return self._once((images.hashes, extractor.id), lambda: extract(images.paths, images.hashes, extractor, cache))
 
     def sample(self, images: ImageSet, extractor: Extractor) -> Sample:
-        """Features with whose each image is."""
+        """Features with the patient of each image."""
         return Sample(self.features(images, extractor), images.owners)
 
     def scores(self, judge: Judge, images: ImageSet) -> NDArray[np.float64]:

@@ -30,22 +30,24 @@ class PairedTest(TypedDict):
 
 
 def paired_tests(
-    made: Mapping[str, Measurements], tools: Tools, attributes: Mapping[str, list[JsonObject]]
+    measured: Mapping[str, Measurements], tools: Tools, attributes: Mapping[str, list[JsonObject]]
 ) -> list[PairedTest]:
     """Differences of each pair: KD on the same resamples of real films, AUROC on the prompts that both have.
 
     Args:
-        made: what measures each model, by its name.
+        measured: what measures each model, by its name.
         tools: what measures.
         attributes: of each model, as `cxr.evaluate.fidelity.Fidelity` has them.
     Returns:
         With p-values corrected for their number (Holm).
     """
     found: list[PairedTest] = []
-    for first, second in combinations(made, 2):
+    for first, second in combinations(measured, 2):
         for extractor in tools.extractors:
-            real = made[first].outputs.sample(made[first].sets.reference, extractor)
-            sides = [made[name].outputs.sample(made[name].sets.generated, extractor) for name in (first, second)]
+            real = measured[first].outputs.sample(measured[first].sets.reference, extractor)
+            sides = [
+                measured[name].outputs.sample(measured[name].sets.generated, extractor) for name in (first, second)
+            ]
             values = [
                 np.concatenate([[mmd(real, side)], mmd_resamples(real, side, seed=SEED, resamples=PAIRED_RESAMPLES)])
                 for side in sides
@@ -53,7 +55,7 @@ def paired_tests(
             found.append(_test(f"KD by {extractor.name}", first, second, values[0] - values[1]))
         judgeable = [{row["name"] for row in attributes[name] if row["judgeable"]} for name in (first, second)]
         if columns := [k for k, name in enumerate(ATTRIBUTES) if name in judgeable[0] & judgeable[1]]:
-            found += _fidelity_tests(made[first], made[second], first, second, columns)
+            found += _fidelity_tests(measured[first], measured[second], first, second, columns)
     corrected = holm([test["p"] for test in found])
     for test, p in zip(found, corrected, strict=True):
         test["p_holm"] = p

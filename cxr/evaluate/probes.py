@@ -21,7 +21,7 @@ from cxr.metrics.intervals import cluster_weights
 from cxr.metrics.result import MetricResult, figure_of
 from cxr.prompts import asked_labels, misread_findings
 
-FEWEST = 10  # images of each of the two kinds
+MIN_IMAGES = 10  # images of each of the two kinds
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -39,7 +39,7 @@ class Probe(TypedDict):
 
 
 class Probes(TypedDict):
-    """The part "probes" of a report. Rows without `FEWEST` images of both kinds are left out, and ceilings are NaN.
+    """The part "probes" of a report. Rows without `MIN_IMAGES` images of both kinds are left out, and ceilings are NaN.
 
     Args:
         denials: by finding the AUROC that tells images that are to show it from those whose prompt denies it (0.5: a
@@ -73,7 +73,7 @@ def measure_probes(
     made_sides, real_sides = _sides_of(images), _sides_of(reference)
     for finding in FINDINGS:
         asked, denied = (np.array([finding in names for names in column]) for column in (shown, misread))
-        if min(asked.sum(), denied.sum()) >= FEWEST:
+        if min(asked.sum(), denied.sum()) >= MIN_IMAGES:
             column = LABELS.index(finding)
             real = reference.targets[:, column] == 1, reference.targets[:, LABELS.index("abnormal")] == 0
             margins = {
@@ -82,7 +82,7 @@ def measure_probes(
             }
             denials.append(_row(finding, margins, (asked, denied), real, images, reference))
         left, right = _left_and_right(made_sides, finding)
-        if min(left.sum(), right.sum()) >= FEWEST:
+        if min(left.sum(), right.sum()) >= MIN_IMAGES:
             known = _left_and_right(real_sides, finding)
             margins = {
                 name: (
@@ -124,8 +124,10 @@ def _area(
     name: str, scores: Array, kinds: tuple[Flags, Flags], clusters: Sequence[str], *, is_real: bool
 ) -> MetricResult:
     yes, no = kinds
-    if min(yes.sum(), no.sum()) < FEWEST:
-        return MetricResult(name, np.nan, note=f"{yes.sum()} and {no.sum()} real films; {FEWEST} of each are needed")
+    if min(yes.sum(), no.sum()) < MIN_IMAGES:
+        return MetricResult(
+            name, np.nan, note=f"{yes.sum()} and {no.sum()} real films; {MIN_IMAGES} of each are needed"
+        )
     some = yes | no
     weights = np.vstack([np.ones(some.sum()), cluster_weights(np.asarray(clusters)[some])])
     values = weighted_auroc(scores[some], yes[some], weights)

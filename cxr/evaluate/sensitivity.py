@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.evaluate.extractors.extractor import Extractor, embed
-from cxr.evaluate.image_set import FEWEST
+from cxr.evaluate.image_set import MIN_IMAGES
 from cxr.metrics.degrade import DEGRADATIONS
 from cxr.metrics.kernel import kernel_distance
 from cxr.metrics.sample import Sample
@@ -78,7 +78,7 @@ def measure_loss(reference: Sample, sample: Sample, rarer: NDArray[np.bool_], se
         One row as of `measure_degradations`; none if the kind is missing or almost everything.
     """
     kind = np.flatnonzero(rarer)
-    if not 0 < len(kind) < len(sample) - FEWEST:
+    if not 0 < len(kind) < len(sample) - MIN_IMAGES:
         return []
     order, every = np.random.default_rng(seed).permutation(kind), np.arange(len(sample))
     left = (sample.take(np.delete(every, order[: round(share * len(order))])) for share in DROPPED_SHARES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from cxr.evaluate.image_set import FEWEST, ImageSet, shared_hashes
+from cxr.evaluate.image_set import MIN_IMAGES, ImageSet, shared_hashes
 from cxr.judges.judge import Judge, hash_patient
 from cxr.request.errors import DataError
 
@@ -52,7 +52,7 @@ def check_sets(sets: Sets) -> None:
         DataError: a set is too small, or images or patients are on both sides.
     """
     generated, reference, training = sets.generated, sets.reference, sets.training
-    for name, images, least in (("generated", generated, FEWEST), ("reference", reference, 2 * FEWEST)):
+    for name, images, least in (("generated", generated, MIN_IMAGES), ("reference", reference, 2 * MIN_IMAGES)):
         if len(images) < least:
             raise DataError(f"{images.folder} holds {len(images)} images; the {name} side needs {least} or more")
     check_apart(generated, reference)
@@ -99,7 +99,7 @@ def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, 
     if len(kept) == total:
         return reference, notes
     left_out = [f"{len(rows)} of {total} real films are left out: {reason}." for reason, rows in why.items() if rows]
-    if len(kept) < 2 * FEWEST:
+    if len(kept) < 2 * MIN_IMAGES:
         raise DataError(f"{' '.join(left_out)} The {len(kept)} others are too few; name other real films")
     notes[:0] = left_out
     return reference.take(kept), notes

@@ -22,7 +22,7 @@ from cxr.metrics.intervals import cluster_weights, middle
 
 Array = NDArray[np.float64]
 NO_AGE = {"mae": math.nan, "within_10": math.nan}
-FEWEST_POSITIVE = 25  # films that show a finding; an AUROC of fewer says little
+MIN_POSITIVE_FILMS = 25  # films that show a finding; an AUROC of fewer says little
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class JudgeScores(TypedDict):
         num_patients: whose they are.
         labels: by label.
         age: "mae" in years and "within_10", the share within `NEAR_YEARS`.
-        mean_auroc: over "all" findings that are there and over the "frequent" ones, of `FEWEST_POSITIVE` films.
+        mean_auroc: over "all" findings that are there and over the "frequent" ones, of `MIN_POSITIVE_FILMS` films.
     """
 
     num_images: int
@@ -133,7 +133,10 @@ def measure_scores(
         "num_patients": len(set(patients)),
         "labels": labels,
         "age": age,
-        "mean_auroc": {"all": _mean_auroc(areas, labels, 1), "frequent": _mean_auroc(areas, labels, FEWEST_POSITIVE)},
+        "mean_auroc": {
+            "all": _mean_auroc(areas, labels, 1),
+            "frequent": _mean_auroc(areas, labels, MIN_POSITIVE_FILMS),
+        },
     }
 
 
@@ -144,9 +147,9 @@ def _sides(
     return [(seen >= threshold, there), (seen < threshold, ~there)] if math.isfinite(threshold) else []
 
 
-def _mean_auroc(areas: Array, labels: Mapping[str, LabelScore], fewest: int) -> MeanScore:
+def _mean_auroc(areas: Array, labels: Mapping[str, LabelScore], min_films: int) -> MeanScore:
     """Mean AUROC over the findings that so many films show; resamples that lose all films of one are left out."""
-    columns = [k for k, name in enumerate(LABELS) if name in FINDINGS and labels[name]["num_positive"] >= fewest]
+    columns = [k for k, name in enumerate(LABELS) if name in FINDINGS and labels[name]["num_positive"] >= min_films]
     if not columns:
         return {"value": math.nan, "interval": [math.nan, math.nan], "num_findings": 0}
     means = areas[:, columns].mean(axis=1)

@@ -67,10 +67,10 @@ class LoadedAdapters:
         before = self._files
         self.unload()
         try:
-            self._attach_all(files)
+            self._load_all(files)
         except BaseException:
             with contextlib.suppress(AdapterError):  # its file may have gone; then the base is left alone
-                self._attach_all(before)
+                self._load_all(before)
             raise
 
     def unload(self) -> None:
@@ -127,10 +127,10 @@ class LoadedAdapters:
         self._originals.append((parameter, parameter.data))
         parameter.data = total.to(parameter.data)
 
-    def _attach_all(self, files: tuple[AdapterFile, ...]) -> None:
+    def _load_all(self, files: tuple[AdapterFile, ...]) -> None:
         try:
             for name, file in zip(_peft_names(len(files)), files, strict=True):
-                attach(self.pipeline, file.lora, file.info.name, name)
+                load_layers(self.pipeline, file.lora, file.info.name, name)
         except BaseException:
             self.pipeline.unload_lora_weights()  # a half-loaded LoRA leaves its layers behind
             raise
@@ -145,7 +145,7 @@ class LoadedAdapters:
         return {name: weight * file.weight for name, file in zip(names, self._files, strict=True)}
 
 
-def attach(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name: str) -> None:
+def load_layers(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name: str) -> None:
     """Load the LoRA's layers beside the weights of the networks that it changes.
 
     Args:

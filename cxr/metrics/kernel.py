@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.metrics.features import ROWS, Features, check_features, check_widths, squared_distances
-from cxr.metrics.intervals import FEWEST_CLUSTERS, RESAMPLES, cluster_weights, middle
+from cxr.metrics.intervals import MIN_CLUSTERS, RESAMPLES, cluster_weights, middle
 from cxr.metrics.result import MetricResult
 from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
@@ -99,7 +99,7 @@ def mmd_resamples(
         Arcones and Gine, Annals of Statistics 1992 (degenerate U-statistics).
     """
     x, y = (side.draw(INTERVAL_IMAGES, seed) for side in (x, y))
-    weights = [cluster_weights(side.codes, seed + k, resamples, FEWEST_CLUSTERS) for k, side in enumerate((x, y))]
+    weights = [cluster_weights(side.codes, seed + k, resamples, MIN_CLUSTERS) for k, side in enumerate((x, y))]
     within = sum(
         weighted_mean(pair_table(side, kernel), w, side.codes) for side, w in zip((x, y), weights, strict=True)
     )

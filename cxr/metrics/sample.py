@@ -18,7 +18,7 @@ class Sample:
 
     Args:
         features: [N, D].
-        groups: [N], whose each image is; None where no two are of one patient.
+        groups: [N], the patient of each image; None where no two are of one patient.
     Raises:
         DataError: as `check_features`, or not every image has a patient.
     """

@@ -18,10 +18,10 @@ from cxr.train.adapter_file import add_lora, save_unet_lora
 from cxr.train.checkpoint import Progress
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import Batches
+from cxr.train.full_lora.components import UNET_TARGETS, load_unet, training_schedule
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.denoising import Denoiser, choose_gamma, loss_weights
 from cxr.train.full_lora.model_card import config_facts, write_card
-from cxr.train.full_lora.model_parts import UNET_TARGETS, load_unet, training_schedule
 from cxr.train.full_lora.training_settings import FullLoraSettings
 from cxr.train.full_lora.validation import validation_images, validation_loss
 from cxr.train.parallel import training_device
