@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cxr.commands.evaluate_models import add_model_actions
-from cxr.commands.options import Commands, add_command, named_path
+from cxr.commands.options import Commands, add_command, add_path
 from cxr.commands.report_options import add_report_options, measure, read_options
 from cxr.request.errors import RequestError
 
@@ -51,11 +51,9 @@ def add_evaluate_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "evaluate", _evaluate, "measure generated images", DESCRIPTION, EPILOG)
     for name, text in FOLDERS.items():
-        parser.add_argument(f"--{name}", type=named_path, metavar="DIR", help=text)
+        add_path(parser, f"--{name}", "DIR", text)
     add_report_options(parser, required=False)
-    parser.add_argument(
-        "--readings", type=named_path, action="append", metavar="FILE.json", help="what readers of a study sent back"
-    )
+    add_path(parser, "--readings", "FILE.json", "what readers of a study sent back", action="append")
     add_model_actions(parser)
 
 
