@@ -1,4 +1,4 @@
-"""What else a user could make the same images with: each from the same weights, the LoRA added to them."""
+"""Other ways to make the same images: each from the same weights, with the LoRA merged into them."""
 
 from __future__ import annotations
 

@@ -68,7 +68,11 @@ def check_sets(sets: Sets) -> None:
 
 
 def check_apart(generated: ImageSet, reference: ImageSet) -> None:
-    """Raises DataError where a generated image is a real film, too."""
+    """Refuse generated images that are real films, too.
+
+    Raises:
+        DataError: there are such.
+    """
     if both := shared_hashes(generated, reference):
         raise DataError(
             f"{both} of {len(generated)} generated images are in the reference too, byte for byte; "

@@ -43,7 +43,7 @@ Work = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Trial:
-    """What one micro-batch took.
+    """Time and memory of one micro-batch.
 
     Args:
         seconds: for all its images, from noise to pixels.
