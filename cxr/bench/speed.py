@@ -109,15 +109,13 @@ def run_bench(
     watch = stopwatch(loaded.device, counts_processor=processor_time)
     with peers_of(loaded, peer_python) as (peers, absent):
         image_s = _image_seconds(loaded, peers, sizes, runs, watch)
-        details = {peer.name: peer.detail for peer in peers}
-    parts = {size: measure_network_times(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
     return BenchResult(
         info=loaded.info,
         hardware=hardware_of(loaded.device),
         image_s=image_s,
-        details=details,
+        details={peer.name: peer.detail for peer in peers},
         absent=absent,
-        parts=parts,
+        parts={size: measure_network_times(loaded, partial(_make, loaded, size), runs, watch) for size in sizes},
         row_flops=flops_per_row(loaded),
         peak=measure_peak(loaded.device, loaded.weight_dtype, watch),
         load_to_first_image_s=load_to_first_image_s,
