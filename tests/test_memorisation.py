@@ -249,7 +249,7 @@ def changed(training: CopySet) -> dict[str, Nearest]:
     queries = np.concatenate([change(training.pixels[:6]) for change in CHANGES.values()])
     found = search_copies(queries, training.pixels)[ALIGNED]
     rows = [slice(6 * k, 6 * k + 6) for k in range(len(CHANGES))]
-    return {name: Nearest(*(column[some] for column in found)) for name, some in zip(CHANGES, rows, strict=True)}
+    return {name: Nearest(found.distances[some], found.indices[some]) for name, some in zip(CHANGES, rows, strict=True)}
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -23,7 +23,6 @@ GENERATION_SETTINGS = (
     *("scheduler", "weight_dtype"),
 )
 RECIPE_FACTS = ("model", "model_revision", "adapter", "adapter_sha256", *GENERATION_SETTINGS)
-COLUMNS = ("paths", "hashes", "labels", "prompts", "patients")  # of an image set, one entry for each image
 MIN_IMAGES = 20  # images of a set; fewer say nothing
 
 
@@ -98,7 +97,14 @@ class ImageSet:
 
     def take(self, rows: Sequence[int]) -> ImageSet:
         """Some of the images."""
-        return replace(self, **{name: tuple(getattr(self, name)[k] for k in rows) for name in COLUMNS})
+        return replace(
+            self,
+            paths=tuple(self.paths[k] for k in rows),
+            hashes=tuple(self.hashes[k] for k in rows),
+            labels=tuple(self.labels[k] for k in rows),
+            prompts=tuple(self.prompts[k] for k in rows),
+            patients=tuple(self.patients[k] for k in rows),
+        )
 
     def describe(self) -> dict[str, object]:
         """What a report says of the set; only the folder's own name, its place is the user's."""

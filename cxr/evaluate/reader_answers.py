@@ -32,7 +32,7 @@ class Answers(NamedTuple):
 
     def take(self, some: NDArray[np.bool_]) -> Answers:
         """Some of the answers."""
-        return Answers(*(column[some] for column in self))
+        return Answers._make(column[some] for column in self)
 
 
 class Readers(TypedDict):
