@@ -19,7 +19,7 @@ from sample_images import RECIPE
 from test_data import make_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_search, copy_set, diversity, measurements
+from cxr.evaluate import copy_grid, copy_search, copy_set, diversity, measurements
 from cxr.evaluate.distances import POSING, rank_agreement
 from cxr.evaluate.evaluation import Options, evaluate
 from cxr.evaluate.extractors.extractor import Extractor
@@ -72,7 +72,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diversity, "MAX_PAIRS", 4)
         patch.setattr(copy_set, "NUM_PLANTED", 4)
-        patch.setattr(copy_search, "FAMILIES", copy_search.FAMILIES[3:])  # those that do not move the images
+        patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[3:])  # those that do not move the images
         patch.setattr(copy_search, "HALVINGS", 1)
         patch.setattr(measurements, "SENSITIVITY_IMAGES", 4)
         yield

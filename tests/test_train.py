@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_search, copy_set
+from cxr.evaluate import copy_grid, copy_search, copy_set
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
@@ -86,7 +86,7 @@ def few_kinds() -> Iterator[None]:
     few = ("mirrored", "inverted", "black border over it")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copy_set, "KINDS", {kind: copy_set.KINDS[kind] for kind in few})
-        patch.setattr(copy_search, "FAMILIES", copy_search.FAMILIES[3:])  # those that do not move the images
+        patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[3:])  # those that do not move the images
         patch.setattr(copy_search, "HALVINGS", 1)
         yield
 
