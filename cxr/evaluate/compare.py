@@ -12,7 +12,7 @@ from cxr.evaluate.distances import EXPLORATORY, POSING
 from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.extractors.registry import load_extractors
 from cxr.evaluate.image_set import ImageSet, shared_hashes
-from cxr.evaluate.measurements import SEED, Measurements
+from cxr.evaluate.measurements import Measurements
 from cxr.evaluate.network_outputs import NetworkOutputs
 from cxr.evaluate.paired_tests import paired_tests
 from cxr.evaluate.report.figure_words import detail_words, repetition_words
@@ -127,7 +127,7 @@ def _benchmark(model: Measurements, extractor: Extractor, row: JsonObject) -> Js
         model.outputs.features(side, extractor) for side in (model.sets.reference, model.sets.generated)
     )
     count = min(len(reference), model.limit or len(generated))
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(0)
     x, y = (side[np.sort(rng.choice(len(side), count, replace=False))] for side in (reference, generated))
     bias = f"at N = {count:,} mostly bias" if count < EXPLORATORY else ""
     distances = {"FD": frechet_distance(x, y), "KD": mmd(Sample(x), Sample(y))}
@@ -135,7 +135,7 @@ def _benchmark(model: Measurements, extractor: Extractor, row: JsonObject) -> Js
         name: MetricResult(name, value, num_generated=count, num_reference=count, note=bias if name == "FD" else "")
         for name, value in distances.items()
     }
-    values |= {name: MetricResult(name, value) for name, value in measure_neighbourhoods(x, y, SEED).items()}
+    values |= {name: MetricResult(name, value) for name, value in measure_neighbourhoods(x, y).items()}
     areas = [one["metrics"]["AUROC"]["value"] for one in row["attributes"] if one["judgeable"]]
     values["alignment"] = MetricResult("alignment", float(np.mean(areas)) if areas else np.nan)
     if row["copies"]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxr.evaluate.audit import check_auditor, note_on_sharing
 from cxr.evaluate.distances import EXPLORATORY, rank_agreement
 from cxr.evaluate.goals import check_goals
-from cxr.evaluate.measurements import SEED, Measurements
+from cxr.evaluate.measurements import Measurements
 from cxr.evaluate.reader_answers import read_study
 from cxr.evaluate.result_cache import library_versions
 from cxr.evaluate.sets import Sets, check_sets, unknown_to
@@ -95,7 +95,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     made.notes[:0] = [*left_out, *sharing]
     report["goals"] = to_plain(check_goals(to_plain(report)))
     report |= {"notes": made.notes, "reasons": made.reasons}
-    pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
+    pictures = {"examples": draw_examples(sets.generated, sets.reference)}
     if report["copies"] is not None and sets.training is not None:
         pictures["closest_pairs"] = draw_closest_pairs(report["copies"]["pairs"], sets.generated, sets.training)
     return Evaluation(report, pictures)

@@ -35,7 +35,6 @@ from cxr.metrics.result import Json, JsonObject, MetricResult
 from cxr.metrics.sample import Sample
 
 SENSITIVITY_IMAGES = 500
-SEED = 0
 NOT_MEASURED = {
     "probes": "Denials and sides were not tested",
     "fidelity": "Prompt fidelity was not measured",
@@ -109,7 +108,7 @@ class Measurements:
             rows["base without LoRA"] = self.outputs.sample(self.sets.baseline, extractor)
         damaged = degrade(read_squares([reference.paths[index] for index in second], extractor.size))
         rows["degraded real"] = Sample(embed(damaged, extractor), np.asarray(reference.patients)[second])
-        measured = measure_rows(self.outputs.sample(reference, extractor), self.halves, rows, SEED, self.limit)
+        measured = measure_rows(self.outputs.sample(reference, extractor), self.halves, rows, self.limit)
         if measured["degraded real"][0].value <= measured[POSING][0].value:
             self.notes.append(f"The extractor {extractor.name} is insensitive: it finds degraded images no worse.")
         facts = {name: getattr(extractor, name) for name in ("name", "version", "size", "weights_sha256")}
@@ -120,11 +119,11 @@ class Measurements:
         self.tools.say("sensitivity to degraded images")
         (first, second), extractor, real = self.halves, self.tools.extractors[0], self.sets.reference
         sample, patients = self.outputs.sample(real, extractor), np.asarray(real.patients)
-        chosen = second[choose_patients(patients[second], SENSITIVITY_IMAGES, SEED)]
+        chosen = second[choose_patients(patients[second], SENSITIVITY_IMAGES)]
         pixels = read_squares([real.paths[k] for k in chosen], extractor.size)
-        rows = measure_degradations(sample.take(first), pixels, patients[chosen], extractor, SEED)
+        rows = measure_degradations(sample.take(first), pixels, patients[chosen], extractor)
         rarer = real.targets[second, LABELS.index("PA")] == 0
-        rows += measure_loss(sample.take(first), sample.take(second), rarer, SEED)
+        rows += measure_loss(sample.take(first), sample.take(second), rarer)
         return [{"extractor": extractor.name} | row for row in rows]
 
     def detail(self) -> Detail:
@@ -196,7 +195,6 @@ class Measurements:
             self.outputs.copy_set(reference, self.tools.extractors),
             reference.patients,
             self.outputs.copy_set(control, self.tools.extractors) if control is not None else None,
-            SEED,
             embed={one.name: functools.partial(embed, extractor=one) for one in self.tools.extractors},
         )
 

@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.measurements import SEED, Measurements
+from cxr.evaluate.measurements import Measurements
 from cxr.evaluate.tools import Tools
 from cxr.judges.prompt_agreement import PAIRED_RESAMPLES, paired_difference
 from cxr.labels.targets import ATTRIBUTES
@@ -49,7 +49,7 @@ def paired_tests(
                 measured[name].outputs.sample(measured[name].sets.generated, extractor) for name in (first, second)
             ]
             values = [
-                np.concatenate([[mmd(real, side)], mmd_resamples(real, side, seed=SEED, resamples=PAIRED_RESAMPLES)])
+                np.concatenate([[mmd(real, side)], mmd_resamples(real, side, resamples=PAIRED_RESAMPLES)])
                 for side in sides
             ]
             found.append(_test(f"KD by {extractor.name}", first, second, values[0] - values[1]))

@@ -40,7 +40,7 @@ class Sample:
         """Some of the images."""
         return Sample(self.features[rows], self.codes[rows])
 
-    def draw(self, count: int, seed: int) -> Sample:
+    def draw(self, count: int, seed: int = 0) -> Sample:
         """At most ``count`` images, at random, in their order."""
         if count >= len(self):
             return self
