@@ -14,9 +14,10 @@ from test_report import full_report
 from cxr.commands.main import main
 from cxr.evaluate.audit import check_auditor, measure_audit, note_on_sharing, shared_patients
 from cxr.evaluate.evaluation import Options, evaluate
-from cxr.evaluate.measurements import Tools
+from cxr.evaluate.image_set import ImageSet, read_set
 from cxr.evaluate.report.write import write_report
-from cxr.evaluate.sets import ImageSet, Sets, read_set
+from cxr.evaluate.sets import Sets
+from cxr.evaluate.tools import Tools
 from cxr.judges.judge import Judge, hash_patient
 from cxr.judges.networks import NETWORKS
 from cxr.metrics.result import to_plain

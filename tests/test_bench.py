@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from cxr.bench.dataset_speed import DatasetBench, format_dataset_bench
+from cxr.bench.network_times import NetworkTimes, flops_per_row
 from cxr.bench.onnx_peer import onnx_networks
-from cxr.bench.parts import Parts, flops_per_row
 from cxr.bench.peers import DEFAULTS, EQUAL, ONNX_RUNTIME, OPTIMUM, call_equal, default_peer, peers_of, plain_pipeline
 from cxr.bench.roofline import Peak, count_flops, make_images, measure_peak
 from cxr.bench.rounds import PROMPT, Spread, interleaved, ratio, stopwatch
@@ -46,7 +46,7 @@ RESULT = BenchResult(
     },
     details={DEFAULTS: "PNDM, 50 steps"},
     absent={ONNX_RUNTIME: "not installed here"},
-    parts={1: Parts(0.5, 0.4, 0.05, 0.03, 8, 14), 4: Parts(1.0, 0.8, 0.1, 0.01, 32, 56)},
+    parts={1: NetworkTimes(0.5, 0.4, 0.05, 0.03, 8, 14), 4: NetworkTimes(1.0, 0.8, 0.1, 0.01, 32, 56)},
     row_flops=2e9,
     peak=Peak(gemm=100e9, conv=140e9),
     load_to_first_image_s=2.5,

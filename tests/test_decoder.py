@@ -14,8 +14,8 @@ from test_train import ROWS, run
 from cxr.folders.radiographs import read_folders
 from cxr.metrics.spectrum import BANDS, band_powers
 from cxr.request.errors import DataError, RequestError
-from cxr.train import decoder, loop, precision, sampled
-from cxr.train.decoder import channel_gains, read_vae, with_gain
+from cxr.train import decoder_task, latent_sampling, loop, precision
+from cxr.train.decoder_task import channel_gains, read_vae, with_gain
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
 from cxr.train.latents import block_cosines, coarse_images
 from cxr.train.loop_settings import LoopSettings
@@ -33,8 +33,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "NUM_VALIDATION", 2)
-    monkeypatch.setattr(decoder, "ADVERSARIAL_STEPS", (0, 1))
+    monkeypatch.setattr(decoder_task, "NUM_VALIDATION", 2)
+    monkeypatch.setattr(decoder_task, "ADVERSARIAL_STEPS", (0, 1))
 
 
 def folder_with_latents(out: Path) -> Path:
@@ -52,15 +52,17 @@ def test_a_killed_run_ends_with_the_same_decoder_and_discriminator(
 ) -> None:
     straight, cut = (folder_with_latents(tmp_path / name) for name in ("straight", "cut"))
     assert run("decoder", data, straight, *OPTIONS) == 0
-    loss = decoder.DecoderTask.loss
+    loss = decoder_task.DecoderTask.loss
 
-    def killed_at_the_fourth_step(task: decoder.DecoderTask, step: int, share_done: float) -> dict[str, torch.Tensor]:
+    def killed_at_the_fourth_step(
+        task: decoder_task.DecoderTask, step: int, share_done: float
+    ) -> dict[str, torch.Tensor]:
         if step == 3:
             raise ZeroDivisionError
         return loss(task, step, share_done)
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoder.DecoderTask, "loss", killed_at_the_fourth_step)
+        patch.setattr(decoder_task.DecoderTask, "loss", killed_at_the_fourth_step)
         with pytest.raises(ZeroDivisionError):
             run("decoder", data, cut, *OPTIONS)
     assert json.loads((cut / "state.json").read_text())["step"] == 2
@@ -136,11 +138,11 @@ def test_neither_side_has_gradients_from_the_others_loss() -> None:
 def test_sampling_goes_on_where_it_was_cut(
     data: list[Path], tiny_model_dir: Path, tiny_lora_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampled, "BATCH", 1)
+    monkeypatch.setattr(latent_sampling, "BATCH", 1)
     records, model = read_folders(data), (str(tiny_model_dir), f"local:{tiny_lora_dir}")
-    whole = sampled.sampled_latents(tmp_path / "whole", *model, records, 3, purpose="training")
-    sampled.sampled_latents(tmp_path / "cut", *model, records, 1, purpose="training")
-    continued = sampled.sampled_latents(tmp_path / "cut", *model, records, 3, purpose="training")
+    whole = latent_sampling.sampled_latents(tmp_path / "whole", *model, records, 3, purpose="training")
+    latent_sampling.sampled_latents(tmp_path / "cut", *model, records, 1, purpose="training")
+    continued = latent_sampling.sampled_latents(tmp_path / "cut", *model, records, 3, purpose="training")
     assert whole.shape == (3, 4, 4, 4)
     torch.testing.assert_close(continued, whole, rtol=0, atol=0)
     assert not torch.allclose(whole[0], whole[1])
@@ -150,13 +152,13 @@ def test_small_films_alone_are_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "128", ROWS, side=128)
     setup = Setup(read_folders([folder]), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-4), CPU)
     with pytest.raises(DataError, match="no training image has 256 pixels or more"):
-        decoder.DecoderTask(setup, model="embedded", adapter="none", num_sampled=4, out=tmp_path)
+        decoder_task.DecoderTask(setup, model="embedded", adapter="none", num_sampled=4, out=tmp_path)
 
 
 def test_a_batch_of_one_is_refused(data: list[Path], tmp_path: Path) -> None:
     setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=1, learning_rate=1e-4), CPU)
     with pytest.raises(RequestError, match="a film and a sampled image at least"):
-        decoder.DecoderTask(setup, model="embedded", adapter="none", num_sampled=4, out=tmp_path)
+        decoder_task.DecoderTask(setup, model="embedded", adapter="none", num_sampled=4, out=tmp_path)
 
 
 def test_latents_give_back_the_coarse_image() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cxr.evaluate.detail import choose_side, measure_detail
 from cxr.evaluate.distances import POSING
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.image_set import ImageSet
 from cxr.metrics.degrade import add_noise, blur, compress
 from cxr.metrics.detail import PROPERTIES, compare_properties, measure_properties
 

@@ -11,8 +11,9 @@ from cxr.evaluate import distances
 from cxr.evaluate.sensitivity import choose_patients, measure_loss
 from cxr.metrics.degrade import DEGRADATIONS, add_noise, blur, degrade
 from cxr.metrics.intervals import jackknife
-from cxr.metrics.kernel import Sample, kernel_distance, mmd, mmd_resamples
+from cxr.metrics.kernel import kernel_distance, mmd, mmd_resamples
 from cxr.metrics.result import MetricResult
+from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
 
 WIDTH = 6
@@ -90,7 +91,7 @@ def test_the_floor_is_the_mean_and_spread_of_twenty_halvings_by_patient() -> Non
 
 
 def row_of(first: np.ndarray, second: np.ndarray) -> dict[str, MetricResult]:
-    return by_name(distances.measure_row(Sample(first), Sample(second), np.zeros(20), 1.0, 0))
+    return by_name(distances.measure_row(Sample(first), Sample(second), np.zeros(20), 1.0))
 
 
 def test_frechet_distances_are_refused_where_they_are_mostly_bias(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +100,7 @@ def test_frechet_distances_are_refused_where_they_are_mostly_bias(monkeypatch: p
     assert "refused below 2,000" in few["FD"].note
     assert math.isnan(few["FD-infinity"].value)
     assert "not computed below 60 images, 10 times the features" in few["FD-infinity"].note
-    monkeypatch.setattr(distances, "FEWEST_FOR_FD", 400)
+    monkeypatch.setattr(distances, "MIN_IMAGES_FOR_FD", 400)
     many = row_of(features(400), features(400, 0.5, seed=1))
     assert many["FD"].low < many["FD"].value
     assert "exploratory" in many["FD"].note
@@ -123,7 +124,7 @@ def test_the_spread_of_neighbourhoods_is_that_of_both_sets() -> None:
 
 def test_random_patients_are_chosen_whole_and_not_from_the_start() -> None:
     patients = np.repeat([str(k) for k in range(50)], 4)
-    chosen = choose_patients(patients, 100, 0)
+    chosen = choose_patients(patients, 100)
     assert len(chosen) == 100
     assert len(set(patients[chosen])) <= 26
     assert chosen.max() > 150
@@ -133,12 +134,12 @@ def test_a_distance_notices_that_one_kind_becomes_rare() -> None:
     rare = np.arange(200) % 4 == 0
     some = features(200, seed=1) + 2.0 * rare[:, None]
     reference = features(200, seed=2) + 2.0 * rare[:, None]
-    (row,) = measure_loss(Sample(reference), Sample(some), rare, 0)
+    (row,) = measure_loss(Sample(reference), Sample(some), rare)
     assert row["kind"] == "loss of AP views"
     assert row["monotone"]
     assert row["kd"][-1] > 10 * abs(row["kd"][0])
     for kind in (np.zeros(200, bool), np.ones(200, bool)):
-        assert measure_loss(Sample(reference), Sample(some), kind, 0) == []
+        assert measure_loss(Sample(reference), Sample(some), kind) == []
 
 
 def test_the_interval_holds_the_unbiased_distance() -> None:

@@ -17,8 +17,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from cxr.metrics.frechet import frechet_distance, frechet_infinity
-from cxr.metrics.kernel import Sample, gaussian_mmd, kernel_distance, mmd
+from cxr.metrics.kernel import gaussian_mmd, kernel_distance, mmd
 from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
+from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
 
 CASES = range(50)

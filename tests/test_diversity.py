@@ -12,7 +12,7 @@ from PIL import Image
 from cxr.evaluate import diversity
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.diversity import FeatureSet, measure_diversity
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.image_set import ImageSet
 from cxr.labels.vocabulary import PromptLabels
 from cxr.metrics.degrade import blur
 from cxr.metrics.diversity import mean_pairwise_distance, nearest_distances, standardised, vendi_score

@@ -19,14 +19,15 @@ from sample_images import RECIPE
 from test_data import make_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_search, copy_set, diversity, measurements
+from cxr.evaluate import copy_grid, copy_search, copy_set, diversity, measurements
 from cxr.evaluate.distances import POSING, rank_agreement
 from cxr.evaluate.evaluation import Options, evaluate
 from cxr.evaluate.extractors.extractor import Extractor
-from cxr.evaluate.measurements import Tools
+from cxr.evaluate.image_set import read_set
 from cxr.evaluate.report.write import write_report
-from cxr.evaluate.sets import Sets, check_sets, read_set
+from cxr.evaluate.sets import Sets, check_sets
 from cxr.evaluate.sheets import draw_closest_pairs, name_of
+from cxr.evaluate.tools import Tools
 from cxr.folders.image_folder import ImageFolder
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
@@ -71,7 +72,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diversity, "MAX_PAIRS", 4)
         patch.setattr(copy_set, "NUM_PLANTED", 4)
-        patch.setattr(copy_search, "FAMILIES", copy_search.FAMILIES[3:])  # those that do not move the images
+        patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[3:])  # those that do not move the images
         patch.setattr(copy_search, "HALVINGS", 1)
         patch.setattr(measurements, "SENSITIVITY_IMAGES", 4)
         yield

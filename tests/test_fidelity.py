@@ -12,15 +12,8 @@ from cxr.evaluate.fidelity_figures import lower_judge, normalised
 from cxr.evaluate.fidelity_summary import Attribute, headline
 from cxr.judges.judge import Judge
 from cxr.judges.networks import LabelNetwork
-from cxr.judges.readings import (
-    Agreement,
-    Reading,
-    make_reading,
-    measure_agreement,
-    paired_difference,
-    seen_elsewhere,
-    shuffled,
-)
+from cxr.judges.prompt_agreement import Agreement, measure_agreement, paired_difference, seen_elsewhere, shuffled
+from cxr.judges.readings import Reading, make_reading
 from cxr.labels.targets import ATTRIBUTES, LABELS, targets_of
 from cxr.labels.vocabulary import PromptLabels, labels_of
 from cxr.metrics.result import MetricResult

@@ -13,10 +13,10 @@ from tiny_sd import ROWS, save_tiny, train
 from cxr.request.errors import DataError, RequestError
 from cxr.train.full_lora.base_model import BaseModel, read_base_model
 from cxr.train.full_lora.cache import SHARD_ROWS, RowCache
+from cxr.train.full_lora.components import TextEncoders
 from cxr.train.full_lora.data import in_form, read_training_data
 from cxr.train.full_lora.denoising import choose_gamma, loss_weights
 from cxr.train.full_lora.model_card import license_of
-from cxr.train.full_lora.model_parts import TextEncoders
 from cxr.train.full_lora.task import FullLoraTask
 from cxr.train.full_lora.training_settings import VALIDATION_PROMPTS, FullLoraSettings
 

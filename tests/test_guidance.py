@@ -13,7 +13,7 @@ from torch import Tensor
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.request.errors import DataError
-from cxr.train import guide
+from cxr.train import guide_task
 from cxr.train.caption_targets import AGE_STEP, FLAGS, NUM_AGES, random_captions, targets_of_captions
 from cxr.train.guide_network import (
     LAST_TIMESTEP,
@@ -105,9 +105,9 @@ def test_the_likelihood_is_bernoulli_for_labels_and_normal_for_the_age() -> None
 
 def test_a_guide_is_read_back_and_anything_else_refused(tmp_path: Any) -> None:
     network = GuideNetwork(width=96)
-    guide.GuideTask.export(SimpleNamespace(network=network), tmp_path)  # type: ignore[arg-type]
+    guide_task.GuideTask.export(SimpleNamespace(network=network), tmp_path)  # type: ignore[arg-type]
     latents, timesteps = torch.randn(2, 16, 16, 16), torch.tensor([3, 500])
-    read = load_guide(tmp_path / guide.GUIDE)(latents, timesteps)
+    read = load_guide(tmp_path / guide_task.GUIDE)(latents, timesteps)
     assert read.shape == (2, NUM_TARGETS + 1)
     torch.testing.assert_close(read, network.eval()(latents, timesteps))
     with pytest.raises(DataError, match="is not a guide"):

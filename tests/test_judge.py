@@ -27,7 +27,7 @@ from cxr.judges.judge import (
     scores_of,
 )
 from cxr.judges.networks import NETWORKS, SIZE
-from cxr.judges.readers import read_majorities
+from cxr.judges.reader_votes import read_majorities
 from cxr.labels.split import split_by_patient
 from cxr.labels.targets import AGE_CENTRE, ATTRIBUTES, LABELS, attribute_scores, attribute_targets, targets_of
 from cxr.labels.vocabulary import labels_of

@@ -93,7 +93,7 @@ from cxr.commands.main import build_parser, main
 from cxr.commands.options import settings_of
 from cxr.commands.restore import command_line
 from cxr.dataset.plan import build_plan
-from cxr.evaluate.sets import RECIPE_FACTS
+from cxr.evaluate.image_set import RECIPE_FACTS
 from cxr.folders.parquet import COLUMNS
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from collections import Counter
@@ -24,6 +25,12 @@ from cxr.labels.vocabulary import PromptLabels, labels_of
 PROMPTS = [request.prompt for request in fidelity_requests()]
 
 
+@functools.cache
+def read_labels() -> list[PromptLabels]:
+    """What the prompts ask for."""
+    return [labels_of(prompt) for prompt in PROMPTS]
+
+
 def test_the_prompts_have_not_changed() -> None:
     # Figures of different releases can be compared only while this holds; a new list needs a new VERSION.
     assert (
@@ -33,21 +40,20 @@ def test_the_prompts_have_not_changed() -> None:
 
 
 def test_each_finding_is_asked_for_as_often_as_planned() -> None:
-    asked = Counter(labels_of(prompt).findings for prompt in PROMPTS)
+    asked = Counter(labels.findings for labels in read_labels())
     assert asked == {(name,): count for name, count in COUNTS.items()} | {(): NUM_NORMAL}
 
 
 @pytest.mark.parametrize(("attribute", "values"), [("sex", "MF"), ("view", ("PA", "AP"))])
 def test_sexes_and_views_are_balanced(attribute: str, values: str) -> None:
-    counts = Counter(getattr(labels_of(prompt), attribute) for prompt in PROMPTS)
+    counts = Counter(getattr(labels, attribute) for labels in read_labels())
     assert set(counts) == set(values)
     assert abs(counts[values[0]] - counts[values[1]]) <= 2
 
 
 def test_no_prompt_is_worded_like_a_training_caption() -> None:
     chance = random.Random(0)
-    records = [labels_of(prompt) for prompt in PROMPTS[:200]]
-    captions = {caption(record, chance, findings=True) for record in records for _ in range(20)}
+    captions = {caption(record, chance, findings=True) for record in read_labels()[:200] for _ in range(20)}
     assert not captions & set(PROMPTS)
 
 

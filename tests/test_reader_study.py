@@ -11,8 +11,9 @@ import pytest
 from test_evaluate import generated_folder, real_folder
 
 from cxr.commands.main import main
-from cxr.evaluate.reader_study import FORMAT, make_study, read_study
-from cxr.evaluate.sets import ImageSet, read_set
+from cxr.evaluate.image_set import ImageSet, read_set
+from cxr.evaluate.reader_answers import read_study
+from cxr.evaluate.reader_study import FORMAT, make_study
 from cxr.request.errors import DataError
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from cxr.evaluate.sets import FEWEST
+from cxr.evaluate.image_set import MIN_IMAGES
 from cxr.web.jobs.dataset_job import make_dataset
 from cxr.web.jobs.dataset_order import DatasetJob, new_order
 from cxr.web.jobs.job import AnyJob, Job
@@ -107,7 +107,7 @@ def test_how_to_compare_is_said_only_where_nothing_was_compared() -> None:
 
 
 def test_the_page_says_how_many_images_a_comparison_needs() -> None:
-    assert FEWEST_IMAGES == FEWEST
+    assert FEWEST_IMAGES == MIN_IMAGES
 
 
 def test_a_report_is_stopped_before_its_next_step(dataset: AnyJob) -> None:

@@ -12,7 +12,8 @@ from sample_dataset import make_dataset
 from sample_images import fill
 from test_data import make_folder
 
-from cxr.evaluate.sets import Sets, check_sets, read_set, shared_hashes
+from cxr.evaluate.image_set import read_set, shared_hashes
+from cxr.evaluate.sets import Sets, check_sets
 from cxr.request.errors import DataError
 
 

@@ -22,7 +22,7 @@ from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.lora.find import describe_adapter, describe_adapters
-from cxr.lora.loaded import attach
+from cxr.lora.loaded import load_layers
 from cxr.lora.lora_file import LoraFile
 from cxr.request.errors import AdapterError, DataError
 from cxr.request.events import GeneratedImage
@@ -161,17 +161,17 @@ def test_load_switch_and_unload_leave_the_base_bit_identical(dtype: str, root: P
     assert np.array_equal(image_of(model).pixels, image.pixels)
 
 
-def fail_at_attach(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def fail_at_load(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let peft refuse the n-th LoRA that is attached, after it has been attached in part."""
     calls: list[str] = []
 
     def failing(pipeline: object, file: LoraFile, name: str, adapter_name: str) -> None:
-        attach(pipeline, file, name, adapter_name)
+        load_layers(pipeline, file, name, adapter_name)
         calls.append(name)
         if len(calls) == number:
             raise AdapterError("no more memory")
 
-    monkeypatch.setattr(cxr.lora.loaded, "attach", failing)
+    monkeypatch.setattr(cxr.lora.loaded, "load_layers", failing)
 
 
 @pytest.mark.parametrize("dtype", base_dtypes())
@@ -181,7 +181,7 @@ def test_a_failing_load_keeps_the_base_and_the_present_loras(
 ) -> None:
     model = load_model(str(tiny_model_dir), "none", weight_dtype=dtype)
     before = state_sha256(model)
-    fail_at_attach(monkeypatch, number)
+    fail_at_load(monkeypatch, number)
     with pytest.raises(AdapterError, match="no more memory"):
         model.load_adapter("first,third")
     assert state_sha256(model) == before
@@ -189,7 +189,7 @@ def test_a_failing_load_keeps_the_base_and_the_present_loras(
     monkeypatch.setattr(cxr.lora.find, "LORA_ROOT", root)
     model.load_adapter("second")
     image, info = image_of(model), model.info
-    fail_at_attach(monkeypatch, number)
+    fail_at_load(monkeypatch, number)
     with pytest.raises(AdapterError, match="no more memory"):
         model.load_adapter("first,third")
     assert model.info == info

@@ -21,13 +21,13 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_set
+from cxr.evaluate import copy_grid, copy_search, copy_set
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.request.errors import DataError
-from cxr.train import architecture, base, diffusion, loop, lora, parallel, text
+from cxr.train import architecture, base_task, diffusion, loop, lora_task, parallel, text_task
 from cxr.train.augment import augment
 from cxr.train.checkpoint import read_facts
 from cxr.train.judge_task import JudgeTask
@@ -82,10 +82,12 @@ def rows_of(out: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_kinds() -> Iterator[None]:
-    """Fewer kinds of planted copies than are searched for after a LoRA is trained."""
+    """Fewer kinds of planted copies, and of transforms, than are searched for after a LoRA is trained."""
     few = ("mirrored", "inverted", "black border over it")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copy_set, "KINDS", {kind: copy_set.KINDS[kind] for kind in few})
+        patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[3:])  # those that do not move the images
+        patch.setattr(copy_search, "HALVINGS", 1)
         yield
 
 
@@ -94,9 +96,9 @@ def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every stage up to the LoRA, two steps each, as a user would run them."""
     out = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "build_unet", small_unet)
+        patch.setattr(base_task, "build_unet", small_unet)
         assert run("autoencoder", data, out / "vae_run", "--steps", "2") == 0
-        patch.setattr(text, "NUM_VALIDATION", 8)
+        patch.setattr(text_task, "NUM_VALIDATION", 8)
         assert run("text", [], out / "text_run", "--steps", "2") == 0
         assert run("guide", data, out / "guide_run", "--steps", "2") == 0
         guided = ("--steps", "2", "--guide", str(out / "guide_run" / "guide.safetensors"))
@@ -217,7 +219,7 @@ def test_a_text_encoder_that_learns_more_words_says_the_same_in_the_earlier_ones
     earlier = architecture.build_text_encoder(small).eval()
     tokenizer = build_tokenizer((*words, "left"))
     encoder = architecture.build_text_encoder(tokenizer).eval()
-    text.take_over(encoder, tokenizer, earlier, small)
+    text_task.take_over(encoder, tokenizer, earlier, small)
 
     def encode(model: CLIPTextModel, tokens: CLIPTokenizer, prompt: str) -> Tensor:
         ids = tokens(prompt, padding="max_length", return_tensors="pt").input_ids
@@ -234,7 +236,7 @@ def test_the_text_stage_begins_with_an_earlier_encoder_and_tells_how_far_it_move
     trained: Path, tmp_path: Path
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "NUM_VALIDATION", 8)
+        patch.setattr(text_task, "NUM_VALIDATION", 8)
         assert run("text", [], tmp_path, "--steps", "1", "--start-from", str(trained / "text_run")) == 0
     assert 0 < rows_of(tmp_path)[-1]["validation_moved"] < 0.1
 
@@ -414,17 +416,17 @@ def test_the_lora_learns_from_the_base_and_the_guide(
 
     def brighten(guide: object, noisy: Tensor, *levels: Tensor) -> Tensor:
         found = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in FINDINGS]]
-        person = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in lora.PERSON]]
+        person = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in lora_task.PERSON]]
         assert bool(levels[-1][:, diffusion.ALL_LABELS.index(diffusion.VIEW)].isnan().all())
         grey = 0.2 * found.nan_to_num().clamp(min=0).sum(dim=1) + 0.3 * (~person.isnan()).any(dim=1)
         return grey[:, None, None, None] * torch.ones_like(noisy)
 
     monkeypatch.setattr(diffusion, "velocity_shift", brighten)
-    monkeypatch.setattr(lora, "DATA_SHARE", 0.0)
+    monkeypatch.setattr(lora_task, "DATA_SHARE", 0.0)
     settings = LoopSettings(steps=1, batch_size=32, learning_rate=1e-3)
     setup = Setup(read_folders(data), [], settings, torch.device("cpu"))
     guide_file = trained / "guide_run" / "guide.safetensors"
-    task = lora.LoraTask(setup, model=trained / "base_run", guide=guide_file, guide_weight=2.0)
+    task = lora_task.LoraTask(setup, model=trained / "base_run", guide=guide_file, guide_weight=2.0)
     monkeypatch.setattr(task, "predict", predict)
     loss = float(task.loss(0, 0.0)["loss"])
     named, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))

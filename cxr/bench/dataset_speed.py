@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.bench.rounds import last_line
 from cxr.folders.dataset_reader import WORK_NAME
 from cxr.generate.progress import FILE_NAME
 from cxr.labels.radiograph import NO_FINDING
@@ -112,7 +113,7 @@ def watch(command: list[str], folder: Path, log: Path) -> Iterator[dict[str, flo
             yield sample
         time.sleep(POLL_S)
     if process.returncode:
-        reason = (log.read_text(encoding="utf-8").strip().splitlines() or ["?"])[-1]
+        reason = last_line(log.read_text(encoding="utf-8"), otherwise="?")
         raise GenerationError(f"the data set of the bench was not made: {reason}")
 
 

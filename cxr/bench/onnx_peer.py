@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
 OPSET = 18
@@ -29,7 +30,7 @@ class _Unet(nn.Module):
 class _Decoder(nn.Module):
     """The half of a VAE that makes pictures."""
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
 
@@ -39,7 +40,7 @@ class _Decoder(nn.Module):
         return picture
 
 
-def onnx_networks(plain: Any, folder: Path) -> tuple[Any, Any]:
+def onnx_networks(plain: StableDiffusionPipeline, folder: Path) -> tuple[UNet2DConditionModel, AutoencoderKL]:
     """UNet and VAE of a pipeline, run by ONNX Runtime; its text encoder, a thousandth of the work, is left as it is.
 
     Args:
@@ -53,10 +54,10 @@ def onnx_networks(plain: Any, folder: Path) -> tuple[Any, Any]:
     step = _session(_Unet(plain.unet), inputs, folder / "unet.onnx")
     decoder = _session(_Decoder(plain.vae), {"latents": latents}, folder / "decoder.onnx")
 
-    def predict(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
+    def predict(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, **_: object) -> tuple[Tensor]:
         return (_run(step, sample=sample, timestep=timestep.float().reshape(1), text=encoder_hidden_states),)
 
-    def decode(latents: Tensor, **_: Any) -> tuple[Tensor]:
+    def decode(latents: Tensor, **_: object) -> tuple[Tensor]:
         return (_run(decoder, latents=latents),)
 
     unet.forward, vae.decode = predict, decode

@@ -1,4 +1,4 @@
-"""What else a user could make the same images with: each from the same weights, the LoRA added to them."""
+"""Other ways to make the same images: each from the same weights, with the LoRA merged into them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import PNDMScheduler
+from diffusers import DiffusionPipeline, ModelMixin, PNDMScheduler
 
 from cxr.bench.roofline import call_diffusers
 from cxr.bench.rounds import PROMPT, last_line
 from cxr.generate.loaded_model import LoadedModel
+from cxr.models.devices import cast_weights
 from cxr.models.families import FAMILIES
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import GenerationError
@@ -90,7 +90,7 @@ def peers_of(loaded: LoadedModel, peer_python: str | None) -> Iterator[tuple[lis
         yield peers, absent
 
 
-def plain_pipeline(loaded: LoadedModel, dtype: torch.dtype) -> Any:
+def plain_pipeline(loaded: LoadedModel, dtype: torch.dtype) -> DiffusionPipeline:
     """The pipeline as diffusers itself would have it: its layout and loop, the LoRA as part of the weights.
 
     Args:
@@ -101,12 +101,11 @@ def plain_pipeline(loaded: LoadedModel, dtype: torch.dtype) -> Any:
     if loaded.adapter:
         pipeline.unload_lora_weights()  # the layers, which are switched off; their product stays in the weights
     for name in loaded.family.weighted:
-        to: Any = torch.nn.Module.to
-        to(getattr(pipeline, name), dtype=dtype, memory_format=torch.contiguous_format)
+        cast_weights(getattr(pipeline, name), dtype, torch.contiguous_format)
     return pipeline
 
 
-def rebuilt(pipeline: Any, **components: Any) -> Any:
+def rebuilt(pipeline: DiffusionPipeline, **components: ModelMixin) -> DiffusionPipeline:
     """Another pipeline of the same networks, with other components in the place of some; it draws no bar."""
     left_out = FAMILIES[type(pipeline).__name__].left_out
     other = type(pipeline)(**{**pipeline.components, **left_out, **components})
@@ -114,13 +113,13 @@ def rebuilt(pipeline: Any, **components: Any) -> Any:
     return other
 
 
-def call_equal(pipeline: Any, num_images: int) -> None:
+def call_equal(pipeline: DiffusionPipeline, num_images: int) -> None:
     """Make images with the steps and the guidance that are this program's defaults; every step is guided."""
     request = GenerationRequest(PROMPT, num_images=num_images)
     call_diffusers(pipeline, request.num_inference_steps, request.guidance_scale, request.seeds)
 
 
-def default_peer(plain: Any) -> Peer:
+def default_peer(plain: DiffusionPipeline) -> Peer:
     """What diffusers does when nobody says otherwise, in float32; with PNDM, the scheduler of Stable Diffusion 1.
 
     Args:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from torch.utils.flop_counter import FlopCounterMode
 
 from cxr.bench.rounds import PROMPT, Stopwatch
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
+from cxr.models.devices import cast_weights
 from cxr.request.errors import GenerationError
 from cxr.request.events import FailedImage
 from cxr.request.generation_request import GenerationRequest
@@ -69,8 +70,8 @@ def _gemm(side: int, device: torch.device, dtype: torch.dtype) -> Work:
 
 
 def _conv(channels: int, side: int, device: torch.device, dtype: torch.dtype) -> Work:
-    layer: Any = torch.nn.Conv2d(channels, channels, 3, padding=1, device=device, dtype=dtype)
-    layer.to(memory_format=torch.channels_last)
+    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, device=device, dtype=dtype)
+    cast_weights(layer, dtype)
     picture = torch.randn(2, channels, side, side, device=device).to(dtype).to(memory_format=torch.channels_last)
     return lambda: layer(picture)
 
@@ -96,7 +97,9 @@ def make_images(loaded: LoadedModel, **settings: float) -> None:
             raise GenerationError(f"the bench's prompt gives no image: {event.reason}")
 
 
-def call_diffusers(pipeline: Any, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int] = (0,)) -> None:
+def call_diffusers(
+    pipeline: DiffusionPipeline, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int] = (0,)
+) -> None:
     """Make images of the bench's prompt by the pipeline's own call."""
     pipeline(
         PROMPT,

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from cxr.bench.parts import Parts, flops_per_row, measure_parts
+from cxr.bench.network_times import NetworkTimes, flops_per_row, measure_network_times
 from cxr.bench.peers import Peer, peers_of
 from cxr.bench.roofline import Peak, make_images, measure_peak
 from cxr.bench.rounds import PROMPT, Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
@@ -55,7 +55,7 @@ class BenchResult:
     image_s: Mapping[tuple[str, int], tuple[float, ...]]
     details: Mapping[str, str]
     absent: Mapping[str, str]
-    parts: Mapping[int, Parts]
+    parts: Mapping[int, NetworkTimes]
     row_flops: float
     peak: Peak
     load_to_first_image_s: float
@@ -109,22 +109,18 @@ def run_bench(
     watch = stopwatch(loaded.device, counts_processor=processor_time)
     with peers_of(loaded, peer_python) as (peers, absent):
         image_s = _image_seconds(loaded, peers, sizes, runs, watch)
-        details = {peer.name: peer.detail for peer in peers}
-    parts = {size: measure_parts(loaded, partial(_make, loaded, size), runs, watch) for size in sizes}
-    product_s = statistics.median(image_s[PRODUCT, sizes[0]])
-    num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
     return BenchResult(
         info=loaded.info,
         hardware=hardware_of(loaded.device),
         image_s=image_s,
-        details=details,
+        details={peer.name: peer.detail for peer in peers},
         absent=absent,
-        parts=parts,
+        parts={size: measure_network_times(loaded, partial(_make, loaded, size), runs, watch) for size in sizes},
         row_flops=flops_per_row(loaded),
         peak=measure_peak(loaded.device, loaded.weight_dtype, watch),
         load_to_first_image_s=load_to_first_image_s,
         fresh_process_s=fresh_process_s,
-        preview_share=num_previews * _preview_seconds(loaded, runs, watch) / product_s,
+        preview_share=_preview_seconds(loaded, runs, watch) / statistics.median(image_s[PRODUCT, sizes[0]]),
         processor_time=processor_time,
     )
 
@@ -190,8 +186,10 @@ def _make_by_pytorch(loaded: LoadedModel, num_images: int) -> None:
 
 
 def _preview_seconds(loaded: LoadedModel, runs: int, watch: Stopwatch) -> float:
+    """Of all previews that the page asks for while one image is made."""
     embeddings = encode(loaded, PROMPT, "", 3.0)
     size = loaded.micro_batch_size
     denoiser = Denoiser(loaded, [embeddings] * size, (3.0, 1.0), [0] * size, 1)
     denoiser.step(denoiser.timesteps[0])
-    return statistics.median(watch(denoiser.preview) for _ in range(5 * runs))
+    num_previews = GenerationRequest(PROMPT).num_inference_steps // PREVIEW_EVERY
+    return num_previews * statistics.median(watch(denoiser.preview) for _ in range(5 * runs))

@@ -77,10 +77,7 @@ def start_fresh(model: str | None, adapter: str | None) -> None:
         "import sys; from cxr.bench.roofline import make_images; from cxr.generate.model import load_model; "
         "make_images(load_model(*[value or None for value in sys.argv[1:]]))"
     )
-    command = [sys.executable, "-c", code, model or "", adapter or "none"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
-    if done.returncode:
-        raise GenerationError(f"a new process could not make an image: {last_line(done.stderr)}")
+    _run_python(code, model or "", adapter or "none", failure="a new process could not make an image")
 
 
 def format_start(result: StartBench) -> str:
@@ -101,12 +98,17 @@ def format_start(result: StartBench) -> str:
 
 
 def _import_gradio() -> float:
+    return float(_run_python(IMPORT_GRADIO, failure="gradio cannot be imported"))
+
+
+def _run_python(code: str, *arguments: str, failure: str) -> str:
+    """What a new interpreter writes to standard output."""
     environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
-    command = [sys.executable, "-c", IMPORT_GRADIO]
+    command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603  our own
     if done.returncode:
-        raise GenerationError(f"gradio cannot be imported: {last_line(done.stderr)}")
-    return float(done.stdout)
+        raise GenerationError(f"{failure}: {last_line(done.stderr)}")
+    return done.stdout
 
 
 def _one_start(model: str, adapter: str) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cxr.commands.options import Commands, add_command, named_path, say_progress, say_result
+from cxr.commands.options import Commands, add_command, add_path, say_progress, say_result
 
 DESCRIPTION = """\
 List the LoRAs that can be used, show what one says about itself, or convert one to safetensors.
@@ -35,10 +35,8 @@ def add_adapter_parsers(commands: Commands) -> None:
     show = add_command(actions, "show", _show, "show the card of a LoRA")
     show.add_argument("adapter", metavar="NAME", help='a name that "adapter list" prints, or local:PATH')
     convert = add_command(actions, "convert", _convert, "convert a pickle to safetensors", CONVERT)
-    convert.add_argument("file", metavar="FILE", type=named_path, help="what torch.save wrote")
-    convert.add_argument(
-        "--output", metavar="FILE.safetensors", type=named_path, required=True, help="the file to write"
-    )
+    add_path(convert, "file", "FILE", "what torch.save wrote")
+    add_path(convert, "--output", "FILE.safetensors", "the file to write", required=True)
     add_command(commands, "adapters", _list, 'same as "adapter list"', "List the usable LoRAs.")
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from cxr.commands.options import Commands, add_command, add_model_options, check_numbers, named_path, say_result
+from cxr.commands.options import Commands, add_command, add_model_options, add_path, check_numbers, say_result
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
 from cxr.request.messages import duration
@@ -51,8 +51,8 @@ MAX_ATTEMPTS = 100
 def add_dataset_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "dataset", _dataset, "make a labelled data set from a plan", DESCRIPTION, EPILOG)
-    parser.add_argument("plan", type=named_path, metavar="PLAN", help=".yaml or .csv")
-    parser.add_argument("--output", type=named_path, metavar="DIR", help="folder of the data set; continued if begun")
+    add_path(parser, "plan", "PLAN", ".yaml or .csv")
+    add_path(parser, "--output", "DIR", "folder of the data set; continued if begun")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would make and take")
     add_model_options(parser)
     parser.add_argument(
@@ -64,9 +64,12 @@ def add_dataset_parser(commands: Commands) -> None:
         "--max-attempts", type=int, default=4, metavar="N", help="seeds that an image may take (default %(default)s)"
     )
     parser.add_argument(
-        "--threads", type=int, default=1, metavar="N",
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
         help="CPU threads of each process (default %(default)s); another number changes the last bits",
-    )  # fmt: skip
+    )
 
 
 def _dataset(arguments: argparse.Namespace) -> int:

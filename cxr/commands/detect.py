@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.commands.options import Commands, add_command, named_path, say_progress, say_result
+from cxr.commands.options import Commands, add_command, add_path, say_progress, say_result
 from cxr.request.errors import CxrError, RequestError
 
 if TYPE_CHECKING:
@@ -28,13 +28,11 @@ def add_detect_parser(commands: Commands) -> None:
     parser = add_command(
         commands, "detect", _detect, "tell whether files are synthetic, and how that is known", DESCRIPTION
     )
-    parser.add_argument("path", type=named_path, metavar="PATH", help="a picture, a DICOM file or a folder")
+    add_path(parser, "path", "PATH", "a picture, a DICOM file or a folder")
     parser.add_argument(
         "--remake", action="store_true", help="make images again from their recipes: the strongest proof"
     )
-    parser.add_argument(
-        "--trust", type=named_path, metavar="FILE", help="certificates of authorities, PEM, beside this machine's own"
-    )
+    add_path(parser, "--trust", "FILE", "certificates of authorities, PEM, beside this machine's own")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each file")
     parser.add_argument("--model", help="with --remake: instead of the model that the recipe names")
     parser.add_argument("--adapter", help="with --remake: instead of its LoRA")

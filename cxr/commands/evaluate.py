@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from cxr.commands.evaluate_models import add_model_actions
-from cxr.commands.options import Commands, add_command, named_path
+from cxr.commands.options import Commands, add_command, add_path
 from cxr.commands.report_options import add_report_options, measure, read_options
 from cxr.request.errors import RequestError
 
@@ -52,23 +51,19 @@ def add_evaluate_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "evaluate", _evaluate, "measure generated images", DESCRIPTION, EPILOG)
     for name, text in FOLDERS.items():
-        parser.add_argument(f"--{name}", type=named_path, metavar="DIR", help=text)
+        add_path(parser, f"--{name}", "DIR", text)
     add_report_options(parser, required=False)
-    parser.add_argument(
-        "--readings", type=named_path, action="append", metavar="FILE.json", help="what readers of a study sent back"
-    )
+    add_path(parser, "--readings", "FILE.json", "what readers of a study sent back", action="append")
     add_model_actions(parser)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from cxr.evaluate import Sets, read_set
+    from cxr.evaluate.from_folders import read_sets
 
     if missing := [f"--{name}" for name in REQUIRED if getattr(arguments, name) is None]:
         raise RequestError(
             f"the following arguments are required: {', '.join(missing)}; see python -m cxr evaluate --help"
         )
     options = read_options(arguments)
-    names = [name.replace("-", "_") for name in FOLDERS]
-    folders = {name: getattr(arguments, name) for name in names}
-    sets: dict[str, Any] = {name: folder and read_set(folder) for name, folder in folders.items()}
-    return measure(Sets(**sets), options, arguments)
+    folders = {name: getattr(arguments, name) for name in (name.replace("-", "_") for name in FOLDERS)}
+    return measure(read_sets(folders), options, arguments)

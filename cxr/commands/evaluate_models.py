@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cxr.commands.options import Commands, add_command, check_numbers, named_path, say_progress
+from cxr.commands.options import Commands, add_command, add_path, check_numbers, say_progress
 from cxr.commands.report_options import add_tools, say_written, tools_of
 from cxr.request.errors import RequestError
 
@@ -24,8 +24,8 @@ def _add_compare(commands: Commands) -> None:
     summary = "several models in one table, with tests of their differences"
     parser = add_command(commands, "compare", _compare, summary)
     _add_models(parser)
-    parser.add_argument("--training", type=named_path, metavar="DIR", help="what the models have learnt from")
-    parser.add_argument("--output", type=named_path, required=True, metavar="DIR", help="folder for the comparison")
+    add_path(parser, "--training", "DIR", "what the models have learnt from")
+    add_path(parser, "--output", "DIR", "folder for the comparison", required=True)
     parser.add_argument("--utility", action="store_true", help="also train classifiers on the images; takes minutes")
     add_tools(parser)
 
@@ -34,9 +34,7 @@ def _add_utility(commands: Commands) -> None:
     summary = "what generated images add when few real ones are there to learn from"
     parser = add_command(commands, "utility", _utility, summary)
     _add_models(parser)
-    parser.add_argument(
-        "--training", type=named_path, required=True, metavar="DIR", help="labelled real images to learn from"
-    )
+    add_path(parser, "--training", "DIR", "labelled real images to learn from", required=True)
     parser.add_argument(
         "--counts",
         type=int,
@@ -44,25 +42,21 @@ def _add_utility(commands: Commands) -> None:
         metavar="N",
         help="numbers of real images to learn from (default: 100 300 1000)",
     )
-    parser.add_argument("--output", type=named_path, required=True, metavar="DIR", help="folder for the tables")
+    add_path(parser, "--output", "DIR", "folder for the tables", required=True)
 
 
 def _add_study(commands: Commands) -> None:
     parser = add_command(commands, "study", _study, "a page for blinded readers; --readings reads what they send back")
-    parser.add_argument("generated", type=named_path, metavar="DIR", help="images in question")
-    parser.add_argument("--reference", type=named_path, required=True, metavar="DIR", help="real images")
-    parser.add_argument("--output", type=named_path, required=True, metavar="FILE.html", help="where to write the page")
+    add_path(parser, "generated", "DIR", "images in question")
+    add_path(parser, "--reference", "DIR", "real images", required=True)
+    add_path(parser, "--output", "FILE.html", "where to write the page", required=True)
     parser.add_argument("--count", type=int, default=STUDY_IMAGES, help="of each kind (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice and the order")
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models", type=named_path, nargs="+", metavar="DIR", help="images of each model; its name is the folder's"
-    )
-    parser.add_argument(
-        "--reference", type=named_path, required=True, metavar="DIR", help="real images no model has seen"
-    )
+    add_path(parser, "models", "DIR", "images of each model; its name is the folder's", nargs="+")
+    add_path(parser, "--reference", "DIR", "real images no model has seen", required=True)
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cxr.commands.options import Commands, add_command, named_path, say_progress, say_result
+from cxr.commands.options import Commands, add_command, add_path, say_progress, say_result
 from cxr.request.messages import plural
 
 EXPORT = """\
@@ -31,12 +31,10 @@ def add_export_parser(commands: Commands) -> None:
     """Add the command to the others."""
     summary = "write a data set as DICOM, WebDataset, Parquet or ZIP"
     export = add_command(commands, "export", _export, summary, EXPORT, EXPORT_EPILOG)
-    export.add_argument("directory", type=named_path, metavar="DIR", help="finished data set")
+    add_path(export, "directory", "DIR", "finished data set")
     # The names are those of cxr.dataset.convert, which is too heavy to import for a help text.
     export.add_argument("--format", required=True, metavar="FORMAT", help="dicom, webdataset, parquet or zip")
-    export.add_argument(
-        "--output", type=named_path, required=True, metavar="OUTPUT", help="new or empty folder, or the ZIP to write"
-    )
+    add_path(export, "--output", "OUTPUT", "new or empty folder, or the ZIP to write", required=True)
     export.add_argument(
         "--bits",
         type=int,

@@ -10,9 +10,9 @@ from cxr.commands.options import (
     Commands,
     add_command,
     add_model_options,
+    add_path,
     add_settings,
     check_sources,
-    named_path,
     say_progress,
     settings_of,
 )
@@ -53,14 +53,10 @@ def add_generate_parser(commands: Commands) -> None:
     parser = add_command(commands, "generate", _generate, summary, DESCRIPTION, EPILOG)
     parser.usage = 'python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]'
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"{SETTINGS['prompt'].help}, in quotes")
-    parser.add_argument("--prompts", type=named_path, metavar="FILE.csv", help="a list of prompts instead of one")
-    parser.add_argument(
-        "--output", type=named_path, metavar="DIR", required=True, help="folder to write to, or to continue"
-    )
+    add_path(parser, "--prompts", "FILE.csv", "a list of prompts instead of one")
+    add_path(parser, "--output", "DIR", "folder to write to, or to continue", required=True)
     add_settings(parser, *OPTIONS)
-    parser.add_argument(
-        "--mask", type=named_path, metavar="FILE", help="picture in which the region to make anew is white"
-    )
+    add_path(parser, "--mask", "FILE", "picture in which the region to make anew is white")
     add_model_options(parser)
 
 

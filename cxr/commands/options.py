@@ -78,6 +78,19 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option.flag or "", metavar=option.metavar, default=default, help=option.help)
 
 
+def add_path(parser: argparse.ArgumentParser, name: str, metavar: str, text: str, **more: Any) -> None:
+    """Add an argument that names a file or a folder.
+
+    Args:
+        parser: of the command.
+        name: the argument's, or the option's with its dashes.
+        metavar: what stands for it in the help.
+        text: its help.
+        more: what argparse wants to know besides.
+    """
+    parser.add_argument(name, type=named_path, metavar=metavar, help=text, **more)
+
+
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every setting that the command has an option for: what was typed, else what the model is used with.
 

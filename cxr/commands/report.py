@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cxr.commands.options import Commands, add_command, add_model_options, named_path, say_progress
+from cxr.commands.options import Commands, add_command, add_model_options, add_path, say_progress
 from cxr.commands.report_options import add_report_options, measure, read_options
 from cxr.labels.split import JUDGING_SHARE, VALIDATION_SHARE
 
@@ -23,23 +23,16 @@ def add_report_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "report", _report, "make a model's own report again", DESCRIPTION)
     add_model_and_data(parser)
-    parser.add_argument("--control", type=named_path, metavar="DIR", help="images of a LoRA over-trained on purpose")
+    add_path(parser, "--control", "DIR", "images of a LoRA over-trained on purpose")
     add_report_options(parser)
 
 
 def add_model_and_data(parser: argparse.ArgumentParser) -> None:
     """Add which model is measured beside which patients."""
-    parser.add_argument(
-        "--data",
-        type=named_path,
-        action="append",
-        required=True,
-        metavar="DIR",
-        help="folder of real images; may be repeated",
-    )
+    add_path(parser, "--data", "DIR", "folder of real images; may be repeated", action="append", required=True)
     for name, share in SHARES.items():
         parser.add_argument(f"--{name}-share", type=float, default=share, help="of the patients (default %(default)s)")
-    parser.add_argument("--work", type=named_path, required=True, metavar="WORK", help="folder for the images")
+    add_path(parser, "--work", "WORK", "folder for the images", required=True)
     add_model_options(parser)
 
 

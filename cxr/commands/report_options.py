@@ -6,26 +6,26 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.commands.options import named_path, say_progress, say_result
+from cxr.commands.options import add_path, say_progress, say_result
 
 if TYPE_CHECKING:
     from cxr.evaluate.evaluation import Options
-    from cxr.evaluate.measurements import Tools
     from cxr.evaluate.sets import Sets
+    from cxr.evaluate.tools import Tools
 
 
 def add_report_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add what both commands that write a report have: where it goes, and what it measures."""
-    parser.add_argument("--output", type=named_path, required=required, metavar="REPORT", help="folder for the report")
+    add_path(parser, "--output", "REPORT", "folder for the report", required=required)
     add_tools(parser)
     parser.add_argument("--sensitivity", action="store_true", help="also degrade real images step by step")
     parser.add_argument("--utility", action="store_true", help="also train classifiers on the images; takes minutes")
-    parser.add_argument("--sweep", type=named_path, metavar="FILE.json", help="what 'sweep' wrote, to show with it")
-    parser.add_argument(
+    add_path(parser, "--sweep", "FILE.json", "what 'sweep' wrote, to show with it")
+    add_path(
+        parser,
         "--audit",
-        type=named_path,
-        metavar="JUDGE.safetensors",
-        help="a judge that shares no patient with the model: does it find what the others find?",
+        "JUDGE.safetensors",
+        "a judge that shares no patient with the model: does it find what the others find?",
     )
 
 
@@ -37,9 +37,7 @@ def add_tools(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what distances are computed on; may be repeated (`evaluate --help` names all)",
     )
-    parser.add_argument(
-        "--cache", type=named_path, metavar="DIR", help="where features are kept (default: the user's cache)"
-    )
+    add_path(parser, "--cache", "DIR", "where features are kept (default: the user's cache)")
     parser.add_argument("--no-cache", action="store_true", help="keep no features")
 
 

@@ -7,7 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
-from cxr.commands.options import Commands, add_command, named_path, say_progress, say_result
+from cxr.commands.options import Commands, add_command, add_path, say_progress, say_result
 from cxr.models.compiled import COMPILE_VARIABLE
 from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
 from cxr.models.presets import PRESETS, prompt_form_of
@@ -24,8 +24,8 @@ DESCRIPTION = "Print the command that makes an image again. The image is a PNG t
 def add_restore_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "restore", _restore, "print the command that makes an image again", DESCRIPTION)
-    parser.add_argument("picture", type=named_path, metavar="FILE.png", help="an image with its recipe")
-    parser.add_argument("--init-image", type=named_path, metavar="FILE", help="the picture that the image began from")
+    add_path(parser, "picture", "FILE.png", "an image with its recipe")
+    add_path(parser, "--init-image", "FILE", "the picture that the image began from")
 
 
 def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:

@@ -8,9 +8,9 @@ from cxr.commands.options import (
     Commands,
     add_command,
     add_model_options,
+    add_path,
     check_numbers,
     check_sources,
-    named_path,
     say_progress,
     say_result,
 )
@@ -41,8 +41,8 @@ def add_sheet_parser(commands: Commands) -> None:
     summary = "draw folders of images, or a grid of settings, as one sheet"
     parser = add_command(commands, "sheet", _sheet, summary, DESCRIPTION, EPILOG)
     parser.usage = 'python -m cxr sheet (DIR ... | --grid "PROMPT" [--vary NAME=V,V ...]) --output FILE.png [options]'
-    parser.add_argument("folders", nargs="*", type=named_path, metavar="DIR", help='what "generate" wrote')
-    parser.add_argument("--output", type=named_path, metavar="FILE.png", help="the picture to write")
+    add_path(parser, "folders", "DIR", 'what "generate" wrote', nargs="*")
+    add_path(parser, "--output", "FILE.png", "the picture to write")
     parser.add_argument("--columns", type=int, default=6, metavar="N", help="images in a row at most (default 6)")
     parser.add_argument("--grid", metavar="PROMPT", help="a prompt; {small|large} are alternatives")
     parser.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cxr.commands.options import Commands, add_command, named_path, say_result
+from cxr.commands.options import Commands, add_command, add_path, say_result
 from cxr.request.errors import RequestError
 
 DESCRIPTION = """\
@@ -19,14 +19,9 @@ Without --signing-key this machine uses a key of its own, for which nobody else 
 def add_sign_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "sign", _sign, "sign images and data sets as synthetic (C2PA)", DESCRIPTION)
-    parser.add_argument("path", type=named_path, metavar="PATH", help="a .png file of this program, or a folder")
-    parser.add_argument("--signing-key", type=named_path, metavar="FILE", help="private key, PEM, without a password")
-    parser.add_argument(
-        "--certificate",
-        type=named_path,
-        metavar="FILE",
-        help="its certificates, PEM, the key's own first; with --signing-key",
-    )
+    add_path(parser, "path", "PATH", "a .png file of this program, or a folder")
+    add_path(parser, "--signing-key", "FILE", "private key, PEM, without a password")
+    add_path(parser, "--certificate", "FILE", "its certificates, PEM, the key's own first; with --signing-key")
 
 
 def _sign(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cxr.commands.options import Commands, add_command, named_path, say_progress
+from cxr.commands.options import Commands, add_command, add_path, say_progress
 from cxr.commands.report import add_model_and_data, split_patients
 
 DESCRIPTION = """\
@@ -17,9 +17,7 @@ def add_sweep_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "sweep", _sweep, "try settings side by side", DESCRIPTION)
     add_model_and_data(parser)
-    parser.add_argument(
-        "--output", type=named_path, required=True, metavar="FILE.json", help="where to write the figures"
-    )
+    add_path(parser, "--output", "FILE.json", "where to write the figures", required=True)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cxr.commands import train_lora as full_lora
-from cxr.commands.options import Commands, add_command, add_model_options, named_path
+from cxr.commands.options import Commands, add_command, add_model_options, add_path
 from cxr.commands.train_judge import train_judge
 from cxr.commands.train_stages import ACCUMULATION, DATA, STAGES, Option, loop_options
 
@@ -32,9 +32,7 @@ def add_train_parser(commands: Commands) -> None:
     for name, stage in STAGES.items():
         description = full_lora.DESCRIPTION if name == "lora" else stage.text
         command = add_command(stages, name, run_train, stage.text, description)
-        command.add_argument(
-            "--out", type=named_path, required=True, metavar="DIR", help="continues from a checkpoint found here"
-        )
+        add_path(command, "--out", "DIR", "continues from a checkpoint found here", required=True)
         for option in (*loop_options(stage), *stage.options):
             _add(command, option, full_lora.DEFAULTS if name == "lora" else {})
         if name == "lora":
@@ -52,7 +50,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     from cxr.models.devices import shared_state
     from cxr.train import loop
     from cxr.train.loop_settings import LoopSettings
-    from cxr.train.parallel import choose_device
+    from cxr.train.parallel import training_device
     from cxr.train.setup import Setup
 
     torch.set_flush_denormal(True)  # tiny numbers make a CPU many times slower
@@ -63,7 +61,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     values = _values_of(arguments)
     loop_settings = {name: value for name, value in values.items() if name in LoopSettings.__dataclass_fields__}
     settings = LoopSettings(**loop_settings, **LOOP_SETTINGS.get(arguments.stage, {}))
-    device = choose_device()
+    device = training_device()
     split = Split([], [], [])
     if "data" in values:
         split = split_by_patient(read_folders(values["data"]), values["validation_share"], values["judging_share"])

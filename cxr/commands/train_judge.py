@@ -69,7 +69,7 @@ def _folds(records: list[Radiograph], members: int) -> list[Split]:
 
 
 def _read_votes(table: Path | None, records: list[Radiograph]) -> dict[str, tuple[str, ...]]:
-    from cxr.judges.readers import read_by, read_majorities
+    from cxr.judges.reader_votes import read_by, read_majorities
 
     votes = read_majorities(table) if table is not None else {}
     if table is not None and not read_by(records, votes):
@@ -89,7 +89,7 @@ def _measure(
 
     from cxr.images.atomic import write_whole
     from cxr.judges.judge import load_judge
-    from cxr.judges.readers import read_by
+    from cxr.judges.reader_votes import read_by
     from cxr.judges.reliability import measure_scores, read_films
     from cxr.metrics.result import to_json
     from cxr.train.judge_members import join_members

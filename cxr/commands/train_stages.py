@@ -77,7 +77,7 @@ READERS_HELP = "votes of human readers (column votes_of_5: Mass:2|Nodule:3), to 
 DEGRADED_HELP = "learn from degraded images too; --no-degraded for an extractor, which has to notice how images look"
 STAGES = {
     "autoencoder": Stage(
-        *("1. images <-> latents", "autoencoder.AutoencoderTask", 6_000, 16, 8e-4),
+        *("1. images <-> latents", "autoencoder_task.AutoencoderTask", 6_000, 16, 8e-4),
         (
             *DATA,
             _path("--start-from", "exported weights to begin with", "VAE_DIR"),
@@ -85,16 +85,22 @@ STAGES = {
         ),
     ),
     "text": Stage(
-        *("2. the text encoder learns to read prompts; needs no images", "text.TextTask", 1_200, 32, 1e-3),
+        *("2. the text encoder learns to read prompts; needs no images", "text_task.TextTask", 1_200, 32, 1e-3),
         (_path("--start-from", EARLIER_HELP),),
     ),
     "guide": Stage(
-        *("3. reads labels off noisy latents, to show the UNet what they change", "guide.GuideTask", 1_200, 32, 1e-3),
+        *(
+            "3. reads labels off noisy latents, to show the UNet what they change",
+            "guide_task.GuideTask",
+            1_200,
+            32,
+            1e-3,
+        ),
         DATA,
     ),
     # The weights of the guides are what the weights that come with the program were trained with last.
     "base": Stage(
-        *("4. the UNet: anatomy, view, sex and age, without findings", "base.BaseTask", 8_000, 32, 5e-4),
+        *("4. the UNet: anatomy, view, sex and age, without findings", "base_task.BaseTask", 8_000, 32, 5e-4),
         (
             *DATA,
             _path("--vae", "--out of the autoencoder stage", required=True),
@@ -105,12 +111,12 @@ STAGES = {
         ),
     ),
     "lora": Stage(
-        *("5. the findings, on top of a trained base", "lora.LoraTask", 2_000, 32, 5e-4),
+        *("5. the findings, on top of a trained base", "lora_task.LoraTask", 2_000, 32, 5e-4),
         (*DATA, _path("--model", MODEL_HELP, required=True), *_guides(6.0)),
     ),
     "decoder": Stage(
         "6. sharper pictures: the decoder against a discriminator, on what the model samples",
-        *("decoder.DecoderTask", 40_000, 2, 1e-4),
+        *("decoder_task.DecoderTask", 40_000, 2, 1e-4),
         (
             *DATA,
             Option(

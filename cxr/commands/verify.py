@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cxr.commands.options import Commands, add_command, check_numbers, named_path, say_result
+from cxr.commands.options import Commands, add_command, add_path, check_numbers, say_result
 from cxr.request.errors import RequestError
 
 DESCRIPTION = """\
@@ -16,16 +16,15 @@ set is checked against its manifest and its labels, and some of its images are m
 def add_verify_parser(commands: Commands) -> None:
     """Add the command to the others."""
     parser = add_command(commands, "verify", _verify, "check images and data sets of this program", DESCRIPTION)
-    parser.add_argument("path", type=named_path, metavar="PATH", help="a .png or .dcm file, or a folder")
+    add_path(parser, "path", "PATH", "a .png or .dcm file, or a folder")
     parser.add_argument(
         "--sample", type=int, default=3, metavar="N", help="images of a folder to make again (default %(default)s)"
     )
     parser.add_argument("--model", help="instead of the model that the recipe names")
     parser.add_argument("--adapter", help="instead of its LoRA")
-    parser.add_argument(
-        "--init-image", type=named_path, action="append", default=[], metavar="FILE",
-        help="a picture that images began from; may be repeated",
-    )  # fmt: skip
+    add_path(
+        parser, "--init-image", "FILE", "a picture that images began from; may be repeated", action="append", default=[]
+    )
 
 
 def _verify(arguments: argparse.Namespace) -> int:

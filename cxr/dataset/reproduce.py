@@ -19,8 +19,9 @@ from cxr.images.recipe_file import differing_libraries, differing_values
 from cxr.lora.choice import LOCAL_PREFIX, parse_adapters
 from cxr.models.batch_size import BATCH_SIZES
 from cxr.models.devices import choose_device
+from cxr.models.hub.names import HUB_PREFIX
 from cxr.models.openvino.library import is_installed
-from cxr.models.presets import HUB_PREFIX, PRESETS, find_preset
+from cxr.models.presets import PRESETS, find_preset
 from cxr.request.errors import DataError, ModelError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
 from cxr.request.generation_request import GenerationRequest

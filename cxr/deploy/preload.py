@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from cxr.models.families import FAMILIES
 from cxr.models.families.folder_check import INDEX, weight_file
-from cxr.models.presets import ALLOWED_SUFFIXES
+from cxr.models.hub.names import ALLOWED_SUFFIXES
 
 COMPONENTS = sorted({component for family in FAMILIES.values() for component in family.components})
 WEIGHTS_SUFFIX = ".safetensors"

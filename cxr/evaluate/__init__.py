@@ -10,14 +10,17 @@ The metrics on arrays are public functions of `cxr.metrics`; those below are the
 """
 
 from cxr.evaluate.evaluation import Evaluation, Options, evaluate
-from cxr.evaluate.from_folders import compare_folders, default_tools, evaluate_folder
+from cxr.evaluate.from_folders import compare_folders, evaluate_folder
+from cxr.evaluate.image_set import ImageSet, read_set
 from cxr.evaluate.report.write import write_comparison, write_report
-from cxr.evaluate.sets import ImageSet, Sets, read_set
+from cxr.evaluate.sets import Sets
+from cxr.evaluate.tools import default_tools
 from cxr.metrics.diversity import mean_pairwise_distance, vendi_score
 from cxr.metrics.frechet import frechet_distance, frechet_infinity
-from cxr.metrics.kernel import Sample, gaussian_mmd, kernel_distance
+from cxr.metrics.kernel import gaussian_mmd, kernel_distance
 from cxr.metrics.neighbours import measure_neighbourhoods
 from cxr.metrics.result import MetricResult
+from cxr.metrics.sample import Sample
 
 __all__ = [
     "Evaluation",

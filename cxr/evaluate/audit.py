@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 from cxr.evaluate.fidelity_figures import Readings, is_judgeable
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.image_set import ImageSet
 from cxr.judges.judge import Judge
-from cxr.judges.readings import Agreement, measure_agreement
+from cxr.judges.prompt_agreement import Agreement, measure_agreement
 from cxr.labels.targets import ATTRIBUTES
 from cxr.metrics.result import JsonObject, MetricResult, figure_of
 from cxr.request.errors import DataError
@@ -93,7 +93,6 @@ def measure_audit(
     readings: Mapping[str, Readings],
     audited: Readings,
     copies: JsonObject | None,
-    seed: int = 0,
 ) -> Audit:
     """Compare what each judge finds with what the auditing one does.
 
@@ -103,12 +102,11 @@ def measure_audit(
         readings: by judge, what they read off the sides "generated" and "real".
         audited: what the auditor reads off the same images.
         copies: that part of the report, if it was measured.
-        seed: of the resamples, which are the same for both judges.
     """
-    theirs = {side: measure_agreement(audited[side], auditor.thresholds, seed) for side in SIDES}
+    theirs = {side: measure_agreement(audited[side], auditor.thresholds) for side in SIDES}
     rows: list[AuditRow] = []
     for name, judge in judges.items():
-        mine = {side: measure_agreement(readings[name][side], judge.thresholds, seed) for side in SIDES}
+        mine = {side: measure_agreement(readings[name][side], judge.thresholds) for side in SIDES}
         rows += _compare(name, mine, theirs)
     means = [row["metrics"]["excess"] for row in rows if row["name"] == MEAN]
     agrees = all(excess.low <= 0 <= excess.high for excess in means) if means else None

@@ -15,7 +15,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.copy_search import ALIGNED, Nearest, search_copies
+from cxr.evaluate.copy_grid import ALIGNED
+from cxr.evaluate.copy_search import Nearest, search_copies
 from cxr.evaluate.copy_set import CopySet, Embed, plant_copies
 from cxr.evaluate.copy_spaces import QUANTILE, Control, Space, measure_control, measure_space, nearest_features
 from cxr.request.errors import DataError
@@ -55,7 +56,6 @@ def check_copies(
     held_out: CopySet,
     patients: Sequence[str],
     control: CopySet | None = None,
-    seed: int = 0,
     *,
     embed: Mapping[str, Embed] | None = None,
 ) -> Copies:
@@ -67,7 +67,6 @@ def check_copies(
         held_out: real images of patients that are not in the training set.
         patients: of the held-out images, [K].
         control: images of a model that was over-trained on a few of the training images on purpose, if there are any.
-        seed: of the choice of training images of which copies are planted, and of how.
         embed: the extractors, [N, S, S] uint8 -> features [N, D]: the planted copies need features too.
     Raises:
         DataError: a set is too small, the sets do not fit together, or a held-out file is in the training set.
@@ -85,7 +84,7 @@ def check_copies(
     spaces = [
         measure_space(name, training, made[name], real[name], calibrating, thresholds[name]) for name in thresholds
     ]
-    planted = dict(plant_copies(training, held_out.pixels, seed, embed)) | ({OVER_TRAINED: control} if control else {})
+    planted = dict(plant_copies(training, held_out.pixels, embed=embed)) | ({OVER_TRAINED: control} if control else {})
     return {
         "num_training": len(training),
         "num_calibration": int(calibrating.sum()),

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.evaluate.copy_grid import ALIGNED, FAMILIES, HALVES, UNMOVED, Family, Window
 from cxr.evaluate.copy_transforms import FINE, correlation, local_scale, reduced, warped
 
-ALIGNED, HALVES = "aligned pixels", "aligned halves"  # spaces of the search
 SIDE, SCREEN_SIDE = 64, 32  # pixels, by stage
 DIMENSIONS = 96  # of the images that are screened
-FEWEST_FITTED, FITTED = 500, 3_000  # images from which those are found
+MIN_FITTED, FITTED = 500, 3_000  # images from which those are found
 LOWEST = (-0.17, -0.17, -17.0, -0.24)  # shift right and down (shares of the side), turn (degrees), growth
 HIGHEST = (0.17, 0.17, 17.0, 0.27)
 STEPS = (0.025, 0.025, 2.0, 0.03)  # half of the grid's
@@ -30,57 +30,12 @@ HALVINGS = 3
 FINALISTS = 2  # of each space
 ROWS = 128  # queries at a time
 
-Window = tuple[float, float, float, float]  # top, bottom, left, right as shares of the side
-
-
-class Family(NamedTuple):
-    """Transforms that are tried with one window of the training images.
-
-    Args:
-        space: what a find counts as.
-        window: the part that is compared.
-        transforms: shift right, shift down, turn, growth; each also for the mirrored query.
-        candidates: training images that are looked at more closely.
-    """
-
-    space: str
-    window: Window
-    transforms: tuple[tuple[float, float, float, float], ...]
-    candidates: int
-
 
 class Nearest(NamedTuple):
     """Distance of each query to its nearest training image [N], and which that is [N]."""
 
     distances: NDArray[np.float64]
     indices: NDArray[np.intp]
-
-
-UNMOVED = (0.0, 0.0, 0.0, 0.0)
-# Share of the side, growth: of whole images and of cropped corners.
-_SHIFTS = ((0.06, 0.0), (0.11, 0.0), (0.05, -0.1), (0.1, -0.2))
-_SMALL = (-0.03, 0.0, 0.03)
-_AROUND = [(x, y) for x, y in product((-1, 0, 1), repeat=2) if (x, y) != (0, 0)]
-FAMILIES = (
-    Family(
-        ALIGNED,
-        (0.125, 0.875, 0.125, 0.875),
-        tuple(product((0.0,), (0.0,), (-12.0, -6.0, 0.0, 6.0, 12.0), (-0.17, -0.09, 0.0, 0.1, 0.2))),
-        4,
-    ),
-    Family(
-        ALIGNED,
-        (0.125, 0.875, 0.125, 0.875),
-        tuple((x * far, y * far, 0.0, growth) for (far, growth), (x, y) in product(_SHIFTS, _AROUND)),
-        4,
-    ),
-    Family(ALIGNED, (0.125, 0.875, 0.125, 0.875), tuple(product(_SMALL, _SMALL, (-3.0, 0.0, 3.0), (0.0,))), 4),
-    Family(ALIGNED, (0.2, 0.8, 0.2, 0.8), (UNMOVED,), 2),  # under a frame
-    Family(HALVES, (0.06, 0.94, 0.06, 0.44), (UNMOVED,), 2),
-    Family(HALVES, (0.06, 0.94, 0.56, 0.94), (UNMOVED,), 2),
-    Family(HALVES, (0.06, 0.44, 0.06, 0.94), (UNMOVED,), 2),
-    Family(HALVES, (0.56, 0.94, 0.06, 0.94), (UNMOVED,), 2),
-)  # fmt: skip
 
 
 def search_copies(
@@ -121,7 +76,7 @@ class _Screen:
         )
         self.mean = seen.mean(dim=0)
         some = (seen - self.mean)[:: max(1, len(seen) // FITTED)]
-        few = len(some) < FEWEST_FITTED  # of so few images the main axes would miss what a moved one looks like
+        few = len(some) < MIN_FITTED  # of so few images the main axes would miss what a moved one looks like
         self.axes = torch.eye(some.shape[1]) if few else torch.linalg.svd(some, full_matrices=False)[2][:DIMENSIONS].T
         described = (seen - self.mean) @ self.axes
         self.described = described / described.norm(dim=1, keepdim=True).clamp(min=1e-6)

@@ -9,7 +9,8 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.copy_search import ALIGNED, HALVES, Nearest
+from cxr.evaluate.copy_grid import ALIGNED, HALVES
+from cxr.evaluate.copy_search import Nearest
 from cxr.evaluate.copy_set import CopySet
 from cxr.metrics.diversity import standardised
 from cxr.metrics.features import Features, distance_strips

@@ -14,7 +14,7 @@ from torch.nn import functional
 LOCAL, FINE = 3 / 32, 2 / 64
 SMOOTHEST = 4.0  # grey levels; ground that is more even than that is noise
 STRONGEST = 2.5  # local deviations
-FEWEST_PIXELS = 0.2  # of a window that the moved query has to cover
+MIN_SHARE_COVERED = 0.2  # of a window that the moved query has to cover
 
 
 def warped(images: Tensor, transform: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ def correlation(query: Tensor, scaled: Tensor, window: Tensor, transform: Tensor
         for part in (local_scale(image, local), scaled)
     )
     lengths = [part.square().sum(dim=(1, 2)).clamp(min=1.0).sqrt() for part in (x, y)]
-    enough = count[:, 0, 0] >= FEWEST_PIXELS * window.sum(dim=(1, 2))
+    enough = count[:, 0, 0] >= MIN_SHARE_COVERED * window.sum(dim=(1, 2))
     return torch.where(enough, ((x * y).sum(dim=(1, 2)) / (lengths[0] * lengths[1])).abs(), 0.0)
 
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.evaluate.distances import POSING, halve
-from cxr.evaluate.sets import FEWEST, ImageSet
+from cxr.evaluate.image_set import MIN_IMAGES, ImageSet
 from cxr.images.squares import read_squares
 from cxr.metrics.detail import SPECTRUM, compare_properties, measure_properties
 from cxr.metrics.result import MetricResult, Row
 from cxr.request.errors import DataError
 
-SMALLEST, LARGEST, STEP = 64, 512, 16  # pixels
+MIN_SIDE, MAX_SIDE, STEP = 64, 512, 16  # pixels
 CHUNK = 256  # images held at once
 
 
@@ -57,16 +57,16 @@ def choose_side(generated: ImageSet, reference: ImageSet) -> tuple[int, NDArray[
         The side in pixels, and indices into the reference.
     """
     real, made = native_side(reference.paths), int(np.median(native_side(generated.paths)))
-    enough = 4 * FEWEST if len(real) >= 4 * FEWEST else len(real)
-    side = min(made, int(np.sort(real)[-enough]), LARGEST) // STEP * STEP
-    return max(side, SMALLEST), np.flatnonzero(real >= side)
+    enough = 4 * MIN_IMAGES if len(real) >= 4 * MIN_IMAGES else len(real)
+    side = min(made, int(np.sort(real)[-enough]), MAX_SIDE) // STEP * STEP
+    return max(side, MIN_SIDE), np.flatnonzero(real >= side)
 
 
-def measure_detail(generated: ImageSet, reference: ImageSet, seed: int = 0) -> Detail:
+def measure_detail(generated: ImageSet, reference: ImageSet) -> Detail:
     """How the images differ from real ones in what needs no network."""
     side, large = choose_side(generated, reference)
     patients = np.asarray(reference.patients)[large]
-    halves = halve(list(patients), seed)
+    halves = halve(list(patients))
     real, sides = _properties([reference.paths[k] for k in large[halves.first]], side)
     sets = {
         "generated": (generated.paths, np.asarray(generated.owners)),
@@ -87,6 +87,6 @@ def _properties(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`measure_properties` of files, a few at a time."""
     if sides is None:
-        _, sides = measure_properties(read_squares(paths, SMALLEST))
+        _, sides = measure_properties(read_squares(paths, MIN_SIDE))
     rows = [measure_properties(read_squares(paths[k : k + CHUNK], side), sides)[0] for k in range(0, len(paths), CHUNK)]
     return np.concatenate(rows), sides

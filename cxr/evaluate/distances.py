@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from cxr.evaluate.sets import FEWEST
+from cxr.evaluate.image_set import MIN_IMAGES
 from cxr.metrics.features import Features
 from cxr.metrics.frechet import IMAGES_PER_FEATURE, frechet_distance, frechet_infinity
 from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle
 from cxr.metrics.kernel import (
     INTERVAL_IMAGES,
-    Sample,
     gaussian_mmd,
     halving_distances,
     kernel_distance,
@@ -26,11 +25,12 @@ from cxr.metrics.kernel import (
 )
 from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
 from cxr.metrics.result import JsonObject, MetricResult
+from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
 
 POSING = "real films posing as generated"
 HALVINGS = 20
-FEWEST_FOR_FD = 2_000
+MIN_IMAGES_FOR_FD = 2_000
 EXPLORATORY = 10_000
 JACKKNIFE_GROUPS = 10
 
@@ -48,7 +48,7 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
     """Split images into two halves by patient: patients in random order, until half of the images is reached.
 
     Args:
-        patients: whose each image is, [N]; their order does not matter.
+        patients: the patient of each image, [N]; their order does not matter.
         seed: of the order.
     Raises:
         DataError: too few images, or one patient has most of them.
@@ -60,25 +60,26 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
     while 0 < count < len(order) and place[order[count]] == place[order[count - 1]]:
         count += 1
     first, second = np.sort(order[:count]), np.sort(order[count:])
-    if min(len(first), len(second)) < FEWEST:
+    if min(len(first), len(second)) < MIN_IMAGES:
         raise DataError(
-            f"the reference has {len(patients)} images of {len(names)} patients; its halves need {FEWEST} images each"
+            f"the reference has {len(patients)} images of {len(names)} patients; "
+            f"its halves need {MIN_IMAGES} images each"
         )
     return Halves(first, second)
 
 
-def floor_distances(reference: Sample, count: int, seed: int = 0) -> Array:
+def floor_distances(reference: Sample, count: int) -> Array:
     """KD of real images to real images: [HALVINGS], ``count`` images of each half, halved by patient each time."""
-    some = reference.draw(INTERVAL_IMAGES, seed)
-    rng, masks = np.random.default_rng(seed), np.zeros((HALVINGS, 2, len(some)), bool)
+    some = reference.draw(INTERVAL_IMAGES)
+    rng, masks = np.random.default_rng(0), np.zeros((HALVINGS, 2, len(some)), bool)
     for number in range(HALVINGS):
-        for side, rows in enumerate(halve([str(code) for code in some.codes], seed + 1 + number)):
+        for side, rows in enumerate(halve([str(code) for code in some.codes], 1 + number)):
             masks[number, side, rng.permutation(rows)[:count]] = True
     return halving_distances(some, masks)
 
 
 def measure_rows(
-    reference: Sample, halves: Halves, rows: Mapping[str, Sample], seed: int = 0, limit: int | None = None
+    reference: Sample, halves: Halves, rows: Mapping[str, Sample], limit: int | None = None
 ) -> dict[str, list[MetricResult]]:
     """Compare sets with the first half of the reference, the second half being one of them.
 
@@ -86,7 +87,6 @@ def measure_rows(
         reference: all real images.
         halves: of it.
         rows: name -> images; as many are drawn of each as the smallest set has, so that all rows compare equal numbers.
-        seed: of all draws.
         limit: the most images to compare, where other tables are to compare as many.
     Returns:
         Name -> KD, KD - floor, FD-infinity, FD, CMMD, precision, recall, density, coverage; also `POSING`.
@@ -94,12 +94,12 @@ def measure_rows(
     sets = {**rows, POSING: reference.take(halves.second)}
     first = reference.take(halves.first)
     count = min(limit or len(first), len(first), *map(len, sets.values()))
-    first, floor = first.draw(count, seed), floor_distances(reference, count, seed)
+    first, floor = first.draw(count), floor_distances(reference, count)
     width = median_distance(first.features)
-    return {name: measure_row(first, some.draw(count, seed), floor, width, seed) for name, some in sets.items()}
+    return {name: measure_row(first, some.draw(count), floor, width) for name, some in sets.items()}
 
 
-def measure_row(x: Sample, y: Sample, floor: Array, sigma: float, seed: int) -> list[MetricResult]:
+def measure_row(x: Sample, y: Sample, floor: Array, sigma: float) -> list[MetricResult]:
     """All distances of one set to as many reference images.
 
     Args:
@@ -107,19 +107,18 @@ def measure_row(x: Sample, y: Sample, floor: Array, sigma: float, seed: int) -> 
         y: the set, of as many images.
         floor: KD between real images, [HALVINGS].
         sigma: width of CMMD's kernel.
-        seed: of the intervals.
     """
     count = len(x)
-    if min(count, len(y)) < FEWEST:
-        raise DataError(f"{min(count, len(y))} images are too few to compare; use {FEWEST} or more of each")
-    kd = kernel_distance(x, y, seed)
+    if min(count, len(y)) < MIN_IMAGES:
+        raise DataError(f"{min(count, len(y))} images are too few to compare; use {MIN_IMAGES} or more of each")
+    kd = kernel_distance(x, y)
     return [
         kd,
-        above_floor(kd, mmd_resamples(x, y, seed=seed), floor),
-        _extrapolated(x.features, y.features, seed),
-        _frechet(x.features, y.features, seed),
-        gaussian_mmd(x, y, sigma, seed),
-        *_neighbourhoods(x, y, seed),
+        above_floor(kd, mmd_resamples(x, y), floor),
+        _extrapolated(x.features, y.features),
+        _frechet(x.features, y.features),
+        gaussian_mmd(x, y, sigma),
+        *_neighbourhoods(x, y),
     ]
 
 
@@ -148,32 +147,31 @@ def rank_agreement(rows: Sequence[JsonObject]) -> float | None:
     return float(np.mean([spearmanr(first, second).statistic for first, second in combinations(orders, 2)]))
 
 
-def _extrapolated(x: Features, y: Features, seed: int) -> MetricResult:
+def _extrapolated(x: Features, y: Features) -> MetricResult:
     count = len(x)
     if count < (fewest := IMAGES_PER_FEATURE * x.shape[1]):
         note = f"not computed below {fewest:,} images, {IMAGES_PER_FEATURE} times the features"
         return MetricResult("FD-infinity", np.nan, num_generated=count, num_reference=count, note=note)
-    return frechet_infinity(x, y, seed)
+    return frechet_infinity(x, y)
 
 
-def _frechet(x: Features, y: Features, seed: int) -> MetricResult:
+def _frechet(x: Features, y: Features) -> MetricResult:
     count = len(x)
-    if count < FEWEST_FOR_FD:
-        note = f"refused below {FEWEST_FOR_FD:,} images of each set: mostly bias; see KD"
+    if count < MIN_IMAGES_FOR_FD:
+        note = f"refused below {MIN_IMAGES_FOR_FD:,} images of each set: mostly bias; see KD"
         return MetricResult("FD", np.nan, num_generated=count, num_reference=count, note=note)
     note = "" if count >= EXPLORATORY else f"exploratory: fewer than {EXPLORATORY:,} images"
-    interval = bootstrap(lambda rows: frechet_distance(x[rows], y[rows]), np.arange(count), seed, resamples=20)
+    interval = bootstrap(lambda rows: frechet_distance(x[rows], y[rows]), np.arange(count), resamples=20)
     return MetricResult("FD", frechet_distance(x, y), *interval, count, count, note=note)
 
 
-def _neighbourhoods(x: Sample, y: Sample, seed: int) -> list[MetricResult]:
+def _neighbourhoods(x: Sample, y: Sample) -> list[MetricResult]:
     """Neighbourhood figures; a tenth of the patients of both sides is left out at a time for the interval."""
-    whole = measure_neighbourhoods(x.features, y.features, seed)
-    rng = np.random.default_rng(seed)
+    whole = measure_neighbourhoods(x.features, y.features)
+    rng = np.random.default_rng(0)
     groups = [rng.permutation(int(side.codes.max()) + 1)[side.codes] % JACKKNIFE_GROUPS for side in (x, y)]
     parts = [
-        measure_neighbourhoods(x.features[groups[0] != k], y.features[groups[1] != k], seed)
-        for k in range(JACKKNIFE_GROUPS)
+        measure_neighbourhoods(x.features[groups[0] != k], y.features[groups[1] != k]) for k in range(JACKKNIFE_GROUPS)
     ]
     results = []
     for name, value in whole.items():

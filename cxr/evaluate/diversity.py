@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.evaluate.distances import JACKKNIFE_GROUPS, POSING, halve
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.image_set import ImageSet
 from cxr.images.squares import read_squares
 from cxr.metrics.diversity import mean_pairwise_distance, nearest_distances, standardised, vendi_score
 from cxr.metrics.features import Features
@@ -50,21 +50,36 @@ class Diversity(TypedDict):
     wholes: list[Row]
 
 
-def measure_diversity(several: FeatureSet, generated: FeatureSet, reference: FeatureSet, seed: int = 0) -> Diversity:
+def measure_diversity(several: FeatureSet, generated: FeatureSet, reference: FeatureSet) -> Diversity:
     """Diversity within prompts and of whole sets.
 
     Args:
         several: several images of a prompt, for some prompts.
         generated: the images in question.
         reference: real images with labels.
-        seed: of the choice of groups, pairs and images.
     """
     sides = {
         "generated": (several, group(several.images, several.images.prompts)),
         POSING: (reference, group(reference.images, _descriptions(reference.images), apart=True)),
     }
-    rows = [_row(name, side, groups, reference.features, seed) for name, (side, groups) in sides.items() if groups]
-    return {"rows": rows, "wholes": _wholes(generated, reference, seed)}
+    rows = [_row(name, side, groups, reference.features) for name, (side, groups) in sides.items() if groups]
+    return {"rows": rows, "wholes": _wholes(generated, reference)}
+
+
+def notes_on(part: Diversity) -> Iterator[str]:
+    """What could not be measured, and whether images are nearer to real films than real films are to each other."""
+    measured = {row["name"] for row in part["rows"]}
+    if "generated" not in measured:
+        yield "Diversity within prompts was not measured: no prompt has two images."
+    if POSING not in measured:
+        why = "no two of different patients have equal labels."
+        yield f"Diversity of real images within equal labels was not measured: {why}"
+    near, near_real = (row["metrics"][-1] for row in part["wholes"])
+    if near.low > near_real.high:
+        yield (
+            f"{100 * near.value:.0f} % of the generated images are nearer to a film of the reference than hardly "
+            "any two real films are to each other; figures against films that a model has seen mean nothing."
+        )
 
 
 def group(images: ImageSet, keys: Iterable[str], *, apart: bool = False) -> list[Indices]:
@@ -88,12 +103,12 @@ def near_duplicates(features: Features, threshold: float, num_reference: int) ->
     return share_of("near-duplicates", flags, num_reference, {"threshold": threshold, "quantile": NEAR_QUANTILE})
 
 
-def _wholes(generated: FeatureSet, reference: FeatureSet, seed: int) -> list[Row]:
-    rng = np.random.default_rng(seed)
+def _wholes(generated: FeatureSet, reference: FeatureSet) -> list[Row]:
+    rng = np.random.default_rng(0)
     count = min(MAX_VENDI, len(generated.images), len(reference.images))
     patients = np.asarray(reference.images.patients)
     firsts = rng.permutation(np.unique(patients, return_index=True)[1])  # one image of each patient
-    real, halves = standardised(reference.features, reference.features), halve(list(patients), seed)
+    real, halves = standardised(reference.features, reference.features), halve(list(patients))
     threshold = float(np.quantile(nearest_distances(real[halves.first]), NEAR_QUANTILE))
     chosen = {
         "generated": standardised(generated.features, reference.features)[rng.permutation(len(generated.images))],
@@ -122,27 +137,23 @@ def _descriptions(images: ImageSet) -> list[str]:
     return texts
 
 
-def _row(name: str, side: FeatureSet, groups: Sequence[Indices], reference: Features, seed: int) -> Row:
-    rng = np.random.default_rng(seed)
+def _row(name: str, side: FeatureSet, groups: Sequence[Indices], reference: Features) -> Row:
+    rng = np.random.default_rng(0)
     if len(groups) > MAX_GROUPS:
         groups = [groups[k] for k in np.sort(rng.choice(len(groups), MAX_GROUPS, replace=False))]
     groups = [members[:MAX_IMAGES] for members in groups]
     features = standardised(side.features, reference)
     distances = np.array([mean_pairwise_distance(features[members]) for members in groups])
     max_pairs = max(1, MAX_PAIRS // len(groups))
-    found = [
-        similarities(read_squares([side.images.paths[k] for k in members], SIZE), max_pairs, seed) for members in groups
-    ]
+    found = [similarities(read_squares([side.images.paths[k] for k in members], SIZE), max_pairs) for members in groups]
     columns = {"feature distance": distances, "SSIM": np.array([row[0] for row in found])}
     columns["MS-SSIM"] = np.array([row[1] for row in found])
     facts = {"num_groups": len(groups), "num_pairs": int(sum(row[2] for row in found)), "size": SIZE}
-    return {"name": name, "metrics": [_mean(key, values, groups, facts, seed) for key, values in columns.items()]}
+    return {"name": name, "metrics": [_mean(key, values, groups, facts) for key, values in columns.items()]}
 
 
-def _mean(
-    name: str, values: NDArray[np.float64], groups: Sequence[Indices], facts: JsonObject, seed: int
-) -> MetricResult:
+def _mean(name: str, values: NDArray[np.float64], groups: Sequence[Indices], facts: JsonObject) -> MetricResult:
     """Mean over groups, whose interval draws whole groups."""
     measure: Callable[[Indices], float] = lambda rows: float(values[rows].mean())  # noqa: E731
-    interval = bootstrap(measure, np.arange(len(values)), seed)
+    interval = bootstrap(measure, np.arange(len(values)))
     return MetricResult(name, float(values.mean()), *interval, sum(map(len, groups)), settings=facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +13,12 @@ from numpy.typing import NDArray
 from cxr.evaluate.audit import check_auditor, note_on_sharing
 from cxr.evaluate.distances import EXPLORATORY, rank_agreement
 from cxr.evaluate.goals import check_goals
-from cxr.evaluate.measurements import SEED, Measurements, Tools, library_versions
-from cxr.evaluate.reader_study import read_study
-from cxr.evaluate.sets import FEWEST, ImageSet, Sets, check_sets
+from cxr.evaluate.measurements import Measurements
+from cxr.evaluate.reader_answers import read_study
+from cxr.evaluate.result_cache import library_versions
+from cxr.evaluate.sets import Sets, check_sets, unknown_to
 from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
+from cxr.evaluate.tools import Tools
 from cxr.judges.judge import Judge
 from cxr.metrics.result import Json, JsonObject, MetricResult, to_plain
 from cxr.request.errors import DataError
@@ -94,7 +95,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     made.notes[:0] = [*left_out, *sharing]
     report["goals"] = to_plain(check_goals(to_plain(report)))
     report |= {"notes": made.notes, "reasons": made.reasons}
-    pictures = {"examples": draw_examples(sets.generated, sets.reference, SEED)}
+    pictures = {"examples": draw_examples(sets.generated, sets.reference)}
     if report["copies"] is not None and sets.training is not None:
         pictures["closest_pairs"] = draw_closest_pairs(report["copies"]["pairs"], sets.generated, sets.training)
     return Evaluation(report, pictures)
@@ -125,41 +126,12 @@ def _measure_all(made: Measurements, options: Options) -> JsonObject:
         "groups": made.measure(made.groups, judgeable, settings=judgeable),
         "probes": made.measure(made.probes),
         "copies": copies,
-        "readers": read_study(options.readings, sets.generated, sets.reference, SEED) if options.readings else None,
+        "readers": read_study(options.readings, sets.generated, sets.reference) if options.readings else None,
         "utility": made.measure(made.utility) if options.utility else None,
         "failures": made.measure(made.failures),
         "sweep": options.sweep,
         "versions": library_versions(),
     }
-
-
-def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
-    """Frontal films of patients whom no judge has learnt from, and notes on what is left out and on what is unknown.
-
-    Raises:
-        DataError: too few are left.
-    """
-    judges = list(judges)
-    notes, total = [], len(reference)
-    if unknown := reference.num_unknown_patients:
-        notes.append(
-            f"{unknown} of {total} real films come without patient ids: halves of the films may share patients, pairs "
-            "of one patient count, and whether judges and generator have learnt from these patients is not known."
-        )
-    why = {
-        "they are of patients that the judges have learnt from": {
-            k for k, patient in enumerate(reference.patients) if any(judge.knows(patient) for judge in judges)
-        },
-        "they are lateral views": {k for k, path in enumerate(reference.paths) if path in reference.lateral},
-    }
-    kept = sorted({*range(total)}.difference(*why.values()))
-    if len(kept) == total:
-        return reference, notes
-    left_out = [f"{len(rows)} of {total} real films are left out: {reason}." for reason, rows in why.items() if rows]
-    if len(kept) < 2 * FEWEST:
-        raise DataError(f"{' '.join(left_out)} The {len(kept)} others are too few; name other real films")
-    notes[:0] = left_out
-    return reference.take(kept), notes
 
 
 def read_sweep(path: Path) -> JsonObject:

@@ -7,9 +7,10 @@ from typing import TypedDict
 
 import numpy as np
 
-from cxr.evaluate.measurements import library_versions
+from cxr.evaluate.image_set import ImageSet
+from cxr.evaluate.result_cache import library_versions
 from cxr.evaluate.scored_test import Array, ScoredTest, check_labelled
-from cxr.evaluate.sets import ImageSet, Sets, check_sets
+from cxr.evaluate.sets import Sets, check_sets
 from cxr.evaluate.utility import SIZE
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.images.squares import read_squares
@@ -17,7 +18,7 @@ from cxr.metrics.result import JsonObject, MetricResult
 from cxr.request.errors import DataError, RequestError
 
 COUNTS = (100, 300, 1000)
-FEWEST_FILMS = 10
+MIN_FILMS = 10
 FORMAT = 1
 
 
@@ -57,7 +58,7 @@ class FewReal(TypedDict):
 
 def measure_few_real(
     real: LabelledImages,
-    made: Mapping[str, LabelledImages],
+    synthetic: Mapping[str, LabelledImages],
     test: LabelledImages,
     patients: Sequence[str],
     counts: Sequence[int] = COUNTS,
@@ -73,56 +74,60 @@ def measure_few_real(
 
     Args:
         real: of patients who are not in the test.
-        made: sets of synthetic images by name, labelled by their prompts.
+        synthetic: sets of synthetic images by name, labelled by their prompts.
         test: real images.
-        patients: whose each test image is, [N].
+        patients: the patient of each test image, [N].
         counts: numbers of real images, each at most that of ``real``.
         steps: of each training.
         batch_size: images of each step.
         num_seeds: trainings of each arm; figures are means over them.
         say: called with one line after each training.
     Raises:
-        RequestError: a count is under `FEWEST_FILMS` or above the number of real images.
+        RequestError: a count is under `MIN_FILMS` or above the number of real images.
         DataError: as `cxr.evaluate.scored_test.check_labelled`.
     """
-    check_labelled(real, made, test, patients)
-    counts = sorted(set(counts))
-    if wrong := [count for count in counts if not FEWEST_FILMS <= count <= len(real)]:
-        allowed = f"use {FEWEST_FILMS} to {len(real)}, the number of real images"
-        raise RequestError(f"is {wrong[0]}; {allowed}", field="counts")
-    num_made = min(len(images) for images in made.values())
+    check_labelled(real, synthetic, test, patients)
+    counts = _checked(counts, len(real))
+    num_synthetic = min(len(images) for images in synthetic.values())
     tested = ScoredTest(test, patients)
-    rows: list[FewRealRow] = []
-    differences: list[FewRealRow] = []
 
     def train(count: int, name: str) -> Array:
         scores = []
         for seed in range(num_seeds):
-            seen = _seen(real, made.get(name), count, num_made, seed)
+            seen = _seen(real, synthetic.get(name), count, num_synthetic, seed)
             scores.append(classify(train_classifier((seen,), steps, batch_size, seed), test.pixels))
             say(f"utility: {count} real films{f' + {name}' if name else ''}, seed {seed + 1} of {num_seeds}")
         return tested.areas(scores)
 
-    for count in counts:
-        areas = {name: train(count, name) for name in ("", *made)}
-        for name, found in areas.items():
-            shared = {"num_real": count, "num_synthetic": num_made if name else 0}
-            shared |= {"steps": steps, "batch_size": batch_size}
-            rows.append({"count": count, "name": name, "metrics": tested.metrics(found, shared)})
-            if name:
-                differences.append({"count": count, "name": name, "metrics": tested.metrics(found - areas[""], shared)})
+    def row(count: int, name: str, areas: Array) -> FewRealRow:
+        facts = {
+            "num_real": count,
+            "num_synthetic": num_synthetic if name else 0,
+            "steps": steps,
+            "batch_size": batch_size,
+        }
+        return {"count": count, "name": name, "metrics": tested.metrics(areas, facts)}
+
+    areas = {(count, name): train(count, name) for count in counts for name in ("", *synthetic)}
     return {
-        "rows": rows,
-        "differences": differences,
+        "rows": [row(count, name, found) for (count, name), found in areas.items()],
+        "differences": [row(count, name, found - areas[count, ""]) for (count, name), found in areas.items() if name],
         "counts": counts,
-        "num_synthetic": num_made,
+        "num_synthetic": num_synthetic,
         "num_seeds": num_seeds,
         "steps": steps,
     }
 
 
+def _checked(counts: Sequence[int], num_real: int) -> list[int]:
+    if wrong := [count for count in sorted(counts) if not MIN_FILMS <= count <= num_real]:
+        allowed = f"use {MIN_FILMS} to {num_real}, the number of real images"
+        raise RequestError(f"is {wrong[0]}; {allowed}", field="counts")
+    return sorted(set(counts))
+
+
 def compare_few_real(
-    made: Mapping[str, ImageSet],
+    synthetic: Mapping[str, ImageSet],
     training: ImageSet,
     reference: ImageSet,
     counts: Sequence[int] = COUNTS,
@@ -132,7 +137,7 @@ def compare_few_real(
     """What ``python -m cxr evaluate utility`` measures: `measure_few_real` on folders, with what a report says of them.
 
     Args:
-        made: sets of generated images by name.
+        synthetic: sets of generated images by name.
         training: labelled real films to learn from.
         reference: labelled real films of other patients, to test on.
         counts: numbers of real films to learn from.
@@ -141,36 +146,37 @@ def compare_few_real(
     Raises:
         RequestError, DataError: as `measure_few_real`; or a set has no labels, or films are on both sides.
     """
-    for images in made.values():
+    for images in synthetic.values():
         check_sets(Sets(images, reference, training=training))
-    for images in (*made.values(), training, reference):
+    for images in (*synthetic.values(), training, reference):
         if np.isnan(images.targets).all():
             raise DataError(f"{images.folder} has no labels or prompts; add them to its table")
     real, test, *others = (
         LabelledImages(read_squares(images.paths, SIZE), images.targets)
-        for images in (training, reference, *made.values())
+        for images in (training, reference, *synthetic.values())
     )
     found = measure_few_real(
-        real, dict(zip(made, others, strict=True)), test, reference.patients, counts, steps, say=say
+        real, dict(zip(synthetic, others, strict=True)), test, reference.patients, counts, steps, say=say
     )
     return {
         **found,
         "format": FORMAT,
-        "title": f"What synthetic images add to few real ones: {', '.join(made)}",
+        "title": f"What synthetic images add to few real ones: {', '.join(synthetic)}",
         "reference": reference.describe(),
         "training": training.describe(),
-        "models": {name: images.describe() for name, images in made.items()},
+        "models": {name: images.describe() for name, images in synthetic.items()},
         "versions": library_versions(),
     }
 
 
-def _seen(real: LabelledImages, made: LabelledImages | None, count: int, num_made: int, seed: int) -> LabelledImages:
+def _seen(
+    real: LabelledImages, synthetic: LabelledImages | None, count: int, num_synthetic: int, seed: int
+) -> LabelledImages:
     """What one training draws its batches from."""
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(real))[:count]
-    if made is None:
+    if synthetic is None:
         return real.take(some)
-    films, images = real.take(np.resize(some, num_made)), made.take(rng.permutation(len(made))[:num_made])
-    return LabelledImages(
-        np.concatenate([films.pixels, images.pixels]), np.concatenate([films.targets, images.targets])
+    return real.take(np.resize(some, num_synthetic)).joined(
+        synthetic.take(rng.permutation(len(synthetic))[:num_synthetic])
     )

@@ -6,7 +6,7 @@ Definitions, for one attribute a (a view, a sex, a finding) and one judge:
   not, within a view (`cxr.judges.readings.comparisons`). A finding that a prompt does not mention is not asked about.
 - AUROC: the same without a threshold.
 - C and C_AUROC: both on real held-out films whose labels pose as prompts, the judge's ceiling; not from under
-  `FEWEST_REAL` films that show a. F: PF with the prompts shuffled, the floor.
+  `MIN_REAL_FILMS` films that show a. F: PF with the prompts shuffled, the floor.
 - NPF: (PF - 0.5) / (C - 0.5), the share of what this judge can see at all. Real films have 1.
 - Measurable: all judges reach an AUROC of `JUDGEABLE_AUROC` on real films. Summary and headline know no other.
 """
@@ -20,7 +20,7 @@ from typing import TypedDict
 import numpy as np
 
 from cxr.evaluate.fidelity_figures import (
-    FEWEST_REAL,
+    MIN_REAL_FILMS,
     Agreements,
     Readings,
     is_judgeable,
@@ -38,13 +38,14 @@ from cxr.evaluate.fidelity_summary import (
     summarise_age,
 )
 from cxr.judges.judge import Judge
-from cxr.judges.readings import Array, measure_agreement, paired_difference, seen_elsewhere, shuffled
+from cxr.judges.prompt_agreement import measure_agreement, paired_difference, seen_elsewhere, shuffled
+from cxr.judges.readings import Array
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.intervals import holm, two_sided
 from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
 
-FEWEST_IMAGES = 300  # positive and negative prompts of an attribute; fewer are marked
+MIN_IMAGES = 300  # positive and negative prompts of an attribute; fewer are marked
 # Figure of an attribute -> whose images it is measured on, and the field of `Agreement` that holds it.
 FIGURES = {
     "PF": ("generated", "pf"),
@@ -76,34 +77,33 @@ class Fidelity(TypedDict):
     headline: str
 
 
-def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Readings], seed: int = 0) -> Fidelity:
+def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Readings]) -> Fidelity:
     """Do the images show what their prompts asked for?
 
     Args:
         judges: by name; none has chosen, filtered or guided anything.
         readings: what each of the same judges read off each set.
-        seed: of the resamples.
     """
     found: Agreements = {"generated": {}, "real": {}, "baseline": {}}
     for name, judge in judges.items():
         for side, reading in readings[name].items():
-            found[side][name] = measure_agreement(reading, judge.thresholds, seed)
+            found[side][name] = measure_agreement(reading, judge.thresholds)
     generated = {name: sides["generated"] for name, sides in readings.items()}
-    floors = {name: shuffled(generated[name], judge.thresholds, seed=seed) for name, judge in judges.items()}
+    floors = {name: shuffled(generated[name], judge.thresholds) for name, judge in judges.items()}
     some = next(iter(found["generated"].values()))
     columns = [k for k in range(len(ATTRIBUTES)) if some.num_positive[k] and some.num_negative[k]]
     attributes = [_attribute(found, floors, column) for column in columns]
-    _add_gains(attributes, readings, seed)
+    _add_gains(attributes, readings)
     _add_elsewhere(attributes, judges, readings)
     attributes.sort(key=_place)
     age = summarise_age(found, len(next(iter(generated.values()))))
-    summary = summarise(found, floors, columns, readings, judges, seed)
+    summary = summarise(found, floors, columns, readings, judges)
     return {
         "judges": [{"name": name, "sha256": judge.sha256, "facts": judge.facts} for name, judge in judges.items()],
         "attributes": attributes,
         "age": {"metrics": age},
         "summary": {"metrics": summary},
-        "shuffle": measure_shuffles(judges, generated, seed),
+        "shuffle": measure_shuffles(judges, generated),
         "headline": headline(summary, attributes, age),
     }
 
@@ -119,8 +119,8 @@ def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> A
     mine, ceiling = generated[name], real[name]
     positive, negative = int(mine.num_positive[column]), int(mine.num_negative[column])
     real_positive, real_negative = int(ceiling.num_positive[column]), int(ceiling.num_negative[column])
-    few = real_positive < FEWEST_REAL
-    note = f"no ceiling from under {FEWEST_REAL} real films" if few else ""
+    few = real_positive < MIN_REAL_FILMS
+    note = f"no ceiling from under {MIN_REAL_FILMS} real films" if few else ""
     facts: dict[str, Facts] = {
         "generated": {"num_generated": positive + negative},
         "real": {"num_reference": real_positive + real_negative, "note": note},
@@ -143,7 +143,7 @@ def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> A
         "num_positive": positive,
         "num_negative": negative,
         "num_positive_real": real_positive,
-        "exploratory": min(positive, negative) < FEWEST_IMAGES,
+        "exploratory": min(positive, negative) < MIN_IMAGES,
         "metrics": metrics,
         "other_judge": _other_judge(found, name, column),
     }
@@ -158,10 +158,10 @@ def _other_judge(found: Agreements, judge: str, column: int) -> JsonObject | Non
     return {"name": other, **{key: float(values[0, column]) for key, values in figures.items()}}
 
 
-def _add_gains(attributes: list[Attribute], readings: Mapping[str, Readings], seed: int) -> None:
+def _add_gains(attributes: list[Attribute], readings: Mapping[str, Readings]) -> None:
     """What the LoRA adds to each AUROC on the prompts that the baseline answers too, and how surely."""
     gains = {
-        name: paired_difference(sides["generated"], sides["baseline"], seed)
+        name: paired_difference(sides["generated"], sides["baseline"])
         for name, sides in readings.items()
         if "baseline" in sides
     }

@@ -7,19 +7,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cxr.judges.readings import Agreement, Array, Reading
+from cxr.judges.prompt_agreement import Agreement
+from cxr.judges.readings import Array, Reading
 from cxr.metrics.agreement import JUDGEABLE_AUROC
 
-FEWEST_REAL = 25  # real films that show an attribute; fewer give no ceiling
-SMALLEST_CEILING = 0.55  # below, NPF would divide by almost nothing
+MIN_REAL_FILMS = 25  # real films that show an attribute; fewer give no ceiling
+MIN_CEILING = 0.55  # below, NPF would divide by almost nothing
 
 Readings = Mapping[str, Reading]  # by side: "generated", "real" and, where there is one, "baseline"
 Agreements = dict[str, dict[str, Agreement]]  # by side, then by judge
 
 
 def normalised(pf: Array, ceiling: Array) -> Array:
-    """(PF - 0.5) / (C - 0.5); NaN where the ceiling is below `SMALLEST_CEILING`."""
-    enough = ceiling >= SMALLEST_CEILING
+    """(PF - 0.5) / (C - 0.5); NaN where the ceiling is below `MIN_CEILING`."""
+    enough = ceiling >= MIN_CEILING
     return np.where(enough, (pf - 0.5) / np.where(enough, ceiling - 0.5, 1.0), np.nan)
 
 
@@ -32,7 +33,7 @@ def is_judgeable(real: Mapping[str, Agreement], column: int) -> bool:
     """Whether all judges see an attribute in real films, and there are enough of those to know."""
     return all(
         one.auroc[0, column] >= JUDGEABLE_AUROC
-        and min(one.num_positive[column], one.num_negative[column]) >= FEWEST_REAL
+        and min(one.num_positive[column], one.num_negative[column]) >= MIN_REAL_FILMS
         for one in real.values()
     )
 

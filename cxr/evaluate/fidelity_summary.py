@@ -8,9 +8,10 @@ from typing import TypedDict
 
 import numpy as np
 
-from cxr.evaluate.fidelity_figures import FEWEST_REAL, Agreements, Readings, is_judgeable, normalised, or_last
+from cxr.evaluate.fidelity_figures import MIN_REAL_FILMS, Agreements, Readings, is_judgeable, normalised, or_last
 from cxr.judges.judge import Judge
-from cxr.judges.readings import Array, joint_share, shuffled
+from cxr.judges.prompt_agreement import joint_share, shuffled
+from cxr.judges.readings import Array
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
@@ -105,7 +106,6 @@ def summarise(
     columns: Sequence[int],
     readings: Mapping[str, Readings],
     judges: Mapping[str, Judge],
-    seed: int,
 ) -> dict[str, MetricResult]:
     """Means over the measurable attributes, by the judge who gives the lower one; of findings, also unsure AUROCs."""
     generated, real = found["generated"], found["real"]
@@ -119,7 +119,7 @@ def summarise(
     name = min(pf, key=lambda judge: (or_last(float(pf[judge][0])), judge))
     masked = np.where(np.isin(np.arange(len(ATTRIBUTES)), usable), judges[name].thresholds, np.nan)
     ceiling, sides = macro(real[name].pf, usable), readings[name]
-    known = [k for k in columns if ATTRIBUTES[k] in FINDINGS and real[name].num_positive[k] >= FEWEST_REAL]
+    known = [k for k in columns if ATTRIBUTES[k] in FINDINGS and real[name].num_positive[k] >= MIN_REAL_FILMS]
     facts: Facts = {
         "num_generated": len(sides["generated"]),
         "settings": {"judge": name, "attributes": [ATTRIBUTES[k] for k in usable]},
@@ -130,8 +130,8 @@ def summarise(
         "macro_C": figure_of("macro_C", ceiling),
         "macro_NPF": figure_of("macro_NPF", normalised(pf[name], ceiling)),
         "macro_F": MetricResult("macro_F", float(macro(floors[name][None], usable)[0])),
-        "joint": figure_of("joint", joint_share(sides["generated"], masked, seed), **facts),
-        "joint_real": figure_of("joint_real", joint_share(sides["real"], masked, seed)),
+        "joint": figure_of("joint", joint_share(sides["generated"], masked), **facts),
+        "joint_real": figure_of("joint_real", joint_share(sides["real"], masked)),
     }
     for side, suffix in (("generated", ""), ("real", "_real"), ("baseline", "_baseline")):
         if name in found[side]:
@@ -140,11 +140,11 @@ def summarise(
     return results
 
 
-def measure_shuffles(judges: Mapping[str, Judge], readings: Readings, seed: int) -> Shuffle:
+def measure_shuffles(judges: Mapping[str, Judge], readings: Readings) -> Shuffle:
     """Mean PF of each judge with more and more of the prompts given to other images; it has to fall."""
     means = {}
     for name, judge in judges.items():
-        table = [shuffled(readings[name], judge.thresholds, share, seed) for share in SHUFFLED_SHARES]
+        table = [shuffled(readings[name], judge.thresholds, share) for share in SHUFFLED_SHARES]
         means[name] = [float(np.nanmean(row)) if np.isfinite(row).any() else math.nan for row in table]
     falling = all(bool(np.all(np.diff(values) < 0)) for values in means.values())
     return {"levels": SHUFFLED_SHARES, "PF": means, "monotone": falling}

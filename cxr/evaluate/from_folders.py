@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cxr.evaluate.compare import compare_models
 from cxr.evaluate.evaluation import Evaluation, Options, evaluate
-from cxr.evaluate.extractors.registry import load_extractors
-from cxr.evaluate.measurements import Tools
-from cxr.evaluate.sets import Sets, read_set
-from cxr.judges.judge import JUDGES, load_embedded
+from cxr.evaluate.image_set import read_set
+from cxr.evaluate.sets import Sets
+from cxr.evaluate.tools import Tools, default_tools
 from cxr.metrics.result import JsonObject
 
-DEFAULT_EXTRACTORS = ("small", "residual")  # never one alone: what only one extractor finds is doubtful
 
+def read_sets(folders: Mapping[str, Path | str | None]) -> Sets:
+    """What folders hold, by the fields of `Sets`; None where a set is left out.
 
-def default_tools(
-    extractors: Sequence[str] = DEFAULT_EXTRACTORS,
-    cache: Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Tools:
-    """The extractors named, this project's judges, and where features are kept.
-
-    Args:
-        extractors: of `cxr.evaluate.extractors.registry.NAMES`, or of a plug-in.
-        cache: folder of features and results; None keeps nothing.
-        say: called with one line at each part.
     Raises:
-        RequestError: an extractor is unknown.
-        DataError: a file is missing.
+        TypeError: `Sets` has no such field.
+        DataError: a folder cannot be read.
     """
-    judges = {name: load_embedded(name) for name in JUDGES}
-    return Tools(load_extractors(extractors or DEFAULT_EXTRACTORS), judges, cache, say)
+    sets: dict[str, Any] = {name: read_set(Path(folder)) for name, folder in folders.items() if folder is not None}
+    return Sets(**sets)
 
 
 def evaluate_folder(
@@ -56,9 +45,8 @@ def evaluate_folder(
         TypeError: `Sets` has no such field.
         DataError: a folder cannot be read, or the comparison would mean nothing.
     """
-    folders = {"generated": generated, "reference": reference, **others}
-    sets: dict[str, Any] = {name: read_set(Path(folder)) for name, folder in folders.items() if folder is not None}
-    return evaluate(Sets(**sets), tools or default_tools(), options or Options())
+    sets = read_sets({"generated": generated, "reference": reference, **others})
+    return evaluate(sets, tools or default_tools(), options or Options())
 
 
 def compare_folders(

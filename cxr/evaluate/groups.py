@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.judges.judge import Judge
-from cxr.judges.readings import Reading, measure_agreement
+from cxr.judges.prompt_agreement import measure_agreement
+from cxr.judges.readings import Reading
 from cxr.labels.targets import ATTRIBUTES, LABELS
 from cxr.labels.vocabulary import FINDINGS
-from cxr.metrics.kernel import Sample, kernel_distance
+from cxr.metrics.kernel import kernel_distance
 from cxr.metrics.result import MetricResult, figure_of
+from cxr.metrics.sample import Sample
 
-FEWEST_IMAGES = 40  # of a group, on each side
+MIN_IMAGES = 40  # of a group, on each side
 AGE_BANDS = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 200))  # years, the end left out
 
 Flags = NDArray[np.bool_]
@@ -60,7 +62,6 @@ def measure_groups(
     targets: NDArray[np.floating],
     judges: Mapping[str, Judge],
     judgeable: list[str],
-    seed: int = 0,
 ) -> list[Group]:
     """KD and PF of each group that both sides have enough images of.
 
@@ -71,29 +72,28 @@ def measure_groups(
         targets: of the prompted images.
         judges: by name.
         judgeable: attributes that the judges can measure; PF is the mean over them, by the lower judge.
-        seed: of the intervals.
     """
     prompted, real = list(groups_of(targets)), list(groups_of(reference[1]))
     rows: list[Group] = []
     for (kind, name, mine), (_, _, theirs), (_, _, asked) in zip(groups_of(generated[1]), real, prompted, strict=True):
         row: Group = {"kind": kind, "name": name, "metrics": {}}
-        if min(mine.sum(), theirs.sum()) >= FEWEST_IMAGES:
+        if min(mine.sum(), theirs.sum()) >= MIN_IMAGES:
             films, images = reference[0].take(np.flatnonzero(theirs)), generated[0].take(np.flatnonzero(mine))
-            row["metrics"]["KD"] = kernel_distance(films, images, seed)
-        if readings and judgeable and asked.sum() >= FEWEST_IMAGES:
-            row["metrics"]["PF"] = _fidelity(readings, judges, np.flatnonzero(asked), judgeable, seed)
+            row["metrics"]["KD"] = kernel_distance(films, images)
+        if readings and judgeable and asked.sum() >= MIN_IMAGES:
+            row["metrics"]["PF"] = _fidelity(readings, judges, np.flatnonzero(asked), judgeable)
         if row["metrics"]:
             rows.append(row)
     return rows
 
 
 def _fidelity(
-    readings: Mapping[str, Reading], judges: Mapping[str, Judge], rows: NDArray[np.intp], names: list[str], seed: int
+    readings: Mapping[str, Reading], judges: Mapping[str, Judge], rows: NDArray[np.intp], names: list[str]
 ) -> MetricResult:
     columns = [ATTRIBUTES.index(name) for name in names]
     values = []
     for name, reading in readings.items():
-        pf = measure_agreement(reading.take(rows), judges[name].thresholds, seed).pf[:, columns]
+        pf = measure_agreement(reading.take(rows), judges[name].thresholds).pf[:, columns]
         known = np.isfinite(pf[0])  # within one sex nothing tells the sexes apart
         if known.any():
             values.append(pf[:, known].mean(axis=1))

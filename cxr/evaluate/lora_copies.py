@@ -30,11 +30,11 @@ from cxr.images.squares import fit_square, read_squares
 from cxr.judges.judge import SMALL
 from cxr.judges.networks import SIZE
 from cxr.labels.radiograph import Radiograph
+from cxr.lora.find import WEIGHTS_NAME
 from cxr.metrics.result import JsonObject, to_plain
 from cxr.request.errors import DataError
 from cxr.request.events import GeneratedImage, GreyLevels
 
-FILE_NAME = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "copy_check"
 NUM_IMAGES = 48
 
@@ -56,7 +56,7 @@ def check_lora(
         outcome = _search(adapter, model, training, held_out)
     except DataError as error:
         outcome = {"not_checked": str(error)}
-    _write_metadata(adapter / FILE_NAME, outcome)
+    _write_metadata(adapter / WEIGHTS_NAME, outcome)
     return outcome
 
 

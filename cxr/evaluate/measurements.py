@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
-import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cxr import __version__
 from cxr.evaluate.audit import Audit, measure_audit
 from cxr.evaluate.copies import Copies, check_copies
 from cxr.evaluate.detail import Detail, measure_detail
 from cxr.evaluate.distances import POSING, halve, measure_rows
-from cxr.evaluate.diversity import FeatureSet, measure_diversity
+from cxr.evaluate.diversity import FeatureSet, measure_diversity, notes_on
 from cxr.evaluate.extractors.extractor import Extractor, embed
 from cxr.evaluate.failures import measure_failures
 from cxr.evaluate.fidelity import measure_fidelity
 from cxr.evaluate.groups import Group, measure_groups
+from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.network_outputs import NetworkOutputs
 from cxr.evaluate.probes import Probes, measure_probes
-from cxr.evaluate.result_cache import ResultCache
+from cxr.evaluate.result_cache import ResultCache, library_versions
 from cxr.evaluate.sensitivity import choose_patients, measure_degradations, measure_loss
-from cxr.evaluate.sets import ImageSet, Sets
+from cxr.evaluate.sets import Sets
+from cxr.evaluate.tools import Tools
 from cxr.evaluate.utility import SIZE as UTILITY_SIZE
 from cxr.evaluate.utility import Utility, measure_utility
 from cxr.evaluate.utility_classifier import LabelledImages
@@ -34,11 +31,10 @@ from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge
 from cxr.labels.targets import LABELS
 from cxr.metrics.degrade import degrade
-from cxr.metrics.kernel import Sample
 from cxr.metrics.result import Json, JsonObject, MetricResult
+from cxr.metrics.sample import Sample
 
 SENSITIVITY_IMAGES = 500
-SEED = 0
 NOT_MEASURED = {
     "probes": "Denials and sides were not tested",
     "fidelity": "Prompt fidelity was not measured",
@@ -46,24 +42,6 @@ NOT_MEASURED = {
     "audit": "The judges were not audited",
     "utility": "Utility was not measured",
 }
-VERSIONED = ("numpy", "pillow", "scipy", "torch", "torchmetrics")
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What measures: networks, the cache of their features, and where progress is reported.
-
-    Args:
-        extractors: at least one.
-        judges: by name, two.
-        cache: folder of features; None computes everything again.
-        say: called with one line at each part.
-    """
-
-    extractors: tuple[Extractor, ...]
-    judges: Mapping[str, Judge]
-    cache: Path | None
-    say: Callable[[str], None]
 
 
 class _NotMeasuredError(Exception):
@@ -130,7 +108,7 @@ class Measurements:
             rows["base without LoRA"] = self.outputs.sample(self.sets.baseline, extractor)
         damaged = degrade(read_squares([reference.paths[index] for index in second], extractor.size))
         rows["degraded real"] = Sample(embed(damaged, extractor), np.asarray(reference.patients)[second])
-        measured = measure_rows(self.outputs.sample(reference, extractor), self.halves, rows, SEED, self.limit)
+        measured = measure_rows(self.outputs.sample(reference, extractor), self.halves, rows, self.limit)
         if measured["degraded real"][0].value <= measured[POSING][0].value:
             self.notes.append(f"The extractor {extractor.name} is insensitive: it finds degraded images no worse.")
         facts = {name: getattr(extractor, name) for name in ("name", "version", "size", "weights_sha256")}
@@ -141,17 +119,17 @@ class Measurements:
         self.tools.say("sensitivity to degraded images")
         (first, second), extractor, real = self.halves, self.tools.extractors[0], self.sets.reference
         sample, patients = self.outputs.sample(real, extractor), np.asarray(real.patients)
-        chosen = second[choose_patients(patients[second], SENSITIVITY_IMAGES, SEED)]
+        chosen = second[choose_patients(patients[second], SENSITIVITY_IMAGES)]
         pixels = read_squares([real.paths[k] for k in chosen], extractor.size)
-        rows = measure_degradations(sample.take(first), pixels, patients[chosen], extractor, SEED)
+        rows = measure_degradations(sample.take(first), pixels, patients[chosen], extractor)
         rarer = real.targets[second, LABELS.index("PA")] == 0
-        rows += measure_loss(sample.take(first), sample.take(second), rarer, SEED)
+        rows += measure_loss(sample.take(first), sample.take(second), rarer)
         return [{"extractor": extractor.name} | row for row in rows]
 
     def detail(self) -> Detail:
         """Sharpness, noise, contrast and sides at the native size."""
         self.tools.say("detail at the native size")
-        return measure_detail(self.sets.generated, self.sets.reference, SEED)
+        return measure_detail(self.sets.generated, self.sets.reference)
 
     def diversity(self) -> JsonObject:
         """How different the images are, within a prompt and as a whole."""
@@ -159,19 +137,8 @@ class Measurements:
         extractor, sets = self.tools.extractors[0], self.sets
         sides = (sets.diversity or sets.generated, sets.generated, sets.reference)
         several, generated, real = (FeatureSet(side, self.outputs.features(side, extractor)) for side in sides)
-        part = measure_diversity(several, generated, real, SEED)
-        measured = {row["name"] for row in part["rows"]}
-        if "generated" not in measured:
-            self.notes.append("Diversity within prompts was not measured: no prompt has two images.")
-        if POSING not in measured:
-            why = "no two of different patients have equal labels."
-            self.notes.append(f"Diversity of real images within equal labels was not measured: {why}")
-        near, near_real = (row["metrics"][-1] for row in part["wholes"])
-        if near.low > near_real.high:
-            self.notes.append(
-                f"{100 * near.value:.0f} % of the generated images are nearer to a film of the reference than hardly "
-                "any two real films are to each other; figures against films that a model has seen mean nothing."
-            )
+        part = measure_diversity(several, generated, real)
+        self.notes += notes_on(part)
         return {"extractor": extractor.name, **part}
 
     def fidelity(self) -> JsonObject:
@@ -185,14 +152,14 @@ class Measurements:
         readings = {name: self.outputs.readings(judge, sides) for name, judge in self.tools.judges.items()}
         prompts = sorted(set(prompted.prompts))
         facts = {"prompts_sha256": hashlib.sha256("\n".join(prompts).encode()).hexdigest(), "num_prompts": len(prompts)}
-        return {**facts, "num_images": len(prompted), **measure_fidelity(self.tools.judges, readings, SEED)}
+        return {**facts, "num_images": len(prompted), **measure_fidelity(self.tools.judges, readings)}
 
     def audit(self, auditor: Judge, copies: JsonObject | None) -> Audit:
         """Whether the judges find more than one that shares no patient with the model."""
         sides = self._fidelity_sides()
         self.tools.say("audit of the judges")
         readings = {name: self.outputs.readings(judge, sides) for name, judge in self.tools.judges.items()}
-        return measure_audit(self.tools.judges, auditor, readings, self.outputs.readings(auditor, sides), copies, SEED)
+        return measure_audit(self.tools.judges, auditor, readings, self.outputs.readings(auditor, sides), copies)
 
     def groups(self, judgeable: list[str]) -> list[Group]:
         """KD and PF by finding, sex, view and age, as the first extractor and the judges see them."""
@@ -205,15 +172,13 @@ class Measurements:
             if prompted.has_prompts
         }
         made, real = ((self.outputs.sample(side, extractor), side.targets) for side in sides)
-        return measure_groups(made, real, readings, prompted.targets, self.tools.judges, judgeable, SEED)
+        return measure_groups(made, real, readings, prompted.targets, self.tools.judges, judgeable)
 
     def probes(self) -> Probes:
         """Denials, and left and right."""
         images = self.sets.probes or self.sets.prompted or self.sets.generated
         self.tools.say("denials and sides")
-        part = measure_probes(
-            self.tools.judges, images, self.sets.reference, self.outputs.scores, self.outputs.pixels, SEED
-        )
+        part = measure_probes(self.tools.judges, images, self.sets.reference, self.outputs.scores, self.outputs.pixels)
         if not any(part.values()):
             raise _NotMeasuredError("too few prompts deny a finding that others ask for, or name a side.")
         return part
@@ -230,7 +195,6 @@ class Measurements:
             self.outputs.copy_set(reference, self.tools.extractors),
             reference.patients,
             self.outputs.copy_set(control, self.tools.extractors) if control is not None else None,
-            SEED,
             embed={one.name: functools.partial(embed, extractor=one) for one in self.tools.extractors},
         )
 
@@ -261,9 +225,3 @@ class Measurements:
         if np.isnan(real.targets).all():
             raise _NotMeasuredError("the reference comes without labels for the ceiling.")
         return {"generated": (prompted, prompted.prompts), "real": (real, real.patients)}
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of everything that figures depend on."""
-    versions = {name: importlib.metadata.version(name) for name in VERSIONED}
-    return {"cxr": __version__, "python": platform.python_version()} | versions

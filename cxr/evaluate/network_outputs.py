@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from cxr.evaluate.copy_set import CopySet
 from cxr.evaluate.extractors.extractor import Extractor, FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.sheets import name_of
 from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge, scores_of
 from cxr.judges.networks import SIZE
 from cxr.judges.readings import Reading, make_reading
 from cxr.metrics.features import Features
-from cxr.metrics.kernel import Sample
+from cxr.metrics.sample import Sample
 
 Value = TypeVar("Value")
 Sides = Mapping[str, tuple[ImageSet, tuple[str, ...]]]  # images by side, and what belongs together among them
@@ -46,7 +46,7 @@ class NetworkOutputs:
         return self._once((images.hashes, extractor.id), lambda: extract(images.paths, images.hashes, extractor, cache))
 
     def sample(self, images: ImageSet, extractor: Extractor) -> Sample:
-        """Features with whose each image is."""
+        """Features with the patient of each image."""
         return Sample(self.features(images, extractor), images.owners)
 
     def scores(self, judge: Judge, images: ImageSet) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxr.evaluate.fixed_prompts import diversity_requests, fidelity_requests, matched_requests, probe_requests
-from cxr.evaluate.sets import ImageSet, Sets, read_set
+from cxr.evaluate.image_set import ImageSet, read_set
+from cxr.evaluate.sets import Sets
 from cxr.folders.metadata import hash_files
 from cxr.generate.into_folder import generate_into_folder
 from cxr.labels.radiograph import Radiograph

@@ -12,7 +12,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.image_set import ImageSet
 from cxr.judges.judge import Judge, read_labels
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS, labels_of
@@ -21,7 +21,7 @@ from cxr.metrics.intervals import cluster_weights
 from cxr.metrics.result import MetricResult, figure_of
 from cxr.prompts import asked_labels, misread_findings
 
-FEWEST = 10  # images of each of the two kinds
+MIN_IMAGES = 10  # images of each of the two kinds
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -39,7 +39,7 @@ class Probe(TypedDict):
 
 
 class Probes(TypedDict):
-    """The part "probes" of a report. Rows without `FEWEST` images of both kinds are left out, and ceilings are NaN.
+    """The part "probes" of a report. Rows without `MIN_IMAGES` images of both kinds are left out, and ceilings are NaN.
 
     Args:
         denials: by finding the AUROC that tells images that are to show it from those whose prompt denies it (0.5: a
@@ -57,7 +57,6 @@ def measure_probes(
     reference: ImageSet,
     scores: Scores,
     pixels: Callable[[ImageSet], NDArray[np.uint8]],
-    seed: int = 0,
 ) -> Probes:
     """Tell images by what their prompts deny, and by the side that they name.
 
@@ -67,7 +66,6 @@ def measure_probes(
         reference: real films, for what the judges can tell at all.
         scores: what a judge reads off images.
         pixels: images -> [N, 128, 128] uint8.
-        seed: of the intervals.
     """
     denials, sides = [], []
     shown = [asked_labels(prompt).findings or () for prompt in images.prompts]
@@ -75,16 +73,16 @@ def measure_probes(
     made_sides, real_sides = _sides_of(images), _sides_of(reference)
     for finding in FINDINGS:
         asked, denied = (np.array([finding in names for names in column]) for column in (shown, misread))
-        if min(asked.sum(), denied.sum()) >= FEWEST:
+        if min(asked.sum(), denied.sum()) >= MIN_IMAGES:
             column = LABELS.index(finding)
             real = reference.targets[:, column] == 1, reference.targets[:, LABELS.index("abnormal")] == 0
             margins = {
                 name: (scores(judge, images)[:, column], scores(judge, reference)[:, column])
                 for name, judge in judges.items()
             }
-            denials.append(_row(finding, margins, (asked, denied), real, images, reference, seed))
+            denials.append(_row(finding, margins, (asked, denied), real, images, reference))
         left, right = _left_and_right(made_sides, finding)
-        if min(left.sum(), right.sum()) >= FEWEST:
+        if min(left.sum(), right.sum()) >= MIN_IMAGES:
             known = _left_and_right(real_sides, finding)
             margins = {
                 name: (
@@ -93,7 +91,7 @@ def measure_probes(
                 )
                 for name, judge in judges.items()
             }
-            sides.append(_row(finding, margins, (left, right), known, images, reference, seed))
+            sides.append(_row(finding, margins, (left, right), known, images, reference))
     return {"denials": denials, "sides": sides}
 
 
@@ -104,12 +102,11 @@ def _row(
     real: tuple[Flags, Flags],
     images: ImageSet,
     reference: ImageSet,
-    seed: int,
 ) -> Probe:
     figures = {
         name: (
-            _area("AUROC", generated, made, images.prompts, seed, is_real=False),
-            _area("C_AUROC", films, real, reference.patients, seed, is_real=True),
+            _area("AUROC", generated, made, images.prompts, is_real=False),
+            _area("C_AUROC", films, real, reference.patients, is_real=True),
         )
         for name, (generated, films) in margins.items()
     }
@@ -124,13 +121,15 @@ def _row(
 
 
 def _area(
-    name: str, scores: Array, kinds: tuple[Flags, Flags], clusters: Sequence[str], seed: int, *, is_real: bool
+    name: str, scores: Array, kinds: tuple[Flags, Flags], clusters: Sequence[str], *, is_real: bool
 ) -> MetricResult:
     yes, no = kinds
-    if min(yes.sum(), no.sum()) < FEWEST:
-        return MetricResult(name, np.nan, note=f"{yes.sum()} and {no.sum()} real films; {FEWEST} of each are needed")
+    if min(yes.sum(), no.sum()) < MIN_IMAGES:
+        return MetricResult(
+            name, np.nan, note=f"{yes.sum()} and {no.sum()} real films; {MIN_IMAGES} of each are needed"
+        )
     some = yes | no
-    weights = np.vstack([np.ones(some.sum()), cluster_weights(np.asarray(clusters)[some], seed)])
+    weights = np.vstack([np.ones(some.sum()), cluster_weights(np.asarray(clusters)[some])])
     values = weighted_auroc(scores[some], yes[some], weights)
     if is_real:
         return figure_of(name, values, num_reference=int(some.sum()))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+from cxr import __version__
 from cxr.images.atomic import write_whole
 from cxr.metrics.result import Json, to_plain
+from cxr.models.decisions import versions_of
 from cxr.request.errors import CxrError
 
 PACKAGE = Path(__file__).parents[1]
+VERSIONED = ("numpy", "pillow", "scipy", "torch", "torchmetrics")
 MEASURING = ("evaluate", "folders", "images", "judges", "labels", "metrics")  # the rooms whose code figures depend on
 
 
@@ -56,3 +60,8 @@ def code_sha256() -> str:
     for path in sorted(path for room in MEASURING for path in (PACKAGE / room).rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of everything that figures depend on."""
+    return {"cxr": __version__, "python": platform.python_version()} | versions_of(VERSIONED)

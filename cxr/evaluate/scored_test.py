@@ -15,8 +15,8 @@ from cxr.metrics.intervals import cluster_weights, middle
 from cxr.metrics.result import Json, MetricResult, figure_of
 from cxr.request.errors import DataError
 
-FEWEST_IMAGES = 10  # of each kind, so that one in ten is one
-FEWEST_PATIENTS = 10  # with a label; fewer get a note, as resamples hardly vary, and do not count in the mean
+MIN_IMAGES = 10  # of each kind, so that one in ten is one
+MIN_PATIENTS = 10  # with a label; fewer get a note, as resamples hardly vary, and do not count in the mean
 MACRO = "macro AUROC"
 GUESSING = "real training images do no better than guessing; the ratio says nothing"
 
@@ -28,7 +28,7 @@ class ScoredTest:
 
     Args:
         test: N real images.
-        patients: whose each is, [N].
+        patients: of each image, [N].
     """
 
     def __init__(self, test: LabelledImages, patients: Sequence[str]) -> None:
@@ -55,9 +55,9 @@ class ScoredTest:
         return areas
 
     def macro(self, areas: Array) -> Array:
-        """Mean over the findings of `FEWEST_PATIENTS` or more, or of all where none has so many, [num_seeds, 1 + B]."""
+        """Mean over the findings of `MIN_PATIENTS` or more, or of all where none has so many, [num_seeds, 1 + B]."""
         findings = [k for k in self.counts if LABELS[k] in FINDINGS]
-        common = [k for k in findings if self.counts[k]["num_positive_patients"] >= FEWEST_PATIENTS]
+        common = [k for k in findings if self.counts[k]["num_positive_patients"] >= MIN_PATIENTS]
         areas = areas[:, :, common or findings]
         present = np.isfinite(areas)  # a resample may lose the few patients of a rare finding
         with np.errstate(invalid="ignore"):
@@ -68,7 +68,7 @@ class ScoredTest:
         rows = []
         for k, counts in self.counts.items():
             few = counts["num_positive_patients"]
-            note = f"of {few} patients only; too few for an interval" if few < FEWEST_PATIENTS else ""
+            note = f"of {few} patients only; too few for an interval" if few < MIN_PATIENTS else ""
             rows.append(self.metric(LABELS[k], areas[:, :, k], {**settings, **counts}, note))
         return [*rows, self.metric(MACRO, self.macro(areas), settings)]
 
@@ -83,32 +83,34 @@ class ScoredTest:
 
     def metric(self, name: str, values: Array, settings: Mapping[str, Json], note: str = "") -> MetricResult:
         """A figure [num_seeds, 1 + B]: its mean over the seeds, with its interval."""
-        mean, made = values.mean(axis=0), settings.get("num_synthetic", 0)
+        mean, synthetic = values.mean(axis=0), settings.get("num_synthetic", 0)
         facts = {**settings, "seeds": values[:, 0].tolist()}
-        return figure_of(name, mean, num_generated=made, num_reference=len(self.targets), settings=facts, note=note)
+        return figure_of(
+            name, mean, num_generated=synthetic, num_reference=len(self.targets), settings=facts, note=note
+        )
 
 
 def check_labelled(
-    real: LabelledImages, made: Mapping[str, LabelledImages], test: LabelledImages, patients: Sequence[str]
+    real: LabelledImages, synthetic: Mapping[str, LabelledImages], test: LabelledImages, patients: Sequence[str]
 ) -> None:
     """Refuse sets that cannot be compared.
 
     Args:
         real: to train on.
-        made: to train on, too, by name.
+        synthetic: to train on, too, by name.
         test: real images.
-        patients: whose each test image is.
+        patients: the patient of each test image.
     Raises:
         DataError: the sets do not fit together, share images, or are too small.
     """
-    for name, images in {"real": real, **made, "test": test}.items():
+    for name, images in {"real": real, **synthetic, "test": test}.items():
         if images.pixels.shape[1:] != real.pixels.shape[1:] or images.targets.shape != (len(images), len(LABELS) + 1):
             raise DataError(
                 f"the {name} images are {list(images.pixels.shape)} with targets {list(images.targets.shape)}; "
                 f"use [N, S, S] of one size and [N, {len(LABELS) + 1}]"
             )
-        if len(images) < FEWEST_IMAGES:
-            raise DataError(f"there are {len(images)} {name} images; utility needs {FEWEST_IMAGES} or more")
+        if len(images) < MIN_IMAGES:
+            raise DataError(f"there are {len(images)} {name} images; utility needs {MIN_IMAGES} or more")
     if len(patients) != len(test):
         raise DataError(f"{len(patients)} patients are named for {len(test)} test images; name one for each")
     if shared := {image.tobytes() for image in test.pixels} & {image.tobytes() for image in real.pixels}:

@@ -1,171 +1,13 @@
-"""Folders of images as columns (files, prompts, labels, patients, recipe), and which of them are compared."""
+"""Which sets of images are compared with what, and comparisons that would mean nothing."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cxr.folders.metadata import hash_files
-from cxr.folders.reader import read_images
-from cxr.judges.judge import hash_patient
-from cxr.labels.targets import targets_of
-from cxr.labels.vocabulary import PromptLabels
+from cxr.evaluate.image_set import MIN_IMAGES, ImageSet, shared_hashes
+from cxr.judges.judge import Judge, hash_patient
 from cxr.request.errors import DataError
-from cxr.request.settings import SHARED
-
-# What distinguishes one way of making images from another; seeds and prompts differ by image.
-RECIPE_FACTS = (
-    *("model", "model_revision", "adapter", "adapter_sha256"),
-    *(name for name in SHARED if name not in ("num_images", "bit_depth")),
-    *("scheduler", "weight_dtype"),
-)
-
-
-FEWEST = 20  # images of a set; fewer say nothing
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images of one folder, by name.
-
-    Args:
-        folder: where they are.
-        paths: the N files.
-        hashes: SHA-256 of each.
-        labels: what is known of each, or asked for by its prompt.
-        prompts: of each image; "" where the table has none.
-        patients: of each image; the file's own hash where the table has none, as if no two were of one patient.
-        recipe: what all images have in common of `RECIPE_FACTS`; empty if the table has nothing of them.
-        is_real: whether any of them is a radiograph of a patient.
-        lateral: those files that are said to be lateral views.
-    """
-
-    folder: Path
-    paths: tuple[Path, ...]
-    hashes: tuple[str, ...]
-    labels: tuple[PromptLabels, ...] = field(repr=False)
-    prompts: tuple[str, ...] = field(repr=False)
-    patients: tuple[str, ...] = field(repr=False)
-    recipe: Mapping[str, object]
-    is_real: bool = False
-    lateral: frozenset[Path] = frozenset()
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.paths)
-
-    @property
-    def has_prompts(self) -> bool:
-        """Whether the prompt of any image is known."""
-        return any(self.prompts)
-
-    @property
-    def num_unknown_patients(self) -> int:
-        """Images without a patient in the table."""
-        return sum(patient == sha256 for patient, sha256 in zip(self.patients, self.hashes, strict=True))
-
-    @property
-    def owners(self) -> tuple[str, ...]:
-        """Of each image whom it belongs with: its patient, or where nothing shows one nobody.
-
-        A generated image that comes twice, byte for byte, is two images; they must not pass for one patient's.
-        """
-        if self.is_real or not self.num_unknown_patients:
-            return self.patients
-        pairs = enumerate(zip(self.patients, self.hashes, strict=True))
-        return tuple(f"{patient} {k}" if patient == sha256 else patient for k, (patient, sha256) in pairs)
-
-    @property
-    def targets(self) -> NDArray[np.float32]:
-        """[N, len(LABELS) + 1], as `targets_of`."""
-        return targets_of(self.labels)
-
-    @property
-    def manifest_sha256(self) -> str:
-        """One hash for the whole set, whatever the files are called."""
-        return hashlib.sha256("\n".join(sorted(self.hashes)).encode()).hexdigest()
-
-    @property
-    def identity(self) -> str:
-        """One hash for all that a figure can depend on: files in their order, names, prompts, labels, patients."""
-        digest = hashlib.sha256(self.targets.tobytes())
-        for column in (self.hashes, self.prompts, self.patients, [path.name for path in self.paths]):
-            digest.update(json.dumps(column).encode())
-        return digest.hexdigest()
-
-    def take(self, rows: Sequence[int]) -> ImageSet:
-        """Some of the images."""
-        return replace(
-            self,
-            paths=tuple(self.paths[k] for k in rows),
-            hashes=tuple(self.hashes[k] for k in rows),
-            labels=tuple(self.labels[k] for k in rows),
-            prompts=tuple(self.prompts[k] for k in rows),
-            patients=tuple(self.patients[k] for k in rows),
-        )
-
-    def describe(self) -> dict[str, object]:
-        """What a report says of the set; only the folder's own name, its place is the user's."""
-        facts: dict[str, object] = {"folder": self.folder.resolve().name, "num_images": len(self)}
-        facts["manifest_sha256"] = self.manifest_sha256
-        if self.is_real and not self.num_unknown_patients:
-            facts["num_patients"] = len(set(self.patients))
-        return facts | dict(self.recipe)
-
-
-def read_set(folder: Path) -> ImageSet:
-    """Read a folder of images with, if there is one, its table.
-
-    A table with the columns of a data folder gives labels and patients; one with ``file_name`` and ``prompt`` (or
-    ``text``) gives prompts; the tables of a data set's splits give all of it. Images that no table lists count as
-    unlabelled.
-
-    Raises:
-        DataError: the folder or its images are missing, or its table is damaged.
-    """
-    records = read_images(folder)
-    hashes = hash_files([record.path for record in records])
-    return ImageSet(
-        folder,
-        paths=tuple(record.path for record in records),
-        hashes=tuple(hashes),
-        labels=tuple(record.labels for record in records),
-        prompts=tuple(record.prompt for record in records),
-        patients=tuple(record.patient_id or sha256 for record, sha256 in zip(records, hashes, strict=True)),
-        recipe=common_facts(record.row for record in records),
-        is_real=any(record.is_real for record in records),
-        lateral=frozenset(record.path for record in records if record.is_lateral),
-    )
-
-
-def common_facts(rows: Iterable[Mapping[str, object]]) -> dict[str, object]:
-    """Of `RECIPE_FACTS`, those that all rows agree on; where they differ, all the values."""
-    values: dict[str, list[object]] = {}
-    for row in rows:
-        for name in RECIPE_FACTS:
-            if name in row and row[name] not in values.setdefault(name, []):
-                values[name].append(row[name])
-    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
-
-
-def shared_hashes(first: ImageSet, second: ImageSet) -> int:
-    """How many files of one set are in the other too, byte for byte."""
-    return len(set(first.hashes) & set(second.hashes))
-
-
-def check_apart(generated: ImageSet, reference: ImageSet) -> None:
-    """Raises DataError where a generated image is a real film, too."""
-    if both := shared_hashes(generated, reference):
-        raise DataError(
-            f"{both} of {len(generated)} generated images are in the reference too, byte for byte; "
-            "name two different sets of images"
-        )
 
 
 @dataclass(frozen=True)
@@ -210,7 +52,7 @@ def check_sets(sets: Sets) -> None:
         DataError: a set is too small, or images or patients are on both sides.
     """
     generated, reference, training = sets.generated, sets.reference, sets.training
-    for name, images, least in (("generated", generated, FEWEST), ("reference", reference, 2 * FEWEST)):
+    for name, images, least in (("generated", generated, MIN_IMAGES), ("reference", reference, 2 * MIN_IMAGES)):
         if len(images) < least:
             raise DataError(f"{images.folder} holds {len(images)} images; the {name} side needs {least} or more")
     check_apart(generated, reference)
@@ -223,3 +65,45 @@ def check_sets(sets: Sets) -> None:
         raise DataError(
             f"{both} patients are both in training and in the reference; keep all images of a patient in one of them"
         )
+
+
+def check_apart(generated: ImageSet, reference: ImageSet) -> None:
+    """Refuse generated images that are real films, too.
+
+    Raises:
+        DataError: there are such.
+    """
+    if both := shared_hashes(generated, reference):
+        raise DataError(
+            f"{both} of {len(generated)} generated images are in the reference too, byte for byte; "
+            "name two different sets of images"
+        )
+
+
+def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
+    """Frontal films of patients whom no judge has learnt from, and notes on what is left out and on what is unknown.
+
+    Raises:
+        DataError: too few are left.
+    """
+    judges = list(judges)
+    notes, total = [], len(reference)
+    if unknown := reference.num_unknown_patients:
+        notes.append(
+            f"{unknown} of {total} real films come without patient ids: halves of the films may share patients, pairs "
+            "of one patient count, and whether judges and generator have learnt from these patients is not known."
+        )
+    why = {
+        "they are of patients that the judges have learnt from": {
+            k for k, patient in enumerate(reference.patients) if any(judge.knows(patient) for judge in judges)
+        },
+        "they are lateral views": {k for k, path in enumerate(reference.paths) if path in reference.lateral},
+    }
+    kept = sorted({*range(total)}.difference(*why.values()))
+    if len(kept) == total:
+        return reference, notes
+    left_out = [f"{len(rows)} of {total} real films are left out: {reason}." for reason, rows in why.items() if rows]
+    if len(kept) < 2 * MIN_IMAGES:
+        raise DataError(f"{' '.join(left_out)} The {len(kept)} others are too few; name other real films")
+    notes[:0] = left_out
+    return reference.take(kept), notes

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.detail import LARGEST, SMALLEST, choose_side, native_side
-from cxr.evaluate.sets import ImageSet
+from cxr.evaluate.detail import MAX_SIDE, MIN_SIDE, choose_side, native_side
+from cxr.evaluate.image_set import ImageSet
 from cxr.folders.sheet import SheetRow, draw_sheet
 from cxr.images.squares import read_squares
 
@@ -20,9 +20,9 @@ PAIRS_PER_ROW = 2
 Picture = NDArray[np.uint8]  # [H, W]
 
 
-def draw_examples(generated: ImageSet, reference: ImageSet, seed: int) -> Picture:
+def draw_examples(generated: ImageSet, reference: ImageSet) -> Picture:
     """Some images of both sets at the native size, drawn at random, a row of real ones below each generated row."""
-    rng, (size, large) = np.random.default_rng(seed), choose_side(generated, reference)
+    rng, (size, large) = np.random.default_rng(0), choose_side(generated, reference)
     rows: list[list[SheetRow]] = []
     for name, images, among in (("generated", generated, np.arange(len(generated))), ("real", reference, large)):
         chosen = np.sort(rng.choice(among, min(len(among), SHOWN), replace=False))
@@ -41,7 +41,7 @@ def draw_closest_pairs(pairs: Sequence[tuple[float, str, str]], generated: Image
         training: all training images.
     """
     left, right = ({name_of(path): path for path in images.paths} for images in (generated, training))
-    rows, size = [], int(np.clip(np.median(native_side(generated.paths)), SMALLEST, LARGEST))
+    rows, size = [], int(np.clip(np.median(native_side(generated.paths)), MIN_SIDE, MAX_SIDE))
     for start in range(0, len(pairs), PAIRS_PER_ROW):
         some = pairs[start : start + PAIRS_PER_ROW]
         label = "generated | nearest training image; distances " + ", ".join(f"{pair[0]:.3f}" for pair in some)

@@ -16,17 +16,19 @@ from cxr.evaluate.diversity import FeatureSet, measure_diversity
 from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
+from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.own_report import Model, make_images, set_of
-from cxr.evaluate.sets import ImageSet
 from cxr.judges.judge import SMALL, load_embedded, scores_of
-from cxr.judges.readings import make_reading, measure_agreement
+from cxr.judges.prompt_agreement import measure_agreement
+from cxr.judges.readings import make_reading
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.features import Features
-from cxr.metrics.kernel import Sample, kernel_distance
+from cxr.metrics.kernel import kernel_distance
 from cxr.metrics.neighbours import measure_neighbourhoods
 from cxr.metrics.result import JsonObject
+from cxr.metrics.sample import Sample
 from cxr.request.generation_request import GenerationRequest
 
 SEED_OFFSET = 5_000_000  # no image of a sweep is an image of a report

@@ -34,7 +34,7 @@ class Utility(TypedDict):
     of a figure does.
 
     Args:
-        rows: the arms; means are over the findings of `cxr.evaluate.scored_test.FEWEST_PATIENTS` or more.
+        rows: the arms; means are over the findings of `cxr.evaluate.scored_test.MIN_PATIENTS` or more.
         ratios: TSTR / TRTR of each label; an AUROC of 0.5 is guessing, so a ratio says little where TRTR is near it.
         difference: mean AUROC of "synthetic, then 10 % real" minus that of "10 % real", on the same test images.
         num_seeds: trainings of each arm.
@@ -69,7 +69,7 @@ def measure_utility(
         real: of patients who are not in the test.
         synthetic: labelled by their prompts.
         test: real images.
-        patients: whose each test image is, [N].
+        patients: the patient of each test image, [N].
         steps: of each training.
         batch_size: images of each step.
         num_seeds: trainings of each arm; figures are means over them.
@@ -107,11 +107,10 @@ def _arms(
     rng = np.random.default_rng(seed)
     some, made = (images.take(rng.permutation(len(images))[:count]) for images in (real, synthetic))
     few = some.take(np.arange(round(FEW * count)))
-    both = LabelledImages(np.concatenate([some.pixels, made.pixels]), np.concatenate([some.targets, made.targets]))
     arms = {
         REAL: ((some,), count, 0),
         SYNTHETIC: ((made,), 0, count),
-        "real + synthetic": ((both,), count, count),
+        "real + synthetic": ((some.joined(made),), count, count),
         "synthetic, then real": ((made, some), count, count),
         FEW_REAL: ((few,), len(few), 0),
         FIRST_SYNTHETIC: ((made, few), len(few), count),

@@ -40,6 +40,11 @@ class LabelledImages:
         """The images at these places."""
         return LabelledImages(self.pixels[indices], self.targets[indices])
 
+    def joined(self, others: LabelledImages) -> LabelledImages:
+        """These images and others."""
+        pixels, targets = (self.pixels, others.pixels), (self.targets, others.targets)
+        return LabelledImages(np.concatenate(pixels), np.concatenate(targets))
+
 
 def build_classifier() -> nn.Module:
     """[B, 1, S, S] in [-1, 1] -> [B, len(LABELS)] logits; 0.4 million parameters, group norms."""

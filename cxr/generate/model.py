@@ -17,6 +17,7 @@ from cxr.models.compiled import compile_networks, is_compiling_wanted
 from cxr.models.devices import DTYPE_VARIABLE, cast_weights, choose_device, choose_unet_dtype, vae_dtype
 from cxr.models.families import Family
 from cxr.models.families.family import SCHEDULERS
+from cxr.models.hub.names import HUB_PREFIX
 from cxr.models.model_folder import (
     check_files,
     find_model_folder,
@@ -27,7 +28,7 @@ from cxr.models.openvino.engine_choice import EngineChoice, choose_engine, has_c
 from cxr.models.openvino.graph_cache import keep_graph
 from cxr.models.openvino.network import OpenVinoUnet
 from cxr.models.own_settings import read_mark_psnr, read_preview_projection
-from cxr.models.presets import HUB_PREFIX, Preset, find_preset
+from cxr.models.presets import Preset, find_preset
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH
 

@@ -19,11 +19,10 @@ from cxr.labels.targets import LABELS, NEAR_YEARS, targets_of
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import JUDGEABLE_AUROC, weighted_auroc, weighted_share
 from cxr.metrics.intervals import cluster_weights, middle
-from cxr.metrics.result import JsonObject
 
 Array = NDArray[np.float64]
 NO_AGE = {"mae": math.nan, "within_10": math.nan}
-FEWEST_POSITIVE = 25  # films that show a finding; an AUROC of fewer says little
+MIN_POSITIVE_FILMS = 25  # films that show a finding; an AUROC of fewer says little
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class JudgeScores(TypedDict):
         num_patients: whose they are.
         labels: by label.
         age: "mae" in years and "within_10", the share within `NEAR_YEARS`.
-        mean_auroc: over "all" findings that are there and over the "frequent" ones, of `FEWEST_POSITIVE` films.
+        mean_auroc: over "all" findings that are there and over the "frequent" ones, of `MIN_POSITIVE_FILMS` films.
     """
 
     num_images: int
@@ -89,18 +88,6 @@ class JudgeScores(TypedDict):
     labels: dict[str, LabelScore]
     age: dict[str, float]
     mean_auroc: dict[str, MeanScore]
-
-
-def measure_reliability(judge: Judge, records: Sequence[Radiograph]) -> JsonObject:
-    """What the receipts of the page show beside each reading.
-
-    Args:
-        judge: with its thresholds fixed.
-        records: real radiographs of other patients than it was trained on.
-    Returns:
-        judge_sha256, and what `measure_scores` gives.
-    """
-    return {"judge_sha256": judge.sha256, **measure_scores(read_films(judge, records), records, judge.thresholds)}
 
 
 def read_films(judge: Judge, records: Sequence[Radiograph]) -> NDArray[np.float64]:
@@ -146,7 +133,10 @@ def measure_scores(
         "num_patients": len(set(patients)),
         "labels": labels,
         "age": age,
-        "mean_auroc": {"all": _mean_auroc(areas, labels, 1), "frequent": _mean_auroc(areas, labels, FEWEST_POSITIVE)},
+        "mean_auroc": {
+            "all": _mean_auroc(areas, labels, 1),
+            "frequent": _mean_auroc(areas, labels, MIN_POSITIVE_FILMS),
+        },
     }
 
 
@@ -157,9 +147,9 @@ def _sides(
     return [(seen >= threshold, there), (seen < threshold, ~there)] if math.isfinite(threshold) else []
 
 
-def _mean_auroc(areas: Array, labels: Mapping[str, LabelScore], fewest: int) -> MeanScore:
+def _mean_auroc(areas: Array, labels: Mapping[str, LabelScore], min_films: int) -> MeanScore:
     """Mean AUROC over the findings that so many films show; resamples that lose all films of one are left out."""
-    columns = [k for k, name in enumerate(LABELS) if name in FINDINGS and labels[name]["num_positive"] >= fewest]
+    columns = [k for k, name in enumerate(LABELS) if name in FINDINGS and labels[name]["num_positive"] >= min_films]
     if not columns:
         return {"value": math.nan, "interval": [math.nan, math.nan], "num_findings": 0}
     means = areas[:, columns].mean(axis=1)
@@ -167,7 +157,7 @@ def _mean_auroc(areas: Array, labels: Mapping[str, LabelScore], fewest: int) -> 
 
 
 def read_reliability(text: str) -> Reliability:
-    """Read the JSON of what `measure_reliability` found.
+    """Read the JSON that ``python -m cxr train judge`` wrote.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is something else.

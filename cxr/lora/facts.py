@@ -1,7 +1,7 @@
 """What a LoRA says about itself, for people: facts from its card, never settings.
 
 They come from config.json beside the file, else from the YAML head of its README.md, else from the file's own metadata.
-All of it is text of somebody else's: short, one line, and to be escaped wherever it is shown.
+All of it is text of third parties: kept short and to one line, and to be escaped wherever it is shown.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from cxr.lora.choice import LOCAL_PREFIX, AdapterChoice, parse_adapters
 from cxr.lora.facts import read_card
 from cxr.lora.lora_file import LoraFile, read_lora_file
 from cxr.lora.safetensors_header import PICKLE_SUFFIXES
-from cxr.models.presets import HUB_PREFIX
+from cxr.models.hub.names import HUB_PREFIX
 from cxr.request.errors import AdapterError
 from cxr.request.model_info import AdapterInfo
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 from diffusers import DiffusionPipeline
 from torch import nn
@@ -124,7 +123,7 @@ def layers_in_model(pipeline: DiffusionPipeline, file: LoraFile, component: str)
     ]
 
 
-def peft_settings(component: str, layers: list[LoraLayer]) -> dict[str, Any]:
+def peft_settings(component: str, layers: list[LoraLayer]) -> dict[str, object]:
     """Arguments of peft's LoraConfig, from shapes and alphas alone: the file's own settings are not trusted."""
     rank, alpha = layers[0].rank, layers[0].scaled_alpha
     settings = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from cxr.lora.strength import SETTINGS_NAME
 from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
-from cxr.models.presets import HUB_ID, MOVED, REVISION
+from cxr.models.hub.names import HUB_ID, MOVED, REVISION
 from cxr.request.errors import AdapterError
 
 MAX_ADAPTER_BYTES = 512 * 2**20

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline
 from peft.tuners.lora import Conv2d, Linear
 from safetensors.torch import load as load_safetensors
@@ -20,6 +18,7 @@ from cxr.lora.choice import AdapterChoice, format_adapters
 from cxr.lora.find import AdapterFile
 from cxr.lora.fit import check_fits, layers_in_model, name_in_model, networks_of, peft_settings
 from cxr.lora.lora_file import LoraFile
+from cxr.models.devices import cast_weights
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import AdapterError
 from cxr.request.model_info import AdapterInfo
@@ -68,10 +67,10 @@ class LoadedAdapters:
         before = self._files
         self.unload()
         try:
-            self._attach_all(files)
+            self._load_all(files)
         except BaseException:
             with contextlib.suppress(AdapterError):  # its file may have gone; then the base is left alone
-                self._attach_all(before)
+                self._load_all(before)
             raise
 
     def unload(self) -> None:
@@ -128,19 +127,16 @@ class LoadedAdapters:
         self._originals.append((parameter, parameter.data))
         parameter.data = total.to(parameter.data)
 
-    def _attach_all(self, files: tuple[AdapterFile, ...]) -> None:
+    def _load_all(self, files: tuple[AdapterFile, ...]) -> None:
         try:
             for name, file in zip(_peft_names(len(files)), files, strict=True):
-                attach(self.pipeline, file.lora, file.info.name, name)
+                load_layers(self.pipeline, file.lora, file.info.name, name)
         except BaseException:
             self.pipeline.unload_lora_weights()  # a half-loaded LoRA leaves its layers behind
             raise
-        to: Any = nn.Module.to  # its annotations know no layout
         for layer in adapted_layers(self.pipeline):
             for matrix in (*layer.lora_A.values(), *layer.lora_B.values()):
-                to(
-                    matrix, dtype=_weight_of(layer).dtype, memory_format=torch.channels_last
-                )  # as the rest of the network
+                cast_weights(matrix, _weight_of(layer).dtype)  # as the rest of the network
         self._files = files
 
     def _scales(self, weight: float) -> dict[str, float]:
@@ -149,7 +145,7 @@ class LoadedAdapters:
         return {name: weight * file.weight for name, file in zip(names, self._files, strict=True)}
 
 
-def attach(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name: str) -> None:
+def load_layers(pipeline: DiffusionPipeline, file: LoraFile, name: str, adapter_name: str) -> None:
     """Load the LoRA's layers beside the weights of the networks that it changes.
 
     Args:

@@ -12,7 +12,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from safetensors.torch import save
@@ -66,7 +66,7 @@ def _check_archive(file: BinaryIO, size: int) -> None:
         raise AdapterError("is damaged: numbers of its tensors differ from their checksum")
 
 
-def _check(found: Any) -> None:
+def _check(found: object) -> None:
     if not isinstance(found, dict) or not found:
         raise AdapterError("holds no dictionary of tensors")
     if len(found) > MAX_TENSORS:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.request.errors import AdapterError
+from cxr.request.recipe import once
 
 SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
@@ -125,7 +126,7 @@ def read_header(path: Path, file: BinaryIO, size: int) -> Header:
     if sum(map(text.count, (b"[", b"{", b":"))) > MAX_MARKS:
         raise damaged(path, "its header has more entries than a file of the allowed tensors")
     try:
-        entries = json.loads(text, object_pairs_hook=_unique)
+        entries = json.loads(text, object_pairs_hook=once)
         metadata = _check_metadata(entries.pop("__metadata__", {}))
         if len(entries) > MAX_TENSORS:
             raise damaged(path, f"it holds {len(entries):,} tensors; at most {MAX_TENSORS:,} are allowed")
@@ -133,13 +134,6 @@ def read_header(path: Path, file: BinaryIO, size: int) -> Header:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(path, "its header is not that of a safetensors file with floating-point weights") from error
     return Header(_in_file_order(path, tensors, 8 + header_bytes, size), metadata, 8 + header_bytes)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key appears twice")
-    return found
 
 
 def _check_metadata(metadata: object) -> dict[str, str]:

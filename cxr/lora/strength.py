@@ -34,7 +34,7 @@ UNSUPPORTED_SETTINGS = (
 # Ways to start training that leave the base model as it is. PiSSA, OLoRA, LoftQ, CorDA and others take a part of its
 # weights out, so that their product is only right on a base that was changed in the same way.
 PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
-# A pattern is a regular expression of somebody else's; with few wildcards and groups, none of them repeated, it cannot
+# A pattern is a regular expression of a third party; with few wildcards and groups, none of them repeated, it cannot
 # take long.
 _ATOM = r"(\w|(\.|\\[dw]|\[[\w-]+\])[*+]?|\\\.)"
 _GROUP = rf"\((\?:)?{_ATOM}+(\|{_ATOM}+)*\)(?![*+])"
@@ -153,7 +153,7 @@ def _check(path: Path, settings: Mapping[str, Any], prefix: str) -> LoraSettings
     )
 
 
-def _check_pattern(label: str, pattern: Mapping[str, Any]) -> None:
+def _check_pattern(label: str, pattern: Mapping[str, object]) -> None:
     wild = [name for name in pattern if not PLAIN_PATTERN.fullmatch(name)]
     if not all(map(_is_simple, wild)) or len(wild) > MAX_WILD_PATTERNS:
         raise AdapterError(f"{label} uses an alpha_pattern of more than plain names, which this program cannot apply")
@@ -180,7 +180,7 @@ def read_text_beside(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A small file of somebody else's; empty unless it can be read and has at most `MAX_TEXT_BYTES`."""
+    """A small file of a third party; empty unless it can be read and has at most `MAX_TEXT_BYTES`."""
     try:
         if not path.is_file() or path.stat().st_size > MAX_TEXT_BYTES:
             return ""

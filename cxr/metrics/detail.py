@@ -53,7 +53,7 @@ def compare_properties(
     Args:
         reference: [N, P] from `measure_properties`.
         generated: [M, P].
-        patients: [N], whose each reference image is.
+        patients: [N], the patient of each reference image.
         groups: [M], likewise.
     Returns:
         One for each of `PROPERTIES`; the intervals hold together for all of them (Bonferroni) and treat the images of a

@@ -31,7 +31,11 @@ def check_features(features: Features) -> NDArray[np.float64]:
 
 
 def check_widths(x: Features, y: Features) -> None:
-    """Raises DataError where two sets of features have not as many columns."""
+    """Refuse sets of features that differ in their number of columns.
+
+    Raises:
+        DataError: they do.
+    """
     if x.shape[1] != y.shape[1]:
         raise DataError(f"the features have {x.shape[1]} and {y.shape[1]} columns; use one extractor for both sets")
 

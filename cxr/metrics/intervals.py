@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 LEVEL = 0.95
 RESAMPLES = 200
-FEWEST_CLUSTERS = 3  # for an interval of a distance or of prompt fidelity
+MIN_CLUSTERS = 3  # for an interval of a distance or of prompt fidelity
 
 
 class Interval(NamedTuple):
@@ -65,7 +65,7 @@ def bootstrap(
 
 
 def cluster_weights(
-    clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES, fewest: int = 1
+    clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES, min_clusters: int = 1
 ) -> NDArray[np.float64]:
     """How often each image counts in resamples that draw whole clusters with replacement.
 
@@ -75,13 +75,13 @@ def cluster_weights(
         clusters: what each image belongs to, [N].
         seed: of the draws.
         resamples: how many.
-        fewest: clusters; resamples of fewer hardly differ, and their weights are NaN.
+        min_clusters: resamples of fewer hardly differ, and their weights are NaN.
     Returns:
         [resamples, N].
     """
     _, membership = np.unique(clusters, return_inverse=True)
     count = int(membership.max()) + 1
-    if count < fewest:
+    if count < min_clusters:
         return np.full((resamples, len(membership)), np.nan)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn[:, membership].astype(np.float64)

@@ -6,14 +6,15 @@ distance larger, so they are left out; the intervals draw whole patients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.metrics.features import ROWS, Features, check_features, check_widths, squared_distances
-from cxr.metrics.intervals import FEWEST_CLUSTERS, RESAMPLES, cluster_weights, middle
+from cxr.metrics.intervals import MIN_CLUSTERS, RESAMPLES, cluster_weights, middle
 from cxr.metrics.result import MetricResult
+from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
 
 MEDIAN_PAIRS = 1000  # images from which the median distance is taken
@@ -21,42 +22,7 @@ INTERVAL_IMAGES = 2_000  # intervals are computed on at most so many images of e
 CMMD_UNIT = 1000.0
 
 Array = NDArray[np.float64]
-Groups = Sequence[str] | NDArray[np.generic] | None  # whose each image is; None: each of somebody else
 Kernel = Callable[[Array, Array], Array]  # [N, D] and [M, D] -> [N, M]
-
-
-class Sample:
-    """One set of images.
-
-    Args:
-        features: [N, D].
-        groups: [N], whose each image is; None where no two are of one patient.
-    Raises:
-        DataError: as `check_features`, or not every image has a patient.
-    """
-
-    def __init__(self, features: Features, groups: Groups = None) -> None:
-        self.features = check_features(features)
-        owners = np.arange(len(self.features)) if groups is None else np.asarray(groups)
-        if owners.shape != (len(self.features),):
-            raise DataError(f"{len(owners)} patients are named for {len(self.features)} images; name one for each")
-        if owners.dtype == object and any(one is None or one != one for one in owners):
-            raise DataError("some patients are None or NaN; name one for each image")
-        self.codes: NDArray[np.intp] = np.unique(owners, return_inverse=True)[1]
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.features)
-
-    def take(self, rows: NDArray[np.intp]) -> Sample:
-        """Some of the images."""
-        return Sample(self.features[rows], self.codes[rows])
-
-    def draw(self, count: int, seed: int) -> Sample:
-        """At most ``count`` images, at random, in their order."""
-        if count >= len(self):
-            return self
-        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False)))
 
 
 def cubic_kernel(x: Array, y: Array) -> Array:
@@ -133,7 +99,7 @@ def mmd_resamples(
         Arcones and Gine, Annals of Statistics 1992 (degenerate U-statistics).
     """
     x, y = (side.draw(INTERVAL_IMAGES, seed) for side in (x, y))
-    weights = [cluster_weights(side.codes, seed + k, resamples, FEWEST_CLUSTERS) for k, side in enumerate((x, y))]
+    weights = [cluster_weights(side.codes, seed + k, resamples, MIN_CLUSTERS) for k, side in enumerate((x, y))]
     within = sum(
         weighted_mean(pair_table(side, kernel), w, side.codes) for side, w in zip((x, y), weights, strict=True)
     )
@@ -143,17 +109,16 @@ def mmd_resamples(
     return values
 
 
-def halving_distances(reference: Sample, firsts: NDArray[np.bool_], kernel: Kernel = cubic_kernel) -> Array:
+def halving_distances(reference: Sample, firsts: NDArray[np.bool_]) -> Array:
     """`mmd` between the two halves of one set, for several halvings at once.
 
     Args:
         reference: at most a few thousand images.
         firsts: [H, 2, N]: for each halving which images its two halves hold; no patient may be in both.
-        kernel: of the distance.
     Returns:
         [H].
     """
-    table, codes = pair_table(reference, kernel), reference.codes
+    table, codes = pair_table(reference, cubic_kernel), reference.codes
     first, second = (firsts[:, k].astype(np.float64) for k in (0, 1))
     within = weighted_mean(table, first, codes) + weighted_mean(table, second, codes)
     between = np.einsum("bi,bi->b", first @ table, second) / (first.sum(axis=1) * second.sum(axis=1))

@@ -37,7 +37,7 @@ def measure_neighbourhoods(reference: Features, generated: Features, seed: int =
         raise DataError(f"{count} images are too few for {NEAREST} nearest neighbours; use {NEAREST + 1} or more")
     rng = np.random.default_rng(seed)
     real, fake = (_draw(side, count, rng) for side in sides)
-    real_radii, fake_radii = neighbour_radii(real), neighbour_radii(fake)
+    real_radii, fake_radii = _radii(real), _radii(fake)
     hits = np.zeros(count, np.int64)  # reference balls around each generated image
     recalled, covered = np.empty(count, bool), np.empty(count, bool)
     for rows, distances in _strips(real, fake):
@@ -48,11 +48,11 @@ def measure_neighbourhoods(reference: Features, generated: Features, seed: int =
     return {name: float(rows.mean()) / (NEAREST if rows is hits else 1) for name, rows in figures.items()}
 
 
-def neighbour_radii(features: NDArray[np.float64], nearest: int = NEAREST) -> NDArray[np.float64]:
-    """Distance of each row to its ``nearest``-th other row: [N]."""
+def _radii(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of each row to its `NEAREST`-th other row: [N]."""
     radii = np.empty(len(features))
     for rows, distances in _strips(features, features):
-        radii[rows] = np.partition(distances, nearest, axis=1)[:, nearest]  # place 0 is the row itself
+        radii[rows] = np.partition(distances, NEAREST, axis=1)[:, NEAREST]  # place 0 is the row itself
     return radii
 
 

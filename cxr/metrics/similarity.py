@@ -14,7 +14,7 @@ from torchmetrics.functional.image import (
 
 from cxr.request.errors import DataError
 
-SMALLEST_SIDE = 161  # pixels; five scales of MS-SSIM with windows of 11 need more than 160
+MIN_SIDE = 161  # pixels; five scales of MS-SSIM with windows of 11 need more than 160
 DATA_RANGE = 255.0
 BATCH = 16
 
@@ -33,8 +33,8 @@ def similarities(images: NDArray[np.uint8], max_pairs: int = 100, seed: int = 0)
     Source:
         Wang et al., IEEE TIP 2004 (SSIM) and Asilomar 2003 (MS-SSIM); Odena et al., ICML 2017 (as diversity).
     """
-    if len(images) < 2 or min(images.shape[1:]) < SMALLEST_SIDE:
-        raise DataError(f"there are {list(images.shape)} pixels; use two images or more of {SMALLEST_SIDE} pixels")
+    if len(images) < 2 or min(images.shape[1:]) < MIN_SIDE:
+        raise DataError(f"there are {list(images.shape)} pixels; use two images or more of {MIN_SIDE} pixels")
     pairs = np.array(list(combinations(range(len(images)), 2)))
     if len(pairs) > max_pairs:
         pairs = pairs[np.sort(np.random.default_rng(seed).choice(len(pairs), max_pairs, replace=False))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ Work = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Trial:
-    """What one micro-batch took.
+    """Time and memory of one micro-batch.
 
     Args:
         seconds: for all its images, from noise to pixels.
@@ -84,18 +84,15 @@ def choose_micro_batch_size(device: torch.device, step: Work, decode: Work, mode
     return int(kept) if kept in map(str, BATCH_SIZES) else ZERO_GPU_BATCH_SIZE
 
 
-def fastest_batch_size(
-    run: Callable[[int], Trial], free_bytes: int | None = None, sizes: Sequence[int] = BATCH_SIZES
-) -> int:
-    """The size with the most images per second; a larger one only if it wins by `WORTHWHILE_GAIN`.
+def fastest_batch_size(run: Callable[[int], Trial], free_bytes: int | None = None) -> int:
+    """The one of `BATCH_SIZES` with the most images per second; a larger one only if it wins by `WORTHWHILE_GAIN`.
 
     Args:
         run: makes a micro-batch of a size; may run out of memory.
         free_bytes: of the GPU's memory; a size that would need more, by the size before it, is not tried.
-        sizes: to try, ascending.
     """
-    best_size, best_rate, last = sizes[0], 0.0, (0, 0)
-    for size in sizes:
+    best_size, best_rate, last = BATCH_SIZES[0], 0.0, (0, 0)
+    for size in BATCH_SIZES:
         last_size, last_bytes = last
         if free_bytes is not None and last_size and last_bytes / last_size * size > free_bytes:
             break

@@ -1,4 +1,4 @@
-"""What a stopwatch has decided, kept by this machine: else a busy moment would give the next process other bytes."""
+"""Choices made by timing, kept on this machine: else a busy moment would give the next process other bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def decide_once(question: str, measure: Callable[[], str], otherwise: str) -> st
     Args:
         question: what is decided, for which model.
         measure: finds the answer.
-        otherwise: the answer where none can be kept: no stopwatch then decides anything.
+        otherwise: the answer where none can be kept; nothing is timed then.
     """
     facts = _facts(question)
     path = _path(facts)

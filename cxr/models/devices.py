@@ -141,10 +141,12 @@ def run_step(unet: torch.nn.Module, num_images: int = 1) -> torch.Tensor:
     return noise_pred
 
 
-def cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
+def cast_weights(
+    network: torch.nn.Module, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last
+) -> None:
     """Change the number format of a network's weights, LoRA included, in the layout that convolutions prefer."""
-    to: Any = torch.nn.Module.to  # diffusers' own `to` does the same and logs a warning each time
-    to(network, dtype=dtype, memory_format=torch.channels_last)
+    to: Any = torch.nn.Module.to  # its annotations know no layout; diffusers' own `to` logs a warning each time
+    to(network, dtype=dtype, memory_format=layout)
 
 
 def shared_state() -> PartialState:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -96,7 +95,7 @@ def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> D
         ModelError: a file is unreadable or lacks weights.
     """
     _check_sentencepiece(model, family)
-    dtype: Any = torch.float32
+    dtype: torch.dtype | dict[str, torch.dtype] = torch.float32
     if device.type == "cuda" and family.cuda_text_dtype != torch.float32:
         dtype = {"default": torch.float32} | dict.fromkeys(family.text_encoders, family.cuda_text_dtype)
     try:

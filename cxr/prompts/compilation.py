@@ -12,7 +12,8 @@ from cxr.prompts.forms import PromptForm, find_form
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import Chip, CompiledPrompt, Finding, ParsedPrompt
 from cxr.prompts.remarks import NO_WORDS
-from cxr.prompts.selection import SEXES, describe_age, select
+from cxr.prompts.selection import describe_age, select
+from cxr.prompts.writers import SEXES
 
 MAX_TOKENS = 75  # CLIP's 77 without the marks of start and end
 LETTERS_PER_TOKEN = 4  # CLIP's tokenizer cuts medical words: "pneumothorax" is 4 tokens

@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import TypeVar
 
 from cxr.prompts.acquisition import Acquisition, is_lateral_view, read_acquisition
-from cxr.prompts.attributes import Attributes, attach
+from cxr.prompts.attributes import Attributes, assign_modifiers
 from cxr.prompts.lexicon import ENLARGED_MEANS, NAME_PARTS, reading_reasons
 from cxr.prompts.merging import find_conflicts, merge
 from cxr.prompts.negation import read_certainties
@@ -126,7 +126,7 @@ def _read_sentence(words: Sequence[Tag], reading: _Reading) -> None:
     sentence, elsewhere = without_other_parts(words)
     sentence = _enlarged_parts(sentence)
     certainties = read_certainties(sentence)
-    attributes, owned = attach(sentence)
+    attributes, owned = assign_modifiers(sentence)
     share(sentence, certainties, attributes)
     for index, word in enumerate(sentence):
         if word.kind == "finding":

@@ -9,7 +9,7 @@ from cxr.prompts.forms import CAPTION_GROUPS, PromptForm
 from cxr.prompts.lexicon import FINDING_WORDS
 from cxr.prompts.records import SHOWN, Chip, Finding, ParsedPrompt
 from cxr.prompts.remarks import NO_WORDS
-from cxr.prompts.writers import join
+from cxr.prompts.writers import SEXES, join
 
 NOT_UNDERSTOOD = "not understood; only English is read"
 CONFLICTS = {
@@ -27,7 +27,6 @@ NOT_ASKED = {
 BESIDE = "denied next to one that is asked for"
 POSSIBLE = "possible, written as present"
 BOTH = "both present and absent; taken as present"
-SEXES = {"F": "female", "M": "male"}
 
 
 @dataclass

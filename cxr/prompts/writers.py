@@ -8,15 +8,13 @@ from cxr.labels.vocabulary import CHILDREN, FINDING_PHRASES, FINDINGS, MODALITIE
 from cxr.prompts.lexicon import FINDING_WORDS
 from cxr.prompts.records import Finding, ParsedPrompt
 
+SEXES = {"F": "female", "M": "male"}
 GROWN_AGE = 16  # from here on the captions say man and woman
 # CheXpert's 14 labels have no words of their own for these.
 CHEXPERT_NAMES: dict[str, str] = {
     **{name: name for name in ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pneumonia", "Pneumothorax")},
-    **{
-        name: name
-        for name in ("Enlarged Cardiomediastinum", "Lung Opacity", "Lung Lesion", "Pleural Other", "Fracture")
-    },
-    "Support Devices": "Support Devices",
+    **{name: name for name in ("Enlarged Cardiomediastinum", "Lung Opacity", "Lung Lesion", "Pleural Other")},
+    **{name: name for name in ("Fracture", "Support Devices")},
     "Effusion": "Pleural Effusion",
     "Infiltration": "Lung Opacity",
     "Mass": "Lung Lesion",
@@ -73,7 +71,7 @@ def _caption_subject(prompt: ParsedPrompt) -> str:
 
 def write_key_value(prompt: ParsedPrompt) -> str:
     """The form of the model card of doronys/synthmed-loras, whose images are all PA."""
-    sex = {"F": "female", "M": "male"}.get(prompt.sex or "")
+    sex = SEXES.get(prompt.sex or "")
     age = middle_age(prompt)
     parts = ["chest xray view=pa", f"age={age}" if age is not None else "", f"gender={sex}" if sex else ""]
     shown = list(dict.fromkeys(KEY_VALUE_NAMES[finding.name] for finding in prompt.findings))
@@ -103,7 +101,7 @@ def write_report(prompt: ParsedPrompt) -> str:
 
 
 def _report_subject(prompt: ParsedPrompt) -> str:
-    sex = {"F": "female", "M": "male"}.get(prompt.sex or "", "")
+    sex = SEXES.get(prompt.sex or "", "")
     age, group = middle_age(prompt), prompt.age_group
     if age:
         return f"{age} year old {sex or 'patient'}"

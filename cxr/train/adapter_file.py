@@ -14,6 +14,8 @@ from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
+from cxr.request.messages import plural
+
 
 class OfPatient(Protocol):
     """An image that says whose it is."""
@@ -73,11 +75,7 @@ def save_unet_lora(
 def summary_of(records: Sequence[OfPatient]) -> str:
     """How many images of how many patients, in words."""
     patients = len({record.patient_id for record in records})
-    return f"{_counted(len(records), 'image')} of {_counted(patients, 'patient')}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{plural(len(records), 'image')} of {plural(patients, 'patient')}"
 
 
 def _plain(config: LoraConfig) -> dict[str, object]:

@@ -117,7 +117,7 @@ def build_scheduler() -> UniPCMultistepScheduler:
     )
 
 
-def read_part(kind: type[Part], folder: Path) -> Part:
+def read_component(kind: type[Part], folder: Path) -> Part:
     """A trained network, in float32, or a tokenizer.
 
     Args:

@@ -17,12 +17,12 @@ from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import LABELS, scaled_targets
 from cxr.labels.vocabulary import labels_of
-from cxr.train.architecture import build_scheduler, read_part
+from cxr.train.architecture import build_scheduler, read_component
 from cxr.train.guide_network import load_guide, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.opposites import opposites
 from cxr.train.setup import Setup, batch_generator
-from cxr.train.text import read_text, token_ids
+from cxr.train.text_task import read_text, token_ids
 
 NUM_VALIDATION = 256
 NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute
@@ -30,7 +30,7 @@ ALL_LABELS, VIEW = (*LABELS, "age"), "PA"  # as the guide has them
 
 
 @dataclass(frozen=True)
-class FrozenParts:
+class FrozenComponents:
     """What is trained beforehand and stays as it is: the ends of the pipeline."""
 
     vae: AutoencoderKL
@@ -55,7 +55,9 @@ class DiffusionTask:
     findings = False
     guided = tuple(name for name in ALL_LABELS if name != VIEW)  # it is learnt without; exaggerated, AP turns to haze
 
-    def __init__(self, setup: Setup, parts: FrozenParts, guide: Path | None = None, guide_weight: float = 0.0) -> None:
+    def __init__(
+        self, setup: Setup, parts: FrozenComponents, guide: Path | None = None, guide_weight: float = 0.0
+    ) -> None:
         self.settings, self.device, self.vae = setup.settings, setup.device, parts.vae
         self.tokenizer, self.text_encoder = parts.tokenizer, nn.Module.to(parts.text_encoder, self.device)
         self.guide_weight = guide_weight
@@ -152,14 +154,14 @@ class DiffusionTask:
         return torch.cat(errors), torch.cat(velocities)
 
 
-def read_parts(vae_dir: Path, text_dir: Path) -> FrozenParts:
+def read_components(vae_dir: Path, text_dir: Path) -> FrozenComponents:
     """Read ``vae/`` of one folder, ``text_encoder/`` and ``tokenizer/`` of another; float32, without gradients.
 
     Raises:
         DataError: one of them is missing or unreadable.
     """
-    vae = read_part(AutoencoderKL, vae_dir / "vae")
-    return FrozenParts(vae.requires_grad_(False), *read_text(text_dir))
+    vae = read_component(AutoencoderKL, vae_dir / "vae")
+    return FrozenComponents(vae.requires_grad_(False), *read_text(text_dir))
 
 
 def use_fast_attention(unet: UNet2DConditionModel, device: torch.device) -> None:

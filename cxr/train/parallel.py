@@ -34,6 +34,6 @@ def any_process(flag: bool) -> bool:
     return bool(reduce(torch.tensor(float(flag), device=state.device), "sum") > 0)
 
 
-def choose_device() -> torch.device:
+def training_device() -> torch.device:
     """CUDA where there is one (this process's own), else the CPU."""
     return shared_state().device if torch.cuda.is_available() else torch.device("cpu")

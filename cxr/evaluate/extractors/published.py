@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from cxr.folders.metadata import file_sha256
 from cxr.images.pixels import from_uint8
 from cxr.models.decisions import cache_folder
 from cxr.request.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FOLDER_VARIABLE = "CXR_EXTRACTORS"
 WEIGHTS = "model.safetensors"
@@ -66,7 +69,9 @@ def _clip(folder: Path) -> Embed:
     return lambda pixels: functional.normalize(network(pixel_values=normalise(pixels)).image_embeds, eps=0.0)
 
 
-def _from_transformers(kind: type[Any], folder: Path) -> tuple[nn.Module, Callable[[NDArray[np.uint8]], Tensor]]:
+def _from_transformers(
+    kind: type[PreTrainedModel], folder: Path
+) -> tuple[nn.Module, Callable[[NDArray[np.uint8]], Tensor]]:
     """A network, and what makes its input: [B, S, S] uint8 -> [B, 3, S, S], as the model's preprocessor says."""
     network = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     settings = json.loads((folder / "preprocessor_config.json").read_text())

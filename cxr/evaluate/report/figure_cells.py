@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from cxr.evaluate.report.plots import Metric, spoken, value_of
+from cxr.evaluate.image_set import GENERATION_SETTINGS
 from cxr.metrics.result import Json, JsonObject
 
+Metric = JsonObject | float | None  # a `MetricResult` as a dict, a bare number, or not measured
 Metrics = Mapping[str, Metric] | Sequence[JsonObject]  # by name, or a list of those that know their names
 
 # Decimals by name of the figure, where they are not the two of a share; None: three significant digits.
@@ -28,6 +29,22 @@ class Cell(NamedTuple):
 
     text: str
     detail: str = ""
+
+
+def value_of(metric: Metric, key: str = "value") -> float:
+    """A figure or an end of its interval ("low", "high"); NaN if it is not there."""
+    found = metric.get(key) if isinstance(metric, dict) else metric if key == "value" else None
+    return math.nan if found is None else float(found)
+
+
+def spoken(name: str) -> str:
+    """A name for people: "Pleural_Thickening" -> "Pleural Thickening", "num_steps" -> "steps"."""
+    return name.removeprefix("num_").replace("_", " ")
+
+
+def settings_of(generated: JsonObject) -> JsonObject:
+    """How images were generated, as far as it is known."""
+    return generated.get("settings") or {name: generated[name] for name in GENERATION_SETTINGS if name in generated}
 
 
 def number(value: float | None, decimals: int | None = 2) -> str:

@@ -6,8 +6,7 @@ import math
 
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.diversity import NEAR_REAL
-from cxr.evaluate.report.figure_cells import by_name, figure, number
-from cxr.evaluate.report.plots import Metric, spoken, value_of
+from cxr.evaluate.report.figure_cells import Metric, by_name, figure, number, spoken, value_of
 from cxr.metrics.result import JsonObject
 
 # Parts that take minutes.

@@ -8,21 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
+from cxr.evaluate.image_set import GENERATION_SETTINGS
+from cxr.evaluate.report.figure_cells import Metric, settings_of, spoken, value_of
+from cxr.evaluate.report.plot_marks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, dots, finish_shares, stretch
 from cxr.metrics.result import Json, JsonObject
-from cxr.request.settings import SHARED
-
-Metric = JsonObject | float | None  # a `MetricResult` as a dict, a bare number, or not measured
 
 WIDTH = 4.8  # inches; narrow, so that letters stay readable when a phone shrinks the plot
-# Okabe and Ito's colours, told apart by colour-blind readers; each series has a marker of its own as well.
-BLUE, ORANGE, GREEN, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#222222", "#B4B4B4"
 SERIES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "D"), (PURPLE, "^"), (BLACK, "v"), ("#E69F00", "P"), ("#56B4E9", "X"))
-# How images were generated, as far as a report says it.
-REPORTED = (*(name for name in SHARED if name not in ("num_images", "bit_depth")), "scheduler", "weight_dtype")
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "cxr",  # else ids are random
     "svg.fonttype": "path",  # the same letters on every machine
@@ -35,22 +29,6 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-
-
-def value_of(metric: Metric, key: str = "value") -> float:
-    """A figure or an end of its interval ("low", "high"); NaN if it is not there."""
-    found = metric.get(key) if isinstance(metric, dict) else metric if key == "value" else None
-    return math.nan if found is None else float(found)
-
-
-def spoken(name: str) -> str:
-    """A name for people: "Pleural_Thickening" -> "Pleural Thickening", "num_steps" -> "steps"."""
-    return name.removeprefix("num_").replace("_", " ")
-
-
-def settings_of(generated: JsonObject) -> JsonObject:
-    """How images were generated, as far as it is known."""
-    return generated.get("settings") or {name: generated[name] for name in REPORTED if name in generated}
 
 
 def draw_plots(report: JsonObject) -> dict[str, bytes]:
@@ -103,11 +81,11 @@ def _attribute_rows(
         tick.set_color(BLACK if attribute["judgeable"] else "#767676")
     columns = {name: [attribute["metrics"].get(name) for attribute in attributes] for name in (*hollow, filled[0])}
     for name, (colour, marker, words) in hollow.items():
-        _dots(axes, columns[name], colour, marker, words, hollow=True)
+        dots(axes, columns[name], colour, marker, words, hollow=True)
     colours = [BLUE if attribute["judgeable"] else GREY for attribute in attributes]
-    _dots(axes, columns[filled[0]], colours, "o", filled[1])
+    dots(axes, columns[filled[0]], colours, "o", filled[1])
     axes.set_xlabel(label)
-    _finish_shares(axes)
+    finish_shares(axes)
     figure.legend(loc="outside upper left", ncols=ncols)
     return figure
 
@@ -122,10 +100,10 @@ def _kernel_distances(part: Sequence[JsonObject]) -> Figure | None:
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (name, rows) in zip(panels, shown, strict=True):
         colours = [SERIES[index % len(SERIES)][0] for index in range(len(rows))]
-        _dots(axes, [metric for _, metric in rows], colours, "o", "")
+        dots(axes, [metric for _, metric in rows], colours, "o", "")
         axes.set_yticks(range(len(rows)), [row for row, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        _stretch(axes, "x", [value_of(metric) for _, metric in rows])
+        stretch(axes, "x", [value_of(metric) for _, metric in rows])
         axes.set_xlabel(f"KD, extractor “{name}” (no unit; lower is nearer)")
         axes.grid(axis="x")
     return figure
@@ -142,7 +120,7 @@ def _sensitivity(part: Sequence[JsonObject]) -> Figure | None:
             colour, marker = SERIES[kinds.index(entry["kind"]) % len(SERIES)]
             values = [value_of(value) for value in entry["kd"]]
             axes.plot(range(1, len(values) + 1), values, color=colour, marker=marker, ms=4, label=spoken(entry["kind"]))
-        _stretch(axes, "y", [value_of(value) for entry in entries for value in entry["kd"]])
+        stretch(axes, "y", [value_of(value) for entry in entries for value in entry["kd"]])
         axes.set_xticks(range(1, max(len(entry["kd"]) for entry in entries) + 1))
         axes.set(xlabel="level of degradation, 1 = mildest", ylabel="KD (no unit)", title=f"extractor “{name}”")
         axes.grid()
@@ -153,7 +131,7 @@ def _sensitivity(part: Sequence[JsonObject]) -> Figure | None:
 
 def _sweep(part: JsonObject) -> Figure | None:
     parameter, points = part["parameter"], part["points"]
-    others = [name for name in REPORTED if name != parameter]
+    others = [name for name in GENERATION_SETTINGS if name != parameter]
     groups: dict[str, list[JsonObject]] = {}
     for point in sorted(points, key=lambda point: value_of(point[parameter])):
         settings = [f"{spoken(name)} {point[name]}" for name in others if point.get(name) is not None]
@@ -193,48 +171,13 @@ def _utility(part: JsonObject) -> Figure | None:
         single = [value_of(metric) for metric in row["metrics"] if not metric["name"].startswith("macro")]
         axes.scatter(single, [index] * len(single), s=14, color=GREY, label="single label" if index == 0 else None)
     macro = [next((metric for metric in row["metrics"] if metric["name"].startswith("macro")), None) for row in rows]
-    _dots(axes, macro, BLUE, "o", "mean over labels, 95 % interval")
+    dots(axes, macro, BLUE, "o", "mean over labels, 95 % interval")
     axes.set_yticks(range(len(rows)), [row["arm"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("AUROC on real test images (0.5 = guessing)")
-    _finish_shares(axes)
+    finish_shares(axes)
     figure.legend(loc="outside upper left", ncols=2)
     return figure
-
-
-def _dots(
-    axes: Axes, metrics: Sequence[Metric], colours: str | list[str], marker: str, label: str, *, hollow: bool = False
-) -> None:
-    """One mark in each row, with its interval if it is a filled one; rows without a figure stay empty."""
-    colours = [colours] * len(metrics) if isinstance(colours, str) else colours
-    values, rows = [value_of(metric) for metric in metrics], range(len(metrics))
-    if marker == "|":
-        axes.scatter(values, rows, s=60, marker=marker, color=colours, linewidths=1.6, label=label)
-    elif hollow:
-        axes.scatter(values, rows, s=24, marker=marker, facecolors="white", edgecolors=colours, label=label)
-    else:
-        lows, highs = ([value_of(metric, key) for metric in metrics] for key in ("low", "high"))
-        axes.hlines(rows, lows, highs, colors=colours, linewidth=1.8)
-        # The legend shows the first mark's colour, which may be a greyed one.
-        axes.scatter(values, rows, s=30, marker=marker, color=colours)
-        if label:
-            axes.scatter([], [], s=30, marker=marker, color=BLUE, label=label)
-
-
-def _stretch(axes: Axes, side: str, values: Sequence[float]) -> None:
-    """A logarithmic axis where positive values span more than a decade."""
-    if min(values) > 0 and max(values) > 20 * min(values):
-        axes.set(**{f"{side}scale": "log"})
-        axis = axes.xaxis if side == "x" else axes.yaxis
-        axis.set_major_formatter("{x:g}")  # powers of ten would need mathematical type, which is off
-        axis.set_minor_formatter(NullFormatter())
-
-
-def _finish_shares(axes: Axes) -> None:
-    """Grid, the line of guessing, and an axis that ends at 1."""
-    axes.axvline(0.5, color=BLACK, linewidth=0.8, linestyle=":")
-    axes.set_xlim(min(axes.get_xlim()[0], 0.45), 1.01)
-    axes.grid(axis="x")
 
 
 def _kd_rows(entry: JsonObject) -> list[tuple[str, Metric]]:

@@ -7,15 +7,19 @@ asks for, and each escapes whatever came from outside. `figure_cells` and `figur
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Mapping
 from functools import cache
+from types import ModuleType
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
+from PIL import Image
 
 from cxr.evaluate.report import figure_cells, figure_words
-from cxr.evaluate.report.plots import settings_of, spoken
 from cxr.metrics.result import JsonObject
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
@@ -56,38 +60,17 @@ def _environment(kind: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (figure_words.with_set, figure_words.added_by, figure_words.caption, spoken)
-    figures = (
-        figure_cells.figure,
-        figure_cells.number,
-        figure_cells.short_hash,
-        figure_cells.setting,
-        figure_cells.setting_in,
-    )
-    markup = (flow, escape_markdown, inline_svg, data_uri)
-    environment.filters |= {each.__name__: each for each in (*words, *figures, *markup)}
-    tables = (
-        figure_cells.figures,
-        figure_cells.across,
-        figure_cells.levels,
-        figure_cells.goal_cells,
-        figure_cells.counts,
-        figure_cells.remarks,
-    )
-    rows = (figure_cells.names_of, figure_cells.metrics_of, settings_of)
-    said = (
-        figure_words.repetition_words,
-        figure_words.detail_words,
-        figure_words.failure_words,
-        figure_words.distance_words,
-        figure_words.fidelity_lines,
-        figure_words.copy_words,
-        figure_words.corrected_p,
-    )
-    environment.globals |= {
-        each.__name__: each for each in (figure_cells.Cell, *tables, *rows, *said, figure_words.reason)
-    }
+    words = _public(figure_cells) | _public(figure_words)
+    markup = {each.__name__: each for each in (flow, escape_markdown, inline_svg, data_uri)}
+    environment.filters |= words | markup
+    environment.globals |= words
     return environment
+
+
+def _public(module: ModuleType) -> dict[str, object]:
+    """The functions and classes that a module itself defines for others."""
+    own = {name: each for name, each in vars(module).items() if getattr(each, "__module__", "") == module.__name__}
+    return {name: each for name, each in own.items() if not name.startswith("_")}
 
 
 def flow(text: str) -> str:
@@ -118,3 +101,10 @@ def inline_svg(svg: bytes, name: str, alt: str) -> Markup:
 def data_uri(png: bytes) -> str:
     """A picture as an address that needs no request."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def png_of(pixels: NDArray[np.uint8]) -> bytes:
+    """[H, W] or [H, W, 3] as a file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cxr.evaluate.report.plots import draw_plots
-from cxr.evaluate.report.render import render
+from cxr.evaluate.report.render import png_of, render
 from cxr.images.atomic import write_whole
 from cxr.metrics.result import to_json, to_plain
 from cxr.request.errors import RequestError
@@ -86,6 +84,4 @@ def _as_png(name: str, picture: Picture) -> bytes:
         raise RequestError(
             f"the picture {name} is {picture.dtype} {list(picture.shape)}; use uint8 [H, W] or [H, W, 3]"
         )
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
+    return png_of(picture)

@@ -1,4 +1,4 @@
-"""How this program talks to the Hub: never longer than it takes to notice that nothing comes, and in its own words.
+"""Requests to the Hub: given up when nothing arrives for `STALL_S`, with errors in this program's own words.
 
 huggingface_hub has a time limit for a piece of a file, and then tries five times more; so the waiting is done here.
 """

@@ -10,7 +10,8 @@ from cxr.models.families import Family
 from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, read_settings, weight_file, weight_files
 from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
-from cxr.models.presets import COMMIT, Preset
+from cxr.models.hub.names import COMMIT
+from cxr.models.presets import Preset
 from cxr.request.errors import HubError
 
 

@@ -1,4 +1,4 @@
-"""The files of a repository at one commit: brought into the Hub's cache, and believed when their hash agrees.
+"""The files of a repository at one commit: downloaded into the Hub's cache, and used only if their hash agrees.
 
 ``snapshot_download`` does not serve: its errors name no file, and its progress no stalled one. Neither does
 ``verify_repo_checksums``: it asks the Hub each time, also about what is on this disk, and hashes files nobody wants.
@@ -19,7 +19,7 @@ from huggingface_hub.utils.sha import git_hash
 
 from cxr.models.hub.connection import CONNECT_S, is_offline, watched
 from cxr.models.hub.listing import HubFile, Listing, ask_cache, ask_hub
-from cxr.models.presets import COMMIT
+from cxr.models.hub.names import COMMIT
 from cxr.request.errors import HubError, HubUnreachableError
 
 # Weights that can hold code (.bin, .pt, .ckpt) and code itself (.py) have no place here.

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.file_download import repo_folder_name
 
 from cxr.models.hub.connection import CONNECT_S, watched
-from cxr.models.presets import ALLOWED_SUFFIXES, COMMIT
+from cxr.models.hub.names import ALLOWED_SUFFIXES, COMMIT
 from cxr.request.errors import HubError
 
 PLAIN_PATH = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)

@@ -37,10 +37,10 @@ from cxr.request.recipe import OPENVINO, PYTORCH
 PACKAGE_PARENT = Path(__file__).resolve().parents[3]
 LOCK_NAME = "preparing.lock"
 PROBE_ROUNDS = 5
-PATIENCE = 10  # niceness: images that are being made meanwhile go first
+NICENESS = 10  # images that are being made meanwhile go first
 CPU = torch.device("cpu")
 
-_children: list[subprocess.Popen[bytes]] = []  # kept, as nobody waits for them
+_processes: list[subprocess.Popen[bytes]] = []  # kept, as nobody waits for them
 
 
 def question_of(config: UNetConfig) -> str:
@@ -61,10 +61,10 @@ def start_preparing(config: UNetConfig) -> bool:
     command = [sys.executable, "-P", "-m", "cxr.models.openvino.prepare", json.dumps(facts, default=str)]
     nowhere = subprocess.DEVNULL
     try:
-        child = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
             command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, start_new_session=True
         )
-        _children.append(child)
+        _processes.append(process)
     except OSError:
         return False
     return True
@@ -93,11 +93,11 @@ def _fastest(config: UNetConfig, graph: Graph) -> str:
 def _measured(config: UNetConfig, graph: Graph) -> str:
     unet = UNet2DConditionModel.from_config(config).eval()
     own_dtype = choose_unet_dtype(unet, CPU)
-    rivals = {f"{OPENVINO} {name}": _openvino_step(unet, graph, name) for name in _dtypes()}
+    candidates = {f"{OPENVINO} {name}": _openvino_step(unet, graph, name) for name in _dtypes()}
     cast_weights(unet, own_dtype)
-    steps: dict[str, Callable[[], object]] = {PYTORCH: partial(run_step, unet), **rivals}
+    steps: dict[str, Callable[[], object]] = {PYTORCH: partial(run_step, unet), **candidates}
     best = dict(zip(steps, best_seconds(list(steps.values()), CPU, PROBE_ROUNDS), strict=True))
-    fastest = min(rivals, key=best.__getitem__)
+    fastest = min(candidates, key=best.__getitem__)
     return fastest if best[PYTORCH] / best[fastest] >= WORTHWHILE_SPEEDUP else PYTORCH
 
 
@@ -119,7 +119,7 @@ def _openvino_step(unet: UNet2DConditionModel, graph: Graph, weight_dtype: str) 
 def main(config: UNetConfig) -> None:
     """What the process does."""
     if hasattr(os, "nice"):
-        os.nice(PATIENCE)
+        os.nice(NICENESS)
     make_folder(graphs_folder())
     with locked(graphs_folder() / LOCK_NAME) as is_mine:
         if is_mine:

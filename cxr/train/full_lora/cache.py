@@ -18,8 +18,8 @@ from cxr.images.squares import read_squares
 from cxr.models.batch_size import free_memory
 from cxr.models.devices import shared_state
 from cxr.train.full_lora.base_model import BaseModel
+from cxr.train.full_lora.components import TextEncoders, load_vae
 from cxr.train.full_lora.data import CaptionedImage
-from cxr.train.full_lora.model_parts import TextEncoders, load_vae
 
 SHARD_ROWS = 256
 IMAGES_AT_ONCE, TEXTS_AT_ONCE = 1, 16

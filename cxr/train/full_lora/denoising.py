@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cxr.request.errors import RequestError
 from cxr.train.full_lora.batches import Batch
-from cxr.train.full_lora.model_parts import ends_in_pure_noise
+from cxr.train.full_lora.components import ends_in_pure_noise
 
 MIN_SNR_GAMMA = 5.0  # Hang et al., ICCV 2023
 

@@ -11,8 +11,8 @@ from huggingface_hub import ModelCardData
 from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.train.checkpoint import Progress
 from cxr.train.full_lora.base_model import BaseModel
+from cxr.train.full_lora.components import UNET_TARGETS
 from cxr.train.full_lora.data import TrainingData
-from cxr.train.full_lora.model_parts import UNET_TARGETS
 from cxr.train.full_lora.training_settings import FullLoraSettings
 from cxr.train.training_log import LOG
 

@@ -18,13 +18,13 @@ from cxr.train.adapter_file import add_lora, save_unet_lora
 from cxr.train.checkpoint import Progress
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import Batches
+from cxr.train.full_lora.components import UNET_TARGETS, load_unet, training_schedule
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.denoising import Denoiser, choose_gamma, loss_weights
 from cxr.train.full_lora.model_card import config_facts, write_card
-from cxr.train.full_lora.model_parts import UNET_TARGETS, load_unet, training_schedule
 from cxr.train.full_lora.training_settings import FullLoraSettings
 from cxr.train.full_lora.validation import validation_images, validation_loss
-from cxr.train.parallel import choose_device
+from cxr.train.parallel import training_device
 from cxr.train.precision import Precision
 
 ADAPTER, CACHE, IMAGES = "adapter", "cache", "validation"
@@ -93,7 +93,7 @@ def choose_format(settings: FullLoraSettings) -> Precision:
     Raises:
         RequestError: the format is not one of this device's.
     """
-    device, name = choose_device(), settings.mixed_precision
+    device, name = training_device(), settings.mixed_precision
     if name == "auto" and device.type == "cpu":
         name = "no"
     elif name == "auto":

@@ -11,9 +11,9 @@ from cxr.request.errors import GenerationError, RequestError
 from cxr.train import loop
 from cxr.train.checkpoint import check_same_run
 from cxr.train.full_lora.base_model import BaseModel
+from cxr.train.full_lora.components import training_schedule
 from cxr.train.full_lora.data import TrainingData
 from cxr.train.full_lora.denoising import choose_gamma
-from cxr.train.full_lora.model_parts import training_schedule
 from cxr.train.full_lora.task import FORMATS, FullLoraTask, choose_format
 from cxr.train.full_lora.training_settings import OF_THE_WEIGHTS, FullLoraSettings
 from cxr.train.precision import Precision

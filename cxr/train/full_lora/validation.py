@@ -15,8 +15,8 @@ from cxr.models.batch_size import free_memory
 from cxr.request.errors import GenerationError
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import VALIDATION_SHARES, Batches
+from cxr.train.full_lora.components import load_vae, sampling_scheduler
 from cxr.train.full_lora.denoising import Denoiser
-from cxr.train.full_lora.model_parts import load_vae, sampling_scheduler
 
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE = 20, 5.0
 

@@ -161,7 +161,7 @@ def _receipt_lines(order: ReportOrder, say: Callable[[str], None]) -> list[dict[
 def _failures(order: ReportOrder) -> dict[str, tuple[float, float, float]]:
     """Failures per 1,000 images, by their name."""
     from cxr.evaluate.failures import measure_failures
-    from cxr.evaluate.sets import read_set
+    from cxr.evaluate.image_set import read_set
     from cxr.images.squares import read_squares
     from cxr.judges.networks import SIZE
 

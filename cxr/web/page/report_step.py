@@ -10,7 +10,7 @@ from cxr.web.page import report_panels
 from cxr.web.page.events import AT_ONCE, QUEUED, buttons
 from cxr.web.page.report_events import ReportEvents
 
-FEWEST_IMAGES = 20  # as `cxr.evaluate.sets` has it, which would bring torch to the start of the page
+FEWEST_IMAGES = 20  # as `cxr.evaluate.image_set` has it, which would bring torch to the start of the page
 
 
 @dataclass(frozen=True)

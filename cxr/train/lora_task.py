@@ -21,8 +21,8 @@ from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.train.adapter_file import add_lora, save_unet_lora, summary_of
-from cxr.train.architecture import read_part
-from cxr.train.diffusion import ALL_LABELS, VIEW, DiffusionTask, Draw, read_parts, use_fast_attention
+from cxr.train.architecture import read_component
+from cxr.train.diffusion import ALL_LABELS, VIEW, DiffusionTask, Draw, read_components, use_fast_attention
 from cxr.train.setup import Setup, batch_generator
 
 RANK = 32
@@ -38,7 +38,7 @@ DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where the
 class LoraTask(DiffusionTask):
     """Low-rank updates of the UNet's attention; every weight of the base stays as it is.
 
-    The text encoder has learnt to read the findings before (`cxr.train.text`), so it needs none.
+    The text encoder has learnt to read the findings before (`cxr.train.text_task`), so it needs none.
     """
 
     findings = True
@@ -46,9 +46,9 @@ class LoraTask(DiffusionTask):
 
     def __init__(self, setup: Setup, *, model: Path, guide: Path | None = None, guide_weight: float = 0.0) -> None:
         folder = model / "model"
-        super().__init__(setup, read_parts(folder, folder), guide, guide_weight)
+        super().__init__(setup, read_components(folder, folder), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
-        self.unet = read_part(UNet2DConditionModel, folder / "unet").to(self.device)
+        self.unet = read_component(UNet2DConditionModel, folder / "unet").to(self.device)
         self.unet.requires_grad_(False)
         use_fast_attention(self.unet, self.device)
         self.base = copy.deepcopy(self.unet)

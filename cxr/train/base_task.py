@@ -16,9 +16,9 @@ from torch.nn import functional
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
 from cxr.judges.networks import SIZE
-from cxr.train.architecture import build_scheduler, build_unet, read_part
+from cxr.train.architecture import build_scheduler, build_unet, read_component
 from cxr.train.augment import augment
-from cxr.train.diffusion import DiffusionTask, read_parts, use_fast_attention
+from cxr.train.diffusion import DiffusionTask, read_components, use_fast_attention
 from cxr.train.latents import COARSE_SIZE, block_cosines
 from cxr.train.pipeline_folder import fit_preview, save_half_precision
 from cxr.train.setup import Setup
@@ -46,12 +46,12 @@ class BaseTask(DiffusionTask):
         guide: Path | None = None,
         guide_weight: float = 0.0,
     ) -> None:
-        super().__init__(setup, read_parts(vae, text), guide, guide_weight)
+        super().__init__(setup, read_components(vae, text), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
         if start_from is None:
             self.unet = build_unet()
         else:
-            self.unet = read_part(UNet2DConditionModel, start_from / "unet")
+            self.unet = read_component(UNet2DConditionModel, start_from / "unet")
         use_fast_attention(self.unet, self.device)
         self.unet.to(self.device).train()
         self.trained = self.unet

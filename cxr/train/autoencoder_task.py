@@ -22,7 +22,7 @@ from cxr.folders.radiographs import load_pixels
 from cxr.images.pixels import from_uint8
 from cxr.labels.radiograph import Radiograph
 from cxr.request.errors import DataError, RequestError
-from cxr.train.architecture import RESOLUTION, build_autoencoder, read_part
+from cxr.train.architecture import RESOLUTION, build_autoencoder, read_component
 from cxr.train.latents import block_cosines
 from cxr.train.reconstruction import SOFT_SIZE, as_if_sampled, detail, energy_loss, enlarge, psnr, pyramid_loss, shrink
 from cxr.train.setup import Setup, batch_generator
@@ -40,7 +40,7 @@ class AutoencoderTask:
         self.crop_size = crop_size
         self.settings, self.device = setup.settings, setup.device
         torch.manual_seed(self.settings.seed)  # initial weights only; batches have generators of their own
-        vae = read_part(AutoencoderKL, start_from) if start_from else build_autoencoder()
+        vae = read_component(AutoencoderKL, start_from) if start_from else build_autoencoder()
         self.vae: AutoencoderKL = vae.to(self.device)
         self.trained: nn.Module = self.vae
         self.small, self.large = by_size(setup.training)

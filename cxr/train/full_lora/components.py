@@ -63,7 +63,7 @@ class TextEncoders:
         kinds: dict[str, type[nn.Module]] = {"": CLIPTextModel} | (
             {"_2": CLIPTextModelWithProjection} if base.is_xl else {}
         )
-        self.tokenizers = [_load_part(CLIPTokenizer, base, f"tokenizer{suffix}") for suffix in kinds]
+        self.tokenizers = [_load_component(CLIPTokenizer, base, f"tokenizer{suffix}") for suffix in kinds]
         self.encoders = [
             _load(kind, base, f"text_encoder{suffix}", torch.float32).to(device).eval()
             for suffix, kind in kinds.items()
@@ -104,10 +104,10 @@ def _load(kind: type[Network], base: BaseModel, part: str, dtype: torch.dtype) -
     names = {f"{part}/{path.name}" for path in (base.folder / part).iterdir()}
     halves_only = not weight_file(part, names, None) and weight_file(part, names, "fp16")
     options = {"variant": "fp16"} if halves_only else {}
-    return _load_part(kind, base, part, dtype=dtype, use_safetensors=True, **options).requires_grad_(False)
+    return _load_component(kind, base, part, dtype=dtype, use_safetensors=True, **options).requires_grad_(False)
 
 
-def _load_part(kind: type[Part], base: BaseModel, part: str, **options: object) -> Part:
+def _load_component(kind: type[Part], base: BaseModel, part: str, **options: object) -> Part:
     reader: Any = kind
     try:
         with no_progress_bars():

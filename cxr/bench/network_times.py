@@ -15,7 +15,7 @@ from cxr.generate.loaded_model import LoadedModel
 
 
 @dataclass(frozen=True)
-class Parts:
+class NetworkTimes:
     """Seconds for a number of images requested at once, a prompt that is new included.
 
     Args:
@@ -45,7 +45,7 @@ class Parts:
         return self.unet_s / self.num_calls
 
 
-def measure_parts(loaded: LoadedModel, make: Callable[[], object], runs: int, watch: Stopwatch) -> Parts:
+def measure_network_times(loaded: LoadedModel, make: Callable[[], object], runs: int, watch: Stopwatch) -> NetworkTimes:
     """Median of each part over some runs.
 
     Args:
@@ -55,7 +55,9 @@ def measure_parts(loaded: LoadedModel, make: Callable[[], object], runs: int, wa
         watch: measures seconds.
     """
     rows = [_one_run(loaded, make, watch) for _ in range(runs)]
-    return Parts(**{field.name: statistics.median(getattr(row, field.name) for row in rows) for field in fields(Parts)})
+    return NetworkTimes(
+        **{field.name: statistics.median(getattr(row, field.name) for row in rows) for field in fields(NetworkTimes)}
+    )
 
 
 def flops_per_row(loaded: LoadedModel) -> float:
@@ -65,7 +67,7 @@ def flops_per_row(loaded: LoadedModel) -> float:
     return (count_flops(partial(family.run_empty_step, pipeline, 1)) - text_flops) / 2
 
 
-def _one_run(loaded: LoadedModel, make: Callable[[], object], watch: Stopwatch) -> Parts:
+def _one_run(loaded: LoadedModel, make: Callable[[], object], watch: Stopwatch) -> NetworkTimes:
     calls: dict[str, list[tuple[float, int]]] = {"unet": [], "decoder": [], "text": []}
     loaded.embeddings.clear()
     with ExitStack() as stack:
@@ -76,7 +78,7 @@ def _one_run(loaded: LoadedModel, make: Callable[[], object], watch: Stopwatch) 
         wall_s = watch(make)
     total_s = {name: sum(taken_s for taken_s, _ in taken) for name, taken in calls.items()}
     num_rows = sum(rows for _, rows in calls["unet"])
-    return Parts(wall_s, total_s["unet"], total_s["decoder"], total_s["text"], len(calls["unet"]), num_rows)
+    return NetworkTimes(wall_s, total_s["unet"], total_s["decoder"], total_s["text"], len(calls["unet"]), num_rows)
 
 
 @contextmanager

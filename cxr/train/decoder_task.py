@@ -24,13 +24,13 @@ from cxr.labels.radiograph import Radiograph
 from cxr.metrics.spectrum import BANDS, band_powers
 from cxr.models.presets import find_preset
 from cxr.request.errors import DataError, RequestError
-from cxr.train.architecture import RESOLUTION, read_part
-from cxr.train.autoencoder import by_size, check_crop_size, decode_each, random_crops
+from cxr.train.architecture import RESOLUTION, read_component
+from cxr.train.autoencoder_task import by_size, check_crop_size, decode_each, random_crops
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
+from cxr.train.latent_sampling import sampled_latents
 from cxr.train.latents import block_cosines, coarse_images, latents_of
 from cxr.train.pipeline_folder import forget_origins
 from cxr.train.reconstruction import energy_loss, psnr, pyramid_loss, shrink
-from cxr.train.sampled import sampled_latents
 from cxr.train.setup import Setup, batch_generator
 
 ENERGY_WEIGHT = 0.1  # of the detail's energy against the reconstruction
@@ -171,7 +171,7 @@ def read_vae(model: str) -> AutoencoderKL:
     folder = find_preset(model).folder
     if folder is None:
         raise DataError(f"{model} is a model of the Hub; the decoder stage trains that of a model in a folder")
-    return read_part(AutoencoderKL, folder / "vae")
+    return read_component(AutoencoderKL, folder / "vae")
 
 
 def _reduced(films: NDArray[np.uint8]) -> NDArray[np.uint8]:

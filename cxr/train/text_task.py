@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.labels.vocabulary import labels_of
-from cxr.train.architecture import TEXT_WIDTH, build_text_encoder, read_part
+from cxr.train.architecture import TEXT_WIDTH, build_text_encoder, read_component
 from cxr.train.caption_targets import AGE_STEP, FLAGS, NUM_AGES, random_captions, targets_of_captions
 from cxr.train.setup import Setup
 from cxr.train.tokenizer import build_tokenizer
@@ -118,8 +118,8 @@ def read_text(folder: Path) -> tuple[CLIPTextModel, CLIPTokenizer]:
     Raises:
         DataError: one of them is missing or unreadable.
     """
-    encoder = read_part(CLIPTextModel, folder / "text_encoder")
-    return encoder.requires_grad_(False).eval(), read_part(CLIPTokenizer, folder / "tokenizer")
+    encoder = read_component(CLIPTextModel, folder / "text_encoder")
+    return encoder.requires_grad_(False).eval(), read_component(CLIPTokenizer, folder / "tokenizer")
 
 
 @torch.no_grad()

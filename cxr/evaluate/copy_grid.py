@@ -1,0 +1,53 @@
+"""Which transforms the search for copies tries, on which parts of the training images."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+ALIGNED, HALVES = "aligned pixels", "aligned halves"  # spaces of the search
+
+Window = tuple[float, float, float, float]  # top, bottom, left, right as shares of the side
+
+
+class Family(NamedTuple):
+    """Transforms that are tried with one window of the training images.
+
+    Args:
+        space: what a find counts as.
+        window: the part that is compared.
+        transforms: shift right, shift down, turn, growth; each also for the mirrored query.
+        candidates: training images that are looked at more closely.
+    """
+
+    space: str
+    window: Window
+    transforms: tuple[tuple[float, float, float, float], ...]
+    candidates: int
+
+
+UNMOVED = (0.0, 0.0, 0.0, 0.0)
+# Share of the side, growth: of whole images and of cropped corners.
+_SHIFTS = ((0.06, 0.0), (0.11, 0.0), (0.05, -0.1), (0.1, -0.2))
+_SMALL = (-0.03, 0.0, 0.03)
+_AROUND = [(x, y) for x, y in product((-1, 0, 1), repeat=2) if (x, y) != (0, 0)]
+FAMILIES = (
+    Family(
+        ALIGNED,
+        (0.125, 0.875, 0.125, 0.875),
+        tuple(product((0.0,), (0.0,), (-12.0, -6.0, 0.0, 6.0, 12.0), (-0.17, -0.09, 0.0, 0.1, 0.2))),
+        4,
+    ),
+    Family(
+        ALIGNED,
+        (0.125, 0.875, 0.125, 0.875),
+        tuple((x * far, y * far, 0.0, growth) for (far, growth), (x, y) in product(_SHIFTS, _AROUND)),
+        4,
+    ),
+    Family(ALIGNED, (0.125, 0.875, 0.125, 0.875), tuple(product(_SMALL, _SMALL, (-3.0, 0.0, 3.0), (0.0,))), 4),
+    Family(ALIGNED, (0.2, 0.8, 0.2, 0.8), (UNMOVED,), 2),  # under a frame
+    Family(HALVES, (0.06, 0.94, 0.06, 0.44), (UNMOVED,), 2),
+    Family(HALVES, (0.06, 0.94, 0.56, 0.94), (UNMOVED,), 2),
+    Family(HALVES, (0.06, 0.44, 0.06, 0.94), (UNMOVED,), 2),
+    Family(HALVES, (0.56, 0.94, 0.06, 0.94), (UNMOVED,), 2),
+)  # fmt: skip
