@@ -46,7 +46,7 @@ from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_of
 from cxr.web.page.page_jobs import PageJobs
-from cxr.web.page.picture_events import dicom, fill, use_seed
+from cxr.web.page.picture_events import dicom, fill, twin_values, use_seed
 from cxr.web.page.scripts import FOLDER
 from cxr.web.page.stage_data import stage_value
 from cxr.web.page.theme import COLOURS, CSS, build_theme
@@ -557,11 +557,11 @@ def test_a_twin_in_a_region_is_the_picture_around_it() -> None:
     assert twin_of(twin, "finding") == whole | NO_REGION | {"prompt": "A man with pleural effusion"}
     woman = {"prompt": "A woman with no findings", "surrounding_prompt": "A woman with pleural effusion"}
     assert twin_of(twin, "sex") == twin | woman
-    values = fill(sent(settings=whole, twin="region"))
-    assert values[11] == {"sha256": "", "cells": cells, "around": "A man with effusion"}
-    request = GenerationRequest("A man with no findings", **beginning_of(PictureReader(), {}, values[11], 0.75))
+    *_, region, _ = twin_values(sent(settings=whole, twin="region"))
+    assert region == {"sha256": "", "cells": cells, "around": "A man with effusion"}
+    request = GenerationRequest("A man with no findings", **beginning_of(PictureReader(), {}, region, 0.75))
     assert (request.mask_cells, request.surrounding_prompt) == (cells, "A man with effusion")
-    assert whole_picture(values[11])[1] == NOTHING
+    assert whole_picture(region)[1] == NOTHING
 
 
 @pytest.mark.parametrize(

@@ -24,15 +24,24 @@ def fill(event: gr.EventData) -> Values:
     link. Returns values for the form and for ``BeginPanel.filled``.
 
     Args:
-        event: holds ``settings`` by name, the program's own in place of those that are missing; ``randomise``; and
-            ``twin``, what shall differ from them.
+        event: holds ``settings`` by name, the program's own in place of those that are missing; and ``randomise``.
     """
     with errors_for_users():
         settings = _read_settings(sent_with(event, "settings"))
-        if twin := sent_with(event, "twin"):
-            settings = twin_of(settings, str(twin))
         begun = begun_values(settings)
     return *form_values(settings, randomise=sent_with(event, "randomise") is True), *begun
+
+
+def twin_values(event: gr.EventData) -> Values:
+    """What `fill` would give for the twin of a picture, which is made without filling the form: that stays as it is.
+
+    Args:
+        event: holds ``settings`` of the picture by name, and ``twin``, what shall differ from them.
+    """
+    with errors_for_users():
+        settings = twin_of(_read_settings(sent_with(event, "settings")), str(sent_with(event, "twin")))
+        _, *begun = begun_values(settings)
+    return *form_values(settings), *begun
 
 
 def use_seed(event: gr.EventData) -> tuple[int, bool]:

@@ -4,6 +4,17 @@ function linkTo(settings) {
   return `${location.href.split("#")[0]}#${new URLSearchParams(values)}`;
 }
 
+// Browsers give pages without HTTPS no clipboard; then the link goes where it can be copied from.
+async function copyLink(link, button) {
+  try {
+    await navigator.clipboard.writeText(link);
+    button.textContent = "Link copied";
+  } catch {
+    history.replaceState(null, "", link);
+    button.textContent = "The link is in the address bar";
+  }
+}
+
 function settingsOfAddress() {
   const values = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   if (values.prompt === undefined && values.seed === undefined) return null;
