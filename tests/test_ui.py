@@ -422,7 +422,7 @@ def test_further_requests_wait_behind_the_one_that_runs_and_are_shown_after_it(
     assert [one[1].value for one in all_of(events.run(mine))] == ["Generate"]
     assert all_of(events.run(None)) == [(gr.skip(),) * 7]
     fourth = events.start(None, mine, *FORM)[0]
-    assert len(fourth.jobs) == 2, "older ones are forgotten"
+    assert len(fourth.jobs) == 3, "those with pictures are found again when the page is loaded again"
     fourth.jobs[-1].stop()
 
 

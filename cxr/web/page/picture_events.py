@@ -14,7 +14,7 @@ from cxr.web.jobs.job import Facts
 from cxr.web.page.begin_panel import begun_values
 from cxr.web.page.dicom_file import write_picture
 from cxr.web.page.events import Values, errors_for_users, sent_with
-from cxr.web.page.image_form import form_values
+from cxr.web.page.image_form import PLACEHOLDER, form_values
 from cxr.web.page.stage_data import file_value
 from cxr.web.page.twins import twin_of
 
@@ -68,6 +68,7 @@ def _read_settings(values: object) -> dict[str, Any]:
     """The settings of one image, checked; those of a picture that it began from are left for `begun_values`."""
     if not isinstance(values, Mapping):
         raise RequestError("the settings are not a table; nothing was changed")
-    defaults = {name: SETTINGS[name].default for name in API_SETTINGS}
-    request = GenerationRequest(**defaults | {name: values[name] for name in API_SETTINGS if name in values})
+    given = {name: values[name] for name in API_SETTINGS if values.get(name, "") != ""}
+    usual = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": PLACEHOLDER}
+    request = GenerationRequest(**usual | given)
     return {**values, **{name: getattr(request, name) for name in API_SETTINGS}}

@@ -20,7 +20,8 @@ function settingsOfAddress() {
   if (values.prompt === undefined && values.seed === undefined) return null;
   const read = (name, text) => {
     if (name.endsWith("prompt") || name === "init_image_sha256" || name === "mask_cells") return text;
-    return text === "true" || text === "false" ? text === "true" : Number(text);
+    if (text === "true" || text === "false") return text === "true";
+    return text.trim() && Number.isFinite(Number(text)) ? Number(text) : text; // what is no number is named as it stands
   };
   return Object.fromEntries(Object.entries(values).map(([name, text]) => [name, read(name, text)]));
 }

@@ -108,6 +108,6 @@ class RecipeHistory {
     return node("div", { class: "cxr-actions" },
       node("button", { type: "button", onclick: () => this.save() }, "Export"),
       node("button", { type: "button", onclick: clear }, "Clear"),
-      node("label", { class: "cxr-file" }, "Import ", file));
+      node("label", { class: "cxr-file" }, "Import", file));
   }
 }
