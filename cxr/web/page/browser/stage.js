@@ -43,7 +43,11 @@ function drawTiles() {
   const list = find(".cxr-results ul");
   const focused = document.activeElement?.dataset?.id;
   find(".cxr-results h2").hidden = !items.length;
-  list.replaceChildren(...items.map((item) => tileOf(item, items, item === state.item, () => select(item))).reverse());
+  const show = (item) => () => {
+    lookAtPicture();
+    select(item);
+  };
+  list.replaceChildren(...items.map((item) => tileOf(item, items, item === state.item, show(item))).reverse());
   if (focused) list.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus();
 }
 
@@ -61,12 +65,19 @@ function drawSides() {
   showCompare(find(".cxr-compare"), { item, items, other, mode, choose, makeTwin });
 }
 
+// On a phone the picture lies above what is pressed.
+function lookAtPicture() {
+  find(".cxr-canvas").scrollIntoView({ block: "nearest" });
+}
+
 function choose(id, mode) {
+  lookAtPicture();
   Object.assign(state, { other: items.find((item) => item.id === id) || null, mode, isFollowing: false });
   redraw();
 }
 
 function makeTwin(kind) {
+  lookAtPicture();
   state.twinOf = state.item;
   trigger("twin", { settings: state.item.settings, twin: kind });
 }
