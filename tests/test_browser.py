@@ -41,7 +41,8 @@ CUT = """() => {
         return box.width > 1 && (box.left < -1 || box.right > innerWidth + 1 || !fits);
     };
     const texts = [...document.querySelectorAll("h1, h2, .cxr-badge, button, label > span, .cxr-line strong")];
-    const shown = texts.filter((one) => one.checkVisibility() && !one.closest(".cxr-strip, .cxr-scroll, #cohort, #steps"));
+    const inside = ".cxr-strip, .cxr-scroll, #cohort, #steps";
+    const shown = texts.filter((one) => one.checkVisibility() && !one.closest(inside));
     return shown.filter(isCut).map((one) => one.textContent.trim());
 }"""
 SHIFT = """() => {
