@@ -509,12 +509,18 @@ def test_a_link_fills_what_it_names_and_the_rest_is_usual() -> None:
     assert values[11:] == (NOTHING, gr.skip())
 
 
+@pytest.mark.parametrize("settings", [{}, {"prompt": ""}, {"seed": 0, "num_inference_steps": ""}])
+def test_what_a_link_leaves_out_is_the_example_or_usual(settings: dict[str, Any]) -> None:
+    usual = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": PLACEHOLDER}
+    assert fill(sent(settings=settings))[:10] == form_values(usual)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (None, "The settings are not a table"),
         ([1], "The settings are not a table"),
-        ({}, "“Prompt” is NoneType"),
+        ({"prompt": None}, "“Prompt” is NoneType"),
         ({"prompt": "x", "seed": "7"}, "“Seed of the first image” is '7'"),
         ({"prompt": "x", "seed": -1}, "“Seed of the first image” is -1"),
         ({"prompt": "x", "num_images": 500}, "“Images” is 500; use a whole number from 1 to 64"),
