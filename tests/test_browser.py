@@ -5,6 +5,7 @@ keyboard, axe.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from live_page import LivePage
 from PIL import Image
 
 from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.page.image_form import PLACEHOLDER
 
 pytestmark = [
     pytest.mark.browser,
@@ -31,6 +33,18 @@ CHROMIUM = os.environ.get("CXR_CHROMIUM") or shutil.which("chromium")
 PATIENCE_MS = 300_000  # a machine that does much else
 SIZES = [(1280, 900), (1920, 1080), (390, 844), (320, 640)]
 WHEN_LEFT = ("AbortError", "errored out")  # what gradio says when a page is left while it listens
+# Headings, labels and buttons whose text does not fit, or that leave the window; what scrolls by itself is left out.
+CUT = """() => {
+    const isCut = (one) => {
+        const box = one.getBoundingClientRect();
+        const fits = getComputedStyle(one).display === "inline" || one.scrollWidth <= one.clientWidth + 4;
+        return box.width > 1 && (box.left < -1 || box.right > innerWidth + 1 || !fits);
+    };
+    const texts = [...document.querySelectorAll("h1, h2, .cxr-badge, button, label > span, .cxr-line strong")];
+    const inside = ".cxr-strip, .cxr-scroll, #cohort, #steps";
+    const shown = texts.filter((one) => one.checkVisibility() && !one.closest(inside));
+    return shown.filter(isCut).map((one) => one.textContent.trim());
+}"""
 SHIFT = """() => {
     window.shift = 0;
     new PerformanceObserver((list) => {
@@ -364,7 +378,26 @@ def test_a_history_goes_into_a_file_and_comes_back(open_page: Any, tmp_path: Pat
     page.set_input_files(".cxr-history input[type=file]", file)
     page.wait_for_selector(".cxr-history li")
     assert page.inner_text(".cxr-history li") == kept
-    assert "not JSON" in page.inner_text(".cxr-history")
+    said = page.inner_text(".cxr-history")
+    assert "1 of 2 recipes added. One line is not a recipe of this page." in said
+    file.write_text('null\n{"id": "x"}\n{"id": "y", "settings": {"prompt": "a", "seed": "7"}}\n', encoding="utf-8")
+    page.set_input_files(".cxr-history input[type=file]", file)
+    page.wait_for_selector(".cxr-history:has-text('0 of 3 recipes added. 3 lines are not a recipe of this page.')")
+
+
+def test_a_full_history_keeps_what_has_a_star_and_says_what_it_left_out(open_page: Any, tmp_path: Path) -> None:
+    page = open_page()
+    page.click(".cxr-history summary")
+    page.check(".cxr-history input[type=checkbox]")
+    recipes = [
+        {"id": str(number), "settings": {"prompt": "a mass", "seed": number}, "starred": number == 501}
+        for number in range(502)
+    ]
+    (tmp_path / "full.jsonl").write_text("\n".join(map(json.dumps, recipes)), encoding="utf-8")
+    page.set_input_files(".cxr-history input[type=file]", tmp_path / "full.jsonl")
+    page.wait_for_selector(".cxr-history:has-text('The oldest 2 recipes were left out: 500 are kept.')")
+    assert page.locator(".cxr-history li").last.inner_text().startswith("★ Seed 501")
+    assert page.locator(".cxr-history li").count() == 500
 
 
 def test_history_is_kept_only_where_it_is_wanted(open_page: Any) -> None:
@@ -589,6 +622,64 @@ def test_text_of_twice_the_size_is_not_cut(open_page: Any, tab: str, width: int)
     page.add_style_tag(content="html { font-size: 200% !important; }")
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CUT) == []
+
+
+def test_large_text_leaves_name_and_tabs_apart(open_page: Any) -> None:
+    page = open_page()
+    page.add_style_tag(content="html { font-size: 200% !important; }")
+    page.wait_for_timeout(500)
+    name = page.locator(".cxr-header h1").bounding_box()
+    assert name["x"] + name["width"] <= page.locator("#tabs [role=tab]").first.bounding_box()["x"]
+
+
+@pytest.mark.parametrize("part", ["builder", "advanced"])
+def test_what_is_unfolded_lies_in_columns(open_page: Any, part: str) -> None:
+    page = open_page()
+    page.click(f"#{part} .label-wrap")
+    page.wait_for_timeout(500)
+    box = page.locator(f"#{part}").bounding_box()
+    assert box["width"] > 1_100
+    assert box["height"] < 400
+
+
+def test_a_comparison_is_seen_on_a_phone_and_leaves_the_form_alone(open_page: Any) -> None:
+    page = open_page((390, 844))
+    make(page, lambda: page.click("#generate"), 1)
+    make(page, lambda: page.click(".cxr-compare button:has-text('LoRA')"), 2)
+    page.wait_for_selector(".cxr-legend:has-text('Largest difference')")
+    box = page.locator(".cxr-canvas").bounding_box()
+    assert 0 <= round(box["y"]) <= 844 - box["height"]
+    assert page.is_checked("#randomise input")
+    captions = page.locator(".cxr-results li").all_inner_texts()
+    assert ["LoRA weight 0" in one for one in captions] == [True, False]
+    assert "LoRA weight 1" in captions[1]
+
+
+def test_a_page_that_is_loaded_again_shows_all_its_pictures(open_page: Any) -> None:
+    page = open_page()
+    make(page, lambda: page.click("#generate"), 1)
+    make(page, lambda: page.click("#generate"), 2)
+    page.reload()
+    page.wait_for_selector(".cxr-results li:nth-child(2)")
+
+
+@pytest.mark.parametrize(
+    ("fragment", "prompt", "seed", "said"),
+    [
+        ("#seed=5", PLACEHOLDER, "5", ""),
+        ("#prompt=&seed=6", PLACEHOLDER, "6", ""),
+        ("#prompt=x&seed=abc", PLACEHOLDER, "0", "“Seed of the first image” is 'abc'"),
+        ("#prompt=x&reword=maybe", PLACEHOLDER, "0", "is 'maybe'; use true or false"),
+    ],
+)
+def test_a_link_with_missing_or_wrong_values(open_page: Any, fragment: str, prompt: str, seed: str, said: str) -> None:
+    page = open_page(fragment=fragment)
+    page.wait_for_timeout(1_000)
+    assert page.input_value("#prompt textarea") == prompt
+    assert page.input_value("#seed input") == seed
+    toasts = page.locator(".toast-body").all_inner_texts()
+    assert [said in one for one in toasts] == [True] * bool(said)
 
 
 def test_on_a_phone_the_fields_of_a_data_set_are_large(open_page: Any) -> None:

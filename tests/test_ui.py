@@ -46,7 +46,7 @@ from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_of
 from cxr.web.page.page_jobs import PageJobs
-from cxr.web.page.picture_events import dicom, fill, use_seed
+from cxr.web.page.picture_events import dicom, fill, twin_values, use_seed
 from cxr.web.page.scripts import FOLDER
 from cxr.web.page.stage_data import stage_value
 from cxr.web.page.theme import COLOURS, CSS, build_theme
@@ -422,7 +422,7 @@ def test_further_requests_wait_behind_the_one_that_runs_and_are_shown_after_it(
     assert [one[1].value for one in all_of(events.run(mine))] == ["Generate"]
     assert all_of(events.run(None)) == [(gr.skip(),) * 7]
     fourth = events.start(None, mine, *FORM)[0]
-    assert len(fourth.jobs) == 2, "older ones are forgotten"
+    assert len(fourth.jobs) == 3, "those with pictures are found again when the page is loaded again"
     fourth.jobs[-1].stop()
 
 
@@ -509,12 +509,18 @@ def test_a_link_fills_what_it_names_and_the_rest_is_usual() -> None:
     assert values[11:] == (NOTHING, gr.skip())
 
 
+@pytest.mark.parametrize("settings", [{}, {"prompt": ""}, {"seed": 0, "num_inference_steps": ""}])
+def test_what_a_link_leaves_out_is_the_example_or_usual(settings: dict[str, Any]) -> None:
+    usual = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": PLACEHOLDER}
+    assert fill(sent(settings=settings))[:10] == form_values(usual)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (None, "The settings are not a table"),
         ([1], "The settings are not a table"),
-        ({}, "“Prompt” is NoneType"),
+        ({"prompt": None}, "“Prompt” is NoneType"),
         ({"prompt": "x", "seed": "7"}, "“Seed of the first image” is '7'"),
         ({"prompt": "x", "seed": -1}, "“Seed of the first image” is -1"),
         ({"prompt": "x", "num_images": 500}, "“Images” is 500; use a whole number from 1 to 64"),
@@ -557,11 +563,11 @@ def test_a_twin_in_a_region_is_the_picture_around_it() -> None:
     assert twin_of(twin, "finding") == whole | NO_REGION | {"prompt": "A man with pleural effusion"}
     woman = {"prompt": "A woman with no findings", "surrounding_prompt": "A woman with pleural effusion"}
     assert twin_of(twin, "sex") == twin | woman
-    values = fill(sent(settings=whole, twin="region"))
-    assert values[11] == {"sha256": "", "cells": cells, "around": "A man with effusion"}
-    request = GenerationRequest("A man with no findings", **beginning_of(PictureReader(), {}, values[11], 0.75))
+    *_, region, _ = twin_values(sent(settings=whole, twin="region"))
+    assert region == {"sha256": "", "cells": cells, "around": "A man with effusion"}
+    request = GenerationRequest("A man with no findings", **beginning_of(PictureReader(), {}, region, 0.75))
     assert (request.mask_cells, request.surrounding_prompt) == (cells, "A man with effusion")
-    assert whole_picture(values[11])[1] == NOTHING
+    assert whole_picture(region)[1] == NOTHING
 
 
 @pytest.mark.parametrize(

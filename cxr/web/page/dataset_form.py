@@ -27,8 +27,9 @@ SIDE_BY_SIDE = (("num_inference_steps", "adapter_weight"), ("guidance_scale", "g
 SHARES = (0.8, 0.1, 0.1)
 SETTINGS_IN_TEXT = "The plan is text: name, seed, settings and split stand in it."
 TABLE_HINT = (
-    "One row for each group: findings of NIH ChestX-ray14, several joined by +, or No Finding; F, M or shares such as "
-    "{F: 70, M: 30}; an age, 40-60, or NIH for ages as there; PA or AP. Empty: half and half. Each split has its share."
+    "One row for each group. Findings: one of the 14, several joined by +, or No Finding. Sex: F, M, or shares such "
+    "as {F: 70, M: 30}. Age: 50, 40-60, or NIH (ages as in that data set). View: PA or AP. An empty sex or view is "
+    "divided equally, and each group is divided among train, validation and test."
 )
 TEXT_PLACEHOLDER = """\
 cohort:
@@ -87,7 +88,7 @@ def build_cohort(problems: str) -> CohortWidgets:
     with gr.Row(elem_id="dataset-source"):
         kind = gr.Radio([TABLE, TEXT], value=TABLE, label="Plan as", show_label=False, container=False, min_width=150)
         # The plain button: a field for files changes its height with every file.
-        upload = gr.UploadButton("Upload .yaml or .csv", file_types=[*TEXT_SUFFIXES], size="sm", min_width=150)
+        upload = gr.UploadButton("Upload a plan (.yaml, .csv)", file_types=[*TEXT_SUFFIXES], size="sm", min_width=150)
     with gr.Column(elem_id="dataset-table") as table:
         rows = _build_table()
     text = gr.Textbox(

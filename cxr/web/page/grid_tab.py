@@ -11,10 +11,11 @@ from cxr.web.page.grid_events import EXAMPLE, MAKE, VARIED, GridEvents, usual
 from cxr.web.page.image_form import unchecked
 
 HINT = (
-    "Words in braces are alternatives, as in {small|large}. Every combination is made, on one sheet with labels: the "
-    "last setting with several values goes across, the others down. At most 64 images."
+    "Words in braces are alternatives, as in {small|large}; several numbers are separated by commas. Every combination "
+    "is made, on one sheet with labels: the last setting with several values goes across, the others down. At most 64 "
+    "images."
 )
-IDLE = panels.panel("Ready", tone="idle", notes=["Images, steps and time of the sheet are shown beside the button."])
+IDLE = panels.panel("Ready", tone="idle", notes=["The sheet appears below."])
 
 
 def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
@@ -29,7 +30,7 @@ def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
     with gr.Row(elem_id="grid-axes"):
         axes = [_axis(name, usual(name, events.choice.defaults)) for name in VARIED]
     with gr.Row(elem_id="grid-run"):
-        button = gr.Button(MAKE, variant="primary", elem_id="grid-make", scale=0, min_width=160)
+        button = gr.Button(MAKE, variant="primary", elem_id="grid-make", scale=0, min_width=180)
         with gr.Column(min_width=240):
             estimate = gr.HTML("", elem_id="grid-estimate")
             status = gr.HTML(IDLE, elem_id="grid-status")
@@ -41,9 +42,12 @@ def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
         elem_id="grid-sheet",
         buttons=["download", "fullscreen"],
     )
-    archive = gr.DownloadButton("Download ZIP of the images", interactive=False, elem_id="grid-zip")
-    with gr.Accordion("Facts about the last sheet", open=False):
-        facts = gr.JSON(label="Facts", show_label=False)
+    with gr.Row(elem_id="grid-take-away"):
+        archive = gr.DownloadButton(
+            "Download ZIP of the images", interactive=False, elem_id="grid-zip", scale=0, min_width=300
+        )
+        with gr.Accordion("Facts about the last sheet", open=False):
+            facts = gr.JSON(label="Facts", show_label=False)
     job = gr.State(None)
     shown, form = [status, button, sheet, archive, facts], [prompt, *axes]
     started = button.click(events.press, [job, *form], [job, *shown], **QUEUED)
@@ -61,12 +65,12 @@ def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
 
 def _axis(name: str, value: str) -> gr.Textbox:
     setting = SETTINGS[name]
-    several = f"Numbers separated by commas. {setting.range[:1].upper()}{setting.range[1:]}."
+    is_seed = name == "seed"
     return unchecked(
         gr.Textbox(
             value,
-            label="Seed" if name == "seed" else setting.label,
-            info=several,
+            label="Seed" if is_seed else setting.label,
+            info="Whole numbers from 0." if is_seed else f"{setting.range}.",
             lines=1,
             max_lines=1,
             min_width=150,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import gradio as gr
@@ -21,6 +21,7 @@ from cxr.web.page.begin_panel import beginning_of
 from cxr.web.page.events import Values, errors_for_users, sent_with, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
+from cxr.web.page.picture_events import twin_values
 from cxr.web.page.stage_data import stage_value
 from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.limits import Limits, find_resolution
@@ -107,6 +108,21 @@ class ImageEvents:
             return mine, request.seed, *(gr.skip(),) * 6, describe_queue(mine, self.jobs)
         idle_zip = gr.DownloadButton(value=None, interactive=False)
         return mine, request.seed, panels.WAITING, run_button(is_running=True), gr.skip(), idle_zip, None, gr.skip(), ""
+
+    def start_twin(
+        self, asker: gr.Request | None, mine: PageJobs | None, sent: Mapping[str, str], event: gr.EventData
+    ) -> Values:
+        """Start the job that makes the twin of a picture; the form stays as it is. Returns values as `start`.
+
+        Args:
+            asker: who asks.
+            mine: the jobs of the page.
+            sent: pictures that the page has sent, as of ``BeginPanel``.
+            event: as of `twin_values`.
+        """
+        *plain, region, strength = twin_values(event)
+        jobs, _, *shown = self.start(asker, mine, *plain, sent, region, strength)
+        return jobs, gr.skip(), *shown
 
     async def run(self, mine: PageJobs | None) -> AsyncGenerator[Values, None]:
         """Show the jobs of a page one after the other, as their images form.

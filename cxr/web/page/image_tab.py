@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from cxr.request.recipe import Recipe
-from cxr.request.settings import API_SETTINGS
+from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import BeginPanel, build_begin_panel, whole_picture
@@ -105,10 +105,11 @@ def _build_results(status: gr.HTML, button: gr.Button) -> ImageResults:
         apply_default_css=False,
         elem_id="stage",
         footnote=FOOTNOTE,
+        labels={name: setting.label for name, setting in SETTINGS.items()},
     )
     with gr.Row(elem_id="take-away"):
         zip_button = gr.DownloadButton(
-            "Download ZIP of the last request", interactive=False, elem_id="zip", scale=0, min_width=260
+            "Download ZIP of the last request", interactive=False, elem_id="zip", scale=0, min_width=300
         )
         with gr.Accordion("Facts about the last request", open=False):
             facts = gr.JSON(label="Facts", show_label=False)
@@ -153,6 +154,7 @@ def _connect(
     for start in by_one_click:  # a region is that of this picture, and not of what is asked for next
         start.then(whole_picture, begin.region, [begin.accordion, begin.region], **AT_ONCE)
     started = [
+        results.viewer.twin(events.start_twin, [mine, begin.sent], asked[1], **QUEUED),
         results.button.click(events.press, *asked, **QUEUED),
         asking.enqueue.click(events.start, *asked, **QUEUED),
         form.prompt.submit(events.start, *asked, **QUEUED),

@@ -33,8 +33,8 @@ class PageJobs:
     is_followed: bool = False
 
     def add(self, job: ImageJob) -> None:
-        """Ask for another one, and forget those that were shown, but for the last."""
-        kept = [self.last_shown] if self.last_shown else []
+        """Ask for another one, and forget those that were shown, but for the last that have pictures."""
+        kept = [one for one in self.jobs[: self.num_shown] if one.state is not None][-MAX_KEPT:]
         self.jobs = [*kept, *self.jobs[self.num_shown :], job]
         self.num_shown = len(kept)
 
@@ -54,9 +54,9 @@ class PageJobs:
 
     @property
     def id(self) -> str:
-        """Ids of those that wait or run, or of the last one, for a page that is loaded again; with commas between."""
-        found = self.unended or [job for job in self.jobs if job.state is not None][-1:]
-        return ",".join(job.id for job in found[:MAX_KEPT])
+        """Ids of those that wait, run or have pictures, for a page that is loaded again; with commas between."""
+        found = [job for job in self.jobs if job.state is not None or not job.has_ended]
+        return ",".join(job.id for job in found[-MAX_KEPT:])
 
     def find_waiting(self, job_id: object) -> ImageJob | None:
         """One whose turn has not come, by its id."""

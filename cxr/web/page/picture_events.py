@@ -14,7 +14,7 @@ from cxr.web.jobs.job import Facts
 from cxr.web.page.begin_panel import begun_values
 from cxr.web.page.dicom_file import write_picture
 from cxr.web.page.events import Values, errors_for_users, sent_with
-from cxr.web.page.image_form import form_values
+from cxr.web.page.image_form import PLACEHOLDER, form_values
 from cxr.web.page.stage_data import file_value
 from cxr.web.page.twins import twin_of
 
@@ -24,15 +24,24 @@ def fill(event: gr.EventData) -> Values:
     link. Returns values for the form and for ``BeginPanel.filled``.
 
     Args:
-        event: holds ``settings`` by name, the program's own in place of those that are missing; ``randomise``; and
-            ``twin``, what shall differ from them.
+        event: holds ``settings`` by name, the program's own in place of those that are missing; and ``randomise``.
     """
     with errors_for_users():
         settings = _read_settings(sent_with(event, "settings"))
-        if twin := sent_with(event, "twin"):
-            settings = twin_of(settings, str(twin))
         begun = begun_values(settings)
     return *form_values(settings, randomise=sent_with(event, "randomise") is True), *begun
+
+
+def twin_values(event: gr.EventData) -> Values:
+    """What `fill` would give for the twin of a picture, which is made without filling the form: that stays as it is.
+
+    Args:
+        event: holds ``settings`` of the picture by name, and ``twin``, what shall differ from them.
+    """
+    with errors_for_users():
+        settings = twin_of(_read_settings(sent_with(event, "settings")), str(sent_with(event, "twin")))
+        _, *begun = begun_values(settings)
+    return *form_values(settings), *begun
 
 
 def use_seed(event: gr.EventData) -> tuple[int, bool]:
@@ -59,6 +68,7 @@ def _read_settings(values: object) -> dict[str, Any]:
     """The settings of one image, checked; those of a picture that it began from are left for `begun_values`."""
     if not isinstance(values, Mapping):
         raise RequestError("the settings are not a table; nothing was changed")
-    defaults = {name: SETTINGS[name].default for name in API_SETTINGS}
-    request = GenerationRequest(**defaults | {name: values[name] for name in API_SETTINGS if name in values})
+    given = {name: values[name] for name in API_SETTINGS if values.get(name, "") != ""}
+    usual = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": PLACEHOLDER}
+    request = GenerationRequest(**usual | given)
     return {**values, **{name: getattr(request, name) for name in API_SETTINGS}}

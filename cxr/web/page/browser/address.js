@@ -4,12 +4,24 @@ function linkTo(settings) {
   return `${location.href.split("#")[0]}#${new URLSearchParams(values)}`;
 }
 
+// Browsers give pages without HTTPS no clipboard; then the link goes where it can be copied from.
+async function copyLink(link, button) {
+  try {
+    await navigator.clipboard.writeText(link);
+    button.textContent = "Link copied";
+  } catch {
+    history.replaceState(null, "", link);
+    button.textContent = "The link is in the address bar";
+  }
+}
+
 function settingsOfAddress() {
   const values = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   if (values.prompt === undefined && values.seed === undefined) return null;
   const read = (name, text) => {
     if (name.endsWith("prompt") || name === "init_image_sha256" || name === "mask_cells") return text;
-    return text === "true" || text === "false" ? text === "true" : Number(text);
+    if (text === "true" || text === "false") return text === "true";
+    return text.trim() && Number.isFinite(Number(text)) ? Number(text) : text; // what is no number is named as it stands
   };
   return Object.fromEntries(Object.entries(values).map(([name, text]) => [name, read(name, text)]));
 }

@@ -10,10 +10,21 @@ const TWINS = {
 // What differs between the settings of two pictures only because one was made around the other.
 const OF_REGION = ["mask_cells", "surrounding_prompt"];
 
-function differencesOf(first, second) {
+// Names of the settings that are not the same in all of these.
+function settingsThatDiffer([first, ...others]) {
   const unsaid = ["num_images", ...OF_REGION];
-  const names = Object.keys(first.settings).filter((name) => !unsaid.includes(name) && first.settings[name] !== second.settings[name]);
-  return names.map((name) => (name === "prompt" ? short(second.prompt, 44) : `${name.replaceAll("_", " ")} ${second.settings[name]}`));
+  const names = new Set([first, ...others].flatMap(Object.keys));
+  return [...names].filter((name) => !unsaid.includes(name) && others.some((other) => other[name] !== first[name]));
+}
+
+// One setting and its value, in the words of the form.
+function said(name, value) {
+  return `${props.labels[name] ?? name.replaceAll("_", " ")} ${value === "" || value === undefined ? "none" : short(String(value), 44)}`;
+}
+
+function differencesOf(first, second) {
+  const names = settingsThatDiffer([first.settings, second.settings]);
+  return names.map((name) => (name === "prompt" ? short(second.prompt, 44) : said(name, second.settings[name])));
 }
 
 // Those of the same seed come first: what differs between them is what was asked, not chance.

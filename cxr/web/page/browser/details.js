@@ -3,7 +3,13 @@ const SIGNS = new Map([[true, ["cxr-yes", "✓", "as asked"]], [false, ["cxr-no"
 
 function verdictOf(item) {
   const [right, judged] = item.as_asked;
-  return judged ? `${right} of ${judged} as asked` : "";
+  return judged ? `${right} of ${judged} judged as asked` : "";
+}
+
+// What tells a picture from others of its seed and prompt: the settings that differ among these.
+function differsBy(item, items) {
+  const alike = items.filter((one) => one.seed === item.seed && one.prompt === item.prompt);
+  return alike.length > 1 ? settingsThatDiffer(alike.map((one) => one.settings)).map((name) => said(name, item.settings[name])) : [];
 }
 
 // The alternative text: what was asked for, and what is seen in it.
@@ -55,12 +61,12 @@ function showDetails(box, item, actions, footnote) {
     node("p", { class: "cxr-prompt" }, item.prompt),
     ...(item.sent ? [node("p", { class: "cxr-hint" }, `Sent to the model: “${item.sent}”`)] : []),
     ...(item.derived ? [node("p", { class: "cxr-hint cxr-warning" }, item.derived)] : []),
-    node("div", { class: "cxr-actions" }, star, ...buttons, download),
+    node("div", { class: "cxr-actions" }, download, ...buttons, star),
     ...receiptTable(item, footnote)
   );
 }
 
-function tileOf(item, isSelected, select) {
+function tileOf(item, items, isSelected, select) {
   const caption = `${item.isStarred ? "★ " : ""}Seed ${item.seed}`;
   return node(
     "li",
@@ -69,7 +75,7 @@ function tileOf(item, isSelected, select) {
       "button",
       { type: "button", "aria-current": isSelected && "true", "data-id": item.id, onclick: select },
       node("img", { src: item.file.url, alt: "", loading: "lazy" }),
-      node("span", {}, node("b", {}, caption), " ", verdictOf(item)),
+      node("span", {}, node("b", {}, caption), " ", [verdictOf(item), ...differsBy(item, items)].filter(Boolean).join(" · ")),
       node("span", { class: "cxr-tile-prompt" }, item.prompt)
     )
   );

@@ -43,7 +43,11 @@ function drawTiles() {
   const list = find(".cxr-results ul");
   const focused = document.activeElement?.dataset?.id;
   find(".cxr-results h2").hidden = !items.length;
-  list.replaceChildren(...items.map((item) => tileOf(item, item === state.item, () => select(item))).reverse());
+  const show = (item) => () => {
+    lookAtPicture();
+    select(item);
+  };
+  list.replaceChildren(...items.map((item) => tileOf(item, items, item === state.item, show(item))).reverse());
   if (focused) list.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus();
 }
 
@@ -51,24 +55,31 @@ function drawSides() {
   const { item, other, mode } = state;
   const variations = { settings: { ...item.settings, num_images: 4 }, randomise: true };
   showDetails(find(".cxr-about-picture"), item, {
+    "Download DICOM": () => trigger("dicom", { path: item.file.path }),
     "Use this seed": () => trigger("seed", { seed: item.seed }),
     "Use all settings": () => trigger("fill", { settings: item.settings }),
     Variations: () => trigger("make", variations),
     "Start from this picture": () => trigger("begin", { path: item.file.path }),
-    "Copy link": () => navigator.clipboard?.writeText(linkTo(item.settings)),
-    "Download DICOM": () => trigger("dicom", { path: item.file.path }),
+    "Copy link": ({ currentTarget }) => copyLink(linkTo(item.settings), currentTarget),
   }, props.footnote);
   showCompare(find(".cxr-compare"), { item, items, other, mode, choose, makeTwin });
 }
 
+// On a phone the picture lies above what is pressed.
+function lookAtPicture() {
+  find(".cxr-canvas").scrollIntoView({ block: "nearest" });
+}
+
 function choose(id, mode) {
+  lookAtPicture();
   Object.assign(state, { other: items.find((item) => item.id === id) || null, mode, isFollowing: false });
   redraw();
 }
 
 function makeTwin(kind) {
+  lookAtPicture();
   state.twinOf = state.item;
-  trigger("make", { settings: state.item.settings, twin: kind });
+  trigger("twin", { settings: state.item.settings, twin: kind });
 }
 
 function star(item) {
