@@ -18,7 +18,10 @@ from cxr.request.errors import OutputError
 
 def make_special(path: Path, kind: str) -> None:
     os.mkfifo(pipe := path.with_name("a pipe"))
-    {"pipe": lambda: pipe.rename(path), "link to a pipe": lambda: path.symlink_to(pipe)}[kind]()
+    if kind == "pipe":
+        pipe.rename(path)
+    else:
+        path.symlink_to(pipe)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link to a pipe"])
