@@ -646,14 +646,23 @@ def test_what_is_unfolded_lies_in_columns(open_page: Any, part: str) -> None:
 def test_a_comparison_is_seen_on_a_phone_and_leaves_the_form_alone(open_page: Any) -> None:
     page = open_page((390, 844))
     make(page, lambda: page.click("#generate"), 1)
-    make(page, lambda: page.click(".cxr-compare button:has-text('LoRA')"), 2)
+    make(page, lambda: page.click(".cxr-compare button:has-text('Another age')"), 2)
     page.wait_for_selector(".cxr-legend:has-text('Largest difference')")
     box = page.locator(".cxr-canvas").bounding_box()
     assert 0 <= round(box["y"]) <= 844 - box["height"]
     assert page.is_checked("#randomise input")
+    assert page.input_value("#prompt textarea") == PLACEHOLDER
+
+
+def test_captions_name_the_setting_that_differs(open_page: Any) -> None:
+    page = open_page(fragment="#seed=5&num_inference_steps=2")
+    page.wait_for_function("document.querySelector('#seed input').value === '5'")
+    make(page, lambda: page.click("#generate"), 1)
+    page.click("#advanced .label-wrap")
+    page.fill("#num_inference_steps input", "1")
+    make(page, lambda: page.click("#generate"), 2)
     captions = page.locator(".cxr-results li").all_inner_texts()
-    assert ["LoRA weight 0" in one for one in captions] == [True, False]
-    assert "LoRA weight 1" in captions[1]
+    assert [re.findall(r"Steps \d", one) for one in captions] == [["Steps 1"], ["Steps 2"]]
 
 
 def test_a_page_that_is_loaded_again_shows_all_its_pictures(open_page: Any) -> None:
