@@ -160,7 +160,7 @@ def _without_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
         return {space: Nearest(np.ones(len(queries)), np.zeros(len(queries), np.intp)) for space in (ALIGNED, HALVES)}
 
     monkeypatch.setattr(copy_check, "search_copies", nothing)
-    monkeypatch.setattr(copy_check, "plant_copies", lambda *_: ())
+    monkeypatch.setattr(copy_check, "plant_copies", lambda *_, **__: ())
 
 
 @pytest.mark.usefixtures("_without_pixels")

@@ -320,9 +320,6 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ("cohort: [{findings: ~}]", r"findings is None; use"),
         ("cohort: [{findings: 2024-01-01}]", r"findings is datetime\.date"),
         ("cohort: [{findings: Mass, age: 5_5}]\nsettings: {}\nseed: ~\n", r"seed is None; use a whole number"),
-        ("prompts: [{prompt: x, seed: 5}, y, {prompt: x, seed: 5}]", r"images 0 and 2 have the same prompt and seed 5"),
-        ("prompts: [x, {prompt: x, seed: 0}]", r"images 0 and 1 have the same prompt and seed 0; give one of them"),
-        ("prompts: [{prompt: x, seed: 1, count: 4}, {prompt: x, seed: 4}]", r"images 3 and 4 have the same prompt"),
         (
             "templates: ['{findings}']\npairs: [{findings: Mass, sex: M, counterfactual: {sex: F}}]",
             r"images 0 and 1 have the same prompt and seed 0; name in the templates what changes",
@@ -402,7 +399,6 @@ def test_numbers_as_people_write_them(tmp_path: Path) -> None:
         ("prompt\nx\0y\n", r"row 2: prompt holds the control character U\+0000"),
         ('prompt\n"x\ny\n', r"row 2 is not valid CSV: unexpected end of data"),
         ("prompt,count\nx,2,\n", r"plan\.csv row 2 has 3 cells, the header 2"),
-        ("prompt,seed\nx,5\nx,5\n", r"images 0 and 1 have the same prompt and seed 5; give one of them another seed"),
     ],
 )
 def test_what_a_csv_would_lose_is_named_by_its_row(content: str, message: str, tmp_path: Path) -> None:

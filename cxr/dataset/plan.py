@@ -140,10 +140,9 @@ def plan_of(
     """Number the images, and give each its synthetic patient and its split.
 
     Raises:
-        RequestError: the split is not allowed, or two images would be one, which may then lie in two splits.
+        RequestError: the split is not allowed, or the two images of a pair are one.
     """
-    if not grid:  # whose values are all different
-        _check_once(wishes)
+    _check_pairs(wishes)
     patients = [index for index, wish in enumerate(wishes) if wish.pair_role != COUNTERFACTUAL]
     splits = dict(zip(patients, _split_names(split, len(patients), seed), strict=True))
     images = []
@@ -156,14 +155,17 @@ def plan_of(
     return Plan(name, tuple(images), grid)
 
 
-def _check_once(wishes: Sequence[Wish]) -> None:
+def _check_pairs(wishes: Sequence[Wish]) -> None:
+    """Of other wishes that are one, a job makes the second again with another seed, which a pair shares."""
     seen: dict[tuple[str, str, int], int] = {}
     for index, wish in enumerate(wishes):
         request = wish.request
         first = seen.setdefault((request.prompt, request.negative_prompt, request.seed), index)
-        if first != index:
-            change = "name in the templates what changes" if wish.pair_role else "give one of them another seed"
-            raise RequestError(f"images {first} and {index} have the same prompt and seed {request.seed}; {change}")
+        if first != index and wish.pair_role:
+            raise RequestError(
+                f"images {first} and {index} have the same prompt and seed {request.seed}; name in the templates what "
+                "changes"
+            )
 
 
 def _split_names(split: object, count: int, seed: int) -> list[str]:

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def decide_once(question: str, measure: Callable[[], str], otherwise: str) -> st
     kept = _read(path)
     if kept is not None:
         return kept
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text("", encoding="utf-8")  # before the time is spent
