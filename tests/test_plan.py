@@ -324,7 +324,11 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
             "templates: ['{findings}']\npairs: [{findings: Mass, sex: M, counterfactual: {sex: F}}]",
             r"images 0 and 1 have the same prompt and seed 0; name in the templates what changes",
         ),
-        ("templates: ['film']\npairs: [{findings: Mass, region: true}]", r"name in the templates what changes"),
+        (
+            "templates: ['film']\npairs: [{findings: Mass, region: true}]",
+            r"a template has no \{findings\}; images would",
+        ),
+        ("templates: ['{findings}', 'A {sex}']\ncohort: [{findings: Mass}]", r"a template has no \{findings\}; images"),
         ('{"prompts": ["x"], "seed": 1, "seed": 2}', r"line 1: .seed. appears a second time"),
         ("[" * 5_000, r"plan\.yaml is not YAML: too many lists or tables inside one another"),
         ("prompts: [x]\nsplit: 0\n", r"split is a table of shares"),

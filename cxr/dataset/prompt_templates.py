@@ -17,7 +17,7 @@ def read_templates(content: object) -> list[str]:
     """Check the templates of a plan.
 
     Raises:
-        RequestError: they are no list of texts, or name something else than `TEMPLATE_FIELDS`.
+        RequestError: they are no list of texts, name something else than `TEMPLATE_FIELDS`, or do not name findings.
     """
     if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
         raise RequestError("templates is a list of texts")
@@ -33,6 +33,8 @@ def read_templates(content: object) -> list[str]:
             raise RequestError(f"a template names {shown_names(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")
         if any(width or conversion for _, _, width, conversion in parts):
             raise RequestError("a template has a format behind a name; write {age}, not {age:3} or {age!r}")
+        if "findings" not in named:
+            raise RequestError("a template has no {findings}; images would get labels that nobody asked the model for")
     return content
 
 
