@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 NUM_BITS = 48
 FEWEST_BITS = 42  # by chance 1 picture of 20 million has so many: the tail of 48 tosses of a coin
@@ -95,8 +94,8 @@ def find_mark(pixels: NDArray[np.generic]) -> FoundMark:
 
 def _liveliness(levels: NDArray[np.float64], pixel: float) -> NDArray[np.float64]:
     """How strong the mark may be where, around 1: by the contrast of fine detail in the neighbourhood."""
-    detail = levels - gaussian_filter(levels, 2 * pixel)
-    contrast = np.sqrt(gaussian_filter(detail**2, 6 * pixel)) + 1.5
+    detail = levels - _blurred(levels, 2 * pixel)
+    contrast = np.sqrt(_blurred(detail**2, 6 * pixel)) + 1.5
     shares: NDArray[np.float64] = (contrast / math.sqrt(float((contrast**2).mean()))).clip(0.35, 2.5)
     return shares
 
@@ -150,13 +149,20 @@ def _scaled(shape: tuple[int, ...], factor: float) -> tuple[int, int]:
 
 def _whitened(values: NDArray[np.float64]) -> Spectra:
     """A picture's spectrum in the band, all of whose frequencies and places count alike, as they do in noise."""
-    detail = values - gaussian_filter(values, 3)
-    detail /= np.sqrt(gaussian_filter(detail**2, 6)) + 1
+    detail = values - _blurred(values, 3)
+    detail /= np.sqrt(_blurred(detail**2, 6)) + 1
     spectrum = np.fft.rfft2(detail, s=(FIELD, FIELD))
     rings = np.rint(np.hypot(*_frequencies(FIELD))).astype(int)
     power = np.bincount(rings.ravel(), weights=(np.abs(spectrum) ** 2).ravel()) / np.bincount(rings.ravel())
     white: Spectra = spectrum / np.sqrt(power[rings] + 1e-9) * _is_in_band(FIELD)
     return white
+
+
+def _blurred(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    from scipy.ndimage import gaussian_filter  # takes its time, and pages start without it
+
+    blurred: NDArray[np.float64] = gaussian_filter(values, sigma)
+    return blurred
 
 
 def _resized(values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.float64]:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 LEVEL = 0.95
 RESAMPLES = 200
@@ -31,6 +30,8 @@ def wilson(successes: int, count: int) -> Interval:
     Source:
         Wilson, JASA 1927.
     """
+    from scipy.stats import binomtest  # takes its time, and the page starts without it
+
     if count == 0:
         return Interval(math.nan, math.nan)
     low, high = binomtest(successes, count).proportion_ci(LEVEL, "wilson")
