@@ -2,33 +2,38 @@
 
 import math
 import random
+from pathlib import Path
 from statistics import NormalDist
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import LABELS
-from cxr.labels.vocabulary import FINDINGS
+from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.request.errors import DataError
 from cxr.train import guide_task
+from cxr.train.architecture import TEXT_TOKENS, TEXT_WIDTH, build_unet
 from cxr.train.caption_targets import AGE_STEP, FLAGS, NUM_AGES, random_captions, targets_of_captions
+from cxr.train.finding_draws import FindingDraws
 from cxr.train.guide_network import (
     LAST_TIMESTEP,
     MAX_SHIFT,
+    NAMES,
     GuideNetwork,
-    load_guide,
+    guide_targets,
+    load_guides,
     log_likelihood,
     velocity_shift,
 )
 
-NUM_TARGETS = len(LABELS) + 1
+NUM_TARGETS = len(NAMES)
 
 
 def read_with(logit: Tensor) -> Tensor:
-    """A guide's answer [B, 19] whose second label (male) has this logit, all others being even odds."""
+    """A guide's answer [B, 25] whose second label (male) has this logit, all others being even odds."""
     read = torch.zeros(len(logit), NUM_TARGETS + 1)
     columns = list(read.unbind(dim=1))
     columns[LABELS.index("male")] = logit
@@ -103,15 +108,56 @@ def test_the_likelihood_is_bernoulli_for_labels_and_normal_for_the_age() -> None
     torch.testing.assert_close(log_likelihood(read, targets), expected)
 
 
-def test_a_guide_is_read_back_and_anything_else_refused(tmp_path: Any) -> None:
-    network = GuideNetwork(width=96)
-    guide_task.GuideTask.export(SimpleNamespace(network=network), tmp_path)  # type: ignore[arg-type]
+def test_smoothed_labels_are_never_quite_sure() -> None:
+    """With a tenth of smoothing a sure yes is worst where the guide would be surest, and best at odds of 19 to 1."""
+    logits = torch.tensor([1.0, math.log(19), 9.0])
+    likelihood = log_likelihood(read_with(logits), only("male", [1.0] * 3), 0.1)
+    assert int(likelihood.argmax()) == 1
+
+
+def test_sides_are_known_where_the_finding_is_absent_or_its_side_is_told() -> None:
+    prompts = ("left effusion", "bilateral effusion", "effusion", "normal chest x-ray", "a man")
+    targets = guide_targets([labels_of(prompt) for prompt in prompts])
+    left, right = (targets[:, NAMES.index(f"{side} Effusion")].tolist() for side in ("left", "right"))
+    assert left == pytest.approx([1, 1, math.nan, 0, math.nan], nan_ok=True)
+    assert right == pytest.approx([0, 1, math.nan, 0, math.nan], nan_ok=True)
+    assert targets[:, NAMES.index("Effusion")].tolist() == pytest.approx([1, 1, 1, 0, math.nan], nan_ok=True)
+
+
+def test_a_guide_sees_on_which_side_something_lies() -> None:
+    torch.manual_seed(0)
+    network = GuideNetwork().eval()
+    latents = torch.randn(1, 16, 16, 16)
+    with torch.no_grad():
+        read, mirrored = (network(images, torch.tensor([100])) for images in (latents, latents.flip(3)))
+    assert not torch.allclose(read, mirrored, atol=1e-3)
+
+
+def test_guides_are_read_back_as_their_mean_and_anything_else_refused(tmp_path: Path) -> None:
+    networks, files = [GuideNetwork(), GuideNetwork()], []
+    for number, network in enumerate(networks):
+        (tmp_path / str(number)).mkdir()
+        guide_task.GuideTask.export(SimpleNamespace(network=network), tmp_path / str(number))  # type: ignore[arg-type]
+        files.append(tmp_path / str(number) / guide_task.GUIDE)
     latents, timesteps = torch.randn(2, 16, 16, 16), torch.tensor([3, 500])
-    read = load_guide(tmp_path / guide_task.GUIDE)(latents, timesteps)
+    read = load_guides(files)(latents, timesteps)
     assert read.shape == (2, NUM_TARGETS + 1)
-    torch.testing.assert_close(read, network.eval()(latents, timesteps))
+    torch.testing.assert_close(read, sum(network.eval()(latents, timesteps) for network in networks) / 2)
     with pytest.raises(DataError, match="is not a guide"):
-        load_guide(tmp_path / "missing.safetensors")
+        load_guides([files[0], tmp_path / "missing.safetensors"])
+
+
+def test_a_guide_begins_as_the_encoder_of_a_unet() -> None:
+    unet = build_unet()
+    text = torch.randn(1, TEXT_TOKENS, TEXT_WIDTH)
+    network, latents, timesteps = GuideNetwork(unet, text), torch.randn(2, 16, 16, 16), torch.tensor([3, 500])
+    inner: list[Tensor] = []
+    unet.mid_block.register_forward_hook(lambda module, arguments, output: inner.append(output))
+    with torch.no_grad():
+        network(latents, timesteps)
+        unet(latents, timesteps, text.expand(2, -1, -1))
+    assert len(inner) == 2
+    torch.testing.assert_close(inner[0], inner[1])
 
 
 def flags_of(caption: str) -> dict[str, float]:
@@ -144,3 +190,16 @@ def test_made_up_captions_name_every_finding_and_both_sexes() -> None:
         column = flags[:, FLAGS.index(name)]
         assert (column == 1).any(), name
         assert (column == 0).any(), name
+
+
+def test_a_quarter_of_the_draws_is_normal_and_rare_findings_come_more_often_than_they_are(tmp_path: Path) -> None:
+    def film(number: int, *findings: str) -> Radiograph:
+        return Radiograph(findings=findings, path=tmp_path / f"{number}.png", patient_id=str(number))
+
+    records = [film(n) for n in range(50)] + [film(n, "Mass") for n in range(50, 150)]
+    records += [film(150, "Hernia"), Radiograph(path=tmp_path / "unknown.png", patient_id="unknown")]
+    drawn = FindingDraws(records).pick(torch.Generator().manual_seed(0), 4_400)
+    assert len(drawn) == 4_400
+    assert sum(index < 50 for index in drawn) / 4_400 == pytest.approx(1 / 4, abs=0.03)
+    assert sum(index == 150 for index in drawn) / 4_400 == pytest.approx(3 / 4 / 11, abs=0.02)
+    assert 151 not in drawn

@@ -30,6 +30,7 @@ from cxr.request.errors import DataError
 from cxr.train import architecture, base_task, diffusion, loop, lora_task, parallel, text_task
 from cxr.train.augment import augment
 from cxr.train.checkpoint import read_facts
+from cxr.train.guide_network import NAMES
 from cxr.train.judge_task import JudgeTask
 from cxr.train.latents import LATENT_SCALE, block_cosines
 from cxr.train.loop_settings import LoopSettings
@@ -101,7 +102,8 @@ def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(text_task, "NUM_VALIDATION", 8)
         assert run("text", [], out / "text_run", "--steps", "2") == 0
         assert run("guide", data, out / "guide_run", "--steps", "2") == 0
-        guided = ("--steps", "2", "--guide", str(out / "guide_run" / "guide.safetensors"))
+        guides = ("--guide", str(out / "guide_run" / "guide.safetensors")) * 2  # their mean
+        guided = ("--steps", "2", *guides)
         ends = ("--vae", str(out / "vae_run"), "--text", str(out / "text_run"))
         assert run("base", data, out / "base_run", *guided, *ends) == 0
         assert run("lora", data, out / "lora_run", *guided, "--model", str(out / "base_run")) == 0
@@ -415,9 +417,9 @@ def test_the_lora_learns_from_the_base_and_the_guide(
         return torch.full_like(draw.velocity, float(unet is not None))
 
     def brighten(guide: object, noisy: Tensor, *levels: Tensor) -> Tensor:
-        found = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in FINDINGS]]
-        person = levels[-1][:, [diffusion.ALL_LABELS.index(name) for name in lora_task.PERSON]]
-        assert bool(levels[-1][:, diffusion.ALL_LABELS.index(diffusion.VIEW)].isnan().all())
+        found = levels[-1][:, [NAMES.index(name) for name in FINDINGS]]
+        person = levels[-1][:, [NAMES.index(name) for name in lora_task.PERSON]]
+        assert bool(levels[-1][:, NAMES.index(diffusion.VIEW)].isnan().all())
         grey = 0.2 * found.nan_to_num().clamp(min=0).sum(dim=1) + 0.3 * (~person.isnan()).any(dim=1)
         return grey[:, None, None, None] * torch.ones_like(noisy)
 
@@ -426,7 +428,7 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     settings = LoopSettings(steps=1, batch_size=32, learning_rate=1e-3)
     setup = Setup(read_folders(data), [], settings, torch.device("cpu"))
     guide_file = trained / "guide_run" / "guide.safetensors"
-    task = lora_task.LoraTask(setup, model=trained / "base_run", guide=guide_file, guide_weight=2.0)
+    task = lora_task.LoraTask(setup, model=trained / "base_run", guide=[guide_file], guide_weight=2.0)
     monkeypatch.setattr(task, "predict", predict)
     loss = float(task.loss(0, 0.0)["loss"])
     named, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))

@@ -53,7 +53,8 @@ def _crop_size(default: int, text: str) -> Option:
 
 def _guides(weight: float) -> tuple[Option, Option]:
     text = "how strongly labels are exaggerated (default {})"
-    return _path("--guide", "guide.safetensors of the guide stage", "FILE"), Option("--guide-weight", weight, text)
+    guides = "guide.safetensors of the guide stage; given more than once, their mean"
+    return _path("--guide", guides, "FILE", action="append"), Option("--guide-weight", weight, text)
 
 
 NETWORKS = ("residual", "dense", "lean-residual", "lean-dense")  # named here as well, so that help comes without torch
@@ -92,11 +93,11 @@ STAGES = {
         *(
             "3. reads labels off noisy latents, to show the UNet what they change",
             "guide_task.GuideTask",
-            1_200,
+            2_000,
             32,
-            1e-3,
+            2e-4,
         ),
-        DATA,
+        (*DATA, _path("--start-from", "exported model whose UNet's encoder to begin with", "MODEL_DIR")),
     ),
     # The weights of the guides are what the weights that come with the program were trained with last.
     "base": Stage(

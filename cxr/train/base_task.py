@@ -6,6 +6,7 @@ Captions name no finding here; the findings are the LoRA's to learn.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ class BaseTask(DiffusionTask):
         vae: folder that the autoencoder stage wrote.
         text: folder that the text stage wrote.
         start_from: exported model to begin with, or None.
-        guide: file that the guide stage wrote, or None.
+        guide: files that the guide stage wrote; several count as one, their mean.
         guide_weight: how strongly it exaggerates labels.
     """
 
@@ -43,7 +44,7 @@ class BaseTask(DiffusionTask):
         vae: Path,
         text: Path,
         start_from: Path | None = None,
-        guide: Path | None = None,
+        guide: Sequence[Path] | None = None,
         guide_weight: float = 0.0,
     ) -> None:
         super().__init__(setup, read_components(vae, text), guide, guide_weight)

@@ -15,10 +15,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
-from cxr.labels.targets import LABELS, scaled_targets
 from cxr.labels.vocabulary import labels_of
 from cxr.train.architecture import build_scheduler, read_component
-from cxr.train.guide_network import load_guide, signal_and_noise, velocity_shift
+from cxr.train.guide_network import NAMES, guide_targets, load_guides, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.opposites import opposites
 from cxr.train.setup import Setup, batch_generator
@@ -26,7 +25,7 @@ from cxr.train.text_task import read_text, token_ids
 
 NUM_VALIDATION = 256
 NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute
-ALL_LABELS, VIEW = (*LABELS, "age"), "PA"  # as the guide has them
+VIEW = "PA"  # as the guide calls it
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,15 @@ class DiffusionTask:
     """Velocity prediction on latents; the base and the LoRA differ in what they train and how they caption."""
 
     findings = False
-    guided = tuple(name for name in ALL_LABELS if name != VIEW)  # it is learnt without; exaggerated, AP turns to haze
+    guided = tuple(name for name in NAMES if name != VIEW)  # it is learnt without; exaggerated, AP turns to haze
 
     def __init__(
-        self, setup: Setup, parts: FrozenComponents, guide: Path | None = None, guide_weight: float = 0.0
+        self, setup: Setup, parts: FrozenComponents, guide: Sequence[Path] | None = None, guide_weight: float = 0.0
     ) -> None:
         self.settings, self.device, self.vae = setup.settings, setup.device, parts.vae
         self.tokenizer, self.text_encoder = parts.tokenizer, nn.Module.to(parts.text_encoder, self.device)
         self.guide_weight = guide_weight
-        self.guide = load_guide(guide).to(self.device) if guide and guide_weight else None
+        self.guide = load_guides(guide).to(self.device) if guide and guide_weight else None
         self.records, self.validation_records = list(setup.training), list(setup.validation)[:NUM_VALIDATION]
         self.latents, self.validation_latents = latents_of(self.records), latents_of(self.validation_records)
         scheduler = build_scheduler()
@@ -130,8 +129,8 @@ class DiffusionTask:
         """What the guide adds for some of the labels, not weighted."""
         if self.guide is None:
             return torch.zeros_like(draw.velocity)
-        labels = torch.from_numpy(scaled_targets([labels_of(text) for text in captions])).to(self.device)
-        labels[:, [name not in guided for name in ALL_LABELS]] = torch.nan
+        labels = guide_targets([labels_of(text) for text in captions]).to(self.device)
+        labels[:, [name not in guided for name in NAMES]] = torch.nan
         return velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
 
     def predict(self, draw: Draw, captions: list[str], unet: UNet2DConditionModel | None = None) -> Tensor:

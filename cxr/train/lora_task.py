@@ -22,13 +22,14 @@ from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.train.adapter_file import add_lora, save_unet_lora, summary_of
 from cxr.train.architecture import read_component
-from cxr.train.diffusion import ALL_LABELS, VIEW, DiffusionTask, Draw, read_components, use_fast_attention
+from cxr.train.diffusion import VIEW, DiffusionTask, Draw, read_components, use_fast_attention
+from cxr.train.finding_draws import FindingDraws
+from cxr.train.guide_network import NAMES
 from cxr.train.setup import Setup, batch_generator
 
 RANK = 32
 LORA_ALPHA = 32
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-NORMAL_SHARE = 0.25  # of the training images that show no finding
 SWAPPED_SHARE = 0.5  # of the captions that ask for another image's findings, as sampling does
 PERSON = ("male", "age")
 PERSON_WEIGHT = 1.0  # of the guide for those: the base obeys them already, but a LoRA without it forgets some
@@ -42,9 +43,11 @@ class LoraTask(DiffusionTask):
     """
 
     findings = True
-    guided = tuple(name for name in ALL_LABELS if name not in (VIEW, *PERSON))
+    guided = tuple(name for name in NAMES if name not in (VIEW, *PERSON))
 
-    def __init__(self, setup: Setup, *, model: Path, guide: Path | None = None, guide_weight: float = 0.0) -> None:
+    def __init__(
+        self, setup: Setup, *, model: Path, guide: Sequence[Path] | None = None, guide_weight: float = 0.0
+    ) -> None:
         folder = model / "model"
         super().__init__(setup, read_components(folder, folder), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
@@ -54,7 +57,7 @@ class LoraTask(DiffusionTask):
         self.base = copy.deepcopy(self.unet)
         self.unet_config = add_lora(self.unet, RANK, LORA_ALPHA, UNET_TARGETS)
         self.trained: nn.Module = self.unet
-        self.groups = _groups(self.records)
+        self.draws = FindingDraws(self.records)
 
     def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
         """Mean squared distance from the base's velocity, moved as the guide says (Meng et al., CVPR 2023).
@@ -91,16 +94,7 @@ class LoraTask(DiffusionTask):
         return findings + PERSON_WEIGHT * self._shift_by(draw, captions, PERSON)
 
     def pick(self, generator: torch.Generator, count: int) -> list[int]:
-        """A quarter normal; for the rest first a finding, by the square root of its count, then an image with it."""
-        names = [name for name in FINDINGS if self.groups[name]]
-        weights = torch.tensor([len(self.groups[name]) ** 0.5 for name in names])
-        indices = []
-        for _ in range(count):
-            group = self.groups[""]
-            if not group or float(torch.rand((), generator=generator)) >= NORMAL_SHARE:
-                group = self.groups[names[int(torch.multinomial(weights, 1, generator=generator))]]
-            indices.append(group[int(torch.randint(len(group), (), generator=generator))])
-        return indices
+        return self.draws.pick(generator, count)
 
     def _captions(self, records: Sequence[Radiograph], step: int, *, findings: bool) -> list[str]:
         """One prompt each; with findings and without, the same attributes are named."""
@@ -121,12 +115,3 @@ class LoraTask(DiffusionTask):
             "training_data": summary_of(self.records),
         }
         save_unet_lora(out_dir / "adapter", self.unet, self.unet_config, StableDiffusionPipeline, facts)
-
-
-def _groups(records: Sequence[Radiograph]) -> dict[str, list[int]]:
-    """Finding -> indices of the records that show it; "" -> those known to show none."""
-    groups: dict[str, list[int]] = {name: [] for name in ("", *FINDINGS)}
-    for index, record in enumerate(records):
-        for name in record.findings or (("",) if record.findings == () else ()):
-            groups[name].append(index)
-    return groups
