@@ -39,7 +39,7 @@ from cxr.bench.speed import run_bench  # noqa: E402
 from cxr.bench.speed_text import format_bench  # noqa: E402
 from cxr.models.devices import choose_device  # noqa: E402
 from cxr.models.model_folder import no_progress_bars  # noqa: E402
-from cxr.models.presets import EMBEDDED_FOLDER  # noqa: E402
+from cxr.models.preset_table import EMBEDDED_FOLDER  # noqa: E402
 
 PAGE = ROOT / "docs" / "gpu.md"
 BEGIN, END = "<!-- benchmarks/gpu.py writes what follows -->", "<!-- and no further -->"

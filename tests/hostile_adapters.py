@@ -359,7 +359,7 @@ _FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a million empty tensors": (_million, "header has"),
     "NaN at the end of 48 MB": (_late_nan, "NaN or infinite"),
     "link to /dev/zero": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
-    "link to nowhere": (lambda path: path.symlink_to(path.with_name("nowhere")), "No such file"),
+    "link to nowhere": (lambda path: path.symlink_to(path.with_name("nowhere")), "no such file"),
     "link to itself": (lambda path: path.symlink_to(path), "symbolic links"),
     "pipe": (os.mkfifo, "not a regular file"),
     "folder": (lambda path: path.mkdir(), r"holds 0 \.safetensors files"),

@@ -284,7 +284,7 @@ def test_the_settings_beside_a_pickle_come_along(tmp_path: Path) -> None:
         ("a.safetensors", "b.safetensors", r"give a \.bin, \.pt"),
         ("a.bin", "b.bin", "does not exist yet"),
         ("a.bin", "there.safetensors", "does not exist yet"),
-        ("gone.bin", "b.safetensors", "No such file"),
+        ("gone.bin", "b.safetensors", "no such file"),
     ],
 )
 def test_wrong_names_are_told(name: str, output: str, message: str, tmp_path: Path) -> None:

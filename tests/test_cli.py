@@ -268,7 +268,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["normal", "chest"], "unrecognized arguments: chest; see python -m cxr"),
         (["normal", "--no-such\noption"], "unrecognized arguments: --no-such option"),
         (["normal", "--adapter", "nobody"], "adapter 'nobody' is unknown; use none"),
-        (["normal", "--adapter", "local:gone.safetensors"], "'gone.safetensors' cannot be read: No such file"),
+        (["normal", "--adapter", "local:gone.safetensors"], "'gone.safetensors' cannot be read: no such file"),
         (["normal", "--model", "no/such/folder"], "model 'no/such/folder' is unknown; use embedded"),
     ],
 )

@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 from cxr.commands.main import main
 from cxr.labels.captions import caption
 from cxr.labels.vocabulary import FINDINGS, PromptLabels, labels_of
-from cxr.models.presets import EMBEDDED_FOLDER
+from cxr.models.preset_table import EMBEDDED_FOLDER
 from cxr.prompts import (
     FORMS,
     Chip,

@@ -443,13 +443,20 @@ def test_zip_is_streamed_in_small_pieces(data: Path, monkeypatch: pytest.MonkeyP
     whole = export(data, "zip", "whole.zip").read_bytes()
     monkeypatch.setattr("cxr.folders.unchanged.CHUNK_BYTES", 7)
     pieces: list[int] = []
-    add = zipfile._ZipWriteFile.write  # type: ignore[attr-defined]
+    open_entry = zipfile.ZipFile.open
 
-    def watch(entry: Any, piece: bytes) -> int:
-        pieces.append(len(piece))
-        return int(add(entry, piece))
+    def watched(*arguments: Any, **options: Any) -> Any:
+        entry = open_entry(*arguments, **options)
+        write = entry.write
 
-    monkeypatch.setattr(zipfile._ZipWriteFile, "write", watch)  # type: ignore[attr-defined]
+        def note(piece: bytes) -> int:
+            pieces.append(len(piece))
+            return int(write(piece))
+
+        monkeypatch.setattr(entry, "write", note)
+        return entry
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", watched)
     assert export(data, "zip", "pieces.zip").read_bytes() == whole
     assert sorted(set(pieces))[-2:] == [7, (data / "manifest.json").stat().st_size]
 

@@ -17,7 +17,7 @@ from cxr.deploy import space_plan as plan_module
 from cxr.deploy.space_files import SpaceFiles, collect_files
 from cxr.deploy.space_plan import describe_plan, plan_space, upload_mode
 from cxr.deploy.upload import upload
-from cxr.models.presets import PRESETS
+from cxr.models.preset_table import PRESETS
 from cxr.request.errors import CxrError, OutputError, RequestError
 
 # huggingface_hub's way of sending a file without Xet, which httpx2 wants written differently.

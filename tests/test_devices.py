@@ -1,5 +1,6 @@
 """Device, number format and attention: decided from what the hardware says, which is played here."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
-from cxr.models.devices import DTYPES, choose_device, choose_unet_dtype, vae_dtype
+from cxr.models.devices import DTYPES, choose_device, choose_unet_dtype, has_native_bfloat16, vae_dtype
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
 
@@ -62,6 +63,13 @@ def test_the_variable_decides_on_every_device(device: str, monkeypatch: pytest.M
     monkeypatch.setenv("CXR_DTYPE", "float64")
     with pytest.raises(ModelError, match=f"'float64'; use float32.* or .* on {device}, or leave it unset"):
         choose_unet_dtype(UNUSED, torch.device(device))
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux tells without torch")
+def test_an_older_torch_finds_the_same_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = has_native_bfloat16()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert has_native_bfloat16() == found
 
 
 def test_the_vae_never_runs_in_float16() -> None:

@@ -17,7 +17,7 @@ from cxr.generate.model import load_model
 from cxr.images.reading import read_grey
 from cxr.labels.vocabulary import FINDING_PHRASES
 from cxr.lora.find import describe_adapter
-from cxr.models.presets import EMBEDDED_FOLDER
+from cxr.models.preset_table import EMBEDDED_FOLDER
 from cxr.prompts.inspection import inspect_prompt
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest

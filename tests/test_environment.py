@@ -14,18 +14,12 @@ import pytest
 from server_process import ROOT, ServerProcess, request
 
 from cxr.web.server.arguments import parse_arguments
-from cxr.web.server.environment import ALLOW_FLAG, REFUSED, find_danger
+from cxr.web.server.environment import ALLOW_FLAG, REFUSED, WITHOUT_EFFECT, find_danger
 
 READ = re.compile(r"""(?:environ(?:\.get)?|getenv)\s*[(\[]\s*["'](GRADIO_[A-Z0-9_]+)""")
 # What the page says itself, by an argument or by setting the variable.
 OVERRIDDEN: Mapping[str, str] = {
     "GRADIO_ANALYTICS_ENABLED": "no news to gradio",
-    "GRADIO_NODE_NUM_PORTS": "no Node server",
-    "GRADIO_NODE_PATH": "no Node server",
-    "GRADIO_NODE_SERVER_NAME": "no Node server",
-    "GRADIO_NODE_SERVER_PORT": "no Node server",
-    "GRADIO_RUN_HISTORY": "no history of prompts",
-    "GRADIO_SSR_MODE": "no Node server",
     "GRADIO_TEMP_DIR": "a private folder within it",
 }
 # What may be set: it restricts, tunes, or belongs to parts of gradio that the page does not use.
@@ -75,11 +69,24 @@ def test_every_variable_that_gradio_reads_is_classified() -> None:
     ]
     read = {name for path in files for name in READ.findall(Path(str(path)).read_text(encoding="utf-8"))}
     assert len(read) > 30
-    assert read - {*REFUSED, *OVERRIDDEN, *HARMLESS} == set()
+    assert read - {*REFUSED, *OVERRIDDEN, *WITHOUT_EFFECT, *HARMLESS} == set()
 
 
 def test_no_variable_is_in_two_tables() -> None:
-    assert len({*REFUSED, *OVERRIDDEN, *HARMLESS}) == len(REFUSED) + len(OVERRIDDEN) + len(HARMLESS)
+    tables: list[Mapping[str, object]] = [REFUSED, OVERRIDDEN, WITHOUT_EFFECT, HARMLESS]
+    assert len({name for table in tables for name in table}) == sum(map(len, tables))
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_what_the_page_does_not_obey_is_said(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value, lines in (("False", 0), ("", 0), ("1", 1), ("/usr/bin/node", 1)):
+        monkeypatch.setenv(name, value)
+        assert parse_arguments([]).port
+        said = capsys.readouterr().err
+        assert said.count("\n") == lines
+        assert said.startswith(f"app.py: {name} has no effect: " * lines)
 
 
 @pytest.mark.parametrize("name", REFUSED)

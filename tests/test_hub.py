@@ -48,6 +48,32 @@ def go_offline(monkeypatch: pytest.MonkeyPatch, *, unreachable: bool = False) ->
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "5.0 10.0 False HF_HUB_OFFLINE"),
+        ({"HF_HUB_ETAG_TIMEOUT": "33", "HF_HUB_DOWNLOAD_TIMEOUT": "44"}, "33.0 44.0 False HF_HUB_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "1"}, "5.0 10.0 True HF_HUB_OFFLINE"),
+        ({"TRANSFORMERS_OFFLINE": "1"}, "5.0 10.0 True TRANSFORMERS_OFFLINE"),
+    ],
+)
+def test_what_is_set_for_the_hubs_library_is_obeyed(environment: dict[str, str], expected: str) -> None:
+    code = (
+        "from cxr.models.hub.connection import *; from cxr.models.hub.connection import is_offline, offline_variable;"
+        "print(CONNECT_S, STALL_S, is_offline(), offline_variable())"
+    )
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        env=others | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == expected
+
+
 def image_of(model: str) -> bytes:
     (image,) = [event for event in generate(REQUEST, load_model(model, "none")) if isinstance(event, GeneratedImage)]
     return image.pixels.tobytes()

@@ -22,7 +22,8 @@ from cxr.dataset.plan_file import read_plan
 from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_grey
-from cxr.models.presets import PRESETS, request_defaults
+from cxr.models.preset_table import PRESETS
+from cxr.models.presets import request_defaults
 from cxr.request.errors import DataError, HubUnreachableError
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs.image_job import make_images

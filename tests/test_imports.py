@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,16 @@ def modules_imported_at_the_top(path: Path, names: dict[str, Path]) -> set[str]:
     return {name for full in imported for name in (full, full.rpartition(".")[0]) if name in names}
 
 
+# A command and what it runs; a figure and how it is measured; an old name.
+ONE_SUBJECT = {"verify", "sweep", "sheet", "restore", "diversity", "detail", "vocabulary"}
+
+
+def test_modules_of_one_name_are_about_one_subject() -> None:
+    names = Counter(path.stem for path in MODULES if path.stem != "__init__")
+    assert len(names) > 300
+    assert {name for name, count in names.items() if count > 1} <= ONE_SUBJECT
+
+
 def test_the_lowest_layers_are_light() -> None:
     heavy = {"torch", "diffusers", "transformers", "PIL", "gradio", "safetensors"}
     for name in (
@@ -146,6 +157,7 @@ def test_the_lowest_layers_are_light() -> None:
         "request/generation_request",
         "request/recipe",
         "models/presets",
+        "models/preset_table",
         "prompts/inspection",
         "lora/lora_file",
         "lora/find",

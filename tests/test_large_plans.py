@@ -13,7 +13,7 @@ from server_process import request, wait_until
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import RequestError
-from cxr.web.api import datasets
+from cxr.web.api import dataset_endpoints
 from cxr.web.jobs.plan_text import MAX_TEXT_BYTES, plan_of_fields, plan_of_text
 
 MOST = 1_000  # images, as on a machine of one's own
@@ -98,15 +98,15 @@ def test_whoever_asks_for_something_else_does_not_wait_for_a_plan(
         assert go_on.wait(30)
         return plan_of_text(text, max_images)
 
-    monkeypatch.setattr(datasets, "plan_of_text", read_slowly)
+    monkeypatch.setattr(dataset_endpoints, "plan_of_text", read_slowly)
 
     def call(endpoint: str, **values: object) -> str:
         _, answer = request(f"{empty_page.url}/gradio_api/call/v2/{endpoint}", json.dumps(values).encode(), JSON)
         return f"call/{endpoint}/{json.loads(answer)['event_id']}"
 
     try:
-        plans = [call("dataset", plan="prompts: []") for _ in range(datasets.PLANS_AT_ONCE + 1)]
-        for _ in range(datasets.PLANS_AT_ONCE):
+        plans = [call("dataset", plan="prompts: []") for _ in range(dataset_endpoints.PLANS_AT_ONCE + 1)]
+        for _ in range(dataset_endpoints.PLANS_AT_ONCE):
             assert entered.acquire(timeout=20)
         assert not entered.acquire(timeout=0.3), "a third is read"
         assert empty_page.jobs.count() == 0

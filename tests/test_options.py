@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,34 +16,44 @@ from cxr.commands.main import build_parser, main
 from cxr.commands.options import settings_of
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import FLAGS
+from cxr.web.server.arguments import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
-MAKES_IMAGES = {
-    "generate": ["generate", "x", "--output", "out"],
-    "dataset": ["dataset", "plan.yaml"],
-    "bench": ["bench"],
-    "report": ["report", "--data", "real", "--work", "work", "--output", "report"],
-    "sweep": ["sweep", "--data", "real", "--work", "work", "--output", "sweep.json"],
-}
+GENERATE = ["generate", "x", "--output", "out"]
+# Whose images or Space name a model themselves, and what trains for a base: `cxr.commands.options` says so.
+NAME_THEIR_OWN = {("verify",), ("detect",), ("deploy",), ("train", "lora")}
 
 
-@pytest.mark.parametrize("arguments", MAKES_IMAGES.values(), ids=MAKES_IMAGES)
-def test_every_command_that_makes_images_obeys_the_environment(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def parsers_with_models(
+    parser: argparse.ArgumentParser, words: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                yield from parsers_with_models(inner, (*words, name))
+        elif "--model" in action.option_strings:
+            yield words, parser
+
+
+def test_every_command_with_a_model_obeys_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for value, model, adapter in (("", "embedded", "default"), ("sd15", "sd15", "sd15")):
         monkeypatch.setenv("CXR_MODEL", value)
         monkeypatch.setenv("CXR_ADAPTER", value)
-        parsed = build_parser().parse_args(arguments)
-        assert (parsed.model, parsed.adapter) == (model, adapter)
-    parsed = build_parser().parse_args([*arguments, "--model", "embedded", "--adapter", "none"])
+        found = dict(parsers_with_models(build_parser()))
+        assert {words[0] for words in found} >= {"generate", "dataset", "bench", "sheet", "report", "sweep", "train"}
+        for words, parser in found.items():
+            defaults = parser.get_default("model"), parser.get_default("adapter")
+            assert defaults == ((None, None) if words in NAME_THEIR_OWN else (model, adapter)), words
+        page = parse_arguments([]).choice
+        assert (page.model, page.adapter) == (model, adapter)
+    parsed = build_parser().parse_args([*GENERATE, "--model", "embedded", "--adapter", "none"])
     assert (parsed.model, parsed.adapter) == ("embedded", "none")
 
 
 def test_defaults_are_those_of_a_request_and_of_the_model() -> None:
-    given = settings_of(build_parser().parse_args([*MAKES_IMAGES["generate"], "--model", "embedded"]))
+    given = settings_of(build_parser().parse_args([*GENERATE, "--model", "embedded"]))
     assert GenerationRequest("x", **given) == GenerationRequest("x")
-    given = settings_of(build_parser().parse_args([*MAKES_IMAGES["generate"], "--model", "sd15", "--steps", "3"]))
+    given = settings_of(build_parser().parse_args([*GENERATE, "--model", "sd15", "--steps", "3"]))
     assert (given["num_inference_steps"], given["guidance_scale"], given["guidance_stop"]) == (3, 7.5, 1.0)
 
 
@@ -53,8 +65,9 @@ def test_defaults_are_those_of_a_request_and_of_the_model() -> None:
         (["bench", "--dataset", "2", "--processes", "0"], "--processes is 0; use 1 or more"),
         (["bench", "--runs", "0"], "--runs is 0; use a whole number from 1 to 100"),
         (["sheet", "x", "--output", "x.png", "--columns", "0"], "--columns is 0; use 1 or more"),
-        (["dataset", "plan.yaml", "--max-attempts", "101"], "--max-attempts is 101; use 1 to 100"),
-        (["dataset", "plan.yaml", "--threads", "0"], "--threads is 0; use 1 to 1,024"),
+        (["dataset", "plan.yaml", "--max-attempts", "101"], "--max-attempts is 101; use a whole number from 1 to 100"),
+        (["dataset", "plan.yaml", "--max-attempts", "1.5"], "--max-attempts is 1.5; use a whole number from 1 to 100"),
+        (["dataset", "plan.yaml", "--threads", "0"], "--threads is 0; use a whole number from 1 to 1,024"),
         (["verify", ".", "--sample", "-1"], "--sample is -1; use 0 or more"),
     ],
 )

@@ -190,7 +190,7 @@ def test_a_counterfactual_is_a_dicom_patient_of_its_own(folder: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"findings": "Mass", "counterfactual": {"side": "left"}}, "counterfactual is a table of one or more of"),
+        ({"findings": "Mass", "counterfactual": {"side": "left"}}, "counterfactual must be a table of one or more of"),
         ({"findings": "Mass", "counterfactual": {}}, "counterfactual is a table"),
         ({"findings": "Mass", "counterfactual": "none"}, "counterfactual is a table"),
         ({"findings": "Mass", "counterfactual": {"age": "40-60"}}, "use one age in years"),

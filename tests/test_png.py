@@ -98,5 +98,5 @@ def test_a_picture_with_other_pixels_than_its_header_says_is_refused(width: int,
 
 
 def test_missing_png_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.png cannot be read as a PNG: No such file"):
+    with pytest.raises(DataError, match=r"gone\.png cannot be read as a PNG: no such file"):
         read_recipe(tmp_path / "gone.png")

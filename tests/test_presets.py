@@ -19,7 +19,8 @@ from cxr.generate.model import get_model, load_model
 from cxr.models.families import FAMILIES
 from cxr.models.families.family import SCHEDULERS
 from cxr.models.hub.names import MOVED
-from cxr.models.presets import EMBEDDED_FOLDER, PRESETS, Preset, find_preset
+from cxr.models.preset_table import EMBEDDED_FOLDER, PRESETS, Preset
+from cxr.models.presets import find_preset
 from cxr.prompts.inspection import inspect_prompt
 from cxr.request.errors import ModelError
 from cxr.request.events import GeneratedImage

@@ -11,7 +11,7 @@ import pytest
 
 from cxr.folders.metadata import file_sha256
 from cxr.models.model_folder import folder_sha256
-from cxr.models.presets import EMBEDDED_FOLDER
+from cxr.models.preset_table import EMBEDDED_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 LORA = ROOT / "lora_weights" / "clinical"

@@ -21,7 +21,7 @@ from cxr.folders import archive
 from cxr.generate.images import generate
 from cxr.generate.model import load_model
 from cxr.models.batch_size import ZERO_GPU_BATCH_SIZE
-from cxr.models.presets import PRESETS
+from cxr.models.preset_table import PRESETS
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs import image_job, package, spaces_gpu

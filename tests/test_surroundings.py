@@ -72,7 +72,7 @@ def test_other_recipes_do_not_hold_it(tiny_base_model: LoadedModel) -> None:
     ("changes", "message"),
     [
         ({"mask_cells": ""}, "only applies around a region; give mask_cells as well"),
-        ({"init_image": START}, "so is init_image; give one of them"),
+        ({"init_image": START}, "and init_image both say what lies around the region; give one of them"),
         ({"surrounding_prompt": "x" * 2_001}, "has 2,001 characters"),
         ({"surrounding_prompt": "", "strength": 0.5}, "only applies where images begin from a picture"),
         ({"strength": 0.5}, "only applies where images begin from a picture"),

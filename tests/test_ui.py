@@ -30,7 +30,7 @@ from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepPr
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import API_SETTINGS, BEGINNING, REGION, SETTINGS
-from cxr.web.api.images import ImageEndpoints
+from cxr.web.api.image_endpoints import ImageEndpoints
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.job import AnyJob, Job
@@ -41,13 +41,13 @@ from cxr.web.page import panels
 from cxr.web.page.begin_panel import NOTHING, beginning_of, whole_picture
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.dataset_events import DatasetEvents
-from cxr.web.page.events import stop_job
 from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_of
 from cxr.web.page.page_jobs import PageJobs
 from cxr.web.page.picture_events import dicom, fill, twin_values, use_seed
 from cxr.web.page.scripts import FOLDER
+from cxr.web.page.shared_events import stop_job
 from cxr.web.page.stage_data import stage_value
 from cxr.web.page.theme import COLOURS, CSS, build_theme
 from cxr.web.page.twins import WHOLE as NO_REGION

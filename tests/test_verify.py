@@ -108,7 +108,7 @@ def drop_last_row(folder: Path) -> None:
     [
         (lambda folder: a_png(folder).write_bytes(a_png(folder).read_bytes() + b"\0"), ".png has changed"),
         (replace_in("README.md", "synthetic", "real"), "README.md has changed"),
-        (replace_in("labels.csv", "SYN0000001", "SYN0000009"), "labels.csv says something else of"),
+        (replace_in("labels.csv", "SYN0000001", "SYN0000009"), "labels.csv says something else about"),
         (drop_last_row, "labels.csv has no row for"),
         (replace_in("labels.csv", "file_name,", "train/x.png\nfile_name,"), "labels.csv has no row for"),
         (add_row, "which is not in the metadata"),

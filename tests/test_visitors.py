@@ -24,7 +24,7 @@ from cxr.generate import images
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.api.images import ImageEndpoints
+from cxr.web.api.image_endpoints import ImageEndpoints
 from cxr.web.jobs import table
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.job import Job
@@ -381,7 +381,7 @@ def test_programs_get_what_is_finished_when_time_is_up(
     assert 1 <= len(gallery) < 64
     assert zipfile.is_zipfile(archive)
     assert facts["stopped"]
-    assert "The 1 s that one request gets are over" in facts["notes"][-1]
+    assert "The 1 s allowed for one request are over" in facts["notes"][-1]
 
 
 def test_sentence_of_one_job() -> None:

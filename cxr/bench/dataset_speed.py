@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.bench.rounds import last_line
-from cxr.folders.dataset_reader import WORK_NAME
+from cxr.folders.dataset_manifest import WORK_NAME
 from cxr.generate.progress import FILE_NAME
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import FINDINGS

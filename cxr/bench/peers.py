@@ -20,6 +20,7 @@ from diffusers import DiffusionPipeline, ModelMixin, PNDMScheduler
 from cxr.bench.roofline import call_diffusers
 from cxr.bench.rounds import PROMPT, last_line
 from cxr.generate.loaded_model import LoadedModel
+from cxr.images.guarded import reason_of
 from cxr.models.devices import cast_weights
 from cxr.models.families import FAMILIES
 from cxr.models.model_folder import no_progress_bars
@@ -159,7 +160,7 @@ class _Process:
                 text=True,
             )
         except OSError as error:
-            raise GenerationError(f"--peer-python {python} cannot be started: {error.strerror}") from error
+            raise GenerationError(f"--peer-python {python} cannot be started: {reason_of(error)}") from error
         self.detail = self._answer()
 
     def make(self, num_images: int) -> None:

@@ -18,7 +18,7 @@ from cxr.commands.options import (
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 
-DESCRIPTION = "Time this program against what else makes the same images, on the same weights in one run."
+DESCRIPTION = "Time this program and others that make the same images from the same weights, in one run."
 GPU = "the same on a CUDA device, which must be present"
 DATASET = "instead make a data set of N images with each number of processes"
 BATCHES = "images requested at once (default: 1 4)"

@@ -6,11 +6,19 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from cxr.commands.options import Commands, add_command, add_model_options, add_path, check_numbers, say_result
+from cxr.commands.options import (
+    Commands,
+    add_command,
+    add_model_options,
+    add_path,
+    add_settings,
+    dataset_options_of,
+    say_result,
+)
 from cxr.models.presets import request_defaults
 from cxr.request.errors import RequestError
 from cxr.request.messages import duration
-from cxr.request.recipe import MAX_THREADS
+from cxr.request.settings import DATASET_OPTIONS
 
 if TYPE_CHECKING:
     from cxr.dataset.plan import Plan
@@ -45,7 +53,6 @@ exit codes:
   0 all images are there, 1 some could not be made with any of their seeds, 2 wrong input or nowhere to
   write, 130 and 143 stopped by Ctrl-C and SIGTERM
 """
-MAX_ATTEMPTS = 100
 
 
 def add_dataset_parser(commands: Commands) -> None:
@@ -55,45 +62,24 @@ def add_dataset_parser(commands: Commands) -> None:
     add_path(parser, "--output", "DIR", "folder of the data set; continued if begun")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would make and take")
     add_model_options(parser)
-    parser.add_argument(
-        "--gate",
-        action="store_true",
-        help="make an image again if a small network does not see in it what was asked for",
-    )
-    parser.add_argument(
-        "--max-attempts", type=int, default=4, metavar="N", help="seeds that an image may take (default %(default)s)"
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        metavar="N",
-        help="CPU threads of each process (default %(default)s); another number changes the last bits",
-    )
+    add_settings(parser, *DATASET_OPTIONS)
 
 
 def _dataset(arguments: argparse.Namespace) -> int:
     from cxr.dataset.plan_file import read_plan
 
-    check_numbers(arguments, {"max_attempts": (1, MAX_ATTEMPTS), "threads": (1, MAX_THREADS)})
+    options = dataset_options_of(arguments)
     plan = read_plan(arguments.plan, defaults=request_defaults(arguments.model))
     if arguments.dry_run:
-        return _dry_run(plan, arguments)
+        return _dry_run(plan, arguments, options["num_threads"])
     if arguments.output is None:
         raise RequestError("--output is missing; name the folder of the data set, or use --dry-run")
     from cxr.dataset.make import Options, run_dataset
 
-    options = Options(
-        model=arguments.model,
-        adapter=arguments.adapter,
-        gate=arguments.gate,
-        max_attempts=arguments.max_attempts,
-        num_threads=arguments.threads,
-    )
-    return run_dataset(plan, arguments.output, options)
+    return run_dataset(plan, arguments.output, Options(arguments.model, arguments.adapter, **options))
 
 
-def _dry_run(plan: Plan, arguments: argparse.Namespace) -> int:
+def _dry_run(plan: Plan, arguments: argparse.Namespace, num_threads: int) -> int:
     import torch
 
     from cxr.dataset.estimate import describe_plan, estimate
@@ -102,7 +88,7 @@ def _dry_run(plan: Plan, arguments: argparse.Namespace) -> int:
     for line in describe_plan(plan):
         sys.stdout.write(line + "\n")
     sys.stdout.flush()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(num_threads)
     taken = estimate(plan, load_model(arguments.model, arguments.adapter))
     each_s = taken.seconds / taken.num_images
     say_result(f"about {duration(taken.seconds)} in one process here ({each_s:.2f} s an image)")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cxr.commands.options import Commands, add_command, say_result
 from cxr.models.hub.names import ALLOWED_SUFFIXES
-from cxr.models.presets import PRESETS, Preset
+from cxr.models.preset_table import PRESETS, Preset
 from cxr.request.errors import ModelError
 from cxr.request.settings import SETTINGS
 

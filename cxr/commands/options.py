@@ -1,7 +1,8 @@
 """What several commands share: the options that the table of settings describes, checks, and lines for the user.
 
-``CXR_MODEL`` and ``CXR_ADAPTER`` are the defaults of every command that makes images. They are not those of ``verify``,
-whose images name their own model, of ``deploy``, which sets a Space up, and of ``train lora``, which trains for a base.
+``CXR_MODEL`` and ``CXR_ADAPTER`` are the defaults of every command that makes images. They are not those of ``verify``
+and ``detect``, whose images name their own model, of ``deploy``, which sets a Space up, and of ``train lora``, which
+trains for a base.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from cxr.models.presets import find_preset, request_defaults
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say
 from cxr.request.setting import Setting, parse_number
-from cxr.request.settings import FLAGS, MODEL_OPTIONS, SETTINGS
+from cxr.request.settings import DATASET_OPTIONS, FLAGS, MODEL_OPTIONS, SETTINGS
 
+ALL_FLAGS = FLAGS | {name: option.flag for name, option in DATASET_OPTIONS.items() if option.flag}
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -60,15 +62,15 @@ def add_settings(parser: argparse.ArgumentParser, *names: str, context: str = ""
         context: goes before the help, "with --dataset: " for example.
     """
     for name in names:
-        setting = SETTINGS[name]
+        setting = SETTINGS[name] if name in SETTINGS else DATASET_OPTIONS[name]
         assert setting.flag, f"{name} has no option"
+        kind: dict[str, Any] = {"type": _number, "metavar": setting.metavar}
         if setting.kind == "switch":
-            text = f"{context}{setting.help} (default {'yes' if setting.default else 'no'})"
-            parser.add_argument(setting.flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=text)
-            continue
-        kind = str if setting.kind in ("text", "cells", "picture") else _number
-        text = context + _help_of(setting)
-        parser.add_argument(setting.flag, dest=name, type=kind, metavar=setting.metavar, help=text)
+            # One that is off needs no option that leaves it off.
+            kind = {"action": argparse.BooleanOptionalAction if setting.default else "store_true"}
+        elif setting.kind in ("text", "cells", "picture"):
+            kind["type"] = str
+        parser.add_argument(setting.flag, dest=name, default=None, help=context + _help_of(setting), **kind)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -102,10 +104,23 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: defaults[name] if value is None else value for name, value in typed.items()}
 
 
+def dataset_options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every one of `DATASET_OPTIONS`: what was typed, else its default.
+
+    Raises:
+        RequestError: a value is outside its range.
+    """
+    typed = {name: getattr(arguments, name) for name in DATASET_OPTIONS}
+    return {
+        name: option.default if typed[name] is None else option.check(typed[name])
+        for name, option in DATASET_OPTIONS.items()
+    }
+
+
 def described(error: CxrError) -> str:
     """The message of an error, in which a value has the name of its option."""
     field = error.field or ""
-    return error.described({field: FLAGS.get(field) or "--" + field.replace("_", "-")})
+    return error.described({field: ALL_FLAGS.get(field) or "--" + field.replace("_", "-")})
 
 
 def check_sources(model: str, adapter: str) -> None:
@@ -163,6 +178,8 @@ def _help_of(setting: Setting) -> str:
         return setting.help
     if setting.kind == "cells":
         return f"{setting.help}; {setting.range}"
+    if setting.kind == "switch":
+        return f"{setting.help} (default yes)" if setting.default else setting.help
     allowed = "" if setting.varies else f", {setting.range}"
     suits = ", or what suits the model" if setting.by_model else ""
     return f"{setting.help}{allowed} (default {setting.default}{suits})"

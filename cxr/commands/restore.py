@@ -10,7 +10,8 @@ from pathlib import Path
 from cxr.commands.options import Commands, add_command, add_path, say_progress, say_result
 from cxr.models.compiled import COMPILE_VARIABLE
 from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
-from cxr.models.presets import PRESETS, prompt_form_of
+from cxr.models.preset_table import PRESETS
+from cxr.models.presets import prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
 from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, where_to_find

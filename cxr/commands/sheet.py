@@ -17,17 +17,18 @@ from cxr.commands.options import (
 from cxr.models.presets import request_defaults
 from cxr.request.errors import GenerationError, RequestError
 from cxr.request.setting import parse_number
+from cxr.request.settings import GRID_AXES, MAX_GRID_IMAGES
 
 DESCRIPTION = """\
 Draw the images of one or more folders as one labelled PNG; equal prompts of several folders
 stand together. Or make a grid: words of a prompt, guidance, LoRA weight, steps and seeds crossed.
 """
-EPILOG = """\
+EPILOG = f"""\
 a grid:
-  python -m cxr sheet --grid "A {30|80}-year-old man with {pneumonia|a pleural effusion}" \\
+  python -m cxr sheet --grid "A {{30|80}}-year-old man with {{pneumonia|a pleural effusion}}" \\
     --vary guidance_scale=1,1.5,3 --vary seed=1,2 --output grid.png
-  --vary takes guidance_scale, adapter_weight, num_inference_steps and seed; the last one that changes goes
-  across, the others and the prompts go down. At most 64 images; its size is printed first.
+  --vary takes {", ".join(GRID_AXES[:-1])} and {GRID_AXES[-1]}; the last one that changes goes
+  across, the others and the prompts go down. At most {MAX_GRID_IMAGES} images; its size is printed first.
 
 exit codes:
   0 the sheet is written, 1 the model failed to make some of its images, 2 wrong input or nowhere to write,
@@ -43,7 +44,9 @@ def add_sheet_parser(commands: Commands) -> None:
     parser.usage = 'python -m cxr sheet (DIR ... | --grid "PROMPT" [--vary NAME=V,V ...]) --output FILE.png [options]'
     add_path(parser, "folders", "DIR", 'what "generate" wrote', nargs="*")
     add_path(parser, "--output", "FILE.png", "the picture to write")
-    parser.add_argument("--columns", type=int, default=6, metavar="N", help="images in a row at most (default 6)")
+    parser.add_argument(
+        "--columns", type=int, default=6, metavar="N", help="largest number of images in a row (default %(default)s)"
+    )
     parser.add_argument("--grid", metavar="PROMPT", help="a prompt; {small|large} are alternatives")
     parser.add_argument(
         "--vary", action="append", default=[], metavar="NAME=V,V", help="with --grid: a setting and its values"
@@ -105,15 +108,13 @@ def read_axes(texts: list[str]) -> dict[str, list[float]]:
     Raises:
         RequestError: a setting is unknown or named twice, or a value is not a number.
     """
-    from cxr.dataset.grid import AXES
-
     axes: dict[str, list[float]] = {}
     for text in texts:
         name, _, values = text.partition("=")
         name = name.strip().replace("-", "_")
-        if name not in AXES or name in axes:
+        if name not in GRID_AXES or name in axes:
             problem = "appears twice" if name in axes else "cannot vary"
-            raise RequestError(f"--vary {text}: {name} {problem}; use {', '.join(AXES)}, each once")
+            raise RequestError(f"--vary {text}: {name} {problem}; use {', '.join(GRID_AXES)}, each once")
         axes[name] = read_values(values, name)
     return axes
 

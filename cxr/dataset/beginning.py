@@ -6,7 +6,7 @@ from collections.abc import Container
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from cxr.folders.dataset_reader import FORMAT, Manifest
+from cxr.folders.dataset_manifest import FORMAT, Manifest
 from cxr.metrics.result import JsonObject
 from cxr.request.errors import OutputError
 from cxr.request.recipe import PYTORCH

@@ -12,12 +12,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image
 
 from cxr.dataset.pairs import PairFigures
 from cxr.dataset.plan import NOT_SAID, Plan, values_of
-from cxr.folders.sheet import SheetRow, draw_sheet
+from cxr.folders.sheet import SheetRow, draw_sheet, encode_sheet
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.reading import read_grey
 from cxr.request.recipe import SYNTHETIC_NOTICE
@@ -163,10 +161,3 @@ def _grid(plan: Plan, images: Sequence[PlannedImage], paths: Mapping[int, Path])
 def _sheet(rows: Sequence[tuple[str, list[Path]]]) -> bytes:
     drawn = [SheetRow(label, tuple(read_grey(path) for path in files)) for label, files in rows if files]
     return encode_sheet(draw_sheet(drawn) if drawn else np.zeros((8, 8), np.uint8))  # not one image could be made
-
-
-def encode_sheet(picture: NDArray[np.uint8]) -> bytes:
-    """A picture [H, W] uint8 of several images as a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()

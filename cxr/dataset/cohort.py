@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 from cxr.dataset.shares import Shares, check_share, check_whole, share_out
 from cxr.labels.cells import OLDEST, VIEWS
@@ -26,7 +26,6 @@ ALL = "all"
 NIH = "NIH"
 MAX_COUNT = 1_000_000
 KEYS = ("findings", "sex", "age", "view", "count")
-PAIR_KEYS = ("counterfactual", "region")  # besides
 # Shares of ages among 9,629 frontal images of NIH ChestX-ray14, by five years of life from the first named on, in
 # hundredths of a per cent. A distribution to draw from, no one's data.
 NIH_AGES = {
@@ -89,54 +88,11 @@ def read_entry(entry: Mapping[str, object], where: str) -> CohortEntry:
     findings = list(FINDINGS) if entry["findings"] == ALL else entry["findings"]
     return CohortEntry(
         _choices(findings, read_findings, f"{where}: findings"),
-        _choices(entry.get("sex", {"F": 1, "M": 1}), _read_sex, f"{where}: sex"),
+        _choices(entry.get("sex", {"F": 1, "M": 1}), read_sex, f"{where}: sex"),
         _choices(entry.get("age", NIH), read_age, f"{where}: age"),
-        _choices(entry.get("view", {"PA": 1, "AP": 1}), _read_view, f"{where}: view"),
+        _choices(entry.get("view", {"PA": 1, "AP": 1}), read_view, f"{where}: view"),
         check_whole(entry.get("count", 1), f"{where}: count", 1, MAX_COUNT),
     )
-
-
-class PairEntry(NamedTuple):
-    """One entry of pairs.
-
-    Args:
-        patients: who they are, as the first image of each shows them.
-        change: labels of the second image that differ, by name.
-        in_region: whether it differs only where radiologists mark the findings that change.
-    """
-
-    patients: CohortEntry
-    change: dict[str, Any]
-    in_region: bool
-
-
-def read_pair_entry(entry: Mapping[str, object], where: str) -> PairEntry:
-    """Check one entry of pairs.
-
-    Args:
-        entry: as for `read_entry`, and ``counterfactual``: one value each of findings, sex, age or view; No Finding if
-            it is missing; and ``region``, true or false.
-        where: how messages call the entry.
-    Raises:
-        RequestError: as `read_entry`, or the counterfactual is not allowed.
-    """
-    changes = entry.get("counterfactual", {"findings": NO_FINDING})
-    where_changed = f"{where}: counterfactual"
-    if not isinstance(changes, Mapping) or not changes or any(name not in KEYS[:-1] for name in changes):
-        raise RequestError(f"{where_changed} is a table of one or more of {', '.join(KEYS[:-1])}")
-    readers = {"findings": read_findings, "sex": _read_sex, "age": read_age, "view": _read_view}
-    change: dict[str, Any] = {name: readers[name](value, f"{where_changed} {name}") for name, value in changes.items()}
-    if "age" in change:
-        age = change["age"]
-        if not isinstance(age, AgeRange) or age.low != age.high:
-            raise RequestError(f"{where_changed} age is {shown(changes['age'])}; use one age in years, such as 80")
-        change["age"] = age.low
-    if not isinstance(in_region := entry.get("region", False), bool):
-        raise RequestError(f"{where}: region is {shown(in_region)}; use true or false")
-    if in_region and change.keys() != {"findings"}:
-        raise RequestError(f"{where}: region is true, but not only findings change; other labels show everywhere")
-    patients = {name: value for name, value in entry.items() if name not in PAIR_KEYS}
-    return PairEntry(read_entry(patients, where), change, in_region)
 
 
 def read_findings(value: object, where: str) -> tuple[str, ...]:
@@ -208,14 +164,16 @@ def _shares(table: Mapping[object, object], read: Reader[Value], where: str) -> 
     return shares
 
 
-def _read_sex(value: object, where: str) -> str:
+def read_sex(value: object, where: str) -> str:
+    """F or M, or the word."""
     sex = {"f": "F", "female": "F", "m": "M", "male": "M"}.get(str(value).casefold())
     if sex is None:
         raise RequestError(f"{where} is {shown(value)}; use F, M, or shares such as {{F: 50, M: 50}}")
     return sex
 
 
-def _read_view(value: object, where: str) -> str:
+def read_view(value: object, where: str) -> str:
+    """PA or AP."""
     if str(value).upper() not in VIEWS:
         raise RequestError(f"{where} is {shown(value)}; use PA, AP, or shares such as {{PA: 60, AP: 40}}")
     return str(value).upper()

@@ -9,7 +9,7 @@ from cxr.dataset.plan import Plan
 from cxr.dataset.reopen import remove_rejected
 from cxr.dataset.set_tables import Outcomes, write_tables
 from cxr.dataset.unit_log import UNIT_IMAGES, Outcome, Unit
-from cxr.generate.planned_image import Rejection
+from cxr.generate.planned_image import SEEN_BEFORE, Rejection
 from cxr.generate.worker import Worker
 from cxr.metrics.result import JsonObject
 from cxr.request.errors import OutputError
@@ -68,5 +68,5 @@ def _replace(worker: Worker, units: Sequence[Unit], outcome: Outcome) -> None:
     """Make another image in place of a duplicate."""
     unit = units[outcome.index // UNIT_IMAGES]
     image = unit.images[outcome.index % UNIT_IMAGES]
-    rejection = Rejection(outcome.recipe["seed"], "the same picture as an earlier image", "duplicate")
+    rejection = Rejection(outcome.recipe["seed"], SEEN_BEFORE, "duplicate")
     worker.make_again(unit, image, (*outcome.rejected, rejection))

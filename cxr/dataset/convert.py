@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from cxr.folders.archive import write_folder_zip, write_zip
-from cxr.folders.dataset_reader import FinishedImage, is_flat, pair_pictures, read_dataset, read_manifest
+from cxr.folders.dataset_manifest import is_flat, pair_pictures, read_manifest
+from cxr.folders.dataset_reader import FinishedImage, read_dataset
 from cxr.folders.metadata import MANIFEST_NAME, describe_image
 from cxr.folders.shards import PAIR_PICTURES, name_shards
 from cxr.folders.unchanged import unchanged_content

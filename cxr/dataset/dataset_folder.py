@@ -13,11 +13,11 @@ from cxr.dataset.beginning import Beginning, beginning_of, check_beginning
 from cxr.dataset.plan import Plan
 from cxr.dataset.reopen import write_logs
 from cxr.dataset.unit_log import Unit, units_of
-from cxr.folders.dataset_reader import WORK_NAME, Manifest, read_manifest
+from cxr.folders.dataset_manifest import WORK_NAME, Manifest, read_manifest
 from cxr.folders.lock import locked
 from cxr.folders.metadata import MANIFEST_NAME
 from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
-from cxr.images.guarded import open_regular
+from cxr.images.guarded import open_regular, reason_of
 from cxr.request.errors import DataError, OutputError
 
 
@@ -94,7 +94,7 @@ class DatasetFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise OutputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+            raise OutputError(f"cannot read {path}: {reason_of(error)}") from error
         except (TypeError, ValueError) as error:
             raise OutputError(f"{path} is damaged or of another version; choose an empty folder") from error
 

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 
-from cxr.dataset.card import encode_sheet, sampled
+from cxr.dataset.card import sampled
 from cxr.dataset.plan import Plan
+from cxr.folders.sheet import encode_sheet
 from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
 from cxr.images.pixels import to_8_bits

@@ -19,10 +19,8 @@ from cxr.generate.planned_image import PlannedImage, Rejection
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
-from cxr.request.settings import SETTINGS
+from cxr.request.settings import GRID_AXES, MAX_GRID_IMAGES, SETTINGS
 
-MAX_IMAGES = int(SETTINGS["num_images"].high)
-AXES = ("guidance_scale", "adapter_weight", "num_inference_steps", "seed")
 WORDS = {"guidance_scale": "guidance {:g}", "adapter_weight": "LoRA weight {:g}", "num_inference_steps": "{} steps"}
 _ALTERNATIVES = re.compile(r"\{([^{}]*)\}")
 
@@ -57,19 +55,19 @@ def spell_out(prompt: str) -> list[str]:
     if any(brace in text for text in parts[::2] for brace in "{}"):
         raise RequestError("has an unmatched brace; write alternatives as {small|large}", field="prompt")
     choices = [part.split("|") if place % 2 else [part] for place, part in enumerate(parts)]
-    if (count := int(np.prod([len(choice) for choice in choices]))) > MAX_IMAGES:
-        raise RequestError(f"stands for {count:,} prompts; use at most {MAX_IMAGES}", field="prompt")
+    if (count := int(np.prod([len(choice) for choice in choices]))) > MAX_GRID_IMAGES:
+        raise RequestError(f"stands for {count:,} prompts; use at most {MAX_GRID_IMAGES}", field="prompt")
     return list(dict.fromkeys(" ".join("".join(chosen).split()) for chosen in product(*choices)))
 
 
 def build_grid(
-    prompt: str, axes: Mapping[str, Sequence[object]], settings: Mapping[str, object], max_images: int = MAX_IMAGES
+    prompt: str, axes: Mapping[str, Sequence[object]], settings: Mapping[str, object], max_images: int = MAX_GRID_IMAGES
 ) -> Plan:
     """The plan of a grid.
 
     Args:
         prompt: may hold alternatives, as `spell_out` reads them.
-        axes: of `AXES`, each with its values; one that is empty or missing stands as the settings say.
+        axes: of `GRID_AXES`, each with its values; one that is empty or missing stands as the settings say.
         settings: what all images have in common.
         max_images: that the sheet may have.
     Raises:
@@ -78,7 +76,7 @@ def build_grid(
     if not isinstance(prompt, str) or not prompt.strip():
         SETTINGS["prompt"].check(prompt)
     check_once(axes)
-    grid = {"prompt": spell_out(prompt), **{name: [*axes[name]] for name in AXES if axes.get(name)}}
+    grid = {"prompt": spell_out(prompt), **{name: [*axes[name]] for name in GRID_AXES if axes.get(name)}}
     common = {name: value for name, value in settings.items() if name not in grid}
     seed = common.pop("seed", 0)
     return build_plan({"name": "grid", "seed": seed, "settings": common, "grid": grid}, "grid", max_images)

@@ -15,8 +15,8 @@ from cxr.dataset.reopen import is_complete
 from cxr.generate.loaded_model import LoadedModel
 from cxr.request.errors import OutputError
 from cxr.request.recipe import PYTORCH
+from cxr.request.settings import DATASET_OPTIONS
 
-MAX_ATTEMPTS = 4
 # In these a data set that lacks nothing may differ from one that would be made here now.
 CIRCUMSTANCES = ("software", "device", "weight_dtype", "micro_batch_size", "engine")
 
@@ -35,9 +35,9 @@ class Options:
 
     model: str = "embedded"
     adapter: str = "default"
-    gate: bool = False
-    max_attempts: int = MAX_ATTEMPTS
-    num_threads: int = 1
+    gate: bool = DATASET_OPTIONS["gate"].default
+    max_attempts: int = DATASET_OPTIONS["max_attempts"].default
+    num_threads: int = DATASET_OPTIONS["num_threads"].default
 
 
 def as_begun(plan: Plan, folder: DatasetFolder) -> Plan:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cxr.dataset.label_columns import label_row
-from cxr.folders.dataset_reader import FinishedImage, patient_id_of
+from cxr.folders.dataset_manifest import patient_id_of
+from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.metadata import LABELS_NAME
 from cxr.folders.tables import read_rows
 from cxr.generate.planned_image import COUNTERFACTUAL
@@ -34,12 +35,12 @@ def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
         if row is None:
             yield f"{LABELS_NAME} has no row for {name}"
         elif not complete:
-            yield f"{LABELS_NAME} says something else of {name} than its metadata"
+            yield f"{LABELS_NAME} says something else about {name} than the metadata"
         elif wrong := _not_asked(image.labels, image.recipe, is_silent=complete[0]):
             yield f"the labels of {name} are not those of its prompt: {', '.join(wrong)}"
         patient_id = patient_id_of(image.index - (image.pair_role == COUNTERFACTUAL))
         if image.patient_id != patient_id:
-            yield f"the metadata has another patient_id of {name} than {patient_id}"
+            yield f"the metadata gives {name} another patient_id than {patient_id}"
     yield from (f"{LABELS_NAME} has a row for {name}, which is not in the metadata" for name in rows)
 
 
@@ -47,7 +48,7 @@ def _not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool) -> list
     """Labels that the prompt of an image contradicts.
 
     Args:
-        labels: as they are told.
+        labels: as its row has them.
         recipe: of the image.
         is_silent: whether the prompt may leave labels out, as a template of a cohort may; one in free words is all that
             they come from.

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from cxr import __version__
 from cxr.dataset.beginning import Beginning
 from cxr.dataset.card import plain
 from cxr.dataset.gate import GATE_NAME
-from cxr.dataset.pairs import TABLE_NAME, changes
+from cxr.dataset.pairs import TABLE_NAME, changes, pairs_of
 from cxr.dataset.rejections import REJECTED_NAME, pass_rates
-from cxr.folders.dataset_reader import FORMAT, PAIRS_NAME, FinishedImage, Manifest, pair_pictures
+from cxr.folders.dataset_manifest import FORMAT, PAIRS_NAME, Manifest, pair_pictures
+from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.metadata import LABELS_NAME, MANIFEST_NAME
 from cxr.folders.tables import read_rows
-from cxr.generate.planned_image import COUNTERFACTUAL, Rejection
+from cxr.generate.planned_image import Rejection
 from cxr.images.guarded import read_or_refuse
 from cxr.images.png_signature import unsigned_size
 from cxr.request.errors import DataError
@@ -67,7 +67,7 @@ def wrong_facts(
     for file in manifest.files:
         size = file.metadata.get("size_bytes")
         if file.path.is_file() and (isinstance(size, float) or size != unsigned_size(file.path)):
-            yield f"{path} says another size of {file.path}"
+            yield f"{path} gives another size for {file.path}"
         if unknown := sorted(file.metadata.keys() - {"file_name", "sha256", "size_bytes"}):
             yield f"{path} says {shown_names(unknown)} of {file.path}, which no data set has"
     yield from _wrong_card(directory / CARD_NAME, facts)
@@ -124,20 +124,12 @@ def _only(values: Sequence[Any], name: str) -> list[Any]:
     return [found[0]] if found[0] is not None and all(value == found[0] for value in found) else []
 
 
-def _pairs(images: Sequence[FinishedImage]) -> list[tuple[FinishedImage, FinishedImage]]:
-    return [
-        (one, two)
-        for one, two in pairwise(images)
-        if two.pair_role == COUNTERFACTUAL and one.patient_id == two.patient_id
-    ]
-
-
 def _needed(images: Sequence[FinishedImage], rejected: Rejected) -> Iterator[str]:
     """Files that a set of such images has beside them."""
     yield from IN_ALL_SETS
     if rejected:
         yield REJECTED_NAME
-    if pairs := _pairs(images):
+    if pairs := pairs_of(images):
         yield TABLE_NAME
     for one, _ in pairs:
         yield from pair_pictures(one.patient_id)
@@ -161,7 +153,7 @@ def _wrong_pairs(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
     wanted = [
         {"patient_id": one.patient_id, "factual": _name(directory, one), "counterfactual": _name(directory, two)}
         | {"changed": changes(one.labels, two.labels, in_region=bool(two.recipe.surrounding_prompt))}
-        for one, two in _pairs(images)
+        for one, two in pairs_of(images)
     ]
     try:
         rows = [row for _, row in read_rows(path)] if path.is_file() else []

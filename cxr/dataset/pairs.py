@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from cxr.folders.dataset_reader import PAIRS_NAME, pair_pictures
+from cxr.folders.dataset_manifest import PAIRS_NAME, pair_pictures
+from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.tables import csv_text
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.images.atomic import write_whole
@@ -30,6 +32,8 @@ MIN_LEVELS = 4.0  # of 256: below, a difference is texture
 IN_REGION = ", in its region only"  # of the changes of a pair
 SMOOTHING = 0.01  # of the side, standard deviation
 COLUMNS = ("patient_id", "factual", "counterfactual", "changed", "mean_difference", "share_changed", "share_outside")
+
+OneImage = TypeVar("OneImage", PlannedImage, FinishedImage)
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,8 @@ def measure_pair(
     return PairFigures(float(size.mean()), float(mask.mean()), outside, even)
 
 
-def pairs_of(images: Sequence[PlannedImage]) -> list[tuple[PlannedImage, PlannedImage]]:
-    """Factual and counterfactual of each patient of whom both are there, in the plan's order."""
+def pairs_of(images: Sequence[OneImage]) -> list[tuple[OneImage, OneImage]]:
+    """Factual and counterfactual of each patient of whom both are there, by index."""
     return [
         (one, two)
         for one, two in pairwise(images)

@@ -14,7 +14,7 @@ from typing import Any
 
 from cxr.dataset.shares import check_share, check_whole, share_out
 from cxr.dataset.wishes import Wish, from_cohort, from_grid, from_pairs, from_prompts, read_settings
-from cxr.folders.dataset_reader import PAIRS_NAME, patient_id_of
+from cxr.folders.dataset_manifest import PAIRS_NAME, patient_id_of
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.radiograph import NO_FINDING
@@ -170,7 +170,7 @@ def _check_pairs(wishes: Sequence[Wish]) -> None:
 
 def _split_names(split: object, count: int, seed: int) -> list[str]:
     if not isinstance(split, Mapping) or not split:
-        raise RequestError("split is a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
+        raise RequestError("split must be a table of shares, for example {train: 0.8, validation: 0.1, test: 0.1}")
     for name, share in split.items():
         if not isinstance(name, str) or not name.isidentifier() or not re.fullmatch(r"\w{1,100}", name):
             raise RequestError(f"the split {shown(name)} has no usable name; use letters, digits and _")

@@ -10,7 +10,8 @@ from pathlib import Path
 from cxr import __version__
 from cxr.dataset.manifest_faults import CARD_NAME, MAX_CARD_BYTES, Rejected
 from cxr.dataset.plan import Plan
-from cxr.folders.dataset_reader import FinishedImage, Manifest
+from cxr.folders.dataset_manifest import Manifest
+from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.metadata import LABELS_NAME, MANIFEST_NAME
 from cxr.folders.tables import read_rows
 from cxr.generate.planned_image import PlannedImage, seed_of

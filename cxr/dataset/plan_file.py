@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cxr.dataset.cohort import KEYS, read_entry
+from cxr.dataset.plain_yaml import parse_yaml
 from cxr.dataset.plan import SECTIONS, SPLIT, Plan, build_plan, plan_of
 from cxr.dataset.wishes import Wish, check_total
 from cxr.folders.tables import repeated_name
 from cxr.generate.planned_image import single_images
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table
+from cxr.images.guarded import reason_of
 from cxr.metrics.result import Json
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
-from cxr.request.messages import shown, shown_names
-from cxr.request.setting import MAX_NUMBER_CHARACTERS, parse_number
+from cxr.request.messages import shown_names
+from cxr.request.setting import parse_number
 from cxr.request.settings import COLUMNS
 
 
@@ -124,10 +123,9 @@ def read_cells(row: Mapping[str, object], where: str = "") -> dict[str, object]:
     with contextlib.suppress(ValueError):  # the entry's own check says what is wrong with the count
         count = parse_number(str(entry.get("count", "")))
         entry["count"] = count if isinstance(count, int) else entry["count"]
+    where += ": " if where else ""
     return {
-        name: _parse_yaml(str(value), f"{where}: the cell {shown_names([value])}".removeprefix(": "))
-        if str(value)[:1] in "[{"
-        else value
+        name: parse_yaml(str(value), f"{where}the cell {shown_names([value])}") if str(value)[:1] in "[{" else value
         for name, value in entry.items()
     }
 
@@ -136,79 +134,10 @@ def _load_yaml(path: Path) -> Mapping[str, object]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise RequestError(f"cannot read {path}: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
         raise RequestError(f"{path.name} is not UTF-8 text; save it as UTF-8") from error
-    content = _parse_yaml(text, path.name)
+    content = parse_yaml(text, path.name)
     if not isinstance(content, Mapping):
         raise RequestError(f"{path.name} holds no table; a plan holds {', '.join(SECTIONS)}")
     return content
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without what people do not mean by it: references to other parts, keys that win over equal ones before
-    them, and numbers of other bases, of which 010 is 8 and 1:30 is 90.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            raise _RefusedError(event, "a plan has no aliases (*name); write that part out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                raise _RefusedError(key_node, "<< takes keys over from elsewhere; write them out")
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise _RefusedError(key_node, "a list or table cannot be a name")
-            if key in seen:
-                raise _RefusedError(key_node, f"{shown(key)} appears a second time; keep one")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-    def construct_plain_int(self, node: yaml.ScalarNode) -> int:
-        text = node.value.replace("_", "")
-        if not re.fullmatch(r"[+-]?(0|[1-9]\d*)", text):
-            raise _RefusedError(
-                node, f"{shown(node.value)} is not a plain number; write it with the digits 0 to 9, without a leading 0"
-            )
-        if len(text) > MAX_NUMBER_CHARACTERS:
-            raise ValueError(f"line {node.start_mark.line + 1}: a number of {len(text)} digits is too large")
-        return int(text)
-
-    def construct_plain_float(self, node: yaml.ScalarNode) -> float:
-        if ":" in node.value:
-            raise _RefusedError(node, f"{shown(node.value)} is not a plain number; put text between quotes")
-        return float(super().construct_yaml_float(node))
-
-
-_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_plain_int)
-_PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_plain_float)
-
-
-class _RefusedError(ValueError):
-    """Something that is YAML and yet not what anybody means, with its line."""
-
-    def __init__(self, part: yaml.Node | yaml.Event, reason: str) -> None:
-        assert part.start_mark is not None, "it was read from a text"
-        super().__init__(f"line {part.start_mark.line + 1}: {reason}")
-
-
-def _parse_yaml(text: str, where: str) -> object:
-    try:
-        return yaml.load(text, _PlainLoader)  # noqa: S506  it is a SafeLoader
-    except _RefusedError as refused:
-        raise RequestError(f"{where} {refused}") from refused
-    except RecursionError as error:
-        raise RequestError(f"{where} is not YAML: too many lists or tables inside one another") from error
-    except (AttributeError, KeyError, TypeError) as error:  # !!bool 5, !!map [a]
-        raise RequestError(
-            f"{where} is not YAML: a value is not what its tag (!!name) says; leave out the tag"
-        ) from error
-    except (ValueError, yaml.YAMLError) as error:
-        # ValueError: what looks like a date or a number and is none.
-        reason = " ".join(str(error).split())[:200]
-        raise RequestError(f"{where} is not YAML: {reason}") from error

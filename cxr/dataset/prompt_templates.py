@@ -20,14 +20,14 @@ def read_templates(content: object) -> list[str]:
         RequestError: they are no list of texts, name something else than `TEMPLATE_FIELDS`, or do not name findings.
     """
     if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
-        raise RequestError("templates is a list of texts")
+        raise RequestError("templates must be a list of texts")
     if not content:
         raise RequestError("templates is an empty list; leave it out, or name a text")
     for text in content:
         try:
             parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
-            raise RequestError(f"a template is not written right: {error}") from error
+            raise RequestError(f"a template cannot be read: {error}") from error
         named = {str(name) for _, name, _, _ in parts}
         if named - set(TEMPLATE_FIELDS):
             raise RequestError(f"a template names {shown_names(sorted(named))}; use {', '.join(TEMPLATE_FIELDS)}")

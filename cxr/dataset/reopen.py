@@ -9,7 +9,7 @@ from pathlib import Path
 from cxr.dataset.manifest_faults import IN_ALL_SETS, is_listed_image
 from cxr.dataset.rejections import REJECTED_NAME, read_rejected
 from cxr.dataset.unit_log import Outcome, Unit
-from cxr.folders.dataset_reader import Manifest
+from cxr.folders.dataset_manifest import Manifest
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, is_whole
 from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.images.png import read_recipe

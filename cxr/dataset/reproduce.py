@@ -21,7 +21,8 @@ from cxr.models.batch_size import BATCH_SIZES
 from cxr.models.devices import choose_device
 from cxr.models.hub.names import HUB_PREFIX
 from cxr.models.openvino.library import is_installed
-from cxr.models.presets import PRESETS, find_preset
+from cxr.models.preset_table import PRESETS
+from cxr.models.presets import find_preset
 from cxr.request.errors import DataError, ModelError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
 from cxr.request.generation_request import GenerationRequest

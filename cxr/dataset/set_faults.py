@@ -10,15 +10,8 @@ from cxr.dataset.label_faults import wrong_labels
 from cxr.dataset.manifest_faults import is_listed_image, wrong_facts
 from cxr.dataset.plan_faults import wrong_plan
 from cxr.dataset.rejections import REJECTED_NAME, read_rejected
-from cxr.folders.dataset_reader import (
-    MISSING,
-    WORK_NAME,
-    FinishedImage,
-    Manifest,
-    is_flat,
-    read_dataset,
-    read_manifest,
-)
+from cxr.folders.dataset_manifest import WORK_NAME, Manifest, is_flat, read_manifest
+from cxr.folders.dataset_reader import MISSING, FinishedImage, read_dataset
 from cxr.folders.metadata import CHECKSUMS_NAMES, MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.images.guarded import reason_of
 from cxr.images.png import read_recipe

@@ -18,7 +18,7 @@ from cxr.dataset.pairs import write_pairs
 from cxr.dataset.plan import Plan
 from cxr.dataset.rejections import REJECTED_NAME, pass_rates, rejected_table
 from cxr.dataset.unit_log import Outcome
-from cxr.folders.dataset_reader import FORMAT
+from cxr.folders.dataset_manifest import FORMAT
 from cxr.folders.metadata import LABELS_NAME, MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.atomic import cannot_write, write_whole

@@ -18,6 +18,7 @@ from cxr.folders.lock import locked
 from cxr.folders.metadata import image_name, is_whole, write_image
 from cxr.generate.planned_image import PlannedImage, Rejection, rejection_of
 from cxr.images.atomic import cannot_write, make_folder
+from cxr.images.guarded import reason_of
 from cxr.metrics.result import Json
 from cxr.request.errors import OutputError
 from cxr.request.events import GeneratedImage
@@ -127,7 +128,7 @@ class Unit:
         try:
             return is_whole(path, outcome.sha256)
         except OSError as error:
-            raise OutputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+            raise OutputError(f"cannot read {path}: {reason_of(error)}") from error
 
     def add(self, outcome: Outcome) -> None:
         """Remember one image; the line carries its own checksum.

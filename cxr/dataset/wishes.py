@@ -9,7 +9,8 @@ from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
-from cxr.dataset.cohort import KEYS, draw, read_entry, read_pair_entry
+from cxr.dataset.cohort import KEYS, draw, read_entry
+from cxr.dataset.pair_entries import read_pair_entry
 from cxr.dataset.prompt_templates import TEMPLATES, fill_template, read_templates
 from cxr.dataset.shares import check_whole
 from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL
@@ -63,7 +64,7 @@ def from_cohort(
 def from_prompts(rows: object, settings: Mapping[str, Any], seed: int, before: int, max_images: int) -> Iterator[Wish]:
     """The images of a plan's own prompts; ``before`` counts those that come first."""
     if not isinstance(rows, list):
-        raise RequestError("prompts is a list of texts, or of {prompt: TEXT, count: N, seed: N}")
+        raise RequestError("prompts must be a list of texts, or of {prompt: TEXT, count: N, seed: N}")
     number = before
     for place, row in enumerate(rows, start=1):
         entry = row if isinstance(row, Mapping) else {"prompt": row}
@@ -116,7 +117,7 @@ def from_grid(
     allowed = ("prompt", "seed", *PLAN_SETTINGS)
     _refuse_pictures(content)
     if not isinstance(content, Mapping) or "prompt" not in content or any(name not in allowed for name in content):
-        raise RequestError(f"grid is a table with prompt and lists of {', '.join(allowed[1:])}")
+        raise RequestError(f"grid must be a table with prompt and lists of {', '.join(allowed[1:])}")
     axes = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in content.items()}
     check_total(math.prod(len(values) for values in axes.values()), max_images)
     check_once(axes)
@@ -140,7 +141,7 @@ def read_settings(content: object) -> dict[str, Any]:
     """The settings that all images of a plan have."""
     _refuse_pictures(content)
     if not isinstance(content, Mapping) or any(name not in PLAN_SETTINGS for name in content):
-        raise RequestError(f"settings is a table of {', '.join(PLAN_SETTINGS)}")
+        raise RequestError(f"settings must be a table of {', '.join(PLAN_SETTINGS)}")
     GenerationRequest("any", **content)  # a wrong value is blamed on the settings, not on an image
     return dict(content)
 
@@ -148,7 +149,7 @@ def read_settings(content: object) -> dict[str, Any]:
 def _entries(content: Mapping[str, object], part: str, more: str = "") -> list[Mapping[str, object]]:
     entries = content.get(part, [])
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise RequestError(f"{part} is a list of entries, each with {', '.join(KEYS)}{more}")
+        raise RequestError(f"{part} must be a list of entries, each with {', '.join(KEYS)}{more}")
     return entries
 
 

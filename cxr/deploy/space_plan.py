@@ -15,7 +15,8 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from cxr.deploy.space_card import check_card, read_card, with_model
 from cxr.deploy.space_files import SpaceFiles, collect_files
 from cxr.models.hub.connection import watched
-from cxr.models.presets import PRESETS, Preset, find_preset
+from cxr.models.preset_table import PRESETS, Preset
+from cxr.models.presets import find_preset
 from cxr.request.errors import HubError, OutputError, RequestError
 
 MAX_REGULAR_BYTES = 10_000_000
@@ -138,7 +139,7 @@ def _preset(model: str | None) -> Preset:
     preset = find_preset(model)
     if preset.folder is not None and preset.name not in PRESETS:
         names = ", ".join(PRESETS)
-        raise RequestError(f"model {model!r} is a folder of this machine, which a Space has not; use {names}")
+        raise RequestError(f"model {model!r} is a folder of this machine, which a Space does not have; use {names}")
     return preset
 
 

@@ -10,6 +10,7 @@ from huggingface_hub import HfApi, SpaceHardware
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from cxr.deploy.space_plan import SpacePlan
+from cxr.models.hub.connection import offline_variable
 from cxr.request.errors import OutputError
 
 COMMIT_MESSAGE = "CXR Studio"
@@ -58,9 +59,9 @@ def _hub_errors() -> Iterator[None]:
     try:
         yield
     except OfflineModeIsEnabled as error:
-        raise OutputError("the Hub may not be asked: HF_HUB_OFFLINE is set; unset it") from error
+        raise OutputError(f"the Hub may not be asked: {offline_variable()} is set; unset it") from error
     except LocalTokenNotFoundError as error:
-        raise OutputError(f"there is no token of yours here; {SIGN_IN}") from error
+        raise OutputError(f"no token was found on this machine; {SIGN_IN}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         said = " ".join((error.server_message or "").split())[:200]

@@ -11,7 +11,7 @@ import itertools
 from pathlib import Path
 from types import TracebackType
 
-from cxr.folders.dataset_reader import is_dataset
+from cxr.folders.dataset_manifest import is_dataset
 from cxr.folders.json_lines import append_line, complete_lines
 from cxr.folders.lock import locked
 from cxr.folders.metadata import (

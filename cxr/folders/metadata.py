@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from cxr.images.atomic import atomic_file
-from cxr.images.guarded import open_regular, read_regular
+from cxr.images.guarded import open_regular, read_regular, reason_of
 from cxr.images.png import encode_png, read_recipe
 from cxr.images.png_signature import unsigned_pieces
 from cxr.request.errors import DataError, RequestError
@@ -123,4 +123,4 @@ def hash_files(paths: Sequence[Path]) -> list[str]:
         with ThreadPoolExecutor(2) as pool:
             return list(pool.map(file_sha256, paths))
     except OSError as error:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+        raise DataError(f"{error.filename} cannot be read: {reason_of(error)}") from error

@@ -39,11 +39,7 @@ COLUMNS: dict[str, str] = {
 
 
 def write_parquet(
-    path: Path,
-    files: Sequence[ExportedFile],
-    group_images: int = GROUP_IMAGES,
-    *,
-    has_pairs: bool = False,
+    path: Path, files: Sequence[ExportedFile], group_images: int = GROUP_IMAGES, *, has_pairs: bool = False
 ) -> None:
     """Write one Parquet file; with one version of pyarrow the same images give the same bytes.
 

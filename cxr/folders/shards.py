@@ -14,9 +14,7 @@ PAIR_PICTURES = ("difference", "mask")  # what goes along with the second image 
 
 
 def name_shards(
-    splits: Mapping[str, Sequence[ExportedFile]],
-    pattern: str,
-    max_images: int = SHARD_IMAGES,
+    splits: Mapping[str, Sequence[ExportedFile]], pattern: str, max_images: int = SHARD_IMAGES
 ) -> dict[str, tuple[ExportedFile, ...]]:
     """Share images out among files.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from cxr.folders.reader import ImageRecord, read_images
+from cxr.images.atomic import write_whole
 from cxr.images.reading import read_grey
-from cxr.request.errors import DataError, OutputError
+from cxr.request.errors import DataError
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
 MARGIN = 8
@@ -69,17 +71,20 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
 
 
 def save_sheet(sheet: NDArray[np.uint8], path: Path) -> Path:
-    """Write a sheet [H, W] as a PNG.
+    """Write a sheet [H, W] as a PNG, whole or not at all.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(path, format="PNG", optimize=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_whole(path, encode_sheet(sheet))
     return path
+
+
+def encode_sheet(sheet: NDArray[np.uint8]) -> bytes:
+    """A picture [H, W] uint8 of several images as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def draw_sheet(

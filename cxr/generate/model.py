@@ -18,17 +18,13 @@ from cxr.models.devices import DTYPE_VARIABLE, cast_weights, choose_device, choo
 from cxr.models.families import Family
 from cxr.models.families.family import SCHEDULERS
 from cxr.models.hub.names import HUB_PREFIX
-from cxr.models.model_folder import (
-    check_files,
-    find_model_folder,
-    folder_sha256,
-    read_pipeline,
-)
+from cxr.models.model_folder import check_files, find_model_folder, folder_sha256, read_pipeline
 from cxr.models.openvino.engine_choice import EngineChoice, choose_engine, has_choice
 from cxr.models.openvino.graph_cache import keep_graph
 from cxr.models.openvino.network import OpenVinoUnet
 from cxr.models.own_settings import read_mark_psnr, read_preview_projection
-from cxr.models.presets import Preset, find_preset
+from cxr.models.preset_table import Preset
+from cxr.models.presets import find_preset
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH
 

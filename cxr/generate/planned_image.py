@@ -12,6 +12,8 @@ from cxr.request.generation_request import GenerationRequest
 
 RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
 FACTUAL, COUNTERFACTUAL = "factual", "counterfactual"
+# Reasons that stand for a kind in tables; behind the first follow ":" and what is not seen.
+NOT_SEEN, SEEN_BEFORE = "the gate does not see", "the same picture as an earlier image"
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,9 @@ class Rejection:
 
 
 def rejection_of(seed: int, reason: str) -> Rejection:
-    """One of a table or a log that has no kind; how the reason begins shows which it is."""
-    if reason.startswith("the gate"):
-        return Rejection(seed, reason, "gate")
-    return Rejection(seed, reason, "duplicate" if reason.startswith("the same") else "failed")
+    """One as tables have it, and logs of version 0.6.0: without a kind, which the reason then stands for."""
+    kinds: dict[str, Literal["gate", "duplicate"]] = {NOT_SEEN: "gate", SEEN_BEFORE: "duplicate"}
+    return Rejection(seed, reason, kinds.get(reason.partition(":")[0], "failed"))
 
 
 def single_images(requests: Iterable[GenerationRequest]) -> Iterator[GenerationRequest]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.folders.tables import repeated_name
+from cxr.images.guarded import reason_of
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import shown_names
@@ -135,7 +136,7 @@ def read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             for number, cells in enumerate(csv.reader(file, strict=True), start=1):
                 yield number, cells
     except OSError as error:
-        raise RequestError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise RequestError(f"cannot read {path}: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
         after = f" after row {number}" if number else ""
         raise RequestError(f"{path.name} is not UTF-8 text{after}; save it as “CSV UTF-8”") from error

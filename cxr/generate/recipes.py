@@ -28,18 +28,11 @@ def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Rec
         settings |= {"init_image_sha256": request.init_image.sha256, "digital_source_type": COMPOSITE_SOURCE_TYPE}
     return Recipe(
         **settings,
-        scheduler=info.scheduler,
-        model=info.model,
-        model_revision=info.model_revision,
-        adapter=info.adapter,
-        adapter_sha256=info.adapter_sha256,
+        **info.in_recipes,
         width=info.resolution,
         height=info.resolution,
-        weight_dtype=info.weight_dtype,
-        device=info.device,
         micro_batch_size=model.micro_batch_size,
         library_versions=_library_versions(info.engine),
-        engine=info.engine,
         num_threads=torch.get_num_threads() if info.device == "cpu" else 0,
     )
 

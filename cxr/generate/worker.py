@@ -20,7 +20,7 @@ from typing import Protocol
 
 from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
-from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
+from cxr.generate.planned_image import NOT_SEEN, PlannedImage, Rejection, seed_of
 from cxr.generate.progress import Progress
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels, StepProgress
@@ -139,7 +139,7 @@ class Worker:
         if isinstance(event, FailedImage):
             return Rejection(event.seed, event.reason)
         missing = self.gate.missing(event.pixels, image.labels) if self.gate and not image.pair_role else ()
-        return Rejection(event.seed, f"the gate does not see: {', '.join(missing)}", "gate") if missing else None
+        return Rejection(event.seed, f"{NOT_SEEN}: {', '.join(missing)}", "gate") if missing else None
 
     def _settling(
         self, one: _Attempt, store: ImageStore, event: GeneratedImage | FailedImage | None

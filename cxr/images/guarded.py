@@ -25,6 +25,9 @@ def open_regular(path: Path, *, through_links: bool = True) -> BufferedReader:
     Raises:
         OSError: it cannot be opened, or is not a regular file; its strerror says so.
     """
+    if path.exists() and not path.is_file():  # opening a device could already act
+        raise OSError(errno.EINVAL, FOREIGN, str(path))
+    # It may have been replaced by a pipe since; opening that must not wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags | (0 if through_links else getattr(os, "O_NOFOLLOW", 0)))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from cxr import __version__
-from cxr.images.guarded import open_regular
+from cxr.images.guarded import open_regular, reason_of
 from cxr.images.png_text import read_text
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import GeneratedImage
@@ -65,7 +65,7 @@ def read_recipe(source: str | Path | bytes, name: str = "") -> Recipe:
         with io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file:
             text = read_text(file, RECIPE_KEY)
     except OSError as error:
-        raise DataError(f"{name} cannot be read as a PNG: {error.strerror}") from error
+        raise DataError(f"{name} cannot be read as a PNG: {reason_of(error)}") from error
     except ValueError as error:
         raise DataError(f"{name} cannot be read as a PNG: {error}") from error
     if text is None:

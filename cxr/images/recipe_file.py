@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cxr import __version__
-from cxr.images.guarded import FOREIGN, read_regular
+from cxr.images.guarded import FOREIGN, read_regular, reason_of
 from cxr.images.png import NO_RECIPE, read_recipe
 from cxr.images.png_text import DAMAGED, PNG_END, PNG_SIGNATURE
 from cxr.request.errors import DataError
@@ -87,7 +87,7 @@ def _read_file(path: Path, folder: Path) -> bytes:
             raise DataError(
                 f"the picture has more than {MAX_FILE_BYTES // 1_000_000} MB; use a smaller file"
             ) from error
-        raise DataError(f"the picture cannot be read: {error.strerror}") from error
+        raise DataError(f"the picture cannot be read: {reason_of(error)}") from error
 
 
 def _version(name: str) -> str | None:

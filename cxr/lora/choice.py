@@ -46,7 +46,7 @@ def parse_adapters(text: str, exists: Callable[[str], bool] = lambda source: Fal
         if sources.count(source) > 1:
             raise AdapterError(f"adapter {source!r} is named twice; give it one weight")
         if source in RESERVED and (len(choices) > 1 or text != source):
-            raise AdapterError(f"adapter {source!r} stands alone and has no weight; name LoRAs instead")
+            raise AdapterError(f"adapter {source!r} has to stand alone, without a weight; name LoRAs instead")
     return choices
 
 

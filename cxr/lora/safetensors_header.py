@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shlex
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.images import guarded
 from cxr.request.errors import AdapterError
 from cxr.request.recipe import once
 
@@ -69,26 +69,19 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """
     label = f"LoRA file {path.name!r}"
     try:
-        _check_status(label, path.stat())  # stat follows links: opening a device could already act
-        # It may have been replaced by a pipe since; opening that must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        opened = guarded.open_regular(path)
     except ValueError as error:  # a NUL in the path
         raise AdapterError(f"{label} cannot be read: {error}") from error
     except OSError as error:
-        raise AdapterError(f"{label} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+        problem = "is" if error.strerror == guarded.FOREIGN else "cannot be read:"
+        raise AdapterError(f"{label} {problem} {guarded.reason_of(error)}") from error
+    with opened as file:
         try:
-            yield file, _check_status(label, os.fstat(descriptor))
+            if (size := os.fstat(file.fileno()).st_size) > MAX_FILE_BYTES:
+                raise AdapterError(f"{label} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are allowed")
+            yield file, size
         except OSError as error:
-            raise AdapterError(f"{label} cannot be read: {error.strerror}") from error
-
-
-def _check_status(label: str, status: os.stat_result) -> int:
-    if not stat.S_ISREG(status.st_mode):
-        raise AdapterError(f"{label} is not a regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise AdapterError(f"{label} has {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are allowed")
-    return status.st_size
+            raise AdapterError(f"{label} cannot be read: {guarded.reason_of(error)}") from error
 
 
 def check_suffix(path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ DTYPES = {
     "cuda": ("float32", "bfloat16", "float16"),
     "mps": ("float32", "float16"),
 }
+BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "amx_tile")  # of a CPU, as torch and Linux call them
 NATIVE_BFLOAT16 = (8, 0)  # compute capability of Ampere, the first to multiply bfloat16 as fast as float16
 # Weights that a faster format must win by: with less, rounding would be paid for nothing.
 WORTHWHILE_SPEEDUP = 1.05
@@ -41,9 +43,11 @@ def has_native_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 itself (AVX512-BF16 or AMX); without that it is slower than float32."""
     if hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("amx_tile"))
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch before 2.10
-    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+        return any(bool(capabilities.get(name)) for name in BFLOAT16_FLAGS)
+    try:  # torch before 2.10
+        return not set(BFLOAT16_FLAGS).isdisjoint(Path("/proc/cpuinfo").read_text(errors="replace").split())
+    except OSError:
+        return False
 
 
 def choose_unet_dtype(unet: torch.nn.Module, device: torch.device, *, can_time: bool = True) -> torch.dtype:

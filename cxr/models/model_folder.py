@@ -26,7 +26,7 @@ from cxr.models.families.folder_check import (
     weight_files,
     weight_names,
 )
-from cxr.models.presets import Preset
+from cxr.models.preset_table import Preset
 from cxr.request.errors import ModelError
 
 HASHED_SUFFIXES = {".json", ".txt", ".safetensors", ".model"}

@@ -20,10 +20,7 @@ CONFLICTS = {
     "position": "two different values; left out",
 }
 ATTRIBUTES = ("severity", "side", "location")
-NOT_ASKED = {
-    "past": "history, which this image need not show",
-    "supposed": "spoken of, but not said to be there",
-}
+NOT_ASKED = {"past": "history, which this image need not show", "supposed": "spoken of, but not said to be there"}
 BESIDE = "denied next to one that is asked for"
 POSSIBLE = "possible, written as present"
 BOTH = "both present and absent; taken as present"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cxr.folders.dataset_reader import WORK_NAME
+from cxr.folders.dataset_manifest import WORK_NAME
 from cxr.folders.lock import locked
 from cxr.folders.metadata import CHECKSUMS_NAME, file_sha256
 from cxr.images.png import read_recipe

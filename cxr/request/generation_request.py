@@ -35,7 +35,7 @@ class GenerationRequest(ImageSettings):
             self._check_without_picture()
         elif self.surrounding_prompt:
             raise RequestError(
-                "is what lies around the region, and so is init_image; give one of them", field="surrounding_prompt"
+                "and init_image both say what lies around the region; give one of them", field="surrounding_prompt"
             )
         elif self.num_steps_taken < 1:
             least = math.ceil(1_000 / self.num_inference_steps) / 1_000

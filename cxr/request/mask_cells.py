@@ -15,7 +15,7 @@ from cxr.request.messages import shown
 CELLS = 16  # of a side; the embedded model has one latent for each
 NAME = "mask_cells"
 ALLOWED = (
-    f"use rows of cells with their columns, 0 to {CELLS - 1} from the top left, as in “4:10-13 5:9,11-14”, or a list "
+    f"rows of cells with their columns, 0 to {CELLS - 1} from the top left, as in “4:10-13 5:9,11-14”, or a list "
     "of [row, column]"
 )
 MAX_CHARACTERS = 2_000  # the longest mask of all takes 340
@@ -50,7 +50,7 @@ def read_cells(value: object) -> frozenset[Cell]:
         raise _refusal(value)
     for cell in cells:
         if not all(0 <= place < CELLS for place in cell):
-            raise RequestError(f"has the cell {cell[0]}:{cell[1]}; {ALLOWED}", field=NAME)
+            raise RequestError(f"has the cell {cell[0]}:{cell[1]}; use {ALLOWED}", field=NAME)
     return frozenset(cells)
 
 
@@ -69,7 +69,7 @@ def _runs(columns: Sequence[int]) -> Iterator[str]:
 
 def _parse(text: str) -> Iterator[Cell]:
     if len(text) > MAX_CHARACTERS:
-        raise RequestError(f"has {len(text):,} characters; {ALLOWED}", field=NAME)
+        raise RequestError(f"has {len(text):,} characters; use {ALLOWED}", field=NAME)
     for word in text.split():
         if not _ROW.fullmatch(word):
             raise _refusal(word)
@@ -89,4 +89,4 @@ def _pair(item: object) -> Cell:
 
 
 def _refusal(value: object) -> RequestError:
-    return RequestError(f"has {shown(value, 40)}; {ALLOWED}", field=NAME)
+    return RequestError(f"has {shown(value, 40)}; use {ALLOWED}", field=NAME)

@@ -35,7 +35,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration, as exactly as one wants to know it."""
+    """A duration in words, rounded to what matters."""
     if seconds >= 90 * 60:
         return f"{seconds / 3600:.1f} h"
     if seconds >= 90:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Weights that shipped with the program before today's -> the commit of its repository that holds them.
 EARLIER_WEIGHTS = {
@@ -44,6 +45,11 @@ class ModelInfo:
     weight_dtype: str
     device: str
     engine: str = "pytorch"
+
+    @property
+    def in_recipes(self) -> dict[str, Any]:
+        """What recipes repeat of it, by name; the resolution is their width and height."""
+        return {name: value for name, value in vars(self).items() if name != "resolution"}
 
 
 @dataclass(frozen=True)

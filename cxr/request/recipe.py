@@ -13,6 +13,7 @@ from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.messages import shown
+from cxr.request.setting import MAX_THREADS
 from cxr.request.settings import SETTINGS, ImageSettings, unused_settings
 
 SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
@@ -26,7 +27,6 @@ WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 PYTORCH, OPENVINO, COMPILED = "pytorch", "openvino", "compiled"
 ENGINES = (PYTORCH, OPENVINO, COMPILED)  # what runs the denoising network
 MAX_MICRO_BATCH_SIZE = 64
-MAX_THREADS = 1_024
 MAX_PIXELS = 99_999  # of a side
 NAMED_BY_USERS = ("model", "adapter")  # a folder may have any name
 MAX_NAME_CHARACTERS = 2_500  # eight LoRAs, each with the longest name that a file may have, fit in
@@ -199,12 +199,14 @@ class Recipe(ImageSettings):
     def _check_beginning(self) -> None:
         if not self.init_image_sha256:
             if wrong := [name for name in self.unused if name in BEFORE and getattr(self, name) != BEFORE[name]]:
-                raise RequestError("is given, but no picture that the image began from", field=wrong[0])
+                raise RequestError("is given without a picture that the image began from", field=wrong[0])
             return
         if not SHA256.fullmatch(self.init_image_sha256):
             raise RequestError(f"is {shown(self.init_image_sha256)}; it is not a SHA-256", field="init_image_sha256")
         if self.surrounding_prompt:
-            raise RequestError("is given beside the hash of a picture", field="surrounding_prompt")
+            raise RequestError(
+                "is given together with the hash of a picture; a recipe has one of them", field="surrounding_prompt"
+            )
         if self.digital_source_type != COMPOSITE_SOURCE_TYPE:
             raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")
 

@@ -17,7 +17,8 @@ from cxr.request.messages import shown
 MAX_PROMPT_CHARACTERS = 2_000
 MAX_NUMBER_CHARACTERS = 40
 MAX_SEED = 2**53 - 1  # the largest integer that JSON and JavaScript keep exactly
-_IN_WORDS = {"cells": ALLOWED.removeprefix("use "), "picture": "a PNG, JPEG or DICOM file"}
+MAX_THREADS = 1_024
+_IN_WORDS = {"cells": ALLOWED, "picture": "a PNG, JPEG or DICOM file"}
 # Control characters and halves of characters; line breaks and tabs are ordinary in pasted text.
 _CONTROL = re.compile(r"[^\t\n\r -~\xa0-\ud7ff\ue000-\U0010ffff]")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from cxr.request.errors import RequestError
-from cxr.request.setting import MAX_SEED, Setting
+from cxr.request.setting import MAX_SEED, MAX_THREADS, Setting
 
 # In the order of the API's parameters.
 SETTINGS: Mapping[str, Setting] = {
@@ -164,7 +164,25 @@ MODEL_OPTIONS = (
     ),
     Setting(
         "adapter", "name", "LoRA", 'a name that "adapter list" prints, local:FILE, hub:owner/name/FILE, none, or '
-        "default, the model's own; several with their weights as clinical:0.8,local:FILE:0.5 (default: $CXR_ADAPTER)",
+        "default, the model's own; several with their weights as clinical:0.8,local:FILE:0.5 "
+        "(default: $CXR_ADAPTER, else default)",
         "default", flag="--adapter", metavar="NAME", variable="CXR_ADAPTER",
     ),
 )  # fmt: skip
+# How a data set is made, whatever its plan says.
+_GATE = "make images again if a small network does not see in them what was asked for"
+_OF_DATASETS = (
+    Setting("gate", "switch", _GATE.capitalize(), _GATE, False, flag="--gate"),
+    Setting(
+        "max_attempts", "whole number", "Seeds", "seeds that an image may take", 4, 1, 100,
+        flag="--max-attempts", metavar="N",
+    ),
+    Setting(
+        "num_threads", "whole number", "Threads", "CPU threads of each process; another number changes the last bits",
+        1, 1, MAX_THREADS, flag="--threads", metavar="N",
+    ),
+)  # fmt: skip
+DATASET_OPTIONS: Mapping[str, Setting] = {setting.name: setting for setting in _OF_DATASETS}
+# Values of the settings that are varied over a sheet; the last one changes fastest.
+GRID_AXES = ("guidance_scale", "adapter_weight", "num_inference_steps", "seed")
+MAX_GRID_IMAGES = int(SETTINGS["num_images"].high)

@@ -5,6 +5,7 @@ huggingface_hub has a time limit for a piece of a file, and then tries five time
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,8 +19,14 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from cxr.request.errors import HubError, HubUnreachableError
 
-CONNECT_S = 5.0
-STALL_S = 10.0  # without one more piece of a file
+
+def _seconds(variable: str, read: int, own: float) -> float:
+    """How long to wait: as the user has set it for huggingface_hub, which has read it, else this program's own time."""
+    return float(read) if os.environ.get(variable) else own
+
+
+CONNECT_S = _seconds("HF_HUB_ETAG_TIMEOUT", constants.HF_HUB_ETAG_TIMEOUT, 5.0)
+STALL_S = _seconds("HF_HUB_DOWNLOAD_TIMEOUT", constants.HF_HUB_DOWNLOAD_TIMEOUT, 10.0)  # without a piece of a file
 PIECE_BYTES = 2**18  # progress is counted in pieces; the library's own 10 MB take a slow line longer than STALL_S
 POLL_S = 0.02
 LOG_IN = "log in with “hf auth login”"
@@ -82,8 +89,14 @@ def watched(work: Callable[[type[tqdm]], T], what: str) -> T:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask."""
+    """Whether the Hub may not be asked."""
     return bool(constants.is_offline_mode())
+
+
+def offline_variable() -> str:
+    """What forbids to ask the Hub, for messages."""
+    is_other = os.environ.get("TRANSFORMERS_OFFLINE") and not os.environ.get("HF_HUB_OFFLINE")
+    return "TRANSFORMERS_OFFLINE" if is_other else "HF_HUB_OFFLINE"
 
 
 def in_our_words(error: BaseException, what: str) -> BaseException:

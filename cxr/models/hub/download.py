@@ -11,7 +11,7 @@ from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, re
 from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
 from cxr.models.hub.names import COMMIT
-from cxr.models.presets import Preset
+from cxr.models.preset_table import Preset
 from cxr.request.errors import HubError
 
 

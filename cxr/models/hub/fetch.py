@@ -17,7 +17,8 @@ from typing import TypeVar
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.utils.sha import git_hash
 
-from cxr.models.hub.connection import CONNECT_S, is_offline, watched
+from cxr.images.guarded import reason_of
+from cxr.models.hub.connection import CONNECT_S, is_offline, offline_variable, watched
 from cxr.models.hub.listing import HubFile, Listing, ask_cache, ask_hub
 from cxr.models.hub.names import COMMIT
 from cxr.request.errors import HubError, HubUnreachableError
@@ -54,12 +55,12 @@ def from_hub_or_cache(repo_id: str, revision: str | None, take: Callable[[Listin
     kept, is_pinned = ask_cache(repo_id, revision), COMMIT.fullmatch(revision or "") is not None
     if kept is not None and (is_pinned or is_offline()):
         try:
-            return take(kept), "" if is_pinned else "The Hub may not be asked (HF_HUB_OFFLINE)"
+            return take(kept), "" if is_pinned else f"The Hub may not be asked ({offline_variable()})"
         except HubError:
             pass  # files are missing or damaged
     try:
         if is_offline():
-            raise HubUnreachableError(f"the Hub may not be asked for {repo_id}: HF_HUB_OFFLINE is set")
+            raise HubUnreachableError(f"the Hub may not be asked for {repo_id}: {offline_variable()} is set")
         return take(ask_hub(repo_id, revision)), ""
     except HubUnreachableError as error:
         try:
@@ -126,7 +127,8 @@ def _fetch_one(listing: Listing, file: HubFile) -> None:
     path, label = listing.folder / file.path, f"{listing.repo_id}/{file.path}"
     if not path.exists():
         if is_offline():
-            raise HubUnreachableError(f"the Hub may not be asked (HF_HUB_OFFLINE), and {file.path} is not on this disk")
+            problem = f"the Hub may not be asked ({offline_variable()})"
+            raise HubUnreachableError(f"{problem}, and {file.path} is not on this disk")
         download = partial(
             hf_hub_download,
             listing.repo_id,
@@ -141,7 +143,7 @@ def _fetch_one(listing: Listing, file: HubFile) -> None:
             # Of the many OSErrors of the library, only this one is about what arrived.
             if "Consistency check failed" in str(error):
                 raise _DamagedError("arrived incomplete") from error
-            raise HubError(f"{label} cannot be stored: {error.strerror or error}") from error
+            raise HubError(f"{label} cannot be stored: {reason_of(error)}") from error
         if Path(arrived) != path:
             raise HubError(f"{listing.repo_id} was changed while it was downloaded; try again")
     # A link may lead to another place of the cache, and to nowhere else.

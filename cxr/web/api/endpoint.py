@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from cxr.request.settings import API_SETTINGS, SETTINGS, describe_settings
 Result = TypeVar("Result")
 Endpoint = Callable[..., AsyncGenerator[Result, None]]
 PLACE = "settings: of the request, by name."  # this line of a docstring becomes one for each parameter
+IN_TABLE = re.compile(r"(\w+): as the table says\.")  # and this one what the table says of the setting
 
 
 def takes_settings(handler: Endpoint[Result]) -> Endpoint[Result]:
@@ -38,7 +40,8 @@ def takes_settings(handler: Endpoint[Result]) -> Endpoint[Result]:
 
     documented: Any = endpoint
     documented.__signature__ = signature
-    documented.__doc__ = (handler.__doc__ or "").replace(PLACE, ("\n" + " " * 12).join(describe_settings(API_SETTINGS)))
+    text = (handler.__doc__ or "").replace(PLACE, ("\n" + " " * 12).join(describe_settings(API_SETTINGS)))
+    documented.__doc__ = IN_TABLE.sub(lambda found: describe_settings([found[1]])[0], text)
     return endpoint
 
 

@@ -8,19 +8,18 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from cxr.request.settings import API_SETTINGS, SETTINGS
-from cxr.web.api.beginning import ANY_PICTURE, beginning_parameters
-from cxr.web.api.datasets import DatasetEndpoints
-from cxr.web.api.grids import GridEndpoints
-from cxr.web.api.images import ImageEndpoints
-from cxr.web.api.parameters import EXAMPLE_PROMPT, parameter, picture_parameter, setting_parameter
-from cxr.web.api.reading import ReadingEndpoints
-from cxr.web.jobs.dataset_order import DEFAULT_MAX_ATTEMPTS
+from cxr.request.settings import API_SETTINGS, DATASET_OPTIONS, GRID_AXES, SETTINGS
+from cxr.web.api.dataset_endpoints import DatasetEndpoints
+from cxr.web.api.grid_endpoints import GridEndpoints
+from cxr.web.api.image_endpoints import ImageEndpoints
+from cxr.web.api.parameters import parameter, picture_parameter, setting_parameter
+from cxr.web.api.picture_parameters import ANY_PICTURE, beginning_parameters
+from cxr.web.api.reading_endpoints import ReadingEndpoints
 from cxr.web.page.dataset_events import DatasetEvents
-from cxr.web.page.events import IN_PARALLEL
 from cxr.web.page.grid_events import EXAMPLE as GRID_PROMPT
-from cxr.web.page.grid_events import VARIED, GridEvents
+from cxr.web.page.grid_events import GridEvents
 from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.shared_events import IN_PARALLEL
 
 Handler = Callable[..., object]
 OTHER_PROMPT = "A 55-year-old man with no findings, PA view"
@@ -56,10 +55,7 @@ def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, Any]) -> Non
         setting_parameter("seed", None),
         setting_parameter("adapter_weight", defaults["adapter_weight"]),
         parameter(
-            "other_adapter_weight",
-            "number",
-            f"of the second image; {weight.range}; null for the same",
-            optional=True,
+            "other_adapter_weight", "number", f"of the second image; {weight.range}; null for the same", optional=True
         ),
         parameter(
             "region",
@@ -75,7 +71,7 @@ def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, Any]) -> Non
 def _build_sheet(endpoints: GridEndpoints) -> None:
     prompt = "what the images should show; {small|large} are alternatives"
     inputs = [parameter("prompt", "string", prompt, example=GRID_PROMPT)]
-    for name, example in (*((name, None) for name in VARIED[:-1]), ("seed", [1, 2])):
+    for name, example in (*((name, None) for name in GRID_AXES[:-1]), ("seed", [1, 2])):
         sentence = f"values of {SETTINGS[name].help}, {SETTINGS[name].range}; null for the usual one"
         schema = {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]}
         inputs.append(parameter(name, "string", sentence, example=example, schema=schema))
@@ -87,20 +83,13 @@ def _build_sheet(endpoints: GridEndpoints) -> None:
 
 def _build_dataset(endpoints: DatasetEndpoints) -> None:
     plan = parameter("plan", "string", "in YAML or CSV; its splits are train, validation, test", example=EXAMPLE_PLAN)
-    tries = "seeds that an image may take; 1 to 100"
-    gate = "make images again if a small network does not see in them what was asked for; true or false"
-    inputs = [
-        plan,
-        parameter("max_attempts", "integer", tries, DEFAULT_MAX_ATTEMPTS, example=DEFAULT_MAX_ATTEMPTS),
-        parameter("gate", "boolean", gate, False, example=False),
-    ]
+    inputs = [plan, *(setting_parameter(name, DATASET_OPTIONS[name].default) for name in ("max_attempts", "gate"))]
     outputs = [gr.JSON(label="Progress"), gr.DownloadButton("ZIP"), gr.JSON(label="Facts")]
     _endpoint("dataset", endpoints.dataset, inputs, outputs)
 
 
 def _build_reading(endpoints: ReadingEndpoints) -> None:
-    text = parameter("prompt", "string", "what images should show; at most 2,000 characters", example=EXAMPLE_PROMPT)
-    _endpoint("parse", endpoints.parse, [text], [gr.JSON(label="Understood")])
+    _endpoint("parse", endpoints.parse, [setting_parameter("prompt", None)], [gr.JSON(label="Understood")])
     _endpoint("models", endpoints.models, [], [gr.JSON(label="Models")])
     begun_from = picture_parameter("init_image", "the picture that it began from, if there was one", optional=True)
     anybodys = picture_parameter("picture", ANY_PICTURE)

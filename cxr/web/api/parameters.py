@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from cxr.request.errors import RequestError
 from cxr.request.setting import Setting
-from cxr.request.settings import SETTINGS
+from cxr.request.settings import DATASET_OPTIONS, SETTINGS
 
 EXAMPLE_PROMPT = "A 55-year-old man with a right pleural effusion, PA view"
 TYPES = {"text": "string", "whole number": "integer", "number": "number", "switch": "boolean"}
@@ -49,10 +49,10 @@ def setting_parameter(name: str, default: object) -> Component:
     """The parameter of a setting.
 
     Args:
-        name: of the setting.
+        name: of the setting, or of `DATASET_OPTIONS`.
         default: where the caller does not say.
     """
-    setting: Setting = SETTINGS[name]
+    setting: Setting = SETTINGS[name] if name in SETTINGS else DATASET_OPTIONS[name]
     sentence = f"{setting.help}; {setting.range}" + ("; null draws one" if name == "seed" else "")
     example = EXAMPLE_PROMPT if name == "prompt" else default
     return parameter(name, TYPES[setting.kind], sentence, default, example=example, optional=name == "seed")

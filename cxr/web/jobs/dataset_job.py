@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cxr.request.model_info import ModelInfo
 
 TURN_S = 20.0  # a job that others wait for ends its turn after this time and goes to the end of the queue
-TELL_EVERY_S = 0.5
+SAY_EVERY_S = 0.5
 
 
 def make_dataset(order: DatasetOrder, choice: ModelChoice, job: AnyJob) -> Generator[DatasetState, None, None]:
@@ -105,7 +105,7 @@ def _finish(
         raise GenerationError("no image could be made; try other settings, or without the gate")
     directory = order.folder / "set"
     receipts: list[Receipt] = []
-    began_s = told_s = time.monotonic()
+    began_s = said_s = time.monotonic()
     for receipt in read_receipts(directory):
         if job.is_stopped:  # all images are there, and the ZIP comes without receipts
             receipts.clear()
@@ -115,9 +115,9 @@ def _finish(
         if now_s - began_s > TURN_S and job.others_wait():
             yield replace(state, stage="waiting", num_read=len(receipts))
             began_s = time.monotonic()
-        elif now_s - told_s > TELL_EVERY_S:
+        elif now_s - said_s > SAY_EVERY_S:
             yield replace(state, num_read=len(receipts))
-            told_s = now_s
+            said_s = now_s
     # The name of the ZIP holds numbers only.
     name = f"dataset_{manifest['num_images']}_{order.plan.sha256[:8]}.zip"
     archive = zip_dataset(order.folder / name, directory, receipts)

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cxr.dataset.plan import Plan
-from cxr.request.errors import RequestError
-from cxr.request.setting import check_switch
+from cxr.request.settings import DATASET_OPTIONS
 from cxr.web.jobs.job import Facts, Job
 from cxr.web.server.temporary import new_job_folder, sweep, temp_root
 
 if TYPE_CHECKING:
     from cxr.generate.progress import JobProgress
 
-DEFAULT_MAX_ATTEMPTS = 4
-HIGHEST_MAX_ATTEMPTS = 100
+DEFAULT_MAX_ATTEMPTS: int = DATASET_OPTIONS["max_attempts"].default
 COUNTED = ("findings", "sex", "view", "split")
 
 Stage = Literal["loading", "running", "waiting", "stopped", "finished"]
@@ -86,8 +84,8 @@ def new_order(
     Raises:
         CxrError: a value is not allowed, or the disk refused the folder.
     """
-    gate = check_switch(gate, "gate")
-    if isinstance(max_attempts, bool) or max_attempts not in range(1, HIGHEST_MAX_ATTEMPTS + 1):
-        raise RequestError(f"max_attempts is {max_attempts!r}; use a whole number from 1 to {HIGHEST_MAX_ATTEMPTS}")
+    values = {
+        name: DATASET_OPTIONS[name].check(value) for name, value in (("gate", gate), ("max_attempts", max_attempts))
+    }
     sweep(temp_root())
-    return DatasetOrder(plan, gate, int(str(max_attempts)), new_job_folder("datasets"), is_kept=is_kept)
+    return DatasetOrder(plan, **values, folder=new_job_folder("datasets"), is_kept=is_kept)

@@ -88,7 +88,7 @@ def make_grid(plan: Plan, choice: ModelChoice, job: AnyJob, limit_s: float = 0) 
             yield state
             is_late = 0 < limit_s < state.elapsed_s
             if (job.is_stopped or is_late) and len(state.images) + len(state.failures) < len(plan.images):
-                late = f"The {limit_s:g} s that one request gets are over; the rest of the sheet is black."
+                late = f"The {limit_s:g} s allowed for one request are over; the rest of the sheet is black."
                 notes = state.notes if job.is_stopped else (*state.notes, late)
                 state = replace(state, stage="stopped", notes=notes)
                 break

@@ -77,7 +77,7 @@ def make_images(
 def _out_of_time(state: ImageState, limit_s: float) -> ImageState:
     if not state.images:
         raise GenerationError(f"no image was finished in {limit_s:g} s, the limit of one request; use fewer steps")
-    note = f"The {limit_s:g} s that one request gets are over; ask for the other images in another request."
+    note = f"The {limit_s:g} s allowed for one request are over; ask for the other images in another request."
     return replace(state, notes=(*state.notes, note))
 
 

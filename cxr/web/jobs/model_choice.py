@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cxr.models.presets import PRESETS, find_preset, request_defaults
+from cxr.models.preset_table import PRESETS
+from cxr.models.presets import find_preset, request_defaults
 from cxr.request.errors import CxrError, HubUnreachableError, ModelError
 from cxr.request.model_info import ModelInfo
 

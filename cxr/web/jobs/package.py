@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from cxr import __version__
 from cxr.folders.archive import write_folder_zip, write_zip
-from cxr.folders.dataset_reader import read_dataset, read_manifest
+from cxr.folders.dataset_manifest import read_manifest
+from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.tables import csv_text
 from cxr.images.reading import read_grey
 from cxr.request.events import ExportedFile

@@ -34,12 +34,7 @@ Rows = list[list[str]]
 
 
 def plan_of_fields(
-    rows: Table,
-    name: str,
-    seed: int,
-    settings: Sequence[float],
-    shares: Sequence[float],
-    max_images: int,
+    rows: Table, name: str, seed: int, settings: Sequence[float], shares: Sequence[float], max_images: int
 ) -> Plan:
     """Make a plan from the table and the fields of the page.
 
@@ -178,7 +173,7 @@ def _check_marks(text: str, max_images: int) -> None:
 
 def _check_rows(rows: int, max_images: int) -> None:
     if rows > max_images + SPARE_ROWS:
-        raise RequestError(f"the plan asks for an image or more in each of {rows:,} rows; use at most {max_images:,}")
+        raise RequestError(f"the plan has {rows:,} rows, each of one image or more; use at most {max_images:,}")
 
 
 def _saved(text: str, folder: Path) -> Path:

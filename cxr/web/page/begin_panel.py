@@ -16,9 +16,9 @@ from cxr.request.init_image import SHA256, InitImage
 from cxr.request.mask_cells import CELLS, check_cells, read_cells
 from cxr.request.settings import SETTINGS
 from cxr.web.page.data_address import data_address
-from cxr.web.page.events import AT_ONCE, QUEUED, Values, errors_for_users, sent_with
 from cxr.web.page.image_form import number
 from cxr.web.page.scripts import BEGIN, BEGIN_TEMPLATE
+from cxr.web.page.shared_events import AT_ONCE, QUEUED, Values, errors_for_users, sent_with
 from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.uploads import MAGIC
 

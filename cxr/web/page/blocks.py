@@ -17,7 +17,6 @@ from cxr.web.page.adapter_card import describe_adapters
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_tab import build_dataset_tab
 from cxr.web.page.detect_tab import build_detect_tab
-from cxr.web.page.events import QUEUED, Values, as_sentence
 from cxr.web.page.examples import find_examples
 from cxr.web.page.grid_events import GridEvents
 from cxr.web.page.grid_tab import build_grid_tab
@@ -25,6 +24,7 @@ from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import ImageForm
 from cxr.web.page.image_tab import build_image_tab
 from cxr.web.page.report_events import ReportEvents
+from cxr.web.page.shared_events import QUEUED, Values, as_sentence
 from cxr.web.server.limits import Limits
 from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S
 

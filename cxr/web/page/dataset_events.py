@@ -16,8 +16,8 @@ from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.pace import Measured
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import dataset_panels, panels
-from cxr.web.page.events import Values, buttons, errors_for_users, show_job, show_stop
 from cxr.web.page.plan_events import PlanEvents
+from cxr.web.page.shared_events import Values, buttons, errors_for_users, show_job, show_stop
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import Visitor, visitor_of
 

@@ -10,10 +10,10 @@ import gradio as gr
 from gradio.blocks import Block
 
 from cxr.dataset.cohort import KEYS
-from cxr.request.settings import SETTINGS
+from cxr.request.settings import DATASET_OPTIONS, SETTINGS
 from cxr.web.jobs.plan_text import FIELDS, NAME, SPLITS, Rows
-from cxr.web.page.events import AT_ONCE
 from cxr.web.page.image_form import number, unchecked
+from cxr.web.page.shared_events import AT_ONCE
 from cxr.web.server.uploads import TEXT_SUFFIXES
 
 TABLE, TEXT = "Table", "Text"
@@ -113,9 +113,8 @@ def build_dataset_settings(cohort: CohortWidgets) -> DatasetForm:
     with gr.Column(elem_id="dataset-settings") as fields:
         settings = _build_settings()
     hint = gr.HTML(f'<p class="cxr-hint">{SETTINGS_IN_TEXT}</p>', visible=False)
-    gate = gr.Checkbox(
-        False, label="Make images again if a small network does not see in them what was asked for", elem_id="gate"
-    )
+    option = DATASET_OPTIONS["gate"]
+    gate = gr.Checkbox(option.default, label=option.label, elem_id="gate")
     _show_for(cohort.kind, {TABLE: fields, TEXT: hint})
     return DatasetForm(kind=cohort.kind, rows=cohort.rows, text=cohort.text, gate=gate, **settings)
 

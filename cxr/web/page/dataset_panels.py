@@ -26,7 +26,7 @@ MAX_NAME_CHARACTERS, MAX_PROMPT_CHARACTERS = 60, 160
 NUM_PROMPTS = 6
 PICTURE_SIZE = 128  # pixels
 TURNS_HINT = (
-    f"Other requests wait {TURN_S:.0f} seconds at most for a data set. What is finished is kept for about an hour; "
+    f"Other requests wait at most {TURN_S:.0f} seconds for a data set. What is finished is kept for about an hour; "
     "while this page is open, “Make the data set” goes on with the same plan."
 )
 
@@ -132,7 +132,7 @@ def describe_state(state: DatasetState) -> str:
         notes.append(f"Reading what is seen in them: {state.num_read:,} of {progress.finished:,}.")
         return panels.panel(title, "", state.num_read / max(progress.finished, 1), "busy", notes)
     if state.stage == "waiting":
-        return panels.panel(f"{of}, waiting", "", fraction, "busy", ["Others have asked for images; their turn now."])
+        return panels.panel(f"{of}, waiting", "", fraction, "busy", ["Others have asked for images; it is their turn."])
     left = "" if progress.remaining_s is None else f"{duration(progress.remaining_s)} left"
     return panels.panel(of, left, fraction, "busy", notes)
 

@@ -10,10 +10,10 @@ from gradio.blocks import Block
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_events import MAKE, DatasetEvents
 from cxr.web.page.dataset_form import CohortWidgets, DatasetForm, build_cohort, build_dataset_settings
-from cxr.web.page.events import AT_ONCE, QUEUED, buttons, connect_reload
 from cxr.web.page.plan_events import CHECK
 from cxr.web.page.report_events import ReportEvents
 from cxr.web.page.report_step import build_report_step
+from cxr.web.page.shared_events import AT_ONCE, QUEUED, buttons, connect_reload
 
 COHORT, SETTINGS, REPORT = 1, 2, 5
 # Waits until typing pauses, then sends what stands in the form by that time.

@@ -20,6 +20,7 @@ def write_picture(path: str) -> Path:
         OutputError: the disk refused the file.
     """
     from cxr.folders.dicom import SyntheticPatient, encode_dicom
+    from cxr.images.guarded import reason_of
     from cxr.images.png import read_recipe
     from cxr.images.reading import read_levels
     from cxr.prompts import asked_labels
@@ -36,5 +37,5 @@ def write_picture(path: str) -> Path:
     try:
         target.write_bytes(data)
     except OSError as error:
-        raise OutputError(f"the DICOM file cannot be written: {error.strerror}") from error
+        raise OutputError(f"the DICOM file cannot be written: {reason_of(error)}") from error
     return target

@@ -12,18 +12,17 @@ from cxr.dataset.plan import Plan
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import duration, plural
 from cxr.request.setting import parse_number
-from cxr.request.settings import LABELS, SETTINGS
+from cxr.request.settings import GRID_AXES, LABELS, SETTINGS
 from cxr.web.jobs.grid_job import GridJob, GridState, make_grid
 from cxr.web.jobs.job import OVER, Job
 from cxr.web.page import panels
-from cxr.web.page.events import STOPPING, Values, as_sentence, errors_for_users, show_job, stop_job
 from cxr.web.page.image_events import ImageEvents, run_button
+from cxr.web.page.shared_events import STOPPING, Values, as_sentence, errors_for_users, show_job, stop_job
 from cxr.web.server.limits import find_resolution
 from cxr.web.server.visitors import visitor_of
 
 MAKE = "Make the sheet"
 EXAMPLE = "A {30|80}-year-old man with {no findings|a pleural effusion}, PA view"
-VARIED = ("guidance_scale", "adapter_weight", "num_inference_steps", "seed")  # as `cxr.dataset.grid` crosses them
 
 
 class GridEvents:
@@ -41,7 +40,7 @@ class GridEvents:
 
         Args:
             prompt: may hold alternatives.
-            values: of each setting of `VARIED`; those of none are the usual one.
+            values: of each setting of `GRID_AXES`; those of none are the usual one.
         Raises:
             RequestError: a value is not allowed, or it is too much for this server.
         """
@@ -112,13 +111,13 @@ class GridEvents:
 
 
 def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
-    """Values of each setting of `VARIED`, from numbers that are separated by commas.
+    """Values of each setting of `GRID_AXES`, from numbers that are separated by commas.
 
     Raises:
         RequestError: a text holds something else.
     """
     axes: dict[str, list[float]] = {}
-    for name, text in zip(VARIED, texts, strict=True):
+    for name, text in zip(GRID_AXES, texts, strict=True):
         try:
             axes[name] = [parse_number(value) for value in str(text).split(",") if value.strip()]
         except ValueError as error:

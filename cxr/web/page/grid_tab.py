@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gradio as gr
 
-from cxr.request.settings import SETTINGS
+from cxr.request.settings import GRID_AXES, MAX_GRID_IMAGES, SETTINGS
 from cxr.web.page import panels
-from cxr.web.page.events import QUEUED, connect_reload
-from cxr.web.page.grid_events import EXAMPLE, MAKE, VARIED, GridEvents, usual
+from cxr.web.page.grid_events import EXAMPLE, MAKE, GridEvents, usual
 from cxr.web.page.image_form import unchecked
+from cxr.web.page.shared_events import QUEUED, connect_reload
 
 HINT = (
     "Words in braces are alternatives, as in {small|large}; several numbers are separated by commas. Every combination "
-    "is made, on one sheet with labels: the last setting with several values goes across, the others down. At most 64 "
-    "images."
+    "is made, on one sheet with labels: the last setting with several values goes across, the others down. At most "
+    f"{MAX_GRID_IMAGES} images."
 )
 IDLE = panels.panel("Ready", tone="idle", notes=["The sheet appears below."])
 
@@ -28,7 +28,7 @@ def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
     gr.HTML('<h2 class="cxr-heading">A grid of settings</h2>' + panels.hint(HINT))
     prompt = unchecked(gr.Textbox(EXAMPLE, label="Prompt with alternatives", lines=2, elem_id="grid-prompt"))
     with gr.Row(elem_id="grid-axes"):
-        axes = [_axis(name, usual(name, events.choice.defaults)) for name in VARIED]
+        axes = [_axis(name, usual(name, events.choice.defaults)) for name in GRID_AXES]
     with gr.Row(elem_id="grid-run"):
         button = gr.Button(MAKE, variant="primary", elem_id="grid-make", scale=0, min_width=180)
         with gr.Column(min_width=240):

@@ -18,10 +18,10 @@ from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import beginning_of
-from cxr.web.page.events import Values, errors_for_users, sent_with, show_job, stop_job
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
 from cxr.web.page.picture_events import twin_values
+from cxr.web.page.shared_events import Values, errors_for_users, sent_with, show_job, stop_job
 from cxr.web.page.stage_data import stage_value
 from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.limits import Limits, find_resolution

@@ -15,7 +15,7 @@ from cxr.prompts.rewording import to_type_again
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, BY_MODEL, SETTINGS, ImageSettings
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.page.events import Values
+from cxr.web.page.shared_events import Values
 
 PLACEHOLDER = "A 55-year-old man with pneumonia"
 DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}

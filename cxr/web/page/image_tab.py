@@ -14,7 +14,6 @@ from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import BeginPanel, build_begin_panel, whole_picture
-from cxr.web.page.events import AT_ONCE, QUEUED, connect_reload
 from cxr.web.page.image_events import ImageEvents, run_button
 from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of
 from cxr.web.page.page_jobs import CANCEL
@@ -24,6 +23,7 @@ from cxr.web.page.prompt_chips import build_prompt_chips, connect_prompt_chips
 from cxr.web.page.receipt_rows import FOOTNOTE
 from cxr.web.page.restore import build_restore
 from cxr.web.page.scripts import EXAMPLES, SAVE_FILE, VIEWER, VIEWER_TEMPLATE
+from cxr.web.page.shared_events import AT_ONCE, QUEUED, connect_reload
 from cxr.web.page.stage_data import file_value
 
 

@@ -13,8 +13,8 @@ from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.jobs.job import Facts
 from cxr.web.page.begin_panel import begun_values
 from cxr.web.page.dicom_file import write_picture
-from cxr.web.page.events import Values, errors_for_users, sent_with
 from cxr.web.page.image_form import PLACEHOLDER, form_values
+from cxr.web.page.shared_events import Values, errors_for_users, sent_with
 from cxr.web.page.stage_data import file_value
 from cxr.web.page.twins import twin_of
 
@@ -68,7 +68,7 @@ def _read_settings(values: object) -> dict[str, Any]:
     """The settings of one image, checked; those of a picture that it began from are left for `begun_values`."""
     if not isinstance(values, Mapping):
         raise RequestError("the settings are not a table; nothing was changed")
-    given = {name: values[name] for name in API_SETTINGS if values.get(name, "") != ""}
+    sent = {name: values[name] for name in API_SETTINGS if values.get(name, "") != ""}
     usual = {name: SETTINGS[name].default for name in API_SETTINGS} | {"prompt": PLACEHOLDER}
-    request = GenerationRequest(**usual | given)
+    request = GenerationRequest(**usual | sent)
     return {**values, **{name: getattr(request, name) for name in API_SETTINGS}}

@@ -30,8 +30,8 @@ from cxr.web.jobs.plan_text import (
 )
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_form import ROWS, SHARES, TABLE, TEXT
-from cxr.web.page.events import Values, as_sentence, errors_for_users
 from cxr.web.page.image_form import DEFAULTS
+from cxr.web.page.shared_events import Values, as_sentence, errors_for_users
 from cxr.web.server.limits import Limits, find_resolution
 
 CHECK = 3  # step

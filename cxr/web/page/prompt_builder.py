@@ -125,10 +125,7 @@ def write_choices(prompt: str, choices: Choices) -> str:
     words = list(dict.fromkeys(map(_words, findings))) or ["no findings"] * (NO_FINDING in wanted)
     subject = write_caption(
         ParsedPrompt(
-            "",
-            age=choices.age,
-            age_group=_age_group(before, choices),
-            sex=None if choices.sex == ANY else choices.sex,
+            "", age=choices.age, age_group=_age_group(before, choices), sex=None if choices.sex == ANY else choices.sex
         )
     )
     text = (subject[:1].upper() + subject[1:]) + (f" with {join(words)}" if words else "")

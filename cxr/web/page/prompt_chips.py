@@ -14,8 +14,8 @@ from cxr.prompts.rewording import reword
 from cxr.request.setting import MAX_PROMPT_CHARACTERS
 from cxr.request.settings import SETTINGS
 from cxr.web.jobs.model_choice import ModelChoice, known_to_answer
-from cxr.web.page.events import AT_ONCE, QUEUED, Values, errors_for_users
 from cxr.web.page.prompt_builder import Choices, PromptBuilder, check_age, read_choices, sides_are_known, write_choices
+from cxr.web.page.shared_events import AT_ONCE, QUEUED, Values, errors_for_users
 
 # Waits until typing pauses, then sends what stands in the box by that time.
 DEBOUNCE = """(text, isReworded) => new Promise((send) => {

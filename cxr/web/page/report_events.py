@@ -13,7 +13,7 @@ from cxr.web.jobs.job import OVER, Job
 from cxr.web.jobs.report_job import ReportJob, ReportOrder, ReportState, make_report
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels, report_panels
-from cxr.web.page.events import Values, buttons, errors_for_users, show_job, show_stop
+from cxr.web.page.shared_events import Values, buttons, errors_for_users, show_job, show_stop
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import visitor_of
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import gradio as gr
 
 from cxr.web.page import report_panels
-from cxr.web.page.events import AT_ONCE, QUEUED, buttons
 from cxr.web.page.report_events import ReportEvents
+from cxr.web.page.shared_events import AT_ONCE, QUEUED, buttons
 
 FEWEST_IMAGES = 20  # as `cxr.evaluate.image_set` has it, which would bring torch to the start of the page
 

@@ -16,8 +16,8 @@ from cxr.request.settings import API_SETTINGS, BEGINNING, REGION, SETTINGS
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import TITLE as BEGIN
 from cxr.web.page.begin_panel import BeginPanel, begun_values
-from cxr.web.page.events import PRIVATE, Values, as_sentence
 from cxr.web.page.image_form import ImageForm, values_of
+from cxr.web.page.shared_events import PRIVATE, Values, as_sentence
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
 

@@ -9,12 +9,13 @@ from typing import Any
 from cxr.labels.regions import changed_cells
 from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
-from cxr.request.settings import REGION
+from cxr.request.settings import REGION, SETTINGS
 from cxr.web.page.prompt_builder import ANY, NO_FINDING, Choices, read_choices, write_choices
 
 YOUNG, OLD = 30, 75
 WHOLE = dict.fromkeys(REGION, "")
 USUAL_FINDING = "Effusion"  # the one that the embedded model draws most clearly
+WEIGHT = SETTINGS["adapter_weight"].default
 KINDS = ("region", "finding", "age", "sex", "lora")
 
 
@@ -32,7 +33,7 @@ def twin_of(settings: Mapping[str, Any], kind: str) -> dict[str, object]:
     if kind not in KINDS:
         raise RequestError(f"there is no such twin; use one of {', '.join(KINDS)}")
     if kind == "lora":
-        return {**settings, "adapter_weight": 1.0 if settings["adapter_weight"] == 0 else 0.0}
+        return {**settings, "adapter_weight": 0.0 if settings["adapter_weight"] else WEIGHT}
     if kind == "region" and settings.get("init_image_sha256"):
         raise RequestError("this picture began from another one; use “With / without finding”")
     prompt, around = settings["prompt"], settings.get("surrounding_prompt", "")

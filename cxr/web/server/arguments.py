@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from typing import NoReturn
 
 from cxr.commands.options import add_model_options
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.server.environment import ALLOW_FLAG, find_danger
+from cxr.web.server.environment import ALLOW_FLAG, find_danger, find_ignored
 from cxr.web.server.hosts import ALLOW_HOST_FLAG, ALLOW_HOST_VARIABLE, is_host_name
 from cxr.web.server.limits import Limits, default_limits
 
@@ -66,6 +67,8 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
     chosen = parser.parse_args(arguments)
     if (danger := find_danger(os.environ)) and not chosen.allow_gradio_variables:
         parser.error(danger)
+    for remark in find_ignored(os.environ):
+        sys.stderr.write(f"{parser.prog}: {remark}\n")
     if chosen.mcp and find_spec("mcp") is None:
         parser.error("--mcp needs the package mcp, which is not installed; install it with pip install 'gradio[mcp]'")
     choice = ModelChoice(chosen.model, chosen.adapter)
@@ -82,7 +85,9 @@ def parse_arguments(arguments: Sequence[str]) -> ServerSettings:
         chosen.reference,
     )
     if settings.reference and settings.is_public:
-        parser.error(f"{REFERENCE_FLAG} would show real films to other machines; leave it out, or --share and --host")
+        parser.error(
+            f"{REFERENCE_FLAG} would show real films to other machines; leave out either it or --share and --host"
+        )
     return settings
 
 
@@ -103,7 +108,7 @@ def _build_parser() -> _OneLineParser:
         help="names to answer to besides this machine's own, for example that of a proxy, or *.example.org "
         f"(default: {ALLOW_HOST_VARIABLE})",
     )
-    parser.add_argument(ALLOW_FLAG, action="store_true", help="start although GRADIO_* variables open the page further")
+    parser.add_argument(ALLOW_FLAG, action="store_true", help="start even if GRADIO_* variables open the page further")
     parser.add_argument("--mcp", action="store_true", help="let assistants call the endpoints, as an MCP server")
     parser.add_argument(
         REFERENCE_FLAG,

@@ -1,11 +1,11 @@
-"""Which of the variables that gradio reads from the environment the page refuses to start with.
+"""Which of the variables that gradio reads from the environment the page refuses to start with, or does not obey.
 
 A test names all the others, and why each may be set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 ALLOW_FLAG = "--allow-gradio-variables"
@@ -48,6 +48,22 @@ REFUSED: Mapping[str, Danger] = {
     "GRADIO_WATCH_ENCODING": RELOADS,
     "GRADIO_WATCH_MODULE_NAME": RELOADS,
 }
+# What the page decides itself.
+WITHOUT_EFFECT: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("GRADIO_NODE_NUM_PORTS", "GRADIO_NODE_PATH", "GRADIO_NODE_SERVER_NAME", "GRADIO_NODE_SERVER_PORT"),
+        "the page starts no server of Node",
+    ),
+    "GRADIO_RUN_HISTORY": "prompts stay out of the browser's memory",
+    "GRADIO_SSR_MODE": "the page starts no server of Node",
+}
+
+
+def find_ignored(environment: Mapping[str, str]) -> Iterator[str]:
+    """One sentence about each variable that is set and changes nothing."""
+    for name, reason in WITHOUT_EFFECT.items():
+        if environment.get(name, "").strip().lower() not in OFF:
+            yield f"{name} has no effect: {reason}"
 
 
 def find_danger(environment: Mapping[str, str]) -> str:

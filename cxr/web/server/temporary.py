@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from cxr.folders.lock import locked
+from cxr.images.guarded import reason_of
 from cxr.request.errors import OutputError
 
 TEMP_PREFIX = "cxr-studio-"
@@ -79,7 +80,7 @@ def new_job_folder(kind: str) -> Path:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise OutputError(f"no temporary folder can be made in {root}: {error.strerror}") from error
+        raise OutputError(f"no temporary folder can be made in {root}: {reason_of(error)}") from error
     return folder
 
 

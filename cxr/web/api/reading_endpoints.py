@@ -14,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.images.recipe_file import find_differences, read_recipe_file
-from cxr.models.presets import PRESETS, find_preset, prompt_form_of
+from cxr.models.preset_table import PRESETS
+from cxr.models.presets import find_preset, prompt_form_of
 from cxr.prompts import Finding, asked_labels, compile_prompt, misread_findings
 from cxr.prompts.rewording import reword, to_type_again
 from cxr.request.errors import CxrError, DataError
 from cxr.request.recipe import BEGINNING_IN_RECIPES, Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, REGION, SETTINGS
-from cxr.web.api.beginning import ANY_PICTURE
 from cxr.web.api.parameters import picture_path
+from cxr.web.api.picture_parameters import ANY_PICTURE
 from cxr.web.jobs.job import OVER, Facts
 from cxr.web.jobs.model_choice import known_to_answer, loaded_info
-from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_events import ImageEvents
+from cxr.web.page.shared_events import errors_for_users
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
 
@@ -49,7 +50,7 @@ class ReadingEndpoints:
         """Say what is understood of a prompt, what this model ignores, and what it reads in its place.
 
         Args:
-            prompt: what images should show; at most 2,000 characters.
+            prompt: what the images should show.
         Returns:
             A dictionary: prompt, form, sent_prompt, findings, sex, age, view, denied, chips with label, kind, reason.
         """

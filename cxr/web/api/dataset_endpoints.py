@@ -13,7 +13,7 @@ from cxr.web.jobs.dataset_order import DEFAULT_MAX_ATTEMPTS, DatasetState, new_o
 from cxr.web.jobs.job import Facts
 from cxr.web.jobs.plan_text import plan_of_text
 from cxr.web.page.dataset_events import DatasetEvents
-from cxr.web.page.events import errors_for_users
+from cxr.web.page.shared_events import errors_for_users
 from cxr.web.server.visitors import visitor_of
 
 PLANS_AT_ONCE = 2  # that are read, beside the jobs of the model
@@ -31,11 +31,7 @@ class DatasetEndpoints:
         self.readers = asyncio.Semaphore(PLANS_AT_ONCE)
 
     async def dataset(
-        self,
-        plan: str,
-        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
-        gate: bool = False,
-        asker: gr.Request | None = None,
+        self, plan: str, max_attempts: int = DEFAULT_MAX_ATTEMPTS, gate: bool = False, asker: gr.Request | None = None
     ) -> AsyncGenerator[tuple[Facts, str | None, Facts | None], None]:
         """Make a labelled data set of synthetic chest radiographs. Not for diagnosis.
 
@@ -44,7 +40,7 @@ class DatasetEndpoints:
 
         Args:
             plan: YAML or CSV, as ``python -m cxr dataset --help`` describes it; its splits are train, validation, test.
-            max_attempts: seeds that an image may take, 1 to 100.
+            max_attempts: seeds that an image may take.
             gate: whether images in which a small network does not see what was asked are made again.
             asker: filled in by gradio; who asks.
         Returns:

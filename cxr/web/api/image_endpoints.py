@@ -14,18 +14,18 @@ from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.setting import check_switch
 from cxr.request.settings import SETTINGS
-from cxr.web.api.beginning import read_beginning
 from cxr.web.api.endpoint import takes_settings
+from cxr.web.api.picture_parameters import read_beginning
 from cxr.web.jobs.compare_job import CompareJob, CompareState, compare_images
 from cxr.web.jobs.job import OVER, Facts, Job
-from cxr.web.page.events import errors_for_users
 from cxr.web.page.image_events import RANDOM_SEED_LIMIT, ImageEvents
+from cxr.web.page.shared_events import errors_for_users
 from cxr.web.page.stage_data import gallery_items
 from cxr.web.page.twins import region_between
 from cxr.web.server.visitors import visitor_of
 
 Images = list[tuple[str, str]]
-STRENGTH = SETTINGS["strength"].default
+STRENGTH, WEIGHT = (SETTINGS[name].default for name in ("strength", "adapter_weight"))
 
 
 class ImageEndpoints:
@@ -57,12 +57,11 @@ class ImageEndpoints:
 
         Args:
             settings: of the request, by name.
-            init_image: a PNG, JPEG or DICOM file that images begin from, in place of noise alone; null for none.
-            strength: how far images may leave that picture; 0 to 1 (as from noise alone).
-            mask_cells: cells of that picture that alone are made anew: rows with their columns, 0 to 15 from the top
-                left, as in "4:10-13 5:9-14", or a list of [row, column]; empty for the whole picture.
+            init_image: as the table says. Null for none.
+            strength: as the table says.
+            mask_cells: as the table says. Empty for the whole picture.
             mask: a picture in which that region is white, in place of mask_cells.
-            surrounding_prompt: of the picture around the region of mask_cells, made from the same seed; empty for none.
+            surrounding_prompt: as the table says. Empty for none.
             progress: filled in by gradio; the share of denoising steps that are done.
             asker: filled in by gradio; who asks.
         Returns:
@@ -91,7 +90,7 @@ class ImageEndpoints:
         prompt: str,
         other_prompt: str = "",
         seed: int | None = None,
-        adapter_weight: float = 1.0,
+        adapter_weight: float = WEIGHT,
         other_adapter_weight: float | None = None,
         region: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default

@@ -12,10 +12,11 @@ import gradio as gr
 from cxr.dataset.plan import Plan
 from cxr.request.errors import RequestError
 from cxr.request.setting import check_switch
+from cxr.request.settings import GRID_AXES
 from cxr.web.jobs.grid_job import GridState
 from cxr.web.jobs.job import Facts
-from cxr.web.page.events import errors_for_users
-from cxr.web.page.grid_events import VARIED, GridEvents
+from cxr.web.page.grid_events import GridEvents
+from cxr.web.page.shared_events import errors_for_users
 from cxr.web.server.visitors import visitor_of
 
 Result = tuple[str | None, str | None, Facts]
@@ -42,7 +43,7 @@ class GridEndpoints:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by this default
         asker: gr.Request | None = None,
     ) -> Result:
-        """Make every combination of words and settings, on one labelled sheet of at most 64 images. Not for diagnosis.
+        """Make every combination of words and settings, on one labelled sheet. Not for diagnosis.
 
         Args:
             prompt: what the images should show; alternatives stand in braces, as in {small|large}.
@@ -57,7 +58,7 @@ class GridEndpoints:
             The sheet, a PNG; the path of a ZIP with the images, each with its recipe; a dictionary of facts: told,
             title, columns, rows, num_images, seconds, model, adapter, failures, notes.
         """
-        axes = dict(zip(VARIED, (guidance_scale, adapter_weight, num_inference_steps, seed), strict=True))
+        axes = dict(zip(GRID_AXES, (guidance_scale, adapter_weight, num_inference_steps, seed), strict=True))
         with errors_for_users(on_page=False):
             if not check_switch(dry_run, "dry_run"):
                 self.events.jobs.check_room(visitor_of(asker))
