@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from typing import Any
 
 NEEDED_MB = 1_500  # of address space, for one image of the embedded model
 PAGE_MB = 3_000  # for the page, whose threads reserve more than they use
@@ -68,7 +67,7 @@ class _Guard(MetaPathFinder):
     def __init__(self, speaker: str) -> None:
         self.speaker = speaker
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == "torch":
             refuse_little_memory(self.speaker, NEEDED_MB)
 

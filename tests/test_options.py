@@ -12,10 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from cxr.bench.speed import BATCH_SIZES
+from cxr.commands import train_stages
 from cxr.commands.main import build_parser, main
 from cxr.commands.options import settings_of
+from cxr.dataset.convert import FORMATS
+from cxr.dataset.job_start import Options
+from cxr.dataset.plan import build_plan
+from cxr.evaluate.few_real import COUNTS
+from cxr.folders.dicom import BITS
+from cxr.judges.networks import NETWORKS
+from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import FLAGS
+from cxr.web.jobs.dataset_order import new_order
 from cxr.web.server.arguments import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,22 +34,22 @@ GENERATE = ["generate", "x", "--output", "out"]
 NAME_THEIR_OWN = {("verify",), ("detect",), ("deploy",), ("train", "lora")}
 
 
-def parsers_with_models(
+def parsers_of(
     parser: argparse.ArgumentParser, words: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+    yield words, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
-                yield from parsers_with_models(inner, (*words, name))
-        elif "--model" in action.option_strings:
-            yield words, parser
+                yield from parsers_of(inner, (*words, name))
 
 
 def test_every_command_with_a_model_obeys_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for value, model, adapter in (("", "embedded", "default"), ("sd15", "sd15", "sd15")):
         monkeypatch.setenv("CXR_MODEL", value)
         monkeypatch.setenv("CXR_ADAPTER", value)
-        found = dict(parsers_with_models(build_parser()))
+        parsers = parsers_of(build_parser())
+        found = {words: parser for words, parser in parsers if "--model" in parser._option_string_actions}
         assert {words[0] for words in found} >= {"generate", "dataset", "bench", "sheet", "report", "sweep", "train"}
         for words, parser in found.items():
             defaults = parser.get_default("model"), parser.get_default("adapter")
@@ -102,6 +112,8 @@ NEW_ROW = """        Setting(
 EVERY_FACE = """
 import json
 import gradio as gr
+from cxr.bench.speed import BATCH_SIZES
+from cxr.commands import train_stages
 from cxr.commands.main import build_parser, main
 from cxr.commands.options import settings_of
 from cxr.commands.restore import command_line
@@ -172,3 +184,24 @@ def test_a_new_setting_is_one_row_and_one_field(tmp_path: Path) -> None:
     )
     assert found.returncode == 0, found.stderr
     assert "error: --contrast is 3; use a number from 0.25 to 2.0" in found.stderr
+
+
+def test_helps_name_what_modules_hold_that_are_too_heavy_for_them() -> None:
+    texts = {words: " ".join(parser.format_help().split()) for words, parser in parsers_of(build_parser())}
+    assert f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}" in texts["export",]
+    assert f"bits of DICOM: {', '.join(map(str, BITS[:-1]))} or {BITS[-1]};" in texts["export",]
+    assert f"(default: {' '.join(map(str, COUNTS))})" in texts["evaluate", "utility"]
+    assert f"(default: {' '.join(map(str, BATCH_SIZES))})" in texts["bench",]
+    assert set(train_stages.NETWORKS) == set(NETWORKS)
+
+
+def test_a_data_set_of_the_page_takes_the_numbers_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    plan = build_plan({"prompts": ["x"]}, "a plan")
+    assert new_order(plan, False, 100.0).max_attempts == 100  # as JSON may have a whole number
+    assert new_order(plan, False).max_attempts == Options().max_attempts
+    for wrong in (0, 101, 1.5, True, None, "4"):
+        with pytest.raises(RequestError, match=r"^max_attempts is .*; use a whole number from 1 to 100"):
+            new_order(plan, False, wrong)

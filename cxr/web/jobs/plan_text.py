@@ -103,7 +103,7 @@ def text_of_file(path: Path) -> str:
         raise RequestError("this file is not UTF-8 text; save it as UTF-8") from error
 
 
-def fields_of_text(text: str, max_images: int) -> tuple[Rows, str, int, list[Any], list[float]] | None:
+def fields_of_text(text: str, max_images: int) -> tuple[Rows, str, int, list[float], list[float]] | None:
     """What the table and the fields have to hold to be the same plan, as `plan_of_fields` takes it.
 
     Returns:

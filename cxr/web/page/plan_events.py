@@ -53,7 +53,7 @@ class PlanEvents:
         self.max_images = limits.dataset_images
         self.pace = Pace()
 
-    def read_form(self, kind: str, rows: Table, text: str, name: str, seed: int, *numbers: Any) -> Plan:
+    def read_form(self, kind: str, rows: Table, text: str, name: str, seed: int, *numbers: float) -> Plan:
         """The plan of the form, whose values come in the order of ``DatasetForm``, the gate left out."""
         if kind == TEXT:
             return plan_of_text(text, self.max_images)
@@ -67,7 +67,7 @@ class PlanEvents:
     def default_plan(self) -> Plan:
         """The plan that the form holds when the page opens."""
         table = [dict(zip(KEYS, row, strict=True)) for row in ROWS]
-        settings: list[Any] = [DEFAULTS[name] for name in FIELDS]
+        settings: list[float] = [DEFAULTS[name] for name in FIELDS]
         return plan_of_fields(table, NAME, 0, settings, SHARES, MAX_TOTAL_IMAGES)
 
     def fill(self, path: str, rows: Table) -> Values:
@@ -84,7 +84,7 @@ class PlanEvents:
             fields = fields_of_text(text, self.max_images)
         return _text_only(text, rows) if fields is None else _in_fields(fields)
 
-    def turn(self, kind: str, rows: Table, text: str, name: str, seed: int, *numbers: Any) -> Values:
+    def turn(self, kind: str, rows: Table, text: str, name: str, seed: int, *numbers: float) -> Values:
         """Write the plan in the other way, so that table and text are always the same one.
 
         Args:
@@ -149,7 +149,7 @@ def _text_only(text: str, rows: Table) -> Values:
     return TEXT, table, text, *(gr.skip(),) * (2 + len(FIELDS) + len(SPLITS))
 
 
-def _in_fields(fields: tuple[Rows, str, int, list[Any], list[float]]) -> Values:
+def _in_fields(fields: tuple[Rows, str, int, list[float], list[float]]) -> Values:
     """Values for ``DatasetForm.filled`` of a plan that the table and the fields hold."""
     rows, name, seed, settings, shares = fields
     return TABLE, rows, gr.skip(), name, seed, *settings, *shares
