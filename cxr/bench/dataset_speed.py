@@ -28,7 +28,6 @@ class DatasetBench:
     """What one run of a data set took.
 
     Args:
-        processes: of the job.
         num_images: that were made.
         images_per_second: of all processes, start and end of the job not counted.
         stall: share of the time that the first process waited for the disk.
@@ -57,7 +56,6 @@ def bench_dataset(
     """Make a data set in a temporary folder and watch it.
 
     Args:
-        num_images: to make.
         steps: denoising steps of each; few make the rest of the work count.
         processes: started by torch if more than one.
         model: as ``load_model`` takes it.
@@ -98,7 +96,6 @@ def watch(command: list[str], folder: Path, log: Path) -> Iterator[dict[str, flo
 
     Args:
         command: as `job_command` writes it.
-        folder: of the data set.
         log: file for what it writes.
     Raises:
         GenerationError: the job failed.
@@ -135,7 +132,6 @@ def format_dataset_bench(result: DatasetBench, one: DatasetBench | None = None) 
     """One line for the terminal.
 
     Args:
-        result: what was measured.
         one: the same with one process, to set it beside; None where that was not measured.
     """
     line = (

@@ -52,7 +52,6 @@ def measure_network_times(loaded: LoadedModel, make: Callable[[], object], runs:
         loaded: whose networks are timed.
         make: makes the images by it.
         runs: how often.
-        watch: measures seconds.
     """
     rows = [_one_run(loaded, make, watch) for _ in range(runs)]
     return NetworkTimes(

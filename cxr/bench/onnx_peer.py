@@ -22,20 +22,16 @@ class _Unet(nn.Module):
         self.unet = unet
 
     def forward(self, sample: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-        """The predicted noise."""
         output: Tensor = self.unet(sample, timestep, text, return_dict=False)[0]
         return output
 
 
 class _Decoder(nn.Module):
-    """The half of a VAE that makes pictures."""
-
     def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
 
     def forward(self, latents: Tensor) -> Tensor:
-        """The picture."""
         picture: Tensor = self.vae.decode(latents, return_dict=False)[0]
         return picture
 

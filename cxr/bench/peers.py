@@ -43,7 +43,6 @@ class Peer:
     """One way to make the images of the bench's prompt.
 
     Args:
-        name: of its row.
         make: makes a number of images at once.
         is_slow: timed at the smallest number of images only.
         detail: settings or version.
@@ -96,7 +95,6 @@ def plain_pipeline(loaded: LoadedModel, dtype: torch.dtype) -> DiffusionPipeline
 
     Args:
         loaded: is copied.
-        dtype: of all networks.
     """
     pipeline = rebuilt(copy.deepcopy(loaded.pipeline))
     if loaded.adapter:
@@ -144,7 +142,6 @@ class _Process:
     """A pipeline in another environment's Python, which makes images when it reads how many.
 
     Args:
-        python: the interpreter.
         model: folder of the model.
     """
 
@@ -164,7 +161,6 @@ class _Process:
         self.detail = self._answer()
 
     def make(self, num_images: int) -> None:
-        """Have it make images."""
         assert self._process.stdin is not None, "it was started with pipes"
         self._process.stdin.write(f"{num_images}\n")
         self._process.stdin.flush()
@@ -179,7 +175,6 @@ class _Process:
         return answer.strip()
 
     def __enter__(self) -> _Process:
-        """Return itself."""
         return self
 
     def __exit__(self, *error: object) -> None:

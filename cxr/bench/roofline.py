@@ -55,7 +55,6 @@ def measure_peak(device: torch.device, dtype: torch.dtype, watch: Stopwatch) -> 
     Args:
         device: "cuda" or "cpu".
         dtype: of the numbers.
-        watch: measures seconds.
     """
     kind = "cuda" if device.type == "cuda" else "cpu"
     return Peak(

@@ -43,7 +43,6 @@ def stopwatch(device: torch.device, *, counts_processor: bool = False) -> Stopwa
     """What measures the seconds of some work.
 
     Args:
-        device: where it runs.
         counts_processor: the processor's own seconds, of this process and of those that it has started: with one
             thread about what the clock would say on an idle machine.
     """
@@ -75,7 +74,6 @@ def interleaved(
     Args:
         arms: what is timed, by its name.
         runs: rounds.
-        watch: measures seconds.
         before: what an arm needs done first, which is not timed.
     """
 

@@ -81,7 +81,6 @@ def start_fresh(model: str | None, adapter: str | None) -> None:
 
 
 def format_start(result: StartBench) -> str:
-    """A few lines for the terminal, with the goals."""
     beyond, picture = result.beyond_gradio, Spread.of(result.picture_s)
     page_goal = beside_goal(beyond.median, GOAL_PAGE_S, is_upper_limit=True)
     picture_goal = beside_goal(picture.median, GOAL_PICTURE_S, is_upper_limit=True)

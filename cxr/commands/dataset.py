@@ -56,7 +56,6 @@ exit codes:
 
 
 def add_dataset_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(commands, "dataset", _dataset, "make a labelled data set from a plan", DESCRIPTION, EPILOG)
     add_path(parser, "plan", "PLAN", ".yaml or .csv")
     add_path(parser, "--output", "DIR", "folder of the data set; continued if begun")

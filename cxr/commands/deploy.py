@@ -24,7 +24,6 @@ examples:
 
 
 def add_deploy_parser(commands: Commands) -> None:
-    """Add the command to those of the command line."""
     parser = add_command(commands, "deploy", _deploy, "make a Hugging Face Space of your own", DESCRIPTION, EPILOG)
     parser.add_argument("repo_id", metavar="OWNER/NAME", help="name of the Space")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be uploaded and set")

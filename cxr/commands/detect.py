@@ -24,7 +24,6 @@ FAILED = 1
 
 
 def add_detect_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(
         commands, "detect", _detect, "tell whether files are synthetic, and how that is known", DESCRIPTION
     )

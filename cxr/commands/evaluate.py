@@ -48,7 +48,6 @@ REQUIRED = ("generated", "reference", "output")
 
 
 def add_evaluate_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(commands, "evaluate", _evaluate, "measure generated images", DESCRIPTION, EPILOG)
     for name, text in FOLDERS.items():
         add_path(parser, f"--{name}", "DIR", text)

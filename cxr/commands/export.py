@@ -28,7 +28,6 @@ examples:
 
 
 def add_export_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     summary = "write a data set as DICOM, WebDataset, Parquet or ZIP"
     export = add_command(commands, "export", _export, summary, EXPORT, EXPORT_EPILOG)
     add_path(export, "directory", "DIR", "finished data set")

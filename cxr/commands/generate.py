@@ -48,7 +48,6 @@ OPTIONS = tuple(name for name in FLAGS if name != "prompt")
 
 
 def add_generate_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     summary = "make images from a prompt or from a CSV of prompts"
     parser = add_command(commands, "generate", _generate, summary, DESCRIPTION, EPILOG)
     parser.usage = 'python -m cxr generate ("PROMPT" | --prompts FILE.csv) --output DIR [options]'

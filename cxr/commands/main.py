@@ -96,7 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and options."""
     parser: argparse.ArgumentParser = _Parser(
         prog="python -m cxr",
         description=DESCRIPTION,

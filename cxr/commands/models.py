@@ -19,7 +19,6 @@ Besides these, --model takes a folder in diffusers format and owner/name[@revisi
 
 
 def add_models_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(commands, "models", _list, "list the base models that can be chosen by name", DESCRIPTION)
     ways = parser.add_subparsers(metavar="show", title="one model")
     show = add_command(ways, "show", _show, "everything that is known about one model")

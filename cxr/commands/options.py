@@ -35,9 +35,6 @@ def add_command(
     """Add a command; the parsed arguments carry ``run``, which is called with them and gives the exit code.
 
     Args:
-        commands: where to add it.
-        name: what is typed.
-        run: does it.
         summary: one line for the list of commands.
         description: for its own help, line by line as it stands; else the summary.
         epilog: what follows its options.
@@ -57,7 +54,6 @@ def add_settings(parser: argparse.ArgumentParser, *names: str, context: str = ""
     """Add the options of settings; one that is not given is None, as its default may be the model's.
 
     Args:
-        parser: of the command.
         names: of the settings, which have flags.
         context: goes before the help, "with --dataset: " for example.
     """
@@ -84,10 +80,8 @@ def add_path(parser: argparse.ArgumentParser, name: str, metavar: str, text: str
     """Add an argument that names a file or a folder.
 
     Args:
-        parser: of the command.
         name: the argument's, or the option's with its dashes.
         metavar: what stands for it in the help.
-        text: its help.
         more: what argparse wants to know besides.
     """
     parser.add_argument(name, type=named_path, metavar=metavar, help=text, **more)
@@ -140,7 +134,6 @@ def check_numbers(arguments: argparse.Namespace, ranges: Mapping[str, tuple[int,
     """Check whole numbers of options that are not settings of a request.
 
     Args:
-        arguments: of the command.
         ranges: lowest and highest value by the name of the argument; None where any larger number is allowed.
     Raises:
         RequestError: one is outside its range.

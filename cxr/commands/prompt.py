@@ -22,7 +22,6 @@ MARKS = {"understood": "+", "ignored": "-", "conflicting": "!"}
 
 
 def add_prompt_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     forms = "\n".join(f"  {form.name:<10} {form.description}" for form in FORMS.values())
     summary = "show how a prompt is understood"
     parser = add_command(commands, "prompt", _prompt, summary, DESCRIPTION, f"forms:\n{forms}")

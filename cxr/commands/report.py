@@ -20,7 +20,6 @@ SHARES = {"validation": VALIDATION_SHARE, "judging": JUDGING_SHARE}
 
 
 def add_report_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(commands, "report", _report, "make a model's own report again", DESCRIPTION)
     add_model_and_data(parser)
     add_path(parser, "--control", "DIR", "images of a LoRA over-trained on purpose")

@@ -23,7 +23,6 @@ DESCRIPTION = "Print the command that makes an image again. The image is a PNG t
 
 
 def add_restore_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(commands, "restore", _restore, "print the command that makes an image again", DESCRIPTION)
     add_path(parser, "picture", "FILE.png", "an image with its recipe")
     add_path(parser, "--init-image", "FILE", "the picture that the image began from")
@@ -33,7 +32,6 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
     """The command, for a shell.
 
     Args:
-        recipe: of the image.
         init_image: file of the picture that it began from, if there was one.
     """
     words, typed = [], to_type_again(recipe, prompt_form_of(recipe.model))

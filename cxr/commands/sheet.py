@@ -38,7 +38,6 @@ SOME_FAILED = 1
 
 
 def add_sheet_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     summary = "draw folders of images, or a grid of settings, as one sheet"
     parser = add_command(commands, "sheet", _sheet, summary, DESCRIPTION, EPILOG)
     parser.usage = 'python -m cxr sheet (DIR ... | --grid "PROMPT" [--vary NAME=V,V ...]) --output FILE.png [options]'

@@ -17,7 +17,6 @@ Without --signing-key this machine uses a key of its own, for which nobody else 
 
 
 def add_sign_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(commands, "sign", _sign, "sign images and data sets as synthetic (C2PA)", DESCRIPTION)
     add_path(parser, "path", "PATH", "a .png file of this program, or a folder")
     add_path(parser, "--signing-key", "FILE", "private key, PEM, without a password")

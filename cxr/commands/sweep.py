@@ -14,7 +14,6 @@ beside training patients, so that neither the judges nor the reference of a repo
 
 
 def add_sweep_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(commands, "sweep", _sweep, "try settings side by side", DESCRIPTION)
     add_model_and_data(parser)
     add_path(parser, "--output", "FILE.json", "where to write the figures", required=True)

@@ -25,7 +25,6 @@ LOOP_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def add_train_parser(commands: Commands) -> None:
-    """Add ``train STAGE`` to the other commands."""
     summary = "train the autoencoder, the base model or a LoRA on a folder of images"
     parser = add_command(commands, "train", run_train, summary)
     stages = parser.add_subparsers(dest="stage", required=True, metavar="|".join(STAGES))

@@ -27,7 +27,6 @@ def train_judge(
     """Train the networks of a judge one after the other, join them, and measure them on held-out patients.
 
     Args:
-        values: of the stage's options.
         split: whose held-out patients nothing is learnt from and no threshold is set on.
         settings: of each network; the seeds count up from this one.
         out_dir: goes on from what is here.

@@ -15,7 +15,6 @@ class Option(NamedTuple):
     """One option of a stage.
 
     Args:
-        flag: what is typed.
         default: None where it may be left out or must be given.
         text: its help; "{}" stands for the default.
         more: what argparse wants to know besides; the type is that of the default.

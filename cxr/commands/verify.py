@@ -14,7 +14,6 @@ set is checked against its manifest and its labels, and some of its images are m
 
 
 def add_verify_parser(commands: Commands) -> None:
-    """Add the command to the others."""
     parser = add_command(commands, "verify", _verify, "check images and data sets of this program", DESCRIPTION)
     add_path(parser, "path", "PATH", "a .png or .dcm file, or a folder")
     parser.add_argument(

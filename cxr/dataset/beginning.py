@@ -17,7 +17,6 @@ class Beginning:
     """Everything that decides the bytes of the images, fixed when a job begins.
 
     Args:
-        plan_sha256: of the plan.
         num_images: that it asks for.
         model: name of the base model.
         model_revision: of its weights.

@@ -37,7 +37,6 @@ def card_files(
     """The card and what it shows.
 
     Args:
-        plan: of the data set.
         images: that were made.
         paths: where each is, by index.
         facts: of the manifest.

@@ -19,7 +19,6 @@ def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: S
     """See that nothing is missing, make duplicates again, write the rest.
 
     Args:
-        plan: of the data set.
         folder: in which all processes have come to their ends.
         worker: of the process that does this.
         units: all of the plan.

@@ -22,11 +22,7 @@ from cxr.request.errors import DataError, OutputError
 
 
 class DatasetFolder:
-    """Where a data set is made: the images in their splits, and what is known while it is not finished.
-
-    Args:
-        directory: of the data set.
-    """
+    """Where a data set is made: the images in their splits, and what is known while it is not finished."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -111,7 +107,6 @@ class DatasetFolder:
         return beginning
 
     def units(self, plan: Plan) -> list[Unit]:
-        """The plan's units of work."""
         return units_of(plan.images, self.directory, self.work / "units")
 
     def count(self, plan: Plan) -> dict[str, int]:

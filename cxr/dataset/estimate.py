@@ -42,7 +42,6 @@ class Estimate:
     """What a plan takes in one process.
 
     Args:
-        num_images: of the plan.
         seconds: on this machine, by `PROBE_IMAGES` of each kind of settings.
         size_bytes: on disk, and of the ZIP.
     """
@@ -86,7 +85,6 @@ def add_up(plan: Plan, costs: Mapping[Kind, Cost]) -> Estimate:
     """What the images of a plan take together, and the files beside them.
 
     Args:
-        plan: of the data set.
         costs: of at least one of its kinds; others cost what these do on average.
     """
     known = [costs[kind] for image in plan.images if (kind := image.request.shared_settings) in costs]

@@ -58,9 +58,6 @@ def begin_job(
     """What the first process does before the others: lock the folder, choose the number format, fix both.
 
     Args:
-        plan: what to make.
-        folder: where.
-        options: how.
         held: keeps the lock of the folder.
         load: gives the model for what the job was begun with, None for a new one.
     Returns:

@@ -49,7 +49,6 @@ def _not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool) -> list
 
     Args:
         labels: as its row has them.
-        recipe: of the image.
         is_silent: whether the prompt may leave labels out, as a template of a cohort may; one in free words is all that
             they come from.
     """

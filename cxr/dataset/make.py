@@ -41,9 +41,7 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
     """Make a data set, or what is missing of it.
 
     Args:
-        plan: what to make.
         directory: where; new, empty, or of the same job.
-        options: how.
     Returns:
         0 when all images are there, 1 when some could not be made with any of their seeds, 128 + signal when stopped.
     Raises:
@@ -74,7 +72,6 @@ def iterate_dataset(
     A thread makes the images. The bytes are those of ``run_dataset`` with as many threads as torch has here.
 
     Args:
-        plan: what to make.
         directory: where; new, empty, or of the same job.
         model: what to make it with; other threads may use it between images of different units.
         options: how, of which ``gate`` and ``max_attempts`` count: the model is loaded, and torch has its threads.

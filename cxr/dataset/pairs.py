@@ -117,7 +117,6 @@ def write_pairs(
     Args:
         images: that were made, by index.
         names: of their files in the data set, by index.
-        directory: of the data set.
     Returns:
         Names of the files that were written, and by what was changed the number of pairs and their mean figures.
     Raises:

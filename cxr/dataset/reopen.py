@@ -32,10 +32,6 @@ def is_complete(directory: Path, manifest: Manifest) -> bool:
 def write_logs(directory: Path, manifest: Manifest, units: Iterable[Unit]) -> None:
     """Write the logs of a data set's units as they were before it was finished, but for the images that are not whole.
 
-    Args:
-        directory: of the data set.
-        manifest: its own.
-        units: of its plan.
     Raises:
         OutputError: the disk refused a log.
     """

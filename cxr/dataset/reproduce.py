@@ -75,7 +75,6 @@ class Reproducer:
 
         Args:
             pixels: [H, W] of the image that lies there.
-            recipe: its own.
             bits: of the pixels, 8, 12 or 16; an export may have fewer than the image that it comes from.
         Raises:
             CxrError: the model, the LoRA or the picture of the recipe is not here, or it makes no image.
@@ -167,7 +166,6 @@ def compare(pixels: GreyLevels, again: GreyLevels, bits: int, changed: tuple[str
     Args:
         pixels: [H, W] uint8 or uint16.
         again: of the same kind.
-        bits: of both.
         changed: for the outcome.
     """
     if pixels.shape != again.shape or pixels.dtype != again.dtype:

@@ -37,7 +37,6 @@ def write_tables(plan: Plan, outcomes: Outcomes, directory: Path, beginning: Beg
     """Write everything but the images.
 
     Args:
-        plan: what was asked for.
         outcomes: what has become of each image, by index.
         directory: of the data set, images included.
         beginning: what the images were made from.

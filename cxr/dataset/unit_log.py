@@ -36,7 +36,6 @@ class Outcome:
         index: number in the data set.
         file_name: in the data set; None if none of its seeds gave an image.
         rejected: seeds that were not taken.
-        recipe: what it was made from.
         pixel_sha256: of the pixels alone.
         sha256: of the file.
     """
@@ -55,7 +54,6 @@ class Unit:
 
     Args:
         images: what the plan asks for.
-        directory: of the data set.
         log: its lines, one for each finished image.
     """
 
@@ -145,8 +143,6 @@ def units_of(images: Sequence[PlannedImage], directory: Path, logs: Path) -> lis
     """Cut a plan into units.
 
     Args:
-        images: of the plan.
-        directory: of the data set.
         logs: folder of the units' logs.
     """
     starts = range(0, len(images), UNIT_IMAGES)

@@ -24,8 +24,6 @@ def verify_file(path: Path, reproducer: Reproducer, say: Say) -> int:
     """Make the image of one PNG or DICOM file again.
 
     Args:
-        path: the file.
-        reproducer: makes it.
         say: called with the outcome.
     Returns:
         0 if it is identical or within tolerance, else 1.
@@ -41,8 +39,6 @@ def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say
     """Check a data set, or a folder of ``generate``: every file's hash, recipes, labels; then make some again.
 
     Args:
-        directory: the folder.
-        reproducer: makes images.
         sample: how many to make again, evenly from the whole set.
         say: called with what is wrong, and at the end with how much was checked.
     Returns:

@@ -138,7 +138,6 @@ def check_once(axes: Mapping[str, Sequence[object]]) -> None:
 
 
 def read_settings(content: object) -> dict[str, Any]:
-    """The settings that all images of a plan have."""
     _refuse_pictures(content)
     if not isinstance(content, Mapping) or any(name not in PLAN_SETTINGS for name in content):
         raise RequestError(f"settings must be a table of {', '.join(PLAN_SETTINGS)}")

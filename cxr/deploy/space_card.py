@@ -28,8 +28,6 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 def read_card(text: str) -> SpaceCard:
     """A README with its settings.
 
-    Args:
-        text: of the README.
     Raises:
         OutputError: it has none, or they are not YAML.
     """
@@ -46,7 +44,6 @@ def check_card(card: SpaceCard, root: Path) -> list[str]:
     """What is wrong with the settings of a Space; empty when nothing is.
 
     Args:
-        card: the README.
         root: folder that holds app.py and requirements.txt.
     """
     settings: dict[str, object] = card.data.to_dict()

@@ -25,7 +25,6 @@ class SpaceFiles:
     """The files for a Space.
 
     Args:
-        root: the checkout.
         paths: of files, relative to it, with "/", sorted.
         left_out: files in the same folders that stay here, and why, for the user.
     """

@@ -37,7 +37,6 @@ class SpacePlan:
         variables: of the Space's environment.
         hardware: name of the Hub, or None for what the Space has, at first `DEFAULT_HARDWARE`.
         private: whether only its owner sees it; counts when it is made.
-        notes: for the user.
     """
 
     repo_id: str

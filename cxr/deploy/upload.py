@@ -31,7 +31,6 @@ def upload(plan: SpacePlan, api: HfApi) -> str:
     Files of an earlier upload that are no longer among them stay.
 
     Args:
-        plan: what to upload.
         api: with the user's token.
     Returns:
         The Space's address.

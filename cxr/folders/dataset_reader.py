@@ -38,7 +38,6 @@ class FinishedImage(ImageRecord):
     """One image of a finished data set, or of a folder of ``generate``, whose row has the labels as they are here.
 
     Args:
-        recipe: what it was made from.
         sha256: of the PNG, in hex.
     """
 

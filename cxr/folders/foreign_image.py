@@ -30,7 +30,6 @@ def read_foreign(path: Path, label: str = "") -> tuple[GreyLevels, Recipe, int]:
     """Read a PNG or DICOM file of this program, or what says that it is one.
 
     Args:
-        path: of the file.
         label: what messages about its pixels call it; its path if empty.
     Returns:
         [H, W] uint8 or uint16 as they are stored, the recipe, and the bits of the pixels.

@@ -75,7 +75,6 @@ class ImageFolder:
 
     @property
     def files(self) -> tuple[ExportedFile, ...]:
-        """The finished images, by index."""
         return tuple(self._files[index] for index in sorted(self._files))
 
     def completed(self, index: int, recipe: Recipe) -> ExportedFile | None:
@@ -122,7 +121,6 @@ class ImageFolder:
             self._settle()
 
     def __enter__(self) -> ImageFolder:
-        """Return the folder itself."""
         return self
 
     def __exit__(

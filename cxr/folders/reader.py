@@ -44,7 +44,6 @@ class ImageRecord:
     """One image and what its folder's table says about it.
 
     Args:
-        path: the file.
         split: "train" or another name; empty in a folder without splits.
         labels: what is known, or asked for by the prompt.
         patient_id: empty where the table names none.

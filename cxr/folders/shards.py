@@ -39,7 +39,6 @@ def cut(files: Iterable[ExportedFile], max_images: int, max_bytes: int) -> Itera
     """Cut a row of images; the order stays, and the same images are always cut in the same places.
 
     Args:
-        files: the images.
         max_images: of one run, at least 1.
         max_bytes: of the files of one run; an image that is larger has a run of its own.
     Raises:

@@ -24,8 +24,6 @@ def generate(
     serves two threads at once. Image k depends on ``request.seeds[k]`` and on no other image.
 
     Args:
-        request: what to make.
-        model: what to make it with.
         stop: once set, the iterator ends within one denoising step; images already given stay valid.
         preview_every: put a small preview into the progress of every n-th step; 0 for none.
     Yields:
@@ -50,7 +48,6 @@ def generate_each(
     Args:
         requests: of one image each, which differ in nothing but prompt, negative prompt, seed, and which picture and
             region they begin from: they share micro-batches.
-        model: what to make them with.
         stop: as for ``generate``.
         preview_every: as for ``generate``.
     Yields:

@@ -74,7 +74,6 @@ def put_back(
 
     Args:
         pixels: [H, H] uint8 or uint16, as they were decoded.
-        request: of the image.
         side: of the latents.
         surrounding: like ``pixels``, the picture of the request's surrounding prompt, if it has one.
     """

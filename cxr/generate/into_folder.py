@@ -41,7 +41,6 @@ def generate_into_folder(
     """Make what is missing of the requests' images; they are numbered in the order of the requests.
 
     Args:
-        requests: what to make.
         output: the folder to write to or to continue.
         model_name: as ``load_model`` takes it.
         adapter: as ``load_model`` takes it.

@@ -72,7 +72,6 @@ class LoadedModel:
 
     @property
     def adapters(self) -> tuple[AdapterInfo, ...]:
-        """The loaded LoRAs."""
         return self._adapters.infos
 
     @property
@@ -88,7 +87,6 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the pipeline runs."""
         return torch.device(self.info.device)
 
     @property

@@ -46,7 +46,6 @@ class Rejection:
 
     Args:
         seed: what was tried.
-        reason: for the user.
         kind: "failed": the model gave no image; "gate": it does not show what was asked; "duplicate": it is pixel for
             pixel an earlier one.
     """
@@ -73,7 +72,6 @@ def seed_of(image: PlannedImage, attempt: int) -> int:
     """The seed of an attempt: the planned one, then others that always are the same for the same image.
 
     Args:
-        image: of the plan.
         attempt: from 0.
     """
     if attempt == 0:

@@ -52,7 +52,6 @@ class Progress:
     """Counts of one process; that of the first process adds up all. A context manager, which clears the terminal.
 
     Args:
-        total: images of the whole run.
         before: counts of what an earlier run has left; of one process, or they would be added up more than once.
         folder: where each process writes its counts, and the first process their sum beside it; None for no files.
         rank: number of this process.
@@ -142,7 +141,6 @@ class Progress:
         return counts
 
     def __enter__(self) -> Progress:
-        """Return itself."""
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -182,7 +182,6 @@ class BackgroundWriter:
         self.waited_s += time.perf_counter() - began
 
     def __enter__(self) -> BackgroundWriter:
-        """Return itself."""
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -90,7 +90,6 @@ def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     """The picture as a viewer shows it: its first window applied, MONOCHROME1 turned round.
 
     Args:
-        path: of the file.
         max_pixels: that it may have.
     Returns:
         [H, W] uint8, 0 = black.

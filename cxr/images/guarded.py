@@ -20,7 +20,6 @@ def open_regular(path: Path, *, through_links: bool = True) -> BufferedReader:
     """Open a file for reading.
 
     Args:
-        path: of the file.
         through_links: whether it may be a link to one.
     Raises:
         OSError: it cannot be opened, or is not a regular file; its strerror says so.

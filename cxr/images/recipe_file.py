@@ -23,7 +23,6 @@ def read_recipe_file(path: Path, folder: Path) -> Recipe:
     """Read the recipe of an uploaded picture, which may be anything. Nothing of it is decoded but the recipe's text.
 
     Args:
-        path: of the upload.
         folder: that it has to lie in.
     Raises:
         DataError: it is not a regular file in the folder, is too large or not a whole PNG, or holds no recipe whose
@@ -43,7 +42,6 @@ def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
     """What is loaded here that the picture was not made with, in words; empty if it can be made again as it was.
 
     Args:
-        recipe: of the picture.
         info: of the model that is loaded.
     """
     differences = []

@@ -67,9 +67,7 @@ class LoraFile:
     """A LoRA file that passed every check.
 
     Args:
-        path: where it lies.
         sha256: of its content.
-        num_bytes: its size.
         num_tensors: in the file, alphas included.
         layers: that it adapts; a layer without an alpha uses its rank.
         names: of the matrices in the file, and what each is.

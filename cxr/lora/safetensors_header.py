@@ -166,7 +166,6 @@ def read_values(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tup
     Args:
         path: for messages.
         file: at the tensor's start.
-        tensor: which one.
     Raises:
         AdapterError: the file has become shorter.
     """

@@ -84,8 +84,6 @@ def read_settings(
     """The settings of each component, from the metadata that diffusers writes, else from peft's adapter_config.json.
 
     Args:
-        path: of the LoRA file.
-        metadata: of the file.
         ranks: of each (component, module).
     Raises:
         AdapterError: the settings are unreadable, out of range, or of more than a plain LoRA.
@@ -171,11 +169,7 @@ def _is_simple(pattern: str) -> bool:
 
 
 def read_text_beside(path: Path) -> str:
-    """What peft wrote into the file's folder; empty unless it can be read.
-
-    Args:
-        path: of the LoRA file.
-    """
+    """What peft wrote into the file's folder; empty unless it can be read."""
     return read_text(path.with_name(SETTINGS_NAME))
 
 

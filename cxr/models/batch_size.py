@@ -58,7 +58,6 @@ def choose_micro_batch_size(device: torch.device, step: Work, decode: Work, mode
     """The size for a model: what CXR_BATCH_SIZE says, else what was once found fastest on the GPU, else 1.
 
     Args:
-        device: where the model runs.
         step: runs the denoising network once, on as many guided images.
         decode: runs the VAE once, on as many images.
         model: what the size is kept under; without a name it is measured each time.
@@ -116,7 +115,6 @@ def try_batch(size: int, device: torch.device, step: Work, decode: Work) -> Tria
 
     Args:
         size: images of the micro-batch.
-        device: where the model runs.
         step: runs the denoising network once, on as many guided images.
         decode: runs the VAE once, on as many images.
     """

@@ -79,7 +79,6 @@ def machine_facts() -> dict[str, str]:
 
 
 def versions_of(libraries: Iterable[str]) -> dict[str, str]:
-    """Versions of installed packages, by name."""
     return {name: importlib.metadata.version(name) for name in libraries}
 
 

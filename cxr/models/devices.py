@@ -59,7 +59,6 @@ def choose_unet_dtype(unet: torch.nn.Module, device: torch.device, *, can_time: 
 
     Args:
         unet: the UNet in float32, on its device; not changed.
-        device: where it will run.
         can_time: whether ``run_step`` can run it; if not, a CPU uses float32.
     Raises:
         ModelError: CXR_DTYPE names a format that the device does not have.

@@ -60,7 +60,6 @@ def check_files(model: ModelFolder, expected: str | None = None) -> Family:
     """Name what is missing or foreign before diffusers fails in its own words, and looks up any class.
 
     Args:
-        model: where it lies.
         expected: the only pipeline class that is allowed, or None for all known ones.
     Raises:
         ModelError: a file is missing, unreadable, or of another kind of model.
@@ -90,7 +89,6 @@ def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> D
     Args:
         model: as ``check_files`` has checked it.
         family: what ``check_files`` returned.
-        device: where it is to run.
     Raises:
         ModelError: a file is unreadable or lacks weights.
     """

@@ -32,7 +32,6 @@ class Preset:
         revision: 40-hex commit, branch or tag; None for the newest.
         family: name of its pipeline class, or None for whichever of the known ones its model_index.json names.
         resolution: height and width of its images in pixels, or None when only the model itself knows.
-        license: of the weights.
         data_terms: of the data that it was trained with.
         gated: whether its page asks to accept terms first.
         scheduler: diffusers class to sample with in place of the model's own, or None.

@@ -117,7 +117,6 @@ class Chip:
     """One thing that was read, and what became of it.
 
     Args:
-        label: what was read.
         kind: whether the model gets it.
         reason: why not, or how it was put; "" where there is nothing to add.
     """

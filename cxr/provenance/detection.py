@@ -47,7 +47,6 @@ class Detection:
     """The verdict on one file.
 
     Args:
-        path: of the file.
         verdict: `PROVEN`, `CLAIMED`, `CHANGED` or `NOTHING`.
         evidence: what it rests on, the strongest first.
     """

@@ -31,8 +31,6 @@ ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 class Signer:
     """Signs PNGs of this program, and reads each one back before it takes the place of the unsigned file.
 
-    Args:
-        key: whose signature it is.
     Raises:
         DataError: the library refuses the key or its certificates.
     """

@@ -21,7 +21,6 @@ def sign_path(path: Path, key: SigningKey, say: Callable[[str], None]) -> int:
 
     Args:
         path: of a PNG or a folder; what is signed already is signed anew.
-        key: whose signature it is.
         say: called with what has been done.
     Returns:
         How many images carry a manifest now.

@@ -48,7 +48,6 @@ class GeneratedImage:
 
     @property
     def seed(self) -> int:
-        """The seed that makes this image."""
         return self.recipe.seed
 
 

@@ -149,7 +149,6 @@ class Family(ABC):
         Args:
             pipeline: of this family.
             text: cut at the limit of the tokenizer.
-            device: where the pipeline runs.
             is_negative: whether it is the negative prompt.
         Returns:
             With B = 1.

@@ -47,7 +47,6 @@ def check_index(index: Mapping[str, object], name: str, expected: str | None = N
     """The family that a model_index.json stands for.
 
     Args:
-        index: its content.
         name: of the model, for messages.
         expected: the only pipeline class that is allowed, or None for all known ones.
     Raises:
@@ -90,7 +89,6 @@ def check_folders(model: ModelFolder, parts: Iterable[str]) -> dict[str, dict[st
     """Look through a model's folders before a library does: for pipes, and for settings that would run code.
 
     Args:
-        model: where it lies.
         parts: its folders that are going to be read.
     Returns:
         The settings in them, by file.

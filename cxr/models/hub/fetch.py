@@ -74,9 +74,6 @@ def from_hub_or_cache(repo_id: str, revision: str | None, take: Callable[[Listin
 def fetch(listing: Listing, paths: Iterable[str]) -> Path:
     """Files of one commit, downloaded where they are not in the cache yet, and checked in either case.
 
-    Args:
-        listing: which files there are.
-        paths: those that are wanted.
     Returns:
         The folder of the commit's files in the cache.
     Raises:

@@ -21,7 +21,6 @@ class OpenVinoUnet:
 
     Args:
         unet: of the pipeline; its weights are read when a network is compiled.
-        graph: what it does.
     """
 
     def __init__(self, unet: nn.Module, graph: Graph) -> None:

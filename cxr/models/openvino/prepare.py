@@ -117,7 +117,6 @@ def _openvino_step(unet: UNet2DConditionModel, graph: Graph, weight_dtype: str) 
 
 
 def main(config: UNetConfig) -> None:
-    """What the process does."""
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     make_folder(graphs_folder())

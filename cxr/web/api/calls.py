@@ -69,7 +69,6 @@ class Calls:
 
     Args:
         page: its public endpoints.
-        jobs: those of all visitors.
         mcp: whether assistants may call them.
     """
 
@@ -88,8 +87,6 @@ class Calls:
         Args:
             path: of the request; others than `WAYS_IN` are let through where gradio's interface does not lie.
             kind: content type of the request.
-            body: of the request.
-            address: of the visitor.
         Raises:
             Refusal: with 404, 415, 422 or 503.
         """

@@ -31,12 +31,9 @@ def parameter(
     """One parameter of an endpoint.
 
     Args:
-        name: of it.
-        kind: of its value, in JSON.
         sentence: what it is, and what is allowed.
         value: where the caller does not say.
         example: a value to try.
-        optional: whether it may be null.
         schema: where there is more to say of the value than its kind.
     """
     widget: Any = gr.Number if kind in ("integer", "number") else gr.Checkbox if kind == "boolean" else gr.Textbox
@@ -59,13 +56,7 @@ def setting_parameter(name: str, default: object) -> Component:
 
 
 def picture_parameter(name: str, sentence: str = PICTURE, *, optional: bool = False) -> Component:
-    """The parameter for a picture; `picture_path` reads its value.
-
-    Args:
-        name: of it.
-        sentence: what it is.
-        optional: whether it may be null.
-    """
+    """The parameter for a picture; `picture_path` reads its value."""
     schema = gr.File(render=False).api_info()
     if optional:
         schema = {"$defs": schema.pop("$defs"), "anyOf": [schema, {"type": "null"}]}
@@ -78,8 +69,6 @@ def picture_path(value: object, name: str, wanted: str = PICTURE) -> Path:
     """Where an uploaded picture lies.
 
     Args:
-        value: of the parameter.
-        name: of it.
         wanted: what it has to be, in words.
 
     Raises:

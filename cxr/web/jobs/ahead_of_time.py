@@ -24,7 +24,6 @@ class AheadOfTimeUnet:
 
     Args:
         spaces: the package of that name.
-        unet: of the pipeline.
         compiled: what ``spaces.aoti_compile`` gave: code without weights.
         num_rows: of the shape.
     """

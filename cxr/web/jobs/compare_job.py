@@ -45,7 +45,6 @@ def compare_images(
     Args:
         first: what to make; one image of it.
         second: what to compare it with; of the same seed.
-        choice: which model makes them.
         job: once it is stopped, the work ends within one denoising step.
     Yields:
         The state after every denoising step; the last one is "finished".

@@ -32,7 +32,6 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: AnyJob) -> Gener
 
     Args:
         order: what to make; its folder holds what an earlier job has made.
-        choice: which model makes it.
         job: says when to stop, and whether others wait for the model.
     Yields:
         The state about twice a second; "waiting" when others have waited for the model long enough, the last one is

@@ -25,7 +25,6 @@ class DatasetOrder:
     """What data set is to be made, and where.
 
     Args:
-        plan: what to make.
         gate: whether images that do not show what was asked are made again.
         max_attempts: seeds that an image may take.
         folder: of this job alone; what is finished lies there.
@@ -52,7 +51,6 @@ class DatasetState:
 
     Args:
         stage: how far it is.
-        total: images of the plan.
         progress: of the images; None before the first.
         seconds: that have been spent on it.
         newest: images that were finished last, the newest first.

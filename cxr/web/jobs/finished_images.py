@@ -12,11 +12,7 @@ NUM_NEWEST = 12
 
 
 def find_newest(folder: Path) -> tuple[Path, ...]:
-    """The images that were finished last, the newest first.
-
-    Args:
-        folder: of the job.
-    """
+    """The images that were finished last, the newest first."""
     found: list[tuple[int, Path]] = []
     for path in _images(folder):
         with contextlib.suppress(FileNotFoundError):  # it did not show what was asked, or was there twice
@@ -27,9 +23,6 @@ def find_newest(folder: Path) -> tuple[Path, ...]:
 def pack_finished(folder: Path, plan: Plan) -> Path | None:
     """Pack the images of a data set that was stopped as single images are packed; None if there are none.
 
-    Args:
-        folder: of the job.
-        plan: of the data set.
     Raises:
         OutputError: the disk refused the ZIP.
     """

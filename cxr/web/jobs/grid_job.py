@@ -67,7 +67,6 @@ def make_grid(plan: Plan, choice: ModelChoice, job: AnyJob, limit_s: float = 0) 
 
     Args:
         plan: of the grid.
-        choice: which model makes it.
         job: once it is stopped, what is finished is drawn within one denoising step.
         limit_s: seconds with the model after which it ends in the same way and says so; 0 for no limit.
     Yields:

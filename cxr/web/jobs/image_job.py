@@ -41,8 +41,6 @@ def make_images(
     """Make the images of a request and pack them.
 
     Args:
-        request: what to make.
-        choice: which model makes it.
         job: once it is stopped, the finished images are packed within one denoising step.
         limit_s: seconds with the model after which it ends in the same way and says so; 0 for no limit.
     Yields:

@@ -49,7 +49,6 @@ class Job(Generic[OrderT, StateT]):
     """Work for the model, what is known about it, and the wish to end it.
 
     Args:
-        order: what was asked for.
         visitor: who asked; who comes back with the id takes their place.
         num_steps: denoising steps of the work, as far as they are known.
         id: known to the page that asked, and to nobody else.

@@ -100,7 +100,6 @@ def zip_images(path: Path, files: Sequence[ExportedFile], receipts: Sequence[Rec
 
     Args:
         path: the ZIP to write.
-        files: the images.
         receipts: one for each image, or none.
         about: what the images are, in a few words.
     Raises:
@@ -116,7 +115,6 @@ def zip_dataset(path: Path, directory: Path, receipts: Sequence[Receipt]) -> Pat
 
     Args:
         path: the ZIP to write.
-        directory: the data set.
         receipts: one for each image, in the order of their indices, or none.
     Raises:
         CxrError: an image has changed, or the disk refused the ZIP.

@@ -120,9 +120,6 @@ def beginning_of(reader: PictureReader, sent: Mapping[str, str], region: object,
 
     Args:
         reader: keeps pictures.
-        sent: of the panel.
-        region: of the panel.
-        strength: of the panel.
     Raises:
         RequestError: a picture is asked for, and it is not the one that is here.
     """

@@ -30,7 +30,6 @@ class DatasetEvents(PlanEvents):
     Args:
         choice: which model and LoRA answer.
         limits: what one visitor may ask for.
-        jobs: those of all visitors.
     """
 
     def __init__(self, choice: ModelChoice, limits: Limits, jobs: JobTable) -> None:
@@ -64,7 +63,6 @@ class DatasetEvents(PlanEvents):
         """Check what was typed, start a job and get the page ready; a mistake changes nothing.
 
         Args:
-            asker: who asks.
             before: the job that the page had until now; one for the same data set is gone on with.
             form: values of ``DatasetForm``.
         Returns:

@@ -108,7 +108,6 @@ def describe_estimate(taken: Estimate) -> str:
 
 
 def describe_state(state: DatasetState) -> str:
-    """The status panel for a job."""
     if state.stage == "loading":
         return panels.LOADING
     progress = state.progress

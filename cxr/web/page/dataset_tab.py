@@ -39,8 +39,6 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
     """Build the content of the tab.
 
     Args:
-        page: that it is on.
-        events: what its events do.
         reports: what those of its last step do.
     """
     default = events.default_plan()
@@ -126,12 +124,6 @@ def _connect_job(
     """Let the buttons start and stop the job.
 
     Args:
-        page: that it is on.
-        events: what the events do.
-        form: the plan.
-        results: what shows the job.
-        make_button: starts it.
-        job: holds the job.
         beside: what else a job that begins sets: the counts and the steps.
     """
     start_stop = [make_button, results.stop_button]

@@ -132,7 +132,6 @@ def usual(name: str, defaults: Mapping[str, Any]) -> str:
 
 
 def describe_state(state: GridState) -> str:
-    """The status panel for a job."""
     failed = [f"Image {failure.index} failed: {failure.reason}" for failure in state.failures]
     notes, count = (*failed, *state.notes), len(state.images)
     if state.stage == "loading":

@@ -19,12 +19,7 @@ IDLE = panels.panel("Ready", tone="idle", notes=["The sheet appears below."])
 
 
 def build_grid_tab(page: gr.Blocks, events: GridEvents) -> None:
-    """Build the content of the tab.
-
-    Args:
-        page: that it is on.
-        events: what its events do.
-    """
+    """Build the content of the tab."""
     gr.HTML('<h2 class="cxr-heading">A grid of settings</h2>' + panels.hint(HINT))
     prompt = unchecked(gr.Textbox(EXAMPLE, label="Prompt with alternatives", lines=2, elem_id="grid-prompt"))
     with gr.Row(elem_id="grid-axes"):

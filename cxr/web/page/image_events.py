@@ -37,7 +37,6 @@ class ImageEvents:
     Args:
         choice: which model and LoRA answer.
         limits: what one visitor may ask for.
-        jobs: those of all visitors.
     """
 
     def __init__(self, choice: ModelChoice, limits: Limits, jobs: JobTable) -> None:
@@ -80,7 +79,6 @@ class ImageEvents:
         """Check what was typed and start a job, behind those that the page has; a mistake changes nothing.
 
         Args:
-            asker: who asks.
             mine: the jobs of the page; None if it had none yet.
             prompt: of the request; an empty one stands for the example.
             negative_prompt: of the request; may be empty.
@@ -115,8 +113,6 @@ class ImageEvents:
         """Start the job that makes the twin of a picture; the form stays as it is. Returns values as `start`.
 
         Args:
-            asker: who asks.
-            mine: the jobs of the page.
             sent: pictures that the page has sent, as of ``BeginPanel``.
             event: as of `twin_values`.
         """
@@ -183,7 +179,6 @@ class ImageEvents:
         """Take one of the page's requests out of the queue. Returns the list of what waits.
 
         Args:
-            mine: the jobs of the page.
             event: holds ``id``, of the job.
         """
         if mine and (job := mine.find_waiting(sent_with(event, "id"))) is not None:

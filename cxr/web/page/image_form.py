@@ -32,7 +32,6 @@ class ImageForm:
 
     @property
     def prompt(self) -> gr.Textbox:
-        """The box for the prompt."""
         return cast(gr.Textbox, self.settings["prompt"])
 
     @property
@@ -169,7 +168,6 @@ def unchecked(widget: Widget, read: Callable[[Any], object] = lambda payload: pa
     Set on the widget, as gradio would write a stub file beside a subclass.
 
     Args:
-        widget: which.
         read: what a handler gets of what was sent.
     """
     widget.preprocess = read  # type: ignore[method-assign, assignment]

@@ -58,8 +58,6 @@ def build_image_tab(
     """Build the content of the tab.
 
     Args:
-        page: that it is on.
-        events: what its events do.
         examples: the shipped pictures with their recipes, in the order in which they are shown.
         model_line: says which model answers.
     Returns:

@@ -88,7 +88,6 @@ NEVER_BEGUN = panel("Stopped before it started")
 
 
 def describe_state(state: ImageState) -> str:
-    """The status panel for a job."""
     failed = [f"Seed {failure.seed} failed: {failure.reason}" for failure in state.failures]
     # What was sent stands below the prompt, and beside each picture.
     notes = [*failed, *(note for note in state.notes if note != sent_note(state.request))]

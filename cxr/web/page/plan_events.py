@@ -74,7 +74,6 @@ class PlanEvents:
         """Fill the table and the fields with an uploaded plan, or the text if they cannot hold it.
 
         Args:
-            path: of the upload.
             rows: of the table as it is.
         Returns:
             Values for the widgets of ``DatasetForm.filled``.
@@ -91,7 +90,6 @@ class PlanEvents:
             kind: the way that was just chosen.
             rows: of the table.
             text: of the plan, as it was left.
-            name: of the data set.
             seed: of the first image.
             numbers: settings and shares; all of it are the values of ``DatasetForm.filled``.
         Returns:

@@ -55,7 +55,6 @@ class PromptBuilder:
 
     @property
     def widgets(self) -> list[gr.CheckboxGroup | gr.Radio | gr.Number]:
-        """All of them."""
         return [*vars(self).values()]
 
 

@@ -152,7 +152,6 @@ def connect_prompt_chips(
 
     Args:
         row: below the box.
-        prompt: the box.
         is_reworded: the switch "Reword before generating".
         builder: the switches that say the same as the prompt.
         choice: which model will read the prompt.

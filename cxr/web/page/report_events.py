@@ -36,7 +36,6 @@ class ReportEvents:
         """Start to measure the data set of the page.
 
         Args:
-            asker: who asks.
             dataset: the job that made it.
             compares: whether it is compared with the real films.
         Returns:

@@ -23,7 +23,6 @@ NO_JUDGE = "This installation has no network that reads labels off images; only 
 
 
 def describe_state(state: ReportState) -> str:
-    """The status panel."""
     if state.stage == "running":
         return panels.panel("Measuring…", tone="busy", notes=[f"Now: {state.step}."])
     if state.stage == "stopped":

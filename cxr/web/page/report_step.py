@@ -15,8 +15,6 @@ FEWEST_IMAGES = 20  # as `cxr.evaluate.image_set` has it, which would bring torc
 
 @dataclass(frozen=True)
 class ReportStep:
-    """The widgets of the step."""
-
     compares: gr.Checkbox
     measure_button: gr.Button
     stop_button: gr.Button
@@ -28,7 +26,6 @@ class ReportStep:
         """Let the buttons measure the data set of the page.
 
         Args:
-            events: what they do.
             dataset: holds the job that made it.
         """
         job = gr.State(None)

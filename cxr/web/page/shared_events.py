@@ -121,7 +121,6 @@ def connect_reload(
     """Let the browser's tab remember its job, and find it again when the page is loaded again.
 
     Args:
-        page: that it is on.
         resume: takes the id of a job, and yields values for the job and the widgets that show it.
         job: holds the job of the page, or what else has such an id.
         shown: the widgets that show it.

@@ -72,7 +72,6 @@ COLOURS: dict[str, tuple[str, str]] = {
 
 
 def build_theme() -> gr.themes.Base:
-    """Build the theme."""
     theme = gr.themes.Base(
         primary_hue="teal",
         secondary_hue="slate",

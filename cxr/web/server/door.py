@@ -33,7 +33,6 @@ class Door:
     """Checks the size of what is sent, files and calls; notes who listens to a job.
 
     Args:
-        app: what lies behind it.
         calls: which endpoints there are, and whose jobs.
     """
 
@@ -114,7 +113,6 @@ class _Answer:
     """Passes on the answer to a call, and reads it on its way.
 
     Args:
-        send: where it goes.
         ticket: learns the id of the event that the call has become.
         is_direct: where gradio's only word for a value that an event cannot use is a fault, one sentence is said.
     """
@@ -137,7 +135,6 @@ class _Answer:
 
     @property
     def paths(self) -> list[str]:
-        """Where files were stored."""
         with contextlib.suppress(ValueError):
             if isinstance(found := json.loads(self.content), list):
                 return [str(path) for path in found]

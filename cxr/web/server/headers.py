@@ -32,7 +32,6 @@ FEATURES = ("camera", "display-capture", "geolocation", "microphone", "payment",
 
 
 def security_headers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The headers of every answer."""
     extra = FOR_A_SPACE if environment.get("SPACE_ID") else {}
     policy = "; ".join(f"{name} {' '.join((sources, extra.get(name, ''))).strip()}" for name, sources in POLICY.items())
     return {

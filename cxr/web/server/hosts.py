@@ -109,7 +109,6 @@ class Names:
     Gradio's own answers to what browsers ask before a request (CORS) are made before its other middleware is asked.
 
     Args:
-        app: what lies behind it.
         hosts: names that the server answers to.
     """
 

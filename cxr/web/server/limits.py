@@ -44,7 +44,6 @@ class Limits:
         """Refuse a request that would take the model for too long.
 
         Args:
-            request: what is asked.
             resolution: height and width of the model's images in pixels, or None when that is not known yet.
         Raises:
             RequestError: it has more pixel-steps than one request may have.

@@ -28,7 +28,6 @@ def describe_fault(error: BaseException | None, trace: TracebackType | None = No
     """Kind of an exception and where it came from, without its text; so for the exceptions that caused it.
 
     Args:
-        error: the exception.
         trace: where it came from, if it is not the place that the exception itself knows.
     """
     lines: list[str] = []

@@ -19,7 +19,6 @@ class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
         self.status, self.reason, self.detail = status, reason, detail
 
     def response(self) -> Response:
-        """The answer."""
         if self.detail is None:
             return PlainTextResponse(self.reason, self.status)
         return JSONResponse({"detail": self.detail}, self.status)

@@ -43,7 +43,6 @@ class Form:
     """A form that was checked, written again with a name of its own for each file.
 
     Args:
-        body: of the request.
         content_type: its header, which names the boundary.
         sizes: bytes of each file, by its new name.
     """
@@ -100,7 +99,6 @@ class UploadedFiles:
 
         Args:
             size: bytes that are to be stored.
-            address: of the visitor.
         Raises:
             Refusal: the visitor has used up a share, or all together the whole.
         """

@@ -30,7 +30,6 @@ class Visitor:
     Args:
         session: gradio's name for the page or the program that listens; of a plain HTTP call, its event id.
         address: network address; empty where nobody asks over a network.
-        ticket: of the request.
     """
 
     session: str = ""
