@@ -60,16 +60,13 @@ def spell_out(prompt: str) -> list[str]:
     return list(dict.fromkeys(" ".join("".join(chosen).split()) for chosen in product(*choices)))
 
 
-def build_grid(
-    prompt: str, axes: Mapping[str, Sequence[object]], settings: Mapping[str, object], max_images: int = MAX_GRID_IMAGES
-) -> Plan:
-    """The plan of a grid.
+def build_grid(prompt: str, axes: Mapping[str, Sequence[object]], settings: Mapping[str, object]) -> Plan:
+    """The plan of a grid, of at most `MAX_GRID_IMAGES` images.
 
     Args:
         prompt: may hold alternatives, as `spell_out` reads them.
         axes: of `GRID_AXES`, each with its values; one that is empty or missing stands as the settings say.
         settings: what all images have in common.
-        max_images: that the sheet may have.
     Raises:
         RequestError: a value is not allowed or appears twice, or there are too many images.
     """
@@ -79,7 +76,7 @@ def build_grid(
     grid = {"prompt": spell_out(prompt), **{name: [*axes[name]] for name in GRID_AXES if axes.get(name)}}
     common = {name: value for name, value in settings.items() if name not in grid}
     seed = common.pop("seed", 0)
-    return build_plan({"name": "grid", "seed": seed, "settings": common, "grid": grid}, "grid", max_images)
+    return build_plan({"name": "grid", "seed": seed, "settings": common, "grid": grid}, "grid", MAX_GRID_IMAGES)
 
 
 def layout_of(plan: Plan) -> GridLayout:
