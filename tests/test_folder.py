@@ -143,6 +143,14 @@ def test_images_made_in_any_order_give_the_same_folder(tmp_path: Path) -> None:
     assert content(tmp_path / "mixed") == content(tmp_path / "whole")
 
 
+def test_a_line_that_names_a_value_twice_is_nobodys(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    lines = tmp_path / "metadata.jsonl"
+    lines.write_bytes(lines.read_bytes().replace(b'"seed":', b'"seed": 8, "seed":'))
+    with pytest.raises(OutputError, match="line 1 was not written by this program"):
+        ImageFolder(tmp_path)
+
+
 @pytest.mark.parametrize(
     "line",
     [
