@@ -51,8 +51,11 @@ PLANS = {
     "many templates": ("templates: [" + "'{age}'," * 100_000 + "]\ncohort: [{findings: Mass}]", "commas and brackets"),
     "a list of findings": (filled("Mass+", "cohort: [{findings: '", "Bass'}]"), "use Atelectasis, .* joined by"),
     "an age": (filled("4", "cohort: [{findings: Mass, age: '", "'}]"), "age is '4{59}…; use years"),
-    "rows of prompts": (filled("normal\n", "prompt\n"), "in each of .* rows; use at most 1,000"),
-    "rows of a cohort": (filled("Mass,1\n", "findings,count\n"), "in each of .* rows; use at most 1,000"),
+    "rows of prompts": (filled("normal\n", "prompt\n"), "has .* rows, each of one image or more; use at most 1,000"),
+    "rows of a cohort": (
+        filled("Mass,1\n", "findings,count\n"),
+        "has .* rows, each of one image or more; use at most 1,000",
+    ),
     "empty rows": (filled("\n", "prompt\n"), "holds no prompts"),
     "a cell": (filled("x", 'prompt\n"', '"'), "field larger than field limit"),
     "a list in a cell": ('findings,count\n"[' + "Mass," * 26_000 + '],",1\n', "commas and brackets"),
@@ -75,7 +78,7 @@ def test_a_plan_of_a_megabyte_is_refused_at_once(name: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"findings": "Mass"}] * 20_000, "in each of 20,000 rows; use at most 1,000"),
+        ([{"findings": "Mass"}] * 20_000, "has 20,000 rows, each of one image or more; use at most 1,000"),
         ([{"findings": "Mass", "age": "[" + "5," * 30_000 + "]"}], "commas and brackets"),
         ([{"findings": "Mass", "sex": filled("{F: ")}], "commas and brackets"),
     ],

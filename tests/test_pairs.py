@@ -191,8 +191,8 @@ def test_a_counterfactual_is_a_dicom_patient_of_its_own(folder: Path, tmp_path: 
     ("entry", "message"),
     [
         ({"findings": "Mass", "counterfactual": {"side": "left"}}, "counterfactual must be a table of one or more of"),
-        ({"findings": "Mass", "counterfactual": {}}, "counterfactual is a table"),
-        ({"findings": "Mass", "counterfactual": "none"}, "counterfactual is a table"),
+        ({"findings": "Mass", "counterfactual": {}}, "counterfactual must be a table"),
+        ({"findings": "Mass", "counterfactual": "none"}, "counterfactual must be a table"),
         ({"findings": "Mass", "counterfactual": {"age": "40-60"}}, "use one age in years"),
         ({"findings": "Mass", "counterfactual": {"sex": "X"}}, "counterfactual sex is"),
         ({"findings": "No Finding"}, "already as counterfactual says"),

@@ -319,7 +319,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "an age": (lie("age", "77"), "are not those of its prompt: age"),
     "no age": (lie("age", ""), "are not those of its prompt: age"),
-    "a patient": (lie("patient_id", "SYN0000099"), "has another patient_id"),
+    "a patient": (lie("patient_id", "SYN0000099"), "another patient_id than"),
     "a finding": (
         lambda folder: edit_rows(folder, lambda row: row.update(findings="Mass"), _finding_labels("Mass")),
         "are not those of its prompt: findings",

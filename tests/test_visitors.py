@@ -360,7 +360,7 @@ def test_time_is_up_and_what_is_finished_is_packed(
     last = list(make_images(request, choice, Job(None), limit_s=1.0))[-1]
     assert last.stage == "stopped"
     assert 1 <= len(last.images) < 64
-    assert "one request gets are over" in last.facts["notes"][-1]
+    assert "allowed for one request are over" in last.facts["notes"][-1]
     with zipfile.ZipFile(str(last.archive)) as archive:
         assert sum(name.endswith(".png") for name in archive.namelist()) == len(last.images)
     with pytest.raises(GenerationError, match=r"no image was finished in 1e-06 s, the limit of one request"):
