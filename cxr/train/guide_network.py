@@ -52,10 +52,12 @@ class GuideNetwork(nn.Module):
 
     @torch.no_grad()
     def begin_with_odds_of(self, targets: Tensor) -> None:
-        """Let the answers begin at how often each is yes in [N, 24], as `guide_targets` gives them."""
+        """Let the answers begin at how often each is yes in [N, 24], as `guide_targets` gives them, whatever is seen."""
         known = ~targets[:, :-1].isnan()
         shares = (targets[:, :-1].nan_to_num().sum(dim=0) + 1) / (known.sum(dim=0) + 2)
+        nn.init.zeros_(self.answers.weight)
         self.answers.bias[:-2] = shares.logit()
+        self.answers.bias[-2:] = 0.0
 
     def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
         time = self.time_embedding(self.time_proj(timesteps).to(latents.dtype))
