@@ -52,7 +52,7 @@ class GuideNetwork(nn.Module):
 
     @torch.no_grad()
     def begin_with_odds_of(self, targets: Tensor) -> None:
-        """Let the answers begin at how often each is yes in [N, 24], as `guide_targets` gives them, whatever is seen."""
+        """Let answers begin at how often each is yes in [N, 24], as `guide_targets` gives them, whatever is seen."""
         known = ~targets[:, :-1].isnan()
         shares = (targets[:, :-1].nan_to_num().sum(dim=0) + 1) / (known.sum(dim=0) + 2)
         nn.init.zeros_(self.answers.weight)
