@@ -108,8 +108,9 @@ def full_report() -> dict[str, Any]:
         "training": {"num_images": 5568, "folder": "training", "manifest_sha256": SHA256, "num_patients": 1602},
         "distances": [distances("small", 0.01), distances("residual", 1.0)],
         "sensitivity": [
-            {"extractor": "small", "kind": kind, "levels": [1, 2, 3, 4, 5], "kd": kd, "monotone": kind != "noise"}
-            for kind, kd in (("blur", [0.01, 0.03, 0.1, 0.4, 1.2]), ("noise", [0.02, 0.015, 0.04, 0.1, 0.2]))
+            {"extractor": "small", "kind": "undamaged", "levels": [0], "kd": [0.005], "monotone": True},
+            *({"extractor": "small", "kind": kind, "levels": [1, 2, 3, 4, 5], "kd": kd, "monotone": kind != "noise"}
+            for kind, kd in (("blur", [0.01, 0.03, 0.1, 0.4, 1.2]), ("noise", [0.02, 0.015, 0.04, 0.1, 0.2]))),
         ],
         "diversity": {
             "rows": [
@@ -306,6 +307,14 @@ def test_markdown_links_only_to_files_that_are_there(written: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["report.md", "report.html"])
+def test_all_rows_of_a_table_have_the_cells_of_its_header(written: Path) -> None:
+    lines = (written / "report.md").read_text().splitlines()
+    tables = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
+    counts = [{line.count("|") for line in table.splitlines() if line} for table in tables]
+    assert max(map(len, counts)) == 1
+    assert "| undamaged | small | 0.00500 at 0 |  |  |  |  |  |" in lines
+
+
 def test_the_short_paragraph_tells_the_main_figures(written: Path, page: str) -> None:
     text = (written / page).read_text(encoding="utf-8")
     short = text[: text.index("What was measured")]

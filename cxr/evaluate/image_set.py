@@ -57,6 +57,16 @@ class ImageSet:
         return len(self.paths)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What reports call each file: its folder and name, or more of its path where these are not its own."""
+        longest = max([2, *(len(path.parts) for path in self.paths)])
+        for count in range(2, longest + 1):
+            names = tuple("/".join(path.parts[-count:]) for path in self.paths)
+            if len(set(names)) == len(names):
+                break
+        return names
+
+    @property
     def has_prompts(self) -> bool:
         """Whether the prompt of any image is known."""
         return any(self.prompts)
@@ -91,7 +101,7 @@ class ImageSet:
     def identity(self) -> str:
         """One hash for all that a figure can depend on: files in their order, names, prompts, labels, patients."""
         digest = hashlib.sha256(self.targets.tobytes())
-        for column in (self.hashes, self.prompts, self.patients, [path.name for path in self.paths]):
+        for column in (self.hashes, self.prompts, self.patients, self.names):
             digest.update(json.dumps(column).encode())
         return digest.hexdigest()
 
