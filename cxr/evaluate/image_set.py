@@ -58,13 +58,8 @@ class ImageSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What reports call each file: its folder and name, or more of its path where these are not its own."""
-        longest = max([2, *(len(path.parts) for path in self.paths)])
-        for count in range(2, longest + 1):
-            names = tuple("/".join(path.parts[-count:]) for path in self.paths)
-            if len(set(names)) == len(names):
-                break
-        return names
+        """What reports call each file."""
+        return names_of(self.paths)
 
     @property
     def has_prompts(self) -> bool:
@@ -148,6 +143,16 @@ def read_set(folder: Path) -> ImageSet:
         is_real=any(record.is_real for record in records),
         lateral=frozenset(record.path for record in records if record.is_lateral),
     )
+
+
+def names_of(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Folder and name of each file, or more of all paths where these would be the same of two files."""
+    longest = max((len(path.parts) for path in paths), default=0)
+    for count in range(2, longest):
+        names = tuple("/".join(path.parts[-count:]) for path in paths)
+        if len(set(names)) == len(names):
+            return names
+    return tuple(path.as_posix() for path in paths)
 
 
 def common_facts(rows: Iterable[Mapping[str, object]]) -> dict[str, object]:
