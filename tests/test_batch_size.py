@@ -47,15 +47,15 @@ def _model(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> LoadedMo
 def run_out(model: LoadedModel, patch: pytest.MonkeyPatch, fails: Callable[[int, int], bool], error: type) -> list[int]:
     """Let the UNet run out of memory where ``fails(call, batch)`` says so; returns the sizes that it is called with."""
     sizes: list[int] = []
-    forward = model.pipeline.unet.forward
+    predict = model.predict  # by whichever engine
 
     def watch(sample: torch.Tensor, *rest: Any, **options: Any) -> Any:
         sizes.append(len(sample))
         if fails(len(sizes), len(sample)):
             raise error("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return forward(sample, *rest, **options)
+        return predict(sample, *rest, **options)
 
-    patch.setattr(model.pipeline.unet, "forward", watch)
+    patch.setattr(model, "predict", watch)
     return sizes
 
 
@@ -269,7 +269,7 @@ def test_tensors_of_a_failed_batch_are_gone_before_the_next_try(
         inputs.append(weakref.ref(sample))
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(model.pipeline.unet, "forward", full)
+    monkeypatch.setattr(model, "predict", full)
     monkeypatch.setattr(
         "cxr.generate.micro_batches.free_memory", lambda: alive.append(sum(ref() is not None for ref in inputs))
     )
@@ -291,7 +291,7 @@ def test_other_errors_are_not_taken_for_missing_memory(model: LoadedModel, monke
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(model.pipeline.unet, "forward", broken)
+    monkeypatch.setattr(model, "predict", broken)
     with pytest.raises(RuntimeError, match="do not fit"):
         images_of(model)
     assert not model.lock.locked()

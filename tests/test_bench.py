@@ -125,7 +125,10 @@ def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tin
     assert "fresh" not in format_bench(result)
 
 
-def test_the_same_rows_on_a_gpu(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_rows_on_a_gpu(
+    tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_ENGINE", "pytorch")  # a GPU has no other
     command = ["bench", "--gpu", "--device", "cpu", "--runs", "1", "--batch-sizes", "1", "--model", str(tiny_model_dir)]
     assert cli.main(command) == 0
     text = capsys.readouterr().out

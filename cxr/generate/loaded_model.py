@@ -18,6 +18,7 @@ from cxr.lora.find import AdapterFile, read_adapters
 from cxr.lora.loaded import LoadedAdapters
 from cxr.models.devices import cast_weights, vae_dtype
 from cxr.models.families import FAMILIES, Family, TextCondition
+from cxr.models.step_gains import StepGains
 from cxr.request.model_info import AdapterInfo, ModelInfo
 from cxr.request.recipe import COMPILED
 
@@ -46,6 +47,7 @@ class LoadedModel:
         micro_batch_size: images that are denoised together, always exactly so many.
         preview_projection: weights of the latent channels and a bias that make a grey preview in [-1, 1], or None.
         mark_psnr: of the mark in the pixels of its pictures, in dB; None for pictures without one.
+        step_gains: what its expected latents are multiplied with at each step, or None.
         family: how the networks of this architecture are called.
         prompt_form: the kind of text that it was trained with, for requests that are to be reworded.
         notes: what the user should know about where the model came from.
@@ -59,6 +61,7 @@ class LoadedModel:
     micro_batch_size: int = 1
     preview_projection: tuple[tuple[float, ...], float] | None = None
     mark_psnr: float | None = None
+    step_gains: StepGains | None = None
     family: Family = FAMILIES["StableDiffusionPipeline"]
     prompt_form: str = "plain"
     notes: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from cxr.models.model_folder import (
 from cxr.models.openvino.engine_choice import EngineChoice, choose_engine, has_choice
 from cxr.models.openvino.graph_cache import keep_graph
 from cxr.models.openvino.network import OpenVinoUnet
-from cxr.models.own_settings import read_mark_psnr, read_preview_projection
+from cxr.models.own_settings import read_mark_psnr, read_preview_projection, read_step_gains
 from cxr.models.presets import Preset, find_preset
 from cxr.request.model_info import ModelInfo
 from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH
@@ -103,6 +103,7 @@ def _load_base(
         micro_batch_size=micro_batch_size or choose_micro_batch_size(device, step, decode, kept_as),
         preview_projection=read_preview_projection(files),
         mark_psnr=read_mark_psnr(files),
+        step_gains=read_step_gains(files, network.config.in_channels, pipeline.scheduler.config.get("prediction_type")),
         family=family,
         prompt_form=preset.prompt_form,
         notes=files.notes + choice.notes,

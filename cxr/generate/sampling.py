@@ -23,6 +23,7 @@ from cxr.generate.preview import predicted_original, project_to_grey
 from cxr.images.pixel_mark import mark_for
 from cxr.images.pixels import to_grey
 from cxr.models.families import TextCondition
+from cxr.models.step_gains import gained_velocity
 from cxr.request.events import GreyLevels
 
 MAX_KNOWN_TEXTS = 64  # of 0.1 to 0.6 MB each
@@ -83,6 +84,7 @@ class Denoiser:
         self.guided = embeddings[0].is_guided
         self.scheduler = copy.deepcopy(model.pipeline.scheduler)  # it counts steps: one per run, never shared
         self.scheduler.set_timesteps(num_inference_steps, device=model.device)
+        self.num_inference_steps = num_inference_steps
         self.timesteps: Sequence[Tensor] = self.scheduler.timesteps
         self.num_skipped = 0 if initial is None else self._skip(num_inference_steps - initial.num_steps)
         # Few steps are left to guide at the end: the picture is decided, only its texture is not (arXiv 2404.07724).
@@ -110,6 +112,10 @@ class Denoiser:
         if self.guided:
             negative, positive = output.chunk(2)
             output = negative + self.guidance_scale * (positive - negative)
+        if self.model.step_gains is not None:
+            gains = self.latents.new_tensor(self.model.step_gains.at(int(timestep), self.num_inference_steps))
+            signal = self.scheduler.alphas_cumprod[int(timestep)].to(gains)
+            output = gained_velocity(output.float(), self.latents, signal, gains)
         self._noisy, self._output, self._timestep = sample, output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
         if self.initial is not None and self.initial.region is not None:

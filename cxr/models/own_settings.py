@@ -1,12 +1,14 @@
-"""Files in a model's folder that diffusers does not know: how to show a preview, and whether pictures are marked."""
+"""Files in a model's folder that diffusers does not know: for previews, marks in pictures, gains of the steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from cxr.images.pixel_mark import STRENGTHS
 from cxr.models.families.folder_check import ModelFolder, read_settings
+from cxr.models.step_gains import StepGains
 from cxr.request.errors import ModelError
 
 T = TypeVar("T")
@@ -32,6 +34,31 @@ def read_mark_psnr(model: ModelFolder) -> float | None:
 
     form = f'{{"psnr": a number from {STRENGTHS[0]:g} to {STRENGTHS[1]:g}}}'
     return _read_own(model, "pixel_mark.json", read, form)
+
+
+def read_step_gains(model: ModelFolder, num_channels: int, prediction_type: str | None) -> StepGains | None:
+    """What ``step_gains.json`` says, if the model has one.
+
+    Args:
+        model: its folder.
+        num_channels: of its latents.
+        prediction_type: of its scheduler.
+    """
+
+    def read(settings: Mapping[str, Any]) -> StepGains:
+        timesteps = tuple(int(timestep) for timestep in settings["timesteps"])
+        gains = tuple(tuple(float(gain) for gain in row) for row in settings["gains"])
+        steps = int(settings["num_inference_steps"])
+        falls = all(later < earlier for earlier, later in pairwise(timesteps))
+        is_table = len(timesteps) == len(gains) > 0 and all(len(row) == num_channels for row in gains)
+        if not (steps > 0 and falls and is_table and all(0.5 <= gain <= 2 for row in gains for gain in row)):
+            raise ValueError
+        return StepGains(steps, timesteps, gains)
+
+    if prediction_type != "v_prediction" and (model.path / "step_gains.json").is_file():
+        raise ModelError(f"step_gains.json is for models that predict velocities; this one predicts {prediction_type}")
+    form = '{"num_inference_steps": N, "timesteps": [falling], "gains": [for each, 0.5 to 2 for each channel]}'
+    return _read_own(model, "step_gains.json", read, form)
 
 
 def _read_own(model: ModelFolder, name: str, read: Callable[[Mapping[str, Any]], T], form: str) -> T | None:
