@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cxr.images.dicom_pixels import is_dicom, read_dicom_grey, read_dicom_size
 from cxr.images.guarded import open_regular, quiet_libraries, reason_of
@@ -85,7 +85,7 @@ def _decode(path: Path) -> tuple[GreyLevels, bool]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Stands around all that is done with an image, whose decoders raise what they happen to raise."""
     try:
         with open_regular(path) as file, Image.open(file) as image:
