@@ -27,6 +27,7 @@ def images_of(model: LoadedModel, weight: float) -> list[GeneratedImage]:
 @pytest.fixture(autouse=True)
 def _without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr.models.compiled.BACKEND", "eager")  # traced as always, and run by torch's own kernels
+    monkeypatch.setenv("CXR_ENGINE", "pytorch")
 
 
 def test_compiled_networks_follow_the_weight_of_a_lora(

@@ -15,8 +15,9 @@ from cxr.folders.radiographs import read_folders
 from cxr.metrics.spectrum import BANDS, band_powers
 from cxr.request.errors import DataError, RequestError
 from cxr.train import decoder_task, latent_sampling, loop, precision
-from cxr.train.decoder_task import channel_gains, read_vae, with_gain
+from cxr.train.decoder_task import read_vae, with_gain
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
+from cxr.train.latent_sampling import channel_gains
 from cxr.train.latents import block_cosines, coarse_images
 from cxr.train.loop_settings import LoopSettings
 from cxr.train.precision import Precision, choose_precision

@@ -1,5 +1,6 @@
 """Device, number format and attention: decided from what the hardware says, which is played here."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
+from cxr.generate.model import load_model
 from cxr.models.devices import DTYPES, choose_device, choose_unet_dtype, vae_dtype
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
@@ -77,9 +79,10 @@ def test_convolutions_run_channels_last(tiny_model: LoadedModel) -> None:
         assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
 
 
-def test_attention_is_the_fused_one(tiny_base_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_is_the_fused_one(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the default of diffusers, and twice as fast as its older attention."""
-    processors = tiny_base_model.pipeline.unet.attn_processors
+    model = load_model(str(tiny_model_dir), "none", engine="pytorch")
+    processors = model.pipeline.unet.attn_processors
     assert {type(processor) for processor in processors.values()} == {AttnProcessor2_0}
     calls, fused = [], F.scaled_dot_product_attention
 
@@ -88,7 +91,7 @@ def test_attention_is_the_fused_one(tiny_base_model: LoadedModel, monkeypatch: p
         return fused(*arguments, **options)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", watch)
-    list(generate(GenerationRequest("normal chest x-ray", num_inference_steps=1), tiny_base_model))
+    list(generate(GenerationRequest("normal chest x-ray", num_inference_steps=1), model))
     assert len(calls) >= len(processors)
 
 

@@ -162,7 +162,10 @@ def test_no_event_lets_pillow_read_what_visitors_send(tmp_path: Path, monkeypatc
     assert not inputs & {gr.Image, gr.Gallery, gr.ImageEditor, gr.ImageSlider, gr.AnnotatedImage, gr.MultimodalTextbox}
 
 
-def test_command_line_that_makes_an_example_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_that_makes_an_example_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_ENGINE", "pytorch")  # as that of the recipe: the line need not say it
     recipe = replace(RECIPE, prompt="it's a `man` with $HOME; rm -rf", seed=12)
     path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=recipe)))
     assert main(["restore", str(path)]) == 0

@@ -203,7 +203,8 @@ class FakeCompiler(FakeSpaces):
         module.forward = lambda *arguments, **options: type(module).forward(bound, *arguments, **options)
 
 
-def test_what_is_compiled_ahead_gives_the_same_images(choice: ModelChoice) -> None:
+def test_what_is_compiled_ahead_gives_the_same_images(choice: ModelChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_ENGINE", "pytorch")  # as on a GPU
     fake, request = FakeCompiler(), request_of(num_inference_steps=4, guidance_scale=3.0, guidance_stop=0.5)
     plain = load_model(choice.model, choice.adapter, micro_batch_size=2)
     ahead = load_model(choice.model, choice.adapter, micro_batch_size=2)

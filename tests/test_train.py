@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,18 +26,23 @@ from cxr.evaluate import copy_grid, copy_search, copy_set
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
+from cxr.generate.preview import predicted_original
+from cxr.labels.split import split_by_patient
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.request.errors import DataError
+from cxr.request.generation_request import GenerationRequest
 from cxr.train import architecture, base_task, diffusion, loop, lora_task, parallel, text_task
 from cxr.train.augment import augment
 from cxr.train.checkpoint import read_facts
 from cxr.train.guide_network import NAMES
 from cxr.train.judge_task import JudgeTask
-from cxr.train.latents import LATENT_SCALE, block_cosines
+from cxr.train.latent_sampling import denoiser_for, prompts_of
+from cxr.train.latents import LATENT_SCALE, block_cosines, latents_of
 from cxr.train.loop_settings import LoopSettings
 from cxr.train.pipeline_folder import MACHINE_SETTINGS, fit_preview
 from cxr.train.reconstruction import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.setup import Setup, batch_generator, learning_rate_at
+from cxr.train.step_gain_fit import STEP_GAINS
 from cxr.train.tokenizer import build_tokenizer
 
 ROWS = [
@@ -197,6 +203,7 @@ def test_a_checkpoint_of_another_network_is_refused(
         ("autoencoder", ("--start-from",), "nowhere in"),
         ("text", ("--start-from",), "text_encoder in"),
         ("base", ("--vae", "--text"), "vae in"),
+        ("guide", ("--start-from",), "unet in"),
         ("decoder", ("--model",), "is unknown"),
     ],
 )
@@ -439,3 +446,48 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     assert loss == pytest.approx(sum((1 + shift) ** 2 for shift in shifts) / 32, rel=1e-5)
     assert not any(labels.findings for labels in plain)
     assert [(labels.sex, labels.view) for labels in named] == [(labels.sex, labels.view) for labels in plain]
+
+
+def test_gains_bring_what_is_expected_of_samples_to_the_spread_of_films(
+    trained: Path, data: list[Path], tmp_path: Path
+) -> None:
+    model, adapter = trained / "base_run" / "model", f"local:{trained / 'lora_run' / 'adapter'}"
+    folders = [word for folder in data for word in ("--data", str(folder))]
+    options = ["--model", str(model), "--adapter", adapter, "--num-sampled", "4", "--judging-share", "0"]
+    for out in (tmp_path / "once", tmp_path / "again"):
+        assert main(["train", "gains", *folders, "--out", str(out), *options]) == 0
+    written = (tmp_path / "once" / STEP_GAINS).read_text()
+    assert written == (tmp_path / "again" / STEP_GAINS).read_text()
+
+    copied = tmp_path / "model"
+    shutil.copytree(model, copied)
+    (copied / STEP_GAINS).write_text(written)
+    loaded = load_model(str(copied), adapter)
+    gains = loaded.step_gains
+    assert gains is not None
+    assert gains.num_inference_steps == len(gains.timesteps) == GenerationRequest("x").num_inference_steps
+    assert any(abs(gain - 1) > 0.2 for row in gains.gains for gain in row)
+    # Sampled with the table, one by one: what is expected at the last step is as strong as it is of the noisy films.
+    with loaded.lock:
+        pairs = prompts_of(split_by_patient(read_folders(data), 0.15, 0).training, 4, "gains 0", str(copied))
+        each = [denoiser_for(loaded, [request]) for _, request in pairs]
+        for timestep in each[0].timesteps:
+            for denoiser in each:
+                denoiser.step(timestep)
+        sampled = torch.cat([denoiser.predicted() for denoiser in each])
+        films = latents_of([film for film, _ in pairs]).float()
+        unguided = denoiser_for(loaded, [replace(request, guidance_scale=1.0) for _, request in pairs])
+        noise = torch.randn(films.shape, generator=batch_generator(0, len(unguided.timesteps) - 1))
+        unguided.latents = unguided.scheduler.add_noise(films, noise, timestep[None])
+        signal = unguided.scheduler.alphas_cumprod[int(timestep)]
+        expected = predicted_original(unguided.latents, unguided.predict(timestep).float(), signal, "v_prediction")
+    torch.testing.assert_close(sampled.std(dim=(0, 2, 3)), expected.std(dim=(0, 2, 3)), rtol=0.05, atol=0.0)
+
+
+def test_gains_are_measured_for_embedded_models_alone(
+    tiny_model_dir: Path, data: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(data[0]), "--model", str(tiny_model_dir), "--adapter", "none", "--num-sampled", "1"]
+    assert main(["train", "gains", "--out", str(tmp_path), *options]) == 2
+    assert "is not an embedded model" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

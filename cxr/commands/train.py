@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cxr.commands import train_lora as full_lora
 from cxr.commands.options import Commands, add_command, add_model_options, add_path
 from cxr.commands.train_judge import train_judge
-from cxr.commands.train_stages import ACCUMULATION, DATA, STAGES, Option, loop_options
+from cxr.commands.train_stages import ACCUMULATION, DATA, GAINS, GAINS_TEXT, STAGES, Option, loop_options
 
 if TYPE_CHECKING:
     from cxr.train.loop import Task
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What suits a game of two networks: little memory of the other's last moves, and a discriminator that is ahead.
 LOOP_SETTINGS: dict[str, dict[str, Any]] = {
     "decoder": {"betas": (0.5, 0.99), "rates": {"discriminator": 4.0}},
+    "guide": {"rates": {"answers": 0.25}},  # thousands of features move each answer together
     "judge": {"weight_decay": 0.05},
 }
 
@@ -28,7 +29,7 @@ def add_train_parser(commands: Commands) -> None:
     """Add ``train STAGE`` to the other commands."""
     summary = "train the autoencoder, the base model or a LoRA on a folder of images"
     parser = add_command(commands, "train", run_train, summary)
-    stages = parser.add_subparsers(dest="stage", required=True, metavar="|".join(STAGES))
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="|".join((*STAGES, "gains")))
     for name, stage in STAGES.items():
         description = full_lora.DESCRIPTION if name == "lora" else stage.text
         command = add_command(stages, name, run_train, stage.text, description)
@@ -39,6 +40,23 @@ def add_train_parser(commands: Commands) -> None:
             full_lora.add_full_lora_options(command)
         if name == "decoder":
             add_model_options(command)  # whose decoder, and what it samples with
+    command = add_command(stages, "gains", run_gains, GAINS_TEXT)
+    add_path(command, "--out", "DIR", "where step_gains.json is written", required=True)
+    for option in (*DATA, *GAINS):
+        _add(command, option, {})
+    add_model_options(command)
+
+
+def run_gains(arguments: argparse.Namespace) -> int:
+    """Measure the gains of a model's steps; torch is imported only now."""
+    from cxr.folders.radiographs import read_folders
+    from cxr.labels.split import split_by_patient
+    from cxr.train.step_gain_fit import write_step_gains
+
+    split = split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
+    count, seed = arguments.num_sampled, arguments.seed
+    write_step_gains(arguments.model, arguments.adapter, split.training, count, seed, arguments.out)
+    return 0
 
 
 def run_train(arguments: argparse.Namespace) -> int:

@@ -142,6 +142,12 @@ STAGES = {
     ),
 }
 
+GAINS_TEXT = "7. gains of the sampling's steps, so that its latents stay as strong as real ones; nothing is trained"
+GAINS = (
+    Option("--num-sampled", 256, "images to sample, under prompts of training images (default {})", {"metavar": "N"}),
+    Option("--seed", 0, "of prompts and noise (default {})"),
+)
+
 
 def loop_options(stage: Stage) -> tuple[Option, ...]:
     """What all stages have, as the table of settings describes it."""

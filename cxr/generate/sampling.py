@@ -99,9 +99,13 @@ class Denoiser:
             self.latents = self._noised(initial.latents)
         self._step_options = self._noise_source(seeds, shape)
 
-    @torch.inference_mode()
     def step(self, timestep: Tensor) -> None:
         """Take one step: ``latents`` becomes the next, less noisy state."""
+        self.advance(self.predict(timestep), timestep)
+
+    @torch.inference_mode()
+    def predict(self, timestep: Tensor) -> Tensor:
+        """What the network says of the present state, guided: [B, C, h, w]; once for each step."""
         torch.set_flush_denormal(True)
         if self.guided and self.num_taken >= self.unguided_from:
             self.guided, self.text = False, self.text.second_half()
@@ -112,11 +116,18 @@ class Denoiser:
         if self.guided:
             negative, positive = output.chunk(2)
             output = negative + self.guidance_scale * (positive - negative)
+        self._noisy = sample
+        return output
+
+    @torch.inference_mode()
+    def advance(self, output: Tensor, timestep: Tensor) -> None:
+        """Go on to the next state by what ``predict`` gave."""
+        torch.set_flush_denormal(True)
         if self.model.step_gains is not None:
             gains = self.latents.new_tensor(self.model.step_gains.at(int(timestep), self.num_inference_steps))
             signal = self.scheduler.alphas_cumprod[int(timestep)].to(gains)
             output = gained_velocity(output.float(), self.latents, signal, gains)
-        self._noisy, self._output, self._timestep = sample, output, timestep
+        self._output, self._timestep = output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
         if self.initial is not None and self.initial.region is not None:
             # What is not made anew is the picture, as noisy as the rest.

@@ -27,7 +27,7 @@ from cxr.request.errors import DataError, RequestError
 from cxr.train.architecture import RESOLUTION, read_component
 from cxr.train.autoencoder_task import by_size, check_crop_size, decode_each, random_crops
 from cxr.train.discriminator import Discriminator, hinge_loss, realism
-from cxr.train.latent_sampling import sampled_latents
+from cxr.train.latent_sampling import channel_gains, sampled_latents
 from cxr.train.latents import block_cosines, coarse_images, latents_of
 from cxr.train.pipeline_folder import forget_origins
 from cxr.train.reconstruction import energy_loss, psnr, pyramid_loss, shrink
@@ -140,11 +140,6 @@ class DecoderTask:
         tops, lefts = torch.randint(self.sampled.shape[-1] - width + 1, (2, count), generator=generator).tolist()
         rows = zip(picked.tolist(), tops, lefts, strict=True)
         return torch.stack([self.sampled[k, :, y : y + width, x : x + width] for k, y, x in rows]).to(self.device)
-
-
-def channel_gains(sampled: Tensor, real: Tensor) -> Tensor:
-    """[1, C, 1, 1]: what brings the spread of each channel of sampled latents to that of real ones, [N, C, h, w]."""
-    return (real.std(dim=(0, 2, 3)) / sampled.std(dim=(0, 2, 3)))[None, :, None, None]
 
 
 def with_gain(vae: AutoencoderKL, gain: Tensor) -> AutoencoderKL:

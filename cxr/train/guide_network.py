@@ -45,8 +45,17 @@ class GuideNetwork(nn.Module):
         self.down_blocks, self.mid_block = unet.down_blocks, unet.mid_block
         self.register_buffer("text", torch.zeros(1, TEXT_TOKENS, TEXT_WIDTH) if text is None else text.detach())
         widths = unet.config.block_out_channels
-        self.norms = nn.ModuleList([nn.LayerNorm(4 * width) for width in widths])
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(4 * sum(widths), len(YES_NO) + 2))
+        # Each feature in its own scale: what tells sexes apart varies little beside what tells views apart.
+        norm = nn.BatchNorm1d(4 * sum(widths), momentum=0.02, affine=False)
+        self.seen = nn.Sequential(norm, nn.Dropout(0.2))
+        self.answers = nn.Linear(4 * sum(widths), len(YES_NO) + 2)
+
+    @torch.no_grad()
+    def begin_with_odds_of(self, targets: Tensor) -> None:
+        """Let the answers begin at how often each is yes in [N, 24], as `guide_targets` gives them."""
+        known = ~targets[:, :-1].isnan()
+        shares = (targets[:, :-1].nan_to_num().sum(dim=0) + 1) / (known.sum(dim=0) + 2)
+        self.answers.bias[:-2] = shares.logit()
 
     def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
         time = self.time_embedding(self.time_proj(timesteps).to(latents.dtype))
@@ -56,8 +65,7 @@ class GuideNetwork(nn.Module):
             maps, residuals = block(maps, time, encoder_hidden_states=text)
             seen.append(residuals[0])  # before the block makes it smaller
         seen[-1] = self.mid_block(maps, time, encoder_hidden_states=text)
-        pooled = [norm(_pooled(kept)) for norm, kept in zip(self.norms, seen, strict=True)]
-        read: Tensor = self.head(torch.cat(pooled, dim=1))
+        read: Tensor = self.answers(self.seen(torch.cat([_pooled(kept) for kept in seen], dim=1)))
         return read
 
 

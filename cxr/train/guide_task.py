@@ -62,6 +62,7 @@ class GuideTask:
         self.alphas_cumprod = build_scheduler().alphas_cumprod.float()
         self.pixels = read_squares([record.path for record in setup.training], SIZE)
         self.targets, self.draws = guide_targets(setup.training), FindingDraws(setup.training)
+        self.network.begin_with_odds_of(self.targets)
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = guide_targets(setup.validation)
 

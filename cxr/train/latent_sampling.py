@@ -43,7 +43,8 @@ def sampled_latents(
     done = load_file(path)["latents"] if path.is_file() else torch.empty(0)
     if len(done) >= count:
         return done[:count].float()
-    requests, loaded = _requests(model, records, count, purpose), load_model(model, adapter)
+    requests = [request for _, request in prompts_of(records, count, purpose, model)]
+    loaded = load_model(model, adapter)
     parts = [done] if len(done) else []
     for start in tqdm(range(len(done), count, BATCH), desc="sampled latents", mininterval=5):
         with loaded.lock:
@@ -55,22 +56,36 @@ def sampled_latents(
     return parts[0].float()
 
 
-def _requests(model: str, records: Sequence[Radiograph], count: int, purpose: str) -> list[GenerationRequest]:
-    order, requests = list(records), []
+def prompts_of(
+    records: Sequence[Radiograph], count: int, purpose: str, model: str
+) -> list[tuple[Radiograph, GenerationRequest]]:
+    """Films, over and over in a shuffled order, each with a request for what it shows."""
+    order, pairs = list(records), []
     random.Random(purpose).shuffle(order)
     for number in range(count):
         rng = random.Random(f"{purpose} {number}")
-        prompt = caption(order[number % len(order)], rng, findings=True, empty_share=0)
-        requests.append(GenerationRequest(prompt, seed=rng.getrandbits(32), **request_defaults(model)))
-    return requests
+        film = order[number % len(order)]
+        prompt = caption(film, rng, findings=True, empty_share=0)
+        pairs.append((film, GenerationRequest(prompt, seed=rng.getrandbits(32), **request_defaults(model))))
+    return pairs
+
+
+def denoiser_for(model: LoadedModel, requests: Sequence[GenerationRequest]) -> Denoiser:
+    """At the beginning of requests that differ in prompt and seed only."""
+    first = requests[0]
+    texts = [encode(model, request.prompt, request.negative_prompt, first.guidance_scale) for request in requests]
+    guidance = (first.guidance_scale, first.guidance_stop)
+    return Denoiser(model, texts, guidance, [request.seed for request in requests], first.num_inference_steps)
+
+
+def channel_gains(sampled: Tensor, real: Tensor) -> Tensor:
+    """[1, C, 1, 1]: what brings the spread of each channel of sampled latents to that of real ones, [N, C, h, w]."""
+    return (real.std(dim=(0, 2, 3)) / sampled.std(dim=(0, 2, 3)))[None, :, None, None]
 
 
 def _sample(model: LoadedModel, requests: Sequence[GenerationRequest]) -> Tensor:
     """Latents [B, C, h, w] float32 of requests that differ in prompt and seed only."""
-    first = requests[0]
-    texts = [encode(model, request.prompt, request.negative_prompt, first.guidance_scale) for request in requests]
-    guidance = (first.guidance_scale, first.guidance_stop)
-    denoiser = Denoiser(model, texts, guidance, [request.seed for request in requests], first.num_inference_steps)
+    denoiser = denoiser_for(model, requests)
     for timestep in denoiser.timesteps:
         denoiser.step(timestep)
     return denoiser.latents.clone()

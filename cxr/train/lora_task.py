@@ -24,7 +24,7 @@ from cxr.train.adapter_file import add_lora, save_unet_lora, summary_of
 from cxr.train.architecture import read_component
 from cxr.train.diffusion import VIEW, DiffusionTask, Draw, read_components, use_fast_attention
 from cxr.train.finding_draws import FindingDraws
-from cxr.train.guide_network import NAMES
+from cxr.train.guide_network import NAMES, SIDED
 from cxr.train.setup import Setup, batch_generator
 
 RANK = 32
@@ -33,6 +33,7 @@ UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 SWAPPED_SHARE = 0.5  # of the captions that ask for another image's findings, as sampling does
 PERSON = ("male", "age")
 PERSON_WEIGHT = 1.0  # of the guide for those: the base obeys them already, but a LoRA without it forgets some
+SIDED_SHARE = 0.5  # of those findings of another image whose side is drawn: few films tell it, the guide knows it
 DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where they show what is asked
 
 
@@ -71,8 +72,9 @@ class LoraTask(DiffusionTask):
         indices, other_indices = self.pick(generator, count), self.pick(generator, count)
         shown, others = ([self.records[index] for index in rows] for rows in (indices, other_indices))
         swapped = torch.rand(count, generator=generator) < SWAPPED_SHARE
+        rng = random.Random(f"{self.settings.seed} sides {step}")
         wanted = [
-            replace(record, findings=other.findings) if swap else record
+            _with_findings_of(record, other, rng) if swap else record
             for record, other, swap in zip(shown, others, swapped, strict=True)
         ]
         draw = self._draw(self.latents[indices], generator)
@@ -115,3 +117,12 @@ class LoraTask(DiffusionTask):
             "training_data": summary_of(self.records),
         }
         save_unet_lora(out_dir / "adapter", self.unet, self.unet_config, StableDiffusionPipeline, facts)
+
+
+def _with_findings_of(record: Radiograph, other: Radiograph, rng: random.Random) -> Radiograph:
+    """What to ask for in place of what an image shows: the findings of another one, on sides that it may not tell."""
+    sides = dict(other.sides)
+    for name in SIDED:
+        if name in (other.findings or ()) and rng.random() < SIDED_SHARE:
+            sides[name] = rng.choice(("left", "right"))
+    return replace(record, findings=other.findings, unknown=other.unknown, sides=tuple(sorted(sides.items())))
