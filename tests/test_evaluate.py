@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sample_dicom import write_dicom
 from sample_images import RECIPE
 from test_data import make_folder
 
@@ -26,7 +27,7 @@ from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.image_set import read_set
 from cxr.evaluate.report.write import write_report
 from cxr.evaluate.sets import Sets, check_sets
-from cxr.evaluate.sheets import draw_closest_pairs, name_of
+from cxr.evaluate.sheets import draw_closest_pairs
 from cxr.evaluate.tools import Tools
 from cxr.folders.image_folder import ImageFolder
 from cxr.images.pixels import from_uint8
@@ -256,8 +257,27 @@ def test_a_second_run_measures_nothing_again_and_writes_the_same_bytes(
 
 def test_the_closest_pairs_are_drawn_side_by_side(folders: dict[str, Path]) -> None:
     generated, training = (read_set(folders[name]) for name in ("generated", "training"))
-    pairs = [(0.1, name_of(generated.paths[0]), name_of(training.paths[3]))] * 5
+    pairs = [(0.1, generated.names[0], training.names[3])] * 5
     drawn = draw_closest_pairs(pairs, generated, training)
     left, right = (drawn[26 : 26 + 64, start : start + 64] for start in (8, 8 + 64 + 8))
     assert np.array_equal(left, read_squares([generated.paths[0]], 64)[0])
     assert np.array_equal(right, read_squares([training.paths[3]], 64)[0])
+
+
+def test_folders_as_scanners_and_chexpert_have_them(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:
+    training, reference = tmp_path / "CheXpert", tmp_path / "dicom"
+    for number, path in enumerate(sorted(folders["training"].glob("*.png"))):
+        place = training / f"train/patient{number:05d}/study1"
+        place.mkdir(parents=True)
+        shutil.copy(path, place / "view1_frontal.png")
+    reference.mkdir()
+    for number, path in enumerate(folders["reference"].glob("*.png")):
+        values = np.asarray(Image.open(path)).astype(np.uint16) * 16
+        write_dicom(reference / f"IM{number:04d}", values, PatientID=f"P{number}", ViewPosition="PA", PatientAge="050Y")
+    sets = Sets(read_set(folders["generated"]), read_set(reference), training=read_set(training))
+    outcome = evaluate(sets, tools)
+    assert outcome.report["detail"]["side"] == 64
+    assert outcome.report["reference"]["num_patients"] == 48
+    assert len({pair[2] for pair in outcome.report["copies"]["pairs"]}) > 1
+    assert outcome.report["copies"]["pairs"][0][2].endswith("/study1/view1_frontal.png")
+    assert set(outcome.pictures) == {"examples", "closest_pairs"}

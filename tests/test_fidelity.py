@@ -174,6 +174,20 @@ def test_a_judge_who_cannot_tell_is_not_the_lower_one() -> None:
     assert lower_judge({"a": agreement(0.8), "b": agreement(0.9)}, 0) == "a"
 
 
+def attribute(name: str) -> Attribute:
+    return Attribute(
+        name=name,
+        judge="a",
+        judgeable=True,
+        num_positive=300,
+        num_negative=300,
+        num_positive_real=300,
+        exploratory=False,
+        metrics={"PF": MetricResult("PF", 0.61), "C": MetricResult("C", 0.99)},
+        other_judge=None,
+    )
+
+
 @pytest.mark.parametrize(
     ("low", "ceiling", "claimed"), [(0.93, 0.95, True), (0.92, 0.95, False), (0.93, 0.91, False), (0.5, 0.6, False)]
 )
@@ -182,22 +196,24 @@ def test_the_claim_is_made_only_where_the_rule_allows_it(low: float, ceiling: fl
         "macro_PF": MetricResult("macro_PF", low + 0.01, low, low + 0.02),
         "macro_C": MetricResult("macro_C", ceiling),
     }
-    metrics = {"PF": MetricResult("PF", 0.61), "C": MetricResult("C", 0.99)}
     age = {"MAE": MetricResult("MAE", 7.0), "MAE_real": MetricResult("MAE_real", 6.0)}
-    row = Attribute(
-        name="PA",
-        judge="a",
-        judgeable=True,
-        num_positive=300,
-        num_negative=300,
-        num_positive_real=300,
-        exploratory=False,
-        metrics=metrics,
-        other_judge=None,
-    )
-    text = headline(summary, [row], age)
+    text = headline(summary, [attribute("PA")], age)
     assert ("above 92 %" in text) == claimed
     assert "view 61.0 % (real films 99.0 %), age 7.0 years off (real films 6.0)" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["PA", "male", "Effusion"], "view 61.0 % (real films 99.0 %), sex 61.0 % (real films 99.0 %), age 7.0"),
+        (["male", "Effusion", "Mass"], "Prompt fidelity: sex 61.0 % (real films 99.0 %), age 7.0"),
+        (["Effusion", "Mass"], "Prompt fidelity: age 7.0"),
+    ],
+)
+def test_the_age_stands_before_the_findings(names: list[str], text: str) -> None:
+    age = {"MAE": MetricResult("MAE", 7.0), "MAE_real": MetricResult("MAE_real", 6.0)}
+    summary = {"macro_PF": MetricResult("macro_PF", 0.6, 0.5, 0.7), "macro_C": MetricResult("macro_C", 0.9)}
+    assert text in headline(summary, [attribute(name) for name in names], age)
 
 
 def test_the_gain_of_the_lora_is_measured_on_the_prompts_that_both_have() -> None:

@@ -124,6 +124,14 @@ def test_sides_are_known_where_the_finding_is_absent_or_its_side_is_told() -> No
     assert targets[:, NAMES.index("Effusion")].tolist() == pytest.approx([1, 1, 1, 0, math.nan], nan_ok=True)
 
 
+def test_a_guides_answers_begin_at_how_often_each_is_yes() -> None:
+    network = GuideNetwork()
+    network.begin_with_odds_of(torch.cat([only("male", [1.0]), only("male", [0.0] * 7)]))
+    bias = network.answers.bias.detach()
+    assert float(bias[LABELS.index("male")].sigmoid()) == pytest.approx(2 / 10)  # one success and one failure added
+    assert float(bias[LABELS.index("PA")].sigmoid()) == pytest.approx(1 / 2)
+
+
 def test_a_guide_sees_on_which_side_something_lies() -> None:
     torch.manual_seed(0)
     network = GuideNetwork().eval()

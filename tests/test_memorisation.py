@@ -234,6 +234,9 @@ TRANSFORMS = (
 CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
     **{f"moved by {transform}": partial(moved, transform=transform) for transform in TRANSFORMS},
     "mirrored": mirrored,
+    **{f"turned by {90 * k} degrees": partial(np.rot90, k=k, axes=(1, 2)) for k in (1, 2, 3)},
+    "upside down": lambda pixels: pixels[:, ::-1],
+    "upside down and turned": lambda pixels: moved(pixels[:, ::-1].copy(), (0.0, 0.0, 3.0, 0.0)),
     "inverted": lambda pixels: 255 - pixels,
     "inverted and mirrored": lambda pixels: 255 - mirrored(pixels),
     "dimmed": dimmed,

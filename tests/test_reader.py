@@ -159,7 +159,7 @@ def test_an_imagefolder_with_a_table_in_each_split(name: str, tmp_path: Path) ->
         *(("55", 55), ("55.0", 55), ("055Y", 55), ("55Y", 55), (" 55 ", 55), ("55 years", 55), ("55 y", 55)),
         *(("006M", 0), ("012W", 0), ("003D", 0), ("", None), ("nan", None), ("0", 0), ("120", 120)),
         *(("18M", 1), ("024M", 2), ("400D", 1), ("18 months", 1), (">89", 90), ("> 89", 90), ("90+", 90), ("≥90", 90)),
-        *(("85 or more", 85), ("55yo", 55), ("NA", None)),
+        *(("85 or more", 85), ("55yo", 55), ("NA", None), ('"55,0"', 55), ("55.", 55)),
     ],
 )
 def test_ages(cell: str, age: int | None, tmp_path: Path) -> None:
@@ -195,6 +195,12 @@ def test_names_of_files(name: str, tmp_path: Path) -> None:
     assert record.prompt == "edema"
 
 
+@pytest.mark.parametrize(("cell", "age"), [("55.5", 55), ('"55,5"', 55), ("0.4", 0), ("11.9M", 0), ("61.999", 61)])
+def test_of_parts_of_years_the_whole_ones_count(cell: str, age: int, tmp_path: Path) -> None:
+    content = f"file_name,findings,age\n1.png,Mass,{cell}\n"
+    assert read(tmp_path, ["1.png"], "metadata.csv", content)[0].labels.age == age
+
+
 def test_a_name_that_two_files_have_is_not_guessed(tmp_path: Path) -> None:
     names = ["a/1.png", "b/1.png"]
     with pytest.raises(DataError, match=r"line 2: 1\.png may be a/1\.png or b/1\.png; name their folders, too"):
@@ -213,6 +219,14 @@ def test_separators_and_encodings(separator: str, encoding: str, tmp_path: Path)
     text = separator.join(["file_name", "prompt"]) + "\r\n" + separator.join(["größe.png", '"Erguß, left"']) + "\r\n"
     (record,) = read(tmp_path, ["größe.png"], "metadata.csv", text.encode(encoding))
     assert record.prompt == "Erguß, left"
+
+
+@pytest.mark.parametrize("hint", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;", "sep=; "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_first_line_for_spreadsheets(hint: str, end: str, tmp_path: Path) -> None:
+    lines = [hint, "file_name;findings;age;sex;view;patient_id", "1.png;Mass;55,0;F;PA;7", ""]
+    (record,) = read(tmp_path, ["1.png"], "metadata.csv", end.join(lines))
+    assert facts(record) == (("Mass",), 55, "F", "PA", "7")
 
 
 ROW = "1.png,Mass,50,F,PA,7\n"
@@ -336,6 +350,7 @@ def test_a_folder_of_numbers_and_a_table_of_losses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "view"),
     [
+        *(("p.a.", "PA"), ("A.P.", "AP"), ("Posterior-Anterior", "PA"), ("anterior posterior", "AP")),
         *(("AP ERECT", "AP"), ("PORTABLE AP", "AP"), ("AP_horizontal", "AP"), ("Anteroposterior", "AP")),
         *(
             ("POSTEROANTERIOR", "PA"),
@@ -459,7 +474,7 @@ def test_studies_of_mimic_however_they_are_written(study: str, tmp_path: Path) -
     content = "dicom_id,subject_id,study_id,ViewPosition\naa,10,500,AP\n"
     assert read(tmp_path, ["aa.jpg"], "metadata.csv", content)[0].labels.findings == ("Edema",)
     (tmp_path / "chexpert.csv").write_text(f"subject_id,study_id,{OBSERVED}\n10,7,,,,,,1.0,,,,,,,,\n")
-    with pytest.raises(DataError, match="has none of the studies"):
+    with pytest.raises(DataError, match="has the studies of 0 of 1 images"):
         read_images(tmp_path)
 
 
@@ -498,6 +513,9 @@ TEXTS = "file_name,text\na.png,edema\n"
         ({"metadata.csv.zip": "PK"}, "metadata.csv.zip is not read"),
         ({"captions.json": '{"a.png": "edema"}'}, "captions.json is not read"),
         ({"prompts.txt": "edema"}, "prompts.txt is not read"),
+        ({"train_list.txt": "7 a.png edema source\n"}, "train_list.txt says something of the images and is not read"),
+        ({"lists/test.lst": "images/a.png,0,1\n"}, "test.lst says something of the images"),
+        ({"labels.yaml": "a.png: edema\n"}, "labels.yaml says something of the images"),
         ({"a.txt": "edema"}, "texts beside the images, as .*a.txt, are not read; write metadata.csv"),
         ({"a.json": '{"prompt": "edema"}'}, "texts beside the images"),
         ({"chexpert.csv": f"subject_id,study_id,{OBSERVED}\n10,500" + "," * 14}, "names no images; add a column"),
@@ -521,6 +539,8 @@ def test_what_lies_beside_a_folder_and_is_no_table_of_it_is_none(tmp_path: Path)
     (tmp_path / "broken.csv").write_text('"never closed')
     (tmp_path / "other.csv").write_text("step,file\n1,b.png\n")
     (tmp_path / "set" / "report.json").write_text('{"name": "b.png"}')
+    (tmp_path / "set" / "train_list.txt").write_text("1.png\na.png\n")
+    (tmp_path / "set" / "README.txt").write_text("Films\n\nOne of them is a.png, and\nthere are others\n")
     assert len(read_images(tmp_path / "set")) == 2
 
 
@@ -535,3 +555,73 @@ def test_a_split_without_a_table_is_not_dropped(tmp_path: Path) -> None:
 def test_text_of_an_encoding_that_is_not_said(encoding: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"metadata\.csv cannot be read: it is not text of a known encoding"):
         read(tmp_path, ["a.png"], "metadata.csv", TEXTS.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "message"),
+    [
+        ("Class", ["Effusion", "No Finding"], "has findings in its column Class, which is not read; call that column"),
+        ("Diagnose", ["Mass|Nodule", ""], "findings in its column Diagnose"),
+        ("Patient's sex", ["M", "F"], "sex in its column Patient's sex"),
+        ("Geschlecht", ["w", "m"], "sex in its column Geschlecht"),
+        ("Orientation", ["AP", "Lateral"], "view in its column Orientation"),
+        ("AgeAtStudy", ["055Y", "061Y"], "age in its column AgeAtStudy"),
+        ("age (years)", ["55", "61.5"], "age in its column age"),
+    ],
+)
+@pytest.mark.parametrize("known", ["patient_id", "prompt"])
+def test_a_column_by_another_name_is_not_lost(
+    columns: str, cells: list[str], message: str, known: str, tmp_path: Path
+) -> None:
+    rows = [f"{number}.png,A,{cell}" for number, cell in enumerate(cells)]
+    content = "\n".join([f"file_name,{known},{columns}", *rows])
+    if "findings" in message and known == "prompt":  # beside a prompt they may be anything
+        assert len(read(tmp_path, ["0.png", "1.png"], "metadata.csv", content)) == 2
+        return
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, ["0.png", "1.png"], "metadata.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [("Status", ["normal", "normal"]), ("Image size", ["55", "61"]), ("Side", ["L", "R"]), ("Ward", ["M", "B"])],
+)
+def test_a_column_of_something_else_is_no_label(column: str, cells: list[str], tmp_path: Path) -> None:
+    content = f"file_name,patient_id,{column}\n0.png,7,{cells[0]}\n1.png,8,{cells[1]}\n"
+    assert facts(read(tmp_path, ["0.png", "1.png"], "metadata.csv", content)[0]) == (None, None, None, None, "7")
+
+
+def test_what_a_table_has_no_column_for_its_prompt_says(tmp_path: Path) -> None:
+    content = 'file_name,prompt,age\n1.png,"A woman with left effusion, no mass, PA view",41\n2.png,A man with edema,\n'
+    one, two = read(tmp_path, ["1.png", "2.png"], "metadata.csv", content)
+    assert facts(one) == (("Effusion",), 41, "F", "PA", "")
+    assert facts(two) == (("Edema",), None, "M", None, "")
+
+
+def test_folders_that_are_named_by_findings(tmp_path: Path) -> None:
+    names = ["test/Pleural_Thickening/a.png", "train/NORMAL/b.png", "train/PNEUMONIA/c.png", "train/edema/x/d.png"]
+    make_images(tmp_path, names)
+    found = [record.labels.findings for record in read_images(tmp_path)]
+    assert found == [("Pleural_Thickening",), (), ("Pneumonia",), ("Edema",)]
+    make_images(tmp_path, ["train/COVID/e.png"])
+    with pytest.raises(DataError, match=r"COVID.e\.png lies in no folder that is named by a finding, as .* does"):
+        read_images(tmp_path)
+
+
+def test_chexpert_plus(tmp_path: Path) -> None:
+    names = [f"train/patient0000{number}/study1/view1_frontal.png" for number in (1, 2)]
+    content = (
+        "path_to_image,frontal_lateral,ap_pa,deid_patient_id,report,age,sex,race,split\n"
+        "train/patient00001/study1/view1_frontal.jpg,Frontal,AP,patient00001,Edema.,67.0,Male,White,train\n"
+        "train/patient00002/study1/view1_frontal.jpg,Lateral,,patient00002,Normal.,55.5,Female,White,train\n"
+    )
+    one, two = read(tmp_path, names, "df_chexpert_plus_240401.csv", content)
+    assert facts(one) == (("Edema",), 67, "M", "AP", "patient00001")
+    assert (two.is_lateral, two.labels.age, two.is_real) == (True, 55, True)
+
+
+def test_mimic_without_most_of_its_studies(tmp_path: Path) -> None:
+    (tmp_path / "chexpert.csv").write_text(f"subject_id,study_id,{OBSERVED}\n10,500,,,,,,1.0,,,,,,,,\n")
+    content = "dicom_id,subject_id,study_id,ViewPosition\naa,10,500,AP\nbb,10,501,AP\n"
+    with pytest.raises(DataError, match=r"beside .* has the studies of 1 of 2 images; add those that it lacks"):
+        read(tmp_path, ["aa.jpg", "bb.jpg"], "metadata.csv", content)

@@ -108,8 +108,9 @@ def full_report() -> dict[str, Any]:
         "training": {"num_images": 5568, "folder": "training", "manifest_sha256": SHA256, "num_patients": 1602},
         "distances": [distances("small", 0.01), distances("residual", 1.0)],
         "sensitivity": [
-            {"extractor": "small", "kind": kind, "levels": [1, 2, 3, 4, 5], "kd": kd, "monotone": kind != "noise"}
-            for kind, kd in (("blur", [0.01, 0.03, 0.1, 0.4, 1.2]), ("noise", [0.02, 0.015, 0.04, 0.1, 0.2]))
+            {"extractor": "small", "kind": "undamaged", "levels": [0], "kd": [0.005], "monotone": True},
+            *({"extractor": "small", "kind": kind, "levels": [1, 2, 3, 4, 5], "kd": kd, "monotone": kind != "noise"}
+            for kind, kd in (("blur", [0.01, 0.03, 0.1, 0.4, 1.2]), ("noise", [0.02, 0.015, 0.04, 0.1, 0.2]))),
         ],
         "diversity": {
             "rows": [
@@ -303,6 +304,10 @@ def test_markdown_links_only_to_files_that_are_there(written: Path) -> None:
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert re.fullmatch(r"\|( ---:? \|)+", table.splitlines()[1]), table
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+
+
+def test_a_damage_of_one_level_leaves_the_other_cells_empty(written: Path) -> None:
+    assert "| undamaged | small | 0.00500 at 0 |  |  |  |  |  |" in (written / "report.md").read_text().splitlines()
 
 
 @pytest.mark.parametrize("page", ["report.md", "report.html"])

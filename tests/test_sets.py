@@ -138,3 +138,18 @@ def test_a_generated_image_that_comes_twice_is_no_patient(tmp_path: Path) -> Non
     assert len(set(some.owners)) == 3
     (tmp_path / "metadata.csv").write_text("file_name,patient_id,sex\n" + "".join(f"{k}.png,7,F\n" for k in range(3)))
     assert set(read_set(tmp_path).owners) == {"7"}
+
+
+def test_names_tell_files_apart_in_any_layout(tmp_path: Path) -> None:
+    for patient in ("patient1", "patient2"):
+        (tmp_path / "set" / patient).mkdir(parents=True)
+        images(tmp_path / "set" / patient / "study1", 1)
+    assert read_set(tmp_path / "set").names == ("patient1/study1/0.png", "patient2/study1/0.png")
+    assert read_set(images(tmp_path / "flat", 2)).names == ("flat/0.png", "flat/1.png")
+
+
+def test_a_folder_of_another_name_is_another_question(tmp_path: Path) -> None:
+    """Reports name files by their folders: figures that are kept would name those of the old one."""
+    first = read_set(images(tmp_path / "a", 2))
+    assert first.identity != read_set((tmp_path / "a").rename(tmp_path / "b")).identity
+    assert first.manifest_sha256 == read_set(tmp_path / "b").manifest_sha256

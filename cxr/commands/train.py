@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # What suits a game of two networks: little memory of the other's last moves, and a discriminator that is ahead.
 LOOP_SETTINGS: dict[str, dict[str, Any]] = {
     "decoder": {"betas": (0.5, 0.99), "rates": {"discriminator": 4.0}},
-    "guide": {"rates": {"head": 0.25}},  # thousands of features move each answer together
+    "guide": {"rates": {"answers": 0.5}},  # thousands of features move each answer together
     "judge": {"weight_decay": 0.05},
 }
 

@@ -30,6 +30,7 @@ UNMOVED = (0.0, 0.0, 0.0, 0.0)
 # Share of the side, growth: of whole images and of cropped corners.
 _SHIFTS = ((0.06, 0.0), (0.11, 0.0), (0.05, -0.1), (0.1, -0.2))
 _SMALL = (-0.03, 0.0, 0.03)
+_QUARTERS = ((0.0, 0.0, 90.0, 0.0), (0.0, 0.0, 180.0, 0.0), (0.0, 0.0, 270.0, 0.0))  # with mirrored ones, upside down
 _AROUND = [(x, y) for x, y in product((-1, 0, 1), repeat=2) if (x, y) != (0, 0)]
 FAMILIES = (
     Family(
@@ -45,6 +46,7 @@ FAMILIES = (
         4,
     ),
     Family(ALIGNED, (0.125, 0.875, 0.125, 0.875), tuple(product(_SMALL, _SMALL, (-3.0, 0.0, 3.0), (0.0,))), 4),
+    Family(ALIGNED, (0.125, 0.875, 0.125, 0.875), _QUARTERS, 2),
     Family(ALIGNED, (0.2, 0.8, 0.2, 0.8), (UNMOVED,), 2),  # under a frame
     Family(HALVES, (0.06, 0.94, 0.06, 0.44), (UNMOVED,), 2),
     Family(HALVES, (0.06, 0.94, 0.56, 0.94), (UNMOVED,), 2),

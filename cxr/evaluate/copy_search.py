@@ -23,7 +23,7 @@ from cxr.evaluate.copy_transforms import FINE, correlation, local_scale, reduced
 SIDE, SCREEN_SIDE = 64, 32  # pixels, by stage
 DIMENSIONS = 96  # of the images that are screened
 MIN_FITTED, FITTED = 500, 3_000  # images from which those are found
-LOWEST = (-0.17, -0.17, -17.0, -0.24)  # shift right and down (shares of the side), turn (degrees), growth
+LOWEST = (-0.17, -0.17, -17.0, -0.24)  # shift right and down (shares of the side), turn from quarters (degrees), growth
 HIGHEST = (0.17, 0.17, 17.0, 0.27)
 STEPS = (0.025, 0.025, 2.0, 0.03)  # half of the grid's
 HALVINGS = 3
@@ -154,13 +154,16 @@ class _Finalists:
 def _refine(query: Tensor, scaled: Tensor, window: Tensor, transform: Tensor) -> Tensor:
     """Move one number of the transform [B, 4] at a time while that helps, and halve the steps."""
     best = correlation(query, scaled, window, transform)
+    quarters = torch.zeros_like(transform)
+    quarters[:, 2] = (transform[:, 2] / 90).round() * 90  # degrees
+    lowest, highest = torch.tensor(LOWEST) + quarters, torch.tensor(HIGHEST) + quarters
     for halving in range(HALVINGS):
         for axis, first in enumerate(STEPS):
             step = torch.zeros(4)
             step[axis] = first / 2**halving
             before = transform
             for trial in (before + step, before - step):
-                trial = torch.maximum(torch.minimum(trial, torch.tensor(HIGHEST)), torch.tensor(LOWEST))
+                trial = torch.maximum(torch.minimum(trial, highest), lowest)
                 value = correlation(query, scaled, window, trial)
                 transform = torch.where((value > best)[:, None], trial, transform)
                 best = torch.maximum(value, best)

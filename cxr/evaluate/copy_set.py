@@ -146,6 +146,8 @@ KINDS: dict[str, Callable[[Pixels, Pixels, np.random.Generator], Pixels]] = {
     "shifted by 10 %": _each(lambda image: ImageChops.offset(image, round(0.1 * image.width), 0)),
     "turned by 10 degrees": _each(lambda image: image.rotate(10, Image.Resampling.BICUBIC)),
     "turned by 15 degrees": _each(lambda image: image.rotate(-15, Image.Resampling.BICUBIC)),
+    "turned by 90 degrees": lambda pixels, _, __: np.rot90(pixels, axes=(1, 2)).copy(),
+    "upside down": lambda pixels, _, __: pixels[:, ::-1].copy(),
     "black border over it": _each(_frame(0.08, over=True)),
     "black border around it": _each(_frame(0.08, over=False)),
     "left half copied": _half(2),

@@ -7,14 +7,13 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cxr.evaluate.distances import POSING, halve
 from cxr.evaluate.image_set import MIN_IMAGES, ImageSet
+from cxr.images.reading import read_size
 from cxr.images.squares import read_squares
 from cxr.metrics.detail import SPECTRUM, compare_properties, measure_properties
 from cxr.metrics.result import MetricResult, Row
-from cxr.request.errors import DataError
 
 MIN_SIDE, MAX_SIDE, STEP = 64, 512, 16  # pixels
 CHUNK = 256  # images held at once
@@ -22,14 +21,7 @@ CHUNK = 256  # images held at once
 
 def native_side(paths: tuple[Path, ...]) -> NDArray[np.intp]:
     """The shorter side of each image in pixels, read from its header."""
-    sides = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} cannot be read as an image: {error}") from error
-    return np.array(sides, np.intp)
+    return np.array([min(read_size(path)) for path in paths], np.intp)
 
 
 class Detail(TypedDict):

@@ -78,7 +78,10 @@ def headline(
         elif row["name"] in FIRST:
             parts.append(f"{FIRST[row['name']]} {NOT_MEASURABLE}")
     if math.isfinite(age["MAE"].value):
-        parts.insert(2, f"age {age['MAE'].value:.1f} years off (real films {age['MAE_real'].value:.1f})")
+        parts.insert(
+            sum(row["name"] in FIRST for row in attributes),
+            f"age {age['MAE'].value:.1f} years off (real films {age['MAE_real'].value:.1f})",
+        )
     if not parts:
         return f"Prompt fidelity is {NOT_MEASURABLE}."
     unknown = sum(not row["judgeable"] and row["name"] not in FIRST for row in attributes)

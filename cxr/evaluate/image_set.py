@@ -57,6 +57,11 @@ class ImageSet:
         return len(self.paths)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What reports call each file."""
+        return names_of(self.paths)
+
+    @property
     def has_prompts(self) -> bool:
         """Whether the prompt of any image is known."""
         return any(self.prompts)
@@ -91,7 +96,7 @@ class ImageSet:
     def identity(self) -> str:
         """One hash for all that a figure can depend on: files in their order, names, prompts, labels, patients."""
         digest = hashlib.sha256(self.targets.tobytes())
-        for column in (self.hashes, self.prompts, self.patients, [path.name for path in self.paths]):
+        for column in (self.hashes, self.prompts, self.patients, self.names):
             digest.update(json.dumps(column).encode())
         return digest.hexdigest()
 
@@ -138,6 +143,16 @@ def read_set(folder: Path) -> ImageSet:
         is_real=any(record.is_real for record in records),
         lateral=frozenset(record.path for record in records if record.is_lateral),
     )
+
+
+def names_of(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Folder and name of each file, or more of all paths where these would be the same of two files."""
+    longest = max((len(path.parts) for path in paths), default=0)
+    for count in range(2, longest):
+        names = tuple("/".join(path.parts[-count:]) for path in paths)
+        if len(set(names)) == len(names):
+            return names
+    return tuple(path.as_posix() for path in paths)
 
 
 def common_facts(rows: Iterable[Mapping[str, object]]) -> dict[str, object]:

@@ -13,7 +13,6 @@ from cxr.evaluate.copy_set import CopySet
 from cxr.evaluate.extractors.extractor import Extractor, FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.image_set import ImageSet
-from cxr.evaluate.sheets import name_of
 from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge, scores_of
 from cxr.judges.networks import SIZE
@@ -64,7 +63,7 @@ class NetworkOutputs:
     def copy_set(self, images: ImageSet, extractors: tuple[Extractor, ...]) -> CopySet:
         """Images as they are searched for copies."""
         features = {one.name: self.features(images, one) for one in extractors}
-        return CopySet(self.pixels(images), features, tuple(map(name_of, images.paths)), images.hashes)
+        return CopySet(self.pixels(images), features, images.names, images.hashes)
 
     def _once(self, key: tuple[object, ...], compute: Callable[[], Value]) -> Value:
         if key not in self._found:

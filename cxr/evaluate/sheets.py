@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +35,11 @@ def draw_closest_pairs(pairs: Sequence[tuple[float, str, str]], generated: Image
     """Pairs at the generated images' size, each left of its nearest training image.
 
     Args:
-        pairs: (distance, name of the generated image, name of the training image), as `name_of` writes them.
+        pairs: (distance, name of the generated image, name of the training image), names as the sets have them.
         generated: the images that were checked.
         training: all training images.
     """
-    left, right = ({name_of(path): path for path in images.paths} for images in (generated, training))
+    left, right = (dict(zip(images.names, images.paths, strict=True)) for images in (generated, training))
     rows, size = [], int(np.clip(np.median(native_side(generated.paths)), MIN_SIDE, MAX_SIDE))
     for start in range(0, len(pairs), PAIRS_PER_ROW):
         some = pairs[start : start + PAIRS_PER_ROW]
@@ -48,8 +47,3 @@ def draw_closest_pairs(pairs: Sequence[tuple[float, str, str]], generated: Image
         pixels = read_squares([path for pair in some for path in (left[pair[1]], right[pair[2]])], size)
         rows.append(SheetRow(label, tuple(pixels)))
     return draw_sheet(rows, notice="Left of each pair: synthetic. Right: a real training image.")
-
-
-def name_of(path: Path) -> str:
-    """An image's name in a report: its folder's and its own, since two folders may use the same names."""
-    return f"{path.parent.name}/{path.name}"

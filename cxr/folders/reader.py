@@ -2,20 +2,20 @@
 
 A table is ``metadata.csv`` or ``metadata.jsonl``, at the top of the folder or in each of its splits, or one that NIH
 ChestX-ray14, CheXpert, MIMIC-CXR or another program has put there; `cxr.folders.table_columns` knows their columns.
-Nothing of a table is dropped silently: a row that cannot be
-read, and a table that says nothing of an image in ten, are errors.
+Nothing of a table is dropped silently: a row that cannot be read, and a table without an image in ten, are errors.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxr.folders.dicom_reader import read_dicom_facts
-from cxr.folders.file_names import FileNames, stem_of
+from cxr.folders.file_names import FileNames
+from cxr.folders.lost_labels import check_no_column_is_lost, findings_of_folders
+from cxr.folders.studies import read_studies, study_of
 from cxr.folders.table_columns import (
     COLUMN_NAMES,
     CSV_NAME,
@@ -23,10 +23,9 @@ from cxr.folders.table_columns import (
     check_no_table_is_left,
     columns_of,
     find_tables,
-    read_studies,
-    study_of,
+    stems_in,
 )
-from cxr.folders.tables import Row, read_header, read_rows
+from cxr.folders.tables import Row, read_rows
 from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
 from cxr.labels.cells import is_lateral, read_cell, read_foreign_cells
@@ -66,7 +65,8 @@ class ImageRecord:
 def read_images(folder: Path) -> list[ImageRecord]:
     """All images of a folder, by name; of one with a table in each split, those of the splits.
 
-    Nothing is known of images that no table lists, except DICOM files, which say it themselves.
+    Nothing is known of images that no table lists, but what DICOM files say themselves and, without any table, what
+    their folders are called (`findings_of_folders`).
 
     Raises:
         DataError: the folder or its images are missing, a table is damaged, lists too few of the images, or lists them
@@ -84,7 +84,8 @@ def read_images(folder: Path) -> list[ImageRecord]:
             f"{folder}: {names} lists {len(known)} of {len(paths)} images; give each a row with its file name, or take "
             "away the table or the images without one"
         )
-    return [known.get(path) or _unlisted(path) for path in paths]
+    named = findings_of_folders(folder, paths) if not tables else {}
+    return [known.get(path) or _unlisted(path, named.get(path)) for path in paths]
 
 
 def read_listed(folder: Path, columns: Sequence[str] = ()) -> list[ImageRecord]:
@@ -130,14 +131,14 @@ def _read_records(
     table: Path, split: str, names: FileNames, columns: Sequence[str]
 ) -> Iterator[tuple[int, ImageRecord]]:
     check_columns(table, columns)
-    studies, is_joined, number = read_studies(table), False, 0
-    stems = _stems(table)
+    check_no_column_is_lost(table)
+    studies, stems, joined, count = read_studies(table), stems_in(table), 0, 0
     for number, row in read_rows(table):
         if row == "":
             continue  # an empty line
         row = row if isinstance(row, dict) else {}
-        if study := studies.get(study_of(row)):
-            row, is_joined = {**row, **study}, True
+        study = studies.get(study_of(row))
+        row = {**row, **(study or {})}
         known = columns_of(tuple(row))
         if not isinstance(row.get(known.get("file_name", "")), str):
             raise DataError(f"{table} has rows without file_name; each image needs its name there")
@@ -150,16 +151,13 @@ def _read_records(
         if record and columns and not record.patient_id:
             raise DataError(f"{table} line {number} has no patient_id; without it nobody can be held out")
         if record:
+            joined, count = joined + (study is not None), count + 1
             yield number, record
-    if studies and number and not is_joined:
-        raise DataError(f"{table} has none of the studies that the table of findings beside it lists")
-
-
-def _stems(table: Path) -> Counter[str]:
-    """How many rows have a file name of each stem."""
-    column = columns_of(tuple(read_header(table))).get("file_name", "")
-    rows = (row for _, row in read_rows(table) if isinstance(row, dict))
-    return Counter(stem_of(row[column]) for row in rows if isinstance(row.get(column), str))
+    if studies and joined < MIN_LISTED * count:
+        raise DataError(
+            f"the table of findings beside {table} has the studies of {joined} of {count} images; "
+            "add those that it lacks, or take it away"
+        )
 
 
 def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str], Path | None]) -> ImageRecord | None:
@@ -171,14 +169,15 @@ def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str]
     cells = {**row, **{ours: row[theirs] for ours, theirs in known.items()}}
     if isinstance(cells.get("prompt"), (list, dict, bool)):
         raise ValueError(f"prompt {cells['prompt']!r} is not text")
-    prompt, patient = (str(cells[name]) if read_cell(cells, name) else "" for name in ("prompt", "patient_id"))
-    patient = patient.strip()
+    prompt, patient = str(cells["prompt"]) if read_cell(cells, "prompt") else "", read_cell(cells, "patient_id")
     if not patient and (found := PATIENT_FOLDER.search(name)):
         patient = found[1]
     has_labels = any(column in known for column in ("findings", "age", "sex", "view"))
     labels = read_foreign_cells(cells, is_ours=is_ours) if has_labels else UNKNOWN
-    if not has_labels and prompt:
-        labels = asked_labels(prompt)
+    if prompt:  # says what the table has no column for
+        asked = asked_labels(prompt)
+        others = [name for name in ("findings", "age", "sex", "view") if name not in known]
+        labels = replace(labels, **{name: getattr(asked, name) for name in others})
     is_real = "model_revision" not in row and (bool(patient) or (has_labels and not prompt))
     if path is None and is_real:
         raise ValueError(f"lists {name}, which is not in the folder")
@@ -186,13 +185,15 @@ def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str]
     return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, lateral, row)
 
 
-def _unlisted(path: Path) -> ImageRecord:
+def _unlisted(path: Path, findings: tuple[str, ...] | None) -> ImageRecord:
     if not is_dicom(path):
-        return ImageRecord(path)
+        return ImageRecord(path, labels=PromptLabels(findings))
     facts = read_dicom_facts(path)
     try:
         labels = read_foreign_cells(facts)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
-    is_real, lateral = not facts["prompt"], is_lateral(facts["view"])
-    return ImageRecord(path, "", labels, facts["patient_id"], facts["prompt"], is_real, lateral)
+    if labels.findings is None:
+        labels = replace(labels, findings=findings)
+    prompt, lateral = facts["prompt"], is_lateral(facts["view"])
+    return ImageRecord(path, "", labels, facts["patient_id"], prompt, not prompt, lateral)

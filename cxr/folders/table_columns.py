@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from cxr.folders.file_names import stem_of
 from cxr.folders.metadata import METADATA_NAME
-from cxr.folders.tables import Row, is_table, read_header, read_rows, repeated_name
+from cxr.folders.tables import is_table, read_header, read_rows, repeated_name
 from cxr.images.guarded import read_regular
 from cxr.images.squares import is_image, walk_files
 from cxr.labels.cells import finding_of
@@ -19,6 +20,7 @@ from cxr.request.errors import DataError
 
 CSV_NAME = "metadata.csv"
 SIDECARS = (".txt", ".json", ".caption")
+LISTS = (".txt", ".lst", ".list", ".yaml", ".yml")
 MIN_TEXTS = 0.5  # of the images that have one beside them
 MAX_JSON_BYTES = 100_000_000
 # Tables that other programs write.
@@ -32,19 +34,19 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "file_name": (
         *("file_name", "filename", "image_index", "path", "img_savename", "image_path", "img_path", "image_name"),
         *("image", "img", "file", "image_id", "dicom_id", "image_file", "image_file_name", "img_name"),
-        *("file_path", "filepath", "pngpath", "dicompath"),
+        *("file_path", "filepath", "pngpath", "dicompath", "path_to_image"),
     ),
-    "prompt": ("prompt", "caption", "text", "annotated_prompt", "report", "impression"),
+    "prompt": ("prompt", "caption", "text", "annotated_prompt", "prompts", "captions", "report", "impression"),
     "findings": (
         *("findings", "finding_labels", "findinglabels"),
-        *("labels", "label", "diagnosis", "pathology", "disease"),
+        *("labels", "label", "diagnosis", "pathology", "disease", "finding", "pathologies", "diseases"),
     ),
     "sides": ("sides",),
     "age": ("age", "patient_age", "patientage"),
     "sex": ("sex", "gender", "patient_sex", "patient_gender", "patientsex"),
-    "projection": ("projection", "frontal/lateral"),
-    "view": ("view", "view_position", "viewposition", "ap/pa"),
-    "patient_id": ("patient_id", "patientid", "patient", "subject_id"),
+    "projection": ("projection", "frontal/lateral", "frontal_lateral"),
+    "view": ("view", "view_position", "viewposition", "ap/pa", "ap_pa"),
+    "patient_id": ("patient_id", "patientid", "patient", "subject_id", "deid_patient_id"),
 }
 VAGUE = COLUMN_NAMES["findings"][3:]  # beside a prompt they may be anything
 
@@ -111,6 +113,8 @@ def check_no_table_is_left(folder: Path, images: Collection[Path]) -> None:
     for path in walk_files(folder):
         if UNREAD.fullmatch(path.name) and (path.suffix.lower() != ".json" or names & _json_names(path)):
             raise DataError(f"{path} is not read; save it as {CSV_NAME}, with the names of the images as file_name")
+        if path.suffix.lower() in LISTS and _is_list_with_labels(path, {image.name.casefold() for image in images}):
+            raise DataError(f"{path} says something of the images and is not read; save it as {CSV_NAME}")
         if is_table(path) and path.parent == folder and (column := _naming_column(path, names)):
             raise DataError(f"{path} names the images in its column {column}; call that column file_name")
     elsewhere = chain(walk_files(folder), folder.absolute().parent.glob("*"))
@@ -144,6 +148,16 @@ def _json_names(path: Path) -> set[str]:
     return set()
 
 
+def _is_list_with_labels(path: Path, names: Collection[str]) -> bool:
+    """Whether most lines of a text name an image and say something else, too; lists of names alone are no loss."""
+    with contextlib.suppress(OSError):
+        lines = read_regular(path, MAX_JSON_BYTES).decode(errors="replace").casefold().splitlines()
+        words = [re.split(r"[\s,;:|]+", line.strip(" \t-\"'")) for line in lines if line.strip()]
+        named = [len(line) > 1 and any(re.split(r"[/\\]", word)[-1] in names for word in line) for line in words]
+        return sum(named) > len(words) / 2
+    return False
+
+
 @lru_cache(maxsize=64)
 def columns_of(names: tuple[str, ...]) -> Mapping[str, str]:
     """Our name of a column -> the table's own, for those that are known."""
@@ -174,22 +188,8 @@ def check_columns(table: Path, needed: Sequence[str]) -> None:
         raise DataError(f"{table} has {count} columns “{twice}”, capitals and spaces aside; keep one")
 
 
-def read_studies(table: Path) -> Mapping[str, Row]:
-    """MIMIC-CXR lists findings by study, in a table of its own beside the one of the images.
-
-    Returns:
-        Study, as `study_of` writes it -> row.
-    """
-    header = read_header(table)
-    if "study_id" not in header or "findings" in columns_of(tuple(header)):
-        return {}
-    for other in filter(is_table, sorted(table.parent.glob("*"))):
-        columns = columns_of(tuple(names := read_header(other)))
-        if "study_id" in names and "findings" in columns and "file_name" not in columns:
-            return {study_of(row): dict(row) for _, row in read_rows(other) if isinstance(row, Mapping)}
-    return {}
-
-
-def study_of(row: Row) -> str:
-    """Its study, however programs write the number."""
-    return re.sub(r"^s(?=\d)|\.0$", "", str(row.get("study_id") or "").strip().casefold())
+def stems_in(table: Path) -> Counter[str]:
+    """How many rows have a file name of each stem."""
+    column = columns_of(tuple(read_header(table))).get("file_name", "")
+    rows = (row for _, row in read_rows(table) if isinstance(row, dict))
+    return Counter(stem_of(row[column]) for row in rows if isinstance(row.get(column), str))

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 MAX_TABLE_BYTES = 1_000_000_000
 MAX_LINE_BYTES = 4_000_000
 SEPARATORS = ",;\t|"
+_HINT = re.compile(r'\A"?sep=\W"?[^\S\n]*\n', re.IGNORECASE)  # a first line for spreadsheets, which they do not show
 
 
 def is_table(path: Path) -> bool:
@@ -127,7 +129,7 @@ def _text(table: Path) -> str:
             text = data.decode("cp1252")  # what spreadsheets of Windows save
     if "\0" in text:
         raise ValueError("it is not text of a known encoding; save it as UTF-8")
-    return text
+    return _HINT.sub("", text)
 
 
 @contextlib.contextmanager

@@ -112,11 +112,26 @@ def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
         return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
 
 
-def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
-    """Stored values [H, W], checked before anything is decoded."""
+def read_dicom_size(path: Path) -> tuple[int, int]:
+    """Width and height as the header says.
+
+    Raises:
+        DataError: it cannot be read or says none.
+    """
+    with refusing_damage(path):
+        return _size(open_dicom(path, with_pixels=False), path)
+
+
+def _size(dataset: FileDataset, path: Path) -> tuple[int, int]:
     rows, columns = dataset.get("Rows"), dataset.get("Columns")
     if not isinstance(rows, int) or not isinstance(columns, int):
         raise DataError(f"{path} holds no picture")
+    return columns, rows
+
+
+def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
+    """Stored values [H, W], checked before anything is decoded."""
+    columns, rows = _size(dataset, path)
     if rows * columns > max_pixels:
         raise DataError(f"{path} is {columns:,} x {rows:,} pixels; use at most {max_pixels:,} in all")
     is_grey = str(dataset.get("PhotometricInterpretation") or "").startswith("MONOCHROME")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from cxr.images.dicom_pixels import is_dicom, read_dicom_grey
+from cxr.images.dicom_pixels import is_dicom, read_dicom_grey, read_dicom_size
 from cxr.images.guarded import open_regular, quiet_libraries, reason_of
 from cxr.images.pixels import bits_of, to_8_bits
 from cxr.images.png import RECIPE_KEY
@@ -58,17 +60,36 @@ def read_levels(path: Path) -> GreyLevels:
         return _decode(path)[0]
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height as the header says, DICOM included; nothing is decoded, nor turned the right way up.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    if is_dicom(path):
+        return read_dicom_size(path)
+    with quiet_libraries(), _opened(path) as image:
+        return image.size
+
+
 def _decode(path: Path) -> tuple[GreyLevels, bool]:
     """Levels, and whether this program has written them."""
+    with _opened(path) as image:
+        _check(image)
+        white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+        is_cut = ";16" in str(image.tile)  # colours of 16 bits: Pillow keeps the upper 8
+        levels = _levels(ImageOps.exif_transpose(image), white_is_zero)
+        if is_cut and levels.dtype == np.uint8 and levels.max(initial=0) < 64:
+            raise DataError("its colours fill less than 15 of their 16 bits; save it as grey levels")
+        return levels, RECIPE_KEY in image.info
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Stands around all that is done with an image, whose decoders raise what they happen to raise."""
     try:
         with open_regular(path) as file, Image.open(file) as image:
-            _check(image)
-            white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
-            is_cut = ";16" in str(image.tile)  # colours of 16 bits: Pillow keeps the upper 8
-            levels = _levels(ImageOps.exif_transpose(image), white_is_zero)
-            if is_cut and levels.dtype == np.uint8 and levels.max(initial=0) < 64:
-                raise DataError("its colours fill less than 15 of their 16 bits; save it as grey levels")
-            return levels, RECIPE_KEY in image.info
+            yield image
     except (DataError, Image.DecompressionBombError) as error:
         reason = str(error) if isinstance(error, DataError) else f"it has more than {MAX_PIXELS:,} pixels"
         raise DataError(f"{path} cannot be read as an image: {reason}") from error

@@ -66,7 +66,7 @@ OTHER_VIEWS = {
 VAGUE_VIEWS = {"frontal", "front", "portable", "supine", "erect", "unknown", "other"}
 _UNITS = {"": 1, "y": 1, "m": 12, "w": 52, "d": 365}  # of ages, in a year
 _AGE = re.compile(
-    r"(>=?|≥)?\s?(\d{1,3})(?:\.0*)?\s?(y(?:ears?|rs?|o)?(?:\s?old)?|m(?:onths?)?|w(?:eeks?)?|d(?:ays?)?)?"
+    r"(>=?|≥)?\s?(\d{1,3})(?:[.,](\d*))?\s?(y(?:ears?|rs?|o)?(?:\s?old)?|m(?:onths?)?|w(?:eeks?)?|d(?:ays?)?)?"
     r"\s?(?:\+|or (?:more|older|over))?",
     re.IGNORECASE | re.ASCII,
 )
@@ -88,13 +88,13 @@ def read_foreign_cells(row: Mapping[str, object], *, is_ours: bool = False) -> P
     """Read labels as tables of other data sets have them, by our names of the columns, each of which may be missing.
 
     Findings are names in one cell or list, or columns of their own with 1 (there), 0 (not there), -1 or nothing (not
-    known), as CheXpert and MIMIC-CXR have them. Ages may be 55, 55.0 or DICOM's 055Y and 018M; of ">89" and "90+" it is
-    the lowest that they allow.
+    known), as CheXpert and MIMIC-CXR have them. Ages may be 55, 55.7, 55,0 or DICOM's 055Y and 018M, of which the whole
+    years count; of ">89" and "90+" it is the lowest that they allow.
 
     Args:
         row: cells by `COLUMNS`, sides, or names of findings.
-        is_ours: whether the table has our own columns: then a lateral view, an unknown sex and an age above `OLDEST`
-            are faults, and not what such data sets hold, too.
+        is_ours: whether the table has our own columns: then a lateral view, an unknown sex, an age above `OLDEST` and
+            parts of a year are faults, and not what such data sets hold, too.
     Raises:
         ValueError: a cell is not of its kind; the message names it.
     """
@@ -166,7 +166,12 @@ def _named_findings(value: object) -> tuple[str, ...] | None:
 
 def _view(cell: str, *, is_ours: bool) -> str | None:
     text = re.sub(r"[^a-z]+", " ", cell.casefold())
-    words = set(re.sub(r"antero ?posterior", "ap", re.sub(r"postero ?anterior", "pa", text)).split())
+    for name, words_of_it in (
+        ("ap", r"anter(?:o|ior) ?posterior|\ba p\b"),
+        ("pa", r"poster(?:o|ior) ?anterior|\bp a\b"),
+    ):
+        text = re.sub(words_of_it, name, text)
+    words = set(text.split())
     if is_ours or not words:
         words = {cell.casefold()}
     elif words & OTHER_VIEWS or words <= VAGUE_VIEWS:
@@ -186,9 +191,11 @@ def _age(cell: str, *, is_ours: bool) -> int | None:
     if not cell:
         return None
     found = _AGE.fullmatch(cell)
+    if found and is_ours and (found[3] or "").strip("0"):
+        found = None
     years = OLDEST + 1
     if found:
-        years = (int(found[2]) + (found[1] == ">")) // _UNITS[(found[3] or "")[:1].casefold()]
+        years = (int(found[2]) + (found[1] == ">")) // _UNITS[(found[4] or "")[:1].casefold()]
     if found and years > OLDEST and not is_ours:
         return None  # NIH's table has some of 148 and of 412 years
     if years > OLDEST:

@@ -47,7 +47,17 @@ class GuideNetwork(nn.Module):
         widths = unet.config.block_out_channels
         # Each feature in its own scale: what tells sexes apart varies little beside what tells views apart.
         norm = nn.BatchNorm1d(4 * sum(widths), momentum=0.02, affine=False)
-        self.head = nn.Sequential(norm, nn.Dropout(0.2), nn.Linear(4 * sum(widths), len(YES_NO) + 2))
+        self.seen = nn.Sequential(norm, nn.Dropout(0.2))
+        self.answers = nn.Linear(4 * sum(widths), len(YES_NO) + 2)
+
+    @torch.no_grad()
+    def begin_with_odds_of(self, targets: Tensor) -> None:
+        """Let answers begin at how often each is yes in [N, 24], as `guide_targets` gives them, whatever is seen."""
+        known = ~targets[:, :-1].isnan()
+        shares = (targets[:, :-1].nan_to_num().sum(dim=0) + 1) / (known.sum(dim=0) + 2)
+        nn.init.zeros_(self.answers.weight)
+        self.answers.bias[:-2] = shares.logit()
+        self.answers.bias[-2:] = 0.0
 
     def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
         time = self.time_embedding(self.time_proj(timesteps).to(latents.dtype))
@@ -57,7 +67,7 @@ class GuideNetwork(nn.Module):
             maps, residuals = block(maps, time, encoder_hidden_states=text)
             seen.append(residuals[0])  # before the block makes it smaller
         seen[-1] = self.mid_block(maps, time, encoder_hidden_states=text)
-        read: Tensor = self.head(torch.cat([_pooled(kept) for kept in seen], dim=1))
+        read: Tensor = self.answers(self.seen(torch.cat([_pooled(kept) for kept in seen], dim=1)))
         return read
 
 

@@ -43,6 +43,7 @@ from cxr.train.text_task import read_text, token_ids
 
 GUIDE = "guide.safetensors"
 PROBED_TIMESTEPS = (250, 500, 700)
+NUM_DRAWN = 4_000  # images that tell how often each answer is yes
 LABEL_SMOOTHING = 0.1  # mined from reports, some are wrong
 
 
@@ -62,6 +63,8 @@ class GuideTask:
         self.alphas_cumprod = build_scheduler().alphas_cumprod.float()
         self.pixels = read_squares([record.path for record in setup.training], SIZE)
         self.targets, self.draws = guide_targets(setup.training), FindingDraws(setup.training)
+        drawn = self.draws.pick(batch_generator(self.settings.seed, -1), NUM_DRAWN)
+        self.network.begin_with_odds_of(self.targets[drawn])
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = guide_targets(setup.validation)
 
