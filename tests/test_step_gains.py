@@ -17,6 +17,7 @@ from cxr.models.step_gains import StepGains, gained_velocity
 from cxr.request.errors import ModelError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
+from cxr.train.latent_sampling import denoiser_for
 
 TABLE = StepGains(8, (999, 499, 124), ((1.0, 1.1), (1.2, 1.3), (1.1, 1.0)))
 ROW = [1.25, 1.0, 0.8, 1.1]  # of the tiny model's four channels
@@ -98,9 +99,26 @@ def test_an_images_bytes_do_not_depend_on_its_batch(model_dir: Path) -> None:
     assert np.abs(images_of(alone, num_images=2)[1].pixels.astype(int) - again[1].pixels).max() <= 1
 
 
+def test_finished_latents_are_multiplied_once(model_dir: Path) -> None:
+    requests = {"num_inference_steps": 4, "guidance_scale": 1.0}
+    latents = []
+    for final in ([], ROW):
+        write_table(model_dir, final=final)
+        model = load_model(str(model_dir), "none")
+        with model.lock:
+            denoiser = denoiser_for(model, [GenerationRequest("chest x-ray", seed=3, **requests)])
+            for timestep in denoiser.timesteps:
+                denoiser.step(timestep)
+        latents.append(denoiser.latents)
+    torch.testing.assert_close(latents[1], latents[0] * torch.tensor(ROW).view(1, 4, 1, 1))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
+        {"final": ROW[:3]},
+        {"final": [0.1, 1, 1, 1]},
+        {"final": 1.0},
         {"gains": [ROW]},
         {"gains": [ROW[:3], ROW[:3]]},
         {"gains": [ROW, [0.1, 1, 1, 1]]},

@@ -467,6 +467,7 @@ def test_gains_bring_what_is_expected_of_samples_to_the_spread_of_films(
     assert gains is not None
     assert gains.num_inference_steps == len(gains.timesteps) == GenerationRequest("x").num_inference_steps
     assert any(abs(gain - 1) > 0.2 for row in gains.gains for gain in row)
+    assert len(gains.final) == architecture.LATENT_CHANNELS
     # Sampled with the table, one by one: what is expected at the last step is as strong as it is of the noisy films.
     with loaded.lock:
         pairs = prompts_of(split_by_patient(read_folders(data), 0.15, 0).training, 4, "gains 0", str(copied))

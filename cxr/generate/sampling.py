@@ -129,9 +129,11 @@ class Denoiser:
             output = gained_velocity(output.float(), self.latents, signal, gains)
         self._output, self._timestep = output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
+        is_last = self.num_taken == len(self.timesteps)
+        if is_last and self.model.step_gains is not None and self.model.step_gains.final:
+            self.latents = self.latents * self.latents.new_tensor(self.model.step_gains.final).view(1, -1, 1, 1)
         if self.initial is not None and self.initial.region is not None:
             # What is not made anew is the picture, as noisy as the rest.
-            is_last = self.num_taken == len(self.timesteps)
             self.keep(self.initial.latents if is_last else self._noised(self.initial.latents), self.initial.region)
 
     def keep(self, latents: Tensor, region: Tensor) -> None:

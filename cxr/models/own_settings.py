@@ -49,11 +49,13 @@ def read_step_gains(model: ModelFolder, num_channels: int, prediction_type: str 
         timesteps = tuple(int(timestep) for timestep in settings["timesteps"])
         gains = tuple(tuple(float(gain) for gain in row) for row in settings["gains"])
         steps = int(settings["num_inference_steps"])
+        final = tuple(float(gain) for gain in settings.get("final", ()))
         falls = all(later < earlier for earlier, later in pairwise(timesteps))
-        is_table = len(timesteps) == len(gains) > 0 and all(len(row) == num_channels for row in gains)
-        if not (steps > 0 and falls and is_table and all(0.5 <= gain <= 2 for row in gains for gain in row)):
+        rows = (*gains, final) if final else gains
+        is_table = len(timesteps) == len(gains) > 0 and all(len(row) == num_channels for row in rows)
+        if not (steps > 0 and falls and is_table and all(0.5 <= gain <= 2 for row in rows for gain in row)):
             raise ValueError
-        return StepGains(steps, timesteps, gains)
+        return StepGains(steps, timesteps, gains, final)
 
     if prediction_type != "v_prediction" and (model.path / "step_gains.json").is_file():
         raise ModelError(f"step_gains.json is for models that predict velocities; this one predicts {prediction_type}")

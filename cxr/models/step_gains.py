@@ -23,11 +23,14 @@ class StepGains:
             each of twice as many gets the root.
         timesteps: [N], falling.
         gains: [N][C], one row for each of them; between them the logarithm is interpolated.
+        final: [C], factors on the finished latents; empty for none. A decoder made for fainter latents has a gain of its own,
+            which would count twice.
     """
 
     num_inference_steps: int
     timesteps: tuple[int, ...]
     gains: tuple[tuple[float, ...], ...]
+    final: tuple[float, ...] = ()
 
     def at(self, timestep: int, num_inference_steps: int) -> list[float]:
         """The factor of each channel [C] at a timestep, when so many steps are taken."""

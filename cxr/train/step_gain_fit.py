@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -21,8 +21,10 @@ from cxr.models.step_gains import StepGains
 from cxr.request.errors import DataError, ModelError
 from cxr.request.generation_request import GenerationRequest
 from cxr.train.architecture import LATENT_CHANNELS
+from cxr.train.autoencoder_task import decode_each
 from cxr.train.latent_sampling import BATCH, channel_gains, denoiser_for, prompts_of
-from cxr.train.latents import latents_of
+from cxr.train.latents import block_cosines, latents_of
+from cxr.train.reconstruction import shrink
 from cxr.train.setup import batch_generator
 
 STEP_GAINS = "step_gains.json"
@@ -55,8 +57,7 @@ def write_step_gains(
         raise ModelError(f"{model} is not an embedded model; gains can be measured for those alone")
     with loaded.lock:
         gains = fit_step_gains(loaded, prompts_of(records, count, f"gains {seed}", model), seed)
-    table = {"num_inference_steps": gains.num_inference_steps, "timesteps": gains.timesteps, "gains": gains.gains}
-    write_whole(out / STEP_GAINS, (json.dumps(table) + "\n").encode())
+    write_whole(out / STEP_GAINS, (json.dumps(asdict(gains)) + "\n").encode())
     return gains
 
 
@@ -69,25 +70,39 @@ def fit_step_gains(model: LoadedModel, pairs: Sequence[tuple[Radiograph, Generat
         seed: of the noise on the films.
     """
     model.step_gains = None
-    films = latents_of([film for film, _ in pairs]).float().split(BATCH)
+    films = latents_of([film for film, _ in pairs]).float()
     requests = [request for _, request in pairs]
     groups = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
     sampling = [denoiser_for(model, group) for group in groups]
     unguided = [denoiser_for(model, [replace(request, guidance_scale=1.0) for request in group]) for group in groups]
-    timesteps, rows = [int(timestep) for timestep in sampling[0].timesteps], []
+    timesteps, rows = tuple(int(timestep) for timestep in sampling[0].timesteps), []
     for number, timestep in enumerate(tqdm(sampling[0].timesteps, desc="gains of the steps")):
         outputs = [denoiser.predict(timestep) for denoiser in sampling]
         rng = batch_generator(seed, number)
-        for denoiser, latents in zip(unguided, films, strict=True):
+        for denoiser, latents in zip(unguided, films.split(BATCH), strict=True):
             noise = torch.randn(latents.shape, generator=rng).to(denoiser.latents)
             denoiser.latents = denoiser.scheduler.add_noise(latents.to(noise), noise, timestep[None])
         of_films = [denoiser.predict(timestep) for denoiser in unguided]
-        gains = channel_gains(_expected(sampling, outputs, timestep), _expected(unguided, of_films, timestep))
-        rows.append(tuple(round(gain, DIGITS) for gain in gains.clamp(*LIMITS).flatten().tolist()))
-        model.step_gains = StepGains(len(timesteps), tuple(timesteps[: len(rows)]), tuple(rows))
+        rows.append(_row(_expected(sampling, outputs, timestep), _expected(unguided, of_films, timestep)))
+        model.step_gains = StepGains(len(timesteps), timesteps[: len(rows)], tuple(rows))
         for denoiser, output in zip(sampling, outputs, strict=True):
             denoiser.advance(output, timestep)
-    return StepGains(len(timesteps), tuple(timesteps), tuple(rows))
+    sampled = torch.cat([denoiser.latents for denoiser in sampling]).cpu()
+    final = _row(sampled * _decoder_gains(model, films), films)
+    return StepGains(len(timesteps), timesteps, tuple(rows), final)
+
+
+def _row(sampled: Tensor, real: Tensor) -> tuple[float, ...]:
+    """One gain for each channel, as the file has it."""
+    return tuple(round(gain, DIGITS) for gain in channel_gains(sampled, real).clamp(*LIMITS).flatten().tolist())
+
+
+def _decoder_gains(model: LoadedModel, films: Tensor) -> Tensor:
+    """[1, C, 1, 1]: how much stronger than the latents what the decoder makes of them is, channel by channel."""
+    vae = model.pipeline.vae
+    with torch.inference_mode(), model.vae_in_float32():
+        decoded = decode_each(vae, films).cpu()
+    return channel_gains(films, block_cosines(shrink(shrink(decoded))))
 
 
 def _expected(denoisers: Sequence[Denoiser], outputs: Sequence[Tensor], timestep: Tensor) -> Tensor:
