@@ -23,8 +23,8 @@ class StepGains:
             each of twice as many gets the root.
         timesteps: [N], falling.
         gains: [N][C], one row for each of them; between them the logarithm is interpolated.
-        final: [C], factors on the finished latents; empty for none. A decoder made for fainter latents has a gain of its
-            own, which would count twice.
+        final: [C], factors on the finished latents; empty for none. A decoder made for fainter latents has a gain of
+            its own, which would count twice.
     """
 
     num_inference_steps: int
