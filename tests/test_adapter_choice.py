@@ -42,8 +42,8 @@ def test_the_text_is_read(text: str, expected: list[tuple[str, float]]) -> None:
         ("a:nan", "use 0 to 2"),
         ("a:inf", "use 0 to 2"),
         ("a:1e999", "use 0 to 2"),
-        ("none,a", "'none' stands alone"),
-        ("default:0.5", "'default' stands alone"),
+        ("none,a", "'none' has to stand alone"),
+        ("default:0.5", "'default' has to stand alone"),
         (",".join(f"a{k}" for k in range(MAX_ADAPTERS + 1)), "9 adapters are named; use at most 8"),
     ],
 )

@@ -625,3 +625,13 @@ def test_mimic_without_most_of_its_studies(tmp_path: Path) -> None:
     content = "dicom_id,subject_id,study_id,ViewPosition\naa,10,500,AP\nbb,10,501,AP\n"
     with pytest.raises(DataError, match=r"beside .* has the studies of 1 of 2 images; add those that it lacks"):
         read(tmp_path, ["aa.jpg", "bb.jpg"], "metadata.csv", content)
+
+
+@pytest.mark.parametrize("column", ["sent_prompt", "report"])
+def test_a_text_that_speaks_of_a_view_is_no_column_of_views(column: str, tmp_path: Path) -> None:
+    text = "PA view" if column == "sent_prompt" else "PA view of the chest shows effusion"
+    for number in range(2):
+        Image.new("L", (16, 16), 100 + number).save(tmp_path / f"{number}.png")
+    rows = [{"file_name": f"{n}.png", "prompt": "chest x-ray", column: text} for n in range(2)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(read_images(tmp_path)) == 2

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from cxr.folders.table_columns import columns_of
 from cxr.folders.tables import read_header, read_rows
 from cxr.labels.cells import finding_of, is_normal, read_cell, read_foreign_cells
 from cxr.request.errors import DataError
+from cxr.request.recipe import Recipe
 
+MAX_WORDS = 3  # "AP portable erect"
 _AGE_NAME = re.compile(r"(?<![A-Za-z])[Aa]ge(?![a-z])|Age(?![a-z])|(?<![A-Z])AGE(?![A-Z])")
 
 
@@ -25,7 +28,8 @@ def check_no_column_is_lost(table: Path) -> None:
     missing = [name for name in ("findings", "age", "sex", "view") if name not in known and "file_name" in known]
     if "prompt" in known and "findings" in missing:
         missing.remove("findings")  # beside a prompt they may be anything
-    others = [name for name in names if name and name not in known.values()]
+    own = {field.name for field in fields(Recipe)}  # of tables that this program wrote: prompts and settings
+    others = [name for name in names if name and name not in known.values() and name not in own]
     suspects = {(ours, theirs) for ours in missing for theirs in others if ours != "age" or _AGE_NAME.search(theirs)}
     found = set()
     for _, row in read_rows(table) if suspects else ():
@@ -38,7 +42,9 @@ def check_no_column_is_lost(table: Path) -> None:
 
 
 def _kind_of(name: str, cell: str) -> bool | None:
-    """Whether a cell holds such a label; None if it holds something else."""
+    """Whether a cell holds such a label; None if it holds something else, such as a sentence that speaks of it."""
+    if name != "findings" and len(cell.split()) > MAX_WORDS:
+        return None
     try:
         return getattr(read_foreign_cells({name: cell}), name) not in (None, ())
     except ValueError:

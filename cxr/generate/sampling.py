@@ -130,11 +130,12 @@ class Denoiser:
         self._output, self._timestep = output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]
         is_last = self.num_taken == len(self.timesteps)
-        if is_last and self.model.step_gains is not None and self.model.step_gains.final:
-            self.latents = self.latents * self.latents.new_tensor(self.model.step_gains.final).view(1, -1, 1, 1)
         if self.initial is not None and self.initial.region is not None:
             # What is not made anew is the picture, as noisy as the rest.
             self.keep(self.initial.latents if is_last else self._noised(self.initial.latents), self.initial.region)
+        if is_last and self.model.step_gains is not None and self.model.step_gains.final:
+            # All of them, so that what was kept is decoded as what was made.
+            self.latents = self.latents * self.latents.new_tensor(self.model.step_gains.final).view(1, -1, 1, 1)
 
     def keep(self, latents: Tensor, region: Tensor) -> None:
         """Put other latents of the same noise, [B, C, h, w], where the region, [B, 1, h, w], is 0."""

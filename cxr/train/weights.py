@@ -35,16 +35,22 @@ def parameter_groups(module: nn.Module, settings: LoopSettings) -> list[dict[str
 def average(ema: list[Tensor], parameters: list[nn.Parameter], decay: float) -> None:
     """Move averages towards the weights, by 1 - decay."""
     with torch.no_grad():
-        torch._foreach_lerp_(ema, [p.detach() for p in parameters], 1 - decay)
+        for mean, parameter in zip(ema, parameters, strict=True):
+            mean.lerp_(parameter, 1 - decay)
 
 
 @contextlib.contextmanager
 def averaged_weights(parameters: list[nn.Parameter], ema: list[Tensor]) -> Iterator[None]:
     """Put the EMA weights into the modules, and the trained ones back afterwards."""
-    weights = [parameter.detach() for parameter in parameters]
-    trained = [weight.clone() for weight in weights]
-    torch._foreach_copy_(weights, ema)
+    trained = [parameter.detach().clone() for parameter in parameters]
+    _copy(ema, parameters)
     try:
         yield
     finally:
-        torch._foreach_copy_(weights, trained)
+        _copy(trained, parameters)
+
+
+@torch.no_grad()
+def _copy(values: list[Tensor], parameters: list[nn.Parameter]) -> None:
+    for value, parameter in zip(values, parameters, strict=True):
+        parameter.copy_(value)
