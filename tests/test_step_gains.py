@@ -100,13 +100,13 @@ def test_an_images_bytes_do_not_depend_on_its_batch(model_dir: Path) -> None:
 
 
 def test_finished_latents_are_multiplied_once(model_dir: Path) -> None:
-    requests = {"num_inference_steps": 4, "guidance_scale": 1.0}
+    request = GenerationRequest("chest x-ray", seed=3, num_inference_steps=4, guidance_scale=1.0)
     latents = []
     for final in ([], ROW):
         write_table(model_dir, final=final)
         model = load_model(str(model_dir), "none")
         with model.lock:
-            denoiser = denoiser_for(model, [GenerationRequest("chest x-ray", seed=3, **requests)])
+            denoiser = denoiser_for(model, [request])
             for timestep in denoiser.timesteps:
                 denoiser.step(timestep)
         latents.append(denoiser.latents)
