@@ -113,6 +113,26 @@ def test_finished_latents_are_multiplied_once(model_dir: Path) -> None:
     torch.testing.assert_close(latents[1], latents[0] * torch.tensor(ROW).view(1, 4, 1, 1))
 
 
+def test_a_step_that_diffusers_adds_is_gained_as_the_last_one(model_dir: Path) -> None:
+    """At 61 trailing steps its scheduler takes 62, the last at timestep -1, whose signal is nearly all."""
+    request = GenerationRequest("chest x-ray", seed=3, num_inference_steps=61, guidance_scale=1.0)
+    expected = []
+    for gains in ([[1.0] * 4] * 2, [ROW, ROW]):
+        write_table(model_dir, gains=gains)
+        model = load_model(str(model_dir), "none")
+        with model.lock:
+            denoiser = denoiser_for(model, [request])
+            for timestep in denoiser.timesteps[:-1]:
+                denoiser.advance(torch.zeros_like(denoiser.latents), timestep)
+            denoiser.latents = torch.ones_like(denoiser.latents)
+            denoiser.predict(denoiser.timesteps[-1])
+            denoiser.advance(torch.zeros_like(denoiser.latents), denoiser.timesteps[-1])
+            expected.append(denoiser.predicted())
+    assert int(denoiser.timesteps[-1]) == -1
+    shares = torch.tensor(ROW).view(1, 4, 1, 1) ** (8 / 61)
+    torch.testing.assert_close(expected[1], expected[0] * shares, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -125,7 +125,7 @@ class Denoiser:
         torch.set_flush_denormal(True)
         if self.model.step_gains is not None:
             gains = self.latents.new_tensor(self.model.step_gains.at(int(timestep), self.num_inference_steps))
-            signal = self.scheduler.alphas_cumprod[int(timestep)].to(gains)
+            signal = self.scheduler.alphas_cumprod[max(int(timestep), 0)].to(gains)  # as in `predicted`
             output = gained_velocity(output.float(), self.latents, signal, gains)
         self._output, self._timestep = output, timestep
         self.latents = self.scheduler.step(output, timestep, self.latents, return_dict=False, **self._step_options)[0]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from cxr.images.pixel_mark import STRENGTHS
 from cxr.models.families.folder_check import ModelFolder, read_settings
-from cxr.models.step_gains import StepGains
+from cxr.models.step_gains import LIMITS, StepGains
 from cxr.request.errors import ModelError
 
 T = TypeVar("T")
@@ -53,7 +53,9 @@ def read_step_gains(model: ModelFolder, num_channels: int, prediction_type: str 
         falls = all(later < earlier for earlier, later in pairwise(timesteps))
         rows = (*gains, final) if final else gains
         is_table = len(timesteps) == len(gains) > 0 and all(len(row) == num_channels for row in rows)
-        if not (steps > 0 and falls and is_table and all(0.5 <= gain <= 2 for row in rows for gain in row)):
+        if not (
+            steps > 0 and falls and is_table and all(LIMITS[0] <= gain <= LIMITS[1] for row in rows for gain in row)
+        ):
             raise ValueError
         return StepGains(steps, timesteps, gains, final)
 

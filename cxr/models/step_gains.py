@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+LIMITS = (0.5, 2.0)  # of a gain
+
 
 @dataclass(frozen=True)
 class StepGains:

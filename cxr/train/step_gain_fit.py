@@ -17,7 +17,7 @@ from cxr.generate.preview import predicted_original
 from cxr.generate.sampling import Denoiser
 from cxr.images.atomic import write_whole
 from cxr.labels.radiograph import Radiograph
-from cxr.models.step_gains import StepGains
+from cxr.models.step_gains import LIMITS, StepGains
 from cxr.request.errors import DataError, ModelError
 from cxr.request.generation_request import GenerationRequest
 from cxr.train.architecture import LATENT_CHANNELS
@@ -30,7 +30,6 @@ from cxr.train.setup import batch_generator
 STEP_GAINS = "step_gains.json"
 VELOCITY = "v_prediction"
 DIGITS = 4
-LIMITS = (0.5, 2.0)  # what a model may say
 
 
 def write_step_gains(
