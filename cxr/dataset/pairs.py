@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +21,7 @@ from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.tables import csv_text
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.images.atomic import write_whole
+from cxr.images.png import plain_png
 from cxr.images.reading import read_grey
 from cxr.labels.cells import label_cells
 from cxr.labels.regions import expected_region
@@ -135,7 +135,7 @@ def write_pairs(
         rows.append([one.patient_id, names[one.index], names[two.index], changed, *_cells(found)])
         pictures = (difference, mask.astype(np.uint8) * 255)
         for name, picture in zip(pair_pictures(one.patient_id), pictures, strict=True):
-            write_whole(directory / name, _png(picture))
+            write_whole(directory / name, plain_png(picture))
             written.append(name)
     if not rows:
         return [], {}
@@ -174,9 +174,3 @@ def _mean(some: Sequence[PairFigures]) -> PairFigures:
         fmean(outside) if outside else None,
         fmean(even) if even else None,
     )
-
-
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", compress_level=6)
-    return buffer.getvalue()

@@ -13,8 +13,9 @@ import numpy as np
 
 from cxr.evaluate.detail import choose_side
 from cxr.evaluate.image_set import ImageSet
-from cxr.evaluate.report.render import data_uri, png_of, render_page
+from cxr.evaluate.report.render import render_page
 from cxr.evaluate.sets import check_apart
+from cxr.images.png import data_uri, plain_png
 from cxr.images.squares import read_squares
 from cxr.labels.vocabulary import FINDINGS
 
@@ -48,7 +49,8 @@ def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int =
         chosen = rng.choice(among, min(count, len(among)), replace=False)
         pixels = read_squares([images.paths[k] for k in chosen], side)
         items += [
-            (code_of(salt, images.hashes[k]), data_uri(png_of(image))) for k, image in zip(chosen, pixels, strict=True)
+            (code_of(salt, images.hashes[k]), data_uri(plain_png(image)))
+            for k, image in zip(chosen, pixels, strict=True)
         ]
     order = rng.permutation(len(items))
     return render_page("study.j2", items=[items[k] for k in order], choices=CHOICES, format=FORMAT, salt=salt)

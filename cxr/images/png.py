@@ -1,11 +1,16 @@
-"""One generated image <-> one lossless grey PNG that carries its whole recipe and says that it is synthetic."""
+"""One generated image <-> one lossless grey PNG that carries its whole recipe and says that it is synthetic.
+
+Other pictures, of differences for example, become PNGs without a recipe.
+"""
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from cxr import __version__
@@ -49,6 +54,18 @@ def encode_png(image: GeneratedImage) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=text, compress_level=6)
     return buffer.getvalue()
+
+
+def plain_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels [H, W], or [H, W, 3] in colours, as a PNG that says nothing of itself."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def data_uri(picture: bytes, kind: str = "png") -> str:
+    """The content of a file as an address that needs no request."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def read_recipe(source: str | Path | bytes, name: str = "") -> Recipe:

@@ -6,20 +6,16 @@ asks for, and each escapes whatever came from outside. `figure_cells` and `figur
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
-from numpy.typing import NDArray
-from PIL import Image
 
 from cxr.evaluate.report import figure_cells, figure_words
+from cxr.images.png import data_uri
 from cxr.metrics.result import JsonObject
 from cxr.request.recipe import SYNTHETIC_NOTICE
 
@@ -96,15 +92,3 @@ def inline_svg(svg: bytes, name: str, alt: str) -> Markup:
     text = svg[svg.index(b"<svg") :].decode()
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     return Markup(text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1))  # noqa: S704  our own plot
-
-
-def data_uri(png: bytes) -> str:
-    """A picture as an address that needs no request."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def png_of(pixels: NDArray[np.uint8]) -> bytes:
-    """[H, W] or [H, W, 3] as a file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.evaluate.report.plots import draw_plots
-from cxr.evaluate.report.render import png_of, render
+from cxr.evaluate.report.render import render
 from cxr.images.atomic import write_whole
+from cxr.images.png import plain_png
 from cxr.metrics.result import to_json, to_plain
 from cxr.request.errors import RequestError
 
@@ -84,4 +85,4 @@ def _as_png(name: str, picture: Picture) -> bytes:
         raise RequestError(
             f"the picture {name} is {picture.dtype} {list(picture.shape)}; use uint8 [H, W] or [H, W, 3]"
         )
-    return png_of(picture)
+    return plain_png(picture)
