@@ -29,6 +29,11 @@ def shown_names(names: Iterable[object]) -> str:
     return shorten(" ".join(", ".join(map(str, names)).split()), 200)
 
 
+def as_sentence(text: str) -> str:
+    """The same with a capital letter, unless it begins with the name of a parameter."""
+    return text if "_" in text.partition(" ")[0] else text[:1].upper() + text[1:]
+
+
 def plural(count: int, noun: str) -> str:
     """A number of things in words: "1 image", "1,000 images"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -8,6 +8,7 @@ from cxr.evaluate.distances import POSING
 from cxr.evaluate.diversity import NEAR_REAL
 from cxr.evaluate.report.figure_cells import Metric, by_name, figure, number, spoken, value_of
 from cxr.metrics.result import JsonObject
+from cxr.request.messages import as_sentence
 
 # Parts that take minutes.
 ON_REQUEST = {"sensitivity": "--sensitivity", "readers": "--readings", "utility": "--utility", "sweep": "--sweep"}
@@ -97,4 +98,4 @@ def reason(report: JsonObject, part: str) -> str:
 
 def caption(name: str) -> str:
     """The words under a picture, from its file's name."""
-    return spoken(name)[:1].upper() + spoken(name)[1:]
+    return as_sentence(spoken(name))

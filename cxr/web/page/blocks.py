@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from cxr.request.errors import CxrError
+from cxr.request.messages import as_sentence
 from cxr.request.settings import BY_MODEL, SETTINGS
 from cxr.web.api.endpoints import build_endpoints
 from cxr.web.jobs.model_choice import ModelChoice, answering, load_model_for
@@ -24,7 +25,7 @@ from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import ImageForm
 from cxr.web.page.image_tab import build_image_tab
 from cxr.web.page.report_events import ReportEvents
-from cxr.web.page.shared_events import QUEUED, Values, as_sentence
+from cxr.web.page.shared_events import QUEUED, Values
 from cxr.web.server.limits import Limits
 from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S
 

@@ -9,8 +9,9 @@ import gradio as gr
 
 from cxr.provenance.detection import CHANGED, CLAIMED, NOTHING, PROVEN, Detection
 from cxr.request.errors import CxrError
+from cxr.request.messages import as_sentence
 from cxr.web.page import panels
-from cxr.web.page.shared_events import PRIVATE, as_sentence
+from cxr.web.page.shared_events import PRIVATE
 from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.uploads import MAGIC
 

@@ -10,14 +10,14 @@ import gradio as gr
 
 from cxr.dataset.plan import Plan
 from cxr.request.errors import CxrError, RequestError
-from cxr.request.messages import duration, plural
+from cxr.request.messages import as_sentence, duration, plural
 from cxr.request.setting import parse_number
 from cxr.request.settings import GRID_AXES, LABELS, SETTINGS
 from cxr.web.jobs.grid_job import GridJob, GridState, make_grid
 from cxr.web.jobs.job import OVER, Job
 from cxr.web.page import panels
 from cxr.web.page.image_events import ImageEvents, run_button
-from cxr.web.page.shared_events import STOPPING, Values, as_sentence, errors_for_users, show_job, stop_job
+from cxr.web.page.shared_events import STOPPING, Values, errors_for_users, show_job, stop_job
 from cxr.web.server.limits import find_resolution
 from cxr.web.server.visitors import visitor_of
 

@@ -12,6 +12,7 @@ from gradio.components import Component, FormComponent
 
 from cxr.models.presets import prompt_form_of
 from cxr.prompts.rewording import to_type_again
+from cxr.request.messages import as_sentence
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, BY_MODEL, SETTINGS, ImageSettings
 from cxr.web.jobs.model_choice import ModelChoice
@@ -128,8 +129,8 @@ def _prompt() -> gr.Textbox:
 def sentence(name: str) -> str:
     """What a setting is, and its range."""
     setting = SETTINGS[name]
-    what = setting.help[:1].upper() + setting.help[1:]
-    return f"{what}. {setting.range}." if setting.kind in ("number", "whole number") else f"{what}."
+    what = f"{as_sentence(setting.help)}."
+    return f"{what} {setting.range}." if setting.kind in ("number", "whole number") else what
 
 
 def number(

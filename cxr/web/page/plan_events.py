@@ -13,6 +13,7 @@ from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.request.errors import CxrError
+from cxr.request.messages import as_sentence
 from cxr.request.settings import LABELS
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.pace import Pace
@@ -31,7 +32,7 @@ from cxr.web.jobs.plan_text import (
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_form import ROWS, SHARES, TABLE, TEXT
 from cxr.web.page.image_form import DEFAULTS
-from cxr.web.page.shared_events import Values, as_sentence, errors_for_users
+from cxr.web.page.shared_events import Values, errors_for_users
 from cxr.web.server.limits import Limits, find_resolution
 
 CHECK = 3  # step
@@ -109,10 +110,10 @@ class PlanEvents:
         gr.Warning(escape(said, quote=False), title=STAYS_TEXT)
         return _text_only(text, rows)
 
-    def describe(self, kind: str, rows: Table, *values: Any) -> tuple[str, str]:
+    def describe(self, kind: str, rows: Table, text: str, name: str, seed: int, *numbers: float) -> tuple[str, str]:
         """Say what the plan comes to while it is being written. Returns values for (counts, what is wrong)."""
         try:
-            plan = self.check_limits(self.read_form(kind, rows, *values))
+            plan = self.check_limits(self.read_form(kind, rows, text, name, seed, *numbers))
         except CxrError as error:
             wrong = [*find_wrong_cells(rows)] if kind == TABLE else []
             said = list(dict.fromkeys([one.problem for one in wrong] or [error.described(LABELS)]))

@@ -12,7 +12,7 @@ from cxr.prompts import Finding, ParsedPrompt, PromptForm, parse_prompt
 from cxr.prompts.records import SHOWN
 from cxr.prompts.writers import join, middle_age, write_caption
 from cxr.request.errors import RequestError
-from cxr.request.messages import shown
+from cxr.request.messages import as_sentence, shown
 from cxr.request.setting import MAX_PROMPT_CHARACTERS
 from cxr.web.page.image_form import unchecked
 
@@ -127,7 +127,7 @@ def write_choices(prompt: str, choices: Choices) -> str:
             "", age=choices.age, age_group=_age_group(before, choices), sex=None if choices.sex == ANY else choices.sex
         )
     )
-    text = (subject[:1].upper() + subject[1:]) + (f" with {join(words)}" if words else "")
+    text = as_sentence(subject) + (f" with {join(words)}" if words else "")
     portable = "portable " * (before.portable and choices.view == "AP")
     return text if choices.view == ANY else f"{text}, {portable}{choices.view} view"
 

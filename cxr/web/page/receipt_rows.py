@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from cxr.request.messages import as_sentence
 from cxr.web.jobs.job import Facts
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def count_as_asked(receipt: Receipt) -> tuple[int, int]:
 
 def _line(row: ReceiptRow) -> Facts:
     return {
-        "label": row.label[:1].upper() + row.label[1:].replace("_", " "),
+        "label": as_sentence(row.label.replace("_", " ")),
         "asked": row.asked,
         # The years that were read inform even where they are no verdict.
         "seen": row.seen if row.judgeable or row.label == "age" else "not judgeable",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from html import escape
 
+from cxr.request.messages import as_sentence
 from cxr.web.jobs.report_job import LabelCount, ReportState
 from cxr.web.page import panels
 
@@ -48,7 +49,7 @@ def _labels_table(labels: tuple[LabelCount, ...]) -> str:
 
 
 def _label_row(count: LabelCount) -> str:
-    name = count.label[:1].upper() + count.label[1:].replace("_", " ")
+    name = as_sentence(count.label.replace("_", " "))
     real = f"{float(count.right_on_real):.0f} %" if count.right_on_real else "unknown"
     doubt = "" if count.judgeable else " <small>not reliable</small>"
     cells = (f"{count.asked:,}", f"{count.as_asked:,}", f"{100 * count.as_asked / count.asked:.0f} %", real + doubt)

@@ -10,6 +10,7 @@ import gradio as gr
 
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError
+from cxr.request.messages import as_sentence
 from cxr.request.model_info import ModelInfo, where_to_find
 from cxr.request.recipe import Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, BEGINNING, REGION, SETTINGS
@@ -17,7 +18,7 @@ from cxr.web.page import panels
 from cxr.web.page.begin_panel import TITLE as BEGIN
 from cxr.web.page.begin_panel import BeginPanel, begun_values
 from cxr.web.page.image_form import ImageForm, values_of
-from cxr.web.page.shared_events import PRIVATE, Values, as_sentence
+from cxr.web.page.shared_events import PRIVATE, Values
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
 

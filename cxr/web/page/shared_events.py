@@ -13,6 +13,7 @@ from gradio.blocks import Block
 from gradio.events import Dependency
 
 from cxr.request.errors import CxrError
+from cxr.request.messages import as_sentence
 from cxr.request.settings import LABELS
 from cxr.web.jobs.job import AnyJob, Job, OrderT, StateT, Waiting
 from cxr.web.page import panels
@@ -53,11 +54,6 @@ def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
         message = escape(message, quote=False) if on_page else message
         title = MODEL_IS_BUSY if isinstance(error, BusyError) else FAILED
         raise gr.Error(message, ERROR_DURATION_S, title=title, print_exception=False) from error
-
-
-def as_sentence(text: str) -> str:
-    """The same with a capital letter, unless it begins with the name of a parameter."""
-    return text if "_" in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
 def sent_with(event: gr.EventData, name: str) -> object:
