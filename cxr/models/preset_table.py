@@ -69,7 +69,25 @@ def _defaults(num_inference_steps: int, guidance_scale: float) -> dict[str, floa
     return {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale, "guidance_stop": 1.0}
 
 
+def _of_chexgenbench(name: str, source: str, family: str, note: str) -> Preset:
+    """A model of that benchmark, whose ``source`` is the end of its name on the Hub and its commit."""
+    model, _, revision = source.partition("@")
+    return Preset(
+        f"chexgenbench-{name}",
+        hub_id=f"raman07/CheXGenBench-Models-{model}",
+        revision=revision,
+        family=family,
+        resolution=512,
+        license=NOT_VERIFIED,
+        data_terms=MIMIC_TERMS,
+        defaults=_defaults(20, 4.5),
+        prompt_form="report",
+        notes=(note, f"Revision as public code names it; whether the Hub still serves it is {NOT_VERIFIED}."),
+    )
+
+
 _SD1_DEFAULTS = _defaults(25, 7.5)
+_NO_RADIOGRAPHS = "Draws no usable radiographs by itself: add a LoRA of yours with --adapter."
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -114,7 +132,7 @@ PRESETS: dict[str, Preset] = {
             gated="no",
             scheduler="DPMSolverMultistepScheduler",
             defaults=_SD1_DEFAULTS,
-            notes=("Draws no usable radiographs by itself: add a LoRA of yours with --adapter.",),
+            notes=(_NO_RADIOGRAPHS,),
         ),
         Preset(
             "sdxl",
@@ -126,7 +144,7 @@ PRESETS: dict[str, Preset] = {
             data_terms="photographs, no radiographs",
             gated="no",
             defaults=_defaults(30, 5.0),
-            notes=("Draws no usable radiographs by itself: add a LoRA of yours with --adapter.",),
+            notes=(_NO_RADIOGRAPHS,),
         ),
         Preset(
             "roentgen-v2",
@@ -139,35 +157,17 @@ PRESETS: dict[str, Preset] = {
             prompt_form="report",
             notes=("Prompts look like “50 year old female. Normal chest radiograph.”; PA views only.",),
         ),
-        Preset(
-            "chexgenbench-sana",
-            hub_id="raman07/CheXGenBench-Models-Sana-e20",
-            revision="6c8989d92e75fbcfc91a82c3570389293867ad6a",
-            family="SanaPipeline",
-            resolution=512,
-            license=NOT_VERIFIED,
-            data_terms=MIMIC_TERMS,
-            defaults=_defaults(20, 4.5),
-            prompt_form="report",
-            notes=(
-                "The model page was seen to name no licence: research only until that is settled.",
-                f"Revision as public code names it; whether the Hub still serves it is {NOT_VERIFIED}.",
-            ),
+        _of_chexgenbench(
+            "sana",
+            "Sana-e20@6c8989d92e75fbcfc91a82c3570389293867ad6a",
+            "SanaPipeline",
+            "The model page was seen to name no licence: research only until that is settled.",
         ),
-        Preset(
-            "chexgenbench-pixart",
-            hub_id="raman07/CheXGenBench-Models-Pixart-Sigma",
-            revision="ab837e1d3d7b5aeccb4dcbc4d3abcf1c2ed24727",
-            family="PixArtSigmaPipeline",
-            resolution=512,
-            license=NOT_VERIFIED,
-            data_terms=MIMIC_TERMS,
-            defaults=_defaults(20, 4.5),
-            prompt_form="report",
-            notes=(
-                "22 GB, most of it the text encoder T5-XXL.",
-                f"Revision as public code names it; whether the Hub still serves it is {NOT_VERIFIED}.",
-            ),
+        _of_chexgenbench(
+            "pixart",
+            "Pixart-Sigma@ab837e1d3d7b5aeccb4dcbc4d3abcf1c2ed24727",
+            "PixArtSigmaPipeline",
+            "22 GB, most of it the text encoder T5-XXL.",
         ),
         Preset(
             "radedit",
