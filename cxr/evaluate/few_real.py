@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import TypedDict
 
 import numpy as np
@@ -87,36 +88,35 @@ def measure_few_real(
         DataError: as `cxr.evaluate.scored_test.check_labelled`.
     """
     check_labelled(real, synthetic, test, patients)
-    counts = _checked(counts, len(real))
+    counts, tested = _checked(counts, len(real)), ScoredTest(test, patients)
     num_synthetic = min(len(images) for images in synthetic.values())
-    tested = ScoredTest(test, patients)
-
-    def train(count: int, name: str) -> Array:
+    areas: dict[tuple[int, str], Array] = {}
+    for count, name in product(counts, ("", *synthetic)):
         scores = []
         for seed in range(num_seeds):
             seen = _seen(real, synthetic.get(name), count, num_synthetic, seed)
             scores.append(classify(train_classifier((seen,), steps, batch_size, seed), test.pixels))
             say(f"utility: {count} real films{f' + {name}' if name else ''}, seed {seed + 1} of {num_seeds}")
-        return tested.areas(scores)
-
-    def row(count: int, name: str, areas: Array) -> FewRealRow:
-        facts = {
-            "num_real": count,
-            "num_synthetic": num_synthetic if name else 0,
-            "steps": steps,
-            "batch_size": batch_size,
-        }
-        return {"count": count, "name": name, "metrics": tested.metrics(areas, facts)}
-
-    areas = {(count, name): train(count, name) for count in counts for name in ("", *synthetic)}
+        areas[count, name] = tested.areas(scores)
+    facts = {"num_synthetic": num_synthetic, "steps": steps, "batch_size": batch_size}
+    added = {(count, name): found - areas[count, ""] for (count, name), found in areas.items() if name}
     return {
-        "rows": [row(count, name, found) for (count, name), found in areas.items()],
-        "differences": [row(count, name, found - areas[count, ""]) for (count, name), found in areas.items() if name],
+        "rows": _rows(tested, areas, facts),
+        "differences": _rows(tested, added, facts),
         "counts": counts,
         "num_synthetic": num_synthetic,
         "num_seeds": num_seeds,
         "steps": steps,
     }
+
+
+def _rows(tested: ScoredTest, areas: Mapping[tuple[int, str], Array], facts: Mapping[str, int]) -> list[FewRealRow]:
+    """The figures of each count and set, from areas as `ScoredTest.areas` gives them; ``facts`` of arms with a set."""
+    rows: list[FewRealRow] = []
+    for (count, name), found in areas.items():
+        settings = {"num_real": count, **facts, **({} if name else {"num_synthetic": 0})}
+        rows.append({"count": count, "name": name, "metrics": tested.metrics(found, settings)})
+    return rows
 
 
 def _checked(counts: Sequence[int], num_real: int) -> list[int]:
