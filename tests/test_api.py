@@ -31,7 +31,7 @@ from cxr.generate.images import generate_each
 from cxr.generate.model import get_model
 from cxr.images.png import read_recipe
 from cxr.request.events import StepProgress
-from cxr.web.jobs import table as jobs
+from cxr.web.jobs import listeners
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.server.limits import Limits
 
@@ -350,7 +350,7 @@ def test_a_list_is_no_prompt(client: Client) -> None:
 
 
 def test_a_job_that_nobody_listens_to_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "UNHEARD_S", 0.5)
+    monkeypatch.setattr(listeners, "UNHEARD_S", 0.5)
     server.pace.step_s = 0.05
     event = server.post("call/generate", {"data": [PROMPT, "", 0, 100, 1, 1, 1, 1]})["event_id"]
     with server.listen(f"call/generate/{event}"):

@@ -14,6 +14,7 @@ import pytest
 from server_process import wait_until
 
 from cxr.request.errors import GenerationError, RequestError
+from cxr.web.jobs import listeners
 from cxr.web.jobs import table as jobs
 from cxr.web.jobs.job import AnyJob, Job
 from cxr.web.jobs.table import JobTable
@@ -191,7 +192,7 @@ def test_stopped_between_two_turns() -> None:
 
 
 def test_a_job_without_a_listener_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "UNHEARD_S", 0.2)
+    monkeypatch.setattr(listeners, "UNHEARD_S", 0.2)
     table = JobTable()
     unwatched = submit(table, long, Visitor("page"))
     time.sleep(0.4)
@@ -216,7 +217,7 @@ def test_closing_the_table_frees_the_model() -> None:
 
 
 def test_a_page_that_is_loaded_again_finds_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "UNHEARD_S", 0.3)
+    monkeypatch.setattr(listeners, "UNHEARD_S", 0.3)
     table = JobTable()
     table.is_watched = True
 

@@ -25,7 +25,7 @@ from cxr.request.errors import GenerationError, RequestError
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.api.image_endpoints import ImageEndpoints
-from cxr.web.jobs import table
+from cxr.web.jobs import listeners
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
@@ -200,7 +200,7 @@ def test_stopping_on_the_page_gives_the_place_back(server: Server) -> None:
 
 
 def test_a_page_that_is_closed_gives_the_place_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "UNHEARD_S", 0.5)
+    monkeypatch.setattr(listeners, "UNHEARD_S", 0.5)
     page = Page(server, "closed", "8.8.8.9")
     page.send("start", None, *FORM)
     page.hear()
@@ -217,7 +217,7 @@ def test_a_page_that_is_closed_gives_the_place_back(server: Server, monkeypatch:
 
 
 def test_a_page_that_is_loaded_again_goes_on_with_its_job(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "UNHEARD_S", 2.0)
+    monkeypatch.setattr(listeners, "UNHEARD_S", 2.0)
     page = Page(server, "before", "8.8.4.9")
     page.send("start", None, *FORM)
     page.hear()

@@ -15,10 +15,10 @@ from cxr.web.api.image_endpoints import ImageEndpoints
 from cxr.web.api.parameters import parameter, picture_parameter, setting_parameter
 from cxr.web.api.picture_parameters import ANY_PICTURE, beginning_parameters
 from cxr.web.api.reading_endpoints import ReadingEndpoints
+from cxr.web.jobs.image_orders import ImageOrders
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.grid_events import EXAMPLE as GRID_PROMPT
 from cxr.web.page.grid_events import GridEvents
-from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.shared_events import IN_PARALLEL
 
 Handler = Callable[..., object]
@@ -26,11 +26,11 @@ OTHER_PROMPT = "A 55-year-old man with no findings, PA view"
 EXAMPLE_PLAN = "cohort: [{findings: Effusion, count: 2}]\nsettings: {num_inference_steps: 8}"
 
 
-def build_endpoints(images: ImageEvents, datasets: DatasetEvents | None, grids: GridEvents) -> None:
+def build_endpoints(images: ImageOrders, datasets: DatasetEvents | None, grids: GridEvents) -> None:
     """Build the endpoints; the page shows nothing of them.
 
     Args:
-        images: events of the images tab.
+        images: put requests for images into the queue.
         datasets: events of the data set tab, if there is one.
         grids: events of the grid tab.
     """

@@ -17,8 +17,8 @@ from cxr.request.settings import SETTINGS
 from cxr.web.api.endpoint import takes_settings
 from cxr.web.api.picture_parameters import read_beginning
 from cxr.web.jobs.compare_job import CompareJob, CompareState, compare_images
+from cxr.web.jobs.image_orders import RANDOM_SEED_LIMIT, ImageOrders
 from cxr.web.jobs.job import OVER, Facts, Job
-from cxr.web.page.image_events import RANDOM_SEED_LIMIT, ImageEvents
 from cxr.web.page.shared_events import errors_for_users
 from cxr.web.page.stage_data import gallery_items
 from cxr.web.page.twins import region_between
@@ -32,11 +32,11 @@ class ImageEndpoints:
     """What programs call for images.
 
     Args:
-        events: of the images tab, which put requests into the queue.
+        orders: put requests into the queue.
     """
 
-    def __init__(self, events: ImageEvents) -> None:
-        self.events = events
+    def __init__(self, orders: ImageOrders) -> None:
+        self.orders = orders
 
     @takes_settings
     async def generate(
@@ -70,11 +70,11 @@ class ImageEndpoints:
             failures, notes.
         """
         with errors_for_users(on_page=False):
-            self.events.jobs.check_room(visitor_of(asker))  # before a picture is read
-            begun = await read_beginning(self.events.reader, init_image, strength, mask_cells, mask, surrounding_prompt)
+            self.orders.jobs.check_room(visitor_of(asker))  # before a picture is read
+            begun = await read_beginning(self.orders.reader, init_image, strength, mask_cells, mask, surrounding_prompt)
             request = GenerationRequest(**_with_seed(settings), **begun)
             num_sent = 0
-            async with contextlib.aclosing(self.events.submit(asker, request).follow()) as states:
+            async with contextlib.aclosing(self.orders.submit(asker, request).follow()) as states:
                 async for state in states:
                     if state.progress is not None:
                         progress(state.progress.fraction, desc=f"image {state.progress.image_index + 1}")
@@ -112,7 +112,7 @@ class ImageEndpoints:
             brighter; a dictionary of facts: those of both images, the mean and the largest difference in grey levels.
         """
         with errors_for_users(on_page=False):
-            usual = self.events.choice.defaults
+            usual = self.orders.choice.defaults
             values = _with_seed({"prompt": prompt, "seed": seed, "adapter_weight": adapter_weight, **usual})
             first = GenerationRequest(**values)
             changed: dict[str, Any] = {"prompt": other_prompt} if other_prompt != "" else {}
@@ -121,9 +121,9 @@ class ImageEndpoints:
             if check_switch(region, "region"):
                 second = replace(second, **_same_around(first, second))
             num_steps = first.num_steps_in_all + second.num_steps_in_all
-            self.events.check_limits(replace(first, num_images=num_steps // first.num_steps_in_all))
+            self.orders.check_limits(replace(first, num_images=num_steps // first.num_steps_in_all))
             job: CompareJob = Job((first, second), visitor_of(asker), num_steps)
-            self.events.jobs.submit(job, compare_images(first, second, self.events.choice, job))
+            self.orders.jobs.submit(job, compare_images(first, second, self.orders.choice, job))
             state = CompareState()
             async with contextlib.aclosing(job.follow()) as states:
                 async for state in states:

@@ -23,9 +23,9 @@ from cxr.request.recipe import BEGINNING_IN_RECIPES, Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, REGION, SETTINGS
 from cxr.web.api.parameters import picture_path
 from cxr.web.api.picture_parameters import ANY_PICTURE
+from cxr.web.jobs.image_orders import ImageOrders
 from cxr.web.jobs.job import OVER, Facts
 from cxr.web.jobs.model_choice import known_to_answer, loaded_info
-from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.shared_events import errors_for_users
 from cxr.web.server.temporary import temp_root
 from cxr.web.server.uploads import discard_upload
@@ -39,11 +39,11 @@ class ReadingEndpoints:
     """What programs call to read something.
 
     Args:
-        events: of the images tab; ``/verify`` puts a request into the queue with them.
+        orders: ``/verify`` puts a request into the queue with them.
     """
 
-    def __init__(self, events: ImageEvents) -> None:
-        self.events, self.choice = events, events.choice
+    def __init__(self, orders: ImageOrders) -> None:
+        self.orders, self.choice = orders, orders.choice
         self.readers = asyncio.Semaphore(READERS_AT_ONCE)
 
     async def parse(self, prompt: str) -> Facts:
@@ -101,8 +101,8 @@ class ReadingEndpoints:
             recipe, levels = await self._read(lambda: self._with_picture(picture, _recipe_and_levels))
             begun_from = None
             if init_image is not None:
-                begun_from = await self.events.reader.picture(picture_path(init_image, "init_image", ANY_PICTURE))
-            job = self.events.submit(asker, recipe.request_from(begun_from))
+                begun_from = await self.orders.reader.picture(picture_path(init_image, "init_image", ANY_PICTURE))
+            job = self.orders.submit(asker, recipe.request_from(begun_from))
             async with contextlib.aclosing(job.follow()) as states:
                 async for _ in states:
                     pass
@@ -120,7 +120,7 @@ class ReadingEndpoints:
             A dictionary: verdict; evidence, each with kind (proof, fault, claim or remark) and text.
         """
         with errors_for_users(on_page=False):
-            found = await self.events.reader.detection(picture_path(picture, "picture", ANY_PICTURE))
+            found = await self.orders.reader.detection(picture_path(picture, "picture", ANY_PICTURE))
             return {name: value for name, value in found.values.items() if name != "path"}
 
     async def _read(self, work: Callable[[], Result]) -> Result:

@@ -7,21 +7,21 @@ newest state, so that a slow visitor holds nobody up.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 
 from cxr.request.errors import RequestError
 from cxr.web.jobs.job import NO_STATES, OVER, AnyJob, Job, OrderT, State, StateT, Waiting
+from cxr.web.jobs.listeners import Listeners
 from cxr.web.server.limits import BUSY, MAX_QUEUE, BusyError, too_many
 from cxr.web.server.temporary import LIFETIME_S
 from cxr.web.server.visitors import Visitor
 
 MAX_ENDED = 200  # jobs that are remembered
-UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends
 
 
 class JobTable:
@@ -41,7 +41,7 @@ class JobTable:
         self._running: AnyJob | None = None  # one of them
         self._ended: OrderedDict[str, AnyJob] = OrderedDict()  # as long as their files are kept
         self.step_s: float | None = None  # seconds of a denoising step in the last job that ended
-        self._listeners: Counter[str] = Counter()
+        self._listeners = Listeners()
         self._thread: threading.Thread | None = None
 
     def check_room(self, visitor: Visitor) -> None:
@@ -106,16 +106,9 @@ class JobTable:
             self._changed.notify_all()
         return job
 
-    @contextlib.contextmanager
-    def listening(self, name: str) -> Iterator[None]:
+    def listening(self, name: str) -> AbstractContextManager[None]:
         """Somebody listens to what is sent to a session, or to one event by its id."""
-        self._listeners[name] += 1
-        try:
-            yield
-        finally:
-            self._note_listeners()
-            self._listeners[name] -= 1
-            self._listeners += Counter()  # forgets those that nobody listens to
+        return self._listeners.listening(name, lambda: [*self._jobs])
 
     def end_event(self, event: str) -> bool:
         """End the job of an event, which nobody wants any more; returns whether there is one."""
@@ -126,10 +119,8 @@ class JobTable:
 
     def end_unheard(self) -> None:
         """End the jobs that nobody has listened to for `UNHEARD_S`."""
-        self._note_listeners()
-        for job in [*self._jobs] if self.is_watched else ():
-            if time.monotonic() - job.heard_s > UNHEARD_S:
-                job.abandon()
+        for job in self._listeners.unheard([*self._jobs]) if self.is_watched else ():
+            job.abandon()
 
     def close(self) -> None:
         """Take no more jobs, end all, and wait for the one at the model: its thread must not outlive the program."""
@@ -140,11 +131,6 @@ class JobTable:
             job.abandon()
         if self._thread is not None:
             self._thread.join()
-
-    def _note_listeners(self) -> None:
-        for job in [*self._jobs]:
-            if self._listeners[job.visitor.session] or self._listeners[job.visitor.ticket.event]:
-                job.heard_s = time.monotonic()
 
     def _drop_waiting(self, job: AnyJob) -> bool:
         with self._changed:

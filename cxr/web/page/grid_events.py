@@ -14,9 +14,10 @@ from cxr.request.messages import as_sentence, duration, plural
 from cxr.request.setting import parse_number
 from cxr.request.settings import GRID_AXES, LABELS, SETTINGS
 from cxr.web.jobs.grid_job import GridJob, GridState, make_grid
+from cxr.web.jobs.image_orders import ImageOrders
 from cxr.web.jobs.job import OVER, Job
 from cxr.web.page import panels
-from cxr.web.page.image_events import ImageEvents, run_button
+from cxr.web.page.image_events import run_button
 from cxr.web.page.shared_events import STOPPING, Values, errors_for_users, show_job, stop_job
 from cxr.web.server.limits import find_resolution
 from cxr.web.server.visitors import visitor_of
@@ -29,10 +30,10 @@ class GridEvents:
     """What the events of the grid tab do.
 
     Args:
-        images: events of the images tab: their model, limits and jobs are those of grids, too.
+        images: their model, limits and jobs are those of grids, too.
     """
 
-    def __init__(self, images: ImageEvents) -> None:
+    def __init__(self, images: ImageOrders) -> None:
         self.choice, self.limits, self.jobs = images.choice, images.limits, images.jobs
 
     def plan(self, prompt: str, values: Mapping[str, Sequence[object]]) -> Plan:

@@ -11,11 +11,9 @@ import gradio as gr
 
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import API_SETTINGS
-from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.image_orders import RANDOM_SEED_LIMIT, ImageOrders
 from cxr.web.jobs.image_state import ImageJob, ImageState
-from cxr.web.jobs.job import OVER, Job
-from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.jobs.table import JobTable
+from cxr.web.jobs.job import OVER
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import beginning_of
 from cxr.web.page.image_form import PLACEHOLDER
@@ -23,39 +21,13 @@ from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
 from cxr.web.page.picture_events import twin_values
 from cxr.web.page.shared_events import Values, errors_for_users, sent_with, show_job, stop_job
 from cxr.web.page.stage_data import stage_value
-from cxr.web.server.init_upload import PictureReader
-from cxr.web.server.limits import Limits, find_resolution
 from cxr.web.server.visitors import visitor_of
 
-RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough to be copied by hand
 NUM_WIDGETS = 6  # that show a job
 
 
-class ImageEvents:
-    """What the events of the images tab do.
-
-    Args:
-        choice: which model and LoRA answer.
-        limits: what one visitor may ask for.
-    """
-
-    def __init__(self, choice: ModelChoice, limits: Limits, jobs: JobTable) -> None:
-        self.choice, self.limits, self.jobs = choice, limits, jobs
-        self.reader = PictureReader()
-
-    def submit(self, asker: gr.Request | None, request: GenerationRequest) -> ImageJob:
-        """Put a request into the queue.
-
-        Raises:
-            RequestError: it is too much for this server, or the visitor has too many.
-        """
-        self.check_limits(request)
-        job: ImageJob = Job(request, visitor_of(asker), request.num_steps_in_all)
-        return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
-
-    def check_limits(self, request: GenerationRequest) -> None:
-        """Refuse a request that is too much for this server."""
-        self.limits.check_request(request, find_resolution(self.choice.model))
+class ImageEvents(ImageOrders):
+    """What the events of the images tab do."""
 
     def press(self, asker: gr.Request | None, mine: PageJobs | None, *form: Any) -> Values:
         """The one button: end the job that runs, or else start one. Arguments and values as of `start`."""

@@ -1,0 +1,47 @@
+"""Requests for images on their way into the queue, whoever asks: the page or a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cxr.request.generation_request import GenerationRequest
+from cxr.web.jobs.image_job import make_images
+from cxr.web.jobs.image_state import ImageJob
+from cxr.web.jobs.job import Job
+from cxr.web.jobs.model_choice import ModelChoice
+from cxr.web.jobs.table import JobTable
+from cxr.web.server.init_upload import PictureReader
+from cxr.web.server.limits import Limits, find_resolution
+from cxr.web.server.visitors import visitor_of
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough to be copied by hand
+
+
+class ImageOrders:
+    """What may be asked for, of which model, and the queue that it goes into.
+
+    Args:
+        choice: which model and LoRA answer.
+        limits: what one visitor may ask for.
+    """
+
+    def __init__(self, choice: ModelChoice, limits: Limits, jobs: JobTable) -> None:
+        self.choice, self.limits, self.jobs = choice, limits, jobs
+        self.reader = PictureReader()
+
+    def submit(self, asker: gr.Request | None, request: GenerationRequest) -> ImageJob:
+        """Put a request into the queue.
+
+        Raises:
+            RequestError: it is too much for this server, or the visitor has too many.
+        """
+        self.check_limits(request)
+        job: ImageJob = Job(request, visitor_of(asker), request.num_steps_in_all)
+        return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
+
+    def check_limits(self, request: GenerationRequest) -> None:
+        """Refuse a request that is too much for this server."""
+        self.limits.check_request(request, find_resolution(self.choice.model))
