@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from itertools import chain
 from typing import Any, get_type_hints
 
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.messages import shown
+from cxr.request.recipe_checks import check_choice, check_count, check_name, check_versions
 from cxr.request.setting import MAX_THREADS
 from cxr.request.settings import SETTINGS, ImageSettings, unused_settings
 
@@ -28,13 +28,9 @@ PYTORCH, OPENVINO, COMPILED = "pytorch", "openvino", "compiled"
 ENGINES = (PYTORCH, OPENVINO, COMPILED)  # what runs the denoising network
 MAX_MICRO_BATCH_SIZE = 64
 MAX_PIXELS = 99_999  # of a side
-NAMED_BY_USERS = ("model", "adapter")  # a folder may have any name
-MAX_NAME_CHARACTERS = 2_500  # eight LoRAs, each with the longest name that a file may have, fit in
 MAX_RECIPE_CHARACTERS = 64_000
 # In the order of a line of metadata.jsonl; a recipe as JSON has its keys sorted.
 RECORDED_LIBRARIES = ("cxr", "torch", "diffusers", "transformers", "peft")
-MAX_LIBRARIES = 40
-MAX_VERSION_CHARACTERS = 100
 MAX_SHOWN_CHARACTERS = 40
 
 
@@ -86,16 +82,14 @@ class Recipe(ImageSettings):
         super().__post_init__()
         for name, kind in RECIPE_FIELDS.items():
             if kind is str and name not in SETTINGS:
-                _check_name(name, getattr(self, name))
+                check_name(name, getattr(self, name))
         for name in ("width", "height"):
-            _check_count(name, getattr(self, name), 1, MAX_PIXELS)
-        _check_count("micro_batch_size", self.micro_batch_size, 1, MAX_MICRO_BATCH_SIZE)
-        _check_count("num_threads", self.num_threads, 0, MAX_THREADS)
-        if self.weight_dtype not in WEIGHT_DTYPES:
-            raise RequestError(f"is {shown(self.weight_dtype)}; use {', '.join(WEIGHT_DTYPES)}", field="weight_dtype")
-        if self.engine not in ENGINES:
-            raise RequestError(f"is {shown(self.engine)}; use {', '.join(ENGINES)}", field="engine")
-        _check_versions(self.library_versions)
+            check_count(name, getattr(self, name), 1, MAX_PIXELS)
+        check_count("micro_batch_size", self.micro_batch_size, 1, MAX_MICRO_BATCH_SIZE)
+        check_count("num_threads", self.num_threads, 0, MAX_THREADS)
+        check_choice("weight_dtype", self.weight_dtype, WEIGHT_DTYPES)
+        check_choice("engine", self.engine, ENGINES)
+        check_versions(self.library_versions)
         self._check_beginning()
 
     @property
@@ -255,24 +249,3 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         raise ValueError("a name appears twice")
     return values
-
-
-def _check_name(name: str, value: object) -> None:
-    if isinstance(value, str) and not value.isprintable() and name not in NAMED_BY_USERS:
-        raise RequestError(f"is {shown(value)}; a name has no control characters", field=name)
-    if not isinstance(value, str) or len(value) > MAX_NAME_CHARACTERS:
-        raise RequestError(f"is {shown(value)}; a name has at most {MAX_NAME_CHARACTERS:,} characters", field=name)
-
-
-def _check_count(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RequestError(f"is {shown(value)}; use a whole number from {low:,} to {high:,}", field=name)
-
-
-def _check_versions(versions: object) -> None:
-    if (
-        not isinstance(versions, dict)
-        or len(versions) > MAX_LIBRARIES
-        or not all(isinstance(text, str) and len(text) <= MAX_VERSION_CHARACTERS for text in chain(*versions.items()))
-    ):
-        raise RequestError("is not a table of packages and their versions", field="library_versions")
