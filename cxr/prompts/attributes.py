@@ -155,10 +155,15 @@ def _is_about_something_else(tag: Tag) -> bool:
 
 def _follows_place_word(tags: Sequence[Tag], index: int) -> bool:
     """Whether the modifiers around this one are introduced by "in", "at", "on": these belong to what stands before."""
+    return stands_before(tags, index, ("place",), "filler", "structure", "article")
+
+
+def stands_before(tags: Sequence[Tag], index: int, wanted: Sequence[str], *passed_over: str) -> bool:
+    """Whether a tag of a wanted kind stands before this one, with only modifiers, descriptions and these between."""
     for tag in reversed(tags[:index]):
-        if tag.kind == "place":
+        if tag.kind in wanted:
             return True
-        if tag.kind not in (*MODIFIERS, *DESCRIPTIVE, "filler", "structure", "article"):
+        if tag.kind not in (*MODIFIERS, *DESCRIPTIVE, *passed_over):
             return False
     return False
 

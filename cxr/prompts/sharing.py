@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
-from cxr.prompts.attributes import Attributes
+from cxr.prompts.attributes import Attributes, stands_before
 from cxr.prompts.lexicon import SHADOWS, SIDELESS
 from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, Tag
 from cxr.prompts.records import SHOWN, Certainty
@@ -28,7 +28,7 @@ def share(tags: Sequence[Tag], certainties: Sequence[Certainty], owned: dict[int
         one, other = owned[first], owned[second]
         link = _link(tags, first, second)
         names = {str(name) for place in (first, second) for name in tags[place].value}
-        shared = bool(one.sides) and (link == "cause" or _stands_before(tags, first))
+        shared = bool(one.sides) and (link == "cause" or stands_before(tags, first, ("side", "location"), "filler"))
         if not link or not shared or other.sides or other.locations or other.severities or names & SIDELESS:
             continue
         if certainties[first] in SHOWN and certainties[second] in SHOWN:
@@ -44,16 +44,6 @@ def _heading(tags: Sequence[Tag]) -> str:
     sides = [str(tag.side or tag.value) for tag in ahead if tag.side or tag.kind == "side"]
     named = {tag.kind for tag in ahead} <= {"side", "location", "structure", "filler"}
     return sides[0] if named and len(sides) == 1 and len(ahead) < len(tags) else ""
-
-
-def _stands_before(tags: Sequence[Tag], first: int) -> bool:
-    """Whether a side or place stands right before a finding."""
-    for tag in reversed(tags[:first]):
-        if tag.kind in ("side", "location"):
-            return True
-        if tag.kind not in (*MODIFIERS, *DESCRIPTIVE, "filler"):
-            return False
-    return False
 
 
 def _link(tags: Sequence[Tag], first: int, second: int) -> str:
