@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cxr.bench.roofline import count_flops
 from cxr.bench.rounds import Stopwatch
 from cxr.generate.loaded_model import LoadedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,12 @@ def _one_run(loaded: LoadedModel, make: Callable[[], object], watch: Stopwatch) 
 
 
 @contextmanager
-def _timed(network: Any, name: str, watch: Stopwatch, taken: list[tuple[float, int]]) -> Iterator[None]:
+def _timed(network: object, name: str, watch: Stopwatch, taken: list[tuple[float, int]]) -> Iterator[None]:
     """Note the seconds of each call of a method, and how many rows its first argument has."""
     method = getattr(network, name)
 
-    def timed(*arguments: Any, **options: Any) -> Any:
-        answers: list[Any] = []
+    def timed(*arguments: Tensor, **options: object) -> object:
+        answers: list[object] = []
         taken_s = watch(lambda: answers.append(method(*arguments, **options)))
         taken.append((taken_s, len(arguments[0]) if arguments else 0))
         return answers[0]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 OPSET = 18
 
@@ -60,7 +63,7 @@ def onnx_networks(plain: StableDiffusionPipeline, folder: Path) -> tuple[UNet2DC
     return unet, vae
 
 
-def _session(network: nn.Module, inputs: dict[str, Tensor], path: Path) -> Any:
+def _session(network: nn.Module, inputs: dict[str, Tensor], path: Path) -> InferenceSession:
     """A network in ONNX Runtime, for any number of images."""
     import onnxruntime
 
@@ -84,7 +87,7 @@ def _session(network: nn.Module, inputs: dict[str, Tensor], path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=there)
 
 
-def _run(session: Any, **inputs: Tensor) -> Tensor:
+def _run(session: InferenceSession, **inputs: Tensor) -> Tensor:
     device = next(iter(inputs.values())).device
     arrays = {name: value.float().cpu().numpy() for name, value in inputs.items()}
     return torch.from_numpy(session.run(None, arrays)[0]).to(device)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optimum.intel import OVPipelineForText2Image
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("optimum-intel", "openvino")]
     answers.write(f"{', '.join(versions)}, float32, static shapes\n")
     answers.flush()
-    by_size: dict[int, Any] = {}
+    by_size: dict[int, OVPipelineForText2Image] = {}
     for line in sys.stdin:
         size = int(line)
         with contextlib.redirect_stdout(sys.stderr):

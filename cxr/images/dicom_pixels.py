@@ -9,7 +9,7 @@ import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +129,7 @@ def _size(dataset: FileDataset, path: Path) -> tuple[int, int]:
     return columns, rows
 
 
-def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
+def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[np.integer]:
     """Stored values [H, W], checked before anything is decoded."""
     columns, rows = _size(dataset, path)
     if rows * columns > max_pixels:
@@ -148,7 +148,7 @@ def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[Any]:
         raise DataError(f"{path} cannot be read as a DICOM image: its pixels are damaged") from error
 
 
-def _windowed(dataset: FileDataset, values: NDArray[Any]) -> NDArray[np.uint8]:
+def _windowed(dataset: FileDataset, values: NDArray[np.integer]) -> NDArray[np.uint8]:
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     shown = np.asarray(apply_modality_lut(values, dataset), np.float64)
@@ -168,7 +168,8 @@ def _windowed(dataset: FileDataset, values: NDArray[Any]) -> NDArray[np.uint8]:
     if dataset.get("ModalityLUTSequence"):
         bits, low = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]), 0
     elif bits == 16 and values.dtype == np.uint16 and "SyntheticData" not in dataset:
-        bits = bits_of(values)  # what a scanner gave, where the header only says what it is kept in
+        # What a scanner gave, where the header only says what it is kept in.
+        bits = bits_of(values.astype(np.uint16, copy=False))
     ends = np.array([low, low + 2**bits - 1])
     if not dataset.get("ModalityLUTSequence"):
         slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from cxr.images.pixel_mark import STRENGTHS
 from cxr.models.families.folder_check import ModelFolder, read_settings
@@ -14,10 +14,32 @@ from cxr.request.errors import ModelError
 T = TypeVar("T")
 
 
+class PreviewFile(TypedDict):
+    """``preview.json``: weights of the latents' channels, and a bias."""
+
+    weights: list[float]
+    bias: float
+
+
+class MarkFile(TypedDict):
+    """``pixel_mark.json``: how strongly pictures are marked, in dB."""
+
+    psnr: float
+
+
+class StepGainsFile(TypedDict):
+    """``step_gains.json``: a gain for each channel at each timestep, and of finished latents."""
+
+    num_inference_steps: int
+    timesteps: list[int]
+    gains: list[list[float]]
+    final: NotRequired[list[float]]
+
+
 def read_preview_projection(model: ModelFolder) -> tuple[tuple[float, ...], float] | None:
     """The weights and the bias of ``preview.json``, if the model has one."""
 
-    def read(settings: Mapping[str, Any]) -> tuple[tuple[float, ...], float]:
+    def read(settings: PreviewFile) -> tuple[tuple[float, ...], float]:
         return tuple(float(weight) for weight in settings["weights"]), float(settings["bias"])
 
     return _read_own(model, "preview.json", read, '{"weights": [numbers], "bias": number}')
@@ -26,7 +48,7 @@ def read_preview_projection(model: ModelFolder) -> tuple[tuple[float, ...], floa
 def read_mark_psnr(model: ModelFolder) -> float | None:
     """How strongly ``pixel_mark.json`` says that pictures are marked, in dB; None where there is none."""
 
-    def read(settings: Mapping[str, Any]) -> float:
+    def read(settings: MarkFile) -> float:
         psnr = float(settings["psnr"])
         if not STRENGTHS[0] <= psnr <= STRENGTHS[1]:
             raise ValueError
@@ -45,7 +67,7 @@ def read_step_gains(model: ModelFolder, num_channels: int, prediction_type: str 
         prediction_type: of its scheduler.
     """
 
-    def read(settings: Mapping[str, Any]) -> StepGains:
+    def read(settings: StepGainsFile) -> StepGains:
         timesteps = tuple(int(timestep) for timestep in settings["timesteps"])
         gains = tuple(tuple(float(gain) for gain in row) for row in settings["gains"])
         steps = int(settings["num_inference_steps"])
@@ -65,8 +87,8 @@ def read_step_gains(model: ModelFolder, num_channels: int, prediction_type: str 
     return _read_own(model, "step_gains.json", read, form)
 
 
-def _read_own(model: ModelFolder, name: str, read: Callable[[Mapping[str, Any]], T], form: str) -> T | None:
-    """What a file says that diffusers does not know, or None where there is none."""
+def _read_own(model: ModelFolder, name: str, read: Callable[[Any], T], form: str) -> T | None:
+    """What a file says that diffusers does not know, or None where there is none; ``read`` fails at other forms."""
     if not (model.path / name).is_file():
         return None
     try:

@@ -13,7 +13,8 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from types import ModuleType
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 
 from cxr.models.openvino.library import core, import_openvino
 from cxr.request.errors import ModelError
+
+if TYPE_CHECKING:
+    from openvino import Model
 
 EXAMPLE_ROWS, NUM_TOKENS = 2, 77  # of what is traced; a compiled network takes as many as it needs
 INPUTS = ("sample", "timestep", "text")
@@ -73,7 +77,7 @@ class Graph:
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, TypeError) as error:
             raise ValueError("the converted network is damaged") from error
 
-    def read(self) -> Any:
+    def read(self) -> Model:
         """OpenVINO's own model.
 
         Raises:
@@ -120,7 +124,7 @@ def weights_of(unet: nn.Module) -> dict[str, Tensor]:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _trace(config: UNetConfig) -> tuple[Any, dict[str, tuple[int, ...]]]:
+def _trace(config: UNetConfig) -> tuple[object, dict[str, tuple[int, ...]]]:
     """What the network does, as TorchScript whose inputs are its weights, and their shapes by name."""
     with torch.device("meta"):
         unet: nn.Module = UNet2DConditionModel.from_config(config).eval()
@@ -129,7 +133,7 @@ def _trace(config: UNetConfig) -> tuple[Any, dict[str, tuple[int, ...]]]:
     for module, attribute in places:
         delattr(module, attribute)
 
-    def run(sample: Tensor, timestep: Tensor, text: Tensor, *weights: Tensor) -> Any:
+    def run(sample: Tensor, timestep: Tensor, text: Tensor, *weights: Tensor) -> object:
         for (module, attribute), weight in zip(places, weights, strict=True):
             setattr(module, attribute, weight)
         return unet(sample, timestep, text, return_dict=False)[0]
@@ -140,7 +144,7 @@ def _trace(config: UNetConfig) -> tuple[Any, dict[str, tuple[int, ...]]]:
     return torch.jit.trace(run, (sample, torch.tensor(500.0), text, *weights), check_trace=False), shapes
 
 
-def _saved(openvino: Any, model: Any, weights: tuple[str, ...]) -> Graph:
+def _saved(openvino: ModuleType, model: Model, weights: tuple[str, ...]) -> Graph:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / STRUCTURE
         openvino.save_model(model, path, compress_to_fp16=False)

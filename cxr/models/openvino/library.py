@@ -7,9 +7,13 @@ import importlib.metadata
 import importlib.util
 import sys
 from functools import cache
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from cxr.request.errors import ModelError
+
+if TYPE_CHECKING:
+    from openvino import Core
 
 ENGINE_VARIABLE = "CXR_ENGINE"
 PACKAGE, TELEMETRY = "openvino", "openvino_telemetry"
@@ -34,7 +38,7 @@ def library_version() -> str:
     return importlib.metadata.version(PACKAGE)
 
 
-def import_openvino() -> Any:
+def import_openvino() -> ModuleType:
     """The package, imported without its telemetry, which would send an event at each import and each conversion.
 
     Raises:
@@ -48,6 +52,6 @@ def import_openvino() -> Any:
 
 
 @cache
-def core() -> Any:
+def core() -> Core:
     """What reads and compiles networks; one for the process."""
     return import_openvino().Core()

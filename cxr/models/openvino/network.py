@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from cxr.models.openvino.graph import INPUTS, Graph, weights_of
 from cxr.models.openvino.library import core, import_openvino
+
+if TYPE_CHECKING:
+    from openvino import InferRequest
 
 DEVICE = "CPU"
 
@@ -25,7 +28,7 @@ class OpenVinoUnet:
 
     def __init__(self, unet: nn.Module, graph: Graph) -> None:
         self.unet, self.graph = unet, graph
-        self._compiled: dict[tuple[torch.Size, torch.Size, int], Any] = {}
+        self._compiled: dict[tuple[torch.Size, torch.Size, int], InferRequest] = {}
 
     def predict(self, sample: Tensor, timestep: Tensor, embeddings: Tensor) -> Tensor:
         """Run the UNet once.
@@ -52,7 +55,7 @@ class OpenVinoUnet:
         """Drop what is compiled, as the weights have changed."""
         self._compiled.clear()
 
-    def _compile(self, sample: torch.Size, embeddings: torch.Size, num_threads: int) -> Any:
+    def _compile(self, sample: torch.Size, embeddings: torch.Size, num_threads: int) -> InferRequest:
         openvino, weights = import_openvino(), weights_of(self.unet)
         model = self.graph.read()
         for name, parameter in zip(self.graph.weights, model.get_parameters()[len(INPUTS) :], strict=True):

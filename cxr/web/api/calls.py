@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import gradio as gr
 
@@ -49,6 +49,14 @@ FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
 IN_WORDS = {str: "text", int: "a whole number", list: "a list"}
 
 
+class Parameter(TypedDict):
+    """What gradio says of a parameter, as far as it is needed here."""
+
+    parameter_name: str
+    parameter_has_default: bool
+    parameter_default: object
+
+
 @dataclass(frozen=True)
 class Call:
     """What a request asks for.
@@ -76,8 +84,8 @@ class Calls:
         self.page, self.jobs, self.mcp = page, jobs, mcp
 
     @cached_property
-    def parameters(self) -> dict[str, list[dict[str, Any]]]:
-        """The parameters of each endpoint, as gradio describes them."""
+    def parameters(self) -> dict[str, list[Parameter]]:
+        """The parameters of each endpoint."""
         described: Any = self.page.get_api_info()
         return {path.strip("/"): api["parameters"] for path, api in described["named_endpoints"].items()}
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from cxr.web.api.json_body import wrong
 from cxr.web.server.temporary import temp_root
 
 MAX_PATH_CHARACTERS = 1_000
 NOT_UPLOADED = "a file is named that was not uploaded to this page; send it to /gradio_api/upload first"
-# What gradio's table of a file holds; it fails at values of other kinds.
+# What gradio's table of a file holds besides its path; it fails at values of other kinds.
 KINDS: dict[str, type | tuple[type, ...]] = {
-    "path": str,
     "meta": dict,
     "url": (str, type(None)),
     "orig_name": (str, type(None)),
@@ -37,7 +35,7 @@ def check_files(values: object) -> None:
             raise wrong(422, NOT_UPLOADED)
 
 
-def _tables(values: object) -> Iterator[dict[str, Any]]:
+def _tables(values: object) -> Iterator[Mapping[str, object]]:
     left = [values]
     while left:
         value = left.pop()
@@ -48,10 +46,10 @@ def _tables(values: object) -> Iterator[dict[str, Any]]:
             left += value
 
 
-def _is_upload(table: dict[str, Any]) -> bool:
-    if not all(isinstance(table[name], kind) for name, kind in KINDS.items() if name in table):
-        return False
+def _is_upload(table: Mapping[str, object]) -> bool:
     path = table["path"]
+    if not isinstance(path, str) or not all(isinstance(table[name], KINDS[name]) for name in KINDS if name in table):
+        return False
     if len(path) > MAX_PATH_CHARACTERS or "\0" in path:
         return False
     # Links are left as they are: nothing in that folder is one.

@@ -5,10 +5,10 @@ Off unless CXR_COMPILE=1: no ZeroGPU was at hand to prove it.
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
@@ -28,7 +28,7 @@ class AheadOfTimeUnet:
         num_rows: of the shape.
     """
 
-    def __init__(self, spaces: Any, unet: Any, compiled: Any, num_rows: int) -> None:
+    def __init__(self, spaces: ModuleType, unet: nn.Module, compiled: object, num_rows: int) -> None:
         self.spaces, self.unet, self.compiled, self.num_rows = spaces, unet, compiled, num_rows
         self.is_bound = False
 
@@ -48,7 +48,7 @@ class AheadOfTimeUnet:
         self.is_bound = False
 
 
-def compile_ahead(loaded: LoadedModel, spaces: Any) -> None:
+def compile_ahead(loaded: LoadedModel, spaces: ModuleType) -> None:
     """Compile the UNet of a model for its guided steps, while a Space on ZeroGPU starts.
 
     Args:
@@ -60,7 +60,7 @@ def compile_ahead(loaded: LoadedModel, spaces: Any) -> None:
     unet = loaded.network
 
     @spaces.GPU(duration=COMPILE_S)  # type: ignore[untyped-decorator]
-    def compile_unet() -> Any:
+    def compile_unet() -> object:
         request = GenerationRequest("normal", num_inference_steps=1, guidance_scale=2.0, guidance_stop=1.0)
         with spaces.aoti_capture(unet) as call:
             for _ in generate(request, loaded):

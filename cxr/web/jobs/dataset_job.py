@@ -8,9 +8,10 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxr.dataset.plan import Plan
+from cxr.metrics.result import Json
 from cxr.request.errors import CxrError, GenerationError
 from cxr.request.recipe import SYNTHETIC_NOTICE
 from cxr.web.jobs.dataset_order import COUNTED, DatasetOrder, DatasetState
@@ -126,7 +127,7 @@ def _finish(
     yield replace(state, stage="finished", archive=archive, samples=samples, facts=facts)
 
 
-def _facts(plan: Plan, manifest: Mapping[str, Any], seconds: float, info: ModelInfo) -> Facts:
+def _facts(plan: Plan, manifest: Mapping[str, Json], seconds: float, info: ModelInfo) -> Facts:
     return {name: manifest[name] for name in ("num_images", "num_failed", "num_rejected", "pass_rates")} | {
         "counts": {of: plan.counts(of) for of in COUNTED},
         "seconds": round(seconds, 3),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import yaml
 
@@ -42,7 +42,7 @@ def find_wrong_cells(rows: Table) -> Iterator[WrongCell]:
                 yield WrongCell(number, column, str(error))
 
 
-def read_rows(rows: Table) -> list[dict[str, Any]]:
+def read_rows(rows: Table) -> list[dict[str, object]]:
     """The entries of a cohort that a table holds; empty rows are passed over.
 
     Raises:
@@ -53,7 +53,7 @@ def read_rows(rows: Table) -> list[dict[str, Any]]:
     return [read_cells(row) for row in _texts(rows) if row]
 
 
-def write_rows(rows: Table) -> list[dict[str, Any]]:
+def write_rows(rows: Table) -> list[dict[str, object]]:
     """The same for the text of a plan, where a wrong cell stays what was typed and is refused, too."""
     return [{column: _value_of(column, cell) for column, cell in row.items() if cell} for row in _texts(rows) if row]
 
@@ -82,7 +82,7 @@ def _check_cell(column: str, cell: str, where: str) -> None:
         read_entry(others | read_cells({column: cell}, f"{where}: {column}"), where)
 
 
-def _value_of(column: str, cell: str) -> Any:
+def _value_of(column: str, cell: str) -> object:
     try:
         return read_cells({column: cell})[column]
     except RequestError:

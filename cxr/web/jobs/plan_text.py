@@ -9,7 +9,6 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan, build_plan
@@ -60,7 +59,7 @@ def text_of_fields(rows: Table, name: str, seed: int, settings: Sequence[float],
 
 def _parts(
     cohort: list[dict[str, object]], name: str, seed: int, settings: Sequence[float], shares: Sequence[float]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "name": str(name or "").strip() or NAME,
         "seed": seed,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import gradio as gr
 
@@ -112,9 +112,10 @@ class PromptChips:
         side = gr.Radio(value=choices.side, visible=sides_are_known(choices.findings, form))
         return [*choices.findings], choices.sex, choices.age, choices.view, side
 
-    def switched(self, prompt: str | None, *values: Any) -> tuple[str, str, gr.Button]:
+    def switched(
+        self, prompt: str | None, findings: Sequence[str], sex: str, age: object, view: str, side: str
+    ) -> tuple[str, str, gr.Button]:
         """The prompt after a switch of the builder. Returns values for (prompt, prompt before, undo button)."""
-        findings, sex, age, view, side = values
         with errors_for_users():
             choices = Choices(tuple(findings), sex, check_age(age), view, side)
         return write_choices(prompt or "", choices), prompt or "", gr.Button(interactive=True)
