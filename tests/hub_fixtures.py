@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,8 +40,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
         monkeypatch.setattr(socket.socket, "connect", local_only)
         # Between two tries the library waits for seconds.
-        waits = {"sleep": lambda seconds: time.sleep(min(seconds, 0.01))}
-        monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(**(vars(time) | waits)))
+        sleep = time.sleep
+        monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
         disable_progress_bars()
         yield server
         enable_progress_bars()
