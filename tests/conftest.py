@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from live_page import LivePage
 
     from cxr.generate.loaded_model import LoadedModel
+    from cxr.web.jobs.model_choice import ModelChoice
 
 # Without pytest-xdist pytest would not even understand the options in pyproject.toml.
 TEST_LIBRARIES = ("xdist", "datasets", "webdataset", "gdcm", "prdc", "hypothesis", "torch", "diffusers", "gradio")
@@ -87,6 +88,20 @@ def tiny_base_model(tiny_model_dir: Path) -> LoadedModel:
     from cxr.generate.model import load_model
 
     return load_model(str(tiny_model_dir), "none")
+
+
+@pytest.fixture
+def choice(tiny_model_dir: Path) -> ModelChoice:
+    """The tiny base without any LoRA, as the page is started with it."""
+    from cxr.web.jobs.model_choice import ModelChoice
+
+    return ModelChoice(str(tiny_model_dir), "none")
+
+
+@pytest.fixture
+def private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the page writes lies in the test's own folder."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
 
 
 @pytest.fixture(scope="module")

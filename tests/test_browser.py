@@ -98,6 +98,13 @@ def open_page(browser: Any, url: str) -> Iterator[Any]:
     assert [text for text in said if not any(words in text for words in expected)] == []
 
 
+def fill_in_a_long_request(page: Any) -> None:
+    """One that does not end before it is stopped."""
+    page.click("#advanced .label-wrap")
+    page.fill("#num_inference_steps input", "100")
+    page.fill("#num_images input", "64")
+
+
 def make(page: Any, act: Any, count: int) -> None:
     """Do something that makes pictures, and wait until there are so many, the last one is shown and the model rests."""
     act()
@@ -157,9 +164,7 @@ def test_an_empty_prompt_and_a_click_on_an_example_make_pictures(open_page: Any)
 
 def test_one_button_stops_what_it_started(open_page: Any) -> None:
     page = open_page()
-    page.click("#advanced .label-wrap")
-    page.fill("#num_inference_steps input", "100")
-    page.fill("#num_images input", "64")
+    fill_in_a_long_request(page)
     page.focus("#generate")
     page.keyboard.press("Enter")
     page.wait_for_selector("#generate:has-text('Stop')")
@@ -170,9 +175,7 @@ def test_one_button_stops_what_it_started(open_page: Any) -> None:
 
 def test_a_page_that_is_loaded_again_finds_its_job(open_page: Any) -> None:
     page = open_page()
-    page.click("#advanced .label-wrap")
-    page.fill("#num_inference_steps input", "100")
-    page.fill("#num_images input", "64")
+    fill_in_a_long_request(page)
     page.click("#generate")
     page.wait_for_selector(".cxr-results li")
     page.reload()
@@ -202,9 +205,7 @@ def test_a_wrong_number_is_refused_in_words(open_page: Any, field: str, value: s
 
 def test_further_requests_wait_and_are_cancelled_one_by_one(open_page: Any) -> None:
     page = open_page()
-    page.click("#advanced .label-wrap")
-    page.fill("#num_inference_steps input", "100")
-    page.fill("#num_images input", "64")
+    fill_in_a_long_request(page)
     page.click("#generate")
     page.wait_for_selector("#generate:has-text('Stop')")
     page.fill("#num_inference_steps input", "2")

@@ -39,6 +39,8 @@ from cxr.web.page.dataset_form import ROWS, TABLE, TEXT
 from cxr.web.server.limits import Limits
 from cxr.web.server.visitors import Visitor
 
+pytestmark = pytest.mark.usefixtures("private_temp_folder")
+
 MOST = 60
 TABLE_OF_12 = [
     dict(zip(KEYS, ("Effusion", "{F: 1, M: 1}", "40-60", "PA", "8"), strict=True)),
@@ -48,16 +50,6 @@ FORM = (TABLE, TABLE_OF_12, "", "=cmd() <b>", 7, 1, 2.0, 1.0, 0.7, 8, 0.5, 0.25,
 PROMPTS = (
     "split: {train: 1, test: 1}\nsettings: {num_inference_steps: 1}\nprompts: ['=cmd()', '@x ../../y', '+1', '-2']\n"
 )
-
-
-@pytest.fixture(autouse=True)
-def _private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-
-
-@pytest.fixture
-def choice(tiny_model_dir: Path) -> ModelChoice:
-    return ModelChoice(str(tiny_model_dir), "none")
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import ast
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_parsers import parsers_of
 
 from cxr.commands.main import build_parser
 
@@ -20,18 +20,7 @@ OPTION = re.compile(r"(?<![\w(-])--[a-z][a-z-]*[a-z](?![\w-])")
 FOREIGN_OPTIONS = {"--nproc-per-node", "--others", "--exclude-standard"}
 
 
-def commands_of(
-    parser: argparse.ArgumentParser, words: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
-    """Every command with its words, "train lora" for example."""
-    yield words, parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, inner in action.choices.items():
-                yield from commands_of(inner, (*words, name))
-
-
-COMMANDS = dict(commands_of(build_parser()))
+COMMANDS = dict(parsers_of(build_parser()))
 OPTIONS = {flag for parser in COMMANDS.values() for flag in parser._option_string_actions}
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_parsers import parsers_of
 
 from cxr.bench.speed import BATCH_SIZES
 from cxr.commands import train_stages
@@ -32,16 +31,6 @@ ROOT = Path(__file__).resolve().parent.parent
 GENERATE = ["generate", "x", "--output", "out"]
 # Whose images or Space name a model themselves, and what trains for a base: `cxr.commands.options` says so.
 NAME_THEIR_OWN = {("verify",), ("detect",), ("deploy",), ("train", "lora")}
-
-
-def parsers_of(
-    parser: argparse.ArgumentParser, words: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
-    yield words, parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, inner in action.choices.items():
-                yield from parsers_of(inner, (*words, name))
 
 
 def test_every_command_with_a_model_obeys_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

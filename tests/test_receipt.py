@@ -45,17 +45,11 @@ IMAGES = np.random.default_rng(0).integers(0, 255, (2, 32, 32), np.uint8)
 
 
 @pytest.fixture(autouse=True)
-def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private_temp_folder: None) -> Path:
     """Where this test's judge is looked for; nothing is there yet."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     monkeypatch.setattr(receipts, "WEIGHTS", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
     return tmp_path / "weights"
-
-
-@pytest.fixture
-def choice(tiny_model_dir: Path) -> ModelChoice:
-    return ModelChoice(str(tiny_model_dir), "none")
 
 
 def write_judge(folder: Path) -> Path:

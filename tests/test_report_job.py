@@ -24,13 +24,10 @@ from cxr.web.page.report_step import FEWEST_IMAGES
 from cxr.web.server.arguments import parse_arguments
 from cxr.web.server.limits import Limits
 
+pytestmark = pytest.mark.usefixtures("private_temp_folder")
+
 PLAN = "cohort: [{findings: Effusion, count: 3}]\nsettings: {num_inference_steps: 1}"
 LINE = {"label": "sex", "as_asked": "1", "right_on_real": "87", "judgeable": "1"}
-
-
-@pytest.fixture(autouse=True)
-def _private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
 
 
 @pytest.fixture

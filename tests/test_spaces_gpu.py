@@ -31,6 +31,8 @@ from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import MAX_SECONDS, START_S, STEP_S, gpu_seconds, on_gpu, place_model
 
+pytestmark = pytest.mark.usefixtures("private_temp_folder")
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -55,11 +57,6 @@ class FakeSpaces(ModuleType):
             return call
 
         return decorate
-
-
-@pytest.fixture(autouse=True)
-def _private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
 
 
 @pytest.fixture(name="spaces")

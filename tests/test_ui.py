@@ -56,6 +56,8 @@ from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.limits import Limits
 from cxr.web.server.temporary import temp_root
 
+pytestmark = pytest.mark.usefixtures("private_temp_folder")
+
 ROOT = Path(__file__).parents[1]
 RECIPE = dataclasses.replace(
     sample_images.RECIPE,
@@ -69,16 +71,6 @@ RECIPE = dataclasses.replace(
     height=8,
 )
 FORM = ("chest xray", "", 5, False, 3, 2, 2.0, 1.0, 0.7, True)  # as `ImageEvents.start` takes it
-
-
-@pytest.fixture(autouse=True)
-def _private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-
-
-@pytest.fixture
-def choice(tiny_model_dir: Path) -> ModelChoice:
-    return ModelChoice(str(tiny_model_dir), "none")
 
 
 def events_of(choice: ModelChoice) -> ImageEvents:
