@@ -275,30 +275,13 @@ def test_half_a_picture_is_found(rows: slice, across: bool, training: CopySet) -
 
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16), (7, 22)])
-@pytest.mark.parametrize("change", [mirrored, np.copy])
-def test_a_quarter_of_a_picture_is_found(
-    top: int, left: int, change: Callable[[Pixels], Pixels], training: CopySet
-) -> None:
+def test_a_quarter_of_a_picture_is_found(top: int, left: int, training: CopySet) -> None:
     mixed = chests(6, 7)
     where = (slice(None), slice(top, top + 32), slice(left, left + 32))
     mixed[where] = training.pixels[:6][where]
-    found = search_copies(change(mixed), training.pixels)
-    assert found[QUARTERS].indices.tolist() == list(range(6))
-    assert found[QUARTERS].distances.max() < 0.7 < min(found[ALIGNED].distances.min(), found[HALVES].distances.min())
-
-
-def test_detail_decides() -> None:
-    """Strangers that agree in all that is coarse, and copies that do not."""
-    rng = np.random.default_rng(4)
-    coarse = chests(1, 3).repeat(7, axis=0) // 2
-    ramp = np.linspace(0, 60, SIDE)
-    detail = rng.normal(0, 12, (7, SIDE, SIDE))
-    known = (60 + coarse[:6] + detail[:6]).clip(0, 255).astype(np.uint8)
-    stranger = (60 + coarse[6:] + detail[6:]).clip(0, 255).astype(np.uint8)
-    copy = (60 + ramp + detail[:1]).clip(0, 255).astype(np.uint8)
-    found = search_copies(np.concatenate([stranger, copy]), known)[ALIGNED]
-    assert found.indices[1] == 0
-    assert found.distances[1] < 0.6 < 1 < found.distances[0]
+    found = search_copies(np.concatenate([mixed, mirrored(mixed)]), training.pixels)[QUARTERS]
+    assert found.indices.tolist() == [*range(6), *range(6)]
+    assert found.distances.max() < 0.7
 
 
 def test_on_the_local_scale_brightness_and_contrast_do_not_count(training: CopySet) -> None:
