@@ -97,11 +97,11 @@ class _Screen:
         indices = best.topk(min(self.family.candidates, best.shape[1] - (own is not None)), dim=1).indices
         choices = which.gather(1, indices).long()
         transforms = torch.tensor(self.family.transforms)[choices % len(self.family.transforms)]
-        mirrored = choices >= len(self.family.transforms)
+        flipped = choices >= len(self.family.transforms)
         window = torch.zeros(SIDE, SIDE)
         window[_pixels(self.family.window, SIDE)] = 1
         windows = window.expand(len(queries), SIDE, SIDE)
-        return [Candidates(indices[:, k], transforms[:, k], mirrored[:, k], windows) for k in range(indices.shape[1])]
+        return [Candidates(indices[:, k], transforms[:, k], flipped[:, k], windows) for k in range(indices.shape[1])]
 
 
 def _pixels(window: Window, side: int) -> tuple[slice, slice]:
