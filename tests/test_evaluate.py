@@ -20,7 +20,7 @@ from sample_images import RECIPE
 from test_data import make_folder
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_grid, copy_search, copy_set, diversity, measurements
+from cxr.evaluate import copy_finalists, copy_grid, copy_search, copy_set, diversity, measurements
 from cxr.evaluate.distances import POSING, rank_agreement
 from cxr.evaluate.evaluation import Options, evaluate
 from cxr.evaluate.extractors.extractor import Extractor
@@ -73,8 +73,8 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diversity, "MAX_PAIRS", 4)
         patch.setattr(copy_set, "NUM_PLANTED", 4)
-        patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[3:])  # those that do not move the images
-        patch.setattr(copy_search, "HALVINGS", 1)
+        patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[4:])  # those that do not move the images
+        patch.setattr(copy_finalists, "HALVINGS", range(1))
         patch.setattr(measurements, "SENSITIVITY_IMAGES", 4)
         yield
 
@@ -136,7 +136,7 @@ def test_every_part_that_the_folders_allow_is_measured(report: dict[str, Any]) -
     assert all("real" in goal for goal in report["goals"])
     assert report["fidelity"]["num_prompts"] == 4
     assert {row["name"] for row in report["fidelity"]["attributes"]} >= {"PA", "male", "abnormal", "Effusion"}
-    assert [space["name"] for space in report["copies"]["spaces"]] == ["tiny", "aligned pixels", "aligned halves"]
+    assert [space["name"] for space in report["copies"]["spaces"]] == ["tiny", *copy_grid.SPACES]
     assert len(report["copies"]["control"]) == len(copy_set.KINDS)
     assert set(report["failures"]) >= {"failed", "flat", "duplicates"}
     assert report["generated"]["adapter_sha256"] == "11"

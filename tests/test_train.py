@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_grid, copy_search, copy_set
+from cxr.evaluate import copy_finalists, copy_grid, copy_search, copy_set
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
@@ -93,8 +93,8 @@ def few_kinds() -> Iterator[None]:
     few = ("mirrored", "inverted", "black border over it")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copy_set, "KINDS", {kind: copy_set.KINDS[kind] for kind in few})
-        patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[3:])  # those that do not move the images
-        patch.setattr(copy_search, "HALVINGS", 1)
+        patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[4:])  # those that do not move the images
+        patch.setattr(copy_finalists, "HALVINGS", range(1))
         yield
 
 
@@ -151,7 +151,7 @@ def test_the_search_for_copies_is_written_into_the_file(trained: Path, tmp_path:
     records = read_folders([make_folder(tmp_path / "some", rows, side=128)])
     outcome = check_lora(adapter, trained / "base_run" / "model", records[:3], records[3:])
     assert (outcome["num_images"], outcome["num_training"], outcome["near_exact"]) == (3, 3, 0)
-    assert set(outcome["spaces"]) == {"small", "aligned pixels", "aligned halves"}
+    assert set(outcome["spaces"]) == {"small", *copy_grid.SPACES}
     assert outcome["spaces"]["aligned pixels"]["planted_copies_flagged"] == 1
     with safe_open(adapter / "pytorch_lora_weights.safetensors", "pt") as file:
         assert json.loads(file.metadata()["copy_check"]) == outcome

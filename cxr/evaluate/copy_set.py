@@ -137,10 +137,38 @@ def _half(axis: int) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
     return half
 
 
+def _corner(share: float) -> Callable[[Image.Image], Image.Image]:
+    """Without so much of the left and the upper edge, enlarged again."""
+
+    def corner(image: Image.Image) -> Image.Image:
+        box = (share * image.width, share * image.width, image.width, image.width)
+        return image.resize(image.size, Image.Resampling.BICUBIC, box)
+
+    return corner
+
+
+def _quarter(*, inner: bool) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
+    """A quarter in the stranger's place of it: one of the four, or one that lies anywhere."""
+
+    def quarter(pixels: Pixels, others: Pixels, rng: np.random.Generator) -> Pixels:
+        middle = pixels.shape[1] // 2
+        mixed = others.copy()
+        for image, original in zip(mixed, pixels, strict=True):
+            top, left = rng.integers(0, middle + 1, 2) if inner else rng.integers(0, 2, 2) * middle
+            part = slice(top, top + middle), slice(left, left + middle)
+            image[part] = original[part]
+        return mixed
+
+    return quarter
+
+
 KINDS: dict[str, Callable[[Pixels, Pixels, np.random.Generator], Pixels]] = {
     REMADE: _remade,
     "cropped by 5 %": _each(_crop(0.05)),
     "cropped by 10 %": _each(_crop(0.10)),
+    "cropped by 15 %": _each(_crop(0.15)),
+    "cropped by 20 %": _each(_crop(0.20)),
+    "20 % cut off at a corner": _each(_corner(0.20)),
     "zoomed by 20 %": _each(_crop(1 / 12)),
     "mirrored": _each(ImageOps.mirror),
     "shifted by 10 %": _each(lambda image: ImageChops.offset(image, round(0.1 * image.width), 0)),
@@ -152,6 +180,8 @@ KINDS: dict[str, Callable[[Pixels, Pixels, np.random.Generator], Pixels]] = {
     "black border around it": _each(_frame(0.08, over=False)),
     "left half copied": _half(2),
     "upper half copied": _half(1),
+    "a quarter copied": _quarter(inner=False),
+    "a quarter copied, anywhere": _quarter(inner=True),
     "inverted": lambda pixels, _, __: 255 - pixels,
     "equalised": _each(ImageOps.equalize),
     "blended 70/30": lambda pixels, others, _: np.rint(BLEND * pixels + (1 - BLEND) * others).astype(np.uint8),

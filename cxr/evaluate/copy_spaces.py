@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.copy_grid import ALIGNED, HALVES
+from cxr.evaluate.copy_grid import SPACES
 from cxr.evaluate.copy_search import Nearest
 from cxr.evaluate.copy_set import CopySet
 from cxr.metrics.diversity import standardised
@@ -49,7 +49,7 @@ class Space(TypedDict):
 
 
 class Control(TypedDict):
-    """Planted copies of one kind: the share found by the aligned pixels or halves, and the shares by each space."""
+    """Planted copies of one kind: the share found by any space of the search, and the shares by each space."""
 
     kind: str
     found: MetricResult
@@ -153,9 +153,9 @@ def _authentic(known: Features, made: Nearest, real: Nearest) -> MetricResult:
 def measure_control(kind: str, nearest: Mapping[str, Nearest], thresholds: Mapping[str, float]) -> Control:
     """How many planted copies of one kind are flagged."""
     flags = {name: found.distances < thresholds[name] for name, found in nearest.items()}
-    either = flags[ALIGNED] | flags[HALVES]
+    any_of = np.any([flags[space] for space in SPACES], axis=0)
     note = (
-        f"under {MIN_CONTROL:.0%} are found: few flags prove little of this kind" if either.mean() < MIN_CONTROL else ""
+        f"under {MIN_CONTROL:.0%} are found: few flags prove little of this kind" if any_of.mean() < MIN_CONTROL else ""
     )
-    found = share_of("found", either, len(either), {"at_least": MIN_CONTROL}, note)
+    found = share_of("found", any_of, len(any_of), {"at_least": MIN_CONTROL}, note)
     return {"kind": kind, "found": found, "spaces": {name: float(some.mean()) for name, some in flags.items()}}
