@@ -20,7 +20,7 @@ from cxr.dataset.reproduce import Reproducer
 from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
-from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, ModelInfo
+from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, EARLIER_WEIGHTS, ModelInfo
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.begin_panel import NOTHING, build_begin_panel
 from cxr.web.page.blocks import build_page
@@ -208,14 +208,20 @@ def test_command_line_refuses_other_pictures(tmp_path: Path, capsys: pytest.Capt
     assert "folder of the model own" in said.err
 
 
-def test_weights_that_no_longer_ship_are_found_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (revision,) = EARLIER_WEIGHTS
-    recipe = replace(RECIPE, model_revision=revision)
+@pytest.mark.parametrize("revision", EARLIER_WEIGHTS)
+def test_weights_that_no_longer_ship_are_found_again(
+    revision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = replace(RECIPE, model_revision=revision, adapter="clinical", adapter_sha256="ab" * 32)
     path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=recipe)))
     assert main(["restore", str(path)]) == 0
     said = capsys.readouterr()
     assert f"--model {EARLIER_FOLDER}" in said.out
+    assert f"--adapter {EARLIER_ADAPTER}" in said.out
     assert f"git worktree add earlier {EARLIER_WEIGHTS[revision]}" in said.err
+    mixed = replace(recipe, adapter="clinical:0.5,local:own:0.25")
+    assert f"--adapter {EARLIER_ADAPTER}:0.5,local:own:0.25" in command_line(mixed)
+    assert "--adapter clinical" in command_line(replace(recipe, model_revision=RECIPE.model_revision))
     assert "git worktree add earlier" in describe(recipe, INFO)
     assert "git worktree" not in describe(RECIPE, INFO)
     with pytest.raises(DataError, match="git worktree add earlier"):

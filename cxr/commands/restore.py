@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from cxr.commands.options import Commands, add_command, add_path, say_progress, say_result
+from cxr.lora.choice import format_adapters, parse_adapters
 from cxr.models.compiled import COMPILE_VARIABLE
 from cxr.models.openvino.library import ENGINE_VARIABLE, is_installed
 from cxr.models.preset_table import PRESETS
 from cxr.models.presets import prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
-from cxr.request.model_info import EARLIER_FOLDER, EARLIER_WEIGHTS, where_to_find
+from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, EARLIER_WEIGHTS, where_to_find
 from cxr.request.recipe import COMPILED, OPENVINO, Recipe, needed_picture
 from cxr.request.settings import SETTINGS
 
@@ -44,7 +46,7 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
         elif flag and name != "prompt" and value != "":
             words += [flag, str(value)]
     words += ["--init-image", init_image] if recipe.is_derived else []
-    words += ["--model", _model(recipe), "--adapter", recipe.adapter]
+    words += ["--model", _model(recipe), "--adapter", _adapter(recipe)]
     words += ["--output", "restored"]
     # A prompt that begins with a dash is not an option.
     words = [*words, "--", typed.prompt] if typed.prompt.startswith("-") else [typed.prompt, *words]
@@ -63,6 +65,17 @@ def _model(recipe: Recipe) -> str:
     if recipe.model_revision in EARLIER_WEIGHTS:
         return EARLIER_FOLDER
     return recipe.model_source if recipe.model in PRESETS or recipe.model_source != recipe.model else FOLDER
+
+
+def _adapter(recipe: Recipe) -> str:
+    """Its LoRAs; the one that shipped with earlier weights is another than today's of that name."""
+    if recipe.model_revision not in EARLIER_WEIGHTS:
+        return recipe.adapter
+    shipped = PRESETS["embedded"].default_adapter
+    choices = parse_adapters(recipe.adapter)
+    return format_adapters(
+        [replace(choice, source=EARLIER_ADAPTER) if choice.source == shipped else choice for choice in choices]
+    )
 
 
 def _restore(arguments: argparse.Namespace) -> int:
