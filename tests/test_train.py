@@ -40,6 +40,7 @@ from cxr.train.latent_sampling import denoiser_for, prompts_of
 from cxr.train.latents import LATENT_SCALE, block_cosines, latents_of
 from cxr.train.loop_settings import LoopSettings
 from cxr.train.pipeline_folder import MACHINE_SETTINGS, fit_preview
+from cxr.train.precision import Precision
 from cxr.train.reconstruction import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.setup import Setup, batch_generator, learning_rate_at
 from cxr.train.step_gain_fit import STEP_GAINS
@@ -337,6 +338,10 @@ class CountingTask:
         pass
 
 
+# A CPU with bfloat16 is timed on batches before the first step, and before signals are looked after.
+UNTIMED = loop.Run(precision=Precision(torch.device("cpu"), torch.float32))
+
+
 class SignallingTask(CountingTask):
     """Gets a signal twice in its first batch, as from somebody impatient or from torchrun, which passes it on."""
 
@@ -352,7 +357,7 @@ class SignallingTask(CountingTask):
 
 def test_a_second_sigterm_does_not_end_the_saving(tmp_path: Path) -> None:
     before, settings = signal.getsignal(signal.SIGTERM), LoopSettings(steps=5, batch_size=1, learning_rate=1e-3)
-    loop.train(SignallingTask(signal.SIGTERM), settings, tmp_path, torch.device("cpu"))
+    loop.train(SignallingTask(signal.SIGTERM), settings, tmp_path, torch.device("cpu"), UNTIMED)
     assert json.loads((tmp_path / "state.json").read_text())["step"] == 1
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -360,7 +365,7 @@ def test_a_second_sigterm_does_not_end_the_saving(tmp_path: Path) -> None:
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     settings = LoopSettings(steps=5, batch_size=1, learning_rate=1e-3)
     with pytest.raises(KeyboardInterrupt):
-        loop.train(SignallingTask(signal.SIGINT), settings, tmp_path, torch.device("cpu"))
+        loop.train(SignallingTask(signal.SIGINT), settings, tmp_path, torch.device("cpu"), UNTIMED)
 
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
