@@ -123,14 +123,18 @@ class DiffusionTask:
 
     def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
         """What the guide adds to the velocity for what the captions say; zeros without a guide."""
-        return self.guide_weight * self._shift_by(draw, captions, self.guided)
+        return self.guide_weight * self._shift_to(draw, self._labels(captions, self.guided))
 
-    def _shift_by(self, draw: Draw, captions: list[str], guided: Sequence[str]) -> Tensor:
-        """What the guide adds for some of the labels, not weighted."""
+    def _labels(self, captions: list[str], names: Sequence[str]) -> Tensor:
+        """What captions say of the labels with these names, as `guide_targets`; all others are NaN."""
+        labels = guide_targets([labels_of(text) for text in captions]).to(self.device)
+        labels[:, [name not in names for name in NAMES]] = torch.nan
+        return labels
+
+    def _shift_to(self, draw: Draw, labels: Tensor) -> Tensor:
+        """What the guide adds for these labels, not weighted; zeros without a guide."""
         if self.guide is None:
             return torch.zeros_like(draw.velocity)
-        labels = guide_targets([labels_of(text) for text in captions]).to(self.device)
-        labels[:, [name not in guided for name in NAMES]] = torch.nan
         return velocity_shift(self.guide, draw.noisy, draw.timesteps, draw.alpha, draw.sigma, labels)
 
     def predict(self, draw: Draw, captions: list[str], unet: UNet2DConditionModel | None = None) -> Tensor:

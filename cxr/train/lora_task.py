@@ -32,7 +32,9 @@ LORA_ALPHA = 32
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 SWAPPED_SHARE = 0.5  # of the captions that ask for another image's findings, as sampling does
 PERSON = ("male", "age")
-PERSON_WEIGHT = 1.0  # of the guide for those: the base obeys them already, but a LoRA without it forgets some
+PLAIN_WEIGHT = (
+    1.0  # of the guide for those and for absent findings: the base obeys the former, but forgets some without
+)
 SIDED_SHARE = 0.5  # of those findings of another image whose side is drawn: few films tell it, the guide knows it
 DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where they show what is asked
 
@@ -86,14 +88,19 @@ class LoraTask(DiffusionTask):
         return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
     def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
-        """Findings by the guide's weight, sex and age by `PERSON_WEIGHT`.
+        """Findings that are asked for by the guide's weight; what is not there, sex and age by `PLAIN_WEIGHT`.
 
         Several findings share the weight, by the root of their number: in full, each of them, they break the image.
+        Were absence exaggerated as well, lungs without findings would be cleaner than any, and a finding would lose
+        what comes with it in films.
         """
         counts = [max(1, len(labels_of(text).findings or ())) for text in captions]
         shares = torch.tensor(counts, device=self.device)[:, None, None, None] ** -0.5
-        findings = self.guide_weight * shares * self._shift_by(draw, captions, self.guided)
-        return findings + PERSON_WEIGHT * self._shift_by(draw, captions, PERSON)
+        labels = self._labels(captions, (*self.guided, *PERSON))
+        is_asked = (labels == 1) & torch.tensor([name in self.guided for name in NAMES], device=self.device)
+        asked, others = labels.masked_fill(~is_asked, torch.nan), labels.masked_fill(is_asked, torch.nan)
+        exaggerated = self.guide_weight * shares * self._shift_to(draw, asked)
+        return exaggerated + PLAIN_WEIGHT * self._shift_to(draw, others)
 
     def pick(self, generator: torch.Generator, count: int) -> list[int]:
         return self.draws.pick(generator, count)
