@@ -421,7 +421,7 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     """The base says 1, the LoRA 0, the guide 0.2 a named finding, 0.1 where some are absent, 0.3 for sex or age.
 
     The loss is the squared distance; several findings together have the weight of one times the root of their number,
-    and only they are exaggerated.
+    faint ones twice that of plain ones, and only they are exaggerated.
     """
     seen: dict[bool, list[str]] = {}
 
@@ -450,7 +450,10 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     assert {0, 1, 2} == set(counts)
     people = [labels.sex is not None or labels.age is not None for labels in named]
     absent = [labels.findings is not None for labels in named]
-    shifts = [0.4 * counts[k] ** 0.5 + 0.1 * absent[k] + 0.3 * people[k] for k in range(32)]
+    factors = [[1 if name in ("Edema", "Effusion") else 2 for name in labels.findings or ()] for labels in named]
+    assert {1, 2} == {factor for row in factors for factor in row}
+    asked = [0.4 * sum(row) / len(row) ** 0.5 if row else 0.0 for row in factors]
+    shifts = [asked[k] + 0.1 * absent[k] + 0.3 * people[k] for k in range(32)]
     assert loss == pytest.approx(sum((1 + shift) ** 2 for shift in shifts) / 32, rel=1e-5)
     assert not any(labels.findings for labels in plain)
     assert [(labels.sex, labels.view) for labels in named] == [(labels.sex, labels.view) for labels in plain]
