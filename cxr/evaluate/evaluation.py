@@ -16,7 +16,7 @@ from cxr.evaluate.goals import check_goals
 from cxr.evaluate.measurements import Measurements
 from cxr.evaluate.reader_answers import read_study
 from cxr.evaluate.result_cache import library_versions
-from cxr.evaluate.sets import Sets, check_sets, unknown_to
+from cxr.evaluate.sets import Sets, check_sets, doubts_on_baselines, unknown_to
 from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
 from cxr.evaluate.tools import Tools
 from cxr.judges.judge import Judge
@@ -92,7 +92,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
         made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
     sharing = [] if options.auditor else note_on_sharing(tools.judges.values(), sets.training)
-    made.notes[:0] = [*left_out, *sharing]
+    made.notes[:0] = [*left_out, *sharing, *doubts_on_baselines(sets)]
     report["goals"] = to_plain(check_goals(to_plain(report)))
     report |= {"notes": made.notes, "reasons": made.reasons}
     pictures = {"examples": draw_examples(sets.generated, sets.reference)}
