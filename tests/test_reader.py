@@ -753,7 +753,7 @@ def test_folders_named_by_findings_beside_a_table_of_patients(tmp_path: Path) ->
 def test_files_whose_names_differ_by_capitals(tmp_path: Path) -> None:
     names, content = ["A.png", "a.png"], "file_name,text\nA.png,edema\na.png,mass\n"
     assert [record.prompt for record in read(tmp_path, names, "metadata.csv", content)] == ["edema", "mass"]
-    with pytest.raises(DataError, match="line 2: a.PNG may be one of two files whose names differ by capitals only"):
+    with pytest.raises(DataError, match=r"line 2: a\.PNG may be one of two files whose names differ by capitals only"):
         read(tmp_path, names, "metadata.csv", content.replace("A.png", "a.PNG"))
 
 

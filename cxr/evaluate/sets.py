@@ -57,8 +57,9 @@ def check_sets(sets: Sets) -> None:
         DataError: a set is too small, or images or patients are on both sides.
     """
     generated, reference, training = sets.generated, sets.reference, sets.training
-    for name, images, least in (("generated", generated, MIN_IMAGES), ("reference", reference, 2 * MIN_IMAGES)):
-        if len(images) < least:
+    least_of = {"generated": MIN_IMAGES, "reference": 2 * MIN_IMAGES, "baseline": MIN_IMAGES}
+    for name, least in least_of.items():
+        if (images := getattr(sets, name)) is not None and len(images) < least:
             raise DataError(f"{images.folder} holds {len(images)} images; the {name} side needs {least} or more")
     for name in MADE:
         if (images := getattr(sets, name)) is not None:
