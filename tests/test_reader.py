@@ -720,6 +720,14 @@ def test_images_beside_splits_are_not_dropped(name: str, message: str, tmp_path:
         read_images(tmp_path)
 
 
+@pytest.mark.parametrize("report", ["", "report/"])
+def test_pictures_of_a_report_are_no_radiographs(report: str, tmp_path: Path) -> None:
+    make_images(tmp_path, ["a.png", f"{report}pictures/examples.png", f"{report}plots/kd.png"])
+    assert len(read_images(tmp_path)) == 3
+    write(tmp_path, {f"{report}report.json": "{}"})
+    assert [record.path.name for record in read_images(tmp_path)] == ["a.png"]
+
+
 def test_studies_of_mimic_in_any_capitals(tmp_path: Path) -> None:
     write(tmp_path, {"chexpert.csv": f"subject_id,study_id,{OBSERVED}\n10,500,,,,,,1.0,,,,,,,,\n"})
     content = "DICOM_ID,Subject_ID,Study_ID,ViewPosition\naa,10,500,AP\n"

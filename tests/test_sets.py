@@ -13,7 +13,7 @@ from sample_images import fill
 from test_data import make_folder
 
 from cxr.evaluate.image_set import read_set, shared_hashes
-from cxr.evaluate.sets import Sets, check_sets
+from cxr.evaluate.sets import Sets, check_sets, doubts_on_tables
 from cxr.request.errors import DataError
 
 
@@ -138,6 +138,14 @@ def test_a_generated_image_that_comes_twice_is_no_patient(tmp_path: Path) -> Non
     assert len(set(some.owners)) == 3
     (tmp_path / "metadata.csv").write_text("file_name,patient_id,sex\n" + "".join(f"{k}.png,7,F\n" for k in range(3)))
     assert set(read_set(tmp_path).owners) == {"7"}
+
+
+def test_images_that_no_table_lists_are_told(tmp_path: Path) -> None:
+    some = images(tmp_path / "some", 20)
+    assert not list(doubts_on_tables([read_set(some)]))
+    (some / "metadata.csv").write_text("file_name,text\n" + "".join(f"{k}.png,edema\n" for k in range(19)))
+    (note,) = doubts_on_tables([read_set(some)])
+    assert note.startswith("1 of 20 images of some are in no table, as 19.png")
 
 
 def test_names_tell_files_apart_in_any_layout(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class ImageSet:
         recipe: what all images have in common of `RECIPE_FACTS`; empty if the table has nothing of them.
         is_real: whether any of them is a radiograph of a patient.
         lateral: those files that are said to be lateral views.
+        unlisted: those that its tables do not list; empty without tables.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class ImageSet:
     recipe: Mapping[str, object]
     is_real: bool = False
     lateral: frozenset[Path] = frozenset()
+    unlisted: frozenset[Path] = frozenset()
 
     def __len__(self) -> int:
         """Number of images."""
@@ -132,6 +134,7 @@ def read_set(folder: Path) -> ImageSet:
     """
     records = read_images(folder)
     hashes = hash_files([record.path for record in records])
+    has_table = any(record.row for record in records)
     return ImageSet(
         folder,
         paths=tuple(record.path for record in records),
@@ -142,6 +145,7 @@ def read_set(folder: Path) -> ImageSet:
         recipe=common_facts(record.row for record in records),
         is_real=any(record.is_real for record in records),
         lateral=frozenset(record.path for record in records if record.is_lateral),
+        unlisted=frozenset(record.path for record in records if has_table and not record.row),
     )
 
 

@@ -100,6 +100,16 @@ def check_apart(generated: ImageSet, reference: ImageSet, name: str = "generated
         raise DataError(f"{reference.folder} lists images that this program has generated; name real films there")
 
 
+def doubts_on_tables(sides: Iterable[ImageSet]) -> Iterator[str]:
+    """Of which images nothing is known, though a table lists the others."""
+    for images in sides:
+        if images.unlisted:
+            yield (
+                f"{len(images.unlisted)} of {len(images)} images of {images.folder.resolve().name} are in no table, as "
+                f"{min(images.unlisted).name}: they count as images of which nothing is known."
+            )
+
+
 def doubts_on_baselines(sets: Sets) -> Iterator[str]:
     """What makes a baseline say less of the LoRA than it seems to."""
     for baseline, images in (

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from cxr.folders.dicom_reader import read_dicom_facts
 from cxr.folders.file_names import FileNames
+from cxr.folders.image_folder import REPORT_NAME
 from cxr.folders.lost_labels import check_no_column_is_lost, findings_of_folders
 from cxr.folders.studies import read_studies, study_of
 from cxr.folders.table_columns import (
     COLUMN_NAMES,
     CSV_NAME,
+    PICTURES,
     cells_of,
     check_columns,
     columns_of,
@@ -75,7 +77,7 @@ def read_images(folder: Path) -> list[ImageRecord]:
     """
     tables = find_tables(folder)
     places = [folder / split for split in tables] or [folder]
-    paths = [path for place in places for path in find_images(place)]
+    paths = [path for place in places for path in find_images(place) if not _is_of_report(path)]
     read = [table for listed in tables.values() for table in listed]
     known = {record.path: record for record in _listed(tables, folder, paths)}
     if tables and len(known) < MIN_LISTED * len(paths):
@@ -92,6 +94,11 @@ def read_images(folder: Path) -> list[ImageRecord]:
     check_no_table_is_left(folder, paths, read)
     named = findings_of_folders(folder, paths)
     return [_named(known[path], named) if path in known else _unlisted(path, named.get(path)) for path in paths]
+
+
+def _is_of_report(path: Path) -> bool:
+    """Whether it is a plot or a sheet of a report that was written into a folder of images."""
+    return path.parent.name in PICTURES and (path.parent.parent / REPORT_NAME).is_file()
 
 
 def read_listed(folder: Path, columns: Sequence[str] = ()) -> list[ImageRecord]:
