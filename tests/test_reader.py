@@ -771,3 +771,10 @@ def test_prompts_whose_images_are_not_here(tmp_path: Path) -> None:
     (tmp_path / "8.png").unlink()
     with pytest.raises(DataError, match=r"prompt_INFO\.csv has prompts of 2 images that are not in the folder"):
         read_images(tmp_path)
+
+
+def test_a_patient_of_two_folders_has_one_id(tmp_path: Path) -> None:
+    for folder, patient in (("one", "00000061"), ("two", "61.0")):
+        make_images(tmp_path / folder, ["1.png"])
+        write(tmp_path / folder, {"metadata.csv": f"{OURS}1.png,Mass,50,F,PA,{patient}\n"})
+    assert {one.patient_id for one in read_folders([tmp_path / "one", tmp_path / "two"])} == {"00000061"}

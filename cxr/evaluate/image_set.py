@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.folders.metadata import hash_files
 from cxr.folders.reader import read_images
+from cxr.labels.radiograph import plain_id
 from cxr.labels.targets import targets_of
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.settings import SHARED
@@ -98,7 +99,8 @@ class ImageSet:
     def identity(self) -> str:
         """One hash for all that a figure can depend on: files in their order, names, prompts, labels, patients."""
         digest = hashlib.sha256(self.targets.tobytes())
-        for column in (self.hashes, self.prompts, self.patients, self.names):
+        sides = [labels.sides for labels in self.labels]
+        for column in (self.hashes, self.prompts, self.patients, self.names, sides):
             digest.update(json.dumps(column).encode())
         return digest.hexdigest()
 
@@ -134,6 +136,8 @@ def read_set(folder: Path) -> ImageSet:
     """
     records = read_images(folder)
     hashes = hash_files([record.path for record in records])
+    spelled: dict[str, str] = {}  # 61, 00000061 and 61.0 are one patient
+    ids = [spelled.setdefault(plain_id(record.patient_id), record.patient_id) for record in records]
     has_table = any(record.row for record in records)
     return ImageSet(
         folder,
@@ -141,7 +145,7 @@ def read_set(folder: Path) -> ImageSet:
         hashes=tuple(hashes),
         labels=tuple(record.labels for record in records),
         prompts=tuple(record.prompt for record in records),
-        patients=tuple(record.patient_id or sha256 for record, sha256 in zip(records, hashes, strict=True)),
+        patients=tuple(patient or sha256 for patient, sha256 in zip(ids, hashes, strict=True)),
         recipe=common_facts(record.row for record in records),
         is_real=any(record.is_real for record in records),
         lateral=frozenset(record.path for record in records if record.is_lateral),
