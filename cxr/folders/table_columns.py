@@ -87,7 +87,8 @@ def _check_splits(folder: Path, names: Iterable[str], with_tables: Mapping[str, 
         is_meant = name.lower() in SPLITS or not (is_ours or name in PICTURES)
         if is_meant and any(map(is_image, walk_files(folder / name))):
             raise DataError(
-                f"{folder / name} holds images and no {table.name}, as {table.parent} does; give it one, too"
+                f"{folder / name} holds images and no {table.name}, as {table.parent} does; give it one, too, or "
+                "take it away"
             )
     beside = next(filter(is_image, sorted(folder.glob("[!.]*"))), None)
     if beside and not is_ours:

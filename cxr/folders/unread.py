@@ -90,7 +90,9 @@ def check_no_table_says_more(
     else:
         return
     what = f"has {more[0]} of the images" if more else "lists images that no other table does"
-    raise DataError(f"{path} {what} and is not read; put all that is known of the images into one table")
+    raise DataError(
+        f"{path} {what} and is not read; put all that is known of the images into one table, or take it away"
+    )
 
 
 def _lists(table: Path, column: str, stems: Collection[str]) -> bool:
