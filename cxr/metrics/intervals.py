@@ -68,7 +68,9 @@ def bootstrap(
     return middle(np.array([measure(np.concatenate([members[index] for index in drawn])) for drawn in draws]))
 
 
-def cluster_weights(clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+def cluster_weights(
+    clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES, min_clusters: int = MIN_CLUSTERS
+) -> NDArray[np.float64]:
     """How often each image counts in resamples that draw whole clusters with replacement.
 
     For figures that can be computed for many weightings at once, far quicker than `bootstrap`.
@@ -77,11 +79,12 @@ def cluster_weights(clusters: NDArray[np.generic], seed: int = 0, resamples: int
         clusters: what each image belongs to, [N].
         seed: of the draws.
         resamples: how many.
+        min_clusters: fewer give no interval.
     Returns:
-        [resamples, N]; NaN with fewer than `MIN_CLUSTERS`.
+        [resamples, N]; NaN with fewer than ``min_clusters``.
     """
     names, membership = np.unique(clusters, return_inverse=True)
-    if (count := len(names)) < MIN_CLUSTERS:
+    if (count := len(names)) < min_clusters:
         return np.full((resamples, len(membership)), np.nan)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn[:, membership].astype(np.float64)
