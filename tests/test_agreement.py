@@ -21,6 +21,14 @@ def test_auroc_of_one_class_is_unknown(positive: list[bool]) -> None:
     assert np.isnan(auroc(np.arange(len(positive), dtype=float), np.array(positive, bool)))
 
 
+def test_a_score_that_is_not_known_makes_no_area() -> None:
+    assert np.isnan(auroc(np.array([1, np.nan, 3, 4]), np.array([False, True, False, True])))
+
+
+def test_classes_may_be_0_and_1() -> None:
+    assert auroc(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 1])) == 1
+
+
 def test_auroc_is_the_share_of_ordered_pairs() -> None:
     random = np.random.default_rng(0)
     scores, positive = random.normal(size=200).round(1), random.random(200) < 0.3

@@ -143,6 +143,14 @@ def test_groups_are_measured_where_there_are_enough_images() -> None:
     assert figures["Effusion"].num_generated == 50
 
 
+def test_a_group_of_one_patient_has_no_distance() -> None:
+    targets = targets_of([PromptLabels((), 50, "MF"[k % 2], "PA") for k in range(100)])
+    real, made = np.random.default_rng(0).normal(size=(2, 100, 5))
+    films = Sample(real, ["one man" if k % 2 == 0 else f"woman {k}" for k in range(100)])
+    rows = measure_groups((Sample(made), targets), (films, targets), {}, targets, {}, [])
+    assert {row["name"] for row in rows} == {"PA", "female", "40 to 59 years", "none"}
+
+
 def test_probes_come_in_pairs_that_differ_in_one_word() -> None:
     requests = probe_requests()
     for first, second in zip(requests[::2], requests[1::2], strict=True):

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.evaluate.detail import choose_side, measure_detail
+from cxr.evaluate.detail import choose_side, measure_detail, shape_note
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.image_set import ImageSet
 from cxr.metrics.degrade import add_noise, blur, compress
@@ -86,6 +86,14 @@ def test_images_of_one_patient_are_one_witness() -> None:
     assert widths[1] > 1.5 * widths[0]
 
 
+@pytest.mark.parametrize("patients", [1, 2])
+def test_one_or_two_patients_give_no_interval(patients: int) -> None:
+    known, sides = measure_properties(films(40, 0))
+    made = measure_properties(films(40, 1), sides)[0] + 9
+    found = compare_properties(known, made, np.arange(40) % patients, np.arange(40))
+    assert all(np.isnan([one.low, one.high]).all() and not one.settings["differs"] for one in found)
+
+
 def folder_of(folder, sides: list[int], name: str) -> ImageSet:  # type: ignore[no-untyped-def]
     folder.mkdir()
     paths = []
@@ -106,3 +114,11 @@ def test_small_real_films_are_not_enlarged(tmp_path) -> None:  # type: ignore[no
     assert [row["name"] for row in part["rows"]] == ["generated", POSING]
     few = folder_of(tmp_path / "few", [128] * 100 + [256] * 20, "f")
     assert choose_side(made, few)[0] == 128
+
+
+def test_images_of_another_shape_are_told(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made, real = (folder_of(tmp_path / name, [64] * 10, name) for name in ("made", "real"))
+    assert not shape_note(made, real)
+    for path in real.paths[:4]:
+        Image.new("L", (64, 80)).save(path)
+    assert shape_note(made, real).startswith("0 % of the generated images and 40 % of the real films are not square")

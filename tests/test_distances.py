@@ -255,7 +255,17 @@ def test_what_are_no_features_is_refused_in_one_sentence(
         metric(TABLE, features)
 
 
-@pytest.mark.parametrize("patients", [["a"] * 3, ["a"] * 40, [None] * 40, [float("nan")] * 40, [["a"]] * 40])
+@pytest.mark.parametrize(
+    "patients",
+    [
+        ["a"] * 3,
+        ["a"] * 40,
+        [None] * 40,
+        [float("nan")] * 40,
+        [["a"]] * 40,
+        *(np.array([*range(39), np.nan]), ["a"] * 39 + [float("nan")], ["a"] * 39 + [""], "a"),
+    ],
+)
 def test_patients_that_are_none(patients: Any) -> None:
     with pytest.raises(DataError, match="patient"):
         kernel_distance(Sample(TABLE, patients), TABLE)
@@ -266,6 +276,22 @@ def test_two_patients_give_no_interval(patients: list[str] | NDArray[np.intp]) -
     kd = kernel_distance(Sample(TABLE, patients), TABLE + 1)
     assert np.isfinite(kd.value)
     assert np.isnan([kd.low, kd.high]).all(), "resamples of two hardly differ, which is no certainty"
+
+
+def test_ids_of_several_kinds_are_ids() -> None:
+    assert Sample(TABLE, np.array([1, "a"] * 20, object)).codes.tolist() == [0, 1] * 20
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, np.nan, np.inf])
+def test_a_kernel_of_no_width_is_refused(sigma: float) -> None:
+    with pytest.raises(DataError, match="use a width above 0"):
+        gaussian_mmd(TABLE, TABLE + 1, sigma)
+
+
+@pytest.mark.parametrize(("count", "width"), [(10, 1), (20, 2), (39, 3)])
+def test_few_images_of_few_features_are_not_extrapolated(count: int, width: int) -> None:
+    with pytest.raises(DataError, match=f"{count} images are too few to extrapolate the distance; use 40 or more"):
+        frechet_infinity(TABLE[:count, :width], TABLE[:count, :width] + 1)
 
 
 def test_images_in_both_sets_are_told() -> None:

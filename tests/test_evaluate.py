@@ -26,7 +26,7 @@ from cxr.evaluate.evaluation import Options, evaluate
 from cxr.evaluate.extractors.extractor import Extractor
 from cxr.evaluate.image_set import read_set
 from cxr.evaluate.report.write import write_report
-from cxr.evaluate.sets import Sets, check_sets
+from cxr.evaluate.sets import Sets, check_sets, doubts_on_baselines
 from cxr.evaluate.sheets import draw_closest_pairs
 from cxr.evaluate.tools import Tools
 from cxr.folders.image_folder import ImageFolder
@@ -159,6 +159,19 @@ def test_what_is_missing_is_said_and_not_made_up(folders: dict[str, Path], tools
     assert "--training" in notes
 
 
+def test_a_baseline_that_says_nothing_of_the_lora_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
+    sets = Sets(*(read_set(folders[name]) for name in ("generated", "reference", "baseline")))
+    assert list(doubts_on_baselines(sets)) == [
+        "The baseline baseline was made with the LoRA clinical: it does not show what the LoRA adds."
+    ]
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in folders["baseline"].glob("*.png"):
+        shutil.copy(path, other)
+    (note,) = doubts_on_baselines(dataclasses.replace(sets, baseline=read_set(other)))
+    assert note.startswith("The baseline other has no prompt of the images")
+
+
 def test_nothing_is_looked_up_in_the_network(report: dict[str, Any], connections: list[object]) -> None:
     assert report["distances"]
     assert not connections
@@ -171,6 +184,12 @@ def test_nothing_is_looked_up_in_the_network(report: dict[str, Any], connections
         (lambda some: {"training": some["reference"]}, "both in training and in the reference"),
         (lambda some: {"generated": some["few"]}, "the generated side needs 20"),
         (lambda some: {"reference": some["few"]}, "the reference side needs 40"),
+        (lambda some: {"reference": some["baseline"]}, "baseline lists images that this program has generated"),
+        (lambda some: {"baseline": some["few"]}, "the baseline side needs 20"),
+        (lambda some: {"baseline": some["generated"]}, "44 images of the baseline .*generated are in .*generated, too"),
+        (lambda some: {"prompted": some["generated"], "prompted_baseline": some["generated"]}, "of the baseline"),
+        (lambda some: {"baseline": some["reference"]}, "48 of 48 baseline images are in the reference too"),
+        (lambda some: {"prompted": some["reference"]}, "48 of 48 prompted images are in the reference too"),
         (lambda some: {"training": some["same patients"]}, "30 patients are both in training and in the reference"),
     ],
 )

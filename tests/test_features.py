@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +58,21 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
         find_images(tmp_path)
     with pytest.raises(DataError, match="is not a folder"):
         find_images(tmp_path / "gone")
+
+
+def test_a_folder_that_cannot_be_looked_into_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    scandir = os.scandir
+
+    def guarded(path: str | Path) -> Any:  # chmod does not stop the administrator
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DataError, match="closed cannot be read: permission denied"):
+        find_images(tmp_path)
 
 
 def test_an_unreadable_file_is_an_error_with_its_path(folder: Path) -> None:

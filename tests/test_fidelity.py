@@ -227,6 +227,14 @@ def test_the_gain_of_the_lora_is_measured_on_the_prompts_that_both_have() -> Non
     assert np.abs(same[:, EFFUSION]).max() == 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_shared_prompts_prove_no_gain(count: int) -> None:
+    good, bad = reading(0.0, seed=1, count=12), reading(0.4, seed=2, count=12)
+    other = dataclasses.replace(bad, clusters=np.array([f"{k % 3 if k % 3 < count else 'other'}" for k in range(12)]))
+    gain = paired_difference(dataclasses.replace(good, clusters=np.array([f"{k % 3}" for k in range(12)])), other)
+    assert np.isnan(gain[1:]).all(), "resamples of two hardly differ, which is no certainty"
+
+
 def test_the_more_prompts_are_shuffled_the_lower_the_agreement() -> None:
     values = [shuffled(reading(count=600), THRESHOLDS, share)[EFFUSION] for share in (0.0, 0.3, 0.6, 1.0)]
     assert values[0] == 1

@@ -77,6 +77,14 @@ def test_what_judges_cannot_measure_has_no_verdict() -> None:
     assert not [name for name in goals_of(report) if "nodule" in name]
 
 
+def test_properties_without_intervals_have_no_verdict() -> None:
+    report = to_plain(full_report())
+    for row in report["detail"]["rows"]:
+        for metric in row["metrics"]:
+            metric |= {"low": None, "high": None, "settings": {"differs": False}}
+    assert goals_of(report)["Properties at 256 pixels that differ from real films"]["met"] is None
+
+
 def test_real_films_posing_as_generated_meet_every_goal() -> None:
     report = full_report()
     for attribute in report["fidelity"]["attributes"]:

@@ -32,6 +32,13 @@ def test_nothing_counted_says_nothing() -> None:
     assert all(math.isnan(end) for end in bootstrap(lambda _: math.nan, np.arange(5)))
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_clusters_give_no_interval(count: int) -> None:
+    clusters = np.repeat(np.arange(count), 10)
+    assert all(math.isnan(end) for end in bootstrap(lambda rows: float(rows.mean()), clusters))
+    assert np.isnan(cluster_weights(clusters)).all()
+
+
 def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says() -> None:
     chance = np.random.default_rng(0)
     held = 0

@@ -376,6 +376,29 @@ def test_the_command_reads_folders_and_writes_json(folder: Path, capsys: pytest.
     assert main(["detect", str(empty)]) == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"A man", b"\x89PNG\r\n\x1a\n"])
+def test_a_picture_that_cannot_be_read_is_no_success(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "damaged.png").write_bytes(content)
+    assert main(["detect", str(tmp_path)]) == 1
+    assert detection.UNREAD in capsys.readouterr().out
+
+
+def test_a_folder_is_searched_as_all_commands_search_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    names = ("a.bmp", "b.gif", "c.jp2", "d.pgm", "e.jfif")
+    for name in names:
+        Image.new("L", (16, 16)).save(tmp_path / "elsewhere" / name)
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "._a.png").write_bytes(b"\0\5\26\7")  # of macOS
+    assert main(["detect", str(tmp_path / "set")]) == 0
+    out = capsys.readouterr().out
+    assert all(f"/linked/{name}: " in out for name in names)
+    assert "._a.png" not in out
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

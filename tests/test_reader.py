@@ -243,6 +243,7 @@ ROW = "1.png,Mass,50,F,PA,7\n"
         ("File_Name,file-name,age\n1.png,2.png,6\n", r"has 2 columns “file_name”, capitals"),
         ("file_name,Pleural Effusion,pleural_effusion\n1.png,,1\n", r"has 2 columns “pleural_effusion”, capitals"),
         ("file_name,SEX,sex,Sex\n1.png,F,M,F\n", r"has 3 columns “sex”, capitals"),
+        ("file_name,age,age.1\n1.png,5,6\n", r"has 2 columns “age”, capitals"),
         ("findings,age\nMass,4\n", r"has rows without file_name"),
         ("file_name,score\n1.png,4\n", r"says nothing about the images; name a column file_name, prompt"),
         ("", r"metadata\.csv lists 0 of 1 images"),
@@ -404,6 +405,7 @@ def test_findings_of_others(column: str, cell: str, findings: tuple[str, ...] | 
         ("No_Finding,Pulmonary fibrosis,Pleural thickening", "0,1,0", ("Fibrosis",)),
         ("No finding,Nodule/Mass,Cardiomegaly", "1,0,0", ()),
         ("Atelectasis,Mass", "True,False", ("Atelectasis",)),
+        ("Atelectasis,Mass,Edema", '"1,0","0,0","-1,0"', ("Atelectasis",)),
         ("Effusion,Pleural Effusion", "1,", ("Effusion",)),
         ("No Finding,Fracture," + ",".join(FINDINGS), "0,1" + ",0" * 14, None),
         ("findings,Mass,Edema", "Mass,1,0", ("Mass",)),
@@ -518,6 +520,10 @@ TEXTS = "file_name,text\na.png,edema\n"
         ({"labels.yaml": "a.png: edema\n"}, "labels.yaml says something of the images"),
         ({"a.txt": "edema"}, "texts beside the images, as .*a.txt, are not read; write metadata.csv"),
         ({"a.json": '{"prompt": "edema"}'}, "texts beside the images"),
+        ({"a.png.txt": "edema"}, "texts beside the images, as .*a.png.txt, are not read"),
+        ({"captions/a.txt": "edema"}, "texts beside the images, as .*a.txt, are not read"),
+        ({"a.xml": "<report/>"}, "texts beside the images"),
+        ({"labels.csv": "a.png,Mass\n"}, r"names the images in its column a\.png; call that column file_name"),
         ({"chexpert.csv": f"subject_id,study_id,{OBSERVED}\n10,500" + "," * 14}, "names no images; add a column"),
         ({"train-rle.csv": "ImageId, EncodedPixels\n0,-1\na, -1\n"}, "names the images in its column ImageId; call"),
         ({"metadata.csv": TEXTS, "b/metadata.csv": TEXTS}, "both describe the images; keep one"),
@@ -566,6 +572,7 @@ def test_text_of_an_encoding_that_is_not_said(encoding: str, tmp_path: Path) -> 
         ("Geschlecht", ["w", "m"], "sex in its column Geschlecht"),
         ("Orientation", ["AP", "Lateral"], "view in its column Orientation"),
         ("AgeAtStudy", ["055Y", "061Y"], "age in its column AgeAtStudy"),
+        ("", ["F", "M"], "sex in its column without a name"),
         ("age (years)", ["55", "61.5"], "age in its column age"),
     ],
 )
@@ -635,3 +642,139 @@ def test_a_text_that_speaks_of_a_view_is_no_column_of_views(column: str, tmp_pat
     rows = [{"file_name": f"{n}.png", "prompt": "chest x-ray", column: text} for n in range(2)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert len(read_images(tmp_path)) == 2
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+PATIENTS = "file_name,patient_id\na.png,1\nb.png,2\n"
+
+
+@pytest.mark.parametrize("table", ["metadata.csv", "images.csv"])
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"patients.csv": "patient_id,sex\n1,F\n2,M\n"}, "patients.csv has sex of the images and is not read; put all"),
+        ({"labels.csv": "patient_id,findings\n1,Mass\n2,Edema\n"}, "labels.csv has findings of the images"),
+        ({"reports.csv": "Study_ID,report\n1,Mass\n2,Edema\n"}, "reports.csv has prompt of the images"),
+        ({"labels.xlsx": "PK"}, "labels.xlsx is not read"),
+        ({"a.txt": "edema", "b.txt": "mass"}, "texts beside the images"),
+    ],
+)
+def test_no_table_beside_one_that_is_read_is_overlooked(
+    table: str, files: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, files)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, ["a.png", "b.png"], table, PATIENTS)
+
+
+def test_a_table_that_says_no_more_than_another_is_no_loss(tmp_path: Path) -> None:
+    write(tmp_path, {"splits.csv": "file_name,split\na.png,train\n", "prompts.csv": "prompt,sex\nx,F\n"})
+    content = "file_name,findings,patient_id\na.png,Mass,1\nb.png,,2\n"
+    assert len(read(tmp_path, ["a.png", "b.png"], "metadata.csv", content)) == 2
+
+
+def test_images_that_only_a_lesser_table_lists(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(20)]
+    write(tmp_path, {"test.csv": "file_name,findings\n19.png,Edema\n"})
+    with pytest.raises(DataError, match=r"test\.csv lists images that no other table does and is not read"):
+        read(tmp_path, names, "train.csv", "file_name,findings,age\n" + "".join(f"{k},Mass,5\n" for k in range(19)))
+
+
+@pytest.mark.parametrize("files", [4, 10])
+def test_texts_of_some_of_the_images(files: int, tmp_path: Path) -> None:
+    make_images(tmp_path, [f"{number}.png" for number in range(10)])
+    write(tmp_path, {f"{number}.txt": "edema" for number in range(files)})
+    with pytest.raises(DataError, match="texts beside the images"):
+        read_images(tmp_path)
+
+
+def test_reports_of_mimic_beside_the_folders_of_studies(tmp_path: Path) -> None:
+    make_images(tmp_path, ["files/p10/s500/aa.png"])
+    write(tmp_path, {"files/p10/s500.txt": "FINDINGS: edema"})
+    with pytest.raises(DataError, match=r"texts beside the images, as .*s500\.txt"):
+        read_images(tmp_path)
+
+
+def test_lists_of_names_called_like_folders_are_no_texts_of_images(tmp_path: Path) -> None:
+    make_images(tmp_path, ["train/a.png", "valid/b.png"])
+    write(tmp_path, {"train.txt": "a.png\n", "valid.txt": "b.png\n"})
+    assert len(read_images(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("internal/b.png", r"internal holds images and no metadata\.csv"),
+        ("b.png", r"b\.png lies beside train, which has"),
+    ],
+)
+def test_images_beside_splits_are_not_dropped(name: str, message: str, tmp_path: Path) -> None:
+    make_images(tmp_path, ["train/a.png", name])
+    write(tmp_path, {"train/metadata.csv": TEXTS})
+    with pytest.raises(DataError, match=message):
+        read_images(tmp_path)
+
+
+@pytest.mark.parametrize("report", ["", "report/"])
+def test_pictures_of_a_report_are_no_radiographs(report: str, tmp_path: Path) -> None:
+    make_images(tmp_path, ["a.png", f"{report}pictures/examples.png", f"{report}plots/kd.png"])
+    assert len(read_images(tmp_path)) == 3
+    write(tmp_path, {f"{report}report.json": "{}"})
+    assert [record.path.name for record in read_images(tmp_path)] == ["a.png"]
+
+
+def test_studies_of_mimic_in_any_capitals(tmp_path: Path) -> None:
+    write(tmp_path, {"chexpert.csv": f"subject_id,study_id,{OBSERVED}\n10,500,,,,,,1.0,,,,,,,,\n"})
+    content = "DICOM_ID,Subject_ID,Study_ID,ViewPosition\naa,10,500,AP\n"
+    assert read(tmp_path, ["aa.jpg"], "metadata.csv", content)[0].labels.findings == ("Edema",)
+
+
+def test_a_study_that_is_listed_twice(tmp_path: Path) -> None:
+    write(tmp_path, {"chexpert.csv": "subject_id,study_id,Edema\n10,500,1\n10,500,1\n10,500,0\n"})
+    with pytest.raises(DataError, match=r"chexpert\.csv line 4 says other things of study 500 than a line above"):
+        read(tmp_path, ["aa.jpg"], "images.csv", "dicom_id,subject_id,study_id\naa,10,500\n")
+
+
+def test_a_column_that_begins_late(tmp_path: Path) -> None:
+    rows = [{"file_name": "a.png", "patient_id": "1"}, {"file_name": "b.png", "patient_id": "2", "Class": "Mass"}]
+    with pytest.raises(DataError, match="findings in its column Class"):
+        read(tmp_path, ["a.png", "b.png"], "metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_of_columns_that_mean_the_same_the_filled_one_counts(tmp_path: Path) -> None:
+    content = "file_name,age,Patient Age,patient_id,subject_id,findings,Finding Labels\n1.png,,50,,7,,Mass\n"
+    assert facts(read(tmp_path, ["1.png"], "metadata.csv", content)[0]) == (("Mass",), 50, None, None, "7")
+    content = "file_name,prompt,caption\n1.png,,edema\n"
+    assert read(tmp_path, ["1.png"], "metadata.csv", content)[0].prompt == "edema"
+
+
+def test_folders_named_by_findings_beside_a_table_of_patients(tmp_path: Path) -> None:
+    ill, normal = read(tmp_path, ["Mass/a.png", "NORMAL/b.png"], "metadata.csv", PATIENTS)
+    assert (facts(ill), facts(normal)) == ((("Mass",), None, None, None, "1"), ((), None, None, None, "2"))
+
+
+def test_files_whose_names_differ_by_capitals(tmp_path: Path) -> None:
+    names, content = ["A.png", "a.png"], "file_name,text\nA.png,edema\na.png,mass\n"
+    assert [record.prompt for record in read(tmp_path, names, "metadata.csv", content)] == ["edema", "mass"]
+    with pytest.raises(DataError, match=r"line 2: a\.PNG may be one of two files whose names differ by capitals only"):
+        read(tmp_path, names, "metadata.csv", content.replace("A.png", "a.PNG"))
+
+
+def test_prompts_whose_images_are_not_here(tmp_path: Path) -> None:
+    content = "img_savename,prompt\n" + "".join(f"{number}.png,edema\n" for number in range(10))
+    assert len(read(tmp_path, [f"{number}.png" for number in range(9)], "prompt_INFO.csv", content)) == 9
+    (tmp_path / "8.png").unlink()
+    with pytest.raises(DataError, match=r"prompt_INFO\.csv has prompts of 2 images that are not in the folder"):
+        read_images(tmp_path)
+
+
+def test_a_patient_of_two_folders_has_one_id(tmp_path: Path) -> None:
+    for folder, patient in (("one", "00000061"), ("two", "61.0")):
+        make_images(tmp_path / folder, ["1.png"])
+        write(tmp_path / folder, {"metadata.csv": f"{OURS}1.png,Mass,50,F,PA,{patient}\n"})
+    assert {one.patient_id for one in read_folders([tmp_path / "one", tmp_path / "two"])} == {"00000061"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_evaluate import generated_folder, real_folder
 
@@ -178,3 +180,15 @@ def test_the_command_writes_the_page(
     assert len(names_in((tmp_path / "study.html").read_text())) == 6
     assert main(["evaluate", "study", *folders, "--count", "0"]) == 2
     assert "--count is 0; use 1 to 1,000" in capsys.readouterr().err
+
+
+def test_a_finding_of_which_nothing_is_known_is_not_wrong(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    generated, reference = sets
+    labels = tuple(dataclasses.replace(one, unknown=("Mass",)) for one in reference.labels)
+    sets = generated, dataclasses.replace(reference, labels=labels)
+    study = answers_of(make_study(*sets, count=6, salt="pepper"), sets)
+    for answer in study["answers"].values():
+        answer["finding"] = "Mass"
+    (tmp_path / "a.json").write_text(json.dumps(study))
+    figures = {one.name: one for one in read_study([tmp_path / "a.json"], *sets)["rows"][1]["metrics"]}
+    assert np.isnan(figures["finding right"].value)

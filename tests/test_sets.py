@@ -13,7 +13,7 @@ from sample_images import fill
 from test_data import make_folder
 
 from cxr.evaluate.image_set import read_set, shared_hashes
-from cxr.evaluate.sets import Sets, check_sets
+from cxr.evaluate.sets import Sets, check_sets, doubts_on_tables
 from cxr.request.errors import DataError
 
 
@@ -130,6 +130,13 @@ def test_a_patient_is_the_same_however_the_id_is_written(ids: tuple[str, str], t
         check_sets(Sets(generated, reference, training=training))
 
 
+def test_ids_of_one_patient_in_one_table_are_one(tmp_path: Path) -> None:
+    rows = [("Mass", "40", "F", "AP", patient) for patient in ("0061", "61.0", "7", "007", "", "")]
+    some = read_set(make_folder(tmp_path, rows))
+    assert some.patients[:4] == ("0061", "0061", "7", "7")
+    assert some.num_unknown_patients == 2
+
+
 def test_a_generated_image_that_comes_twice_is_no_patient(tmp_path: Path) -> None:
     for number in range(3):
         Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / f"{number}.png")
@@ -140,12 +147,29 @@ def test_a_generated_image_that_comes_twice_is_no_patient(tmp_path: Path) -> Non
     assert set(read_set(tmp_path).owners) == {"7"}
 
 
+def test_images_that_no_table_lists_are_told(tmp_path: Path) -> None:
+    some = images(tmp_path / "some", 20)
+    assert not list(doubts_on_tables([read_set(some)]))
+    (some / "metadata.csv").write_text("file_name,text\n" + "".join(f"{k}.png,edema\n" for k in range(19)))
+    (note,) = doubts_on_tables([read_set(some)])
+    assert note.startswith("1 of 20 images of some are in no table, as 19.png")
+
+
 def test_names_tell_files_apart_in_any_layout(tmp_path: Path) -> None:
     for patient in ("patient1", "patient2"):
         (tmp_path / "set" / patient).mkdir(parents=True)
         images(tmp_path / "set" / patient / "study1", 1)
     assert read_set(tmp_path / "set").names == ("patient1/study1/0.png", "patient2/study1/0.png")
     assert read_set(images(tmp_path / "flat", 2)).names == ("flat/0.png", "flat/1.png")
+
+
+def test_a_table_of_other_sides_is_another_question(tmp_path: Path) -> None:
+    identities = set()
+    for side in ("left", "right"):
+        images(tmp_path, 1)
+        (tmp_path / "metadata.csv").write_text(f"file_name,findings,sides\n0.png,Effusion,Effusion:{side}\n")
+        identities.add(read_set(tmp_path).identity)
+    assert len(identities) == 2
 
 
 def test_a_folder_of_another_name_is_another_question(tmp_path: Path) -> None:

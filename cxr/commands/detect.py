@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Look for what says that a picture or a DICOM file is synthetic: a signed C2PA manifest, this program's recipe,
 marks of other programs, DICOM's Synthetic Data (0008,001C). --remake also makes the image again from its recipe.
-A file in which nothing is found may still be synthetic: marks can be removed.
+A file in which nothing is found may still be synthetic: marks can be removed. The exit code is 1 where a file
+could not be read, or its pixels could not and nothing else says what it is.
 """
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm", ".dicom"}
 FAILED = 1
 
 
@@ -43,6 +43,8 @@ def _detect(arguments: argparse.Namespace) -> int:
         raise RequestError(f"{path} does not exist; name a picture, a DICOM file or a folder")
     paths = list(_files(path))
     if not paths:
+        from cxr.images.squares import SUFFIXES
+
         raise RequestError(f"{path} holds no picture; supported are {', '.join(sorted(SUFFIXES))}")
     from cxr.provenance.detection import detect, trusted_authorities
 
@@ -56,6 +58,7 @@ def _detect(arguments: argparse.Namespace) -> int:
             say_progress(f"{error}")
             code = FAILED
             continue
+        code = FAILED if found.is_unread else code
         if arguments.json:
             say_result(json.dumps(found.values))
         else:
@@ -67,14 +70,13 @@ def _detect(arguments: argparse.Namespace) -> int:
 
 def _files(path: Path) -> Iterator[Path]:
     from cxr.images.dicom_pixels import is_dicom
+    from cxr.images.squares import SUFFIXES, walk_files
 
     if not path.is_dir():
         yield path
         return
-    for one in sorted(path.rglob("*")):
-        # Links to nowhere and pipes are no files and yet named, in the sentence that refuses them.
-        if not one.is_dir() and (one.suffix.lower() in SUFFIXES or is_dicom(one)):
-            yield one
+    # Links to nowhere and pipes are no files and yet named, in the sentence that refuses them.
+    yield from (one for one in sorted(walk_files(path)) if one.suffix.lower() in SUFFIXES or is_dicom(one))
 
 
 def _remaker(arguments: argparse.Namespace) -> Remake:

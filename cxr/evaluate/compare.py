@@ -17,7 +17,7 @@ from cxr.evaluate.network_outputs import NetworkOutputs
 from cxr.evaluate.paired_tests import paired_tests
 from cxr.evaluate.report.figure_words import detail_words, repetition_words
 from cxr.evaluate.result_cache import library_versions
-from cxr.evaluate.sets import Sets, check_sets, unknown_to
+from cxr.evaluate.sets import Sets, check_sets, doubts_on_tables, unknown_to
 from cxr.evaluate.tools import Tools
 from cxr.metrics.frechet import frechet_distance
 from cxr.metrics.kernel import mmd
@@ -57,6 +57,7 @@ def compare_models(
     """
     if len(models) < 2:
         raise RequestError(f"there is {len(models)} model; compare two or more")
+    doubts = [*doubts_on_tables((*models.values(), reference))]
     reference, left_out = unknown_to(tools.judges.values(), reference)
     sets = {name: Sets(images, reference, training=training) for name, images in models.items()}
     for one in sets.values():
@@ -79,7 +80,7 @@ def compare_models(
         "corrected": [{"extractor": one.name, "rows": _corrected(rows, k)} for k, one in enumerate(tools.extractors)],
         "fidelity": [{"name": name, "headline": row["headline"]} for name, row in rows.items()],
         "tests": paired_tests(measured, tools, {name: row["attributes"] for name, row in rows.items()}),
-        "notes": [*left_out, *_doubts(models, smallest), *filter(None, [note]), *said],
+        "notes": [*left_out, *doubts, *_doubts(models, smallest), *filter(None, [note]), *said],
         "versions": library_versions(),
     }
 

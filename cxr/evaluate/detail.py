@@ -16,12 +16,26 @@ from cxr.metrics.detail import SPECTRUM, compare_properties, measure_properties
 from cxr.metrics.result import MetricResult, Row
 
 MIN_SIDE, MAX_SIDE, STEP = 64, 512, 16  # pixels
+MIN_SHAPES = 0.1  # share of the images of another shape on one side that is worth a sentence
 CHUNK = 256  # images held at once
 
 
 def native_side(paths: tuple[Path, ...]) -> NDArray[np.intp]:
     """The shorter side of each image in pixels, read from its header."""
     return np.array([min(read_size(path)) for path in paths], np.intp)
+
+
+def shape_note(generated: ImageSet, reference: ImageSet) -> str:
+    """A sentence where one side more often than the other gets black bars to be square; "" where not."""
+    made, real = (
+        100 * np.mean([len({*read_size(path)}) > 1 for path in images.paths]) for images in (generated, reference)
+    )
+    if abs(made - real) < 100 * MIN_SHAPES:
+        return ""
+    return (
+        f"{made:.0f} % of the generated images and {real:.0f} % of the real films are not square and get black beside "
+        "them: distances and judges see that, too; crop both alike."
+    )
 
 
 class Detail(TypedDict):

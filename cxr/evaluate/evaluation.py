@@ -16,7 +16,7 @@ from cxr.evaluate.goals import check_goals
 from cxr.evaluate.measurements import Measurements
 from cxr.evaluate.reader_answers import read_study
 from cxr.evaluate.result_cache import library_versions
-from cxr.evaluate.sets import Sets, check_sets, unknown_to
+from cxr.evaluate.sets import Sets, check_sets, doubts_on_baselines, doubts_on_tables, unknown_to
 from cxr.evaluate.sheets import draw_closest_pairs, draw_examples
 from cxr.evaluate.tools import Tools
 from cxr.judges.judge import Judge
@@ -86,6 +86,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     if options.auditor is not None:
         check_auditor(options.auditor, sets.training)
     reference, left_out = unknown_to(tools.judges.values(), sets.reference)
+    left_out += [*doubts_on_tables((sets.generated, sets.reference)), *doubts_on_baselines(sets)]
     sets = replace(sets, reference=reference)
     made = Measurements(sets, tools)
     report = _measure_all(made, options)

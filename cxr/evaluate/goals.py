@@ -112,11 +112,15 @@ def _distances(entry: Mapping[str, Json]) -> Iterator[Goal]:
 
 
 def _detail(part: Mapping[str, Json]) -> Goal:
-    made, real = (
-        sum(bool((metric.get("settings") or {}).get("differs")) for metric in row["metrics"]) for row in part["rows"]
-    )
+    made, real = (_num_differing(row["metrics"]) for row in part["rows"])
     name = f"Properties at {part['side']} pixels that differ from real films"
     return _goal(name, made, real, at_least=False, real=real)
+
+
+def _num_differing(metrics: list[JsonObject]) -> float:
+    """How many properties differ; NaN where none has an interval, as of too few patients."""
+    known = [metric["settings"] for metric in metrics if metric.get("settings") and metric["low"] is not None]
+    return sum(bool(settings.get("differs")) for settings in known) if known else math.nan
 
 
 def _duplicates(wholes: list[JsonObject]) -> Goal:

@@ -79,7 +79,8 @@ def measure_groups(
         row: Group = {"kind": kind, "name": name, "metrics": {}}
         if min(mine.sum(), theirs.sum()) >= MIN_IMAGES:
             films, images = reference[0].take(np.flatnonzero(theirs)), generated[0].take(np.flatnonzero(mine))
-            row["metrics"]["KD"] = kernel_distance(films, images)
+            if films.codes.any() and images.codes.any():  # of two patients or more, whose codes begin at 0
+                row["metrics"]["KD"] = kernel_distance(films, images)
         if readings and judgeable and asked.sum() >= MIN_IMAGES:
             row["metrics"]["PF"] = _fidelity(readings, judges, np.flatnonzero(asked), judgeable)
         if row["metrics"]:

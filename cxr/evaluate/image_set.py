@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.folders.metadata import hash_files
 from cxr.folders.reader import read_images
+from cxr.labels.radiograph import plain_id
 from cxr.labels.targets import targets_of
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.settings import SHARED
@@ -40,6 +41,7 @@ class ImageSet:
         recipe: what all images have in common of `RECIPE_FACTS`; empty if the table has nothing of them.
         is_real: whether any of them is a radiograph of a patient.
         lateral: those files that are said to be lateral views.
+        unlisted: those that its tables do not list; empty without tables.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class ImageSet:
     recipe: Mapping[str, object]
     is_real: bool = False
     lateral: frozenset[Path] = frozenset()
+    unlisted: frozenset[Path] = frozenset()
 
     def __len__(self) -> int:
         """Number of images."""
@@ -96,7 +99,8 @@ class ImageSet:
     def identity(self) -> str:
         """One hash for all that a figure can depend on: files in their order, names, prompts, labels, patients."""
         digest = hashlib.sha256(self.targets.tobytes())
-        for column in (self.hashes, self.prompts, self.patients, self.names):
+        sides = [labels.sides for labels in self.labels]
+        for column in (self.hashes, self.prompts, self.patients, self.names, sides):
             digest.update(json.dumps(column).encode())
         return digest.hexdigest()
 
@@ -132,16 +136,20 @@ def read_set(folder: Path) -> ImageSet:
     """
     records = read_images(folder)
     hashes = hash_files([record.path for record in records])
+    spelled: dict[str, str] = {}  # 61, 00000061 and 61.0 are one patient
+    ids = [spelled.setdefault(plain_id(record.patient_id), record.patient_id) for record in records]
+    has_table = any(record.row for record in records)
     return ImageSet(
         folder,
         paths=tuple(record.path for record in records),
         hashes=tuple(hashes),
         labels=tuple(record.labels for record in records),
         prompts=tuple(record.prompt for record in records),
-        patients=tuple(record.patient_id or sha256 for record, sha256 in zip(records, hashes, strict=True)),
+        patients=tuple(patient or sha256 for patient, sha256 in zip(ids, hashes, strict=True)),
         recipe=common_facts(record.row for record in records),
         is_real=any(record.is_real for record in records),
         lateral=frozenset(record.path for record in records if record.is_lateral),
+        unlisted=frozenset(record.path for record in records if has_table and not record.row),
     )
 
 

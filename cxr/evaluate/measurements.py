@@ -10,7 +10,7 @@ import numpy as np
 
 from cxr.evaluate.audit import Audit, measure_audit
 from cxr.evaluate.copies import Copies, check_copies
-from cxr.evaluate.detail import Detail, measure_detail
+from cxr.evaluate.detail import Detail, measure_detail, shape_note
 from cxr.evaluate.distances import POSING, halve, measure_rows
 from cxr.evaluate.diversity import FeatureSet, measure_diversity, notes_on
 from cxr.evaluate.extractors.extractor import Extractor, embed
@@ -129,6 +129,7 @@ class Measurements:
     def detail(self) -> Detail:
         """Sharpness, noise, contrast and sides at the native size."""
         self.tools.say("detail at the native size")
+        self.notes += filter(None, [shape_note(self.sets.generated, self.sets.reference)])
         return measure_detail(self.sets.generated, self.sets.reference)
 
     def diversity(self) -> JsonObject:

@@ -33,7 +33,7 @@ class ScoredTest:
 
     def __init__(self, test: LabelledImages, patients: Sequence[str]) -> None:
         self.targets, whose = test.targets[:, : len(LABELS)], np.asarray(patients)
-        self.weights = np.vstack([np.ones(len(test)), cluster_weights(whose)])
+        self.weights = np.vstack([np.ones(len(test)), cluster_weights(whose, min_clusters=1)])  # a note says it of few
         positive, negative = self.targets == 1, self.targets == 0
         self.counts = {
             k: {

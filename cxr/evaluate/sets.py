@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import product
 
 from cxr.evaluate.image_set import MIN_IMAGES, ImageSet, shared_hashes
 from cxr.judges.judge import Judge, hash_patient
@@ -45,6 +46,10 @@ class Sets:
         return [f"{name} {getattr(value, 'identity', value)}" for name, value in values.items()]
 
 
+# The sets that a model has made, by the fields of `Sets`.
+MADE = ("generated", "baseline", "prompted", "prompted_baseline", "diversity", "probes", "control")
+
+
 def check_sets(sets: Sets) -> None:
     """Refuse comparisons that would mean nothing.
 
@@ -52,10 +57,19 @@ def check_sets(sets: Sets) -> None:
         DataError: a set is too small, or images or patients are on both sides.
     """
     generated, reference, training = sets.generated, sets.reference, sets.training
-    for name, images, least in (("generated", generated, MIN_IMAGES), ("reference", reference, 2 * MIN_IMAGES)):
-        if len(images) < least:
+    least_of = {"generated": MIN_IMAGES, "reference": 2 * MIN_IMAGES, "baseline": MIN_IMAGES}
+    for name, least in least_of.items():
+        if (images := getattr(sets, name)) is not None and len(images) < least:
             raise DataError(f"{images.folder} holds {len(images)} images; the {name} side needs {least} or more")
-    check_apart(generated, reference)
+    for name in MADE:
+        if (images := getattr(sets, name)) is not None:
+            check_apart(images, reference, name)
+    for baseline, images in product((sets.baseline, sets.prompted_baseline), (generated, sets.prompted)):
+        if baseline is not None and images is not None and (both := shared_hashes(baseline, images)):
+            raise DataError(
+                f"{both} images of the baseline {baseline.folder} are in {images.folder}, too; name images of the base "
+                "without LoRA"
+            )
     if training is None:
         return
     if both := shared_hashes(training, reference):
@@ -67,17 +81,48 @@ def check_sets(sets: Sets) -> None:
         )
 
 
-def check_apart(generated: ImageSet, reference: ImageSet) -> None:
-    """Refuse generated images that are real films, too.
+def check_apart(generated: ImageSet, reference: ImageSet, name: str = "generated") -> None:
+    """Refuse generated images that are real films, too, and real films that this program has made.
 
+    Args:
+        generated: images that a model has made.
+        reference: real films.
+        name: of the former, for messages.
     Raises:
         DataError: there are such.
     """
     if both := shared_hashes(generated, reference):
         raise DataError(
-            f"{both} of {len(generated)} generated images are in the reference too, byte for byte; "
+            f"{both} of {len(generated)} {name} images are in the reference too, byte for byte; "
             "name two different sets of images"
         )
+    if "model_revision" in reference.recipe:
+        raise DataError(f"{reference.folder} lists images that this program has generated; name real films there")
+
+
+def doubts_on_tables(sides: Iterable[ImageSet]) -> Iterator[str]:
+    """Of which images nothing is known, though a table lists the others."""
+    for images in sides:
+        if images.unlisted:
+            yield (
+                f"{len(images.unlisted)} of {len(images)} images of {images.folder.resolve().name} are in no table, as "
+                f"{min(images.unlisted).name}: they count as images of which nothing is known."
+            )
+
+
+def doubts_on_baselines(sets: Sets) -> Iterator[str]:
+    """What makes a baseline say less of the LoRA than it seems to."""
+    for baseline, images in (
+        (sets.baseline, sets.generated),
+        (sets.prompted_baseline, sets.prompted or sets.generated),
+    ):
+        if baseline is None:
+            continue
+        name, adapter = baseline.folder.resolve().name, baseline.recipe.get("adapter", "none")
+        if not {*filter(None, baseline.prompts)} & {*images.prompts}:
+            yield f"The baseline {name} has no prompt of the images, so that what the LoRA adds is not measured."
+        if adapter != "none":
+            yield f"The baseline {name} was made with the LoRA {adapter}: it does not show what the LoRA adds."
 
 
 def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:

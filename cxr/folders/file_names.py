@@ -19,10 +19,14 @@ class FileNames:
     def __init__(self, folder: Path, paths: Iterable[Path]) -> None:
         self.folder = folder
         self._paths: dict[str, Path] = {}
+        self._exact: dict[str, Path] = {}
+        self._alike: set[str] = set()  # names of two files, but for capitals or how letters are composed
         self._by_stem: dict[str, list[str]] = {}
         for path in paths:
-            key = "/".join(_parts(path.relative_to(folder).as_posix()))
-            self._paths[key] = path
+            name = path.relative_to(folder).as_posix()
+            key = "/".join(_parts(name))
+            self._alike |= {key} & self._paths.keys()
+            self._paths[key] = self._exact[name] = path
             self._by_stem.setdefault(_stem(key), []).append(key)
 
     def find(self, name: str, is_unique: Callable[[str], bool] = lambda stem: True) -> Path | None:
@@ -34,9 +38,14 @@ class FileNames:
         Raises:
             ValueError: it may mean several.
         """
+        if found := self._exact.get(name):
+            return found
         parts = _parts(name)
         for start in range(len(parts)):  # of an absolute path, or one that begins above this folder
-            if found := self._paths.get("/".join(parts[start:])):
+            key = "/".join(parts[start:])
+            if key in self._alike:
+                raise ValueError(f"{name} may be one of two files whose names differ by capitals only; rename one")
+            if found := self._paths.get(key):
                 return found
         stem = stem_of(name)
         keys = self._by_stem.get(parts[-1] if parts else "") or self._by_stem.get(stem, [])

@@ -29,7 +29,7 @@ def check_no_column_is_lost(table: Path) -> None:
     if "prompt" in known and "findings" in missing:
         missing.remove("findings")  # beside a prompt they may be anything
     own = {field.name for field in fields(Recipe)}  # of tables that this program wrote: prompts and settings
-    others = [name for name in names if name and name not in known.values() and name not in own]
+    others = [name for name in names if name not in known.values() and name not in own]
     suspects = {(ours, theirs) for ours in missing for theirs in others if ours != "age" or _AGE_NAME.search(theirs)}
     found = set()
     for _, row in read_rows(table) if suspects else ():
@@ -38,7 +38,8 @@ def check_no_column_is_lost(table: Path) -> None:
             suspects = suspects - {(ours, theirs)} if kind is None else suspects
             found |= {(ours, theirs)} if kind else set()
     for ours, theirs in sorted(suspects & found):
-        raise DataError(f"{table} has {ours} in its column {theirs}, which is not read; call that column {ours}")
+        column = f"column {theirs}" if theirs else "column without a name"
+        raise DataError(f"{table} has {ours} in its {column}, which is not read; call that column {ours}")
 
 
 def _kind_of(name: str, cell: str) -> bool | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxr.folders.reader import read_listed
 from cxr.images.reading import read_grey
-from cxr.labels.radiograph import COLUMNS, Radiograph
+from cxr.labels.radiograph import COLUMNS, Radiograph, plain_id
 from cxr.request.errors import DataError
 
 
@@ -26,8 +26,13 @@ def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
     Raises:
         DataError: a folder, its table, a column, a patient or a listed image is missing, or a cell is not of its kind.
     """
+    spelled: dict[str, str] = {}  # in two ways, a patient could be held out and learnt from
     radiographs = [
-        Radiograph(**vars(record.labels), path=record.path, patient_id=record.patient_id)
+        Radiograph(
+            **vars(record.labels),
+            path=record.path,
+            patient_id=spelled.setdefault(plain_id(record.patient_id), record.patient_id),
+        )
         for folder in map(Path, folders)
         for record in read_listed(folder, COLUMNS)
     ]

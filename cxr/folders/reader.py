@@ -14,18 +14,21 @@ from pathlib import Path
 
 from cxr.folders.dicom_reader import read_dicom_facts
 from cxr.folders.file_names import FileNames
+from cxr.folders.image_folder import REPORT_NAME
 from cxr.folders.lost_labels import check_no_column_is_lost, findings_of_folders
 from cxr.folders.studies import read_studies, study_of
 from cxr.folders.table_columns import (
     COLUMN_NAMES,
     CSV_NAME,
+    PICTURES,
+    cells_of,
     check_columns,
-    check_no_table_is_left,
     columns_of,
     find_tables,
     stems_in,
 )
 from cxr.folders.tables import Row, read_rows
+from cxr.folders.unread import check_no_table_is_left, check_no_table_says_more
 from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
 from cxr.labels.cells import is_lateral, read_cell, read_foreign_cells
@@ -74,18 +77,28 @@ def read_images(folder: Path) -> list[ImageRecord]:
     """
     tables = find_tables(folder)
     places = [folder / split for split in tables] or [folder]
-    paths = [path for place in places for path in find_images(place)]
-    if not tables:
-        check_no_table_is_left(folder, paths)
+    paths = [path for place in places for path in find_images(place) if not _is_of_report(path)]
+    read = [table for listed in tables.values() for table in listed]
     known = {record.path: record for record in _listed(tables, folder, paths)}
     if tables and len(known) < MIN_LISTED * len(paths):
-        names = ", ".join(table.name for listed in tables.values() for table in listed[:1])
+        names = ", ".join(listed[0].name for listed in tables.values())
         raise DataError(
             f"{folder}: {names} lists {len(known)} of {len(paths)} images; give each a row with its file name, or take "
             "away the table or the images without one"
         )
-    named = findings_of_folders(folder, paths) if not tables else {}
-    return [known.get(path) or _unlisted(path, named.get(path)) for path in paths]
+    if tables:
+        unlisted = [path for path in paths if path not in known]
+        check_no_table_says_more({table.parent for table in read}, read, (row.row for row in known.values()), unlisted)
+    if any({"findings", "prompt"} & columns_of(tuple(record.row)).keys() for record in known.values()):
+        return [known.get(path) or _unlisted(path, None) for path in paths]
+    check_no_table_is_left(folder, paths, read)
+    named = findings_of_folders(folder, paths)
+    return [_named(known[path], named) if path in known else _unlisted(path, named.get(path)) for path in paths]
+
+
+def _is_of_report(path: Path) -> bool:
+    """Whether it is a plot or a sheet of a report that was written into a folder of images."""
+    return path.parent.name in PICTURES and (path.parent.parent / REPORT_NAME).is_file()
 
 
 def read_listed(folder: Path, columns: Sequence[str] = ()) -> list[ImageRecord]:
@@ -132,7 +145,7 @@ def _read_records(
 ) -> Iterator[tuple[int, ImageRecord]]:
     check_columns(table, columns)
     check_no_column_is_lost(table)
-    studies, stems, joined, count = read_studies(table), stems_in(table), 0, 0
+    studies, stems, joined, count, missing = read_studies(table), stems_in(table), 0, 0, 0
     for number, row in read_rows(table):
         if row == "":
             continue  # an empty line
@@ -153,11 +166,24 @@ def _read_records(
         if record:
             joined, count = joined + (study is not None), count + 1
             yield number, record
+        else:
+            missing += _is_generated(row)
+    if 0 < count < MIN_LISTED * (count + missing):
+        raise DataError(
+            f"{table} has prompts of {missing} images that are not in the folder; add them, or take their rows away"
+        )
     if studies and joined < MIN_LISTED * count:
         raise DataError(
             f"the table of findings beside {table} has the studies of {joined} of {count} images; "
             "add those that it lacks, or take it away"
         )
+
+
+def _is_generated(row: Row) -> bool:
+    """Whether a row is about an image of this folder that was made from a prompt."""
+    cells, name = cells_of(row), str(row[columns_of(tuple(row))["file_name"]])
+    is_of_patient = read_cell(cells, "patient_id") or PATIENT_FOLDER.search(name)
+    return bool(read_cell(cells, "prompt")) and not is_of_patient and ".." not in re.split(r"[/\\]", name)
 
 
 def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str], Path | None]) -> ImageRecord | None:
@@ -166,7 +192,7 @@ def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str]
     path = find(name)
     if path is None and known["file_name"] != "file_name":
         return None
-    cells = {**row, **{ours: row[theirs] for ours, theirs in known.items()}}
+    cells = {**row, **cells_of(row), "file_name": name}
     if isinstance(cells.get("prompt"), (list, dict, bool)):
         raise ValueError(f"prompt {cells['prompt']!r} is not text")
     prompt, patient = str(cells["prompt"]) if read_cell(cells, "prompt") else "", read_cell(cells, "patient_id")
@@ -183,6 +209,11 @@ def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str]
         raise ValueError(f"lists {name}, which is not in the folder")
     lateral = any(is_lateral(read_cell(cells, name)) for name in ("view", "projection"))
     return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, lateral, row)
+
+
+def _named(record: ImageRecord, findings: Mapping[Path, tuple[str, ...]]) -> ImageRecord:
+    """A record of a table that knows no findings, with those that its folder is called by."""
+    return replace(record, labels=replace(record.labels, findings=findings.get(record.path)))
 
 
 def _unlisted(path: Path, findings: tuple[str, ...] | None) -> ImageRecord:

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from cxr.folders.dataset_manifest import is_dataset
 from cxr.folders.file_names import stem_of
 from cxr.folders.metadata import METADATA_NAME
 from cxr.folders.tables import is_table, read_header, read_rows, repeated_name
-from cxr.images.guarded import read_regular
 from cxr.images.squares import is_image, walk_files
-from cxr.labels.cells import finding_of
+from cxr.labels.cells import finding_of, read_cell
 from cxr.request.errors import DataError
 
 CSV_NAME = "metadata.csv"
-SIDECARS = (".txt", ".json", ".caption")
-LISTS = (".txt", ".lst", ".list", ".yaml", ".yml")
-MIN_TEXTS = 0.5  # of the images that have one beside them
-MAX_JSON_BYTES = 100_000_000
-# Tables that other programs write.
-UNREAD = re.compile(
-    r".*\.(xlsx?|ods|parquet|feather|json)|.*\.(csv|tsv|jsonl?)\.(bz2|xz|zip|zst|7z)|(metadata|prompts|captions|labels)\.txt",
-    re.IGNORECASE,
-)
+PICTURES = ("plots", "pictures")  # folders of what this program draws
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout")
 # What a column is called here and elsewhere, in lower case and with "_" for spaces; the first that is there counts.
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
@@ -90,83 +81,44 @@ def _own_table(folder: Path) -> list[Path]:
 
 
 def _check_splits(folder: Path, names: Iterable[str], with_tables: Mapping[str, Sequence[Path]]) -> None:
-    for name in names:
-        if name.lower() in SPLITS and name not in with_tables and any(map(is_image, walk_files(folder / name))):
-            table = next(iter(with_tables.values()))[0]
+    """Refuse images beside the splits: nobody would see that they do not count."""
+    table, is_ours = next(iter(with_tables.values()))[0], is_dataset(folder)
+    for name in (name for name in names if name not in with_tables):
+        is_meant = name.lower() in SPLITS or not (is_ours or name in PICTURES)
+        if is_meant and any(map(is_image, walk_files(folder / name))):
             raise DataError(
-                f"{folder / name} holds images and no {table.name}, as {table.parent} does; give it one, too"
+                f"{folder / name} holds images and no {table.name}, as {table.parent} does; give it one, too, or "
+                "take it away"
             )
-
-
-def check_no_table_is_left(folder: Path, images: Collection[Path]) -> None:
-    """A folder without a table that is read has none that is about its images: their labels would be lost in silence.
-
-    It may lie in the folder, in one of its folders or beside it.
-
-    Raises:
-        DataError: it has one; the message says how to have it read.
-    """
-    texts = [text for path in images for end in SIDECARS if (text := path.with_suffix(end)).is_file()]
-    if len(texts) >= MIN_TEXTS * len(images):
-        raise DataError(f"texts beside the images, as {texts[0]}, are not read; write {CSV_NAME}: file_name,prompt")
-    names = {name for path in images for name in (path.name.casefold(), stem_of(path.name))}
-    for path in walk_files(folder):
-        if UNREAD.fullmatch(path.name) and (path.suffix.lower() != ".json" or names & _json_names(path)):
-            raise DataError(f"{path} is not read; save it as {CSV_NAME}, with the names of the images as file_name")
-        if path.suffix.lower() in LISTS and _is_list_with_labels(path, {image.name.casefold() for image in images}):
-            raise DataError(f"{path} says something of the images and is not read; save it as {CSV_NAME}")
-        if is_table(path) and path.parent == folder and (column := _naming_column(path, names)):
-            raise DataError(f"{path} names the images in its column {column}; call that column file_name")
-    elsewhere = chain(walk_files(folder), folder.absolute().parent.glob("*"))
-    for path in (path for path in elsewhere if path.parent != folder and is_table(path)):
-        with contextlib.suppress(DataError):  # whatever it is
-            if _naming_column(path, names):
-                break
-    else:
-        return
-    raise DataError(f"{path} names images of {folder} and is not read there; move it there, or name {path.parent}")
-
-
-def _naming_column(table: Path, names: set[str]) -> str:
-    """The column that names any of the images, by file names or stems; numbers may be anything."""
-    columns = columns_of(tuple(read_header(table)))
-    for _, row in read_rows(table):
-        for column, cell in row.items() if isinstance(row, Mapping) else ():
-            last = re.split(r"[/\\]", cell)[-1].strip().casefold() if isinstance(cell, str) else ""
-            if {last, last.rpartition(".")[0]} & names and (not last.isdecimal() or columns.get("file_name") == column):
-                return str(column)
-    if {"findings", "patient_id"} <= columns.keys():
-        raise DataError(f"{table} names no images; add a column file_name")
-    return ""
-
-
-def _json_names(path: Path) -> set[str]:
-    """Names of files that stand in a JSON file."""
-    with contextlib.suppress(OSError):
-        found = re.findall(rb'"([^"\\]{1,300}\.\w{3,5})"', read_regular(path, MAX_JSON_BYTES))
-        return {name.decode(errors="replace").rpartition("/")[2].casefold() for name in found}
-    return set()
-
-
-def _is_list_with_labels(path: Path, names: Collection[str]) -> bool:
-    """Whether most lines of a text name an image and say something else, too; lists of names alone are no loss."""
-    with contextlib.suppress(OSError):
-        lines = read_regular(path, MAX_JSON_BYTES).decode(errors="replace").casefold().splitlines()
-        words = [re.split(r"[\s,;:|]+", line.strip(" \t-\"'")) for line in lines if line.strip()]
-        named = [len(line) > 1 and any(re.split(r"[/\\]", word)[-1] in names for word in line) for line in words]
-        return sum(named) > len(words) / 2
-    return False
+    beside = next(filter(is_image, sorted(folder.glob("[!.]*"))), None)
+    if beside and not is_ours:
+        raise DataError(f"{beside} lies beside {table.parent.name}, which has a {table.name}; move it into a split")
 
 
 @lru_cache(maxsize=64)
 def columns_of(names: tuple[str, ...]) -> Mapping[str, str]:
     """Our name of a column -> the table's own, for those that are known."""
+    return {ours: them[0] for ours, them in synonyms_of(names).items()}
+
+
+@lru_cache(maxsize=64)
+def synonyms_of(names: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """Our name of a column -> all of the table's own that mean it, the one that counts first."""
     theirs = {_key(name): name for name in reversed(names)}
-    known = {ours: next((theirs[name] for name in them if name in theirs), "") for ours, them in COLUMN_NAMES.items()}
-    if known["prompt"] and _key(known["findings"]) in VAGUE:
-        known["findings"] = ""
-    known["findings"] = known["findings"] or next(filter(finding_of, names), "")
-    return {ours: name for ours, name in known.items() if name}
+    known = {ours: tuple(theirs[name] for name in them if name in theirs) for ours, them in COLUMN_NAMES.items()}
+    if known["prompt"]:
+        known["findings"] = tuple(name for name in known["findings"] if _key(name) not in VAGUE)
+    known["findings"] = known["findings"] or tuple(filter(finding_of, names))[:1]
+    return {ours: them for ours, them in known.items() if them}
+
+
+def cells_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells by our names of the columns; of several that mean the same, the first with something in it."""
+    filled = {
+        ours: next((name for name in theirs if read_cell(row, name)), theirs[0])
+        for ours, theirs in synonyms_of(tuple(row)).items()
+    }
+    return {ours: row[theirs] for ours, theirs in filled.items()}
 
 
 def _key(name: str) -> str:
@@ -183,7 +135,8 @@ def check_columns(table: Path, needed: Sequence[str]) -> None:
     header, read = tuple(read_header(table)), {name for them in COLUMN_NAMES.values() for name in them}
     if missing := [name for name in needed if name not in columns_of(header)]:
         raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(needed)}")
-    twice, count = repeated_name(key for name in header if (key := _key(name)) in read or finding_of(name))
+    keys = (re.sub(r"\.\d+$", "", _key(name)) for name in header)  # pandas calls the second one "age.1"
+    twice, count = repeated_name(key for key in keys if key in read or finding_of(key))
     if twice:
         raise DataError(f"{table} has {count} columns “{twice}”, capitals and spaces aside; keep one")
 

@@ -60,14 +60,13 @@ def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> 
 
 
 def read_header(table: Path) -> list[str]:
-    """Names of the columns; of JSON lines those of the first.
+    """Names of the columns; of JSON lines those of any.
 
     Raises:
         DataError: it cannot be read.
     """
     if _is_json(table):
-        row: Any = next((row for _, row in read_rows(table) if row != ""), {})
-        return list(row) if isinstance(row, dict) else []
+        return list(dict.fromkeys(name for _, row in read_rows(table) if isinstance(row, dict) for name in row))
     try:
         text = _text(table)
         return _header(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)), table)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.images.dicom_pixels import is_dicom
-from cxr.images.guarded import quiet_libraries
+from cxr.images.guarded import quiet_libraries, reason_of
 from cxr.images.reading import decode_grey
 from cxr.request.errors import DataError
 
@@ -46,9 +46,13 @@ def is_image(path: Path) -> bool:
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder that is not hidden, each linked folder gone through once."""
+    """Every file below a folder that is not hidden, each linked folder gone through once.
+
+    Raises:
+        DataError: a folder cannot be looked into.
+    """
     seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:  # a link that leads back
             folders.clear()
@@ -56,6 +60,10 @@ def walk_files(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place, name) for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be read: {reason_of(error)}") from error
 
 
 def read_squares(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +21,13 @@ from torch import nn
 from cxr.folders.metadata import file_sha256
 from cxr.images.pixels import from_uint8
 from cxr.judges.networks import LabelNetwork, build_network
+from cxr.labels.radiograph import plain_id
 from cxr.labels.targets import AGE_CENTRE, AGE_SCALE, LABELS
 from cxr.metrics.agreement import auroc
 from cxr.metrics.result import JsonObject
 from cxr.request.errors import DataError
 
 BATCH = 64
-_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?", re.ASCII)
 WEIGHTS = Path(__file__).parent / "weights"
 SMALL = "small"  # measures distances and chooses settings, and judges no report
 JUDGES = ("dense", "residual")  # report and write receipts, and choose nothing
@@ -66,12 +65,9 @@ class Judge:
 def hash_patient(patient_id: str, salt: str) -> str:
     """What a judge's file calls a patient: 16 hexadecimal digits that do not give the id away at a glance.
 
-    Programs write one id in several ways: 61, 00000061 and 61.0 are one patient.
+    However programs write the id: `plain_id`.
     """
-    name = patient_id.strip().casefold()
-    if number := _NUMBER.fullmatch(name):
-        name = number[1]
-    return hashlib.sha256(f"{salt} {name}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{salt} {plain_id(patient_id)}".encode()).hexdigest()[:16]
 
 
 def load_judge(path: Path) -> Judge:

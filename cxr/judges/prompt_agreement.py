@@ -12,7 +12,7 @@ from cxr.judges.readings import ABNORMAL, FINDING_COLUMNS, Array, Flags, Reading
 from cxr.labels.targets import ATTRIBUTES, GROUPS, LABELS, NEAR_YEARS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc, weighted_share
-from cxr.metrics.intervals import MIN_CLUSTERS, cluster_weights
+from cxr.metrics.intervals import cluster_weights
 
 SHUFFLES = 20
 PAIRED_RESAMPLES = 2_000  # enough for a p-value that survives the correction for many findings
@@ -66,7 +66,7 @@ def joint_share(reading: Reading, thresholds: Array) -> Array:
 
 def _weights(reading: Reading) -> Array:
     """How often each image counts as measured, and in resamples: [1 + B, N]."""
-    drawn = cluster_weights(reading.clusters, min_clusters=MIN_CLUSTERS)
+    drawn = cluster_weights(reading.clusters)
     return np.vstack([np.ones(len(reading)), drawn])
 
 

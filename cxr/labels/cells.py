@@ -135,7 +135,7 @@ def _foreign_findings(row: Mapping[str, object]) -> tuple[tuple[str, ...] | None
     is_free = next((_flag(row, name) for name in row if is_normal(name)), None)
     if there and is_free:
         raise ValueError(f"{NO_FINDING} and {there[0]} are both 1")
-    if read_cell(row, "findings").casefold() not in _FLAGS and _named_findings(row["findings"]) != there:
+    if _flag_text(row, "findings") not in _FLAGS and _named_findings(row["findings"]) != there:
         raise ValueError("the column of findings and those of single findings disagree")
     if is_free:
         return (), ()
@@ -144,10 +144,13 @@ def _foreign_findings(row: Mapping[str, object]) -> tuple[tuple[str, ...] | None
 
 
 def _flag(row: Mapping[str, object], name: str) -> bool | None:
-    cell = read_cell(row, name)
-    if cell.casefold() not in _FLAGS:
-        raise ValueError(f"a finding is {cell[:60]!r}; use 1, 0, -1 or nothing")
-    return _FLAGS[cell.casefold()]
+    if (text := _flag_text(row, name)) not in _FLAGS:
+        raise ValueError(f"a finding is {text[:60]!r}; use 1, 0, -1 or nothing")
+    return _FLAGS[text]
+
+
+def _flag_text(row: Mapping[str, object], name: str) -> str:
+    return read_cell(row, name).casefold().replace(",", ".")  # spreadsheets of some countries write 1,0
 
 
 def _named_findings(value: object) -> tuple[str, ...] | None:

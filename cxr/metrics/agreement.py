@@ -12,7 +12,7 @@ JUDGEABLE_AUROC = 0.95  # on real images; below, a verdict on a single image is 
 
 
 def auroc(scores: Scores, positive: Flags) -> float:
-    """Area under the ROC curve, ties counted half; NaN without both classes."""
+    """Area under the ROC curve, ties counted half; NaN without both classes, or where a score is NaN."""
     return float(weighted_auroc(scores, positive, np.ones((1, len(scores))))[0])
 
 
@@ -24,11 +24,12 @@ def weighted_auroc(scores: Scores, positive: Flags, weights: Scores) -> Scores:
         positive: [N].
         weights: [B, N], how often each image counts.
     Returns:
-        [B]; NaN where a weighting leaves a class empty.
+        [B]; NaN where a weighting leaves a class empty, or a score is NaN.
     Source:
         Mann and Whitney (1947): the share of positive and negative pairs that are in order.
     """
-    if not len(scores):
+    positive = np.asarray(positive, bool)
+    if not len(scores) or np.isnan(scores).any():
         return np.full(len(weights), np.nan)
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], np.diff(scores[order]) > 0]))  # of runs of equal scores

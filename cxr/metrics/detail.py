@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from cxr.metrics.intervals import LEVEL
+from cxr.metrics.intervals import LEVEL, MIN_CLUSTERS
 from cxr.metrics.result import MetricResult
 from cxr.metrics.spectrum import SHARES, band_powers, edges_of
 
@@ -78,8 +78,10 @@ def compare_properties(
 
 
 def _cluster_error(values: Array, groups: NDArray[np.generic]) -> Array:
-    """Standard error of the means of columns [N, P] whose rows come in groups: [P]."""
+    """Standard error of the means of columns [N, P] whose rows come in groups: [P]; NaN of few groups."""
     codes = np.unique(groups, return_inverse=True)[1]
     sums = np.zeros((int(codes.max()) + 1, values.shape[1]))
     np.add.at(sums, codes, values - values.mean(axis=0))
-    return np.asarray(np.sqrt(np.square(sums).sum(axis=0) * len(sums) / max(len(sums) - 1, 1)) / len(values))
+    if len(sums) < MIN_CLUSTERS:
+        return np.full(values.shape[1], np.nan)
+    return np.asarray(np.sqrt(np.square(sums).sum(axis=0) * len(sums) / (len(sums) - 1)) / len(values))

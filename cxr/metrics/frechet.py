@@ -16,6 +16,7 @@ from cxr.request.errors import DataError
 IMAGES_PER_FEATURE = 10  # fewer, and the line ends far from the truth: at 10 to 46 instead of 0 in one report
 FIT_POINTS = 15
 DRAWS = 2  # subsets of each size
+SMALLEST = 20  # images of a subset
 
 
 def frechet_distance(reference: Features, generated: Features) -> float:
@@ -53,15 +54,16 @@ def frechet_infinity(reference: Features, generated: Features, seed: int = 0) ->
         "FD-infinity", with the interval of the line. Settings: ``r_squared``, the share of the variance that the line
         explains (far below 1, the figure means little), and the smallest and largest number of images of a subset.
     Raises:
-        DataError: a set has fewer images than `IMAGES_PER_FEATURE` times the number of features.
+        DataError: a set has fewer images than `IMAGES_PER_FEATURE` times the number of features, or than twice
+            `SMALLEST`.
     Source:
         Chong and Forsyth, CVPR 2020; subsets from a tenth of the images on.
     """
     reference, generated = check_features(reference), check_features(generated)
     count = min(len(reference), len(generated))
-    if count < (fewest := IMAGES_PER_FEATURE * reference.shape[1]):
+    if count < (fewest := max(IMAGES_PER_FEATURE * reference.shape[1], 2 * SMALLEST)):
         raise DataError(f"{count} images are too few to extrapolate the distance; use {fewest:,} or more")
-    sizes = np.repeat(np.linspace(max(20, count // 10), count, FIT_POINTS).astype(int), DRAWS)
+    sizes = np.repeat(np.linspace(max(SMALLEST, count // 10), count, FIT_POINTS).astype(int), DRAWS)
     rng = np.random.default_rng(seed)
     values = [
         frechet_distance(*(x[rng.choice(len(x), size, replace=False)] for x in (reference, generated)))

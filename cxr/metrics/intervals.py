@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 LEVEL = 0.95
 RESAMPLES = 200
-MIN_CLUSTERS = 3  # for an interval of a distance or of prompt fidelity
+MIN_CLUSTERS = 3  # for an interval: resamples of fewer hardly differ, and it would feign certainty
 
 
 class Interval(NamedTuple):
@@ -54,11 +54,14 @@ def bootstrap(
         seed: of the draws.
         resamples: how many.
     Returns:
-        The middle 95 %; resamples on which the figure is NaN are left out, NaN if all are.
+        The middle 95 %; resamples on which the figure is NaN are left out, NaN if all are or with fewer than
+        `MIN_CLUSTERS`.
     Source:
         Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
     """
-    _, membership = np.unique(clusters, return_inverse=True)
+    names, membership = np.unique(clusters, return_inverse=True)
+    if len(names) < MIN_CLUSTERS:
+        return Interval(math.nan, math.nan)
     members = np.split(np.argsort(membership, kind="stable"), np.cumsum(np.bincount(membership))[:-1])
     rng = np.random.default_rng(seed)
     draws = (rng.integers(len(members), size=len(members)) for _ in range(resamples))
@@ -66,7 +69,7 @@ def bootstrap(
 
 
 def cluster_weights(
-    clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES, min_clusters: int = 1
+    clusters: NDArray[np.generic], seed: int = 0, resamples: int = RESAMPLES, min_clusters: int = MIN_CLUSTERS
 ) -> NDArray[np.float64]:
     """How often each image counts in resamples that draw whole clusters with replacement.
 
@@ -76,13 +79,12 @@ def cluster_weights(
         clusters: what each image belongs to, [N].
         seed: of the draws.
         resamples: how many.
-        min_clusters: resamples of fewer hardly differ, and their weights are NaN.
+        min_clusters: fewer give no interval.
     Returns:
-        [resamples, N].
+        [resamples, N]; NaN with fewer than ``min_clusters``.
     """
-    _, membership = np.unique(clusters, return_inverse=True)
-    count = int(membership.max()) + 1
-    if count < min_clusters:
+    names, membership = np.unique(clusters, return_inverse=True)
+    if (count := len(names)) < min_clusters:
         return np.full((resamples, len(membership)), np.nan)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn[:, membership].astype(np.float64)

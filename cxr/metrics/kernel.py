@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.metrics.features import ROWS, Features, check_features, check_widths, squared_distances
-from cxr.metrics.intervals import MIN_CLUSTERS, RESAMPLES, cluster_weights, middle
+from cxr.metrics.intervals import RESAMPLES, cluster_weights, middle
 from cxr.metrics.result import MetricResult
 from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
@@ -65,11 +65,15 @@ def gaussian_mmd(
         sigma: width of the kernel. CMMD's 10 is made for CLIP's embeddings of length 1; None takes the median distance
             among the reference features instead, which suits any extractor.
         seed: of the interval.
+    Raises:
+        DataError: as `check_features`, or the width is not above 0.
     Source:
         Jayasumana et al., CVPR 2024, where the diagonal counts, so that their value is never below 0.
     """
     x, y = _samples(reference, generated)
     width = median_distance(x.features) if sigma is None else sigma
+    if not 0 < width < np.inf:
+        raise DataError(f"sigma is {sigma}; use a width above 0, or None for the median distance")
     kernel = gaussian_kernel(width)
     values = mmd(x, y, kernel), mmd_resamples(x, y, kernel, seed)
     return _result("CMMD", CMMD_UNIT * values[0], CMMD_UNIT * values[1], x, y, {"sigma": width})
@@ -99,7 +103,7 @@ def mmd_resamples(
         Arcones and Gine, Annals of Statistics 1992 (degenerate U-statistics).
     """
     x, y = (side.draw(INTERVAL_IMAGES, seed) for side in (x, y))
-    weights = [cluster_weights(side.codes, seed + k, resamples, MIN_CLUSTERS) for k, side in enumerate((x, y))]
+    weights = [cluster_weights(side.codes, seed + k, resamples) for k, side in enumerate((x, y))]
     within = sum(
         weighted_mean(pair_table(side, kernel), w, side.codes) for side, w in zip((x, y), weights, strict=True)
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cxr.metrics.features import Features, check_features
 from cxr.request.errors import DataError
 
+NOBODY = ("", "nan", "none", "nat", "<na>")
 Groups = Sequence[str] | NDArray[np.generic] | None  # the patient of each image; None: no two are of one patient
 
 
@@ -25,11 +26,13 @@ class Sample:
 
     def __init__(self, features: Features, groups: Groups = None) -> None:
         self.features = check_features(features)
-        owners = np.arange(len(self.features)) if groups is None else np.asarray(groups)
+        # As text, so that ids may be of several kinds; a list of texts and NaN is made text by NumPy, too.
+        owners = np.arange(len(self.features)) if groups is None else np.atleast_1d(np.asarray(groups))
+        owners = owners.astype(str) if owners.dtype == object else owners
         if owners.shape != (len(self.features),):
             raise DataError(f"{len(owners)} patients are named for {len(self.features)} images; name one for each")
-        if owners.dtype == object and any(one is None or one != one for one in owners):
-            raise DataError("some patients are None or NaN; name one for each image")
+        if owners.dtype.kind not in "iu" and any(str(one).strip().casefold() in NOBODY for one in owners):
+            raise DataError("some patients are None, NaN or empty; name one for each image")
         self.codes: NDArray[np.intp] = np.unique(owners, return_inverse=True)[1]
 
     def __len__(self) -> int:

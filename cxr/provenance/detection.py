@@ -23,6 +23,7 @@ CLAIMED = "says that it is synthetic"
 CHANGED = "says that it is synthetic, and has been changed since"
 NOTHING = "nothing found, which does not mean that it is real"
 NAMES = {term.decode() for term in SOURCE_TYPES}
+UNREAD = "its pixels cannot be read, and were not searched for this program's mark"
 NOT_LOOKED_AT = "signatures were not looked at, as the libraries for them are not installed"
 
 Remake = Callable[[Path], tuple[bool, str]]
@@ -54,6 +55,11 @@ class Detection:
     path: Path
     verdict: str
     evidence: tuple[Evidence, ...]
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether nothing was found since there is no picture that can be read: it may be damaged."""
+        return self.verdict == NOTHING and any(one.text == UNREAD for one in self.evidence)
 
     @property
     def values(self) -> dict[str, object]:
@@ -142,7 +148,7 @@ def _of_marks(traces: Traces) -> Iterator[Evidence]:
     if traces.recipe_fault:  # of a later version, or of somebody else's
         yield Evidence("remark", f"its texts cannot be read here: {traces.recipe_fault[:200]}")
     if traces.mark is None:
-        yield Evidence("remark", "its pixels cannot be read, and were not searched for this program's mark")
+        yield Evidence("remark", UNREAD)
     elif traces.mark.is_there:
         bits = f"{traces.mark.num_bits} of {NUM_BITS} bits; by chance 1 picture of 20 million has {FEWEST_BITS}"
         yield Evidence("claim", f"its pixels carry this program's mark ({bits})")
