@@ -189,16 +189,6 @@ def test_in_float32_for_a_while_and_back(tiny_model_dir: Path) -> None:
     assert not np.array_equal(meanwhile, before)  # the decoder at least knows more levels
 
 
-def test_lora_layers_beside_the_weights_are_pytorchs(model: LoadedModel, reference: LoadedModel) -> None:
-    before = pixels_of(REQUEST, model)
-    layers = []
-    for one in (model, reference):
-        with one.with_lora_layers():
-            layers.append(pixels_of(REQUEST, one))
-    assert np.array_equal(layers[0], layers[1])
-    assert np.array_equal(pixels_of(REQUEST, model), before)
-
-
 def test_previews_are_pytorchs_within_a_grey_level(model: LoadedModel, reference: LoadedModel) -> None:
     previews = []
     for one in (model, reference):

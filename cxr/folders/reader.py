@@ -88,7 +88,7 @@ def read_images(folder: Path) -> list[ImageRecord]:
     return [known.get(path) or _unlisted(path, named.get(path)) for path in paths]
 
 
-def read_listed(folder: Path, columns: Sequence[str] = ()) -> list[ImageRecord]:
+def read_listed(folder: Path, columns: Sequence[str]) -> list[ImageRecord]:
     """The images that the tables of a folder list, in their order.
 
     Args:

@@ -125,21 +125,6 @@ class LoadedModel:
         finally:
             cast_weights(self.pipeline.vae, before)
 
-    @contextmanager
-    def with_lora_layers(self) -> Iterator[None]:
-        """The LoRAs as diffusers attaches them, as layers beside the weights, for a while; by PyTorch alone."""
-        weight, engine = self._adapters.weight, self.engine
-        self._unmerge()
-        self.engine = None
-        if weight:
-            self._adapters.enable_layers(weight)
-        try:
-            yield
-        finally:
-            self.engine = engine
-            if weight is not None:
-                self.set_adapter_weight(weight)
-
     def set_adapter_weight(self, weight: float) -> None:
         """Scale the LoRAs. At 0 they are bypassed, so that the result is the base model's, bit by bit.
 

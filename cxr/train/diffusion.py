@@ -73,7 +73,7 @@ class DiffusionTask:
         """Indices of the training images of one batch."""
         return torch.randint(len(self.records), (count,), generator=generator).tolist()
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """Mean squared error of the velocity (Salimans & Ho, ICLR 2022), all timesteps alike.
 
         Min-SNR weights would vanish at the zero-SNR end, which is where a prompt decides what the image shows.

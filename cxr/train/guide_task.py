@@ -68,7 +68,7 @@ class GuideTask:
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = guide_targets(setup.validation)
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
         indices = self.draws.pick(generator, self.settings.batch_size)
         images = jitter(from_uint8(self.pixels[indices]), generator)

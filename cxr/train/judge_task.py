@@ -63,7 +63,7 @@ class JudgeTask:
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = targets_of(setup.validation)
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
         indices = torch.randint(len(self.pixels), (self.settings.batch_size,), generator=generator)
         images = jitter(from_uint8(self.pixels[indices.numpy()]), generator, JITTER)

@@ -39,7 +39,7 @@ class Task(Protocol):
     trained: nn.Module
     """The weights that the main optimizer and the EMA see."""
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """Losses of batch number ``step``; "loss" is minimised, the others are logged."""
 
     def validate(self) -> dict[str, float]:
@@ -207,4 +207,4 @@ class _Loop:
         # Dropout draws from torch's own random source: set by the batch, a run that was cut goes on as if it had not.
         with precision.autocast(), torch.random.fork_rng(devices):
             torch.manual_seed(seed_of_batch(self.settings.seed, batch))
-            return self.task.loss(batch, self.progress.step / self.settings.steps)
+            return self.task.loss(batch)

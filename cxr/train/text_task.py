@@ -41,7 +41,7 @@ class TextTask:
         self.reader = nn.Linear(TEXT_WIDTH, len(FLAGS) + NUM_AGES).to(self.device)
         self.trained: nn.Module = nn.ModuleDict({"text_encoder": self.text_encoder, "reader": self.reader})
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         captions = random_captions(random.Random(f"{self.settings.seed} {step}"), self.settings.batch_size)
         flags, ages, target = self._read(captions)
         error, moved = _error(flags, ages, target), self._moved(captions)

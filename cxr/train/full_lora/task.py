@@ -61,7 +61,7 @@ class FullLoraTask:
         self.trained: nn.Module = unet.train()
         self.denoiser = Denoiser(unet, schedule, dtype)
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """The loss of batch number ``step``."""
         batch = self.batches.draw(step, self.denoiser.num_timesteps)
         weights = loss_weights(batch.timesteps, self.denoiser.schedule, self.gamma)

@@ -78,14 +78,6 @@ class JobTable:
         job.visitor, job.heard_s, job.is_followed = visitor, time.monotonic(), False
         return job
 
-    def cancel(self, job_id: object) -> bool:
-        """End one job, whether it waits or runs; what is finished is kept. Returns whether there was one to end."""
-        job = self.find(job_id)
-        if job is None or job.has_ended:
-            return False
-        job.stop()
-        return True
-
     def submit(self, job: Job[OrderT, StateT], states: Generator[StateT, None, None]) -> Job[OrderT, StateT]:
         """Put a job at the end of the queue.
 

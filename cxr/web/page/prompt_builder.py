@@ -14,7 +14,7 @@ from cxr.prompts.writers import join, middle_age, write_caption
 from cxr.request.errors import RequestError
 from cxr.request.messages import as_sentence, shown
 from cxr.request.setting import MAX_PROMPT_CHARACTERS
-from cxr.web.page.image_form import unchecked
+from cxr.web.page.image_form import PLACEHOLDER, unchecked
 
 NO_FINDING = "No finding"
 ANY = "Any"
@@ -58,13 +58,9 @@ class PromptBuilder:
         return [*vars(self).values()]
 
 
-def build_prompt_builder(prompt: str) -> PromptBuilder:
-    """Make the widgets; to be called inside the box that holds them.
-
-    Args:
-        prompt: what they say at first.
-    """
-    at_first = read_choices(prompt)
+def build_prompt_builder() -> PromptBuilder:
+    """Make the widgets inside the current box; at first they say what the example prompt says."""
+    at_first = read_choices(PLACEHOLDER)
     findings = [(NO_FINDING, NO_FINDING), *((label, name) for name, label in FINDING_LABELS.items())]
     return PromptBuilder(
         gr.CheckboxGroup(findings, value=[*at_first.findings], label="Findings", elem_id="builder-findings"),
