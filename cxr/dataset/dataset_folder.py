@@ -59,8 +59,7 @@ class DatasetFolder:
         """
         known = self.read_beginning()
         if known is None:
-            with atomic_file(self.work / "job.json") as file:
-                file.write(json.dumps(wanted.facts, indent=2).encode() + b"\n")
+            self._write_beginning(wanted)
         else:
             check_beginning(self.directory, known, wanted)
         for path in self.progress.glob("*.json"):
@@ -72,8 +71,7 @@ class DatasetFolder:
         Raises:
             OutputError: the disk refused it.
         """
-        with atomic_file(self.work / "job.json") as file:
-            file.write(json.dumps(beginning_of(manifest).facts, indent=2).encode() + b"\n")
+        self._write_beginning(beginning_of(manifest))
         write_logs(self.directory, manifest, self.units(plan))
         (self.directory / MANIFEST_NAME).unlink()
 
@@ -141,6 +139,10 @@ class DatasetFolder:
         except (DataError, TypeError, KeyError) as error:
             raise OutputError(f"{path} is not that of a data set of this program; choose another folder") from error
         return found
+
+    def _write_beginning(self, beginning: Beginning) -> None:
+        with atomic_file(self.work / "job.json") as file:
+            file.write(json.dumps(beginning.facts, indent=2).encode() + b"\n")
 
     def _check_content(self) -> None:
         """Refuse a folder that holds files which are not of a data set."""

@@ -23,7 +23,7 @@ def check_no_column_is_lost(table: Path) -> None:
     Raises:
         DataError: a column holds nothing else; the message says how to have it read.
     """
-    names = tuple(read_header(table))
+    names = read_header(table)
     known = columns_of(names)
     missing = [name for name in ("findings", "age", "sex", "view") if name not in known and "file_name" in known]
     if "prompt" in known and "findings" in missing:

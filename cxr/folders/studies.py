@@ -17,10 +17,10 @@ def read_studies(table: Path) -> Mapping[str, Row]:
         Study, as `study_of` writes it -> row.
     """
     header = read_header(table)
-    if "study_id" not in header or "findings" in columns_of(tuple(header)):
+    if "study_id" not in header or "findings" in columns_of(header):
         return {}
     for other in filter(is_table, sorted(table.parent.glob("*"))):
-        columns = columns_of(tuple(names := read_header(other)))
+        columns = columns_of(names := read_header(other))
         if "study_id" in names and "findings" in columns and "file_name" not in columns:
             return {study_of(row): dict(row) for _, row in read_rows(other) if isinstance(row, Mapping)}
     return {}

@@ -59,7 +59,7 @@ def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> 
         raise DataError(damaged.format(table=table, number=number, error=error)) from error
 
 
-def read_header(table: Path) -> list[str]:
+def read_header(table: Path) -> tuple[str, ...]:
     """Names of the columns; of JSON lines those of the first.
 
     Raises:
@@ -67,10 +67,10 @@ def read_header(table: Path) -> list[str]:
     """
     if _is_json(table):
         row: Any = next((row for _, row in read_rows(table) if row != ""), {})
-        return list(row) if isinstance(row, dict) else []
+        return tuple(row) if isinstance(row, dict) else ()
     try:
         text = _text(table)
-        return _header(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)), table)
+        return tuple(_header(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)), table))
     except OSError as error:
         raise DataError(f"cannot read {table}: {reason_of(error)}") from error
     except (EOFError, ValueError, csv.Error, zlib.error) as error:

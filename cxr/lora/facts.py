@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cxr.lora.strength import parse_object, read_text
+from cxr.request.messages import printable
 from cxr.request.model_info import AdapterInfo
 
 MAX_FRONT_MATTER_CHARACTERS = 8 * 2**10
@@ -78,8 +79,7 @@ def _fact(value: object) -> str:
         value = ", ".join(text[:MAX_FACT_CHARACTERS] for text in texts)
     if not isinstance(value, str):
         return ""
-    line = " ".join(value[: 2 * MAX_FACT_CHARACTERS].split())
-    line = "".join(character for character in line if character.isprintable())
+    line = printable(" ".join(value[: 2 * MAX_FACT_CHARACTERS].split()))
     return line if len(line) <= MAX_FACT_CHARACTERS else line[: MAX_FACT_CHARACTERS - 1] + "…"
 
 

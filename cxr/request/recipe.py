@@ -21,7 +21,7 @@ _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
 DIGITAL_SOURCE_TYPE = f"{_IPTC}/trainedAlgorithmicMedia"
 # Of images that begin from a picture: whose it is, nobody can tell from its file.
 COMPOSITE_SOURCE_TYPE = f"{_IPTC}/compositeWithTrainedAlgorithmicMedia"
-DERIVED_NOTICE = "Derived from a picture."
+DERIVED_NOTICE = f"Derived from a picture. {SYNTHETIC_NOTICE}"
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 PYTORCH, OPENVINO, COMPILED = "pytorch", "openvino", "compiled"
@@ -105,7 +105,7 @@ class Recipe(ImageSettings):
     @property
     def notice(self) -> str:
         """What files say of the image: that it is synthetic, and whether it is derived from a picture."""
-        return f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}" if self.is_derived else SYNTHETIC_NOTICE
+        return DERIVED_NOTICE if self.is_derived else SYNTHETIC_NOTICE
 
     @property
     def values(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 import gradio as gr
 
 from cxr.request.errors import RequestError
+from cxr.request.messages import printable
 from cxr.web.api.file_data import check_files
 from cxr.web.api.json_body import read_json, wrong
 from cxr.web.jobs.table import JobTable
@@ -124,7 +125,7 @@ class Calls:
         names, takes = self._parameters_of(endpoint)
         values.pop("oauth_token", None)  # gradio's clients may send one; no endpoint takes it
         if unknown := sorted(values.keys() - {*names}):
-            raise wrong(422, f"there is no parameter “{_shown(unknown[0])}”; {takes}")
+            raise wrong(422, f"there is no parameter “{printable(unknown[0][:40])}”; {takes}")
         for parameter in self.parameters[endpoint]:
             if not parameter["parameter_has_default"] and parameter["parameter_name"] not in values:
                 raise wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
@@ -191,7 +192,3 @@ def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
             problem = "not allowed" if name in values else "missing"
             raise wrong(422, f"{name} is {problem}; use {IN_WORDS[kinds[0]]}")
     return {name: values[name] for name in FIELDS[way] if name in values}
-
-
-def _shown(name: str) -> str:
-    return "".join(character for character in name[:40] if character.isprintable())

@@ -80,7 +80,7 @@ def derived_facts(request: GenerationRequest) -> Facts:
     if request.init_image is None:
         return {}
     begun = {name: getattr(request, name) for name in BEGINNING_IN_RECIPES}
-    return begun | {"init_image_sha256": request.init_image.sha256, "notice": f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}"}
+    return begun | {"init_image_sha256": request.init_image.sha256, "notice": DERIVED_NOTICE}
 
 
 def sent_note(request: GenerationRequest) -> str:

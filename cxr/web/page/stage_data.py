@@ -8,7 +8,7 @@ from pathlib import Path
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
 from cxr.web.jobs.image_state import ImageState
-from cxr.web.jobs.job import Facts
+from cxr.web.jobs.job import OVER, Facts
 from cxr.web.page.begin_panel import describe_beginning
 from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import settings_of
@@ -27,7 +27,7 @@ def stage_value(state: ImageState) -> Facts:
         "job": state.folder.name if state.folder else "",
         "images": images,
         "forming": _forming(state),
-        "is_over": state.stage in ("stopped", "finished"),
+        "is_over": state.stage in OVER,
     }
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cxr.request.messages import printable
 from cxr.web.server.refusal import Refusal
 
 ALLOW_HOST_FLAG = "--allowed-host"
@@ -65,7 +66,7 @@ def check_host(header: str, allowed: Iterable[str]) -> None:
     name = _name_in(header) or header
     if not header or _address_of(name) or any(fnmatchcase(name, pattern) for pattern in allowed):
         return
-    shown = "".join(character for character in name[:MAX_NAME_CHARACTERS] if character.isprintable())
+    shown = printable(name[:MAX_NAME_CHARACTERS])
     raise Refusal(403, f"this server does not answer to the name “{shown}”; allow it with {ALLOW_HOST_FLAG} {shown}")
 
 
