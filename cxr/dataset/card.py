@@ -23,7 +23,7 @@ from cxr.request.settings import PLAN_SETTINGS
 
 COLUMNS, MAX_ROWS, MAX_CHARACTERS = 6, 15, 200
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#B4B4B4"  # Okabe and Ito's, told apart by colour-blind readers
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#B4B4B4"  # Okabe and Ito's, which colour-blind readers can tell apart
 SEXES = {"F": ("women", ORANGE), "M": ("men", BLUE), None: (NOT_SAID, GREY)}
 
 
@@ -72,7 +72,7 @@ def card_files(
 
 
 def plain(text: str) -> str:
-    """A text of the user's as one line that Markdown, HTML and YAML take for text."""
+    """A user's text as one line that Markdown, HTML and YAML treat as plain text."""
     kept = "".join(character if character.isalnum() or character in " .,-_()" else " " for character in text)
     return " ".join(kept.split())[:MAX_CHARACTERS]
 

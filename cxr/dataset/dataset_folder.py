@@ -31,7 +31,7 @@ class DatasetFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder if need be, and keep other jobs out.
+        """Make the folder if necessary, and keep other jobs out.
 
         Raises:
             OutputError: another job holds it, it holds something else, or the disk refused it.
@@ -52,7 +52,7 @@ class DatasetFolder:
                 raise cannot_write(self.directory, error) from error
 
     def begin(self, wanted: Beginning) -> None:
-        """Fix what the job is made from, or see that it is what it was begun with; earlier counts are forgotten.
+        """Record what the job is made from, or check that it is what it was begun with; earlier counts are forgotten.
 
         Raises:
             OutputError: the folder was begun with something else.
@@ -66,7 +66,7 @@ class DatasetFolder:
             path.unlink(missing_ok=True)
 
     def reopen(self, manifest: Manifest, plan: Plan) -> None:
-        """Make a finished data set one that is not, so that what is missing of it is made again.
+        """Turn a finished data set into an unfinished one, so that its missing files are made again.
 
         Raises:
             OutputError: the disk refused it.

@@ -42,14 +42,14 @@ Rejected = Mapping[int, tuple[Rejection, ...]]
 
 
 def is_listed_image(file: ExportedFile) -> bool:
-    """Whether a file of a manifest is an image of the set, and no picture of the card or of a pair."""
+    """Whether a file of a manifest is an image of the set, rather than a picture of the card or of a pair."""
     return file.path.suffix == ".png" and file.path.parent.name not in ("plots", PAIRS_NAME)
 
 
 def wrong_facts(
     directory: Path, manifest: Manifest, images: Sequence[FinishedImage], rejected: Rejected
 ) -> Iterator[str]:
-    """What the manifest does not say, says of nothing, or says otherwise than the rest of the folder."""
+    """What the manifest omits, says about nothing that exists, or says differently from the rest of the folder."""
     facts, path = {"engine": PYTORCH, **manifest.facts}, directory / MANIFEST_NAME
     left_out = NOT_IN_ALL if _is_ours(facts) else NOT_IN_OLDER
     yield from (f"{path} does not say {name}" for name in sorted(FACTS - left_out - facts.keys()))
@@ -79,7 +79,7 @@ def _is_ours(facts: Mapping[str, Any]) -> bool:
 
 
 def _text(value: object) -> str:
-    """Equal for equal values of equal kinds alone: 1, 1.0 and true are three."""
+    """Equal only for equal values of the same kind: 1, 1.0 and true differ."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -106,7 +106,7 @@ def _facts_of(facts: Mapping[str, Any], images: Sequence[FinishedImage], rejecte
         "name": [facts.get("name")] if isinstance(facts.get("name"), str) else [],
         "max_attempts": [given] if type(given := facts.get("max_attempts")) is int and given >= attempts else [],
     }
-    if threads:  # on a GPU they are not told, and a micro-batch is halved where memory runs out
+    if threads:  # on a GPU they are not recorded, and a micro-batch is halved where memory runs out
         wanted |= {"num_threads": [*threads], "micro_batch_size": _only(recipes, "micro_batch_size")}
     if software := _only([recipe.library_versions for recipe in recipes], "cxr"):
         wanted["software"] = software

@@ -45,7 +45,7 @@ class Plan:
         name: for the data-set card.
         images: by index.
         grid: the settings that a grid crosses, empty for any other plan.
-        rewords: False for the plan of a data set that was begun by a version that knew no rewording.
+        rewords: False for the plan of a data set begun by a version without rewording.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Plan:
         for image in self.images:
             labels, request = _values(image.labels), _values(image.request)
             del labels["sides"], labels["unknown"]  # older versions knew neither
-            # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
+            # Nor did they reword. Today's default is left out of the hash, so that it still names the same plan.
             is_usual = image.request.reword or image.complete or not self.rewords
             is_surrounded = bool(image.request.surrounding_prompt)
             unused = unused_settings(begins_from_picture=False, is_surrounded=is_surrounded)
@@ -78,7 +78,7 @@ class Plan:
         return sum(image.request.num_steps_in_all for image in self.images)
 
     def without_rewording(self) -> Plan:
-        """The same plan, hash and all, as versions made it that knew no rewording."""
+        """The same plan, with the same hash, as versions without rewording made it."""
         images = (replace(image, request=replace(image.request, reword=False)) for image in self.images)
         return replace(self, images=tuple(images), rewords=False)
 
@@ -112,7 +112,7 @@ def build_plan(
     Raises:
         RequestError: a part is missing or not allowed.
     """
-    # A name with nothing behind it; a seed that is not there would be another one.
+    # An empty name counts as missing; an empty seed would silently be another one.
     content = {part: value for part, value in content.items() if value is not None or part == "seed"}
     seed = check_whole(content.get("seed", 0), "seed")
     settings = {**(defaults or {}), **read_settings(content.get("settings", {}))}
@@ -156,7 +156,7 @@ def plan_of(
 
 
 def _check_pairs(wishes: Sequence[Wish]) -> None:
-    """Of other wishes that are one, a job makes the second again with another seed, which a pair shares."""
+    """Of other equal wishes a job makes the second again with another seed, but a pair shares its seed."""
     seen: dict[tuple[str, str, int], int] = {}
     for index, wish in enumerate(wishes):
         request = wish.request

@@ -1,4 +1,4 @@
-"""A finished data set of which files are gone or changed -> one that is unfinished, so that they are made again."""
+"""A finished data set with missing or changed files -> an unfinished one, so that they are made again."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH, Recipe, needed_pictu
 
 # What other threads, libraries or devices may change: last bits, no structure.
 MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
-# What a recipe may make this machine do at most; beyond it the image is made as others are here.
+# The most that a recipe may make this machine do; beyond it the image is made with this machine's own settings.
 MAX_THREADS, MAX_BATCH_SIZE = max(64, os.cpu_count() or 1), BATCH_SIZES[-1]
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 
@@ -99,7 +99,7 @@ class Reproducer:
 
     def _load(self, recipe: Recipe) -> LoadedModel:
         source, adapter = self._sources(recipe)
-        # On another device no bytes are gained by denoising as many images together as there.
+        # On another device the bytes differ anyway, however many images are denoised together.
         as_there = recipe.device == choose_device().type and recipe.micro_batch_size <= MAX_BATCH_SIZE
         micro_batch_size = recipe.micro_batch_size if as_there else None
         engine = recipe.engine if _can_run(recipe.engine) else PYTORCH
@@ -123,7 +123,7 @@ class Reproducer:
         return model
 
     def _sources(self, recipe: Recipe) -> tuple[str, str]:
-        """Model and LoRA that the user has named or that ship: the image of a stranger opens no other file.
+        """Model and LoRA that the user has named or that ship: a third party's image opens no other file.
 
         Raises:
             DataError: the recipe names others.
@@ -145,12 +145,12 @@ class Reproducer:
 
 
 def _can_run(engine: str) -> bool:
-    """Whether an engine is here; no stranger's recipe starts a compiler on a CPU, which takes minutes."""
+    """Whether an engine is here; a third party's recipe never starts a compiler on a CPU, which takes minutes."""
     return {OPENVINO: is_installed(), COMPILED: choose_device().type == "cuda"}.get(engine, True)
 
 
 def _ships(name: str) -> bool:
-    """Whether a name leads to nothing outside of this program: it is that of a model in it, or of none at all."""
+    """Whether a name leads to nothing outside this program: it names one of its models, or none at all."""
     if name in PRESETS:
         return PRESETS[name].folder is not None
     try:

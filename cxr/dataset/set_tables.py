@@ -101,7 +101,7 @@ def _metadata(images: Sequence[PlannedImage], outcomes: Outcomes) -> Iterator[tu
 
 
 def _labels(images: Sequence[PlannedImage], outcomes: Outcomes) -> bytes:
-    """1 asked for, 0 asked not to be there, empty not said; no cell holds text of the user's."""
+    """1 asked for, 0 asked not to be there, empty not said; no cell holds a user's text."""
     rows: list[tuple[object, ...]] = [(*PERSON_COLUMNS, *LABEL_COLUMNS)]
     for image in images:
         labels = image.labels

@@ -1,6 +1,6 @@
 """Files and folders of this program: whether they are what they say they are.
 
-All that is read may be a stranger's: images are decoded in a limited child process, and faults are lines, not traces.
+All files may come from third parties: images are decoded in a limited child process, and faults are lines, not traces.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say
 
 
 def _signature_faults(directory: Path, say: Say) -> list[str]:
-    """What is not as it was when the folder was signed; who signed is said, as it is no fault."""
+    """What has changed since the folder was signed; the signer is reported separately, as that is not a fault."""
     if not (directory / CHECKSUMS_NAME).exists():
         return []
     if missing := missing_libraries():

@@ -51,7 +51,7 @@ def write_zip(
 
 
 def _origin(images: Iterable[ExportedFile]) -> dict[str, str]:
-    """What the manifest says of all images together: one that began from a picture is enough to say so."""
+    """What the manifest says about all images together: derived, if any one of them began from a picture."""
     if any(image.metadata.get("init_image_sha256") for image in images):
         return {"notice": DERIVED_NOTICE, "digital_source_type": COMPOSITE_SOURCE_TYPE}
     return {"notice": SYNTHETIC_NOTICE, "digital_source_type": DIGITAL_SOURCE_TYPE}

@@ -1,4 +1,4 @@
-"""The manifest of a data set, which lists all its files, and how its folder is told from one of ``generate``.
+"""The manifest of a data set, which lists all its files, and how its folder is distinguished from one of ``generate``.
 
 What is read was written by this program or is refused, and no name leads out of the folder.
 """
@@ -23,7 +23,7 @@ WORK_NAME = ".cxr-dataset"  # what is known of a data set while it is made
 PAIRS_NAME = "pairs"  # folder of what differs between the two images of a pair
 MAX_MANIFEST_BYTES = 1_000_000_000
 
-_PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
+_PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a parent, a drive or a root
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
 
 
@@ -46,7 +46,7 @@ def pair_pictures(patient_id: str) -> tuple[str, str]:
     return f"{PAIRS_NAME}/{patient_id}_difference.png", f"{PAIRS_NAME}/{patient_id}_mask.png"
 
 
-def is_flat(directory: Path) -> bool:
+def is_without_splits(directory: Path) -> bool:
     """Whether a folder is one that ``python -m cxr generate`` wrote, without splits.
 
     Raises:

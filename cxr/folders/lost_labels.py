@@ -1,4 +1,4 @@
-"""Labels that nobody would miss: columns under names that are not read, and folders that are named by findings."""
+"""Labels that would be lost unnoticed: columns under names that are not read, and folders named after findings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _kind_of(name: str, cell: str) -> bool | None:
 
 
 def findings_of_folders(folder: Path, paths: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
-    """What the names of their folders say of images without a table: NORMAL/1.png and Effusion/2.png; maybe nothing.
+    """What folder names say about images without a table, as NORMAL/1.png and Effusion/2.png; empty if nothing.
 
     Raises:
         DataError: they say it of some of the images only.

@@ -96,7 +96,7 @@ def image_index(path: Path) -> int:
 
 
 def is_whole(path: Path, sha256: str) -> bool:
-    """Whether a file is there and still what it was when it was written."""
+    """Whether a file is there and unchanged since it was written."""
     return path.is_file() and file_sha256(path) == sha256
 
 

@@ -65,7 +65,7 @@ class ImageRecord:
 def read_images(folder: Path) -> list[ImageRecord]:
     """All images of a folder, by name; of one with a table in each split, those of the splits.
 
-    Nothing is known of images that no table lists, but what DICOM files say themselves and, without any table, what
+    Of images that no table lists, only what DICOM files say themselves is known and, without any table, what
     their folders are called (`findings_of_folders`).
 
     Raises:

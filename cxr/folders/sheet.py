@@ -95,8 +95,8 @@ def draw_sheet(
     Args:
         rows: at least one, each with at least one image; all images have the same size.
         notice: the last line of the sheet.
-        title: the first line of the sheet, if there is to be one.
-        columns: what stands above each column, if there is to be something.
+        title: the first line of the sheet, if it has one.
+        columns: the heading of each column, if there are headings.
     """
     height, width = rows[0].images[0].shape
     shape = len(rows), max(len(row.images) for row in rows)

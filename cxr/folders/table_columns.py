@@ -99,7 +99,7 @@ def _check_splits(folder: Path, names: Iterable[str], with_tables: Mapping[str, 
 
 
 def check_no_table_is_left(folder: Path, images: Collection[Path]) -> None:
-    """A folder without a table that is read has none that is about its images: their labels would be lost in silence.
+    """Refuse a folder whose images are described only by a table that is not read: labels would be lost silently.
 
     It may lie in the folder, in one of its folders or beside it.
 
@@ -119,7 +119,7 @@ def check_no_table_is_left(folder: Path, images: Collection[Path]) -> None:
             raise DataError(f"{path} names the images in its column {column}; call that column file_name")
     elsewhere = chain(walk_files(folder), folder.absolute().parent.glob("*"))
     for path in (path for path in elsewhere if path.parent != folder and is_table(path)):
-        with contextlib.suppress(DataError):  # whatever it is
+        with contextlib.suppress(DataError):  # it may be anything
             if _naming_column(path, names):
                 break
     else:

@@ -25,7 +25,7 @@ SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 MAX_TABLE_BYTES = 1_000_000_000
 MAX_LINE_BYTES = 4_000_000
 SEPARATORS = ",;\t|"
-_HINT = re.compile(r'\A"?sep=\W"?[^\S\n]*\n', re.IGNORECASE)  # a first line for spreadsheets, which they do not show
+_HINT = re.compile(r'\A"?sep=\W"?[^\S\n]*\n', re.IGNORECASE)  # a first line for spreadsheets, which hide it
 
 
 def is_table(path: Path) -> bool:
@@ -34,7 +34,7 @@ def is_table(path: Path) -> bool:
 
 
 def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> Iterator[tuple[int, Any]]:
-    """Line numbers, of a CSV as spreadsheets count them, and rows, which of JSON lines may be any; "" for an empty one.
+    """Line numbers, of a CSV as spreadsheets count them, and rows; one of JSON lines may be any value, "" if empty.
 
     Args:
         table: its suffix says of which kind it is.
@@ -78,7 +78,7 @@ def read_header(table: Path) -> tuple[str, ...]:
 
 
 def repeated_name(header: Iterable[str]) -> tuple[str, int]:
-    """The first name that stands in a header more than once, and how often; an empty one if there is none."""
+    """The first name that appears more than once in a header, and how often; empty if there is none."""
     counts = Counter(name for name in header if name)
     return next(((name, count) for name, count in counts.items() if count > 1), ("", 0))
 
@@ -110,7 +110,7 @@ def _header(rows: Iterator[list[str]], table: Path) -> list[str]:
 
 
 def _separator(text: str) -> str:
-    """What separates the names of the header, by what stands outside of quotes."""
+    """What separates the names of the header, ignoring quoted text."""
     header = "".join(text.lstrip().partition("\n")[0].split('"')[::2])
     return max(SEPARATORS, key=header.count)
 

@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 @dataclass
 class LoadedModel:
-    """A pipeline that is ready to generate, with what the recipe has to say about it.
+    """A pipeline that is ready to generate, with what recipes say about it.
 
     Whoever runs the pipeline or changes its LoRA holds ``lock``: a pipeline used by two threads at once gives wrong
     images without any error. ``generate`` does so by itself.
@@ -162,7 +162,7 @@ class LoadedModel:
             self.engine.forget()
 
     def _cast_to(self, dtype: torch.dtype, adapter_weight: float | None) -> None:
-        self._unmerge()  # what is put back later must be in the format of then
+        self._unmerge()  # what is put back later must be in the format it will have then
         cast_weights(self.network, dtype)
         cast_weights(self.pipeline.vae, vae_dtype(dtype))
         if adapter_weight is not None:

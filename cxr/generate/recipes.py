@@ -18,8 +18,8 @@ def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Rec
     """What ``generate`` writes down about the image of that seed; known before the image is made."""
     request = with_sent_prompt(request, model.prompt_form)
     info, settings = model.info, request.image_settings | {"seed": seed}
-    # What changes nothing has one value, so that equal images have equal recipes: a LoRA's weight without a LoRA, and
-    # the end of guidance without guidance.
+    # Settings without effect get a fixed value, so that equal images have equal recipes: a LoRA's weight without a
+    # LoRA, and the end of guidance without guidance.
     if not model.adapter:
         settings["adapter_weight"] = 0.0
     if request.guidance_scale == 1:

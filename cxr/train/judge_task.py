@@ -32,7 +32,7 @@ from cxr.labels.targets import (
     targets_of,
 )
 from cxr.metrics.agreement import youden_threshold
-from cxr.train.augment import degrade, jitter
+from cxr.train.augment import jitter, soften_and_cover
 from cxr.train.setup import Setup, batch_generator
 
 SMOOTHING = 0.05  # labels are 0.025 and 0.975: those of NIH were read off reports by a program, and err
@@ -69,7 +69,7 @@ class JudgeTask:
         images = jitter(from_uint8(self.pixels[indices.numpy()]), generator, JITTER)
         if self.degraded:
             soft = torch.rand(len(images), 1, 1, 1, generator=generator) < DEGRADED_SHARE
-            images = torch.where(soft, degrade(images, generator), images)
+            images = torch.where(soft, soften_and_cover(images, generator), images)
         images, target = mixed(images, self.targets[indices], generator)
         output, target = self.network(images.to(self.device)).float(), target.to(self.device)
         known = ~target.isnan()

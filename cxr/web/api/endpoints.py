@@ -27,7 +27,7 @@ EXAMPLE_PLAN = "cohort: [{findings: Effusion, count: 2}]\nsettings: {num_inferen
 
 
 def build_endpoints(images: ImageOrders, datasets: DatasetEvents | None, grids: GridEvents) -> None:
-    """Build the endpoints; the page shows nothing of them.
+    """Build the endpoints; nothing of them shows on the page.
 
     Args:
         images: put requests for images into the queue.

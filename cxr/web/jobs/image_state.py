@@ -76,7 +76,7 @@ ImageJob: TypeAlias = Job[GenerationRequest, ImageState]
 
 
 def derived_facts(request: GenerationRequest) -> Facts:
-    """What facts say of images that begin from a picture; nothing of others."""
+    """Facts about images that begin from a picture; empty for others."""
     if request.init_image is None:
         return {}
     begun = {name: getattr(request, name) for name in BEGINNING_IN_RECIPES}

@@ -13,7 +13,7 @@ from gradio.blocks import Block
 from cxr.images.squares import fit_square
 from cxr.request.errors import RequestError
 from cxr.request.init_image import SHA256, InitImage
-from cxr.request.mask_cells import CELLS, check_cells, read_cells
+from cxr.request.mask_cells import CELLS, check_cells, read_mask_cells
 from cxr.request.settings import SETTINGS
 from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import number
@@ -55,7 +55,7 @@ class BeginPanel:
         return [self.accordion, self.region, self.strength]
 
     async def choose(self, path: str, sent: Mapping[str, str], region: object) -> Values:
-        """Take a picture that somebody has sent, or one of this page. Returns values for `connect`'s outputs.
+        """Take an uploaded picture, or one that this page made. Returns values for `connect`'s outputs.
 
         Args:
             path: of it.
@@ -154,7 +154,7 @@ def begun_values(settings: Mapping[str, object]) -> Values:
 
 def describe_beginning(settings: Mapping[str, Any]) -> str:
     """One line about a picture that began from another, or that was made around a region of it."""
-    cells = len(read_cells(settings["mask_cells"]))
+    cells = len(read_mask_cells(settings["mask_cells"]))
     if around := settings.get("surrounding_prompt"):
         return f"Made in {cells} of {CELLS**2} cells of the picture of “{around}”."
     where = f", {cells} of {CELLS**2} cells made anew" if cells else ""

@@ -92,7 +92,7 @@ class GridEvents:
             yield widgets
 
     async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[Values, None]:
-        """Go on with the job that this page had before it was loaded again. Yields values for (job, then as `show`)."""
+        """Continue the job that this page had before it was reloaded. Yields values for (job, then as `show`)."""
         job = self.jobs.return_to(job_id, visitor_of(asker))
         if job is None or not isinstance(job.state, GridState | None) or not isinstance(job.order, Plan):
             yield (gr.skip(),) * 6  # a generator that yields nothing would empty the widgets

@@ -101,7 +101,7 @@ class ImageEvents(ImageOrders):
             Exception: what the first job ended with that failed, once all have been shown.
         """
         if mine is None or mine.is_followed or mine.next_job() is None:
-            # An answer to "Stop" may have come after the end, which is shown once more.
+            # An answer to "Stop" may have come after the end, so the end is shown again.
             job = mine.last_shown if mine and not mine.is_followed else None
             async for widgets in show_job(job, self.show, NUM_WIDGETS):
                 yield *widgets, gr.skip()
@@ -133,7 +133,7 @@ class ImageEvents(ImageOrders):
                 yield widgets[0], button, *widgets[2:], gr.skip() if queue == before else queue
 
     async def resume(self, asker: gr.Request | None, job_ids: str) -> AsyncGenerator[Values, None]:
-        """Go on with the jobs that this page had before it was loaded again.
+        """Continue the jobs that this page had before it was reloaded.
 
         Yields:
             Values for (jobs of the page, then as `run`).

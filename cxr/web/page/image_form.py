@@ -141,14 +141,14 @@ def number(
     info: bool = True,
     render: bool = True,
 ) -> gr.Number:
-    """A field for one setting, which stands on its default. What is typed is sent as it is: nothing is clamped.
+    """A field for one setting, initially at its default. What is typed is sent as it is: nothing is clamped.
 
     Args:
         name: of the setting.
         elem_id: where it has more than one field on the page.
-        start: values to stand on in place of the program's own.
-        info: whether its sentence stands beside it.
-        render: whether it stands where it is made.
+        start: initial values that replace the program's own.
+        info: whether its explanation is shown beside it.
+        render: whether it is shown where it is made.
     """
     setting = SETTINGS[name]
     widget = gr.Number(

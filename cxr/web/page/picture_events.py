@@ -24,7 +24,7 @@ def fill(event: gr.EventData) -> Values:
     link. Returns values for the form and for ``BeginPanel.filled``.
 
     Args:
-        event: holds ``settings`` by name, the program's own in place of those that are missing; and ``randomise``.
+        event: holds ``settings`` by name, missing ones are the program's own; and ``randomise``.
     """
     with errors_for_users():
         settings = _read_settings(sent_with(event, "settings"))

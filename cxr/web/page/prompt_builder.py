@@ -1,4 +1,4 @@
-"""The prompt builder: findings, sex, age, view and side as switches, two ways with the text of the prompt."""
+"""The prompt builder: findings, sex, age, view and side as switches, kept in step with the text of the prompt."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 import gradio as gr
 
+from cxr.labels.cells import VIEWS
 from cxr.labels.vocabulary import FINDING_PHRASES, SIDED_FINDINGS, SIDES, with_side
 from cxr.prompts import Finding, ParsedPrompt, PromptForm, parse_prompt
+from cxr.prompts.patient import MAX_AGE
 from cxr.prompts.records import SHOWN
 from cxr.prompts.writers import join, middle_age, write_caption
 from cxr.request.errors import RequestError
@@ -20,8 +22,6 @@ NO_FINDING = "No finding"
 ANY = "Any"
 FINDING_LABELS = {name: phrases[0].capitalize() for name, phrases in FINDING_PHRASES.items()}
 SEXES = {"F": "Female", "M": "Male"}
-VIEWS = ("PA", "AP")
-MAX_AGE = 120
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def check_age(age: object) -> int | None:
     """The age that was typed; None if the field is empty.
 
     Raises:
-        RequestError: nobody has that age.
+        RequestError: it is not a possible age.
     """
     if age is None:
         return None
@@ -129,7 +129,7 @@ def write_choices(prompt: str, choices: Choices) -> str:
 
 
 def sides_are_known(findings: Sequence[str], form: PromptForm) -> bool:
-    """Whether a model that reads this form can be told on which side one of the findings lies."""
+    """Whether prompts in this form can say on which side one of the findings lies."""
     return any(form.can_say("side", name) for name in findings if name in SIDED_FINDINGS)
 
 

@@ -25,7 +25,7 @@ DEBOUNCE = """(text, isReworded) => new Promise((send) => {
     window.cxrChips = setTimeout(() => send([typed(), isReworded]), 250);
 })"""
 MAX_CHIPS = 12  # of one kind and reason; a long text in another language would fill the page
-# A sign and a word for each kind, as colour alone does not reach everybody; what needs an answer comes first.
+# A sign and a word for each kind, as not everybody sees the colours; what needs action comes first.
 KINDS = {"conflicting": ("!", "Conflicting"), "understood": ("✓", "Understood"), "ignored": ("–", "Ignored")}
 
 
@@ -188,6 +188,6 @@ def connect_prompt_chips(
 
 
 def _live(rows: str) -> str:
-    # A long list scrolls, also with the keys.
+    # A long list can be scrolled with the keyboard, too.
     focus = ' tabindex="0" role="group" aria-label="What was read in the prompt"' if rows else ""
     return f'<div class="cxr-chip-rows" aria-live="polite"{focus}>{rows}</div>'

@@ -36,7 +36,7 @@ def allowed_hosts(
     Args:
         host: that it listens on.
         share: whether it has a public link.
-        names: that whoever started it allows.
+        names: allowed by whoever started it.
         environment: holds the names of a Space, and of a proxy if GRADIO_ROOT_PATH is a whole address.
     """
     own = socket.gethostname().lower()
@@ -55,7 +55,7 @@ def allowed_hosts(
 def check_host(header: str, allowed: Iterable[str]) -> None:
     """Refuse a request for another name.
 
-    An address is always right: a browser that asks for it has not been led here by a name.
+    An address is always allowed: a browser that asks for one has not been led here by a name.
 
     Args:
         header: Host of the request, with or without a port; without it, no browser asks.
@@ -73,8 +73,8 @@ def check_host(header: str, allowed: Iterable[str]) -> None:
 def is_own_page(origin: str, host: str, allowed: Iterable[str]) -> bool:
     """Whether a page may read what is answered to it: one of this server, this machine or an allowed name.
 
-    A Space and a public link are there for the pages of everybody; what only this machine or its network
-    reaches is not.
+    A Space and a public link are open to all pages; a server that only this machine or its network can
+    reach is not.
 
     Args:
         origin: Origin of the request.

@@ -1,7 +1,7 @@
-"""The door for pictures that images are to begin from: uploads of visitors, and pictures that this page has made.
+"""Reads the pictures that images are to begin from: visitors' uploads, and pictures that this page has made.
 
-An upload is read once and deleted; what goes on is its grey levels and their hash, in memory and for an hour. Nobody
-learns its name.
+An upload is read once and deleted; only its grey levels and their hash are kept, in memory and for an hour. Its name
+is not revealed.
 """
 
 from __future__ import annotations
