@@ -180,7 +180,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     run("judge", data, tmp_path / "straight", *options)
     loss = JudgeTask.loss
     with monkeypatch.context() as patch:
-        patch.setattr(JudgeTask, "loss", lambda task, step, done: loss(task, step, done) if step < 3 else 1 / 0)
+        patch.setattr(JudgeTask, "loss", lambda task, step: loss(task, step) if step < 3 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run("judge", data, tmp_path / "cut", *options)
     assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 2

@@ -111,7 +111,7 @@ def _build_task(arguments: argparse.Namespace, values: Mapping[str, Any], setup:
     return task(setup, **own)
 
 
-def _add(command: argparse.ArgumentParser, option: Option, full_size: Mapping[str, Any]) -> None:
+def _add(command: argparse.ArgumentParser, option: Option, full_size: Mapping[str, object]) -> None:
     """Add an option; where it depends on the model what is the default, or what is allowed, it is None if not given."""
     own, other = option.default, full_size.get(option.name)
     shown = f"{own}" if other in (None, own) else f"{own}, of a full-size model {other}"

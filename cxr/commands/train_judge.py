@@ -94,7 +94,7 @@ def _measure(
     from cxr.train.judge_members import join_members
 
     records, scores = [], []
-    figures: dict[str, Any] = {}
+    figures: dict[str, object] = {}
     if len(folders) > 1:
         found = join_members([folder / JUDGE for folder in folders], folds, out_dir / JUDGE)
         records, scores = found.records, [found.scores]

@@ -16,7 +16,7 @@ from cxr.models.presets import find_preset
 from cxr.request.errors import RequestError
 from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
 
-DEFAULTS: dict[str, Any] = {name: row.default for name, row in ROWS.items()}
+DEFAULTS: dict[str, object] = {name: row.default for name, row in ROWS.items()}
 GUIDES = ("guide", "guide_weight")
 
 DESCRIPTION = """\

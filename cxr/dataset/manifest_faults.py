@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from cxr import __version__
 from cxr.dataset.beginning import Beginning
@@ -56,7 +55,8 @@ def wrong_facts(
     if unknown := sorted(facts.keys() - FACTS):
         yield f"{path} says {shown_names(unknown)}, which no data set has"
     wanted = _facts_of(facts, images, rejected)
-    wanted["num_images"].append(sum(map(is_listed_image, manifest.files)))  # some may be missing, which is said
+    num_listed = sum(map(is_listed_image, manifest.files))  # some may be missing, which is said
+    wanted["num_images"] = [*wanted["num_images"], num_listed]
     for name, values in wanted.items():
         if name in facts and _text(facts[name]) not in map(_text, values):
             yield f"{path} says {name} is {shown_names([facts[name]])[:80]}, its images say otherwise"
@@ -74,7 +74,7 @@ def wrong_facts(
     yield from _wrong_pairs(directory, images)
 
 
-def _is_ours(facts: Mapping[str, Any]) -> bool:
+def _is_ours(facts: Mapping[str, object]) -> bool:
     return facts.get("software") == __version__
 
 
@@ -83,14 +83,16 @@ def _text(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _facts_of(facts: Mapping[str, Any], images: Sequence[FinishedImage], rejected: Rejected) -> dict[str, list[Any]]:
+def _facts_of(
+    facts: Mapping[str, object], images: Sequence[FinishedImage], rejected: Rejected
+) -> dict[str, Sequence[object]]:
     """The values that each fact of the manifest may have."""
     recipes = [image.recipe for image in images]
     failed = {*rejected} - {image.index for image in images}
     gated = any(one.kind == "gate" for seeds in rejected.values() for one in seeds)
     threads = {recipe.num_threads for recipe in recipes} - {0}
     attempts = max([len(seeds) + (index not in failed) for index, seeds in rejected.items()], default=1)
-    wanted: dict[str, list[Any]] = {name: _only(recipes, name) for name in SAME_IN_ALL}
+    wanted: dict[str, Sequence[object]] = {name: _only(recipes, name) for name in SAME_IN_ALL}
     wanted |= {
         "format": [FORMAT],
         "num_images": [len(images)],
@@ -118,7 +120,7 @@ def _facts_of(facts: Mapping[str, Any], images: Sequence[FinishedImage], rejecte
     return wanted
 
 
-def _only(values: Sequence[Any], name: str) -> list[Any]:
+def _only(values: Sequence[object], name: str) -> list[object]:
     """The value that all have; nothing if they differ."""
     found = [value.get(name) if isinstance(value, Mapping) else getattr(value, name) for value in values]
     return [found[0]] if found[0] is not None and all(value == found[0] for value in found) else []
@@ -135,7 +137,7 @@ def _needed(images: Sequence[FinishedImage], rejected: Rejected) -> Iterator[str
         yield from pair_pictures(one.patient_id)
 
 
-def _wrong_card(path: Path, facts: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_card(path: Path, facts: Mapping[str, object]) -> Iterator[str]:
     try:
         card = read_or_refuse(path, MAX_CARD_BYTES).decode("utf-8", "replace")
     except DataError:

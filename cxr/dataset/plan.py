@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
 
 from cxr.dataset.shares import check_share, check_whole, share_out
 from cxr.dataset.wishes import Wish, from_cohort, from_grid, from_pairs, from_prompts, read_settings
@@ -100,7 +99,7 @@ def build_plan(
     content: Mapping[str, object],
     name: str,
     max_images: int = MAX_TOTAL_IMAGES,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> Plan:
     """Make a plan from what its file holds.
 

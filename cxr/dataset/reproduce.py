@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -106,8 +105,9 @@ class Reproducer:
         key = (source, adapter, recipe.weight_dtype, micro_batch_size, engine)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
-            options: dict[str, Any] = {"weight_dtype": recipe.weight_dtype, "micro_batch_size": micro_batch_size}
-            self._loaded[key] = load_model(source, adapter, engine=engine, **options)
+            self._loaded[key] = load_model(
+                source, adapter, weight_dtype=recipe.weight_dtype, micro_batch_size=micro_batch_size, engine=engine
+            )
         model = self._loaded[key]
         if model.info.model_revision != recipe.model_revision:
             found = where_to_find(recipe.model_revision) or "name that model with --model"

@@ -66,7 +66,7 @@ def read_header(table: Path) -> tuple[str, ...]:
         DataError: it cannot be read.
     """
     if _is_json(table):
-        row: Any = next((row for _, row in read_rows(table) if row != ""), {})
+        row: object = next((row for _, row in read_rows(table) if row != ""), {})
         return tuple(row) if isinstance(row, dict) else ()
     try:
         text = _text(table)

@@ -229,7 +229,7 @@ RECIPE_FIELDS: dict[str, type] = {
     name: get_type_hints(Recipe)[name] for name in _in_file_order([entry.name for entry in fields(Recipe)])
 }
 # What recipes of older versions may lack, and what it was then.
-BEFORE: dict[str, Any] = {
+BEFORE: dict[str, object] = {
     **{name: row.before for name, row in SETTINGS.items() if row.before is not None},
     "library_versions": {},
     "digital_source_type": DIGITAL_SOURCE_TYPE,
@@ -239,7 +239,7 @@ BEFORE: dict[str, Any] = {
 }
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A table in JSON whose names are all different; of two values, readers would take different ones.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -44,7 +43,7 @@ def build_endpoints(images: ImageOrders, datasets: DatasetEvents | None, grids: 
         _build_reading(ReadingEndpoints(images))
 
 
-def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, Any]) -> None:
+def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, object]) -> None:
     inputs = [setting_parameter(name, None if name == "seed" else defaults[name]) for name in API_SETTINGS]
     inputs += beginning_parameters()
     _endpoint("generate", endpoints.generate, inputs, [_gallery(), gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])

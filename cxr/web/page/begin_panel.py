@@ -152,7 +152,7 @@ def begun_values(settings: Mapping[str, object]) -> Values:
     return _titled(True), NOTHING | {"sha256": sha256, "cells": cells}, strength
 
 
-def describe_beginning(settings: Mapping[str, Any]) -> str:
+def describe_beginning(settings: Mapping[str, object]) -> str:
     """One line about a picture that began from another, or that was made around a region of it."""
     cells = len(read_mask_cells(settings["mask_cells"]))
     if around := settings.get("surrounding_prompt"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
 
 import gradio as gr
 
@@ -126,7 +125,7 @@ def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
     return axes
 
 
-def usual(name: str, defaults: Mapping[str, Any]) -> str:
+def usual(name: str, defaults: Mapping[str, float]) -> str:
     """What the field of a setting holds when the page opens."""
     value = defaults.get(name, SETTINGS[name].default)
     return "1, 3" if name == "guidance_scale" and not defaults else f"{value:g}"

@@ -96,7 +96,7 @@ def build_image_form(choice: ModelChoice) -> ImageForm:
     return ImageForm(widgets, randomise)
 
 
-def _widget(name: str, start: Mapping[str, Any]) -> FormComponent:
+def _widget(name: str, start: Mapping[str, float]) -> FormComponent:
     if name == "prompt":
         return _prompt()
     setting = SETTINGS[name]
@@ -136,7 +136,7 @@ def sentence(name: str) -> str:
 def number(
     name: str,
     elem_id: str | None = None,
-    start: Mapping[str, Any] | None = None,
+    start: Mapping[str, float] | None = None,
     *,
     info: bool = True,
     render: bool = True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import gradio as gr
 
@@ -64,7 +63,7 @@ def dicom(event: gr.EventData) -> Facts:
         return file_value(write_picture(str(sent_with(event, "path") or "")))
 
 
-def _read_settings(values: object) -> dict[str, Any]:
+def _read_settings(values: object) -> dict[str, object]:
     """The settings of one image, checked; those of a picture that it began from are left for `begun_values`."""
     if not isinstance(values, Mapping):
         raise RequestError("the settings are not a table; nothing was changed")
