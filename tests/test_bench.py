@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_model import images_of
 
 from cxr.bench.dataset_speed import DatasetBench, format_dataset_bench
 from cxr.bench.network_times import NetworkTimes, flops_per_row
@@ -23,12 +24,10 @@ from cxr.bench.speed import ALL_GUIDED, BASE, PRODUCT, BenchResult, run_bench
 from cxr.bench.speed_text import format_bench
 from cxr.bench.start import StartBench, format_start, measure_start, start_fresh
 from cxr.commands import main as cli
-from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.models.devices import run_step, seconds
 from cxr.request.errors import GenerationError, RequestError
-from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 
@@ -139,7 +138,7 @@ def test_the_same_rows_on_a_gpu(
 def test_plain_diffusers_makes_the_same_images_of_the_same_weights(tiny_model_dir: Path, tiny_lora_dir: Path) -> None:
     loaded = load_model(str(tiny_model_dir), f"local:{tiny_lora_dir}")
     request = GenerationRequest(PROMPT, guidance_stop=1.0)
-    (ours,) = (event for event in generate(request, loaded) if isinstance(event, GeneratedImage))
+    (ours,) = images_of(request, loaded)
     plain = plain_pipeline(loaded, torch.float32)
     assert not any("lora" in name for name, _ in plain.unet.named_parameters())
     assert plain.unet.conv_in.weight.is_contiguous()

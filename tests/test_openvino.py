@@ -19,6 +19,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tiny_families import save_tiny
+from tiny_model import images_of
 
 from cxr.commands.main import main
 from cxr.dataset.make import Options, run_dataset
@@ -73,10 +74,6 @@ def _model(tiny_model_dir: Path, tiny_lora_dir: Path) -> LoadedModel:
 @pytest.fixture(name="reference", scope="module")
 def _reference(tiny_model_dir: Path, tiny_lora_dir: Path) -> LoadedModel:
     return load_model(str(tiny_model_dir), f"local:{tiny_lora_dir}", engine="pytorch")
-
-
-def images_of(request: GenerationRequest, model: LoadedModel) -> list[GeneratedImage]:
-    return [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
 
 
 def pixels_of(request: GenerationRequest, model: LoadedModel) -> NDArray[np.int64]:

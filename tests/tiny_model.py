@@ -15,6 +15,9 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from cxr.generate.images import generate
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 from cxr.train.architecture import build_scheduler
 
 if TYPE_CHECKING:
@@ -135,6 +138,11 @@ def write_lora(
     pipeline.unload_lora_weights()
     StableDiffusionPipeline.save_lora_weights(folder, **saved)
     return folder / "pytorch_lora_weights.safetensors"
+
+
+def images_of(request: GenerationRequest, model: LoadedModel) -> list[GeneratedImage]:
+    """The images of a request, without those that failed."""
+    return [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
 
 
 @contextlib.contextmanager
