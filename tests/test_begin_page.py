@@ -18,7 +18,7 @@ from test_init_image import START, as_dicom, noisy
 from cxr.images.reading import read_grey
 from cxr.request.errors import DataError, RequestError
 from cxr.request.init_image import hash_of
-from cxr.request.recipe import DERIVED_NOTICE
+from cxr.request.notices import DERIVED_NOTICE
 from cxr.web.page.begin_panel import NOTHING, TITLE, BeginPanel, beginning_of, begun_values
 from cxr.web.server import init_upload
 from cxr.web.server.init_upload import PictureReader

@@ -34,7 +34,7 @@ from cxr.images.guarded import reason_of
 from cxr.memory import is_about_memory, limit_mb
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say, shorten
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 
 WRONG_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count

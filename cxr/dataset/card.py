@@ -18,7 +18,7 @@ from cxr.dataset.plan import NOT_SAID, Plan, values_of
 from cxr.folders.sheet import SheetRow, draw_sheet, encode_sheet
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.reading import read_grey
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 from cxr.request.settings import PLAN_SETTINGS
 
 COLUMNS, MAX_ROWS, MAX_CHARACTERS = 6, 15, 200

@@ -24,7 +24,8 @@ from cxr.images.png_signature import unsigned_size
 from cxr.request.errors import DataError
 from cxr.request.events import ExportedFile
 from cxr.request.messages import shown_names
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE, PYTORCH, SYNTHETIC_NOTICE
+from cxr.request.notices import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.recipe import PYTORCH
 
 CARD_NAME = "README.md"
 MAX_CARD_BYTES = 10_000_000

@@ -24,7 +24,7 @@ from cxr.images.atomic import cannot_write, write_whole
 from cxr.images.png_signature import unsigned_size
 from cxr.labels.cells import label_cells
 from cxr.metrics.result import JsonObject
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.notices import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 from cxr.request.settings import REGION
 
 PERSON_COLUMNS = ("file_name", "patient_id", "split", "age", "sex", "view")

@@ -16,7 +16,7 @@ from cxr.folders.unchanged import size_bytes, unchanged_chunks
 from cxr.images.atomic import atomic_file
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.notices import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
 NOTHING: Mapping[str, bytes] = {}
 FIRST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a real one would change the bytes

@@ -16,7 +16,7 @@ from cxr.images.guarded import read_regular, reason_of
 from cxr.request.errors import DataError
 from cxr.request.events import ExportedFile
 from cxr.request.init_image import SHA256
-from cxr.request.recipe import once
+from cxr.request.strict_json import unique_names
 
 FORMAT = 1  # of data sets
 WORK_NAME = ".cxr-dataset"  # what is known of a data set while it is made
@@ -78,7 +78,7 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_NAME
     try:
         content = read_regular(path, MAX_MANIFEST_BYTES)
-        manifest = json.loads(content, object_pairs_hook=once)
+        manifest = json.loads(content, object_pairs_hook=unique_names)
         version, files = manifest["format"], tuple(_listed(directory, row) for row in manifest["files"])
     except FileNotFoundError as error:
         raise DataError(

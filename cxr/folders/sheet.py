@@ -15,7 +15,7 @@ from cxr.folders.reader import ImageRecord, read_images
 from cxr.images.atomic import write_whole
 from cxr.images.reading import read_grey
 from cxr.request.errors import DataError
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 
 MARGIN = 8
 LABEL_HEIGHT = 26

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 from cxr.images.guarded import open_regular, reason_of
 from cxr.request.errors import DataError
 from cxr.request.messages import shown_names
-from cxr.request.recipe import once
+from cxr.request.strict_json import unique_names
 
 Row = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> 
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
                     raise ValueError(f"line {number} has more than {MAX_LINE_BYTES:,} bytes")
-                yield number, json.loads(line, object_pairs_hook=once) if line.strip() else ""
+                yield number, json.loads(line, object_pairs_hook=unique_names) if line.strip() else ""
     except OSError as error:
         raise DataError(f"cannot read {table}: {reason_of(error)}") from error
     except (EOFError, ValueError, RecursionError, csv.Error, zlib.error) as error:

@@ -11,7 +11,8 @@ from cxr import __version__
 from cxr.generate.loaded_model import LoadedModel
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, OPENVINO, RECORDED_LIBRARIES, Recipe
+from cxr.request.notices import COMPOSITE_SOURCE_TYPE
+from cxr.request.recipe import OPENVINO, RECORDED_LIBRARIES, Recipe
 
 
 def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cxr.images import guarded
 from cxr.request.errors import AdapterError
-from cxr.request.recipe import once
+from cxr.request.strict_json import unique_names
 
 SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
@@ -119,7 +119,7 @@ def read_tensor_header(path: Path, file: BinaryIO, size: int) -> Header:
     if sum(map(text.count, (b"[", b"{", b":"))) > MAX_MARKS:
         raise damaged(path, "its header has more entries than a file of the allowed tensors")
     try:
-        entries = json.loads(text, object_pairs_hook=once)
+        entries = json.loads(text, object_pairs_hook=unique_names)
         metadata = _check_metadata(entries.pop("__metadata__", {}))
         if len(entries) > MAX_TENSORS:
             raise damaged(path, f"it holds {len(entries):,} tensors; at most {MAX_TENSORS:,} are allowed")

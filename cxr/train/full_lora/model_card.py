@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 from cxr.train.checkpoint import TrainingProgress
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.components import UNET_TARGETS

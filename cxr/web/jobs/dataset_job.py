@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cxr.dataset.plan import Plan
 from cxr.metrics.result import Json
 from cxr.request.errors import CxrError, GenerationError
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 from cxr.web.jobs.dataset_order import COUNTED, DatasetOrder, DatasetState
 from cxr.web.jobs.finished_images import find_newest, pack_finished
 from cxr.web.jobs.job import OVER, AnyJob, Facts

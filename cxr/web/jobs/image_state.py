@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from cxr.request.events import ExportedFile, FailedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import BEGINNING_IN_RECIPES, DERIVED_NOTICE, SYNTHETIC_NOTICE
+from cxr.request.notices import DERIVED_NOTICE, SYNTHETIC_NOTICE
+from cxr.request.recipe import BEGINNING_IN_RECIPES
 from cxr.request.settings import API_SETTINGS, SHARED
 from cxr.web.jobs.job import Facts, Job
 

@@ -16,7 +16,7 @@ from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.tables import csv_text
 from cxr.images.reading import read_grey
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt, ReceiptRow
