@@ -72,7 +72,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for one in sorted(path.rglob("*")):
-        # Links to nowhere and pipes are no files and yet named, in the sentence that refuses them.
+        # Broken links and pipes are not files, but are kept, so that the refusal names them.
         if not one.is_dir() and (one.suffix.lower() in SUFFIXES or is_dicom(one)):
             yield one
 

@@ -39,7 +39,7 @@ def add_train_parser(commands: Commands) -> None:
         if name == "lora":
             full_lora.add_full_lora_options(command)
         if name == "decoder":
-            add_model_options(command)  # whose decoder, and what it samples with
+            add_model_options(command)  # whose decoder is trained, and what it samples with
     command = add_command(stages, "gains", run_gains, GAINS_TEXT)
     add_path(command, "--out", "DIR", "where step_gains.json is written", required=True)
     for option in (*DATA, *GAINS):
@@ -112,7 +112,7 @@ def _build_task(arguments: argparse.Namespace, values: Mapping[str, Any], setup:
 
 
 def _add(command: argparse.ArgumentParser, option: Option, full_size: Mapping[str, object]) -> None:
-    """Add an option; where it depends on the model what is the default, or what is allowed, it is None if not given."""
+    """Add an option; if its default or its range depends on the model, it is None when not given."""
     own, other = option.default, full_size.get(option.name)
     shown = f"{own}" if other in (None, own) else f"{own}, of a full-size model {other}"
     is_open = option.name in (*full_size, *full_lora.GUIDES)

@@ -29,7 +29,7 @@ def train_judge(
     Args:
         split: whose held-out patients nothing is learnt from and no threshold is set on.
         settings: of each network; the seeds count up from this one.
-        out_dir: goes on from what is here.
+        out_dir: training continues from what is here.
         device: where to train.
     Raises:
         RequestError, DataError: there are too few patients for so many networks, or the votes are on other films.

@@ -17,7 +17,7 @@ class Option(NamedTuple):
     Args:
         default: None where it may be left out or must be given.
         text: its help; "{}" stands for the default.
-        more: what argparse wants to know besides; the type is that of the default.
+        more: further arguments for argparse; the type is that of the default.
     """
 
     flag: str

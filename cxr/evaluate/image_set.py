@@ -73,7 +73,7 @@ class ImageSet:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Of each image whom it belongs with: its patient, or where nothing shows one nobody.
+        """The group of each image: its patient, or a group of its own where no patient is known.
 
         A generated image that comes twice, byte for byte, is two images; they must not pass for one patient's.
         """

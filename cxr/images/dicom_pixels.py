@@ -1,4 +1,4 @@
-"""DICOM files of anybody -> grey levels as a viewer shows them, and what their headers say about the patient.
+"""DICOM files from anywhere -> grey levels as a viewer shows them, and what their headers say about the patient.
 
 Source: DICOM PS3.3, C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality LUT), C.11.2 (VOI LUT).
 """
@@ -46,7 +46,7 @@ def is_dicom(path: Path) -> bool:
 
 @contextlib.contextmanager
 def refusing_damage(path: Path) -> Iterator[None]:
-    """Stands around everything that looks into a file's elements: pydicom reads each when it is first asked for.
+    """Wraps everything that looks into a file's elements: pydicom reads each when it is first asked for.
 
     Args:
         path: for messages.
@@ -83,7 +83,7 @@ def open_dicom(path: Path, *, with_pixels: bool = True) -> FileDataset:
 
 
 def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    """The picture as a viewer shows it: its first window applied, MONOCHROME1 turned round.
+    """The picture as a viewer shows it: its first window applied, MONOCHROME1 inverted.
 
     Args:
         max_pixels: that it may have.

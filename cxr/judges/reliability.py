@@ -1,4 +1,4 @@
-"""How often a judge is right on real radiographs of patients whom nobody has learnt from: measured, kept, read back."""
+"""How often a judge is right on real radiographs of patients no network has learnt from: measured, kept, read."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> D
                 variant=model.variant,
                 **family.left_out,
             )
-    except Exception as error:  # a stranger's settings make the libraries fail in any way
+    except Exception as error:  # a third party's settings may make the libraries fail in any way
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ModelError(f"model {model.name!r} cannot be read: {reason}") from error
     for component in family.weighted:

@@ -14,7 +14,7 @@ def say(stream: TextIO, text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """A text of others without what terminals and pages would not show."""
+    """A third party's text without the characters that terminals and pages would not show."""
     return "".join(character for character in text if character.isprintable())
 
 

@@ -6,5 +6,5 @@ SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagno
 DERIVED_NOTICE = f"Derived from a picture. {SYNTHETIC_NOTICE}"
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
 DIGITAL_SOURCE_TYPE = f"{_IPTC}/trainedAlgorithmicMedia"
-# Of images that begin from a picture: whose it is, nobody can tell from its file.
+# Of images that begin from a picture, whose own origin is unknown.
 COMPOSITE_SOURCE_TYPE = f"{_IPTC}/compositeWithTrainedAlgorithmicMedia"

@@ -39,7 +39,7 @@ PROBE_ROUNDS = 5
 NICENESS = 10  # images that are being made meanwhile go first
 CPU = torch.device("cpu")
 
-_processes: list[subprocess.Popen[bytes]] = []  # kept, as nobody waits for them
+_processes: list[subprocess.Popen[bytes]] = []  # kept, as nothing waits for them
 
 
 def question_of(config: UNetConfig) -> str:

@@ -91,8 +91,8 @@ def _build_reading(endpoints: ReadingEndpoints) -> None:
     _endpoint("parse", endpoints.parse, [setting_parameter("prompt", None)], [gr.JSON(label="Understood")])
     _endpoint("models", endpoints.models, [], [gr.JSON(label="Models")])
     begun_from = picture_parameter("init_image", "the picture that it began from, if there was one", optional=True)
-    anybodys = picture_parameter("picture", ANY_PICTURE)
-    _endpoint("detect", endpoints.detect, [anybodys], [gr.JSON(label="Detected")])
+    any_picture = picture_parameter("picture", ANY_PICTURE)
+    _endpoint("detect", endpoints.detect, [any_picture], [gr.JSON(label="Detected")])
     for name, others in (("restore", []), ("receipt", []), ("verify", [begun_from])):
         inputs = [picture_parameter("picture"), *others]
         _endpoint(name, getattr(endpoints, name), inputs, [gr.JSON(label=name.capitalize())])

@@ -53,7 +53,7 @@ def load_model_for(choice: ModelChoice) -> LoadedModel:
 def answering(choice: ModelChoice) -> ModelChoice:
     """The choice itself, loaded, or that of the embedded model while the Hub cannot be reached.
 
-    The Hub is not asked again before `RETRY_AFTER_S` have passed, so that nobody waits for it at each image.
+    The Hub is not asked again before `RETRY_AFTER_S` have passed, so that not every image waits for it.
 
     Raises:
         CxrError: the model cannot be loaded for another reason.

@@ -103,7 +103,7 @@ class JobTable:
         return self._listeners.listening(name, lambda: [*self._jobs])
 
     def end_event(self, event: str) -> bool:
-        """End the job of an event, which nobody wants any more; returns whether there is one."""
+        """End the job of an abandoned event; returns whether there is one."""
         jobs = [job for job in [*self._jobs] if event and job.visitor.ticket.event == event]
         for job in jobs:
             job.abandon()

@@ -41,7 +41,7 @@ class PictureReader:
         """Keep a picture for `LIFETIME_S`, or until `MAX_KEPT` others have come.
 
         Returns:
-            What finds it again: a secret, as a hash is in every recipe and is no proof that somebody has the picture.
+            Its secret key: a hash would not do, as it is in every recipe and does not prove having the picture.
         """
         secret = secrets.token_hex(16)
         self._forget_old()

@@ -29,7 +29,7 @@ class Visitor:
 
     Args:
         session: gradio's name for the page or the program that listens; of a plain HTTP call, its event id.
-        address: network address; empty where nobody asks over a network.
+        address: network address; empty for requests that come from no network.
     """
 
     session: str = ""
