@@ -18,7 +18,7 @@ from cxr.bench.dataset_speed import DatasetBench, format_dataset_bench
 from cxr.bench.network_times import NetworkTimes, flops_per_row
 from cxr.bench.onnx_peer import onnx_networks
 from cxr.bench.peers import DEFAULTS, EQUAL, ONNX_RUNTIME, OPTIMUM, call_equal, default_peer, peers_of, plain_pipeline
-from cxr.bench.roofline import Peak, count_flops, make_images, measure_peak
+from cxr.bench.roofline import Peak, count_flops, make_bench_images, measure_peak
 from cxr.bench.rounds import PROMPT, Spread, interleaved, ratio, stopwatch
 from cxr.bench.speed import ALL_GUIDED, BASE, PRODUCT, BenchResult, run_bench
 from cxr.bench.speed_text import format_bench
@@ -282,7 +282,7 @@ def test_a_model_that_fails_stops_the_bench(tiny_model_dir: Path) -> None:
     with torch.no_grad():
         broken.pipeline.vae.decoder.conv_out.weight.fill_(float("nan"))
     with pytest.raises(GenerationError, match="the bench's prompt gives no image"):
-        make_images(broken)
+        make_bench_images(broken)
 
 
 STARTED = StartBench(gradio_s=(2.0, 2.5, 2.2), page_s=(3.4, 4.5, 3.6), picture_s=(9.0, 6.5, 5.5), cpu_s=(6.0, 6.0, 5.0))

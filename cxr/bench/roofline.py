@@ -82,7 +82,7 @@ def _best_rate(work: Work, watch: Stopwatch) -> float:
     return max(flops / watch(work) for _ in range(ROUNDS))
 
 
-def make_images(loaded: LoadedModel, **settings: float) -> None:
+def make_bench_images(loaded: LoadedModel, **settings: float) -> None:
     """Make images of the bench's prompt.
 
     Args:

@@ -79,13 +79,13 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _remaker(arguments: argparse.Namespace) -> Remake:
     from cxr.dataset.reproduce import DIFFERENT, Reproducer
-    from cxr.dataset.verify import describe
+    from cxr.dataset.verify import describe_outcome
     from cxr.folders.foreign_image import read_foreign
 
     reproducer = Reproducer(arguments.model, arguments.adapter)
 
     def remake(path: Path) -> tuple[bool, str]:
         outcome = reproducer.check(*read_foreign(path))
-        return outcome.verdict != DIFFERENT, describe(outcome)
+        return outcome.verdict != DIFFERENT, describe_outcome(outcome)
 
     return remake

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cxr.dataset.pairs import PairFigures
-from cxr.dataset.plan import NOT_SAID, Plan, values_of
+from cxr.dataset.plan import NOT_SAID, Plan, counted_under
 from cxr.folders.sheet import SheetRow, draw_sheet, encode_sheet
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.reading import read_grey
@@ -81,7 +81,7 @@ def _table(images: Sequence[PlannedImage], of: str) -> list[tuple[str, dict[str,
     """Value -> split -> images."""
     tally: dict[str, Counter[str]] = {}
     for image in images:
-        for value in values_of(image, of):
+        for value in counted_under(image, of):
             tally.setdefault(value, Counter())[image.split] += 1
     return [(value, dict(tally[value])) for value in sorted(tally, key=lambda value: (value == NOT_SAID, value))]
 
@@ -118,7 +118,7 @@ def _bars(axes: Axes, images: Sequence[PlannedImage], of: str, title: str) -> No
     names = [value for value, _ in _table(images, of)]
     before = [0] * len(names)
     for sex, (word, colour) in SEXES.items():
-        tally = Counter(value for image in images if image.labels.sex == sex for value in values_of(image, of))
+        tally = Counter(value for image in images if image.labels.sex == sex for value in counted_under(image, of))
         if tally:
             numbers = [tally[name] for name in names]
             axes.barh([name.replace("_", " ") for name in names], numbers, left=before, color=colour, label=word)
@@ -131,7 +131,7 @@ def sampled(images: Sequence[PlannedImage]) -> dict[str, list[PlannedImage]]:
     """Some images of each finding, by its name, for the picture of samples: the first of the plan, not chosen."""
     rows: dict[str, list[PlannedImage]] = {}
     for image in images:
-        row = rows.setdefault(" + ".join(values_of(image, "findings")).replace("_", " "), [])
+        row = rows.setdefault(" + ".join(counted_under(image, "findings")).replace("_", " "), [])
         if len(row) < COLUMNS:
             row.append(image)
     return dict(list(rows.items())[:MAX_ROWS])

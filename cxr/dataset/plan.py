@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 from cxr.dataset.shares import check_share, check_whole, share_out
-from cxr.dataset.wishes import Wish, from_cohort, from_grid, from_pairs, from_prompts, read_settings
+from cxr.dataset.wishes import Wish, checked_settings, from_cohort, from_grid, from_pairs, from_prompts
 from cxr.folders.dataset_manifest import PAIRS_NAME, patient_id_of
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
@@ -85,7 +85,7 @@ class Plan:
         """Images by "findings", "sex", "view" or "split", in the order of their first appearance."""
         tally: Counter[str] = Counter()
         for image in self.images:
-            tally.update(values_of(image, of))
+            tally.update(counted_under(image, of))
         return dict(tally)
 
 
@@ -114,7 +114,7 @@ def build_plan(
     # An empty name counts as missing; an empty seed would silently be another one.
     content = {part: value for part, value in content.items() if value is not None or part == "seed"}
     seed = check_whole(content.get("seed", 0), "seed")
-    settings = {**(defaults or {}), **read_settings(content.get("settings", {}))}
+    settings = {**(defaults or {}), **checked_settings(content.get("settings", {}))}
     if "grid" in content:
         if content.keys() & {"cohort", "prompts", "pairs"}:
             raise RequestError("a plan with a grid has no cohort, no prompts and no pairs; write two plans")
@@ -187,7 +187,7 @@ def _split_names(split: object, count: int, seed: int) -> list[str]:
     return share_out(split, count, random.Random(f"split {seed}"))
 
 
-def values_of(image: PlannedImage, of: str) -> tuple[str, ...]:
+def counted_under(image: PlannedImage, of: str) -> tuple[str, ...]:
     """What a table counts an image under, by "findings", "sex", "view", "split", or "age" in steps of `AGE_STEP`."""
     if of == "split":
         return (image.split,)

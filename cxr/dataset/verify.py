@@ -31,7 +31,7 @@ def verify_file(path: Path, reproducer: Reproducer, say: Say) -> int:
         CxrError: the file carries no recipe, or its model is not here.
     """
     outcome = reproducer.check(*read_foreign(path))
-    say(f"{path}: {describe(outcome)}")
+    say(f"{path}: {describe_outcome(outcome)}")
     return NOT_THE_SAME if outcome.verdict == DIFFERENT else 0
 
 
@@ -79,7 +79,7 @@ def _signature_faults(directory: Path, say: Say) -> list[str]:
     return list(changed_files(directory, signed))
 
 
-def describe(outcome: Comparison) -> str:
+def describe_outcome(outcome: Comparison) -> str:
     """One line for a reader."""
     text = outcome.verdict
     if outcome.verdict != IDENTICAL:

@@ -59,7 +59,7 @@ class ImageSet:
     @property
     def names(self) -> tuple[str, ...]:
         """What reports call each file."""
-        return names_of(self.paths)
+        return short_names(self.paths)
 
     @property
     def has_prompts(self) -> bool:
@@ -145,7 +145,7 @@ def read_set(folder: Path) -> ImageSet:
     )
 
 
-def names_of(paths: Sequence[Path]) -> tuple[str, ...]:
+def short_names(paths: Sequence[Path]) -> tuple[str, ...]:
     """Folder and name of each file, or more of all paths where these would be the same of two files."""
     longest = max((len(path.parts) for path in paths), default=0)
     for count in range(2, longest):

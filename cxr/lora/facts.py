@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cxr.lora.strength import parse_object, read_text
+from cxr.lora.strength import parse_object, read_small_text
 from cxr.request.messages import printable
 from cxr.request.model_info import AdapterInfo
 
@@ -39,7 +39,7 @@ def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
         Texts by their names in `AdapterInfo`; "unknown" where nothing says so.
     """
     sources = (
-        parse_object(read_text(path.with_name("config.json"))),
+        parse_object(read_small_text(path.with_name("config.json"))),
         _read_front_matter(path.with_name("README.md")),
         metadata,
     )
@@ -85,7 +85,7 @@ def _fact(value: object) -> str:
 
 def _read_front_matter(path: Path) -> dict[str, object]:
     """The YAML between the first two lines of dashes."""
-    text = read_text(path)
+    text = read_small_text(path)
     head, fence, _ = text.removeprefix("---\n").partition("\n---")
     if not text.startswith("---\n") or not fence or len(head) > MAX_FRONT_MATTER_CHARACTERS:
         return {}

@@ -23,7 +23,7 @@ from cxr.lora.safetensors_header import (
     read_tensor_header,
     read_tensor_values,
 )
-from cxr.lora.strength import check_alpha, read_settings
+from cxr.lora.strength import check_alpha, read_lora_settings
 from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, MAX_RANK, LoraName, parse_name
 
 
@@ -118,7 +118,9 @@ def read_lora_file(path: Path) -> LoraFile:
         header = read_tensor_header(path, file, size)
         names = _parse_names(path, header)
         pairs = _pair_layers(path, names, header)
-        settings = read_settings(path, header.metadata, {layer: shape_a[0] for layer, (shape_a, _) in pairs.items()})
+        settings = read_lora_settings(
+            path, header.metadata, {layer: shape_a[0] for layer, (shape_a, _) in pairs.items()}
+        )
         sha256, alphas = _read_numbers(path, file, header, names)
     layers = []
     for (component, module), shapes in pairs.items():

@@ -46,7 +46,7 @@ class BeginPanel:
 
     @property
     def inputs(self) -> list[Block]:
-        """What a request needs, in the order of `beginning_of`."""
+        """What a request needs, in the order of `beginning_values`."""
         return [self.sent, self.region, self.strength]
 
     @property
@@ -115,7 +115,9 @@ def build_begin_panel(reader: PictureReader) -> tuple[BeginPanel, gr.UploadButto
     return BeginPanel(accordion, sent, region, strength, reader), file
 
 
-def beginning_of(reader: PictureReader, sent: Mapping[str, str], region: object, strength: object) -> dict[str, Any]:
+def beginning_values(
+    reader: PictureReader, sent: Mapping[str, str], region: object, strength: object
+) -> dict[str, Any]:
     """The values of a request that begins from the picture of the panel, or has another around its region; else none.
 
     Args:

@@ -91,7 +91,7 @@ def _picture(path: Path) -> tuple[str, str] | None:
     return data_address(pixels, PICTURE_SIZE), shorten(prompt, MAX_PROMPT_CHARACTERS)
 
 
-def describe_plan(plan: Plan, time_and_disk: str = "") -> str:
+def describe_counts(plan: Plan, time_and_disk: str = "") -> str:
     """Images by finding, sex, view and split, as tables beside one another."""
     name = shorten(plan.name, MAX_NAME_CHARACTERS)
     count, detail = plural(len(plan.images), "image"), f"<span>{escape(time_and_disk)}</span>" if time_and_disk else ""

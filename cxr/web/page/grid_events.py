@@ -68,7 +68,7 @@ class GridEvents:
     async def describe_form(self, prompt: str, *texts: str) -> str:
         """Say what the form would make while it is typed, or what is wrong with it; as HTML."""
         try:
-            plan = await asyncio.to_thread(lambda: self.plan(prompt, read_axes(texts)))
+            plan = await asyncio.to_thread(lambda: self.plan(prompt, axes_of_fields(texts)))
             return panels.hint(f"{as_sentence(self.describe(plan))}.")
         except CxrError as error:
             return panels.hint(as_sentence(error.described(LABELS)), is_bad=True)
@@ -82,7 +82,7 @@ class GridEvents:
         if panel := stop_job(before, panels.NEVER_BEGUN):
             return gr.skip(), panel, run_button(is_running=panel == STOPPING, label=MAKE), *(gr.skip(),) * 3
         with errors_for_users():
-            job = self.submit(asker, self.plan(prompt, read_axes(texts)))
+            job = self.submit(asker, self.plan(prompt, axes_of_fields(texts)))
         return job, panels.WAITING, run_button(is_running=True), *(gr.skip(),) * 3
 
     async def run(self, job: GridJob | None) -> AsyncGenerator[Values, None]:
@@ -110,7 +110,7 @@ class GridEvents:
         return describe_state(state), run_button(is_running=state.stage not in OVER, label=MAKE), *results
 
 
-def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
+def axes_of_fields(texts: Sequence[str]) -> dict[str, list[float]]:
     """Values of each setting of `GRID_AXES`, from numbers that are separated by commas.
 
     Raises:

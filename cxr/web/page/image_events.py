@@ -15,7 +15,7 @@ from cxr.web.jobs.image_orders import RANDOM_SEED_LIMIT, ImageOrders
 from cxr.web.jobs.image_state import ImageJob, ImageState
 from cxr.web.jobs.job import OVER
 from cxr.web.page import panels
-from cxr.web.page.begin_panel import beginning_of
+from cxr.web.page.begin_panel import beginning_values
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
 from cxr.web.page.picture_events import twin_values
@@ -68,7 +68,8 @@ class ImageEvents(ImageOrders):
             values = (prompt, negative_prompt, seed, *settings)
             plain, begun = values[: len(API_SETTINGS)], values[len(API_SETTINGS) :]
             request = GenerationRequest(
-                **dict(zip(API_SETTINGS, plain, strict=True)), **(beginning_of(self.reader, *begun) if begun else {})
+                **dict(zip(API_SETTINGS, plain, strict=True)),
+                **(beginning_values(self.reader, *begun) if begun else {}),
             )
             job = self.submit(asker, request)
         mine = mine or PageJobs()

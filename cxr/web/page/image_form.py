@@ -56,7 +56,7 @@ class ImageForm:
         return [self.settings[name] for name in BY_MODEL]
 
 
-def settings_of(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
+def settings_to_repeat(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
     """What has to be asked for, by setting, to make one image again.
 
     Args:
@@ -69,7 +69,7 @@ def settings_of(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
 
 def values_of(recipe: Recipe) -> Values:
     """What ``ImageForm.everything`` has to hold to make the image of a recipe again."""
-    return form_values(settings_of(recipe, recipe.model))
+    return form_values(settings_to_repeat(recipe, recipe.model))
 
 
 def form_values(settings: Mapping[str, object], *, randomise: bool = False) -> Values:

@@ -15,7 +15,7 @@ from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import BeginPanel, build_begin_panel, whole_picture
 from cxr.web.page.image_events import ImageEvents, run_button
-from cxr.web.page.image_form import AT_HAND, ImageForm, build_image_form, settings_of
+from cxr.web.page.image_form import AT_HAND, ImageForm, build_image_form, settings_to_repeat
 from cxr.web.page.page_jobs import CANCEL
 from cxr.web.page.picture_events import dicom, fill, use_seed
 from cxr.web.page.prompt_builder import build_prompt_builder
@@ -116,7 +116,7 @@ def _build_results(status: gr.HTML, button: gr.Button) -> ImageResults:
 
 def _build_examples(examples: Mapping[Path, Recipe]) -> gr.HTML:
     values = [
-        {"file": file_value(path), "caption": recipe.prompt, "settings": settings_of(recipe, recipe.model)}
+        {"file": file_value(path), "caption": recipe.prompt, "settings": settings_to_repeat(recipe, recipe.model)}
         for path, recipe in examples.items()
     ]
     return gr.HTML(

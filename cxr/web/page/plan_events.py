@@ -132,7 +132,7 @@ class PlanEvents:
 
     def describe_plan(self, plan: Plan) -> str:
         """A plan in numbers, with time and size as far as they are known."""
-        return dataset_panels.describe_plan(plan, self._estimate(plan))
+        return dataset_panels.describe_counts(plan, self._estimate(plan))
 
     def _estimate(self, plan: Plan, unknown: str = "") -> str:
         known = self.pace.known(plan)
