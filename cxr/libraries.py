@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 INSTALL = "pip install -r requirements.txt"
 MIN_PYTHON = (3, 11)
@@ -52,7 +52,7 @@ def check_libraries() -> None:
     if sys.version_info < MIN_PYTHON:
         needed = ".".join(map(str, MIN_PYTHON))
         raise LibraryError(f"this is Python {sys.version.split()[0]}; CXR Studio needs {needed} or newer")
-    found = installed_versions(SUPPORTED)
+    found = installed_versions()
     if problems := [text for name in SUPPORTED if (text := _problem(name, found.get(name)))]:
         raise LibraryError(f"{'; '.join(problems)}; install the right versions with: {INSTALL}")
 
@@ -63,11 +63,9 @@ def silence_known_remarks() -> None:
         logging.getLogger(logger).addFilter(_without(text))
 
 
-def installed_versions(names: Collection[str]) -> dict[str, str]:
-    """The versions of installed distributions, as their ``.dist-info`` folders are named (PEP 427).
+def installed_versions() -> dict[str, str]:
+    """The versions of the libraries in `SUPPORTED`, as their ``.dist-info`` folders are named (PEP 427).
 
-    Args:
-        names: as on PyPI, in lower case.
     Returns:
         Version by name, without what is not installed. The first folder of ``sys.path`` wins, as it does on import.
     """
@@ -81,7 +79,7 @@ def installed_versions(names: Collection[str]) -> dict[str, str]:
             if entry.endswith(".dist-info"):
                 name, _, version = entry.removesuffix(".dist-info").partition("-")
                 name = name.lower().replace("_", "-")
-                if name in names:
+                if name in SUPPORTED:
                     versions.setdefault(name, version)
     return versions
 

@@ -14,7 +14,8 @@ from sample_images import RECIPE
 from cxr.folders.metadata import image_name
 from cxr.images.png import encode_png
 from cxr.request.events import GeneratedImage, GreyLevels
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE, Recipe
+from cxr.request.notices import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.recipe import Recipe
 
 # Split, findings, age, sex, view; not in the order of the splits, and with everything that may be unsaid.
 IMAGES: tuple[tuple[str, list[str] | None, int | None, str | None, str | None], ...] = (

@@ -48,8 +48,9 @@ def fill(directory: Path, count: int = 4) -> None:
             folder.write(make_image(index))
 
 
-def content(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder and of those in it, by its path in there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from hostile_adapters import LAYER, pair
 from cxr.commands import main as cli
 from cxr.lora.find import describe_adapter
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.page.adapter_card import describe_adapters as as_html
+from cxr.web.page.adapter_card import draw_adapters as as_html
 from cxr.web.page.blocks import describe_choice
 
 WEIGHTS = "pytorch_lora_weights.safetensors"

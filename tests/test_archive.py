@@ -17,7 +17,7 @@ from cxr.folders.archive import write_zip
 from cxr.folders.image_folder import ImageFolder
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE
+from cxr.request.notices import DIGITAL_SOURCE_TYPE
 
 
 def test_zip_holds_the_folder_byte_for_byte(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from test_init_image import START, as_dicom, noisy
 from cxr.images.reading import read_grey
 from cxr.request.errors import DataError, RequestError
 from cxr.request.init_image import hash_of
-from cxr.request.recipe import DERIVED_NOTICE
-from cxr.web.page.begin_panel import NOTHING, TITLE, BeginPanel, beginning_of, begun_values
+from cxr.request.notices import DERIVED_NOTICE
+from cxr.web.page.begin_panel import NOTHING, TITLE, BeginPanel, beginning_values, begun_values
 from cxr.web.server import init_upload
 from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.temporary import LIFETIME_S
@@ -162,13 +162,13 @@ def test_kept_pictures_are_found_by_a_secret_and_forgotten(monkeypatch: pytest.M
 def test_the_panel_gives_what_a_request_needs() -> None:
     reader = PictureReader()
     sent, region = {START.sha256: reader.keep(START)}, {"sha256": START.sha256, "cells": "1:1"}
-    assert beginning_of(reader, sent, region, 0.5) == {"init_image": START, "strength": 0.5, "mask_cells": "1:1"}
+    assert beginning_values(reader, sent, region, 0.5) == {"init_image": START, "strength": 0.5, "mask_cells": "1:1"}
     around = {"sha256": "", "cells": "1:1", "around": "normal"}
-    assert beginning_of(reader, sent, around, 0.5) == {"mask_cells": "1:1", "surrounding_prompt": "normal"}
+    assert beginning_values(reader, sent, around, 0.5) == {"mask_cells": "1:1", "surrounding_prompt": "normal"}
     for nothing in (NOTHING, None, "x", {}, {"sha256": 7}):
-        assert beginning_of(reader, sent, nothing, 0.5) == {}
+        assert beginning_values(reader, sent, nothing, 0.5) == {}
     with pytest.raises(RequestError, match=f"needs the picture with hash {START.sha256[:12]}…; choose that file"):
-        beginning_of(reader, {}, region, 0.5)
+        beginning_values(reader, {}, region, 0.5)
 
 
 def test_settings_of_a_picture_fill_the_panel() -> None:

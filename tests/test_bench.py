@@ -12,23 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_model import images_of
 
 from cxr.bench.dataset_speed import DatasetBench, format_dataset_bench
 from cxr.bench.network_times import NetworkTimes, flops_per_row
 from cxr.bench.onnx_peer import onnx_networks
 from cxr.bench.peers import DEFAULTS, EQUAL, ONNX_RUNTIME, OPTIMUM, call_equal, default_peer, peers_of, plain_pipeline
-from cxr.bench.roofline import Peak, count_flops, make_images, measure_peak
+from cxr.bench.roofline import Peak, count_flops, make_bench_images, measure_peak
 from cxr.bench.rounds import PROMPT, Spread, interleaved, ratio, stopwatch
 from cxr.bench.speed import ALL_GUIDED, BASE, PRODUCT, BenchResult, run_bench
 from cxr.bench.speed_text import format_bench
 from cxr.bench.start import StartBench, format_start, measure_start, start_fresh
 from cxr.commands import main as cli
-from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.models.devices import run_step, seconds
 from cxr.request.errors import GenerationError, RequestError
-from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 
@@ -139,7 +138,7 @@ def test_the_same_rows_on_a_gpu(
 def test_plain_diffusers_makes_the_same_images_of_the_same_weights(tiny_model_dir: Path, tiny_lora_dir: Path) -> None:
     loaded = load_model(str(tiny_model_dir), f"local:{tiny_lora_dir}")
     request = GenerationRequest(PROMPT, guidance_stop=1.0)
-    (ours,) = (event for event in generate(request, loaded) if isinstance(event, GeneratedImage))
+    (ours,) = images_of(request, loaded)
     plain = plain_pipeline(loaded, torch.float32)
     assert not any("lora" in name for name, _ in plain.unet.named_parameters())
     assert plain.unet.conv_in.weight.is_contiguous()
@@ -283,7 +282,7 @@ def test_a_model_that_fails_stops_the_bench(tiny_model_dir: Path) -> None:
     with torch.no_grad():
         broken.pipeline.vae.decoder.conv_out.weight.fill_(float("nan"))
     with pytest.raises(GenerationError, match="the bench's prompt gives no image"):
-        make_images(broken)
+        make_bench_images(broken)
 
 
 STARTED = StartBench(gradio_s=(2.0, 2.5, 2.2), page_s=(3.4, 4.5, 3.6), picture_s=(9.0, 6.5, 5.5), cpu_s=(6.0, 6.0, 5.0))

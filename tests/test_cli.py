@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from sample_images import content
 
 from cxr.commands import main as cli
 from cxr.folders.image_folder import ImageFolder
@@ -48,10 +49,6 @@ def generate(
 
 def rows(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (directory / "metadata.jsonl").read_text("utf-8").split("\n") if line]
-
-
-def content(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def names(directory: Path) -> list[str]:

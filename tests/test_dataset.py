@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sample_images import content
 
 from cxr.bench.dataset_speed import bench_dataset, format_dataset_bench
 from cxr.commands.main import main
@@ -69,10 +70,6 @@ def whole(
     folder = tmp_path_factory.mktemp("whole") / "set"
     assert run_dataset(plan, folder, Options(model=str(tiny_model_dir), adapter="none")) == 0
     return content(folder)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 class Killed(BaseException):

@@ -55,12 +55,10 @@ def test_a_killed_run_ends_with_the_same_decoder_and_discriminator(
     assert run("decoder", data, straight, *OPTIONS) == 0
     loss = decoder_task.DecoderTask.loss
 
-    def killed_at_the_fourth_step(
-        task: decoder_task.DecoderTask, step: int, share_done: float
-    ) -> dict[str, torch.Tensor]:
+    def killed_at_the_fourth_step(task: decoder_task.DecoderTask, step: int) -> dict[str, torch.Tensor]:
         if step == 3:
             raise ZeroDivisionError
-        return loss(task, step, share_done)
+        return loss(task, step)
 
     with monkeypatch.context() as patch:
         patch.setattr(decoder_task.DecoderTask, "loss", killed_at_the_fourth_step)

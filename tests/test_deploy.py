@@ -11,7 +11,7 @@ from huggingface_hub import SpaceCard
 from sample_space import CARD, make_checkout
 
 from cxr.deploy.preload import preload_line
-from cxr.deploy.space_card import check_card, gradio_floor, read_card, with_model
+from cxr.deploy.space_card import check_card, gradio_floor, read_space_card, with_model
 from cxr.deploy.space_files import collect_files
 from cxr.request.errors import OutputError
 
@@ -48,7 +48,7 @@ def test_in_a_checkout_git_decides(checkout: Path) -> None:
 
 def test_this_checkout_can_be_uploaded() -> None:
     files = collect_files()
-    card = read_card((ROOT / "README.md").read_text(encoding="utf-8"))
+    card = read_space_card((ROOT / "README.md").read_text(encoding="utf-8"))
     assert check_card(card, ROOT) == []
     names = set(files.paths)
     assert {"app.py", "README.md", "requirements.txt", "cxr/embedded/unet/diffusion_pytorch_model.safetensors"} <= names
@@ -117,8 +117,8 @@ def test_too_much_is_refused(checkout: Path, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_wrong_settings_are_named(line: str, other: str, problem: str, checkout: Path) -> None:
-    assert check_card(read_card(CARD), checkout) == []
-    (found,) = check_card(read_card(CARD.replace(line, other)), checkout)
+    assert check_card(read_space_card(CARD), checkout) == []
+    (found,) = check_card(read_space_card(CARD.replace(line, other)), checkout)
     assert problem in found
 
 
@@ -128,7 +128,7 @@ def test_wrong_settings_are_named(line: str, other: str, problem: str, checkout:
 )
 def test_a_readme_without_settings_is_refused(text: str, message: str) -> None:
     with pytest.raises(OutputError, match=message):
-        read_card(text)
+        read_space_card(text)
 
 
 @pytest.mark.parametrize(
@@ -140,16 +140,16 @@ def test_the_floor_of_gradio(text: str, floor: str) -> None:
 
 
 def test_a_model_of_the_hub_changes_the_settings_only() -> None:
-    card = read_card(CARD)
+    card = read_space_card(CARD)
     changed = str(with_model(card, "owner/model", "owner/model a.json 0123"))
     again = SpaceCard(changed)
     assert changed.partition("\n---\n")[2] == CARD.partition("\n---\n")[2]
-    expected = read_card(CARD).data.to_dict() | {
+    expected = read_space_card(CARD).data.to_dict() | {
         "models": ["owner/model"],
         "preload_from_hub": ["owner/model a.json 0123"],
     }
     assert again.data.to_dict() == expected
-    assert str(card) == str(read_card(CARD)), "the first one is as it was"
+    assert str(card) == str(read_space_card(CARD)), "the first one is as it was"
 
 
 def test_preloading_takes_each_weight_once() -> None:

@@ -15,7 +15,7 @@ from sample_space import CARD, make_checkout
 from cxr.commands.main import main
 from cxr.deploy import space_plan as plan_module
 from cxr.deploy.space_files import SpaceFiles, collect_files
-from cxr.deploy.space_plan import describe_plan, plan_space, upload_mode
+from cxr.deploy.space_plan import describe_upload, plan_space, upload_mode
 from cxr.deploy.upload import upload
 from cxr.models.preset_table import PRESETS
 from cxr.request.errors import CxrError, OutputError, RequestError
@@ -49,7 +49,7 @@ def api_of(hub: LocalHub) -> HfApi:
 
 def test_the_list_is_what_the_operations_hold(files: SpaceFiles) -> None:
     plan = plan_space("me/space", NOBODY, files=files, hardware="t4-small", private=True, adapter="clinical")
-    lines = list(describe_plan(plan))
+    lines = list(describe_upload(plan))
     rows = [line.split() for line in lines[: len(plan.operations)]]
     assert [row[0] for row in rows] == [one.path_in_repo for one in plan.operations] == list(files.paths)
     assert [int(row[1].replace(",", "")) for row in rows] == [one.upload_info.size for one in plan.operations]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sample_images
 import torch
+from tiny_model import images_of
 
 from cxr.commands.main import main
 from cxr.commands.restore import command_line
@@ -19,7 +20,6 @@ from cxr.dataset.make import Options, run_dataset
 from cxr.dataset.plan import build_plan
 from cxr.dataset.reproduce import IDENTICAL, Reproducer
 from cxr.folders.image_folder import ImageFolder
-from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.images.png import encode_png
@@ -28,7 +28,6 @@ from cxr.models.openvino.engine_choice import EngineChoice, choose_engine
 from cxr.models.openvino.graph import UNetConfig
 from cxr.models.openvino.library import import_openvino, is_installed
 from cxr.request.errors import ModelError, RequestError
-from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
 
@@ -116,7 +115,7 @@ def test_a_data_set_of_openvino_says_why_it_cannot_go_on_unless_it_is_whole(
 def test_verify_makes_it_by_pytorch_and_says_so(tiny_model_dir: Path) -> None:
     model = load_model(str(tiny_model_dir), "none")
     request = GenerationRequest("chest xray", num_inference_steps=2)
-    (image,) = (event for event in generate(request, model) if isinstance(event, GeneratedImage))
+    (image,) = images_of(request, model)
     versions = image.recipe.library_versions | {"openvino": "2026.4.1"}
     recipe = dataclasses.replace(image.recipe, engine="openvino", library_versions=versions)
     comparison = Reproducer(str(tiny_model_dir), "none").check(image.pixels, recipe, 8)

@@ -160,7 +160,7 @@ def test_what_is_missing_is_said_and_not_made_up(folders: dict[str, Path], tools
 
 
 def test_a_baseline_that_says_nothing_of_the_lora_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
-    sets = Sets(*(read_set(folders[name]) for name in ("generated", "reference", "baseline")))
+    sets = Sets(read_set(folders["generated"]), read_set(folders["reference"]), read_set(folders["baseline"]))
     assert list(doubts_on_baselines(sets)) == [
         "The baseline baseline was made with the LoRA clinical: it does not show what the LoRA adds."
     ]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cxr.evaluate.failures import is_flat, measure_failures
+from cxr.evaluate.failures import is_nearly_flat, measure_failures
 from cxr.request.errors import DataError
 
 
@@ -51,7 +51,7 @@ def test_none_of_a_thousand_still_has_an_upper_end() -> None:
     ],
 )
 def test_flat_is_hardly_any_contrast(image: np.ndarray, flat: bool) -> None:
-    assert is_flat(image) is flat
+    assert is_nearly_flat(image) is flat
 
 
 def test_when_everything_failed_nothing_else_is_known() -> None:

@@ -170,9 +170,7 @@ def test_a_killed_run_ends_with_the_same_weights(models: dict[str, Path], data: 
     assert train(models["sd"], data, tmp_path / "straight", *options) == 0
     loss = FullLoraTask.loss
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            FullLoraTask, "loss", lambda task, batch, done: loss(task, batch, done) if done < 5 / 6 else 1 / 0
-        )
+        patch.setattr(FullLoraTask, "loss", lambda task, batch: loss(task, batch) if batch < 5 * 4 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(models["sd"], data, tmp_path / "cut", *options)
     assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 3

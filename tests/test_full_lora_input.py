@@ -136,7 +136,7 @@ def test_too_little_memory_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def full(task: FullLoraTask, step: int, share_done: float) -> dict[str, torch.Tensor]:
+    def full(task: FullLoraTask, step: int) -> dict[str, torch.Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(FullLoraTask, "loss", full)

@@ -12,17 +12,16 @@ import pytest
 from hub_fixtures import hub as hub
 from hub_server import HubServer, Repo
 from huggingface_hub import constants
+from tiny_model import images_of
 
 import cxr.models.hub.connection
 import cxr.models.hub.fetch
 import cxr.models.hub.listing
-from cxr.generate.images import generate
 from cxr.generate.model import load_model
 from cxr.lora.hub_file import download_adapter
 from cxr.models.hub.download import download_model
 from cxr.models.presets import find_preset
 from cxr.request.errors import AdapterError, HubError, HubUnreachableError, ModelError
-from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 
 REPO = "someone/tiny"
@@ -75,7 +74,7 @@ def test_what_is_set_for_the_hubs_library_is_obeyed(environment: dict[str, str],
 
 
 def image_of(model: str) -> bytes:
-    (image,) = [event for event in generate(REQUEST, load_model(model, "none")) if isinstance(event, GeneratedImage)]
+    (image,) = images_of(REQUEST, load_model(model, "none"))
     return image.pixels.tobytes()
 
 

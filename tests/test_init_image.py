@@ -44,8 +44,9 @@ from cxr.request.errors import DataError, RequestError
 from cxr.request.events import FailedImage, GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import MAX_SIDE, InitImage, hash_of
-from cxr.request.mask_cells import CELLS, check_cells, read_cells, write_cells
-from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, OF_DERIVED, Recipe
+from cxr.request.mask_cells import CELLS, check_cells, read_mask_cells, write_cells
+from cxr.request.notices import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE
+from cxr.request.recipe import OF_DERIVED, Recipe
 
 PROMPT = "A 55-year-old man with pneumonia"
 LEFT_HALF = " ".join(f"{row}:0-7" for row in range(CELLS))
@@ -91,7 +92,7 @@ def image_of(request: GenerationRequest, model: LoadedModel) -> GeneratedImage:
 def test_a_region_has_one_way_to_be_written(value: Any, text: str) -> None:
     assert check_cells(value) == text
     assert check_cells(text) == text
-    assert write_cells(read_cells(text)) == text
+    assert write_cells(read_mask_cells(text)) == text
 
 
 @pytest.mark.parametrize(

@@ -278,10 +278,9 @@ def test_jobs_that_wait_know_their_place_and_time() -> None:
     assert [place.ahead for place in places] == [1, 2]
     assert 0 < places[0].seconds < places[1].seconds
     assert table.jobs_of(Visitor("page")) == [running, second, third]
-    assert table.cancel(second.id)  # one by one: the others stay
+    assert second.stop()  # one by one: the others stay
     assert asyncio.run(follow(second)) == []  # there never was a state
-    assert not table.cancel(second.id)
-    assert not table.cancel("nobody's")
+    assert not second.stop()
     wait_until(lambda: third.waiting is not None and third.waiting.ahead == 1)
     assert table.jobs_of(Visitor("page")) == [running, third]
     running.stop()

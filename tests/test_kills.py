@@ -116,7 +116,7 @@ class SquareTask:
         torch.manual_seed(0)
         self.trained: torch.nn.Module = torch.nn.Linear(64, 64)
 
-    def loss(self, step: int, share_done: float) -> dict[str, torch.Tensor]:
+    def loss(self, step: int) -> dict[str, torch.Tensor]:
         return {"loss": self.trained(torch.randn(8, 64)).square().mean()}
 
     def validate(self) -> dict[str, float]:

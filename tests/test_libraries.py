@@ -27,7 +27,7 @@ def put(folder: Path, **versions: str) -> None:
 
 
 def test_versions_are_those_that_python_itself_finds() -> None:
-    assert installed_versions(SUPPORTED) == {name: version(name) for name in SUPPORTED}
+    assert installed_versions() == {name: version(name) for name in SUPPORTED}
 
 
 def test_the_installed_versions_are_accepted() -> None:

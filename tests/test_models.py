@@ -11,6 +11,7 @@ import torch
 from conftest import SaveLora
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
+from tiny_model import lora_layers
 
 import cxr.generate.model
 import cxr.models.devices
@@ -349,7 +350,7 @@ def test_a_merged_lora_gives_what_its_layers_give_and_leaves_no_trace(
 
     tiny_model.set_adapter_weight(0.7)
     merged = output(tiny_model)
-    with tiny_model.with_lora_layers():
+    with lora_layers(tiny_model, 0.7, 1.0):
         torch.testing.assert_close(output(tiny_model), merged, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output(tiny_model), merged, rtol=0, atol=0)
     assert float((output(tiny_base_model) - merged).abs().max()) > 1e-3

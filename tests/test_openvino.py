@@ -19,6 +19,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tiny_families import save_tiny
+from tiny_model import images_of
 
 from cxr.commands.main import main
 from cxr.dataset.make import Options, run_dataset
@@ -73,10 +74,6 @@ def _model(tiny_model_dir: Path, tiny_lora_dir: Path) -> LoadedModel:
 @pytest.fixture(name="reference", scope="module")
 def _reference(tiny_model_dir: Path, tiny_lora_dir: Path) -> LoadedModel:
     return load_model(str(tiny_model_dir), f"local:{tiny_lora_dir}", engine="pytorch")
-
-
-def images_of(request: GenerationRequest, model: LoadedModel) -> list[GeneratedImage]:
-    return [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
 
 
 def pixels_of(request: GenerationRequest, model: LoadedModel) -> NDArray[np.int64]:
@@ -187,16 +184,6 @@ def test_in_float32_for_a_while_and_back(tiny_model_dir: Path) -> None:
         assert np.array_equal(pixels_of(REQUEST, rounded), meanwhile)
     assert np.array_equal(pixels_of(REQUEST, rounded), before)
     assert not np.array_equal(meanwhile, before)  # the decoder at least knows more levels
-
-
-def test_lora_layers_beside_the_weights_are_pytorchs(model: LoadedModel, reference: LoadedModel) -> None:
-    before = pixels_of(REQUEST, model)
-    layers = []
-    for one in (model, reference):
-        with one.with_lora_layers():
-            layers.append(pixels_of(REQUEST, one))
-    assert np.array_equal(layers[0], layers[1])
-    assert np.array_equal(pixels_of(REQUEST, model), before)
 
 
 def test_previews_are_pytorchs_within_a_grey_level(model: LoadedModel, reference: LoadedModel) -> None:

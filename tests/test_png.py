@@ -16,7 +16,7 @@ from cxr.images.png import encode_png, read_recipe
 from cxr.images.reading import read_grey, read_levels
 from cxr.request.errors import DataError
 from cxr.request.events import GeneratedImage
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE
+from cxr.request.notices import DIGITAL_SOURCE_TYPE
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hub_fixtures import hub as hub
 from hub_server import HubServer, Repo
 from tiny_families import save_tiny
-from tiny_model import write_lora
+from tiny_model import images_of, write_lora
 
 import cxr.generate.model
 from cxr.generate.images import generate
@@ -23,7 +23,6 @@ from cxr.models.preset_table import EMBEDDED_FOLDER, PRESETS, Preset
 from cxr.models.presets import find_preset
 from cxr.prompts.inspection import inspect_prompt
 from cxr.request.errors import ModelError
-from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.settings import BY_MODEL
 
@@ -72,7 +71,7 @@ def test_a_row_loads_from_the_hub_and_makes_an_image(
     assert any("unpinned: its newest files" in note for note in model.notes) != preset.is_pinned
     assert set(preset.notes) <= set(model.notes)
     request = GenerationRequest("A 55 year old man with pneumonia", num_inference_steps=2, guidance_scale=4.0)
-    (image,) = [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
+    (image,) = images_of(request, model)
     assert image.recipe.model_revision == model.info.model_revision
 
 

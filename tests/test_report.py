@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sample_images import content
 
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.failures import measure_failures
@@ -205,10 +206,6 @@ def pictures() -> dict[str, Any]:
     return {"closest_pairs": noise, "examples": noise[::-1]}
 
 
-def read_all(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The full report in a folder; read only."""
@@ -221,7 +218,7 @@ def test_a_full_report_has_every_file_and_the_same_bytes_again(written: Path, tm
     paths = write_report(full_report(), tmp_path, pictures())
     names = {"report.json", "report.md", "report.html", "pictures/closest_pairs.png", "pictures/examples.png"}
     assert {path.relative_to(tmp_path).as_posix() for path in paths} == names | {f"plots/{name}.svg" for name in PLOTS}
-    assert read_all(tmp_path) == read_all(written)
+    assert content(tmp_path) == content(written)
 
 
 def test_json_is_sorted_rounded_and_without_nan(written: Path) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_model import images_of
 
 from cxr.commands.main import main
 from cxr.commands.restore import command_line
 from cxr.dataset.make import Options, iterate_dataset
 from cxr.dataset.plan import Plan, build_plan
 from cxr.folders.image_folder import ImageFolder
-from cxr.generate.images import generate
 from cxr.generate.into_folder import generate_into_folder
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import get_model
@@ -39,10 +39,6 @@ QUICK: dict[str, Any] = {"num_inference_steps": 1, "guidance_scale": 1.0}
 def caption_model(tiny_base_model: LoadedModel) -> LoadedModel:
     """The tiny model as one that was trained with captions, as the embedded one is."""
     return dataclasses.replace(tiny_base_model, prompt_form="caption")
-
-
-def images_of(request: GenerationRequest, model: LoadedModel) -> list[GeneratedImage]:
-    return [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
 
 
 def image_of(model: LoadedModel, prompt: str, **settings: Any) -> GeneratedImage:

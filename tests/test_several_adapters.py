@@ -13,6 +13,7 @@ from hostile_adapters import pair
 from peft.tuners.lora import Linear
 from safetensors.torch import load_file, save_file
 from test_hostile_adapters import state_sha256
+from tiny_model import lora_layers
 from torch import Tensor
 
 import cxr.lora.find
@@ -102,7 +103,7 @@ def test_merged_loras_give_what_diffusers_layers_give(root: Path, tiny_model_dir
         return sample
 
     merged = output()
-    with model.with_lora_layers():
+    with lora_layers(model, 0.7, 0.8, 0.5, 1.0):
         torch.testing.assert_close(output(), merged, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output(), merged, rtol=0, atol=0)
 

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from test_init_image import START
+from tiny_model import images_of
 
 from cxr.commands.main import main
-from cxr.generate.images import generate
 from cxr.generate.init_latents import region_of
 from cxr.generate.loaded_model import LoadedModel
 from cxr.images.reading import read_grey
 from cxr.images.recipe_file import read_recipe_file
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import RequestError
-from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.recipe import Recipe
 from cxr.web.page.restore import describe
@@ -33,10 +32,6 @@ REQUEST = GenerationRequest(
 WHOLE = dataclasses.replace(REQUEST, prompt=AROUND, mask_cells="", surrounding_prompt="")
 
 
-def made(request: GenerationRequest, model: LoadedModel) -> list[GeneratedImage]:
-    return [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
-
-
 def region(model: LoadedModel, pixels: NDArray[Any]) -> NDArray[np.bool_]:
     latents = region_of(CELLS, model.network.config.sample_size)
     assert latents is not None
@@ -47,8 +42,8 @@ def region(model: LoadedModel, pixels: NDArray[Any]) -> NDArray[np.bool_]:
 
 @pytest.mark.parametrize("bit_depth", [8, 16])
 def test_around_the_region_lies_the_other_prompts_picture(bit_depth: int, tiny_base_model: LoadedModel) -> None:
-    images = made(dataclasses.replace(REQUEST, bit_depth=bit_depth), tiny_base_model)
-    whole = made(dataclasses.replace(WHOLE, bit_depth=bit_depth), tiny_base_model)
+    images = images_of(dataclasses.replace(REQUEST, bit_depth=bit_depth), tiny_base_model)
+    whole = images_of(dataclasses.replace(WHOLE, bit_depth=bit_depth), tiny_base_model)
     for one, other in zip(images, whole, strict=True):
         inside = region(tiny_base_model, one.pixels)
         assert np.array_equal(one.pixels[~inside], other.pixels[~inside])
@@ -56,15 +51,15 @@ def test_around_the_region_lies_the_other_prompts_picture(bit_depth: int, tiny_b
 
 
 def test_the_recipe_alone_makes_it_again(tiny_base_model: LoadedModel) -> None:
-    image = made(REQUEST, tiny_base_model)[1]
+    image = images_of(REQUEST, tiny_base_model)[1]
     recipe = Recipe.from_json(image.recipe.to_json())
     assert (recipe.mask_cells, recipe.surrounding_prompt) == (CELLS, AROUND)
     assert not {"strength", "init_image_sha256"} & recipe.values.keys()
-    assert np.array_equal(made(recipe.request, tiny_base_model)[0].pixels, image.pixels)
+    assert np.array_equal(images_of(recipe.request, tiny_base_model)[0].pixels, image.pixels)
 
 
 def test_other_recipes_do_not_hold_it(tiny_base_model: LoadedModel) -> None:
-    values = made(WHOLE, tiny_base_model)[0].recipe.values
+    values = images_of(WHOLE, tiny_base_model)[0].recipe.values
     assert not {"mask_cells", "surrounding_prompt"} & values.keys()
 
 
@@ -93,7 +88,7 @@ def test_requests_that_are_refused(changes: dict[str, Any], message: str) -> Non
     ],
 )
 def test_recipes_that_are_refused(changes: dict[str, Any], message: str, tiny_base_model: LoadedModel) -> None:
-    recipe = made(REQUEST, tiny_base_model)[0].recipe
+    recipe = images_of(REQUEST, tiny_base_model)[0].recipe
     with pytest.raises(RequestError, match=message):
         Recipe.from_values(recipe.values | changes)
 

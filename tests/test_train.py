@@ -180,7 +180,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     run("judge", data, tmp_path / "straight", *options)
     loss = JudgeTask.loss
     with monkeypatch.context() as patch:
-        patch.setattr(JudgeTask, "loss", lambda task, step, done: loss(task, step, done) if step < 3 else 1 / 0)
+        patch.setattr(JudgeTask, "loss", lambda task, step: loss(task, step) if step < 3 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run("judge", data, tmp_path / "cut", *options)
     assert json.loads((tmp_path / "cut" / "state.json").read_text())["step"] == 2
@@ -328,7 +328,7 @@ class CountingTask:
     def __init__(self) -> None:
         self.trained: torch.nn.Module = torch.nn.Linear(1, 1, bias=False)
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         return {"loss": self.trained(torch.full((1, 1), step + 1.0)).sum()}
 
     def validate(self) -> dict[str, float]:
@@ -349,10 +349,10 @@ class SignallingTask(CountingTask):
         super().__init__()
         self.number = number
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         for _ in range(2):
             os.kill(os.getpid(), self.number)
-        return super().loss(step, share_done)
+        return super().loss(step)
 
 
 def test_a_second_sigterm_does_not_end_the_saving(tmp_path: Path) -> None:
@@ -444,7 +444,7 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     guide_file = trained / "guide_run" / "guide.safetensors"
     task = lora_task.LoraTask(setup, model=trained / "base_run", guide=[guide_file], guide_weight=2.0)
     monkeypatch.setattr(task, "predict", predict)
-    loss = float(task.loss(0, 0.0)["loss"])
+    loss = float(task.loss(0)["loss"])
     named, plain = ([labels_of(text) for text in seen[with_lora]] for with_lora in (True, False))
     counts = [len(labels.findings or ()) for labels in named]
     assert {0, 1, 2} == set(counts)

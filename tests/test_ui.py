@@ -38,12 +38,12 @@ from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.spaces_gpu import gpu_seconds, on_gpu
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
-from cxr.web.page.begin_panel import NOTHING, beginning_of, whole_picture
+from cxr.web.page.begin_panel import NOTHING, beginning_values, whole_picture
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
-from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_of
+from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_to_repeat
 from cxr.web.page.page_jobs import PageJobs
 from cxr.web.page.picture_events import dicom, fill, twin_values, use_seed
 from cxr.web.page.scripts import FOLDER
@@ -488,7 +488,7 @@ def test_examples_fill_the_whole_form(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     examples = find_examples(tmp_path)
     assert examples == {tmp_path / "b.png": RECIPE}
-    settings = settings_of(RECIPE, RECIPE.model)
+    settings = settings_to_repeat(RECIPE, RECIPE.model)
     values = fill(sent(settings=settings))
     assert values[:10] == ("normal chest xray", "nodule", 7, False, 6, 1, 2.5, 0.75, 0.6, False)
     assert find_examples(tmp_path / "missing") == {}
@@ -557,7 +557,7 @@ def test_a_twin_in_a_region_is_the_picture_around_it() -> None:
     assert twin_of(twin, "sex") == twin | woman
     *_, region, _ = twin_values(sent(settings=whole, twin="region"))
     assert region == {"sha256": "", "cells": cells, "around": "A man with effusion"}
-    request = GenerationRequest("A man with no findings", **beginning_of(PictureReader(), {}, region, 0.75))
+    request = GenerationRequest("A man with no findings", **beginning_values(PictureReader(), {}, region, 0.75))
     assert (request.mask_cells, request.surrounding_prompt) == (cells, "A man with effusion")
     assert whole_picture(region)[1] == NOTHING
 

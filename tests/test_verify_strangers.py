@@ -21,6 +21,7 @@ import pytest
 import torch
 from hostile_pictures import chunk, ihdr, with_recipe
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from sample_images import content
 
 from cxr.commands.main import main
 from cxr.dataset import make, reproduce
@@ -72,10 +73,6 @@ def made(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def data(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "set"))
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def pngs(folder: Path) -> list[Path]:

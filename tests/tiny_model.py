@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
@@ -13,7 +15,13 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from cxr.generate.images import generate
+from cxr.request.events import GeneratedImage
+from cxr.request.generation_request import GenerationRequest
 from cxr.train.architecture import build_scheduler
+
+if TYPE_CHECKING:
+    from cxr.generate.loaded_model import LoadedModel
 
 TINY_SIZE = 32  # pixels; latents are 4 x 4
 TINY_WORDS = [
@@ -130,3 +138,26 @@ def write_lora(
     pipeline.unload_lora_weights()
     StableDiffusionPipeline.save_lora_weights(folder, **saved)
     return folder / "pytorch_lora_weights.safetensors"
+
+
+def images_of(request: GenerationRequest, model: LoadedModel) -> list[GeneratedImage]:
+    """The images of a request, without those that failed."""
+    return [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
+
+
+@contextlib.contextmanager
+def lora_layers(model: LoadedModel, weight: float, *scales: float) -> Iterator[None]:
+    """The LoRAs as diffusers itself runs them, as layers beside the weights, and merged again afterwards.
+
+    Args:
+        weight: of all of them together.
+        scales: each LoRA's own weight, in their order.
+    """
+    model.set_adapter_weight(0.0)
+    model.pipeline.enable_lora()
+    names = sorted({name for names in model.pipeline.get_list_adapters().values() for name in names})
+    model.pipeline.set_adapters(names, adapter_weights=[weight * scale for scale in scales])
+    try:
+        yield
+    finally:
+        model.set_adapter_weight(weight)

@@ -119,7 +119,7 @@ def call_equal(pipeline: DiffusionPipeline, num_images: int) -> None:
 
 
 def default_peer(plain: DiffusionPipeline) -> Peer:
-    """What diffusers does when nobody says otherwise, in float32; with PNDM, the scheduler of Stable Diffusion 1.
+    """What diffusers does by default, in float32; with PNDM, the scheduler of Stable Diffusion 1.
 
     Args:
         plain: pipeline in float32.

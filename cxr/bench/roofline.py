@@ -82,7 +82,7 @@ def _best_rate(work: Work, watch: Stopwatch) -> float:
     return max(flops / watch(work) for _ in range(ROUNDS))
 
 
-def make_images(loaded: LoadedModel, **settings: float) -> None:
+def make_bench_images(loaded: LoadedModel, **settings: float) -> None:
     """Make images of the bench's prompt.
 
     Args:
@@ -97,7 +97,7 @@ def make_images(loaded: LoadedModel, **settings: float) -> None:
 
 
 def call_diffusers(
-    pipeline: DiffusionPipeline, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int] = (0,)
+    pipeline: DiffusionPipeline, num_inference_steps: int, guidance_scale: float, seeds: Sequence[int]
 ) -> None:
     """Make images of the bench's prompt by the pipeline's own call."""
     pipeline(

@@ -12,7 +12,7 @@ import torch
 
 from cxr.bench.network_times import NetworkTimes, flops_per_row, measure_network_times
 from cxr.bench.peers import Peer, peers_of
-from cxr.bench.roofline import Peak, make_images, measure_peak
+from cxr.bench.roofline import Peak, make_bench_images, measure_peak
 from cxr.bench.rounds import PROMPT, Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
 from cxr.bench.start import start_fresh
 from cxr.generate.loaded_model import LoadedModel
@@ -102,7 +102,7 @@ def run_bench(
     _check(runs, batch_sizes, device)
     began = time.perf_counter()
     loaded = load_model(model, adapter)
-    make_images(loaded)
+    make_bench_images(loaded)
     load_to_first_image_s = time.perf_counter() - began
     fresh_process_s = seconds(lambda: start_fresh(model, adapter), loaded.device) if fresh_process else None
     sizes = sorted(set(batch_sizes))
@@ -172,7 +172,7 @@ def _make(loaded: LoadedModel, num_images: int, **settings: float) -> None:
     if loaded.device.type != "cpu":
         loaded.micro_batch_size = num_images
     try:
-        make_images(loaded, num_images=num_images, **settings)
+        make_bench_images(loaded, num_images=num_images, **settings)
     finally:
         loaded.micro_batch_size = chosen
 

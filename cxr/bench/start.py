@@ -74,8 +74,8 @@ def start_fresh(model: str | None, adapter: str | None) -> None:
         GenerationError: that process failed.
     """
     code = (
-        "import sys; from cxr.bench.roofline import make_images; from cxr.generate.model import load_model; "
-        "make_images(load_model(*[value or None for value in sys.argv[1:]]))"
+        "import sys; from cxr.bench.roofline import make_bench_images; from cxr.generate.model import load_model; "
+        "make_bench_images(load_model(*[value or None for value in sys.argv[1:]]))"
     )
     _run_python(code, model or "", adapter or "none", failure="a new process could not make an image")
 

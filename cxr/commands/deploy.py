@@ -42,7 +42,7 @@ def add_deploy_parser(commands: Commands) -> None:
 def _deploy(arguments: argparse.Namespace) -> int:
     from huggingface_hub import HfApi
 
-    from cxr.deploy.space_plan import describe_plan, plan_space
+    from cxr.deploy.space_plan import describe_upload, plan_space
     from cxr.deploy.upload import upload
 
     api = HfApi()
@@ -54,7 +54,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
         hardware=arguments.hardware,
         private=arguments.private,
     )
-    for line in describe_plan(plan):
+    for line in describe_upload(plan):
         sys.stdout.write(f"{line}\n")
     if arguments.dry_run:
         say_result("dry run: nothing was sent")

@@ -75,19 +75,19 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    # Links to nowhere and pipes are no files and yet named, in the sentence that refuses them.
+    # Broken links and pipes are not files, but are kept, so that the refusal names them.
     yield from (one for one in sorted(walk_files(path)) if one.suffix.lower() in SUFFIXES or is_dicom(one))
 
 
 def _remaker(arguments: argparse.Namespace) -> Remake:
     from cxr.dataset.reproduce import DIFFERENT, Reproducer
-    from cxr.dataset.verify import describe
+    from cxr.dataset.verify import describe_outcome
     from cxr.folders.foreign_image import read_foreign
 
     reproducer = Reproducer(arguments.model, arguments.adapter)
 
     def remake(path: Path) -> tuple[bool, str]:
         outcome = reproducer.check(*read_foreign(path))
-        return outcome.verdict != DIFFERENT, describe(outcome)
+        return outcome.verdict != DIFFERENT, describe_outcome(outcome)
 
     return remake

@@ -76,7 +76,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 
 def _read_beginning(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Put the picture that is to be begun from into the settings, and its mask as cells."""
+    """Put the picture to begin from into the settings, and its mask as cells."""
     path, mask = arguments.init_image, arguments.mask
     if path is None:
         if mask or arguments.strength is not None:

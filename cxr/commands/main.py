@@ -34,12 +34,12 @@ from cxr.images.guarded import reason_of
 from cxr.memory import is_about_memory, limit_mb
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import say, shorten
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 
 WRONG_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 UNREAD = 141  # 128 + SIGPIPE: "| head" has seen enough
-MAX_ERROR_CHARACTERS = 1_000  # names in files of strangers may be longer
+MAX_ERROR_CHARACTERS = 1_000  # names in files of third parties may be longer
 
 DESCRIPTION = f"CXR Studio: clinical text in, chest radiographs out.\n{SYNTHETIC_NOTICE}"
 EPILOG = """\
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments; those of the process when None.
     Returns:
-        The exit code: 2 for anything that the user can put right.
+        The exit code: 2 for anything that the user can fix.
     """
     try:
         arguments = build_parser().parse_args(argv)
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more when it ends, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
-    except OSError as error:  # what no command has foreseen: a name that is too long, too many open files
+    except OSError as error:  # what no command foresees: a name that is too long, too many open files
         if is_about_memory(error, limit_mb()):
             raise
         say(sys.stderr, f"error: cannot use {error.filename or 'a file'}: {reason_of(error)}")

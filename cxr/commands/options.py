@@ -62,7 +62,7 @@ def add_settings(parser: argparse.ArgumentParser, *names: str, context: str = ""
         assert setting.flag, f"{name} has no option"
         kind: dict[str, Any] = {"type": _number, "metavar": setting.metavar}
         if setting.kind == "switch":
-            # One that is off needs no option that leaves it off.
+            # A switch that is off by default needs no option to turn it off.
             kind = {"action": argparse.BooleanOptionalAction if setting.default else "store_true"}
         elif setting.kind in ("text", "cells", "picture"):
             kind["type"] = str
@@ -82,7 +82,7 @@ def add_path(parser: argparse.ArgumentParser, name: str, metavar: str, text: str
     Args:
         name: the argument's, or the option's with its dashes.
         metavar: what stands for it in the help.
-        more: what argparse wants to know besides.
+        more: further arguments for argparse.
     """
     parser.add_argument(name, type=named_path, metavar=metavar, help=text, **more)
 

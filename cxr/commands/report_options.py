@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_report_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add what both commands that write a report have: where it goes, and what it measures."""
+    """Add the options of both commands that write a report: where it goes, and what it measures."""
     add_path(parser, "--output", "REPORT", "folder for the report", required=required)
     add_tools(parser)
     parser.add_argument("--sensitivity", action="store_true", help="also degrade real images step by step")

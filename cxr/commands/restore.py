@@ -68,7 +68,7 @@ def _model(recipe: Recipe) -> str:
 
 
 def _adapter(recipe: Recipe) -> str:
-    """Its LoRAs; the one that shipped with earlier weights is another than today's of that name."""
+    """Its LoRAs; one that shipped with earlier weights is not today's LoRA of that name."""
     if recipe.model_revision not in EARLIER_WEIGHTS:
         return recipe.adapter
     shipped = PRESETS["embedded"].default_adapter

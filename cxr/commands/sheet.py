@@ -34,7 +34,6 @@ exit codes:
   0 the sheet is written, 1 the model failed to make some of its images, 2 wrong input or nowhere to write,
   130 and 143 stopped by Ctrl-C and SIGTERM; nothing is written then
 """
-SOME_FAILED = 1
 
 
 def add_sheet_parser(commands: Commands) -> None:
@@ -75,7 +74,7 @@ def _make_grid(arguments: argparse.Namespace) -> int:
     from cxr.dataset.grid import GridStore, build_grid, describe_grid, draw_grid
     from cxr.folders.sheet import save_sheet
     from cxr.generate.model import get_model
-    from cxr.generate.progress import Progress
+    from cxr.generate.progress import SOME_FAILED, Progress
     from cxr.generate.stop_signal import stop_on_signals
     from cxr.generate.worker import Worker
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr.commands import train_lora as full_lora
 from cxr.commands.options import Commands, add_command, add_model_options, add_path
+from cxr.commands.report import split_patients
 from cxr.commands.train_judge import train_judge
 from cxr.commands.train_stages import ACCUMULATION, DATA, GAINS, GAINS_TEXT, STAGES, Option, loop_options
 
@@ -38,7 +39,7 @@ def add_train_parser(commands: Commands) -> None:
         if name == "lora":
             full_lora.add_full_lora_options(command)
         if name == "decoder":
-            add_model_options(command)  # whose decoder, and what it samples with
+            add_model_options(command)  # whose decoder is trained, and what it samples with
     command = add_command(stages, "gains", run_gains, GAINS_TEXT)
     add_path(command, "--out", "DIR", "where step_gains.json is written", required=True)
     for option in (*DATA, *GAINS):
@@ -48,13 +49,11 @@ def add_train_parser(commands: Commands) -> None:
 
 def run_gains(arguments: argparse.Namespace) -> int:
     """Measure the gains of a model's steps; torch is imported only now."""
-    from cxr.folders.radiographs import read_folders
-    from cxr.labels.split import split_by_patient
     from cxr.train.step_gain_fit import write_step_gains
 
-    split = split_by_patient(read_folders(arguments.data), arguments.validation_share, arguments.judging_share)
     count, seed = arguments.num_sampled, arguments.seed
-    write_step_gains(arguments.model, arguments.adapter, split.training, count, seed, arguments.out)
+    training = split_patients(arguments).training
+    write_step_gains(arguments.model, arguments.adapter, training, count, seed, arguments.out)
     return 0
 
 
@@ -62,8 +61,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     """Run one stage; torch is imported only now."""
     import torch
 
-    from cxr.folders.radiographs import read_folders
-    from cxr.labels.split import Split, split_by_patient
+    from cxr.labels.split import Split
     from cxr.models.devices import shared_state
     from cxr.train import loop
     from cxr.train.loop_settings import LoopSettings
@@ -79,9 +77,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     loop_settings = {name: value for name, value in values.items() if name in LoopSettings.__dataclass_fields__}
     settings = LoopSettings(**loop_settings, **LOOP_SETTINGS.get(arguments.stage, {}))
     device = training_device()
-    split = Split([], [], [])
-    if "data" in values:
-        split = split_by_patient(read_folders(values["data"]), values["validation_share"], values["judging_share"])
+    split = split_patients(arguments) if "data" in values else Split([], [], [])
     if arguments.stage == "judge":
         train_judge(values, split, settings, arguments.out, device)
     else:
@@ -115,8 +111,8 @@ def _build_task(arguments: argparse.Namespace, values: Mapping[str, Any], setup:
     return task(setup, **own)
 
 
-def _add(command: argparse.ArgumentParser, option: Option, full_size: Mapping[str, Any]) -> None:
-    """Add an option; where it depends on the model what is the default, or what is allowed, it is None if not given."""
+def _add(command: argparse.ArgumentParser, option: Option, full_size: Mapping[str, object]) -> None:
+    """Add an option; if its default or its range depends on the model, it is None when not given."""
     own, other = option.default, full_size.get(option.name)
     shown = f"{own}" if other in (None, own) else f"{own}, of a full-size model {other}"
     is_open = option.name in (*full_size, *full_lora.GUIDES)

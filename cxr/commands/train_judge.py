@@ -29,7 +29,7 @@ def train_judge(
     Args:
         split: whose held-out patients nothing is learnt from and no threshold is set on.
         settings: of each network; the seeds count up from this one.
-        out_dir: goes on from what is here.
+        out_dir: training continues from what is here.
         device: where to train.
     Raises:
         RequestError, DataError: there are too few patients for so many networks, or the votes are on other films.
@@ -94,7 +94,7 @@ def _measure(
     from cxr.train.judge_members import join_members
 
     records, scores = [], []
-    figures: dict[str, Any] = {}
+    figures: dict[str, object] = {}
     if len(folders) > 1:
         found = join_members([folder / JUDGE for folder in folders], folds, out_dir / JUDGE)
         records, scores = found.records, [found.scores]

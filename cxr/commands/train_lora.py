@@ -16,7 +16,7 @@ from cxr.models.presets import find_preset
 from cxr.request.errors import RequestError
 from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
 
-DEFAULTS: dict[str, Any] = {name: row.default for name, row in ROWS.items()}
+DEFAULTS: dict[str, object] = {name: row.default for name, row in ROWS.items()}
 GUIDES = ("guide", "guide_weight")
 
 DESCRIPTION = """\
@@ -73,7 +73,7 @@ def is_full_size(arguments: argparse.Namespace) -> bool:
     return True
 
 
-def settings_of(arguments: argparse.Namespace) -> FullLoraSettings:
+def full_lora_settings(arguments: argparse.Namespace) -> FullLoraSettings:
     """The settings that the options ask for, defaults for the others.
 
     Raises:
@@ -91,7 +91,7 @@ def run_full_lora(arguments: argparse.Namespace) -> None:
     from cxr.train.full_lora.data import in_form, read_training_data
     from cxr.train.full_lora.training_run import train_full_lora
 
-    settings, model = settings_of(arguments), arguments.model.as_posix()
+    settings, model = full_lora_settings(arguments), arguments.model.as_posix()
     base, form = read_base_model(model), find_preset(model).prompt_form
     if arguments.validation_prompts is None:
         prompts = tuple(in_form(prompt, form) for prompt in settings.validation_prompts)

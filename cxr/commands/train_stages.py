@@ -17,11 +17,11 @@ class Option(NamedTuple):
     Args:
         default: None where it may be left out or must be given.
         text: its help; "{}" stands for the default.
-        more: what argparse wants to know besides; the type is that of the default.
+        more: further arguments for argparse; the type is that of the default.
     """
 
     flag: str
-    default: Any
+    default: object
     text: str
     more: Mapping[str, Any] = {}
 
@@ -151,7 +151,11 @@ GAINS = (
 def loop_options(stage: Stage) -> tuple[Option, ...]:
     """What all stages have, as the table of settings describes it."""
     rows = LoopSettings.__dataclass_fields__
-    own: dict[str, Any] = {"steps": stage.steps, "batch_size": stage.batch_size, "learning_rate": stage.learning_rate}
+    own: dict[str, object] = {
+        "steps": stage.steps,
+        "batch_size": stage.batch_size,
+        "learning_rate": stage.learning_rate,
+    }
     own |= {name: rows[name].default for name in ("decay_share", "ema_decay", "validate_every", "seed")}
     options = [
         Option(flag_of(name), value, f"{rows[name].metadata['words']} (default {{}})") for name, value in own.items()

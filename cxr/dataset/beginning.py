@@ -79,7 +79,7 @@ NAMES = {
 
 
 def check_beginning(directory: Path, known: Beginning, wanted: Beginning, ignored: Container[str] = ()) -> None:
-    """See that a job is what its folder was begun with.
+    """Check that a job is the one its folder was begun with.
 
     Raises:
         OutputError: a value that is not ignored is another.

@@ -14,16 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cxr.dataset.pairs import PairFigures
-from cxr.dataset.plan import NOT_SAID, Plan, values_of
+from cxr.dataset.plan import NOT_SAID, Plan, counted_under
 from cxr.folders.sheet import SheetRow, draw_sheet, encode_sheet
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.reading import read_grey
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 from cxr.request.settings import PLAN_SETTINGS
 
 COLUMNS, MAX_ROWS, MAX_CHARACTERS = 6, 15, 200
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#B4B4B4"  # Okabe and Ito's, told apart by colour-blind readers
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#B4B4B4"  # Okabe and Ito's, which colour-blind readers can tell apart
 SEXES = {"F": ("women", ORANGE), "M": ("men", BLUE), None: (NOT_SAID, GREY)}
 
 
@@ -72,7 +72,7 @@ def card_files(
 
 
 def plain(text: str) -> str:
-    """A text of the user's as one line that Markdown, HTML and YAML take for text."""
+    """A user's text as one line that Markdown, HTML and YAML treat as plain text."""
     kept = "".join(character if character.isalnum() or character in " .,-_()" else " " for character in text)
     return " ".join(kept.split())[:MAX_CHARACTERS]
 
@@ -81,7 +81,7 @@ def _table(images: Sequence[PlannedImage], of: str) -> list[tuple[str, dict[str,
     """Value -> split -> images."""
     tally: dict[str, Counter[str]] = {}
     for image in images:
-        for value in values_of(image, of):
+        for value in counted_under(image, of):
             tally.setdefault(value, Counter())[image.split] += 1
     return [(value, dict(tally[value])) for value in sorted(tally, key=lambda value: (value == NOT_SAID, value))]
 
@@ -118,7 +118,7 @@ def _bars(axes: Axes, images: Sequence[PlannedImage], of: str, title: str) -> No
     names = [value for value, _ in _table(images, of)]
     before = [0] * len(names)
     for sex, (word, colour) in SEXES.items():
-        tally = Counter(value for image in images if image.labels.sex == sex for value in values_of(image, of))
+        tally = Counter(value for image in images if image.labels.sex == sex for value in counted_under(image, of))
         if tally:
             numbers = [tally[name] for name in names]
             axes.barh([name.replace("_", " ") for name in names], numbers, left=before, color=colour, label=word)
@@ -131,7 +131,7 @@ def sampled(images: Sequence[PlannedImage]) -> dict[str, list[PlannedImage]]:
     """Some images of each finding, by its name, for the picture of samples: the first of the plan, not chosen."""
     rows: dict[str, list[PlannedImage]] = {}
     for image in images:
-        row = rows.setdefault(" + ".join(values_of(image, "findings")).replace("_", " "), [])
+        row = rows.setdefault(" + ".join(counted_under(image, "findings")).replace("_", " "), [])
         if len(row) < COLUMNS:
             row.append(image)
     return dict(list(rows.items())[:MAX_ROWS])

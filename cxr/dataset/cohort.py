@@ -1,7 +1,7 @@
 """How many images of whom: entries of a cohort -> one row for each image.
 
-An attribute is given in one of three ways. A value is the same for all images. A list is gone through: every
-combination of the lists gets the whole count. A table of shares divides the count: exactly, by largest remainders, and
+An attribute is given in one of three ways. A value is the same for all images. A list is expanded: every combination of
+the lists gets the whole count. A table of shares divides the count: exactly, by largest remainders, and
 independently of the other attributes.
 """
 
@@ -35,7 +35,7 @@ NIH_AGES = {
 }  # fmt: skip
 
 Value = TypeVar("Value")
-Choice = tuple[Value | Shares[Value], ...]  # the values of one attribute that are gone through
+Choice = tuple[Value | Shares[Value], ...]  # all values of one attribute
 Reader = Callable[[object, str], Value | Shares[Value]]  # of a value as it stands in a plan, and how messages call it
 
 
@@ -49,7 +49,7 @@ class AgeRange:
 
 @dataclass(frozen=True)
 class CohortEntry:
-    """One entry: for each attribute the values that are gone through, each of them maybe a table of shares.
+    """One entry: for each attribute its values, each of which may be a table of shares.
 
     Args:
         findings: each a tuple of NIH names, empty for no finding.
@@ -113,7 +113,7 @@ def read_age(value: object, where: str) -> AgeRange | Shares[AgeRange]:
     """An age, "40-60", or "NIH" for ages as in that data set."""
     if value == NIH:
         return {AgeRange(*years): float(share) for years, share in NIH_AGES.items()}
-    found = re.fullmatch(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?", str(value).strip())  # "True" is none
+    found = re.fullmatch(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?", str(value).strip())  # "True" is not an age
     if found:
         low, high = int(found[1]), int(found[2] or found[1])
         if low <= high <= OLDEST:

@@ -16,7 +16,7 @@ from cxr.request.errors import OutputError
 
 
 def complete_dataset(plan: Plan, folder: DatasetFolder, worker: Worker, units: Sequence[Unit]) -> JsonObject | None:
-    """See that nothing is missing, make duplicates again, write the rest.
+    """Make what is missing, replace duplicates, write the rest.
 
     Args:
         folder: in which all processes have come to their ends.

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from cxr.folders.archive import write_folder_zip, write_zip
-from cxr.folders.dataset_manifest import is_flat, pair_pictures, read_manifest
+from cxr.folders.dataset_manifest import is_without_splits, pair_pictures, read_manifest
 from cxr.folders.dataset_reader import FinishedImage, read_dataset
 from cxr.folders.metadata import MANIFEST_NAME, describe_image
 from cxr.folders.shards import PAIR_PICTURES, name_shards
@@ -81,7 +81,7 @@ def _dicom_writers(directory: Path, images: Sequence[FinishedImage], bits: int |
     from cxr.dataset.dicom_folder import check_bits, write_dicom
 
     check_bits(images, bits)
-    origin = "" if is_flat(directory) else hashlib.sha256(read_manifest(directory).content).hexdigest()
+    origin = "" if is_without_splits(directory) else hashlib.sha256(read_manifest(directory).content).hexdigest()
     write = partial(write_dicom, bits=bits, origin=origin)
     writers: dict[str, Callable[[Path], None]] = {
         f"{image.split}/{image.path.stem}.dcm": partial(write, image=image) for image in images
@@ -95,7 +95,7 @@ def _dicom_writers(directory: Path, images: Sequence[FinishedImage], bits: int |
 
 def _with_pictures(directory: Path, images: Sequence[FinishedImage]) -> Iterator[ExportedFile]:
     """The images as exporters take them; the second of a pair with what differs from the first."""
-    listed = {} if is_flat(directory) else {file.path: file for file in read_manifest(directory).files}
+    listed = {} if is_without_splits(directory) else {file.path: file for file in read_manifest(directory).files}
     for image in images:
         names = pair_pictures(image.patient_id) if image.pair_role == COUNTERFACTUAL else ()
         pictures = [listed[directory / name] for name in names if directory / name in listed]
@@ -155,7 +155,7 @@ def _write_zip(directory: Path, images: Sequence[FinishedImage], output: Path) -
     if output.exists() and output.stat().st_size and not _is_ours(output):
         raise OutputError(f"{output} is not a ZIP of this program; choose another name")
     make_folder(output.parent)
-    if is_flat(directory):
+    if is_without_splits(directory):
         write_zip(output, [describe_image(image.path, image.recipe, image.sha256) for image in images])
     else:
         manifest = read_manifest(directory)

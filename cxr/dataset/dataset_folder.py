@@ -31,7 +31,7 @@ class DatasetFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder if need be, and keep other jobs out.
+        """Make the folder if necessary, and keep other jobs out.
 
         Raises:
             OutputError: another job holds it, it holds something else, or the disk refused it.
@@ -52,28 +52,26 @@ class DatasetFolder:
                 raise cannot_write(self.directory, error) from error
 
     def begin(self, wanted: Beginning) -> None:
-        """Fix what the job is made from, or see that it is what it was begun with; earlier counts are forgotten.
+        """Record what the job is made from, or check that it is what it was begun with; earlier counts are forgotten.
 
         Raises:
             OutputError: the folder was begun with something else.
         """
         known = self.read_beginning()
         if known is None:
-            with atomic_file(self.work / "job.json") as file:
-                file.write(json.dumps(wanted.facts, indent=2).encode() + b"\n")
+            self._write_beginning(wanted)
         else:
             check_beginning(self.directory, known, wanted)
         for path in self.progress.glob("*.json"):
             path.unlink(missing_ok=True)
 
     def reopen(self, manifest: Manifest, plan: Plan) -> None:
-        """Make a finished data set one that is not, so that what is missing of it is made again.
+        """Turn a finished data set into an unfinished one, so that its missing files are made again.
 
         Raises:
             OutputError: the disk refused it.
         """
-        with atomic_file(self.work / "job.json") as file:
-            file.write(json.dumps(beginning_of(manifest).facts, indent=2).encode() + b"\n")
+        self._write_beginning(beginning_of(manifest))
         write_logs(self.directory, manifest, self.units(plan))
         (self.directory / MANIFEST_NAME).unlink()
 
@@ -141,6 +139,10 @@ class DatasetFolder:
         except (DataError, TypeError, KeyError) as error:
             raise OutputError(f"{path} is not that of a data set of this program; choose another folder") from error
         return found
+
+    def _write_beginning(self, beginning: Beginning) -> None:
+        with atomic_file(self.work / "job.json") as file:
+            file.write(json.dumps(beginning.facts, indent=2).encode() + b"\n")
 
     def _check_content(self) -> None:
         """Refuse a folder that holds files which are not of a data set."""

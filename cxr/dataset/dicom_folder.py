@@ -50,7 +50,7 @@ def write_dicom(path: Path, image: FinishedImage, bits: int | None, origin: str 
     bits = bits or image.recipe.bit_depth
     pixels = to_bits(read_pixels(image), bits)
     patient = SyntheticPatient(image.patient_id, image.labels, origin)
-    if image.pair_role == COUNTERFACTUAL:  # somebody else: an archive holds one sex and one age of a patient ID
+    if image.pair_role == COUNTERFACTUAL:  # another person: an archive holds one sex and one age for a patient ID
         patient = replace(patient, patient_id=f"{image.patient_id}C", counterfactual_of=image.patient_id)
     data = encode_dicom(pixels, image.recipe, patient, bits)
     write_whole(path, data)

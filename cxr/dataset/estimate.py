@@ -62,7 +62,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
 
 
 def estimate(plan: Plan, model: LoadedModel) -> Estimate:
-    """Make a few of a plan's images, without keeping them, and go on from there.
+    """Make a few of a plan's images, without keeping them, and extrapolate.
 
     Raises:
         GenerationError: none could be made.

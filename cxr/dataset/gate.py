@@ -1,4 +1,4 @@
-"""An optional gate: images that do not show what was asked are made again. Never by a judge that measures."""
+"""An optional gate: images that do not show what was asked are made again. Its judge is never one that measures."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class GridStore:
         self.failures: dict[int, str] = {}
 
     def claim(self) -> AbstractContextManager[bool]:
-        """Nobody else works on it."""
+        """No other process works on it."""
         return contextlib.nullcontext(True)
 
     def missing(self) -> Sequence[PlannedImage]:
@@ -149,7 +149,7 @@ class GridStore:
         self.pixels[image.index] = to_8_bits(made.pixels)
 
     def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
-        """Take note that it could not be made."""
+        """Note that it could not be made."""
         self.failures[image.index] = rejected[-1].reason
 
 

@@ -1,4 +1,4 @@
-"""How the job of a data set starts: what it is made with, or that it goes on with what it was begun with."""
+"""How a data set job starts: what it is made with, or that it continues with what it was begun with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cxr.request.errors import OutputError
 from cxr.request.recipe import PYTORCH
 from cxr.request.settings import DATASET_OPTIONS
 
-# In these a data set that lacks nothing may differ from one that would be made here now.
+# A complete data set may differ in these from one that would be made here now.
 CIRCUMSTANCES = ("software", "device", "weight_dtype", "micro_batch_size", "engine")
 
 
@@ -41,7 +41,7 @@ class Options:
 
 
 def as_begun(plan: Plan, folder: DatasetFolder) -> Plan:
-    """A data set that was begun by a version that knew no rewording goes on without."""
+    """A data set begun by a version without rewording continues without it."""
     begun, manifest = folder.read_beginning(), folder.manifest()
     if manifest is not None:
         begun = beginning_of(manifest)
@@ -55,7 +55,7 @@ def begin_job(
     held: contextlib.ExitStack,
     load: Callable[[Beginning | None], LoadedModel],
 ) -> tuple[LoadedModel, dict[str, int]] | None:
-    """What the first process does before the others: lock the folder, choose the number format, fix both.
+    """What the first process does before the others: lock the folder, choose the number format, record both.
 
     Args:
         held: keeps the lock of the folder.

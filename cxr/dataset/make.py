@@ -1,4 +1,4 @@
-"""A plan -> a finished data set, by one process or many; killed at any time, the same command goes on."""
+"""A plan -> a finished data set, by one process or many; after a kill the same command continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cxr.dataset.processes import OtherProcessFailed, Processes
 from cxr.dataset.unit_log import unfinished_first
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
-from cxr.generate.progress import JobProgress, Progress
+from cxr.generate.progress import SOME_FAILED, JobProgress, Progress
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
 from cxr.metrics.result import Json, JsonObject
@@ -32,7 +32,6 @@ from cxr.request.messages import say
 
 __all__ = ["Options", "iterate_dataset", "run_dataset"]
 
-SOME_FAILED = 1
 FAILED_ELSEWHERE = 2
 PROGRESS_EVERY_S = 0.5
 
@@ -67,7 +66,7 @@ def run_dataset(plan: Plan, directory: Path, options: Options) -> int:
 def iterate_dataset(
     plan: Plan, directory: Path, model: LoadedModel, options: Options, stop: threading.Event
 ) -> Generator[JobProgress, None, None]:
-    """Make a data set, or what is missing of it, inside a program that goes on with other things meanwhile.
+    """Make a data set, or what is missing of it, inside a program that does other things meanwhile.
 
     A thread makes the images. The bytes are those of ``run_dataset`` with as many threads as torch has here.
 
@@ -166,7 +165,7 @@ def _worker(folder: DatasetFolder, model: LoadedModel, progress: Progress, stop:
 
 
 def _say_result(folder: DatasetFolder, manifest: JsonObject | None) -> int:
-    """Say what has come out, if it has come to that; gives the exit status."""
+    """Report the result if there is one; gives the exit status."""
     if manifest is None:
         return 0
     facts = f"{manifest['num_images']} images in {folder.directory}, {manifest['num_rejected']} made again"

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from cxr import __version__
 from cxr.dataset.beginning import Beginning
@@ -25,7 +24,8 @@ from cxr.images.png_signature import unsigned_size
 from cxr.request.errors import DataError
 from cxr.request.events import ExportedFile
 from cxr.request.messages import shown_names
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE, PYTORCH, SYNTHETIC_NOTICE
+from cxr.request.notices import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.recipe import PYTORCH
 
 CARD_NAME = "README.md"
 MAX_CARD_BYTES = 10_000_000
@@ -42,21 +42,22 @@ Rejected = Mapping[int, tuple[Rejection, ...]]
 
 
 def is_listed_image(file: ExportedFile) -> bool:
-    """Whether a file of a manifest is an image of the set, and no picture of the card or of a pair."""
+    """Whether a file of a manifest is an image of the set, rather than a picture of the card or of a pair."""
     return file.path.suffix == ".png" and file.path.parent.name not in ("plots", PAIRS_NAME)
 
 
 def wrong_facts(
     directory: Path, manifest: Manifest, images: Sequence[FinishedImage], rejected: Rejected
 ) -> Iterator[str]:
-    """What the manifest does not say, says of nothing, or says otherwise than the rest of the folder."""
+    """What the manifest omits, says about nothing that exists, or says differently from the rest of the folder."""
     facts, path = {"engine": PYTORCH, **manifest.facts}, directory / MANIFEST_NAME
     left_out = NOT_IN_ALL if _is_ours(facts) else NOT_IN_OLDER
     yield from (f"{path} does not say {name}" for name in sorted(FACTS - left_out - facts.keys()))
     if unknown := sorted(facts.keys() - FACTS):
         yield f"{path} says {shown_names(unknown)}, which no data set has"
     wanted = _facts_of(facts, images, rejected)
-    wanted["num_images"].append(sum(map(is_listed_image, manifest.files)))  # some may be missing, which is said
+    num_listed = sum(map(is_listed_image, manifest.files))  # some may be missing, which is said
+    wanted["num_images"] = [*wanted["num_images"], num_listed]
     for name, values in wanted.items():
         if name in facts and _text(facts[name]) not in map(_text, values):
             yield f"{path} says {name} is {shown_names([facts[name]])[:80]}, its images say otherwise"
@@ -74,23 +75,25 @@ def wrong_facts(
     yield from _wrong_pairs(directory, images)
 
 
-def _is_ours(facts: Mapping[str, Any]) -> bool:
+def _is_ours(facts: Mapping[str, object]) -> bool:
     return facts.get("software") == __version__
 
 
 def _text(value: object) -> str:
-    """Equal for equal values of equal kinds alone: 1, 1.0 and true are three."""
+    """Equal only for equal values of the same kind: 1, 1.0 and true differ."""
     return json.dumps(value, sort_keys=True)
 
 
-def _facts_of(facts: Mapping[str, Any], images: Sequence[FinishedImage], rejected: Rejected) -> dict[str, list[Any]]:
+def _facts_of(
+    facts: Mapping[str, object], images: Sequence[FinishedImage], rejected: Rejected
+) -> dict[str, Sequence[object]]:
     """The values that each fact of the manifest may have."""
     recipes = [image.recipe for image in images]
     failed = {*rejected} - {image.index for image in images}
     gated = any(one.kind == "gate" for seeds in rejected.values() for one in seeds)
     threads = {recipe.num_threads for recipe in recipes} - {0}
     attempts = max([len(seeds) + (index not in failed) for index, seeds in rejected.items()], default=1)
-    wanted: dict[str, list[Any]] = {name: _only(recipes, name) for name in SAME_IN_ALL}
+    wanted: dict[str, Sequence[object]] = {name: _only(recipes, name) for name in SAME_IN_ALL}
     wanted |= {
         "format": [FORMAT],
         "num_images": [len(images)],
@@ -106,7 +109,7 @@ def _facts_of(facts: Mapping[str, Any], images: Sequence[FinishedImage], rejecte
         "name": [facts.get("name")] if isinstance(facts.get("name"), str) else [],
         "max_attempts": [given] if type(given := facts.get("max_attempts")) is int and given >= attempts else [],
     }
-    if threads:  # on a GPU they are not told, and a micro-batch is halved where memory runs out
+    if threads:  # on a GPU they are not recorded, and a micro-batch is halved where memory runs out
         wanted |= {"num_threads": [*threads], "micro_batch_size": _only(recipes, "micro_batch_size")}
     if software := _only([recipe.library_versions for recipe in recipes], "cxr"):
         wanted["software"] = software
@@ -118,7 +121,7 @@ def _facts_of(facts: Mapping[str, Any], images: Sequence[FinishedImage], rejecte
     return wanted
 
 
-def _only(values: Sequence[Any], name: str) -> list[Any]:
+def _only(values: Sequence[object], name: str) -> list[object]:
     """The value that all have; nothing if they differ."""
     found = [value.get(name) if isinstance(value, Mapping) else getattr(value, name) for value in values]
     return [found[0]] if found[0] is not None and all(value == found[0] for value in found) else []
@@ -135,7 +138,7 @@ def _needed(images: Sequence[FinishedImage], rejected: Rejected) -> Iterator[str
         yield from pair_pictures(one.patient_id)
 
 
-def _wrong_card(path: Path, facts: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_card(path: Path, facts: Mapping[str, object]) -> Iterator[str]:
     try:
         card = read_or_refuse(path, MAX_CARD_BYTES).decode("utf-8", "replace")
     except DataError:

@@ -1,4 +1,4 @@
-"""Entries of pairs: of whom there are two images, and what the second changes."""
+"""Entries of pairs: whose images come in twos, and what the second image changes."""
 
 from __future__ import annotations
 

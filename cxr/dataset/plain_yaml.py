@@ -1,4 +1,4 @@
-"""YAML as people mean it: what it would read as something else is refused, with its line."""
+"""YAML as people mean it: what YAML would read differently is refused, with its line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parse_yaml(text: str, where: str) -> object:
         text: of a plan, or of a cell that begins like a list or a table.
         where: what messages begin with.
     Raises:
-        RequestError: it is not YAML, or not what anybody means by it.
+        RequestError: it is not YAML, or uses what `_PlainLoader` refuses.
     """
     try:
         return yaml.load(text, _PlainLoader)  # noqa: S506  it is a SafeLoader
@@ -82,7 +82,7 @@ _PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_p
 
 
 class _RefusedError(ValueError):
-    """Something that is YAML and yet not what anybody means, with its line."""
+    """Valid YAML that nobody would mean, with its line."""
 
     def __init__(self, part: yaml.Node | yaml.Event, reason: str) -> None:
         assert part.start_mark is not None, "it was read from a text"

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
 
 from cxr.dataset.shares import check_share, check_whole, share_out
-from cxr.dataset.wishes import Wish, from_cohort, from_grid, from_pairs, from_prompts, read_settings
+from cxr.dataset.wishes import Wish, checked_settings, from_cohort, from_grid, from_pairs, from_prompts
 from cxr.folders.dataset_manifest import PAIRS_NAME, patient_id_of
 from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
@@ -45,7 +44,7 @@ class Plan:
         name: for the data-set card.
         images: by index.
         grid: the settings that a grid crosses, empty for any other plan.
-        rewords: False for the plan of a data set that was begun by a version that knew no rewording.
+        rewords: False for the plan of a data set begun by a version without rewording.
     """
 
     name: str
@@ -60,7 +59,7 @@ class Plan:
         for image in self.images:
             labels, request = _values(image.labels), _values(image.request)
             del labels["sides"], labels["unknown"]  # older versions knew neither
-            # Nor did they reword. What is usual today is no part of the hash, so that it goes on to name the same plan.
+            # Nor did they reword. Today's default is left out of the hash, so that it still names the same plan.
             is_usual = image.request.reword or image.complete or not self.rewords
             is_surrounded = bool(image.request.surrounding_prompt)
             unused = unused_settings(begins_from_picture=False, is_surrounded=is_surrounded)
@@ -78,7 +77,7 @@ class Plan:
         return sum(image.request.num_steps_in_all for image in self.images)
 
     def without_rewording(self) -> Plan:
-        """The same plan, hash and all, as versions made it that knew no rewording."""
+        """The same plan, with the same hash, as versions without rewording made it."""
         images = (replace(image, request=replace(image.request, reword=False)) for image in self.images)
         return replace(self, images=tuple(images), rewords=False)
 
@@ -86,7 +85,7 @@ class Plan:
         """Images by "findings", "sex", "view" or "split", in the order of their first appearance."""
         tally: Counter[str] = Counter()
         for image in self.images:
-            tally.update(values_of(image, of))
+            tally.update(counted_under(image, of))
         return dict(tally)
 
 
@@ -100,7 +99,7 @@ def build_plan(
     content: Mapping[str, object],
     name: str,
     max_images: int = MAX_TOTAL_IMAGES,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> Plan:
     """Make a plan from what its file holds.
 
@@ -112,10 +111,10 @@ def build_plan(
     Raises:
         RequestError: a part is missing or not allowed.
     """
-    # A name with nothing behind it; a seed that is not there would be another one.
+    # An empty name counts as missing; an empty seed would silently be another one.
     content = {part: value for part, value in content.items() if value is not None or part == "seed"}
     seed = check_whole(content.get("seed", 0), "seed")
-    settings = {**(defaults or {}), **read_settings(content.get("settings", {}))}
+    settings = {**(defaults or {}), **checked_settings(content.get("settings", {}))}
     if "grid" in content:
         if content.keys() & {"cohort", "prompts", "pairs"}:
             raise RequestError("a plan with a grid has no cohort, no prompts and no pairs; write two plans")
@@ -156,7 +155,7 @@ def plan_of(
 
 
 def _check_pairs(wishes: Sequence[Wish]) -> None:
-    """Of other wishes that are one, a job makes the second again with another seed, which a pair shares."""
+    """Of other equal wishes a job makes the second again with another seed, but a pair shares its seed."""
     seen: dict[tuple[str, str, int], int] = {}
     for index, wish in enumerate(wishes):
         request = wish.request
@@ -188,7 +187,7 @@ def _split_names(split: object, count: int, seed: int) -> list[str]:
     return share_out(split, count, random.Random(f"split {seed}"))
 
 
-def values_of(image: PlannedImage, of: str) -> tuple[str, ...]:
+def counted_under(image: PlannedImage, of: str) -> tuple[str, ...]:
     """What a table counts an image under, by "findings", "sex", "view", "split", or "age" in steps of `AGE_STEP`."""
     if of == "split":
         return (image.split,)

@@ -18,7 +18,7 @@ from cxr.generate.planned_image import PlannedImage, seed_of
 from cxr.images.guarded import read_or_refuse
 from cxr.request.generation_request import GenerationRequest
 
-# What recipes leave out where it changes nothing; here only if the card has one value, and not a rounded one.
+# Recipes omit these where they change nothing; used here only if the card has one value, not rounded.
 VALUE_ON_CARD = re.compile(r"^\| (adapter_weight|guidance_stop) \| ([\d.]{1,6}) \|$", re.MULTILINE)
 MAX_IMAGES_TRIED = 200_000  # of all plans that are tried together; each takes some 20 µs
 
@@ -28,8 +28,8 @@ def wrong_plan(
 ) -> Iterator[str]:
     """Say so where prompts, seeds, labels, splits or the name are not those of the plan.
 
-    The hash of a plan is made of all that it asks for, and all that is in the rows. It is not known of a set that lacks
-    an image which could not be made, and of one that another version has made.
+    The hash of a plan is made of all that it asks for, and all that is in the rows. It is unknown for a set that lacks
+    an image which could not be made, and for one made by another version.
     """
     facts = manifest.facts
     if facts["num_failed"] or facts["software"] != __version__:

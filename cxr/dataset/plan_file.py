@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cxr.dataset.cohort import KEYS, read_entry
 from cxr.dataset.plain_yaml import parse_yaml
@@ -23,7 +22,7 @@ from cxr.request.setting import parse_number
 from cxr.request.settings import COLUMNS
 
 
-def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, Any] | None = None) -> Plan:
+def read_plan(path: Path, max_images: int = MAX_TOTAL_IMAGES, defaults: Mapping[str, object] | None = None) -> Plan:
     """Read a plan.
 
     Args:
@@ -58,7 +57,7 @@ def read_parts(path: Path) -> Mapping[str, Json] | None:
     return content
 
 
-def _read_prompts(path: Path, max_images: int, defaults: Mapping[str, Any]) -> Plan:
+def _read_prompts(path: Path, max_images: int, defaults: Mapping[str, object]) -> Plan:
     table = read_prompt_table(path, {"seed": 0, **defaults})
     if table.unused_columns:
         names = shown_names(name or "one without a name" for name in table.unused_columns)

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Processes:
-    """What a process has to know of the others of its job.
+    """What a process has to know about the others of its job.
 
     Attributes:
         rank: number of this process, from 0.
@@ -50,7 +50,7 @@ class Processes:
         return result
 
     def wait(self) -> None:
-        """Wait until all processes have come here.
+        """Wait until all processes have got here.
 
         Raises:
             OtherProcessFailed: one has ended before.

@@ -17,7 +17,7 @@ def read_templates(content: object) -> list[str]:
     """Check the templates of a plan.
 
     Raises:
-        RequestError: they are no list of texts, name something else than `TEMPLATE_FIELDS`, or do not name findings.
+        RequestError: they are not a list of texts, name anything but `TEMPLATE_FIELDS`, or do not name findings.
     """
     if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
         raise RequestError("templates must be a list of texts")

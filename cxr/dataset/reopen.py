@@ -1,4 +1,4 @@
-"""A finished data set of which files are gone or changed -> one that is unfinished, so that they are made again."""
+"""A finished data set with missing or changed files -> an unfinished one, so that they are made again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cxr.dataset.manifest_faults import IN_ALL_SETS, is_listed_image
 from cxr.dataset.rejections import REJECTED_NAME, read_rejected
 from cxr.dataset.unit_log import Outcome, Unit
 from cxr.folders.dataset_manifest import Manifest
-from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, is_whole
+from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name, is_whole
 from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.images.png import read_recipe
 from cxr.images.reading import read_levels
@@ -40,7 +40,7 @@ def write_logs(directory: Path, manifest: Manifest, units: Iterable[Unit]) -> No
     except DataError:
         rejected = {}
     hashes = {file.path.relative_to(directory).as_posix(): file.sha256 for file in manifest.files}
-    names = {int(name.rpartition("/")[2].partition("_")[0]): name for name in hashes if _is_image(name)}
+    names = {image_index(Path(name)): name for name in hashes if IMAGE_NAME.fullmatch(Path(name).name)}
     for unit in units:
         unit.log.unlink(missing_ok=True)
         for image in unit.images:
@@ -55,13 +55,9 @@ def remove_rejected(directory: Path, images: Sequence[PlannedImage], outcomes: M
     for image in images:
         outcome = outcomes[image.index]
         for one in outcome.rejected:
-            name = f"{image.split}/{image.index:06d}_{one.seed}.png"
+            name = f"{image.split}/{image_name(image.index, one.seed)}"
             if name != outcome.file_name:
                 (directory / name).unlink(missing_ok=True)
-
-
-def _is_image(name: str) -> bool:
-    return bool(IMAGE_NAME.fullmatch(name.rpartition("/")[2]))
 
 
 def _outcome(

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH, Recipe, needed_pictu
 
 # What other threads, libraries or devices may change: last bits, no structure.
 MAX_LEVELS, MIN_PSNR_DB = 2.0, 45.0
-# What a recipe may make this machine do at most; beyond it the image is made as others are here.
+# The most that a recipe may make this machine do; beyond it the image is made with this machine's own settings.
 MAX_THREADS, MAX_BATCH_SIZE = max(64, os.cpu_count() or 1), BATCH_SIZES[-1]
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 
@@ -99,15 +98,16 @@ class Reproducer:
 
     def _load(self, recipe: Recipe) -> LoadedModel:
         source, adapter = self._sources(recipe)
-        # On another device no bytes are gained by denoising as many images together as there.
+        # On another device the bytes differ anyway, however many images are denoised together.
         as_there = recipe.device == choose_device().type and recipe.micro_batch_size <= MAX_BATCH_SIZE
         micro_batch_size = recipe.micro_batch_size if as_there else None
         engine = recipe.engine if _can_run(recipe.engine) else PYTORCH
         key = (source, adapter, recipe.weight_dtype, micro_batch_size, engine)
         if key not in self._loaded:
             self._loaded.clear()  # one at a time
-            options: dict[str, Any] = {"weight_dtype": recipe.weight_dtype, "micro_batch_size": micro_batch_size}
-            self._loaded[key] = load_model(source, adapter, engine=engine, **options)
+            self._loaded[key] = load_model(
+                source, adapter, weight_dtype=recipe.weight_dtype, micro_batch_size=micro_batch_size, engine=engine
+            )
         model = self._loaded[key]
         if model.info.model_revision != recipe.model_revision:
             found = where_to_find(recipe.model_revision) or "name that model with --model"
@@ -123,7 +123,7 @@ class Reproducer:
         return model
 
     def _sources(self, recipe: Recipe) -> tuple[str, str]:
-        """Model and LoRA that the user has named or that ship: the image of a stranger opens no other file.
+        """Model and LoRA that the user has named or that ship: a third party's image opens no other file.
 
         Raises:
             DataError: the recipe names others.
@@ -145,12 +145,12 @@ class Reproducer:
 
 
 def _can_run(engine: str) -> bool:
-    """Whether an engine is here; no stranger's recipe starts a compiler on a CPU, which takes minutes."""
+    """Whether an engine is here; a third party's recipe never starts a compiler on a CPU, which takes minutes."""
     return {OPENVINO: is_installed(), COMPILED: choose_device().type == "cuda"}.get(engine, True)
 
 
 def _ships(name: str) -> bool:
-    """Whether a name leads to nothing outside of this program: it is that of a model in it, or of none at all."""
+    """Whether a name leads to nothing outside this program: it names one of its models, or none at all."""
     if name in PRESETS:
         return PRESETS[name].folder is not None
     try:

@@ -10,7 +10,7 @@ from cxr.dataset.label_faults import wrong_labels
 from cxr.dataset.manifest_faults import is_listed_image, wrong_facts
 from cxr.dataset.plan_faults import wrong_plan
 from cxr.dataset.rejections import REJECTED_NAME, read_rejected
-from cxr.folders.dataset_manifest import WORK_NAME, Manifest, is_flat, read_manifest
+from cxr.folders.dataset_manifest import WORK_NAME, Manifest, is_without_splits, read_manifest
 from cxr.folders.dataset_reader import MISSING, FinishedImage, read_dataset
 from cxr.folders.metadata import CHECKSUMS_NAMES, MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.images.guarded import reason_of
@@ -33,7 +33,7 @@ def find_faults(directory: Path) -> tuple[tuple[FinishedImage, ...], list[str]]:
     images = read_dataset(directory, found.append)
     found += _wrong_recipes(images)
     signatures = {directory / name for name in CHECKSUMS_NAMES}
-    if is_flat(directory):
+    if is_without_splits(directory):
         found += _wrong_files({image.path: image.sha256 for image in images})
         listed = {directory / METADATA_NAME, *(image.path for image in images)}
         found += _unlisted(directory, listed | signatures, METADATA_NAME)
@@ -59,7 +59,7 @@ def find_faults(directory: Path) -> tuple[tuple[FinishedImage, ...], list[str]]:
 def _wrong_files(expected: Mapping[Path, str]) -> Iterator[str]:
     for path, sha256 in expected.items():
         if path.name == METADATA_NAME:
-            continue  # whoever reads the lines looks at it
+            continue  # the reader of the lines will look at it
         if not path.exists():
             yield MISSING.format(path=path)
             continue
@@ -71,7 +71,7 @@ def _wrong_files(expected: Mapping[Path, str]) -> Iterator[str]:
 
 
 def _unlisted(directory: Path, listed: set[Path], table: str) -> Iterator[str]:
-    """Files, and links to folders, that the folder holds and nothing tells of."""
+    """Files, and links to folders, that the folder holds and no table mentions."""
     for place, folders, names in os.walk(directory):
         folders[:] = sorted(name for name in folders if name not in NOT_OURS)
         links = [name for name in folders if Path(place, name).is_symlink()]

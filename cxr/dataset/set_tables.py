@@ -5,8 +5,6 @@ The same plan, model and software give the same bytes, however often the job was
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +18,13 @@ from cxr.dataset.rejections import REJECTED_NAME, pass_rates, rejected_table
 from cxr.dataset.unit_log import Outcome
 from cxr.folders.dataset_manifest import FORMAT
 from cxr.folders.metadata import LABELS_NAME, MANIFEST_NAME, METADATA_NAME, file_sha256
+from cxr.folders.tables import csv_text
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.atomic import cannot_write, write_whole
 from cxr.images.png_signature import unsigned_size
 from cxr.labels.cells import label_cells
 from cxr.metrics.result import JsonObject
-from cxr.request.recipe import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.notices import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 from cxr.request.settings import REGION
 
 PERSON_COLUMNS = ("file_name", "patient_id", "split", "age", "sex", "view")
@@ -102,16 +101,14 @@ def _metadata(images: Sequence[PlannedImage], outcomes: Outcomes) -> Iterator[tu
 
 
 def _labels(images: Sequence[PlannedImage], outcomes: Outcomes) -> bytes:
-    """1 asked for, 0 asked not to be there, empty not said; no cell holds text of the user's."""
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, (*PERSON_COLUMNS, *LABEL_COLUMNS), lineterminator="\n")
-    table.writeheader()
+    """1 asked for, 0 asked not to be there, empty not said; no cell holds a user's text."""
+    rows: list[tuple[object, ...]] = [(*PERSON_COLUMNS, *LABEL_COLUMNS)]
     for image in images:
         labels = image.labels
         person = (outcomes[image.index].file_name, image.patient_id, image.split, labels.age, labels.sex, labels.view)
         findings = label_row(labels.findings, complete=image.complete)
-        table.writerow(dict(zip(PERSON_COLUMNS, person, strict=True)) | findings)
-    return text.getvalue().encode()
+        rows.append((*person, *(findings[name] for name in LABEL_COLUMNS)))
+    return csv_text(rows).encode()
 
 
 def _listed(directory: Path, known: Mapping[str, str]) -> Iterator[JsonObject]:

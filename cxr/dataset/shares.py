@@ -10,7 +10,7 @@ from typing import TypeVar
 from cxr.request.errors import RequestError
 from cxr.request.messages import shown
 
-MAX_SHARE = 1_000_000_000  # sums of larger ones are no numbers any more
+MAX_SHARE = 1_000_000_000  # sums of larger ones would overflow
 
 Value = TypeVar("Value")
 Shares = Mapping[Value, float]

@@ -83,7 +83,7 @@ class Unit:
         self.add(Outcome(image.index, name, rejected, made.recipe.values, pixel_sha256, write_image(path, made)))
 
     def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
-        """Take note that none of the seeds has given the image.
+        """Note that none of the seeds has given the image.
 
         Raises:
             OutputError: the disk refused it.

@@ -1,6 +1,6 @@
 """Files and folders of this program: whether they are what they say they are.
 
-All that is read may be a stranger's: images are decoded in a limited child process, and faults are lines, not traces.
+All files may come from third parties: images are decoded in a limited child process, and faults are lines, not traces.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def verify_file(path: Path, reproducer: Reproducer, say: Say) -> int:
         CxrError: the file carries no recipe, or its model is not here.
     """
     outcome = reproducer.check(*read_foreign(path))
-    say(f"{path}: {describe(outcome)}")
+    say(f"{path}: {describe_outcome(outcome)}")
     return NOT_THE_SAME if outcome.verdict == DIFFERENT else 0
 
 
@@ -58,7 +58,7 @@ def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say
 
 
 def _signature_faults(directory: Path, say: Say) -> list[str]:
-    """What is not as it was when the folder was signed; who signed is said, as it is no fault."""
+    """What has changed since the folder was signed; the signer is reported separately, as that is not a fault."""
     if not (directory / CHECKSUMS_NAME).exists():
         return []
     if missing := missing_libraries():
@@ -79,7 +79,7 @@ def _signature_faults(directory: Path, say: Say) -> list[str]:
     return list(changed_files(directory, signed))
 
 
-def describe(outcome: Comparison) -> str:
+def describe_outcome(outcome: Comparison) -> str:
     """One line for a reader."""
     text = outcome.verdict
     if outcome.verdict != IDENTICAL:

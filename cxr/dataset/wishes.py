@@ -137,7 +137,7 @@ def check_once(axes: Mapping[str, Sequence[object]]) -> None:
             raise RequestError(f"has {shown(twice[0])} twice; keep one", field=name)
 
 
-def read_settings(content: object) -> dict[str, Any]:
+def checked_settings(content: object) -> dict[str, Any]:
     _refuse_pictures(content)
     if not isinstance(content, Mapping) or any(name not in PLAN_SETTINGS for name in content):
         raise RequestError(f"settings must be a table of {', '.join(PLAN_SETTINGS)}")

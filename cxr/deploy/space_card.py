@@ -25,7 +25,7 @@ NEEDED_TEXTS = (
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
-def read_card(text: str) -> SpaceCard:
+def read_space_card(text: str) -> SpaceCard:
     """A README with its settings.
 
     Raises:

@@ -12,7 +12,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, SpaceHardware
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it is in its documentation
 
-from cxr.deploy.space_card import check_card, read_card, with_model
+from cxr.deploy.space_card import check_card, read_space_card, with_model
 from cxr.deploy.space_files import SpaceFiles, collect_files
 from cxr.models.hub.connection import watched
 from cxr.models.preset_table import PRESETS, Preset
@@ -77,7 +77,7 @@ def plan_space(
     preset = _preset(model)
     files = files or collect_files()
     _check_adapter(adapter, files)
-    card = read_card((files.root / "README.md").read_text(encoding="utf-8"))
+    card = read_space_card((files.root / "README.md").read_text(encoding="utf-8"))
     notes = [f"left out: {line}" for line in files.left_out]
     if hub_id := preset.hub_id:
         preload, more = _preload(preset, hub_id, api, hardware or DEFAULT_HARDWARE)
@@ -99,7 +99,7 @@ def upload_mode(operation: CommitOperationAdd) -> str:
     return "LFS" if is_large or operation.path_in_repo.endswith(LFS_SUFFIXES) else "regular"
 
 
-def describe_plan(plan: SpacePlan) -> Iterator[str]:
+def describe_upload(plan: SpacePlan) -> Iterator[str]:
     """Lines of a table of all files, and the Space's settings."""
     rows = [(one.path_in_repo, one.upload_info.size, upload_mode(one)) for one in plan.operations]
     width = max(len(path) for path, _, _ in rows)

@@ -41,7 +41,7 @@ class Audit(TypedDict):
         auditor: its name, hash and number of patients.
         rows: of each judge.
         agrees: whether the intervals of all means of the excess hold 0; None without any.
-        copied: whether copies are flagged beyond what real films allow; None where nobody looked.
+        copied: whether copies are flagged beyond what real films allow; None if not checked.
         words: the outcome in one sentence.
     """
 

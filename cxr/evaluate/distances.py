@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from cxr.evaluate.image_set import MIN_IMAGES
+from cxr.metrics.arrays import Array
 from cxr.metrics.features import Features
 from cxr.metrics.frechet import IMAGES_PER_FEATURE, frechet_distance, frechet_infinity
 from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle
@@ -33,8 +34,6 @@ HALVINGS = 20
 MIN_IMAGES_FOR_FD = 2_000
 EXPLORATORY = 10_000
 JACKKNIFE_GROUPS = 10
-
-Array = NDArray[np.float64]
 
 
 class Halves(NamedTuple):

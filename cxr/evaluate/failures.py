@@ -48,13 +48,13 @@ def measure_failures(
         "failed": _rate("failed", failed, count + failed)
         if num_failed is not None
         else MetricResult("failed", math.nan, num_generated=count, note=NEVER_COUNTED),
-        "flat": _rate("flat", sum(is_flat(image) for image in pixels), count, limits),
+        "flat": _rate("flat", sum(is_nearly_flat(image) for image in pixels), count, limits),
         "nan": MetricResult("nan", math.nan, num_generated=count, note=NAN_IS_FLAT),
         "duplicates": _rate("duplicates", _num_duplicates(pixels, hashes), count),
     }
 
 
-def is_flat(image: NDArray[np.uint8]) -> bool:
+def is_nearly_flat(image: NDArray[np.uint8]) -> bool:
     """Whether an image [H, W] uint8 is one grey all over, or nearly."""
     commonest = np.bincount(image.ravel(), minlength=256).max()
     return bool(image.std() < FLAT_DEVIATION or commonest > FLAT_SHARE * image.size)

@@ -10,11 +10,12 @@ import numpy as np
 
 from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.result_cache import library_versions
-from cxr.evaluate.scored_test import Array, ScoredTest, check_labelled
+from cxr.evaluate.scored_test import ScoredTest, check_labelled
 from cxr.evaluate.sets import Sets, check_sets
 from cxr.evaluate.utility import SIZE
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.images.squares import read_squares
+from cxr.metrics.arrays import Array
 from cxr.metrics.result import JsonObject, MetricResult
 from cxr.request.errors import DataError, RequestError
 

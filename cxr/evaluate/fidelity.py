@@ -39,9 +39,9 @@ from cxr.evaluate.fidelity_summary import (
 )
 from cxr.judges.judge import Judge
 from cxr.judges.prompt_agreement import measure_agreement, paired_difference, seen_elsewhere, shuffled
-from cxr.judges.readings import Array
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
+from cxr.metrics.arrays import Array
 from cxr.metrics.intervals import holm, two_sided
 from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
 

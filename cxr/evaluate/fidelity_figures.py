@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from cxr.judges.prompt_agreement import Agreement
-from cxr.judges.readings import Array, Reading
+from cxr.judges.readings import Reading
 from cxr.metrics.agreement import JUDGEABLE_AUROC
+from cxr.metrics.arrays import Array
 
 MIN_REAL_FILMS = 25  # real films that show an attribute; fewer give no ceiling
 MIN_CEILING = 0.55  # below, NPF would divide by almost nothing

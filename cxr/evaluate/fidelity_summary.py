@@ -11,9 +11,9 @@ import numpy as np
 from cxr.evaluate.fidelity_figures import MIN_REAL_FILMS, Agreements, Readings, is_judgeable, normalised, or_last
 from cxr.judges.judge import Judge
 from cxr.judges.prompt_agreement import joint_share, shuffled
-from cxr.judges.readings import Array
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
+from cxr.metrics.arrays import Array
 from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
 
 CLAIM = 0.92

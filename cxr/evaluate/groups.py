@@ -13,14 +13,13 @@ from cxr.judges.prompt_agreement import measure_agreement
 from cxr.judges.readings import Reading
 from cxr.labels.targets import ATTRIBUTES, LABELS
 from cxr.labels.vocabulary import FINDINGS
+from cxr.metrics.arrays import Flags
 from cxr.metrics.kernel import kernel_distance
 from cxr.metrics.result import MetricResult, figure_of
 from cxr.metrics.sample import Sample
 
 MIN_IMAGES = 40  # of a group, on each side
 AGE_BANDS = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 200))  # years, the end left out
-
-Flags = NDArray[np.bool_]
 
 
 class Group(TypedDict):

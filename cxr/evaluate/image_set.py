@@ -62,7 +62,7 @@ class ImageSet:
     @property
     def names(self) -> tuple[str, ...]:
         """What reports call each file."""
-        return names_of(self.paths)
+        return short_names(self.paths)
 
     @property
     def has_prompts(self) -> bool:
@@ -76,7 +76,7 @@ class ImageSet:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Of each image whom it belongs with: its patient, or where nothing shows one nobody.
+        """The group of each image: its patient, or a group of its own where no patient is known.
 
         A generated image that comes twice, byte for byte, is two images; they must not pass for one patient's.
         """
@@ -153,7 +153,7 @@ def read_set(folder: Path) -> ImageSet:
     )
 
 
-def names_of(paths: Sequence[Path]) -> tuple[str, ...]:
+def short_names(paths: Sequence[Path]) -> tuple[str, ...]:
     """Folder and name of each file, or more of all paths where these would be the same of two files."""
     longest = max((len(path.parts) for path in paths), default=0)
     for count in range(2, longest):

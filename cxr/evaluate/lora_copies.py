@@ -21,7 +21,7 @@ from cxr.evaluate.copy_set import CopySet, Embed
 from cxr.evaluate.extractors.extractor import embed
 from cxr.evaluate.extractors.registry import load_own
 from cxr.evaluate.fixed_prompts import matched_requests
-from cxr.evaluate.image_set import names_of
+from cxr.evaluate.image_set import short_names
 from cxr.folders.metadata import hash_files
 from cxr.generate.images import generate
 from cxr.generate.model import load_model
@@ -97,7 +97,7 @@ def _draw(adapter: Path, model: Path, records: Sequence[Radiograph]) -> list[NDA
 def _real(records: Sequence[Radiograph], features_of: Embed) -> CopySet:
     paths = [record.path for record in records]
     pixels = read_squares(paths, SIZE)
-    return CopySet(pixels, {SMALL: features_of(pixels)}, names_of(paths), tuple(hash_files(paths)))
+    return CopySet(pixels, {SMALL: features_of(pixels)}, short_names(paths), tuple(hash_files(paths)))
 
 
 def _write_metadata(path: Path, outcome: JsonObject) -> None:

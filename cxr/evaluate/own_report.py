@@ -53,7 +53,7 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
     made = {}
     for name, requests in _plan(split).items():
         say(f"images: {name}")
-        made[name] = make_images(requests, work / name, model)
+        made[name] = make_missing_images(requests, work / name, model)
     return Sets(
         **made,
         reference=set_of(split.held_out, Path("held_out")),
@@ -63,7 +63,7 @@ def make_sets(model: Model, split: Split, work: Path, control: Path | None, say:
     )
 
 
-def make_images(requests: Sequence[GenerationRequest], folder: Path, model: Model) -> ImageSet:
+def make_missing_images(requests: Sequence[GenerationRequest], folder: Path, model: Model) -> ImageSet:
     """Make what is missing of the images, and read them all.
 
     Raises:

@@ -17,14 +17,13 @@ from cxr.judges.judge import Judge, read_labels
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.metrics.agreement import weighted_auroc
+from cxr.metrics.arrays import Array, Flags
 from cxr.metrics.intervals import cluster_weights
 from cxr.metrics.result import MetricResult, figure_of
 from cxr.prompts import asked_labels, misread_findings
 
 MIN_IMAGES = 10  # images of each of the two kinds
 
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 Scores = Callable[[Judge, ImageSet], Array]  # [N, len(LABELS) + 1], logits
 
 

@@ -16,7 +16,7 @@ from cxr.evaluate.sets import check_apart
 from cxr.metrics.intervals import Interval, bootstrap, wilson
 from cxr.metrics.result import JsonObject, MetricResult, Row
 from cxr.request.errors import DataError
-from cxr.request.recipe import once
+from cxr.request.strict_json import unique_names
 
 MEANS = ("quality",)  # figures that are no shares
 
@@ -136,7 +136,7 @@ def _rows(
 
 def _read(path: Path) -> JsonObject:
     try:
-        study = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+        study = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique_names)
         if study["format"] != FORMAT or not isinstance(study["salt"], str) or not study["answers"]:
             raise ValueError("it holds no answers")
         for answer in study["answers"].values():

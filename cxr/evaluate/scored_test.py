@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr.evaluate.utility_classifier import LabelledImages
 from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc
+from cxr.metrics.arrays import Array
 from cxr.metrics.intervals import cluster_weights, middle
 from cxr.metrics.result import Json, MetricResult, figure_of
 from cxr.request.errors import DataError
@@ -19,8 +19,6 @@ MIN_IMAGES = 10  # of each kind, so that one in ten is one
 MIN_PATIENTS = 10  # with a label; fewer get a note, as resamples hardly vary, and do not count in the mean
 MACRO = "macro AUROC"
 GUESSING = "real training images do no better than guessing; the ratio says nothing"
-
-Array = NDArray[np.float64]
 
 
 class ScoredTest:

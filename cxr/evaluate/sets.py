@@ -25,7 +25,7 @@ class Sets:
         probes: images whose prompts deny a finding or name a side; by default the prompted ones.
         training: the real images that the generator has learnt from.
         control: images of a LoRA that was over-trained on purpose, which the copy check has to flag.
-        num_failed: generated images that were asked for and could not be made; None if nobody counted.
+        num_failed: generated images that were asked for and could not be made; None if unknown.
     """
 
     generated: ImageSet

@@ -17,7 +17,7 @@ from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
 from cxr.evaluate.image_set import ImageSet
-from cxr.evaluate.own_report import Model, make_images, set_of
+from cxr.evaluate.own_report import Model, make_missing_images, set_of
 from cxr.judges.judge import SMALL, load_embedded, scores_of
 from cxr.judges.prompt_agreement import measure_agreement
 from cxr.judges.readings import make_reading
@@ -82,7 +82,7 @@ def run_sweep(
     points = []
     for settings in grid:
         say(f"settings {settings.name}")
-        images = make_images(
+        images = make_missing_images(
             [_changed(request, settings) for request in _requests(records)], work / settings.name, model
         )
         points.append(asdict(settings) | selector.measure(images))

@@ -11,8 +11,9 @@ from typing import TypedDict
 
 import numpy as np
 
-from cxr.evaluate.scored_test import MACRO, Array, ScoredTest, check_labelled
+from cxr.evaluate.scored_test import MACRO, ScoredTest, check_labelled
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
+from cxr.metrics.arrays import Array
 from cxr.metrics.result import MetricResult
 
 SIZE = 64  # pixels; of the images of a report

@@ -16,7 +16,7 @@ from cxr.folders.unchanged import size_bytes, unchanged_chunks
 from cxr.images.atomic import atomic_file
 from cxr.request.errors import OutputError
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.notices import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 
 NOTHING: Mapping[str, bytes] = {}
 FIRST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a real one would change the bytes
@@ -51,9 +51,9 @@ def write_zip(
 
 
 def _origin(images: Iterable[ExportedFile]) -> dict[str, str]:
-    """What the manifest says of all images together: one that began from a picture is enough to say so."""
+    """What the manifest says about all images together: derived, if any one of them began from a picture."""
     if any(image.metadata.get("init_image_sha256") for image in images):
-        return {"notice": f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}", "digital_source_type": COMPOSITE_SOURCE_TYPE}
+        return {"notice": DERIVED_NOTICE, "digital_source_type": COMPOSITE_SOURCE_TYPE}
     return {"notice": SYNTHETIC_NOTICE, "digital_source_type": DIGITAL_SOURCE_TYPE}
 
 

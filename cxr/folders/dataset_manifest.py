@@ -1,4 +1,4 @@
-"""The manifest of a data set, which lists all its files, and how its folder is told from one of ``generate``.
+"""The manifest of a data set, which lists all its files, and how its folder is distinguished from one of ``generate``.
 
 What is read was written by this program or is refused, and no name leads out of the folder.
 """
@@ -16,14 +16,14 @@ from cxr.images.guarded import read_regular, reason_of
 from cxr.request.errors import DataError
 from cxr.request.events import ExportedFile
 from cxr.request.init_image import SHA256
-from cxr.request.recipe import once
+from cxr.request.strict_json import unique_names
 
 FORMAT = 1  # of data sets
 WORK_NAME = ".cxr-dataset"  # what is known of a data set while it is made
 PAIRS_NAME = "pairs"  # folder of what differs between the two images of a pair
 MAX_MANIFEST_BYTES = 1_000_000_000
 
-_PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a step up, a drive or a root
+_PART = r"(?!\.{1,2}(/|$))[^/\\:\x00-\x1f]+"  # never a parent, a drive or a root
 _MEMBER = re.compile(rf"{_PART}(/{_PART})*")
 
 
@@ -46,7 +46,7 @@ def pair_pictures(patient_id: str) -> tuple[str, str]:
     return f"{PAIRS_NAME}/{patient_id}_difference.png", f"{PAIRS_NAME}/{patient_id}_mask.png"
 
 
-def is_flat(directory: Path) -> bool:
+def is_without_splits(directory: Path) -> bool:
     """Whether a folder is one that ``python -m cxr generate`` wrote, without splits.
 
     Raises:
@@ -78,7 +78,7 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_NAME
     try:
         content = read_regular(path, MAX_MANIFEST_BYTES)
-        manifest = json.loads(content, object_pairs_hook=once)
+        manifest = json.loads(content, object_pairs_hook=unique_names)
         version, files = manifest["format"], tuple(_listed(directory, row) for row in manifest["files"])
     except FileNotFoundError as error:
         raise DataError(

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cxr.folders.dataset_manifest import is_flat, patient_id_of, read_manifest
+from cxr.folders.dataset_manifest import is_without_splits, patient_id_of, read_manifest
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
 from cxr.folders.reader import ImageRecord
 from cxr.folders.tables import read_rows
@@ -73,14 +73,14 @@ def read_dataset(directory: str | Path, found: Callable[[str], None] = refuse) -
     Args:
         directory: the folder. One that ``generate`` wrote has no splits and no patients: its images are all of
             `FLAT_SPLIT`, each of a patient of its own, with the labels that its prompt names.
-        found: called with each fault of a line or of an image; what returns from it goes on with the next.
+        found: called with each fault of a line or of an image; reading continues if it returns.
     Returns:
         At least one image, by index.
     Raises:
         DataError: the folder or all its images are missing, the manifest is damaged, or another program wrote it.
     """
     directory = Path(directory)
-    if is_flat(directory):
+    if is_without_splits(directory):
         images = list(_read_finished(directory / METADATA_NAME, "", found))
     else:
         images = []
@@ -113,7 +113,7 @@ def _read_finished(table: Path, split: str, found: Callable[[str], None]) -> Ite
                 yield image
             else:
                 found(MISSING.format(path=image.path))
-    except DataError as error:  # a line that is no JSON ends the table
+    except DataError as error:  # a line that is not JSON ends the table
         found(str(error))
 
 
@@ -130,7 +130,7 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     _demand(_PATIENT_ID.fullmatch(patient_id) and isinstance(row.get("pair_role", ""), str))
     findings = None if labels.findings is None else list(labels.findings)
     known = {"findings": findings, "age": labels.age, "sex": labels.sex, "view": labels.view}
-    # A line of an older version lacks what recipes had no word for then.
+    # A line of an older version lacks settings that recipes did not have then.
     row = recipe.values | row | {"patient_id": patient_id} | known
     return FinishedImage(
         path=path,

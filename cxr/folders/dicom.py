@@ -133,7 +133,7 @@ def _add_origin(dataset: Dataset, recipe: Recipe) -> None:
     dataset.SyntheticData = "YES"
     dataset.ImageType = ["DERIVED", "SECONDARY", "SYNTHETIC"]
     dataset.ConversionType = "SYN"
-    if not recipe.is_derived:  # what is in the picture that it began from, nobody has looked at
+    if not recipe.is_derived:  # the picture that it began from has not been inspected
         dataset.BurnedInAnnotation = "NO"
     dataset.Manufacturer = "CXR Studio"
     dataset.ManufacturerModelName = _plain(recipe.model, LONGEST_NAME)

@@ -1,4 +1,4 @@
-"""DICOM files -> what this program has written into them, and what those of others say about their patients."""
+"""DICOM files -> what this program has written into them, and what other files say about their patients."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ class FileNames:
     """The images of a folder by every name that a table may have for them.
 
     Args:
-        folder: that names are relative to, maybe after some folders that are not here.
+        folder: that names are relative to, perhaps below further folders that are not here.
         paths: the images in it.
     """
 
@@ -34,7 +34,7 @@ class FileNames:
 
         Args:
             name: as a table has it.
-            is_unique: whether the table has one name only of a stem: then other folders are no other file.
+            is_unique: whether the table has only one name with this stem: then differing folders still mean this file.
         Raises:
             ValueError: it may mean several.
         """

@@ -1,4 +1,4 @@
-"""One image file of a stranger -> its stored grey levels and its recipe, decoded in a limited child process.
+"""A third party's image file -> its stored grey levels and its recipe, decoded in a limited child process.
 
 The recipe is read first, and only a picture of the size that it names is decoded at all.
 """
@@ -27,7 +27,7 @@ HEAD = struct.Struct(">II")  # bytes of the JSON before the pixels, and Bits Sto
 
 
 def read_foreign(path: Path, label: str = "") -> tuple[GreyLevels, Recipe, int]:
-    """Read a PNG or DICOM file of this program, or what says that it is one.
+    """Read a PNG or DICOM file of this program, or one that claims to be.
 
     Args:
         label: what messages about its pixels call it; its path if empty.

@@ -1,7 +1,7 @@
 """Images -> a folder that can be continued: one PNG each and one line of ``metadata.jsonl`` each.
 
 A PNG is complete from the moment it has its name, and its line follows. So a run may be killed at any time: the next
-one keeps every finished image, and ends with the same bytes as a run that nobody disturbed.
+one keeps every finished image, and ends with the same bytes as an undisturbed run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CIRCUMSTANCES = {
 }
 
 
-# Endings of exports, and names of reports, in whose folders images would pass for a part of them.
+# Suffixes of exports and names of reports, in whose folders images would be taken for a part of them.
 EXPORTS, REPORT_NAME = {".dcm", ".parquet", ".tar"}, "report.json"
 
 
@@ -126,7 +126,7 @@ class ImageFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; an error that is already on its way out is not covered up by another."""
+        """Close; an exception that is already being raised is not replaced by another."""
         if error is None:
             self.close()
             return

@@ -1,4 +1,4 @@
-"""A file of JSON lines that only grows, one line safe on disk at a time: a kill costs at most the line in hand."""
+"""A file of JSON lines that only grows, each line safe on disk: a kill costs at most the line being written."""
 
 from __future__ import annotations
 

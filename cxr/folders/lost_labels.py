@@ -1,4 +1,4 @@
-"""Labels that nobody would miss: columns under names that are not read, and folders that are named by findings."""
+"""Labels that would be lost unnoticed: columns under names that are not read, and folders named after findings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_no_column_is_lost(table: Path) -> None:
     Raises:
         DataError: a column holds nothing else; the message says how to have it read.
     """
-    names = tuple(read_header(table))
+    names = read_header(table)
     known = columns_of(names)
     missing = [name for name in ("findings", "age", "sex", "view") if name not in known and "file_name" in known]
     if "prompt" in known and "findings" in missing:
@@ -53,7 +53,7 @@ def _kind_of(name: str, cell: str) -> bool | None:
 
 
 def findings_of_folders(folder: Path, paths: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
-    """What the names of their folders say of images without a table: NORMAL/1.png and Effusion/2.png; maybe nothing.
+    """What folder names say about images without a table, as NORMAL/1.png and Effusion/2.png; empty if nothing.
 
     Raises:
         DataError: they say it of some of the images only.

@@ -19,7 +19,8 @@ from cxr.images.png import encode_png, read_recipe
 from cxr.images.png_signature import unsigned_pieces
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile, GeneratedImage
-from cxr.request.recipe import RECORDED_LIBRARIES, Recipe, once
+from cxr.request.recipe import RECORDED_LIBRARIES, Recipe
+from cxr.request.strict_json import unique_names
 
 MAX_IMAGE_BYTES = 256_000_000
 METADATA_NAME, MANIFEST_NAME, LABELS_NAME = "metadata.jsonl", "manifest.json", "labels.csv"
@@ -63,7 +64,7 @@ def describe_image(path: Path, recipe: Recipe, sha256: str) -> ExportedFile:
 def parse_line(line: bytes, directory: Path) -> ExportedFile | None:
     """Read one metadata line; None if it is not one of this program."""
     try:
-        row = json.loads(line, object_pairs_hook=once)
+        row = json.loads(line, object_pairs_hook=unique_names)
         name, sha256 = row.pop("file_name"), row.pop("sha256")
         if not IMAGE_NAME.fullmatch(name):
             return None
@@ -96,7 +97,7 @@ def image_index(path: Path) -> int:
 
 
 def is_whole(path: Path, sha256: str) -> bool:
-    """Whether a file is there and still what it was when it was written."""
+    """Whether a file is there and unchanged since it was written."""
     return path.is_file() and file_sha256(path) == sha256
 
 

@@ -68,7 +68,7 @@ class ImageRecord:
 def read_images(folder: Path) -> list[ImageRecord]:
     """All images of a folder, by name; of one with a table in each split, those of the splits.
 
-    Nothing is known of images that no table lists, but what DICOM files say themselves and, without any table, what
+    Of images that no table lists, only what DICOM files say themselves is known and, without any table, what
     their folders are called (`findings_of_folders`).
 
     Raises:
@@ -101,7 +101,7 @@ def _is_of_report(path: Path) -> bool:
     return path.parent.name in PICTURES and (path.parent.parent / REPORT_NAME).is_file()
 
 
-def read_listed(folder: Path, columns: Sequence[str] = ()) -> list[ImageRecord]:
+def read_listed(folder: Path, columns: Sequence[str]) -> list[ImageRecord]:
     """The images that the tables of a folder list, in their order.
 
     Args:

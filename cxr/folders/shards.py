@@ -10,7 +10,7 @@ from cxr.request.events import ExportedFile
 # What fits both the Hub's and WebDataset's advice: large enough to read in one go, small enough to load again.
 SHARD_IMAGES = 1_000
 SHARD_BYTES = 512_000_000
-PAIR_PICTURES = ("difference", "mask")  # what goes along with the second image of a pair
+PAIR_PICTURES = ("difference", "mask")  # what accompanies the second image of a pair
 
 
 def name_shards(

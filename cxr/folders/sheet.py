@@ -15,7 +15,7 @@ from cxr.folders.reader import ImageRecord, read_images
 from cxr.images.atomic import write_whole
 from cxr.images.reading import read_grey
 from cxr.request.errors import DataError
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 
 MARGIN = 8
 LABEL_HEIGHT = 26
@@ -95,8 +95,8 @@ def draw_sheet(
     Args:
         rows: at least one, each with at least one image; all images have the same size.
         notice: the last line of the sheet.
-        title: the first line of the sheet, if there is to be one.
-        columns: what stands above each column, if there is to be something.
+        title: the first line of the sheet, if it has one.
+        columns: the heading of each column, if there are headings.
     """
     height, width = rows[0].images[0].shape
     shape = len(rows), max(len(row.images) for row in rows)

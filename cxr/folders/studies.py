@@ -18,10 +18,10 @@ def read_studies(table: Path) -> Mapping[str, Row]:
         Study, as `study_of` writes it -> row.
     """
     header = read_header(table)
-    if not _study_column(header) or "findings" in columns_of(tuple(header)):
+    if not _study_column(header) or "findings" in columns_of(header):
         return {}
     for other in filter(is_table, sorted(table.parent.glob("*"))):
-        columns = columns_of(tuple(names := read_header(other)))
+        columns = columns_of(names := read_header(other))
         if _study_column(names) and "findings" in columns and "file_name" not in columns:
             return _by_study(other)
     return {}

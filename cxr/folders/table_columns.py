@@ -57,7 +57,7 @@ def find_tables(folder: Path) -> dict[str, list[Path]]:
     if splits:
         _check_splits(folder, [place.name for place in places], splits)
         return splits
-    found = {path: columns_of(tuple(read_header(path))) for path in sorted(folder.glob("*")) if is_table(path)}
+    found = {path: columns_of(read_header(path)) for path in sorted(folder.glob("*")) if is_table(path)}
     found = {path: columns for path, columns in found.items() if "file_name" in columns}
     # The tables that say most, not a list of boxes or of splits beside them.
     largest = max(found.values(), key=len, default={})
@@ -132,7 +132,7 @@ def check_columns(table: Path, needed: Sequence[str]) -> None:
     Raises:
         DataError: it is such a table, or cannot be read.
     """
-    header, read = tuple(read_header(table)), {name for them in COLUMN_NAMES.values() for name in them}
+    header, read = read_header(table), {name for them in COLUMN_NAMES.values() for name in them}
     if missing := [name for name in needed if name not in columns_of(header)]:
         raise DataError(f"{table} has no column {', '.join(missing)}; it needs {', '.join(needed)}")
     keys = (re.sub(r"\.\d+$", "", _key(name)) for name in header)  # pandas calls the second one "age.1"
@@ -143,6 +143,6 @@ def check_columns(table: Path, needed: Sequence[str]) -> None:
 
 def stems_in(table: Path) -> Counter[str]:
     """How many rows have a file name of each stem."""
-    column = columns_of(tuple(read_header(table))).get("file_name", "")
+    column = columns_of(read_header(table)).get("file_name", "")
     rows = (row for _, row in read_rows(table) if isinstance(row, dict))
     return Counter(stem_of(row[column]) for row in rows if isinstance(row.get(column), str))

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 from cxr.images.guarded import open_regular, reason_of
 from cxr.request.errors import DataError
 from cxr.request.messages import shown_names
-from cxr.request.recipe import once
+from cxr.request.strict_json import unique_names
 
 Row = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 MAX_TABLE_BYTES = 1_000_000_000
 MAX_LINE_BYTES = 4_000_000
 SEPARATORS = ",;\t|"
-_HINT = re.compile(r'\A"?sep=\W"?[^\S\n]*\n', re.IGNORECASE)  # a first line for spreadsheets, which they do not show
+_HINT = re.compile(r'\A"?sep=\W"?[^\S\n]*\n', re.IGNORECASE)  # a first line for spreadsheets, which hide it
 
 
 def is_table(path: Path) -> bool:
@@ -34,7 +34,7 @@ def is_table(path: Path) -> bool:
 
 
 def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> Iterator[tuple[int, Any]]:
-    """Line numbers, of a CSV as spreadsheets count them, and rows, which of JSON lines may be any; "" for an empty one.
+    """Line numbers, of a CSV as spreadsheets count them, and rows; one of JSON lines may be any value, "" if empty.
 
     Args:
         table: its suffix says of which kind it is.
@@ -52,24 +52,24 @@ def read_rows(table: Path, damaged: str = "{table} cannot be read: {error}") -> 
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
                     raise ValueError(f"line {number} has more than {MAX_LINE_BYTES:,} bytes")
-                yield number, json.loads(line, object_pairs_hook=once) if line.strip() else ""
+                yield number, json.loads(line, object_pairs_hook=unique_names) if line.strip() else ""
     except OSError as error:
         raise DataError(f"cannot read {table}: {reason_of(error)}") from error
     except (EOFError, ValueError, RecursionError, csv.Error, zlib.error) as error:
         raise DataError(damaged.format(table=table, number=number, error=error)) from error
 
 
-def read_header(table: Path) -> list[str]:
+def read_header(table: Path) -> tuple[str, ...]:
     """Names of the columns; of JSON lines those of any.
 
     Raises:
         DataError: it cannot be read.
     """
     if _is_json(table):
-        return list(dict.fromkeys(name for _, row in read_rows(table) if isinstance(row, dict) for name in row))
+        return tuple(dict.fromkeys(name for _, row in read_rows(table) if isinstance(row, dict) for name in row))
     try:
         text = _text(table)
-        return _header(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)), table)
+        return tuple(_header(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)), table))
     except OSError as error:
         raise DataError(f"cannot read {table}: {reason_of(error)}") from error
     except (EOFError, ValueError, csv.Error, zlib.error) as error:
@@ -77,7 +77,7 @@ def read_header(table: Path) -> list[str]:
 
 
 def repeated_name(header: Iterable[str]) -> tuple[str, int]:
-    """The first name that stands in a header more than once, and how often; an empty one if there is none."""
+    """The first name that appears more than once in a header, and how often; empty if there is none."""
     counts = Counter(name for name in header if name)
     return next(((name, count) for name, count in counts.items() if count > 1), ("", 0))
 
@@ -109,7 +109,7 @@ def _header(rows: Iterator[list[str]], table: Path) -> list[str]:
 
 
 def _separator(text: str) -> str:
-    """What separates the names of the header, by what stands outside of quotes."""
+    """What separates the names of the header, ignoring quoted text."""
     header = "".join(text.lstrip().partition("\n")[0].split('"')[::2])
     return max(SEPARATORS, key=header.count)
 

@@ -27,7 +27,7 @@ def unchanged_chunks(file: ExportedFile) -> Iterator[bytes]:
             while chunk := source.read(CHUNK_BYTES):
                 digest.update(chunk)
                 yield chunk
-        # A C2PA manifest goes along with its PNG and is no part of the hash, so that a signed one is read twice.
+        # A C2PA manifest is part of its PNG but not of the hash, so a signed file is read twice.
         is_unchanged = digest.hexdigest() == file.sha256 or file_sha256(file.path) == file.sha256
     except OSError as error:
         raise _cannot_read(file, error) from error

@@ -17,7 +17,7 @@ from cxr.images.squares import fit_square
 from cxr.request.events import GreyLevels
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import InitImage
-from cxr.request.mask_cells import CELLS, read_cells
+from cxr.request.mask_cells import CELLS, read_mask_cells
 
 FEATHER = 2 * CELLS  # of the side: half a cell, over which a new part fades into the picture
 
@@ -52,7 +52,7 @@ def encode_picture(picture: InitImage, model: LoadedModel) -> Tensor:
     square = from_uint8(fit_square(picture.pixels, model.info.resolution)[None]).to(model.device)
     with model.vae_in_float32():
         encoded: Any = vae.encode(square.expand(-1, vae.config.in_channels, -1, -1), return_dict=False)[0]
-    # The middle of what the encoder says, as a draw would need a seed of its own; some autoencoders say one thing only.
+    # The mean of the encoder's distribution, as a draw would need its own seed; some autoencoders give one value only.
     latents = encoded if isinstance(encoded, Tensor) else encoded.mode()
     return model.family.scale(latents.float(), vae.config)
 
@@ -62,7 +62,7 @@ def region_of(mask_cells: str, side: int) -> Tensor | None:
     if not mask_cells:
         return None
     cells = torch.zeros(1, 1, CELLS, CELLS)
-    for row, column in read_cells(mask_cells):
+    for row, column in read_mask_cells(mask_cells):
         cells[..., row, column] = 1
     return functional.adaptive_max_pool2d(cells, (side, side))
 

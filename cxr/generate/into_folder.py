@@ -16,7 +16,7 @@ from cxr.folders.image_folder import ImageFolder
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import get_model, load_model
 from cxr.generate.planned_image import PlannedImage, Rejection, single_images
-from cxr.generate.progress import Progress
+from cxr.generate.progress import SOME_FAILED, Progress
 from cxr.generate.recipes import recipe_for
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
@@ -27,8 +27,6 @@ from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import say
 from cxr.request.recipe import PYTORCH
-
-SOME_FAILED = 1
 
 
 def generate_into_folder(
@@ -64,7 +62,7 @@ def generate_into_folder(
 
 
 def _begun_with(folder: ImageFolder) -> dict[str, Any]:
-    """Number format, batch size and engine of the images that are there, so that the rest has no other last bits.
+    """Number format, batch size and engine of the images that are there, so that the rest has the same last bits.
 
     Nothing for an empty folder, and on another device, where the bits are others anyway.
     """
@@ -79,13 +77,13 @@ def _begun_with(folder: ImageFolder) -> dict[str, Any]:
 
 
 def _as_begun(request: GenerationRequest, folder: ImageFolder) -> GenerationRequest:
-    """A folder that was begun without rewording goes on without, as those of versions did that knew none."""
+    """A folder begun without rewording, as versions without it did, continues without it."""
     begun_without = any(not file.metadata["reword"] for file in folder.files)
     return replace(request, reword=False) if begun_without else request
 
 
 class _FlatStore:
-    """A folder of images that is held by this process."""
+    """A folder of images that this process has locked."""
 
     def __init__(self, images: Sequence[PlannedImage], folder: ImageFolder, model: LoadedModel) -> None:
         self.folder = folder

@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 @dataclass
 class LoadedModel:
-    """A pipeline that is ready to generate, with what the recipe has to say about it.
+    """A pipeline that is ready to generate, with what recipes say about it.
 
     Whoever runs the pipeline or changes its LoRA holds ``lock``: a pipeline used by two threads at once gives wrong
     images without any error. ``generate`` does so by itself.
@@ -125,21 +125,6 @@ class LoadedModel:
         finally:
             cast_weights(self.pipeline.vae, before)
 
-    @contextmanager
-    def with_lora_layers(self) -> Iterator[None]:
-        """The LoRAs as diffusers attaches them, as layers beside the weights, for a while; by PyTorch alone."""
-        weight, engine = self._adapters.weight, self.engine
-        self._unmerge()
-        self.engine = None
-        if weight:
-            self._adapters.enable_layers(weight)
-        try:
-            yield
-        finally:
-            self.engine = engine
-            if weight is not None:
-                self.set_adapter_weight(weight)
-
     def set_adapter_weight(self, weight: float) -> None:
         """Scale the LoRAs. At 0 they are bypassed, so that the result is the base model's, bit by bit.
 
@@ -177,7 +162,7 @@ class LoadedModel:
             self.engine.forget()
 
     def _cast_to(self, dtype: torch.dtype, adapter_weight: float | None) -> None:
-        self._unmerge()  # what is put back later must be in the format of then
+        self._unmerge()  # what is put back later must be in the format it will have then
         cast_weights(self.network, dtype)
         cast_weights(self.pipeline.vae, vae_dtype(dtype))
         if adapter_weight is not None:

@@ -1,4 +1,4 @@
-"""Images of one call on their way through the model, a micro-batch at a time, until each is a picture or a failure."""
+"""The images of one call as they pass through the model in micro-batches, until each is a picture or a failure."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class MicroBatches:
             parts, weight_dtype = self._in_float32(indices, row), "float32"
             reason = _fault(parts)
             if self.stop.is_set() and reason:
-                return  # it was not the model that failed
+                return  # the model did not fail
         request = self.requests[index]
         if reason:
             yield FailedImage(index, request.seed, reason)
@@ -116,7 +116,7 @@ class MicroBatches:
         return side
 
     def _initial(self, batch: Sequence[GenerationRequest]) -> InitLatents | None:
-        """The pictures of a micro-batch; all of them or none begin from one, as they share settings."""
+        """The pictures that a micro-batch begins from; all of its images or none have one, as they share settings."""
         pictures = [request.init_image for request in batch if request.init_image is not None]
         if not pictures:
             return None

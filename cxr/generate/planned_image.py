@@ -12,7 +12,7 @@ from cxr.request.generation_request import GenerationRequest
 
 RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
 FACTUAL, COUNTERFACTUAL = "factual", "counterfactual"
-# Reasons that stand for a kind in tables; behind the first follow ":" and what is not seen.
+# Reasons that stand for a kind in tables; the first is followed by ":" and what is not seen.
 NOT_SEEN, SEEN_BEFORE = "the gate does not see", "the same picture as an earlier image"
 
 

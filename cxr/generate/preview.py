@@ -1,4 +1,4 @@
-"""What an image is going to be, guessed after a step without the VAE."""
+"""What an image is going to look like, guessed after a step without the VAE."""
 
 from __future__ import annotations
 

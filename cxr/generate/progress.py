@@ -20,6 +20,7 @@ from cxr.request.messages import say
 
 EVERY_S = 1.0
 FILE_NAME = "progress.json"
+SOME_FAILED = 1  # exit code of a command that could not make all of its images
 COUNTS = ("finished", "failed", "rejected")
 
 

@@ -42,7 +42,7 @@ def read_prompt_table(path: str | Path, settings: Mapping[str, Any]) -> PromptTa
     ``settings["seed"]`` plus the number of its first image, whatever the other rows say.
 
     Args:
-        path: CSV in UTF-8 with a header row that names ``prompt`` and maybe ``negative_prompt``, ``seed``, ``count``.
+        path: CSV in UTF-8 with a header row that names ``prompt`` and perhaps ``negative_prompt``, ``seed``, ``count``.
         settings: values of ``GenerationRequest`` for what a row leaves open; ``seed`` is the first image's.
     Raises:
         RequestError: the file cannot be read, or a row is wrong; the message names the row.

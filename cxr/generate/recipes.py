@@ -11,15 +11,16 @@ from cxr import __version__
 from cxr.generate.loaded_model import LoadedModel
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.recipe import COMPOSITE_SOURCE_TYPE, OPENVINO, RECORDED_LIBRARIES, Recipe
+from cxr.request.notices import COMPOSITE_SOURCE_TYPE
+from cxr.request.recipe import OPENVINO, RECORDED_LIBRARIES, Recipe
 
 
 def recipe_for(request: GenerationRequest, model: LoadedModel, seed: int) -> Recipe:
     """What ``generate`` writes down about the image of that seed; known before the image is made."""
     request = with_sent_prompt(request, model.prompt_form)
     info, settings = model.info, request.image_settings | {"seed": seed}
-    # What changes nothing has one value, so that equal images have equal recipes: a LoRA's weight without a LoRA, and
-    # the end of guidance without guidance.
+    # Settings without effect get a fixed value, so that equal images have equal recipes: a LoRA's weight without a
+    # LoRA, and the end of guidance without guidance.
     if not model.adapter:
         settings["adapter_weight"] = 0.0
     if request.guidance_scale == 1:

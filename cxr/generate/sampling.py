@@ -31,7 +31,7 @@ MAX_KNOWN_TEXTS = 64  # of 0.1 to 0.6 MB each
 
 @torch.inference_mode()
 def encode(model: LoadedModel, prompt: str, negative_prompt: str, guidance_scale: float) -> TextCondition:
-    """What the networks get to know of one prompt: a batch of 1, or of 2 with the negative prompt first if guided."""
+    """What the networks receive of one prompt: a batch of 1, or of 2 with the negative prompt first if guided."""
     torch.set_flush_denormal(True)
     if guidance_scale <= 1:
         return _embed(model, prompt, is_negative=False)
@@ -46,7 +46,7 @@ def _embed(model: LoadedModel, text: str, *, is_negative: bool) -> TextCondition
     if key not in known:
         known[key] = model.family.embed(model.pipeline, text, model.device, is_negative=is_negative)
         if len(known) > MAX_KNOWN_TEXTS:
-            known.pop(next(iter(known)))  # the one that was met first
+            known.pop(next(iter(known)))  # the oldest one
     return known[key]
 
 
@@ -105,7 +105,7 @@ class Denoiser:
 
     @torch.inference_mode()
     def predict(self, timestep: Tensor) -> Tensor:
-        """What the network says of the present state, guided: [B, C, h, w]; once for each step."""
+        """The network's output for the present state, guided: [B, C, h, w]; once for each step."""
         torch.set_flush_denormal(True)
         if self.guided and self.num_taken >= self.unguided_from:
             self.guided, self.text = False, self.text.second_half()
@@ -121,7 +121,7 @@ class Denoiser:
 
     @torch.inference_mode()
     def advance(self, output: Tensor, timestep: Tensor) -> None:
-        """Go on to the next state by what ``predict`` gave."""
+        """Move on to the next state with the output of ``predict``."""
         torch.set_flush_denormal(True)
         if self.model.step_gains is not None:
             gains = self.latents.new_tensor(self.model.step_gains.at(int(timestep), self.num_inference_steps))
@@ -143,7 +143,7 @@ class Denoiser:
 
     @torch.inference_mode()
     def preview(self) -> NDArray[np.uint8]:
-        """What the first image is going to be, guessed after a step without the VAE: [4h, 4w] uint8."""
+        """What the first image is going to look like, guessed after a step without the VAE: [4h, 4w] uint8."""
         return project_to_grey(self.predicted(), self.model.preview_projection)
 
     def predicted(self) -> Tensor:

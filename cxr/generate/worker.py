@@ -1,4 +1,4 @@
-"""One process's share of the images that are to be made: what is missing is made and written, store by store.
+"""One process's share of the work: missing images are made and written, store by store.
 
 A store is a place for images with a memory of what is there: a folder of ``generate``, or some neighbouring images of a
 data set, of which each process takes those that no other has.
@@ -42,7 +42,7 @@ class ImageStore(Protocol):
         """Keep one image; once this returns, it is safe on disk."""
 
     def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
-        """Take note that none of the seeds has given the image."""
+        """Note that none of the seeds has given the image."""
 
 
 class Gate(Protocol):
@@ -54,7 +54,7 @@ class Gate(Protocol):
 
 @dataclass
 class _Attempt:
-    """One image on its way: which seed it is at, and why earlier ones were not taken."""
+    """One image in progress: which seed it is at, and why earlier ones were rejected."""
 
     image: PlannedImage
     rejected: tuple[Rejection, ...] = ()
@@ -106,7 +106,7 @@ class Worker:
                 self.progress.waited_s = writer.waited_s
 
     def make_again(self, store: ImageStore, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
-        """Give one finished image another seed, because of what is known only now."""
+        """Give one finished image another seed, for a reason that is known only now."""
         with BackgroundWriter() as writer:
             self._make([_Attempt(image, rejected)], store, writer)
 
@@ -155,7 +155,7 @@ class Worker:
 
 
 class BackgroundWriter:
-    """One thread that does what is submitted, in order; the first error ends it and comes back to who submits more.
+    """One thread that does what is submitted, in order; the first error ends it and is raised at the next submission.
 
     Used as a context manager it waits for all that was submitted.
 
@@ -170,7 +170,7 @@ class BackgroundWriter:
         self._failed = False
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Have something done after all that was submitted before.
+        """Submit a task, to be done after those before it.
 
         Raises:
             BaseException: what an earlier task has raised.

@@ -24,8 +24,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Yields:
         The file to write into.
     Raises:
-        OutputError: the disk is full, the folder is read-only or gone, another run writes the same file, or a pipe or a
-            device is called so, whose place no file takes; nothing partly written is left behind.
+        OutputError: the disk is full, the folder is read-only or gone, another run writes the same file, or the path is
+            a pipe or a device, which no file replaces; nothing partly written is left behind.
     """
     # A fixed name: what a killed run left behind is replaced by the next one instead of piling up.
     partial, is_ours = path.with_name(f".{path.name}{PARTIAL_SUFFIX}"), True

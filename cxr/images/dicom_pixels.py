@@ -1,4 +1,4 @@
-"""DICOM files of anybody -> grey levels as a viewer shows them, and what their headers say about the patient.
+"""DICOM files from anywhere -> grey levels as a viewer shows them, and what their headers say about the patient.
 
 Source: DICOM PS3.3, C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality LUT), C.11.2 (VOI LUT).
 """
@@ -46,20 +46,20 @@ def is_dicom(path: Path) -> bool:
 
 @contextlib.contextmanager
 def refusing_damage(path: Path) -> Iterator[None]:
-    """Stands around everything that looks into a file's elements: pydicom reads each when it is first asked for.
+    """Wraps everything that looks into a file's elements: pydicom reads each when it is first asked for.
 
     Args:
         path: for messages.
     Raises:
         DataError: for what pydicom and the system raise.
     """
-    from pydicom.errors import BytesLengthException
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
         yield
     except OSError as error:
         raise DataError(f"{path} cannot be read as a DICOM image: {reason_of(error)}") from error
-    except (BytesLengthException, *PYDICOM_ERRORS) as error:
+    except (BytesLengthException, InvalidDicomError, *PYDICOM_ERRORS) as error:
         raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
 
 
@@ -70,24 +70,20 @@ def open_dicom(path: Path, *, with_pixels: bool = True) -> FileDataset:
         DataError: it is none, is too large, or is deflated: a small one may hold gigabytes.
     """
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
     from pydicom.filereader import read_file_meta_info
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    try:
-        with refusing_damage(path), open_regular(path) as file:
-            if file.seek(0, 2) > MAX_FILE_BYTES:
-                raise DataError(f"{path} is larger than {MAX_FILE_BYTES // 1_000_000} MB")
-            file.seek(0)
-            if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                raise DataError(f"{path} is a deflated DICOM file; save it with another transfer syntax")
-            return dcmread(file, stop_before_pixels=not with_pixels)
-    except InvalidDicomError as error:
-        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
+    with refusing_damage(path), open_regular(path) as file:
+        if file.seek(0, 2) > MAX_FILE_BYTES:
+            raise DataError(f"{path} is larger than {MAX_FILE_BYTES // 1_000_000} MB")
+        file.seek(0)
+        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise DataError(f"{path} is a deflated DICOM file; save it with another transfer syntax")
+        return dcmread(file, stop_before_pixels=not with_pixels)
 
 
 def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    """The picture as a viewer shows it: its first window applied, MONOCHROME1 turned round.
+    """The picture as a viewer shows it: its first window applied, MONOCHROME1 inverted.
 
     Args:
         max_pixels: that it may have.

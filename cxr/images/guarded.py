@@ -1,4 +1,4 @@
-"""Files that may be anything, opened only if they are regular: a pipe would be waited for, a device never ends."""
+"""Files that may be anything, opened only if they are regular: a pipe would block, a device might never end."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def read_or_refuse(path: Path, max_bytes: int) -> bytes:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """No warnings of image libraries for a while: what is wrong with a file is an error here, or nothing.
+    """Silence image libraries' warnings for a while: what is wrong with a file is either an error here or ignored.
 
-    Filters of warnings are those of the whole process, so that this stands around threads and never inside one.
+    Warning filters belong to the whole process, so this wraps threads and is never used inside one.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

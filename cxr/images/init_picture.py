@@ -1,4 +1,4 @@
-"""A picture of anybody that images are to begin from, and the mask that was painted over it.
+"""A picture from anywhere that images are to begin from, and the mask that was painted over it.
 
 Both may be anything, and are decoded in a child process of little memory and time.
 """
@@ -30,7 +30,7 @@ def read_init_picture(path: Path, label: str = "the picture") -> InitImage:
 
     Args:
         path: PNG, JPEG, DICOM, or what else ``read_grey`` reads.
-        label: what messages call it; a stranger's file is not called by its name.
+        label: what messages call it; a third party's file is not called by its name.
     Raises:
         DataError: it is not a picture, or needs too much memory or time.
     """

@@ -1,4 +1,4 @@
-"""A mark in the pixels that nobody sees: noise in a middle band of frequencies, found again by correlation.
+"""An invisible mark in the pixels: noise in a middle band of frequencies, found again by correlation.
 
 Spread spectrum (Cox et al. 1997, doi 10.1109/83.650120): the sum of 48 patterns, each a bit of its own, and of one that
 tells where and how large they lie after a crop or a change of size. It is stronger where the picture is lively, where

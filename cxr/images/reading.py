@@ -1,4 +1,4 @@
-"""Image files of anybody -> grey levels: read right, or refused with the reason; never a stand-in."""
+"""Image files from anywhere -> grey levels: read correctly, or refused with the reason; never a stand-in."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _decode(path: Path) -> tuple[GreyLevels, bool]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Stands around all that is done with an image, whose decoders raise what they happen to raise."""
+    """Wraps all that is done with an image, whose decoders may raise anything."""
     try:
         with open_regular(path) as file, Image.open(file) as image:
             yield image

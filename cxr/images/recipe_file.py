@@ -1,4 +1,4 @@
-"""A picture that this program made -> the recipe in it. The one door for pictures of others, which may be anything."""
+"""A picture that this program made -> the recipe in it. The only reader of uploaded pictures, which may be anything."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def find_differences(recipe: Recipe, info: ModelInfo) -> list[str]:
 def differing_values(
     recipe: Recipe, here: Recipe | ModelInfo, names: Sequence[str]
 ) -> list[tuple[str, object, object]]:
-    """Of some values, those that are others here: name, as the recipe has it, as it is here; 0 and "" say nothing."""
+    """The values that differ here: name, value in the recipe, value here; 0 and "" are unknown."""
     pairs = [(name, getattr(recipe, name), getattr(here, name)) for name in names]
     return [(name, then, now) for name, then, now in pairs if then != now and then]
 

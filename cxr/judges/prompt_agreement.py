@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.judges.readings import ABNORMAL, FINDING_COLUMNS, Array, Flags, Reading, comparisons
+from cxr.judges.readings import ABNORMAL, FINDING_COLUMNS, Reading, comparisons
 from cxr.labels.targets import ATTRIBUTES, GROUPS, LABELS, NEAR_YEARS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc, weighted_share
+from cxr.metrics.arrays import Array, Flags
 from cxr.metrics.intervals import cluster_weights
 
 SHUFFLES = 20

@@ -29,7 +29,7 @@ def read_majorities(table: Path) -> dict[str, tuple[str, ...]]:
     """
     header = read_header(table)
     votes = next((found for name in header if (found := VOTES.fullmatch(name))), None)
-    names = columns_of(tuple(header)).get("file_name")
+    names = columns_of(header).get("file_name")
     if votes is None or names is None:
         raise DataError(
             f"{table} needs a column file_name and one of votes, as votes_of_5 with cells like Mass:2|Nodule:3"

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from cxr.labels.targets import ATTRIBUTES, GROUPS, LABELS, attribute_scores, attribute_targets
 from cxr.labels.vocabulary import FINDINGS
+from cxr.metrics.arrays import Array, Flags
 
 ABNORMAL, VIEW = LABELS.index("abnormal"), LABELS.index("PA")
 
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 FINDING_COLUMNS = [ATTRIBUTES.index(name) for name in FINDINGS]
 
 

@@ -1,4 +1,4 @@
-"""How often a judge is right on real radiographs of patients whom nobody has learnt from: measured, kept, read back."""
+"""How often a judge is right on real radiographs of patients no network has learnt from: measured, kept, read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import LABELS, NEAR_YEARS, targets_of
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import JUDGEABLE_AUROC, weighted_auroc, weighted_share
+from cxr.metrics.arrays import Array
 from cxr.metrics.intervals import cluster_weights, middle
 
-Array = NDArray[np.float64]
 NO_AGE = {"mae": math.nan, "within_10": math.nan}
 MIN_POSITIVE_FILMS = 25  # films that show a finding; an AUROC of fewer says little
 

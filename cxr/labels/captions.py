@@ -81,7 +81,7 @@ def fixed_prompt(record: PromptLabels, rng: random.Random) -> str:
 
 
 def noun_of(sex: str | None, age: int | None) -> str:
-    """What a person of this sex and age is called; somebody of unknown age is grown."""
+    """What a person of this sex and age is called; without an age, an adult."""
     grown, child = NOUNS[sex]
     return grown if age is None or age >= ADULT else child
 

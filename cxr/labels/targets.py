@@ -61,11 +61,12 @@ def _with_groups(
 
 def _row(record: PromptLabels) -> list[float]:
     findings, nan = record.findings, float("nan")
-    row = [_flag(record.view, "PA"), _flag(record.sex, "M")]
+    row = [yes_or_no(record.view, "PA"), yes_or_no(record.sex, "M")]
     row.append(nan if findings is None else float(bool(findings)))
     row += [nan if findings is None or name in record.unknown else float(name in findings) for name in FINDINGS]
     return [*row, nan if record.age is None else float(record.age)]
 
 
-def _flag(value: str | None, yes: str) -> float:
+def yes_or_no(value: str | None, yes: str) -> float:
+    """1 if a value is the one that counts as yes, 0 if it is another, NaN if it is unknown."""
     return float("nan") if value is None else float(value == yes)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cxr.lora.strength import parse_object, read_text
+from cxr.lora.strength import parse_object, read_small_text
+from cxr.request.messages import printable
 from cxr.request.model_info import AdapterInfo
 
 MAX_FRONT_MATTER_CHARACTERS = 8 * 2**10
@@ -38,7 +39,7 @@ def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
         Texts by their names in `AdapterInfo`; "unknown" where nothing says so.
     """
     sources = (
-        parse_object(read_text(path.with_name("config.json"))),
+        parse_object(read_small_text(path.with_name("config.json"))),
         _read_front_matter(path.with_name("README.md")),
         metadata,
     )
@@ -78,14 +79,13 @@ def _fact(value: object) -> str:
         value = ", ".join(text[:MAX_FACT_CHARACTERS] for text in texts)
     if not isinstance(value, str):
         return ""
-    line = " ".join(value[: 2 * MAX_FACT_CHARACTERS].split())
-    line = "".join(character for character in line if character.isprintable())
+    line = printable(" ".join(value[: 2 * MAX_FACT_CHARACTERS].split()))
     return line if len(line) <= MAX_FACT_CHARACTERS else line[: MAX_FACT_CHARACTERS - 1] + "…"
 
 
 def _read_front_matter(path: Path) -> dict[str, object]:
     """The YAML between the first two lines of dashes."""
-    text = read_text(path)
+    text = read_small_text(path)
     head, fence, _ = text.removeprefix("---\n").partition("\n---")
     if not text.startswith("---\n") or not fence or len(head) > MAX_FRONT_MATTER_CHARACTERS:
         return {}

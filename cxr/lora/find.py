@@ -135,7 +135,7 @@ def _exists(source: str) -> bool:
 def _local_path(source: str) -> Path:
     try:
         return Path(source.removeprefix(LOCAL_PREFIX)).expanduser()
-    except RuntimeError as error:  # the home of somebody who does not exist
+    except RuntimeError as error:  # "~" of a user who does not exist
         raise AdapterError(f"adapter {source!r} cannot be read: {error}") from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cxr.images.atomic import atomic_file
 from cxr.lora.lora_file import LoraFile, read_lora_file
-from cxr.lora.safetensors_header import MAX_FILE_BYTES, PICKLE_SUFFIXES, SUFFIX, open_regular
+from cxr.lora.safetensors_header import MAX_FILE_BYTES, PICKLE_SUFFIXES, SUFFIX, open_lora_file
 from cxr.request.errors import AdapterError
 from cxr.request.limited_child import run_limited
 
@@ -32,7 +32,7 @@ def convert_adapter(path: Path, output: Path) -> LoraFile:
         raise AdapterError(f"{path.name!r} cannot be converted; give a {', '.join(PICKLE_SUFFIXES)} file")
     if output.suffix != SUFFIX or output.exists():
         raise AdapterError(f"--output is {output.name!r}; give the name of a {SUFFIX} file that does not exist yet")
-    with open_regular(path):
+    with open_lora_file(path):
         pass  # said here in full sentences, before a process is started
     content = run_limited(
         "cxr.lora.pickled_weights",

@@ -108,14 +108,6 @@ class LoadedAdapters:
             parameter.data = original
         self._originals, self.weight = [], None
 
-    def enable_layers(self, weight: float) -> None:
-        """Run the LoRAs as diffusers does, as layers beside the weights, until the next ``set_weight``."""
-        self.unmerge()
-        if self._files:
-            self.pipeline.enable_lora()
-            scales = self._scales(weight)
-            self.pipeline.set_adapters(list(scales), adapter_weights=list(scales.values()))
-
     def _merge(self, layer: Linear | Conv2d, scales: Mapping[str, float]) -> None:
         if not scales:
             return

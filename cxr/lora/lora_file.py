@@ -19,14 +19,12 @@ from cxr.lora.safetensors_header import (
     Header,
     check_suffix,
     damaged,
-    open_regular,
-    read_header,
-    read_values,
+    open_lora_file,
+    read_tensor_header,
+    read_tensor_values,
 )
-from cxr.lora.strength import check_alpha, read_settings
-from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, LoraName, parse_name
-
-MAX_RANK = 256
+from cxr.lora.strength import check_alpha, read_lora_settings
+from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, MAX_RANK, LoraName, parse_name
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class LoraFile:
         Raises:
             AdapterError: it cannot be read, or is not the file that was checked.
         """
-        with open_regular(self.path) as (file, _):
+        with open_lora_file(self.path) as (file, _):
             content = file.read(self.num_bytes + 1)
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise damaged(self.path, "it changed while it was being read; try again")
@@ -116,11 +114,13 @@ def read_lora_file(path: Path) -> LoraFile:
         AdapterError: it is unreadable, damaged, too large, not a plain LoRA, or holds NaN.
     """
     check_suffix(path)
-    with open_regular(path) as (file, size):
-        header = read_header(path, file, size)
+    with open_lora_file(path) as (file, size):
+        header = read_tensor_header(path, file, size)
         names = _parse_names(path, header)
         pairs = _pair_layers(path, names, header)
-        settings = read_settings(path, header.metadata, {layer: shape_a[0] for layer, (shape_a, _) in pairs.items()})
+        settings = read_lora_settings(
+            path, header.metadata, {layer: shape_a[0] for layer, (shape_a, _) in pairs.items()}
+        )
         sha256, alphas = _read_numbers(path, file, header, names)
     layers = []
     for (component, module), shapes in pairs.items():
@@ -192,7 +192,7 @@ def _read_numbers(
     file.seek(0)
     digest, alphas = hashlib.sha256(file.read(header.num_bytes)), {}
     for key, tensor in header.tensors.items():
-        for values, raw in read_values(path, file, tensor):
+        for values, raw in read_tensor_values(path, file, tensor):
             digest.update(raw)
             if not np.isfinite(values).all():
                 raise damaged(path, f"tensor {key[:80]!r} holds NaN or infinite values")

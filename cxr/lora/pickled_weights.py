@@ -17,7 +17,7 @@ from typing import BinaryIO
 import torch
 from safetensors.torch import save
 
-from cxr.lora.safetensors_header import MAX_FILE_BYTES, MAX_TENSORS, open_regular
+from cxr.lora.safetensors_header import MAX_FILE_BYTES, MAX_TENSORS, open_lora_file
 from cxr.lora.strength import CONVERTED_KEY, read_text_beside
 from cxr.request.errors import AdapterError
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> bytes:
     Raises:
         AdapterError: it holds anything but tensors, or is damaged; the message lacks the file's name.
     """
-    with open_regular(Path(arguments[0])) as (file, size), warnings.catch_warnings(action="ignore"):
+    with open_lora_file(Path(arguments[0])) as (file, size), warnings.catch_warnings(action="ignore"):
         try:
             if zipfile.is_zipfile(file):
                 _check_archive(file, size)

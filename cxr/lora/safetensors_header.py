@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cxr.images import guarded
 from cxr.request.errors import AdapterError
-from cxr.request.recipe import once
+from cxr.request.strict_json import unique_names
 
 SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
@@ -59,7 +59,7 @@ def damaged(path: Path, reason: str) -> AdapterError:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_lora_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """Open a file of at most `MAX_FILE_BYTES`; anything but a regular file stays closed.
 
     Yields:
@@ -99,7 +99,7 @@ def check_suffix(path: Path) -> None:
     raise AdapterError(f"LoRA file {path.name!r} {reason}")
 
 
-def read_header(path: Path, file: BinaryIO, size: int) -> Header:
+def read_tensor_header(path: Path, file: BinaryIO, size: int) -> Header:
     """Read 8 bytes of length and the JSON that they announce; check that the numbers follow without gaps.
 
     Args:
@@ -119,7 +119,7 @@ def read_header(path: Path, file: BinaryIO, size: int) -> Header:
     if sum(map(text.count, (b"[", b"{", b":"))) > MAX_MARKS:
         raise damaged(path, "its header has more entries than a file of the allowed tensors")
     try:
-        entries = json.loads(text, object_pairs_hook=once)
+        entries = json.loads(text, object_pairs_hook=unique_names)
         metadata = _check_metadata(entries.pop("__metadata__", {}))
         if len(entries) > MAX_TENSORS:
             raise damaged(path, f"it holds {len(entries):,} tensors; at most {MAX_TENSORS:,} are allowed")
@@ -160,7 +160,7 @@ def _in_file_order(path: Path, tensors: dict[str, TensorEntry], position: int, s
     return ordered
 
 
-def read_values(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tuple[NDArray[np.floating], bytes]]:
+def read_tensor_values(path: Path, file: BinaryIO, tensor: TensorEntry) -> Iterator[tuple[NDArray[np.floating], bytes]]:
     """The numbers of one tensor and their bytes, a few megabytes at a time.
 
     Args:

@@ -78,7 +78,7 @@ class LoraSettings:
         return [pattern for pattern in self.alpha_pattern if not PLAIN_PATTERN.fullmatch(pattern)]
 
 
-def read_settings(
+def read_lora_settings(
     path: Path, metadata: Mapping[str, str], ranks: Mapping[tuple[str, str], int]
 ) -> dict[str, LoraSettings]:
     """The settings of each component, from the metadata that diffusers writes, else from peft's adapter_config.json.
@@ -170,10 +170,10 @@ def _is_simple(pattern: str) -> bool:
 
 def read_text_beside(path: Path) -> str:
     """What peft wrote into the file's folder; empty unless it can be read."""
-    return read_text(path.with_name(SETTINGS_NAME))
+    return read_small_text(path.with_name(SETTINGS_NAME))
 
 
-def read_text(path: Path) -> str:
+def read_small_text(path: Path) -> str:
     """A small file of a third party; empty unless it can be read and has at most `MAX_TEXT_BYTES`."""
     try:
         if not path.is_file() or path.stat().st_size > MAX_TEXT_BYTES:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "transformer")
 LORA_A, LORA_B, ALPHA = "lora_A.weight", "lora_B.weight", "alpha"
 MAX_NAME_CHARACTERS = 300
+MAX_RANK = 256  # of a layer
 
 # The end of a name -> which of a layer's tensors it is. Attention processors join module and matrix with "_".
 _ENDS = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.metrics.arrays import Flags
+
 Scores = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 JUDGEABLE_AUROC = 0.95  # on real images; below, a verdict on a single image is wrong too often to be shown as one
 

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from cxr.metrics.arrays import Array
 from cxr.metrics.intervals import LEVEL, MIN_CLUSTERS
 from cxr.metrics.result import MetricResult
 from cxr.metrics.spectrum import SHARES, band_powers, edges_of
-
-Array = NDArray[np.float64]
 
 FLOOR = 1e-12  # of a power, far below that of one grey level
 SPECTRUM = tuple(f"power at {100 * low:.0f}-{100 * high:.0f} %" for low, high in pairwise(SHARES))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.metrics.arrays import Array
 from cxr.metrics.features import ROWS, Features, check_features, check_widths, squared_distances
 from cxr.metrics.intervals import RESAMPLES, cluster_weights, middle
 from cxr.metrics.result import MetricResult
@@ -21,7 +22,6 @@ MEDIAN_PAIRS = 1000  # images from which the median distance is taken
 INTERVAL_IMAGES = 2_000  # intervals are computed on at most so many images of each set
 CMMD_UNIT = 1000.0
 
-Array = NDArray[np.float64]
 Kernel = Callable[[Array, Array], Array]  # [N, D] and [M, D] -> [N, M]
 
 

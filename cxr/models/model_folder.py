@@ -21,7 +21,7 @@ from cxr.models.families.folder_check import (
     ModelFolder,
     check_folders,
     check_index,
-    read_settings,
+    read_model_settings,
     shards,
     weight_files,
     weight_names,
@@ -66,7 +66,7 @@ def check_files(model: ModelFolder, expected: str | None = None) -> Family:
     """
     if not (model.path / INDEX).is_file():
         raise ModelError(f"model {model.name!r} is incomplete: {INDEX} is missing in its folder")
-    index = read_settings(model, INDEX)
+    index = read_model_settings(model, INDEX)
     family = check_index(index, model.name, expected)
     for choices in family.required_files:
         if not any((model.path / name).is_file() for name in choices):
@@ -106,7 +106,7 @@ def read_pipeline(model: ModelFolder, family: Family, device: torch.device) -> D
                 variant=model.variant,
                 **family.left_out,
             )
-    except Exception as error:  # a stranger's settings make the libraries fail in any way
+    except Exception as error:  # a third party's settings may make the libraries fail in any way
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ModelError(f"model {model.name!r} cannot be read: {reason}") from error
     for component in family.weighted:
@@ -130,7 +130,7 @@ def _check_sentencepiece(model: ModelFolder, family: Family) -> None:
 def _weight_paths(model: ModelFolder, component: str) -> dict[Path, str]:
     """Files of a component's weights, and what to call each."""
     names = {f"{component}/{path.name}" for path in (model.path / component).iterdir() if path.is_file()}
-    files = weight_files(component, names, model.variant, partial(read_settings, model), model.name)
+    files = weight_files(component, names, model.variant, partial(read_model_settings, model), model.name)
     if not files:
         wanted, _ = weight_names(component, model.variant)
         raise ModelError(f"model {model.name!r} is incomplete: {wanted} is missing in its folder")

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 from cxr.images.pixel_mark import STRENGTHS
-from cxr.models.families.folder_check import ModelFolder, read_settings
+from cxr.models.families.folder_check import ModelFolder, read_model_settings
 from cxr.models.step_gains import LIMITS, StepGains
 from cxr.request.errors import ModelError
 
@@ -92,6 +92,6 @@ def _read_own(model: ModelFolder, name: str, read: Callable[[Any], T], form: str
     if not (model.path / name).is_file():
         return None
     try:
-        return read(read_settings(model, name))
+        return read(read_model_settings(model, name))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"{name} of the model is not {form}") from error

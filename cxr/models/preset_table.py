@@ -1,7 +1,7 @@
 """Table of base models: where they lie, what they make, what they may be used for, and which LoRA belongs to them.
 
 To add one, add a row to PRESETS. A revision is the 40-hex commit of the Hub whose files are meant; None means that the
-newest files are taken, which ``models`` and a note while loading say aloud. What nobody has looked up is NOT_VERIFIED.
+newest files are taken, which ``models`` and a note while loading point out. What was not looked up is NOT_VERIFIED.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from cxr.request.errors import ModelError
 
 
 def request_defaults(model: str | None) -> dict[str, Any]:
-    """Values of a request that a model is used with when nobody says others; empty for the program's own.
+    """A model's own default values of a request; empty if it uses the program's.
 
     Args:
         model: as for ``find_preset``.
@@ -23,7 +23,7 @@ def request_defaults(model: str | None) -> dict[str, Any]:
 
 
 def prompt_form_of(model: str | None) -> str:
-    """The form in which a model reads prompts; "plain" where nobody has said, and for a model that is unknown.
+    """The form in which a model reads prompts; "plain" if that was not recorded, and for an unknown model.
 
     Args:
         model: as for ``find_preset``.
@@ -65,7 +65,7 @@ def find_preset(model: str | None) -> Preset:
             raise ModelError(f"model {model!r} cannot be used here: {PRESETS[model].unusable}")
         return PRESETS[model]
     if not model.startswith(HUB_PREFIX) and (folder := _folder_of(model)):
-        # The folder's own name, not its path: recipes are published and must not say where somebody's files lie.
+        # The folder's own name, not its path: recipes are published and must not reveal where a user's files are.
         return Preset(folder.resolve().name, folder=folder)
     hub_id, at, revision = model.removeprefix(HUB_PREFIX).partition("@")
     if not HUB_ID.fullmatch(hub_id) or ".." in model or (at and not REVISION.fullmatch(revision)):
@@ -84,5 +84,5 @@ def _folder_of(path: str) -> Path | None:
     try:
         folder = Path(path).expanduser()
         return folder if folder.is_dir() else None
-    except (OSError, RuntimeError, ValueError):  # too long, in a closed folder, or in the home of nobody
+    except (OSError, RuntimeError, ValueError):  # too long, in a closed folder, or "~" of an unknown user
         return None

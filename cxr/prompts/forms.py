@@ -16,9 +16,9 @@ from cxr.prompts.writers import (
     KEY_VALUE_NAMES,
     write_caption,
     write_chexpert,
+    write_clinical_report,
     write_key_value,
     write_plain,
-    write_report,
 )
 from cxr.request.errors import RequestError
 
@@ -86,7 +86,9 @@ FORMS: dict[str, PromptForm] = {
             ("PA",),
         ),
         PromptForm("chexpert", "CheXpert's labels, separated by commas", write_chexpert, CHEXPERT_NAMES),
-        PromptForm("report", "the impression of a radiology report", write_report, FINDING_WORDS, _REPORT_SAYS),
+        PromptForm(
+            "report", "the impression of a radiology report", write_clinical_report, FINDING_WORDS, _REPORT_SAYS
+        ),
         PromptForm("plain", "your own words, tidied", write_plain, {}),
     )
 }

@@ -1,4 +1,4 @@
-"""The switch "Reword before generating": what a model reads in place of a prompt as somebody typed it."""
+"""The switch "Reword before generating": what a model reads in place of a prompt as it was typed."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def write_chexpert(prompt: ParsedPrompt) -> str:
     return ", ".join(shown or ["No Finding"] * prompt.normal)
 
 
-def write_report(prompt: ParsedPrompt) -> str:
+def write_clinical_report(prompt: ParsedPrompt) -> str:
     """The patient, then an impression, as models trained with MIMIC-CXR read it (card of stanfordmimi/RoentGen-v2)."""
     sentences = [_report_subject(prompt)]
     words = [(finding, _report_words(finding)) for finding in prompt.findings]

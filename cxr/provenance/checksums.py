@@ -62,7 +62,7 @@ def write_list(folder: Path, key: SigningKey) -> int:
 
 
 def read_list(folder: Path, authorities: bytes) -> SignedList | None:
-    """Read the list of a folder, which may be anybody's.
+    """Read the list of a folder, which may come from anywhere.
 
     Args:
         folder: that it lies in.

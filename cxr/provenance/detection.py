@@ -87,7 +87,7 @@ def detect(path: Path, authorities: bytes, remake: Remake | None = None, label: 
     """Gather what is known of one file.
 
     Args:
-        path: of a picture or a DICOM file, which may be anybody's.
+        path: of a picture or a DICOM file from anywhere.
         authorities: PEM of the certificates that are trusted; empty for none.
         remake: called for files with a recipe; None to make nothing again.
         label: what messages call it; its path if empty.
@@ -145,7 +145,7 @@ def _of_marks(traces: Traces) -> Iterator[Evidence]:
         yield Evidence(kind, f"Synthetic Data (0008,001C) is {traces.synthetic_data}")
     if traces.is_synthetic_type:
         yield Evidence("claim", "Image Type (0008,0008) names SYNTHETIC")
-    if traces.recipe_fault:  # of a later version, or of somebody else's
+    if traces.recipe_fault:  # of a later version, or another program
         yield Evidence("remark", f"its texts cannot be read here: {traces.recipe_fault[:200]}")
     if traces.mark is None:
         yield Evidence("remark", UNREAD)
@@ -182,7 +182,7 @@ def _of_list(path: Path, authorities: bytes) -> Iterator[Evidence]:
     folder = next((folder for folder in path.parents if (folder / CHECKSUMS_NAME).exists()), path.parent)
     try:
         signed = _signed_list(folder, authorities)
-    except CxrError as error:  # many folders have a list of that name which nobody has signed
+    except CxrError as error:  # many folders have an unsigned list of that name
         yield Evidence("remark", f"the list of its folder was not looked at: {error}")
         return
     if signed is None or (name := path.relative_to(folder).as_posix()) not in signed.sha256:

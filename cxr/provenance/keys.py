@@ -81,7 +81,7 @@ def own_key() -> SigningKey:
 
 
 def read_key(key: Path, certificates: Path) -> SigningKey:
-    """Read somebody's key and certificates.
+    """Read a user's key and certificates.
 
     Args:
         key: PEM file, not encrypted.

@@ -98,7 +98,7 @@ def read_store(content: bytes, media_type: str, authorities: str) -> dict[str, A
     """All manifests of a picture as the library describes them; to be called in a limited process.
 
     Args:
-        content: of the picture, which may be anybody's.
+        content: of the picture, which may come from anywhere.
         media_type: of `cxr.provenance.signed_facts.FORMATS`.
         authorities: PEM of the certificates that are trusted; empty for none.
     Returns:

@@ -43,7 +43,7 @@ class SignedFacts:
 
 
 def facts_of(store: Mapping[str, Any]) -> SignedFacts:
-    """The active manifest of a store as the library describes it; a stranger's may lack anything."""
+    """The active manifest of a store as the library describes it; a third party's may lack anything."""
     manifest = _table(_table(store.get("manifests")).get(str(store.get("active_manifest"))))
     assertions = {
         str(one.get("label")): _table(one.get("data")) for one in map(_table, manifest.get("assertions") or ())

@@ -1,4 +1,4 @@
-"""One file of anybody's -> everything in it that says how it was made. All of it is read in a limited child process."""
+"""One file from anywhere -> everything in it that says how it was made. It is read in a limited child process."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
     """Read what a picture or DICOM file says of itself.
 
     Args:
-        path: of the file, which may be anybody's.
+        path: of the file, which may come from anywhere.
         authorities: PEM of the certificates that are trusted; empty for none.
         label: what messages call it.
     Raises:

@@ -17,7 +17,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class InitImage:
-    """A picture that images begin from. It knows no name: that of a stranger's file stays with its sender.
+    """A picture that images begin from. It has no name: a visitor's file name stays with its sender.
 
     Args:
         width: in pixels.

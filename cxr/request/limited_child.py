@@ -100,7 +100,7 @@ def _limit_self(memory_bytes: int, cpu_s: int, max_file_bytes: int) -> None:
         used_bytes = int(counts.read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
         limits[resource.RLIMIT_AS] = used_bytes + memory_bytes
     for kind, limit in limits.items():
-        highest = resource.getrlimit(kind)[1]  # ulimit's, which nobody may raise
+        highest = resource.getrlimit(kind)[1]  # ulimit's, which cannot be raised
         limit = limit if highest == resource.RLIM_INFINITY else min(limit, highest)
         resource.setrlimit(kind, (limit, limit))
 

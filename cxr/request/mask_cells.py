@@ -33,10 +33,10 @@ def check_cells(value: object) -> str:
     Raises:
         RequestError: it is neither, or a cell lies outside the grid.
     """
-    return write_cells(read_cells(value))
+    return write_cells(read_mask_cells(value))
 
 
-def read_cells(value: object) -> frozenset[Cell]:
+def read_mask_cells(value: object) -> frozenset[Cell]:
     """The cells that a text or a list names, as `check_cells` takes them.
 
     Raises:

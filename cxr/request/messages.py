@@ -13,6 +13,11 @@ def say(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
+def printable(text: str) -> str:
+    """A third party's text without the characters that terminals and pages would not show."""
+    return "".join(character for character in text if character.isprintable())
+
+
 def shorten(text: str, max_characters: int) -> str:
     """The beginning of a text that is too long, with "…" behind it."""
     return text if len(text) <= max_characters else f"{text[:max_characters]}…"

@@ -59,7 +59,7 @@ class AdapterInfo:
     """One LoRA file, described without loading it into a model.
 
     ``rank`` is the largest and ``min_rank`` the smallest of its layers. Without an alpha in the file ``has_alpha`` is
-    False and ``lora_alpha`` is the rank. What the card says (base, licence, data) is plain text of somebody else's.
+    False and ``lora_alpha`` is the rank. What the card says (base, licence, data) is plain text by third parties.
     """
 
     name: str

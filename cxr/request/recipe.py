@@ -12,16 +12,11 @@ from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.messages import shown
+from cxr.request.notices import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 from cxr.request.recipe_checks import check_choice, check_count, check_name, check_versions
 from cxr.request.setting import MAX_THREADS
 from cxr.request.settings import SETTINGS, ImageSettings, unused_settings
-
-SYNTHETIC_NOTICE = "Synthetic images, made by a generative model. Not for diagnosis."
-_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
-DIGITAL_SOURCE_TYPE = f"{_IPTC}/trainedAlgorithmicMedia"
-# Of images that begin from a picture: whose it is, nobody can tell from its file.
-COMPOSITE_SOURCE_TYPE = f"{_IPTC}/compositeWithTrainedAlgorithmicMedia"
-DERIVED_NOTICE = "Derived from a picture."
+from cxr.request.strict_json import unique_names
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 PYTORCH, OPENVINO, COMPILED = "pytorch", "openvino", "compiled"
@@ -105,7 +100,7 @@ class Recipe(ImageSettings):
     @property
     def notice(self) -> str:
         """What files say of the image: that it is synthetic, and whether it is derived from a picture."""
-        return f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}" if self.is_derived else SYNTHETIC_NOTICE
+        return DERIVED_NOTICE if self.is_derived else SYNTHETIC_NOTICE
 
     @property
     def values(self) -> dict[str, Any]:
@@ -132,7 +127,7 @@ class Recipe(ImageSettings):
         if len(text) > MAX_RECIPE_CHARACTERS:
             raise RequestError(f"the recipe has more than {MAX_RECIPE_CHARACTERS:,} characters")
         try:
-            values = json.loads(text, object_pairs_hook=once)
+            values = json.loads(text, object_pairs_hook=unique_names)
         except (ValueError, RecursionError) as error:
             raise RequestError("the recipe is not the JSON that this program writes into its images") from error
         return cls.from_values(values)
@@ -229,7 +224,7 @@ RECIPE_FIELDS: dict[str, type] = {
     name: get_type_hints(Recipe)[name] for name in _in_file_order([entry.name for entry in fields(Recipe)])
 }
 # What recipes of older versions may lack, and what it was then.
-BEFORE: dict[str, Any] = {
+BEFORE: dict[str, object] = {
     **{name: row.before for name, row in SETTINGS.items() if row.before is not None},
     "library_versions": {},
     "digital_source_type": DIGITAL_SOURCE_TYPE,
@@ -237,15 +232,3 @@ BEFORE: dict[str, Any] = {
     "init_image_sha256": "",
     "engine": PYTORCH,
 }
-
-
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A table in JSON whose names are all different; of two values, readers would take different ones.
-
-    Raises:
-        ValueError: a name appears twice.
-    """
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a name appears twice")
-    return values

@@ -15,7 +15,7 @@ MAX_VERSION_CHARACTERS = 100
 
 
 def check_name(name: str, value: object) -> None:
-    """Refuse what is no short text, or holds control characters; each check raises a RequestError with its field."""
+    """Refuse anything but a short text without control characters; each check raises a RequestError with its field."""
     if isinstance(value, str) and not value.isprintable() and name not in NAMED_BY_USERS:
         raise RequestError(f"is {shown(value)}; a name has no control characters", field=name)
     if not isinstance(value, str) or len(value) > MAX_NAME_CHARACTERS:
@@ -23,19 +23,19 @@ def check_name(name: str, value: object) -> None:
 
 
 def check_count(name: str, value: object, low: int, high: int) -> None:
-    """Refuse what is no whole number of this range, ends included."""
+    """Refuse anything but a whole number in this range, ends included."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise RequestError(f"is {shown(value)}; use a whole number from {low:,} to {high:,}", field=name)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse what is none of the choices."""
+    """Refuse what is not one of the choices."""
     if value not in choices:
         raise RequestError(f"is {shown(value)}; use {', '.join(choices)}", field=name)
 
 
 def check_versions(versions: object) -> None:
-    """Refuse what is no table of texts, or is too large for one."""
+    """Refuse anything but a table of texts of reasonable size."""
     if (
         not isinstance(versions, dict)
         or len(versions) > MAX_LIBRARIES

@@ -32,7 +32,7 @@ class Setting:
         kind: of its value.
         label: on the page.
         help: what it is, for users of the command line and of the API.
-        default: where nobody says another value; a text without one must not be empty.
+        default: used if no value is given; a text without one must not be empty.
         low: lowest value of a number.
         high: highest value of a number.
         step: between two values on the page.

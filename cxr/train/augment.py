@@ -52,7 +52,7 @@ def jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) ->
     return (moved * gain + offset).clamp(-1, 1)
 
 
-def degrade(images: Tensor, generator: torch.Generator) -> Tensor:
+def soften_and_cover(images: Tensor, generator: torch.Generator) -> Tensor:
     """Soften, roughen and cover parts of images, so that fine texture alone decides nothing.
 
     Generated images are softer than real ones; a judge that read texture would misread them.

@@ -46,7 +46,7 @@ class AutoencoderTask:
         self.small, self.large = by_size(setup.training)
         self.validation_small, self.validation_large = (images[:24] for images in by_size(setup.validation))
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """Half of the batch from large sources (where there are any), half from small ones."""
         generator = batch_generator(self.settings.seed, step)
         num_sharp = self.settings.batch_size // 2 if len(self.large) else 0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cxr.labels.captions import caption
+from cxr.labels.targets import yes_or_no
 from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, VAGUE_AGES, PromptLabels, labels_of
 
 AGE_STEP, AGE_TOP = 5, 100  # years: an age is read as a mixture of steps, so that near ages look alike
@@ -45,7 +46,13 @@ def targets_of_captions(captions: list[str]) -> Tensor:
 def _target(text: str) -> list[float]:
     labels = labels_of(text)
     age = labels.age if labels.age is not None else _vague_age(text)
-    flags = [_named(labels.view), _is(labels.view, "PA"), _named(labels.sex), _is(labels.sex, "M"), _named(age)]
+    flags = [
+        _named(labels.view),
+        yes_or_no(labels.view, "PA"),
+        _named(labels.sex),
+        yes_or_no(labels.sex, "M"),
+        _named(age),
+    ]
     flags += [_named(labels.findings), *(float(name in (labels.findings or ())) for name in FINDINGS)]
     sides = dict(labels.sides)
     flags += [float(sides.get(name) in (side, "bilateral")) for name, side in LEFT_OR_RIGHT]
@@ -64,7 +71,3 @@ def _vague_age(text: str) -> int | None:
 
 def _named(value: object) -> float:
     return float(value is not None)
-
-
-def _is(value: str | None, yes: str) -> float:
-    return float("nan") if value is None else float(value == yes)

@@ -25,7 +25,7 @@ RUN = "run"  # the fact of a checkpoint that says what its run depends on
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Everything that changes while training: what is saved, and what a cut-off run takes back.
 
     Args:
@@ -47,7 +47,9 @@ class Progress:
     buffers: list[Tensor] = field(default_factory=list)
 
 
-def save(progress: Progress, settings: LoopSettings, out_dir: Path, facts: dict[str, str] | None = None) -> None:
+def save(
+    progress: TrainingProgress, settings: LoopSettings, out_dir: Path, facts: dict[str, str] | None = None
+) -> None:
     """Write the checkpoint and a readable ``state.json``.
 
     Args:
@@ -87,7 +89,7 @@ def read_facts(out_dir: Path) -> dict[str, str]:
         raise DataError(f"the checkpoint in {out_dir} is damaged; choose an empty --out folder") from error
 
 
-def resume(progress: Progress, out_dir: Path) -> None:
+def resume(progress: TrainingProgress, out_dir: Path) -> None:
     """Take back what ``save`` wrote, if there is a checkpoint.
 
     Raises:

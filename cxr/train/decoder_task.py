@@ -84,7 +84,7 @@ class DecoderTask:
         num_unseen = NUM_VALIDATION if len(self.held_out) else 0
         self.sampled_held_out = sample("held_out", setup.validation, num_unseen) * self.gain
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """Reconstruction of films, content of all latents, and the discriminator's opinion of both kinds.
 
         The discriminator's own loss is part of the sum: neither side has gradients from the other's.

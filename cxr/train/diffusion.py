@@ -21,7 +21,7 @@ from cxr.train.guide_network import NAMES, guide_targets, load_guides, signal_an
 from cxr.train.latents import latents_of
 from cxr.train.opposites import opposites
 from cxr.train.setup import Setup, batch_generator
-from cxr.train.text_task import read_text, token_ids
+from cxr.train.text_task import read_text_encoder, token_ids
 
 NUM_VALIDATION = 256
 NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute
@@ -73,7 +73,7 @@ class DiffusionTask:
         """Indices of the training images of one batch."""
         return torch.randint(len(self.records), (count,), generator=generator).tolist()
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """Mean squared error of the velocity (Salimans & Ho, ICLR 2022), all timesteps alike.
 
         Min-SNR weights would vanish at the zero-SNR end, which is where a prompt decides what the image shows.
@@ -164,7 +164,7 @@ def read_components(vae_dir: Path, text_dir: Path) -> FrozenComponents:
         DataError: one of them is missing or unreadable.
     """
     vae = read_component(AutoencoderKL, vae_dir / "vae")
-    return FrozenComponents(vae.requires_grad_(False), *read_text(text_dir))
+    return FrozenComponents(vae.requires_grad_(False), *read_text_encoder(text_dir))
 
 
 def use_fast_attention(unet: UNet2DConditionModel, device: torch.device) -> None:

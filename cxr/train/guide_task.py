@@ -39,7 +39,7 @@ from cxr.train.guide_network import (
 )
 from cxr.train.latents import COARSE_SIZE, block_cosines
 from cxr.train.setup import Setup, batch_generator
-from cxr.train.text_task import read_text, token_ids
+from cxr.train.text_task import read_text_encoder, token_ids
 
 GUIDE = "guide.safetensors"
 PROBED_TIMESTEPS = (250, 500, 700)
@@ -68,7 +68,7 @@ class GuideTask:
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = guide_targets(setup.validation)
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
         indices = self.draws.pick(generator, self.settings.batch_size)
         images = jitter(from_uint8(self.pixels[indices]), generator)
@@ -110,7 +110,7 @@ def _network(start_from: Path | None, device: torch.device) -> GuideNetwork:
         return GuideNetwork().to(device)
     unet = read_component(UNet2DConditionModel, start_from / "unet")
     use_fast_attention(unet, device)
-    encoder, tokenizer = read_text(start_from)
+    encoder, tokenizer = read_text_encoder(start_from)
     with torch.no_grad():
         text = encoder(token_ids(tokenizer, [""]))[0]
     return GuideNetwork(unet, text).to(device)

@@ -32,7 +32,7 @@ from cxr.labels.targets import (
     targets_of,
 )
 from cxr.metrics.agreement import youden_threshold
-from cxr.train.augment import degrade, jitter
+from cxr.train.augment import jitter, soften_and_cover
 from cxr.train.setup import Setup, batch_generator
 
 SMOOTHING = 0.05  # labels are 0.025 and 0.975: those of NIH were read off reports by a program, and err
@@ -63,13 +63,13 @@ class JudgeTask:
         self.validation_pixels = read_squares([record.path for record in setup.validation], SIZE)
         self.validation_targets = targets_of(setup.validation)
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         generator = batch_generator(self.settings.seed, step)
         indices = torch.randint(len(self.pixels), (self.settings.batch_size,), generator=generator)
         images = jitter(from_uint8(self.pixels[indices.numpy()]), generator, JITTER)
         if self.degraded:
             soft = torch.rand(len(images), 1, 1, 1, generator=generator) < DEGRADED_SHARE
-            images = torch.where(soft, degrade(images, generator), images)
+            images = torch.where(soft, soften_and_cover(images, generator), images)
         images, target = mixed(images, self.targets[indices], generator)
         output, target = self.network(images.to(self.device)).float(), target.to(self.device)
         known = ~target.isnan()

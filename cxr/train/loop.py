@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from cxr.generate.stop_signal import stop_on_signals
 from cxr.models.devices import shared_state
-from cxr.train.checkpoint import RUN, Progress, read_facts, resume, save
+from cxr.train.checkpoint import RUN, TrainingProgress, read_facts, resume, save
 from cxr.train.loop_settings import LoopSettings
 from cxr.train.parallel import any_process, average_gradients
 from cxr.train.precision import Precision, choose_precision
@@ -39,7 +39,7 @@ class Task(Protocol):
     trained: nn.Module
     """The weights that the main optimizer and the EMA see."""
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """Losses of batch number ``step``; "loss" is minimised, the others are logged."""
 
     def validate(self) -> dict[str, float]:
@@ -64,7 +64,7 @@ class Run:
     precision: Precision | None = None
     facts: Mapping[str, object] | None = None
     first_row: Mapping[str, float] = field(default_factory=dict)
-    report: Callable[[Progress], None] = lambda progress: None
+    report: Callable[[TrainingProgress], None] = lambda progress: None
     validate_first: bool = False
 
 
@@ -110,7 +110,7 @@ class _Loop:
         parameters = [p for p in task.trained.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameter_groups(task.trained, settings), betas=settings.betas, fused=True)
         ema = [p.detach().clone() for p in parameters]
-        self.progress = Progress(parameters, ema, optimizer, buffers=list(task.trained.buffers()))
+        self.progress = TrainingProgress(parameters, ema, optimizer, buffers=list(task.trained.buffers()))
         resume(self.progress, out_dir)
         self.log = Log(out_dir / LOG if shared_state().is_main_process else None, self.progress)
         self.precision = run.precision or self._choose_precision(device)
@@ -207,4 +207,4 @@ class _Loop:
         # Dropout draws from torch's own random source: set by the batch, a run that was cut goes on as if it had not.
         with precision.autocast(), torch.random.fork_rng(devices):
             torch.manual_seed(seed_of_batch(self.settings.seed, batch))
-            return self.task.loss(batch, self.progress.step / self.settings.steps)
+            return self.task.loss(batch)

@@ -63,13 +63,13 @@ class LoraTask(DiffusionTask):
         self.trained: nn.Module = self.unet
         self.draws = FindingDraws(self.records)
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """Mean squared distance from the base's velocity, moved as the guide says (Meng et al., CVPR 2023).
 
         Without a guide, the plain diffusion loss.
         """
         if self.guide is None:
-            return super().loss(step, share_done)
+            return super().loss(step)
         count = self.settings.batch_size
         generator = batch_generator(self.settings.seed, step)
         indices, other_indices = self.pick(generator, count), self.pick(generator, count)

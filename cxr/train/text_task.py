@@ -33,7 +33,7 @@ class TextTask:
         torch.manual_seed(self.settings.seed)  # initial weights only
         self.tokenizer = build_tokenizer()
         self.text_encoder = build_text_encoder(self.tokenizer)
-        self.earlier = read_text(start_from) if start_from else None
+        self.earlier = read_text_encoder(start_from) if start_from else None
         if self.earlier:
             take_over(self.text_encoder, self.tokenizer, *self.earlier)
             nn.Module.to(self.earlier[0], self.device)
@@ -41,7 +41,7 @@ class TextTask:
         self.reader = nn.Linear(TEXT_WIDTH, len(FLAGS) + NUM_AGES).to(self.device)
         self.trained: nn.Module = nn.ModuleDict({"text_encoder": self.text_encoder, "reader": self.reader})
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         captions = random_captions(random.Random(f"{self.settings.seed} {step}"), self.settings.batch_size)
         flags, ages, target = self._read(captions)
         error, moved = _error(flags, ages, target), self._moved(captions)
@@ -112,7 +112,7 @@ def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     return tokens
 
 
-def read_text(folder: Path) -> tuple[CLIPTextModel, CLIPTokenizer]:
+def read_text_encoder(folder: Path) -> tuple[CLIPTextModel, CLIPTokenizer]:
     """``text_encoder/`` in float32 and ``tokenizer/`` of a folder.
 
     Raises:

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from cxr.train.checkpoint import Progress
+from cxr.train.checkpoint import TrainingProgress
 
 LOG = "log.jsonl"
 
@@ -17,7 +17,7 @@ class Log:
     Only the main process writes; the path of the others is None.
     """
 
-    def __init__(self, path: Path | None, progress: Progress) -> None:
+    def __init__(self, path: Path | None, progress: TrainingProgress) -> None:
         self.path, self.progress, self.samples = path, progress, progress.samples
         self.began = time.monotonic()
         self.values: dict[str, list[float]] = {}

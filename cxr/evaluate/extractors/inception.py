@@ -17,6 +17,7 @@ WIDTH = 2048
 Kernel = tuple[int, int]
 Steps = tuple[tuple[int, Kernel], ...]  # convolutions one after the other: channels and kernel
 POINT, ROW, COLUMN, SQUARE, LARGE = (1, 1), (1, 7), (7, 1), (3, 3), (5, 5)
+DOUBLE: Steps = ((64, POINT), (96, SQUARE), (96, SQUARE))
 
 
 class InceptionFeatures(nn.Module):
@@ -31,7 +32,7 @@ class InceptionFeatures(nn.Module):
         self.Conv2d_4a_3x3 = _Convolution(80, 192, SQUARE, padding=(0, 0))
         for name, channels, pooled in (("5b", 192, 32), ("5c", 256, 64), ("5d", 288, 64)):
             self.add_module(f"Mixed_{name}", _block_a(channels, pooled))
-        self.Mixed_6a = _Block(288, {"branch3x3": ((384, SQUARE),), "branch3x3dbl": _double(64, 96)}, halving=True)
+        self.Mixed_6a = _Block(288, {"branch3x3": ((384, SQUARE),), "branch3x3dbl": DOUBLE}, halving=True)
         for name, inner in (("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)):
             self.add_module(f"Mixed_{name}", _block_c(inner))
         turned: Steps = ((192, POINT), (192, ROW), (192, COLUMN), (192, SQUARE))
@@ -127,13 +128,9 @@ class _ForkedBlock(_Block):
         return self.branch_pool(functional.max_pool2d(maps, 3, 1, 1)) if self.largest else super().pool(maps)
 
 
-def _double(first: int, second: int) -> Steps:
-    return (first, POINT), (second, SQUARE), (second, SQUARE)
-
-
 def _block_a(channels: int, pooled: int) -> _Block:
     wide: Steps = ((48, POINT), (64, LARGE))
-    branches: dict[str, Steps] = {"branch1x1": ((64, POINT),), "branch5x5": wide, "branch3x3dbl": _double(64, 96)}
+    branches: dict[str, Steps] = {"branch1x1": ((64, POINT),), "branch5x5": wide, "branch3x3dbl": DOUBLE}
     return _Block(channels, branches, pooled)
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from cxr.evaluate.report import figure_cells, figure_words
 from cxr.images.png import data_uri
 from cxr.metrics.result import JsonObject
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 
 
 def render(

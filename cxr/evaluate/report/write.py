@@ -13,11 +13,11 @@ from cxr.evaluate.report.plots import draw_plots
 from cxr.evaluate.report.render import render
 from cxr.images.atomic import write_whole
 from cxr.images.png import plain_png
+from cxr.images.png_text import PNG_SIGNATURE
 from cxr.metrics.result import to_json, to_plain
 from cxr.request.errors import RequestError
 
 PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Picture = NDArray[np.uint8] | bytes
 

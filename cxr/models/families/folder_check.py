@@ -67,7 +67,7 @@ def check_index(index: Mapping[str, object], name: str, expected: str | None = N
     return family
 
 
-def read_settings(model: ModelFolder, name: str) -> dict[str, object]:
+def read_model_settings(model: ModelFolder, name: str) -> dict[str, object]:
     """One of the model's JSON files.
 
     Raises:
@@ -104,7 +104,7 @@ def check_folders(model: ModelFolder, parts: Iterable[str]) -> dict[str, dict[st
         if path.name == ADAPTER and "/" in file:  # transformers would add it, unseen, and read the base that it names
             raise ModelError(f"model {model.name!r} is refused: it holds a LoRA of its own ({file}); use --adapter")
         if path.suffix == ".json" and "/" in file and path.is_file():
-            found[file] = read_settings(model, file)
+            found[file] = read_model_settings(model, file)
             check_settings(found[file], file, model.name)
     return found
 

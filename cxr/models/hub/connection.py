@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class _Watch:
-    """When the last piece arrived, and whether anybody still waits for the next."""
+    """When the last piece arrived, and whether the next one is still awaited."""
 
     def __init__(self) -> None:
         self.last_s, self.is_given_up = time.monotonic(), False

@@ -7,7 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from cxr.models.families import Family
-from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, read_settings, weight_file, weight_files
+from cxr.models.families.folder_check import (
+    INDEX,
+    ModelFolder,
+    check_index,
+    read_model_settings,
+    weight_file,
+    weight_files,
+)
 from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
 from cxr.models.hub.names import COMMIT
@@ -38,7 +45,7 @@ def download_model(preset: Preset, *, variant: str | None = None) -> ModelFolder
 
 def _take(preset: Preset, variant: str | None, listing: Listing) -> tuple[Path, str, str | None]:
     """Fetch what is missing of a listing; all of it is checked. Gives the folder, its commit and its variant."""
-    index = read_settings(ModelFolder(preset.name, fetch(listing, [INDEX])), INDEX)
+    index = read_model_settings(ModelFolder(preset.name, fetch(listing, [INDEX])), INDEX)
     family = check_index(index, preset.name, preset.family)
     if not all(weight_file(component, listing.files, variant) for component in family.weighted):
         variant = None
@@ -59,7 +66,7 @@ def _settings(family: Family, listing: Listing) -> Iterator[str]:
 
 def _weights(preset: Preset, family: Family, listing: Listing, variant: str | None) -> Iterator[str]:
     def read(file: str) -> dict[str, object]:
-        return read_settings(ModelFolder(preset.name, fetch(listing, [file])), file)
+        return read_model_settings(ModelFolder(preset.name, fetch(listing, [file])), file)
 
     for component in family.weighted:
         files = weight_files(component, listing.files, variant, read, preset.name)

@@ -1,7 +1,7 @@
 """The files of a repository at one commit: downloaded into the Hub's cache, and used only if their hash agrees.
 
 ``snapshot_download`` does not serve: its errors name no file, and its progress no stalled one. Neither does
-``verify_repo_checksums``: it asks the Hub each time, also about what is on this disk, and hashes files nobody wants.
+``verify_repo_checksums``: it asks the Hub each time, also about what is on this disk, and hashes unneeded files.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -32,15 +31,15 @@ from cxr.models.openvino.graph import NUM_TOKENS, Graph, UNetConfig
 from cxr.models.openvino.graph_cache import fingerprint, graphs_folder, keep_graph
 from cxr.models.openvino.network import OpenVinoUnet, has_bfloat16
 from cxr.request.errors import CxrError, ModelError
+from cxr.request.limited_child import PACKAGE_PARENT
 from cxr.request.recipe import OPENVINO, PYTORCH
 
-PACKAGE_PARENT = Path(__file__).resolve().parents[3]
 LOCK_NAME = "preparing.lock"
 PROBE_ROUNDS = 5
 NICENESS = 10  # images that are being made meanwhile go first
 CPU = torch.device("cpu")
 
-_processes: list[subprocess.Popen[bytes]] = []  # kept, as nobody waits for them
+_processes: list[subprocess.Popen[bytes]] = []  # kept, as nothing waits for them
 
 
 def question_of(config: UNetConfig) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.models.families.family import SCHEDULER_SETTINGS
-from cxr.models.families.folder_check import INDEX, ModelFolder, check_folders, read_settings
+from cxr.models.families.folder_check import INDEX, ModelFolder, check_folders, read_model_settings
 from cxr.models.model_folder import find_model_folder, folder_sha256
 from cxr.models.presets import find_preset, image_size
 from cxr.request.errors import ModelError
@@ -70,11 +70,11 @@ def read_base_model(model: str) -> BaseModel:
     preset = find_preset(model)
     folder = find_model_folder(preset).path
     files = ModelFolder(preset.name, folder)
-    pipeline = read_settings(files, INDEX).get("_class_name")
+    pipeline = read_model_settings(files, INDEX).get("_class_name")
     if pipeline not in (SD, SDXL):
         raise ModelError(f"model {preset.name!r} is a {pipeline}; LoRAs can be trained for {SD} and {SDXL}")
-    unet, vae = (read_settings(files, f"{part}/config.json") for part in ("unet", "vae"))
-    scheduler = read_settings(files, SCHEDULER_SETTINGS)
+    unet, vae = (read_model_settings(files, f"{part}/config.json") for part in ("unet", "vae"))
+    scheduler = read_model_settings(files, SCHEDULER_SETTINGS)
     _check_kind(preset.name, unet, vae, scheduler)
     prediction_type = str(scheduler.get("prediction_type", "epsilon"))
     try:

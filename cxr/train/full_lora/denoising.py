@@ -17,7 +17,7 @@ MIN_SNR_GAMMA = 5.0  # Hang et al., ICCV 2023
 
 
 @dataclass(frozen=True)
-class Denoiser:
+class TrainedDenoiser:
     """A UNet with its LoRA, the noise schedule it was made with, and the number format of its frozen weights."""
 
     unet: UNet2DConditionModel

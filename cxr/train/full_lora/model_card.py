@@ -8,8 +8,8 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from cxr.request.recipe import SYNTHETIC_NOTICE
-from cxr.train.checkpoint import Progress
+from cxr.request.notices import SYNTHETIC_NOTICE
+from cxr.train.checkpoint import TrainingProgress
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.components import UNET_TARGETS
 from cxr.train.full_lora.data import TrainingData
@@ -57,7 +57,7 @@ def config_facts(out_dir: Path, base: BaseModel, data: TrainingData, settings: F
 
 
 def write_card(
-    out_dir: Path, base: BaseModel, data: TrainingData, settings: FullLoraSettings, progress: Progress
+    out_dir: Path, base: BaseModel, data: TrainingData, settings: FullLoraSettings, progress: TrainingProgress
 ) -> None:
     """Write ``adapter/README.md``.
 
@@ -94,7 +94,9 @@ def write_card(
     (out_dir / "adapter" / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _training(data: TrainingData, settings: FullLoraSettings, base: BaseModel, progress: Progress) -> dict[str, str]:
+def _training(
+    data: TrainingData, settings: FullLoraSettings, base: BaseModel, progress: TrainingProgress
+) -> dict[str, str]:
     captions = "the data's own" if data.own_captions else "written from the labels"
     batch = progress.samples // max(1, progress.step)
     return {

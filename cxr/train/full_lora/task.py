@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from cxr.folders.sheet import contact_sheet
 from cxr.request.errors import RequestError
 from cxr.train.adapter_file import add_lora, save_unet_lora
-from cxr.train.checkpoint import Progress
+from cxr.train.checkpoint import TrainingProgress
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import Batches
 from cxr.train.full_lora.components import UNET_TARGETS, load_unet, training_schedule
 from cxr.train.full_lora.data import TrainingData
-from cxr.train.full_lora.denoising import Denoiser, choose_gamma, loss_weights
+from cxr.train.full_lora.denoising import TrainedDenoiser, choose_gamma, loss_weights
 from cxr.train.full_lora.model_card import config_facts, write_card
 from cxr.train.full_lora.training_settings import FullLoraSettings
 from cxr.train.full_lora.validation import validation_images, validation_loss
@@ -59,9 +59,9 @@ class FullLoraTask:
             # Wherever it is called from, a pipeline too; what a pipeline does besides stays in float32.
             unet.forward = torch.autocast(precision.device.type, precision.dtype)(unet.forward)
         self.trained: nn.Module = unet.train()
-        self.denoiser = Denoiser(unet, schedule, dtype)
+        self.denoiser = TrainedDenoiser(unet, schedule, dtype)
 
-    def loss(self, step: int, share_done: float) -> dict[str, Tensor]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """The loss of batch number ``step``."""
         batch = self.batches.draw(step, self.denoiser.num_timesteps)
         weights = loss_weights(batch.timesteps, self.denoiser.schedule, self.gamma)
@@ -77,7 +77,7 @@ class FullLoraTask:
         facts = config_facts(out_dir, self.base, self.data, self.settings)
         save_unet_lora(out_dir / ADAPTER, self.denoiser.unet, self.config, kind, facts)
 
-    def report(self, progress: Progress) -> None:
+    def report(self, progress: TrainingProgress) -> None:
         """Draw the validation prompts; the card last, as it says what was found."""
         if self.settings.validation_images:
             rows = validation_images(self.denoiser, self.base, self.batches)

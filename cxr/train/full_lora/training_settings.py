@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from cxr.lora.tensor_names import MAX_RANK
 from cxr.train.loop_settings import ABOVE_ZERO, SHARE, ZERO_OR_MORE, Limit, LoopSettings, setting
 
 LOOP_ROWS = {row.name: row for row in fields(LoopSettings)}
-MAX_RANK = 256  # what this program reads back
 PRECISIONS = ("auto", "no", "fp16", "bf16")
 VALIDATION_PROMPTS = (
     "Chest X-ray, PA view, 55-year-old man, no findings",

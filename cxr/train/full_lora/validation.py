@@ -16,13 +16,13 @@ from cxr.request.errors import GenerationError
 from cxr.train.full_lora.base_model import BaseModel
 from cxr.train.full_lora.batches import VALIDATION_SHARES, Batches
 from cxr.train.full_lora.components import load_vae, sampling_scheduler
-from cxr.train.full_lora.denoising import Denoiser
+from cxr.train.full_lora.denoising import TrainedDenoiser
 
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE = 20, 5.0
 
 
 @torch.no_grad()
-def validation_loss(denoiser: Denoiser, batches: Batches) -> dict[str, float]:
+def validation_loss(denoiser: TrainedDenoiser, batches: Batches) -> dict[str, float]:
     """Mean squared error on held-out patients, with the same noise at every call and without min-SNR weights.
 
     Returns:
@@ -38,7 +38,7 @@ def validation_loss(denoiser: Denoiser, batches: Batches) -> dict[str, float]:
 
 
 @torch.no_grad()
-def validation_images(denoiser: Denoiser, base: BaseModel, batches: Batches) -> list[SheetRow]:
+def validation_images(denoiser: TrainedDenoiser, base: BaseModel, batches: Batches) -> list[SheetRow]:
     """Draw the prompts of the settings with seeds 0, 1, … through diffusers' own pipeline, without changing the LoRA.
 
     Args:
@@ -64,7 +64,7 @@ def validation_images(denoiser: Denoiser, base: BaseModel, batches: Batches) -> 
     return rows
 
 
-def _pipeline(denoiser: Denoiser, base: BaseModel) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
+def _pipeline(denoiser: TrainedDenoiser, base: BaseModel) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
     """A pipeline of the UNet alone: texts come embedded, and latents leave undecoded."""
     parts = {"unet": denoiser.unet, "scheduler": sampling_scheduler(base)}
     absent = dict.fromkeys(("vae", "text_encoder", "tokenizer"))
@@ -82,7 +82,7 @@ def _draw(
     prompt: str,
     seed: int,
     batches: Batches,
-    denoiser: Denoiser,
+    denoiser: TrainedDenoiser,
 ) -> Tensor:
     """Latents [1, C, h, w] of one image."""
     rows = {name: value.to(denoiser.dtype) for name, value in batches.embed([prompt, ""]).items()}

@@ -1,6 +1,6 @@
-"""Calls of endpoints, before gradio sees them: is there such an endpoint, does it take such values, is there room.
+"""Checks calls of endpoints before gradio sees them: whether the endpoint exists, takes such values and has room.
 
-The job table itself refuses what is too much, however it comes; here programs get the HTTP status for it.
+The job table itself refuses a job when there are too many, whoever sends it; here programs get the HTTP status.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, TypedDict
 import gradio as gr
 
 from cxr.request.errors import RequestError
-from cxr.web.api.file_data import check_files
+from cxr.request.messages import printable
+from cxr.web.api.file_data import check_uploads
 from cxr.web.api.json_body import read_json, wrong
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
@@ -31,7 +32,7 @@ WAYS_IN = re.compile(
 )
 STREAM = re.compile(r".*/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
 MCP = re.compile(r".*/gradio_api/mcp(/.*)?")
-QUEUED = ("generate", "dataset", "compare", "verify", "sheet")  # they ask for a place in the model's queue
+USE_THE_MODEL = ("generate", "dataset", "compare", "verify", "sheet")  # they ask for a place in the model's queue
 INSIDE = re.compile(r".*/gradio_api/.*")
 
 JSON = "application/json"
@@ -50,7 +51,7 @@ IN_WORDS = {str: "text", int: "a whole number", list: "a list"}
 
 
 class Parameter(TypedDict):
-    """What gradio says of a parameter, as far as it is needed here."""
+    """What gradio says about a parameter, as far as it is needed here."""
 
     parameter_name: str
     parameter_has_default: bool
@@ -93,7 +94,7 @@ class Calls:
         """Refuse a call that cannot be answered.
 
         Args:
-            path: of the request; others than `WAYS_IN` are let through where gradio's interface does not lie.
+            path: of the request; one that is not in `WAYS_IN` is let through unless it is part of gradio's interface.
             kind: content type of the request.
         Raises:
             Refusal: with 404, 415, 422 or 503.
@@ -106,7 +107,7 @@ class Calls:
             raise wrong(415, f"the request does not have the content type {JSON}")
         way = str(found.lastgroup)
         values = read_json(body)
-        check_files(values)
+        check_uploads(values)
         session = values.get("session_hash")
         if way == "named":
             endpoint = self._check_named(found["named"], values)
@@ -114,7 +115,7 @@ class Calls:
             endpoint = self._check_listed(found["listed"], values := _known_fields(way, values))
         else:
             endpoint = self._check_event(way, values := _known_fields(way, values))
-        if endpoint in QUEUED:
+        if endpoint in USE_THE_MODEL:
             self._check_room(Visitor(session if isinstance(session, str) and way != "named" else "", address))
         cancels = values["event_id"] if way == "cancel" else ""
         return Call(json.dumps(values).encode(), cancels, is_direct=way in ("direct", "server"))
@@ -124,14 +125,14 @@ class Calls:
         names, takes = self._parameters_of(endpoint)
         values.pop("oauth_token", None)  # gradio's clients may send one; no endpoint takes it
         if unknown := sorted(values.keys() - {*names}):
-            raise wrong(422, f"there is no parameter “{_shown(unknown[0])}”; {takes}")
+            raise wrong(422, f"there is no parameter “{printable(unknown[0][:40])}”; {takes}")
         for parameter in self.parameters[endpoint]:
             if not parameter["parameter_has_default"] and parameter["parameter_name"] not in values:
                 raise wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
         return endpoint
 
     def _check_listed(self, endpoint: str, values: dict[str, Any]) -> str:
-        """The endpoint; what the values lack at their end is added, as clients of older versions do not know it."""
+        """The endpoint; missing last values are added, as clients of older versions do not know these parameters."""
         names, takes = self._parameters_of(endpoint)
         left = self.parameters[endpoint][len(values["data"]) :]
         if len(values["data"]) > len(names) or not all(parameter["parameter_has_default"] for parameter in left):
@@ -163,7 +164,7 @@ class Calls:
         except BusyError as error:
             raise wrong(503, str(error)) from error
         except RequestError as error:
-            # Of the refusals of a queue, this is the one whose sentence gradio's client passes on.
+            # The only kind of queue refusal whose sentence gradio's client passes on.
             said = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": str(error)}
             raise Refusal(422, str(error), [said]) from error
 
@@ -185,13 +186,9 @@ def stream_of(path: str, query_session: str) -> tuple[str, bool] | None:
 
 
 def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a way in, as far as they are there."""
+    """The fields of a way in that are present."""
     for name, kinds in FIELDS[way].items():
         if object not in kinds and type(values.get(name)) not in kinds:
             problem = "not allowed" if name in values else "missing"
             raise wrong(422, f"{name} is {problem}; use {IN_WORDS[kinds[0]]}")
     return {name: values[name] for name in FIELDS[way] if name in values}
-
-
-def _shown(name: str) -> str:
-    return "".join(character for character in name[:40] if character.isprintable())

@@ -31,7 +31,7 @@ def takes_settings(handler: Endpoint[Result]) -> Endpoint[Result]:
     signature = own.replace(parameters=[others[0], *map(_parameter, API_SETTINGS), *others[1:]])
 
     @functools.wraps(handler)
-    async def endpoint(*values: Any, **named: Any) -> AsyncGenerator[Result, None]:
+    async def endpoint(*values: object, **named: object) -> AsyncGenerator[Result, None]:
         bound = signature.bind(*values, **named).arguments
         settings = {name: bound.pop(name) for name in API_SETTINGS if name in bound}
         async with contextlib.aclosing(handler(settings=settings, **bound)) as results:

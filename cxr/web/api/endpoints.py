@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -27,7 +26,7 @@ EXAMPLE_PLAN = "cohort: [{findings: Effusion, count: 2}]\nsettings: {num_inferen
 
 
 def build_endpoints(images: ImageOrders, datasets: DatasetEvents | None, grids: GridEvents) -> None:
-    """Build the endpoints; the page shows nothing of them.
+    """Build the endpoints; nothing of them shows on the page.
 
     Args:
         images: put requests for images into the queue.
@@ -44,7 +43,7 @@ def build_endpoints(images: ImageOrders, datasets: DatasetEvents | None, grids: 
         _build_reading(ReadingEndpoints(images))
 
 
-def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, Any]) -> None:
+def _build_images(endpoints: ImageEndpoints, defaults: Mapping[str, object]) -> None:
     inputs = [setting_parameter(name, None if name == "seed" else defaults[name]) for name in API_SETTINGS]
     inputs += beginning_parameters()
     _endpoint("generate", endpoints.generate, inputs, [_gallery(), gr.DownloadButton("ZIP"), gr.JSON(label="Facts")])
@@ -92,8 +91,8 @@ def _build_reading(endpoints: ReadingEndpoints) -> None:
     _endpoint("parse", endpoints.parse, [setting_parameter("prompt", None)], [gr.JSON(label="Understood")])
     _endpoint("models", endpoints.models, [], [gr.JSON(label="Models")])
     begun_from = picture_parameter("init_image", "the picture that it began from, if there was one", optional=True)
-    anybodys = picture_parameter("picture", ANY_PICTURE)
-    _endpoint("detect", endpoints.detect, [anybodys], [gr.JSON(label="Detected")])
+    any_picture = picture_parameter("picture", ANY_PICTURE)
+    _endpoint("detect", endpoints.detect, [any_picture], [gr.JSON(label="Detected")])
     for name, others in (("restore", []), ("receipt", []), ("verify", [begun_from])):
         inputs = [picture_parameter("picture"), *others]
         _endpoint(name, getattr(endpoints, name), inputs, [gr.JSON(label=name.capitalize())])

@@ -22,7 +22,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def check_files(values: object) -> None:
+def check_uploads(values: object) -> None:
     """Refuse values with a file that was not uploaded.
 
     Args:

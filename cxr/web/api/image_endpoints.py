@@ -104,7 +104,7 @@ class ImageEndpoints:
             seed: of both; null draws one.
             adapter_weight: of the LoRA in the first image.
             other_adapter_weight: of the LoRA in the second image; null for the same.
-            region: whether the second image is the first one but where the findings show that differ.
+            region: whether the second image equals the first except where the findings that differ show.
             progress: filled in by gradio; the share of the work that is done.
             asker: filled in by gradio; who asks.
         Returns:
@@ -132,7 +132,7 @@ class ImageEndpoints:
 
 
 def _same_around(first: GenerationRequest, second: GenerationRequest) -> dict[str, Any]:
-    """What makes the second image as the first one but for the region in which their findings differ."""
+    """The request for a second image that equals the first except in the region where their findings differ."""
     if second.adapter_weight != first.adapter_weight:
         raise RequestError("changes the whole image; leave it out, or region", field="other_adapter_weight")
     try:
@@ -142,6 +142,6 @@ def _same_around(first: GenerationRequest, second: GenerationRequest) -> dict[st
 
 
 def _with_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same settings; where there is no seed, one is drawn."""
+    """The same settings; a missing seed is drawn."""
     seed = settings.get("seed")
     return {**settings, "seed": secrets.randbelow(RANDOM_SEED_LIMIT) if seed is None else seed}

@@ -1,4 +1,4 @@
-"""What programs send in JSON, read as strictly as the standard has it, and how they learn what is wrong."""
+"""The JSON that programs send, read as strictly as the standard demands, and how they learn what is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cxr.web.server.refusal import Refusal
 
 
 def wrong(status: int, sentence: str) -> Refusal:
-    """A refusal whose sentence programs find as ``detail``."""
+    """A refusal whose sentence programs find in ``detail``."""
     return Refusal(status, sentence, sentence)
 
 

@@ -1,4 +1,4 @@
-"""Widgets that nobody sees: what an endpoint takes and returns, described for programs."""
+"""Invisible widgets: what an endpoint takes and returns, described for programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parameter(
 
     Args:
         sentence: what it is, and what is allowed.
-        value: where the caller does not say.
+        value: if the caller gives none.
         example: a value to try.
         schema: where there is more to say of the value than its kind.
     """
@@ -47,7 +47,7 @@ def setting_parameter(name: str, default: object) -> Component:
 
     Args:
         name: of the setting, or of `DATASET_OPTIONS`.
-        default: where the caller does not say.
+        default: if the caller gives none.
     """
     setting: Setting = SETTINGS[name] if name in SETTINGS else DATASET_OPTIONS[name]
     sentence = f"{setting.help}; {setting.range}" + ("; null draws one" if name == "seed" else "")

@@ -77,7 +77,7 @@ class ReadingEndpoints:
         return await self._read(lambda: self._with_picture(picture, self._restore))
 
     async def receipt(self, picture: object) -> Facts:
-        """Set what was asked of a picture beside what a small network sees in it. Not a diagnosis.
+        """Compare what was asked of a picture with what a small network sees in it. Not a diagnosis.
 
         Args:
             picture: a PNG that this program wrote, as it was written.
@@ -115,7 +115,7 @@ class ReadingEndpoints:
         """Say whether a picture is synthetic, and what that rests on; "nothing found" does not mean that it is real.
 
         Args:
-            picture: a PNG, JPEG or DICOM file of anybody's.
+            picture: any PNG, JPEG or DICOM file.
         Returns:
             A dictionary: verdict; evidence, each with kind (proof, fault, claim or remark) and text.
         """
@@ -124,7 +124,7 @@ class ReadingEndpoints:
             return {name: value for name, value in found.values.items() if name != "path"}
 
     async def _read(self, work: Callable[[], Result]) -> Result:
-        """Do something in a thread, as one of a few."""
+        """Do something in a thread, a few calls at a time."""
         with errors_for_users(on_page=False):
             async with self.readers:
                 return await asyncio.to_thread(work)

@@ -18,7 +18,7 @@ COMPILE_S = 1500  # what `spaces` itself recommends to ask for
 
 
 class AheadOfTimeUnet:
-    """Runs steps of the one shape that was compiled; those of others, which are not guided, run as ever.
+    """Runs steps of the one shape that was compiled; others, which are not guided, run uncompiled.
 
     Whoever calls a method holds the model's lock.
 
@@ -44,7 +44,7 @@ class AheadOfTimeUnet:
         return result.float()
 
     def forget(self) -> None:
-        """The weights have changed: those that were bound are others."""
+        """Forget the bound weights, which have changed."""
         self.is_bound = False
 
 

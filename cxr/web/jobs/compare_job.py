@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from cxr.request.errors import GenerationError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.job import AnyJob, Facts, Job

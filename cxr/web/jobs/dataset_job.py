@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cxr.dataset.plan import Plan
 from cxr.metrics.result import Json
 from cxr.request.errors import CxrError, GenerationError
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 from cxr.web.jobs.dataset_order import COUNTED, DatasetOrder, DatasetState
 from cxr.web.jobs.finished_images import find_newest, pack_finished
 from cxr.web.jobs.job import OVER, AnyJob, Facts
@@ -52,7 +52,7 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: AnyJob) -> Gener
                 for state in turn:
                     yield state
     except CxrError as error:
-        # The folders of this machine are nobody's business.
+        # Paths of this machine do not belong in messages to visitors.
         raise type(error)(str(error).replace(str(order.folder), "the folder of the job")) from error
     finally:
         if not order.is_kept:
@@ -62,7 +62,7 @@ def make_dataset(order: DatasetOrder, choice: ModelChoice, job: AnyJob) -> Gener
 def _take_turn(
     order: DatasetOrder, model: LoadedModel, job: AnyJob, seconds: float
 ) -> Generator[DatasetState, None, None]:
-    """Go on until all images are finished, or it is stopped, or others have waited for `TURN_S`."""
+    """Continue until all images are finished, the job is stopped, or others have waited for `TURN_S`."""
     from cxr.dataset.make import Options, iterate_dataset  # torch takes seconds to import
 
     job.halt.clear()  # it ended the turn before
@@ -80,7 +80,7 @@ def _take_turn(
             yield state
             tried = progress.finished + progress.failed + progress.rejected
             before = tried if before is None else before
-            # What is begun is lost at the end of a turn, so each has to come to something.
+            # Unfinished images are lost at the end of a turn, so each turn has to finish some.
             if time.monotonic() - began_s > TURN_S and tried > before and job.others_wait():
                 job.halt.set()
     assert state.progress is not None

@@ -29,7 +29,7 @@ class DatasetOrder:
         max_attempts: seeds that an image may take.
         folder: of this job alone; what is finished lies there.
         seconds: that earlier jobs have spent on it.
-        is_kept: whether what is finished stays in the folder, so that another job can go on with it.
+        is_kept: whether what is finished stays in the folder, so that another job can continue it.
     """
 
     plan: Plan
@@ -40,7 +40,7 @@ class DatasetOrder:
     is_kept: bool = True
 
     def is_for(self, plan: Plan, gate: object) -> bool:
-        """Whether it makes the same, so that a job can go on with it."""
+        """Whether both make the same data set, so that a job can continue the other's."""
         wanted = plan.sha256, gate, DEFAULT_MAX_ATTEMPTS
         return (self.plan.sha256, self.gate, self.max_attempts) == wanted and self.folder.is_dir()
 
@@ -77,7 +77,7 @@ DatasetJob: TypeAlias = Job[DatasetOrder, DatasetState]
 def new_order(
     plan: Plan, gate: object, max_attempts: object = DEFAULT_MAX_ATTEMPTS, *, is_kept: bool = True
 ) -> DatasetOrder:
-    """Make the folder of a new data set, and remove what nothing has happened to for long.
+    """Make the folder of a new data set, and remove folders that have long been idle.
 
     Raises:
         CxrError: a value is not allowed, or the disk refused the folder.

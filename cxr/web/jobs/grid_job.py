@@ -13,7 +13,7 @@ from cxr.dataset.plan import Plan
 from cxr.request.errors import GenerationError
 from cxr.request.events import ExportedFile, FailedImage, GeneratedImage, StepProgress
 from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 from cxr.web.jobs.image_job import ImageEvent, generate_on_gpu
 from cxr.web.jobs.job import AnyJob, Facts, Job
 from cxr.web.jobs.model_choice import STAND_IN, ModelChoice, answering, load_model_for

@@ -21,7 +21,7 @@ RANDOM_SEED_LIMIT = 2**31  # ten digits are enough to be unique and short enough
 
 
 class ImageOrders:
-    """What may be asked for, of which model, and the queue that it goes into.
+    """Puts requests for images of one model into the queue, within the limits for visitors.
 
     Args:
         choice: which model and LoRA answer.
@@ -43,5 +43,5 @@ class ImageOrders:
         return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
 
     def check_limits(self, request: GenerationRequest) -> None:
-        """Refuse a request that is too much for this server."""
+        """Refuse a request that is too large for this server."""
         self.limits.check_request(request, find_resolution(self.choice.model))

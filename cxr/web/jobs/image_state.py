@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from cxr.request.events import ExportedFile, FailedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
-from cxr.request.recipe import BEGINNING_IN_RECIPES, DERIVED_NOTICE, SYNTHETIC_NOTICE
+from cxr.request.notices import DERIVED_NOTICE, SYNTHETIC_NOTICE
+from cxr.request.recipe import BEGINNING_IN_RECIPES
 from cxr.request.settings import API_SETTINGS, SHARED
 from cxr.web.jobs.job import Facts, Job
 
@@ -76,11 +77,11 @@ ImageJob: TypeAlias = Job[GenerationRequest, ImageState]
 
 
 def derived_facts(request: GenerationRequest) -> Facts:
-    """What facts say of images that begin from a picture; nothing of others."""
+    """Facts about images that begin from a picture; empty for others."""
     if request.init_image is None:
         return {}
     begun = {name: getattr(request, name) for name in BEGINNING_IN_RECIPES}
-    return begun | {"init_image_sha256": request.init_image.sha256, "notice": f"{DERIVED_NOTICE} {SYNTHETIC_NOTICE}"}
+    return begun | {"init_image_sha256": request.init_image.sha256, "notice": DERIVED_NOTICE}
 
 
 def sent_note(request: GenerationRequest) -> str:

@@ -49,7 +49,7 @@ class Job(Generic[OrderT, StateT]):
     """Work for the model, what is known about it, and the wish to end it.
 
     Args:
-        visitor: who asked; who comes back with the id takes their place.
+        visitor: who asked; whoever returns with the id takes their place.
         num_steps: denoising steps of the work, as far as they are known.
         id: known to the page that asked, and to nobody else.
         halt: once set, the work that is under way ends within one denoising step.
@@ -60,7 +60,7 @@ class Job(Generic[OrderT, StateT]):
         waiting: its place in the queue, before its first state.
         state: the newest one, None before the first.
         error: what it ended with instead of a last state.
-        heard_s: when somebody listened to it last.
+        heard_s: when somebody last listened to it.
         began_s: when its turn began; None while it waits.
     """
 
@@ -86,7 +86,7 @@ class Job(Generic[OrderT, StateT]):
     _followers: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False)
 
     def stop(self) -> bool:
-        """Ask it to end within one denoising step; what is finished is kept. Returns whether it waited, and is over."""
+        """Ask it to end within one denoising step; what is finished is kept. Returns whether it never began."""
         self.is_stopped = True
         self.halt.set()
         return self.drop(self)
@@ -111,11 +111,11 @@ class Job(Generic[OrderT, StateT]):
     def follow(self, *, on_page: Literal[True]) -> AsyncGenerator[StateT | Waiting, None]: ...
 
     async def follow(self, *, on_page: bool = False) -> AsyncGenerator[StateT | Waiting, None]:
-        """Every state from now on, the newest where several have come at once.
+        """Every state from now on; of several that arrive at once, only the newest.
 
         Args:
-            on_page: before its first state, its place in the queue is told as well; and whoever closes this may come
-                back to the job, while otherwise closing it abandons the job.
+            on_page: before its first state, also give its place in the queue; and whoever closes this may come back to
+                the job, while otherwise closing it abandons the job.
         Raises:
             CxrError: the job ended with it.
         """

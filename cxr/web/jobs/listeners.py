@@ -1,4 +1,4 @@
-"""Who listens to what is sent to pages and to programs, and which jobs nobody has listened to for long."""
+"""Which sessions and events somebody listens to, and which jobs nobody has listened to for a while."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from cxr.web.jobs.job import AnyJob
 
-UNHEARD_S = 60.0  # a job that nobody has listened to for so long ends
+UNHEARD_S = 60.0  # a job that nobody listens to for this long ends
 
 
 class Listeners:
-    """How many listen to each session, and to each event by its id."""
+    """Counts the listeners of each session and, by its id, of each event."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

@@ -29,7 +29,7 @@ class ModelChoice:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Values that the model is used with; empty for the program's own, and for a model that is not there."""
+        """The model's own defaults; empty if it uses the program's, or is not there."""
         try:
             return request_defaults(self.model)
         except ModelError:
@@ -43,7 +43,7 @@ unreachable_since_s: dict[ModelChoice, float] = {}  # when the Hub did not answe
 def load_model_for(choice: ModelChoice) -> LoadedModel:
     """Load the model, or return the one that is loaded already. What needs diffusers is imported after this."""
     find_preset(choice.model)  # a name that is unknown is refused before seconds of imports
-    # Two threads in the midst of diffusers' imports, which form circles, would see halves of modules.
+    # diffusers' imports form circles: two threads importing it at once would see half-initialised modules.
     with _import_lock:
         from cxr.generate.model import get_model  # torch takes seconds to import, and the page should be up before that
 
@@ -53,7 +53,7 @@ def load_model_for(choice: ModelChoice) -> LoadedModel:
 def answering(choice: ModelChoice) -> ModelChoice:
     """The choice itself, loaded, or that of the embedded model while the Hub cannot be reached.
 
-    The Hub is not asked again before `RETRY_AFTER_S` have passed, so that nobody waits for it at each image.
+    The Hub is not asked again before `RETRY_AFTER_S` have passed, so that not every image waits for it.
 
     Raises:
         CxrError: the model cannot be loaded for another reason.

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """The only state of a job that measures; what it has found is in `Pace`."""
+    """The only state of a measuring job, whose result goes into `Pace`."""
 
     stage: str = "finished"
 
 
 class Pace:
-    """What an image takes, of each kind of settings that has been measured."""
+    """What an image costs, for each kind of settings that has been measured."""
 
     def __init__(self) -> None:
         self._costs: dict[Kind, Cost] = {}

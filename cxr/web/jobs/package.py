@@ -16,7 +16,7 @@ from cxr.folders.dataset_reader import read_dataset
 from cxr.folders.tables import csv_text
 from cxr.images.reading import read_grey
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import SYNTHETIC_NOTICE
+from cxr.request.notices import SYNTHETIC_NOTICE
 
 if TYPE_CHECKING:
     from cxr.judges.receipt import Receipt, ReceiptRow
@@ -133,7 +133,7 @@ def _beside(about: str, images: Mapping[str, ExportedFile], receipts: Sequence[R
 
 
 def receipts_table(names: Sequence[str], receipts: Sequence[Receipt]) -> str:
-    """One line for each line of a receipt; no cell holds text of the user's."""
+    """One line for each line of a receipt; no cell holds a user's text."""
     pairs = zip(names, receipts, strict=True)
     return csv_text([COLUMNS, *(_cells(name, row) for name, receipt in pairs for row in receipt.rows)])
 

@@ -42,7 +42,7 @@ def find_wrong_cells(rows: Table) -> Iterator[WrongCell]:
                 yield WrongCell(number, column, str(error))
 
 
-def read_rows(rows: Table) -> list[dict[str, object]]:
+def read_cohort_rows(rows: Table) -> list[dict[str, object]]:
     """The entries of a cohort that a table holds; empty rows are passed over.
 
     Raises:
@@ -58,7 +58,7 @@ def write_rows(rows: Table) -> list[dict[str, object]]:
     return [{column: _value_of(column, cell) for column, cell in row.items() if cell} for row in _texts(rows) if row]
 
 
-def write_plan(parts: Mapping[str, object]) -> str:
+def plan_as_yaml(parts: Mapping[str, object]) -> str:
     """The parts of a plan as YAML."""
     return yaml.safe_dump(
         dict(parts), sort_keys=False, allow_unicode=True, default_flow_style=None, width=LINE_CHARACTERS

@@ -17,7 +17,7 @@ from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import shown
 from cxr.request.settings import PLAN_SETTINGS
-from cxr.web.jobs.plan_cells import Table, read_rows, write_plan, write_rows
+from cxr.web.jobs.plan_cells import Table, plan_as_yaml, read_cohort_rows, write_rows
 from cxr.web.server.uploads import TEXT_SUFFIXES
 
 MAX_TEXT_BYTES = 1_000_000
@@ -49,12 +49,12 @@ def plan_of_fields(
     """
     _check_rows(len(rows), max_images)
     _check_marks("".join(str(cell) for row in rows for cell in row.values()), max_images)
-    return build_plan(_parts(read_rows(rows), name, seed, settings, shares), NAME, max_images)
+    return build_plan(_parts(read_cohort_rows(rows), name, seed, settings, shares), NAME, max_images)
 
 
 def text_of_fields(rows: Table, name: str, seed: int, settings: Sequence[float], shares: Sequence[float]) -> str:
     """The table and the fields of the page as the text of the same plan; what is wrong in them is wrong there, too."""
-    return write_plan(_parts(write_rows(rows), name, seed, settings, shares))
+    return plan_as_yaml(_parts(write_rows(rows), name, seed, settings, shares))
 
 
 def _parts(
@@ -70,7 +70,7 @@ def _parts(
 
 
 def plan_of_text(text: object, max_images: int) -> Plan:
-    """Make a plan from text in YAML or CSV; which of them it is, is seen by its first line.
+    """Make a plan from text in YAML or CSV; its first line tells which.
 
     Raises:
         RequestError: it is neither, or something in it is not allowed.
@@ -148,7 +148,7 @@ def _check_size(size: int) -> None:
 
 
 def _check_length(text: str, max_images: int) -> None:
-    """Refuse a plan that takes long to read, before it is: YAML is read slowly, by its marks rather than its letters.
+    """Refuse a plan that would take long to read; the time YAML takes depends on its marks, not its letters.
 
     Raises:
         RequestError: it has more rows or marks than a plan of ``max_images`` images needs.

@@ -181,7 +181,7 @@ def _compare(order: ReportOrder, target: Path, say: Callable[[str], None]) -> tu
         sets = Sets(read_set(order.folder / "set"), read_set(order.reference), num_failed=order.num_failed)
         found = evaluate(sets, default_tools(cache=default_cache(), say=say))
     except CxrError as error:
-        # The folders of this machine are nobody's business.
+        # Paths of this machine do not belong in messages to visitors.
         shown = {str(order.folder / "set"): "the data set", str(order.reference): f"“{order.reference.name}”"}
         text = str(error)
         for path, name in shown.items():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., object])
 
 # Estimates, on the safe side: the time that is not used is not charged. No ZeroGPU was at hand to measure them.
-START_S = 10.0  # the weights' way to the GPU, merging the LoRA, and the first, slower steps
+START_S = 10.0  # moving the weights to the GPU, merging the LoRA, and the first, slower steps
 STEP_S = 0.1  # a guided step of one image of 512 x 512; an A100 takes 0.043 s without compiling (diffusers' own figure)
 FEWEST_STEP_S = 0.02  # below this the GPU waits for Python, however small the image
 USUAL_RESOLUTION = 512  # of a model folder whose table row does not say

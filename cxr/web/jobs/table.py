@@ -1,8 +1,8 @@
 """The jobs of all visitors: who waits, whose turn it is, and the one thread that uses the model.
 
 A job is a generator of states, each with a ``stage``. The thread takes one state after the other; "finished" and
-"stopped" are the last ones, and after "waiting" the job goes to the end of the queue. Whoever follows a job gets its
-newest state, so that a slow visitor holds nobody up.
+"stopped" are the last ones, and after "waiting" the job goes to the end of the queue. Followers of a job get its newest
+state, so that a slow visitor holds nobody up.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class JobTable:
         self._thread: threading.Thread | None = None
 
     def check_room(self, visitor: Visitor) -> None:
-        """Refuse another job of a visitor, if there are too many.
+        """Refuse another job of a visitor if there are too many jobs.
 
         Raises:
             RequestError: of this visitor, or of all.
@@ -65,26 +65,18 @@ class JobTable:
         return [job for job in [*self._jobs] if job.visitor.is_same(visitor)]
 
     def find(self, job_id: object) -> AnyJob | None:
-        """The job of an id, also if it has ended not long ago."""
+        """The job of an id, even if it ended recently."""
         job = next((job for job in [*self._jobs] if job.id == job_id), None) or self._ended.get(str(job_id))
         return job if job and (not job.has_ended or time.monotonic() - job.heard_s < LIFETIME_S) else None
 
     def return_to(self, job_id: object, visitor: Visitor) -> AnyJob | None:
-        """The job of an id, which from now on is that of the page which asks for it; None if there is none."""
+        """The job of an id, which from now on belongs to the page that asks for it; None if there is none."""
         job = self.find(job_id)
         if job is None or job.error is not None:
             return None
         # The page that was left may still seem to follow it for a moment.
         job.visitor, job.heard_s, job.is_followed = visitor, time.monotonic(), False
         return job
-
-    def cancel(self, job_id: object) -> bool:
-        """End one job, whether it waits or runs; what is finished is kept. Returns whether there was one to end."""
-        job = self.find(job_id)
-        if job is None or job.has_ended:
-            return False
-        job.stop()
-        return True
 
     def submit(self, job: Job[OrderT, StateT], states: Generator[StateT, None, None]) -> Job[OrderT, StateT]:
         """Put a job at the end of the queue.
@@ -111,7 +103,7 @@ class JobTable:
         return self._listeners.listening(name, lambda: [*self._jobs])
 
     def end_event(self, event: str) -> bool:
-        """End the job of an event, which nobody wants any more; returns whether there is one."""
+        """End the job of an abandoned event; returns whether there is one."""
         jobs = [job for job in [*self._jobs] if event and job.visitor.ticket.event == event]
         for job in jobs:
             job.abandon()

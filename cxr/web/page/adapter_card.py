@@ -9,7 +9,7 @@ from cxr.lora.facts import card_rows
 from cxr.request.model_info import AdapterInfo
 
 
-def describe_adapters(infos: Sequence[AdapterInfo]) -> str:
+def draw_adapters(infos: Sequence[AdapterInfo]) -> str:
     """One folded card for each LoRA; empty if there are none."""
     return "".join(_card(info) for info in infos)
 

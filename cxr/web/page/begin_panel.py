@@ -13,7 +13,7 @@ from gradio.blocks import Block
 from cxr.images.squares import fit_square
 from cxr.request.errors import RequestError
 from cxr.request.init_image import SHA256, InitImage
-from cxr.request.mask_cells import CELLS, check_cells, read_cells
+from cxr.request.mask_cells import CELLS, check_cells, read_mask_cells
 from cxr.request.settings import SETTINGS
 from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import number
@@ -46,7 +46,7 @@ class BeginPanel:
 
     @property
     def inputs(self) -> list[Block]:
-        """What a request needs, in the order of `beginning_of`."""
+        """What a request needs, in the order of `beginning_values`."""
         return [self.sent, self.region, self.strength]
 
     @property
@@ -55,7 +55,7 @@ class BeginPanel:
         return [self.accordion, self.region, self.strength]
 
     async def choose(self, path: str, sent: Mapping[str, str], region: object) -> Values:
-        """Take a picture that somebody has sent, or one of this page. Returns values for `connect`'s outputs.
+        """Take an uploaded picture, or one that this page made. Returns values for `connect`'s outputs.
 
         Args:
             path: of it.
@@ -115,7 +115,9 @@ def build_begin_panel(reader: PictureReader) -> tuple[BeginPanel, gr.UploadButto
     return BeginPanel(accordion, sent, region, strength, reader), file
 
 
-def beginning_of(reader: PictureReader, sent: Mapping[str, str], region: object, strength: object) -> dict[str, Any]:
+def beginning_values(
+    reader: PictureReader, sent: Mapping[str, str], region: object, strength: object
+) -> dict[str, Any]:
     """The values of a request that begins from the picture of the panel, or has another around its region; else none.
 
     Args:
@@ -152,9 +154,9 @@ def begun_values(settings: Mapping[str, object]) -> Values:
     return _titled(True), NOTHING | {"sha256": sha256, "cells": cells}, strength
 
 
-def describe_beginning(settings: Mapping[str, Any]) -> str:
+def describe_beginning(settings: Mapping[str, object]) -> str:
     """One line about a picture that began from another, or that was made around a region of it."""
-    cells = len(read_cells(settings["mask_cells"]))
+    cells = len(read_mask_cells(settings["mask_cells"]))
     if around := settings.get("surrounding_prompt"):
         return f"Made in {cells} of {CELLS**2} cells of the picture of “{around}”."
     where = f", {cells} of {CELLS**2} cells made anew" if cells else ""

@@ -14,7 +14,7 @@ from cxr.web.api.endpoints import build_endpoints
 from cxr.web.jobs.model_choice import ModelChoice, answering, load_model_for
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
-from cxr.web.page.adapter_card import describe_adapters
+from cxr.web.page.adapter_card import draw_adapters
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_tab import build_dataset_tab
 from cxr.web.page.detect_tab import build_detect_tab
@@ -55,7 +55,7 @@ def build_page(
         title="CXR Studio", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, LIFETIME_S), fill_width=True
     )
     with page:
-        build_endpoints(images, datasets, grids)  # first, as gradio gives a name to whoever has it first
+        build_endpoints(images, datasets, grids)  # first, as gradio gives a name to the first that claims it
         gr.HTML(panels.HEADER, elem_id="header")
         model_line = gr.HTML(panels.describe_model(choice), elem_id="model-line", render=False)
         adapter_cards = gr.HTML("", elem_id="adapter-cards", render=False)
@@ -66,7 +66,7 @@ def build_page(
             yield from describe_choice(choice)
 
         page.load(open_page, outputs=[model_line, adapter_cards, status, *form.by_model], **QUEUED)
-    # Straight calls of endpoints, which gradio would let past its queue, are closed.
+    # Direct calls of endpoints, which gradio would let bypass its queue, are closed.
     page.queue(max_size=MAX_EVENTS, api_open=False)
     return page
 
@@ -128,4 +128,4 @@ def describe_choice(choice: ModelChoice) -> Generator[Values, None, None]:
         return
     if answers != choice:
         settings = tuple(SETTINGS[name].default for name in BY_MODEL)
-    yield panels.describe_model(choice, model.info), describe_adapters(model.adapters), gr.skip(), *settings
+    yield panels.describe_model(choice, model.info), draw_adapters(model.adapters), gr.skip(), *settings

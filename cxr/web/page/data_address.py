@@ -1,4 +1,4 @@
-"""Small pictures as addresses that hold them: nobody else gets to see them, and no file is needed a moment later."""
+"""Small pictures as addresses that hold them: no other visitor can see them, and no file has to be kept."""
 
 from __future__ import annotations
 

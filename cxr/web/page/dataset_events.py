@@ -63,7 +63,7 @@ class DatasetEvents(PlanEvents):
         """Check what was typed, start a job and get the page ready; a mistake changes nothing.
 
         Args:
-            before: the job that the page had until now; one for the same data set is gone on with.
+            before: the job that the page had until now; if it is for the same data set, it is continued.
             form: values of ``DatasetForm``.
         Returns:
             Values for (job, counts, the steps, then as `show`).
@@ -88,7 +88,7 @@ class DatasetEvents(PlanEvents):
             yield widgets
 
     async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[Values, None]:
-        """Go on with the job that this page had before it was loaded again.
+        """Continue the job that this page had before it was reloaded.
 
         Yields:
             Values for (job, counts, the steps, then as `show`).

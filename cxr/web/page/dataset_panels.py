@@ -31,7 +31,7 @@ TURNS_HINT = (
 )
 
 
-# In place of the counts while the plan is wrong: those of another plan would mislead.
+# Shown instead of the counts while the plan is wrong: those of the last valid plan would mislead.
 NO_PLAN = (
     '<section class="cxr-plan"><p><b>No plan yet</b></p>'
     '<p class="cxr-hint">The counts appear once nothing is wrong with it.</p></section>'
@@ -80,7 +80,7 @@ def show_pictures(paths: Sequence[Path]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _picture(path: Path) -> tuple[str, str] | None:
-    """A small copy as a data address, so that nobody needs the file later; None if it was taken away."""
+    """A small copy as a data address, so that the file is not needed later; None if it is gone."""
     from cxr.images.png import read_recipe
     from cxr.images.reading import read_grey
 
@@ -91,7 +91,7 @@ def _picture(path: Path) -> tuple[str, str] | None:
     return data_address(pixels, PICTURE_SIZE), shorten(prompt, MAX_PROMPT_CHARACTERS)
 
 
-def describe_plan(plan: Plan, time_and_disk: str = "") -> str:
+def describe_counts(plan: Plan, time_and_disk: str = "") -> str:
     """Images by finding, sex, view and split, as tables beside one another."""
     name = shorten(plan.name, MAX_NAME_CHARACTERS)
     count, detail = plural(len(plan.images), "image"), f"<span>{escape(time_and_disk)}</span>" if time_and_disk else ""
@@ -147,7 +147,7 @@ def describe_stopped(state: DatasetState | None) -> str:
 
 
 def _in_order(counts: Mapping[str, int]) -> dict[str, int]:
-    """As people expect them: train before test, F before M, findings by the alphabet."""
+    """In the order people expect: train before test, F before M, findings alphabetically."""
     order = {name: number for number, name in enumerate((*SPLITS, "PA", "AP"))}
     return {name: counts[name] for name in sorted(counts, key=lambda name: (order.get(name, 0), name))}
 

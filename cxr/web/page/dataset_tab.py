@@ -61,7 +61,7 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
                 report = build_report_step(reports)
         with gr.Column(scale=4, min_width=280, elem_id="dataset-stage"):
             gr.HTML('<h2 class="cxr-heading">The plan</h2>')
-            counts = gr.HTML(dataset_panels.describe_plan(default), elem_id="dataset-plan")
+            counts = gr.HTML(dataset_panels.describe_counts(default), elem_id="dataset-plan")
     _connect_plan(events, cohort, form, counts)
     plan = gr.State(None)
     checked = open_check.click(events.check, inputs=form.plan, outputs=[plan, counts, said, steps], **QUEUED)

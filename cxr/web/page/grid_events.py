@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
 
 import gradio as gr
 
@@ -69,7 +68,7 @@ class GridEvents:
     async def describe_form(self, prompt: str, *texts: str) -> str:
         """Say what the form would make while it is typed, or what is wrong with it; as HTML."""
         try:
-            plan = await asyncio.to_thread(lambda: self.plan(prompt, read_axes(texts)))
+            plan = await asyncio.to_thread(lambda: self.plan(prompt, axes_of_fields(texts)))
             return panels.hint(f"{as_sentence(self.describe(plan))}.")
         except CxrError as error:
             return panels.hint(as_sentence(error.described(LABELS)), is_bad=True)
@@ -83,7 +82,7 @@ class GridEvents:
         if panel := stop_job(before, panels.NEVER_BEGUN):
             return gr.skip(), panel, run_button(is_running=panel == STOPPING, label=MAKE), *(gr.skip(),) * 3
         with errors_for_users():
-            job = self.submit(asker, self.plan(prompt, read_axes(texts)))
+            job = self.submit(asker, self.plan(prompt, axes_of_fields(texts)))
         return job, panels.WAITING, run_button(is_running=True), *(gr.skip(),) * 3
 
     async def run(self, job: GridJob | None) -> AsyncGenerator[Values, None]:
@@ -92,7 +91,7 @@ class GridEvents:
             yield widgets
 
     async def resume(self, asker: gr.Request | None, job_id: str) -> AsyncGenerator[Values, None]:
-        """Go on with the job that this page had before it was loaded again. Yields values for (job, then as `show`)."""
+        """Continue the job that this page had before it was reloaded. Yields values for (job, then as `show`)."""
         job = self.jobs.return_to(job_id, visitor_of(asker))
         if job is None or not isinstance(job.state, GridState | None) or not isinstance(job.order, Plan):
             yield (gr.skip(),) * 6  # a generator that yields nothing would empty the widgets
@@ -111,7 +110,7 @@ class GridEvents:
         return describe_state(state), run_button(is_running=state.stage not in OVER, label=MAKE), *results
 
 
-def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
+def axes_of_fields(texts: Sequence[str]) -> dict[str, list[float]]:
     """Values of each setting of `GRID_AXES`, from numbers that are separated by commas.
 
     Raises:
@@ -126,7 +125,7 @@ def read_axes(texts: Sequence[str]) -> dict[str, list[float]]:
     return axes
 
 
-def usual(name: str, defaults: Mapping[str, Any]) -> str:
+def usual(name: str, defaults: Mapping[str, float]) -> str:
     """What the field of a setting holds when the page opens."""
     value = defaults.get(name, SETTINGS[name].default)
     return "1, 3" if name == "guidance_scale" and not defaults else f"{value:g}"

@@ -15,7 +15,7 @@ from cxr.web.jobs.image_orders import RANDOM_SEED_LIMIT, ImageOrders
 from cxr.web.jobs.image_state import ImageJob, ImageState
 from cxr.web.jobs.job import OVER
 from cxr.web.page import panels
-from cxr.web.page.begin_panel import beginning_of
+from cxr.web.page.begin_panel import beginning_values
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.page_jobs import MAX_KEPT, PageJobs, describe_queue
 from cxr.web.page.picture_events import twin_values
@@ -68,7 +68,8 @@ class ImageEvents(ImageOrders):
             values = (prompt, negative_prompt, seed, *settings)
             plain, begun = values[: len(API_SETTINGS)], values[len(API_SETTINGS) :]
             request = GenerationRequest(
-                **dict(zip(API_SETTINGS, plain, strict=True)), **(beginning_of(self.reader, *begun) if begun else {})
+                **dict(zip(API_SETTINGS, plain, strict=True)),
+                **(beginning_values(self.reader, *begun) if begun else {}),
             )
             job = self.submit(asker, request)
         mine = mine or PageJobs()
@@ -101,7 +102,7 @@ class ImageEvents(ImageOrders):
             Exception: what the first job ended with that failed, once all have been shown.
         """
         if mine is None or mine.is_followed or mine.next_job() is None:
-            # An answer to "Stop" may have come after the end, which is shown once more.
+            # An answer to "Stop" may have come after the end, so the end is shown again.
             job = mine.last_shown if mine and not mine.is_followed else None
             async for widgets in show_job(job, self.show, NUM_WIDGETS):
                 yield *widgets, gr.skip()
@@ -133,7 +134,7 @@ class ImageEvents(ImageOrders):
                 yield widgets[0], button, *widgets[2:], gr.skip() if queue == before else queue
 
     async def resume(self, asker: gr.Request | None, job_ids: str) -> AsyncGenerator[Values, None]:
-        """Go on with the jobs that this page had before it was loaded again.
+        """Continue the jobs that this page had before it was reloaded.
 
         Yields:
             Values for (jobs of the page, then as `run`).

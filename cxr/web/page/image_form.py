@@ -56,7 +56,7 @@ class ImageForm:
         return [self.settings[name] for name in BY_MODEL]
 
 
-def settings_of(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
+def settings_to_repeat(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
     """What has to be asked for, by setting, to make one image again.
 
     Args:
@@ -69,7 +69,7 @@ def settings_of(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
 
 def values_of(recipe: Recipe) -> Values:
     """What ``ImageForm.everything`` has to hold to make the image of a recipe again."""
-    return form_values(settings_of(recipe, recipe.model))
+    return form_values(settings_to_repeat(recipe, recipe.model))
 
 
 def form_values(settings: Mapping[str, object], *, randomise: bool = False) -> Values:
@@ -96,7 +96,7 @@ def build_image_form(choice: ModelChoice) -> ImageForm:
     return ImageForm(widgets, randomise)
 
 
-def _widget(name: str, start: Mapping[str, Any]) -> FormComponent:
+def _widget(name: str, start: Mapping[str, float]) -> FormComponent:
     if name == "prompt":
         return _prompt()
     setting = SETTINGS[name]
@@ -136,19 +136,19 @@ def sentence(name: str) -> str:
 def number(
     name: str,
     elem_id: str | None = None,
-    start: Mapping[str, Any] | None = None,
+    start: Mapping[str, float] | None = None,
     *,
     info: bool = True,
     render: bool = True,
 ) -> gr.Number:
-    """A field for one setting, which stands on its default. What is typed is sent as it is: nothing is clamped.
+    """A field for one setting, initially at its default. What is typed is sent as it is: nothing is clamped.
 
     Args:
         name: of the setting.
         elem_id: where it has more than one field on the page.
-        start: values to stand on in place of the program's own.
-        info: whether its sentence stands beside it.
-        render: whether it stands where it is made.
+        start: initial values that replace the program's own.
+        info: whether its explanation is shown beside it.
+        render: whether it is shown where it is made.
     """
     setting = SETTINGS[name]
     widget = gr.Number(

@@ -15,7 +15,7 @@ from cxr.web.jobs.model_choice import loaded_info
 from cxr.web.page import panels
 from cxr.web.page.begin_panel import BeginPanel, build_begin_panel, whole_picture
 from cxr.web.page.image_events import ImageEvents, run_button
-from cxr.web.page.image_form import AT_HAND, PLACEHOLDER, ImageForm, build_image_form, settings_of
+from cxr.web.page.image_form import AT_HAND, ImageForm, build_image_form, settings_to_repeat
 from cxr.web.page.page_jobs import CANCEL
 from cxr.web.page.picture_events import dicom, fill, use_seed
 from cxr.web.page.prompt_builder import build_prompt_builder
@@ -67,7 +67,7 @@ def build_image_tab(
     with gr.Row(elem_id="composer"):
         with gr.Column(scale=7, min_width=280, elem_id="describe"):
             form.prompt.render()
-            chips = build_prompt_chips(PLACEHOLDER, events.choice)
+            chips = build_prompt_chips(events.choice)
         with gr.Column(scale=4, min_width=280, elem_id="ask"):
             with gr.Row(elem_id="numbers"):
                 for widget in (form.settings["num_images"], form.settings["seed"], form.randomise):
@@ -81,7 +81,7 @@ def build_image_tab(
     strip = _build_examples(examples)
     with gr.Row(elem_id="folded"):
         with gr.Accordion("Prompt builder", open=False, elem_id="builder"):
-            builder = build_prompt_builder(PLACEHOLDER)
+            builder = build_prompt_builder()
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             for name in (name for name in API_SETTINGS if name not in AT_HAND):
                 form.settings[name].render()
@@ -116,7 +116,7 @@ def _build_results(status: gr.HTML, button: gr.Button) -> ImageResults:
 
 def _build_examples(examples: Mapping[Path, Recipe]) -> gr.HTML:
     values = [
-        {"file": file_value(path), "caption": recipe.prompt, "settings": settings_of(recipe, recipe.model)}
+        {"file": file_value(path), "caption": recipe.prompt, "settings": settings_to_repeat(recipe, recipe.model)}
         for path, recipe in examples.items()
     ]
     return gr.HTML(

@@ -10,7 +10,7 @@ from cxr.web.jobs.image_state import ImageJob
 from cxr.web.jobs.job import Waiting
 from cxr.web.jobs.table import JobTable
 
-MAX_KEPT = 32  # that a page which is loaded again goes on with
+MAX_KEPT = 32  # jobs that a reloaded page continues
 MAX_PROMPT_CHARACTERS = 60
 CANCEL = """element.addEventListener("click", (event) => {
     const id = event.target.dataset?.cancel;
@@ -20,7 +20,7 @@ CANCEL = """element.addEventListener("click", (event) => {
 
 @dataclass(eq=False)
 class PageJobs:
-    """Jobs in the order in which they were asked for; one after the other is shown, each to its end.
+    """Jobs in the order of their requests, shown one after another, each to its end.
 
     Args:
         jobs: those that are not forgotten yet.
@@ -33,7 +33,7 @@ class PageJobs:
     is_followed: bool = False
 
     def add(self, job: ImageJob) -> None:
-        """Ask for another one, and forget those that were shown, but for the last that have pictures."""
+        """Add a job, and forget those that were shown, except the last ones with pictures."""
         kept = [one for one in self.jobs[: self.num_shown] if one.state is not None][-MAX_KEPT:]
         self.jobs = [*kept, *self.jobs[self.num_shown :], job]
         self.num_shown = len(kept)

@@ -59,7 +59,7 @@ def panel(title: str, detail: str = "", fraction: float = 0.0, tone: Tone = "qui
         notes: sentences below the bar.
     """
     percent = round(100 * min(max(fraction, 0.0), 1.0))
-    # Each step's text would be too much for a screen reader; outcomes and notes are read out.
+    # Reading out every step would overwhelm; screen readers announce outcomes and notes only.
     live = ' role="status"' if tone in ("good", "bad") else ""
     lines = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return (

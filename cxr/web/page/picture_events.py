@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import gradio as gr
 
@@ -24,7 +23,7 @@ def fill(event: gr.EventData) -> Values:
     link. Returns values for the form and for ``BeginPanel.filled``.
 
     Args:
-        event: holds ``settings`` by name, the program's own in place of those that are missing; and ``randomise``.
+        event: holds ``settings`` by name, missing ones are the program's own; and ``randomise``.
     """
     with errors_for_users():
         settings = _read_settings(sent_with(event, "settings"))
@@ -64,7 +63,7 @@ def dicom(event: gr.EventData) -> Facts:
         return file_value(write_picture(str(sent_with(event, "path") or "")))
 
 
-def _read_settings(values: object) -> dict[str, Any]:
+def _read_settings(values: object) -> dict[str, object]:
     """The settings of one image, checked; those of a picture that it began from are left for `begun_values`."""
     if not isinstance(values, Mapping):
         raise RequestError("the settings are not a table; nothing was changed")

@@ -132,7 +132,7 @@ class PlanEvents:
 
     def describe_plan(self, plan: Plan) -> str:
         """A plan in numbers, with time and size as far as they are known."""
-        return dataset_panels.describe_plan(plan, self._estimate(plan))
+        return dataset_panels.describe_counts(plan, self._estimate(plan))
 
     def _estimate(self, plan: Plan, unknown: str = "") -> str:
         known = self.pace.known(plan)
@@ -142,7 +142,7 @@ class PlanEvents:
 def _text_only(text: str, rows: Table) -> Values:
     """Values for ``DatasetForm.filled`` of a plan that is text; the table stays as it is.
 
-    Told to skip a widget, gradio builds it anew, and the table would forget how its values are read.
+    Skipping the table would make gradio build it anew, and it would forget how its values are read.
     """
     table = [[*row.values()] for row in rows]
     return TEXT, table, text, *(gr.skip(),) * (2 + len(FIELDS) + len(SPLITS))

@@ -1,4 +1,4 @@
-"""The prompt builder: findings, sex, age, view and side as switches, two ways with the text of the prompt."""
+"""The prompt builder: findings, sex, age, view and side as switches, kept in step with the text of the prompt."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 
 import gradio as gr
 
+from cxr.labels.cells import VIEWS
 from cxr.labels.vocabulary import FINDING_PHRASES, SIDED_FINDINGS, SIDES, with_side
 from cxr.prompts import Finding, ParsedPrompt, PromptForm, parse_prompt
+from cxr.prompts.patient import MAX_AGE
 from cxr.prompts.records import SHOWN
 from cxr.prompts.writers import join, middle_age, write_caption
 from cxr.request.errors import RequestError
 from cxr.request.messages import as_sentence, shown
 from cxr.request.setting import MAX_PROMPT_CHARACTERS
-from cxr.web.page.image_form import unchecked
+from cxr.web.page.image_form import PLACEHOLDER, unchecked
 
 NO_FINDING = "No finding"
 ANY = "Any"
 FINDING_LABELS = {name: phrases[0].capitalize() for name, phrases in FINDING_PHRASES.items()}
 SEXES = {"F": "Female", "M": "Male"}
-VIEWS = ("PA", "AP")
-MAX_AGE = 120
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,9 @@ class PromptBuilder:
         return [*vars(self).values()]
 
 
-def build_prompt_builder(prompt: str) -> PromptBuilder:
-    """Make the widgets; to be called inside the box that holds them.
-
-    Args:
-        prompt: what they say at first.
-    """
-    at_first = read_choices(prompt)
+def build_prompt_builder() -> PromptBuilder:
+    """Make the widgets inside the current box; at first they say what the example prompt says."""
+    at_first = read_choices(PLACEHOLDER)
     findings = [(NO_FINDING, NO_FINDING), *((label, name) for name, label in FINDING_LABELS.items())]
     return PromptBuilder(
         gr.CheckboxGroup(findings, value=[*at_first.findings], label="Findings", elem_id="builder-findings"),
@@ -79,7 +75,7 @@ def check_age(age: object) -> int | None:
     """The age that was typed; None if the field is empty.
 
     Raises:
-        RequestError: nobody has that age.
+        RequestError: it is not a possible age.
     """
     if age is None:
         return None
@@ -133,7 +129,7 @@ def write_choices(prompt: str, choices: Choices) -> str:
 
 
 def sides_are_known(findings: Sequence[str], form: PromptForm) -> bool:
-    """Whether a model that reads this form can be told on which side one of the findings lies."""
+    """Whether prompts in this form can say on which side one of the findings lies."""
     return any(form.can_say("side", name) for name in findings if name in SIDED_FINDINGS)
 
 

@@ -14,6 +14,7 @@ from cxr.prompts.rewording import reword
 from cxr.request.setting import MAX_PROMPT_CHARACTERS
 from cxr.request.settings import SETTINGS
 from cxr.web.jobs.model_choice import ModelChoice, known_to_answer
+from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.prompt_builder import Choices, PromptBuilder, check_age, read_choices, sides_are_known, write_choices
 from cxr.web.page.shared_events import AT_ONCE, QUEUED, Values, errors_for_users
 
@@ -24,7 +25,7 @@ DEBOUNCE = """(text, isReworded) => new Promise((send) => {
     window.cxrChips = setTimeout(() => send([typed(), isReworded]), 250);
 })"""
 MAX_CHIPS = 12  # of one kind and reason; a long text in another language would fill the page
-# A sign and a word for each kind, as colour alone does not reach everybody; what needs an answer comes first.
+# A sign and a word for each kind, as not everybody sees the colours; what needs action comes first.
 KINDS = {"conflicting": ("!", "Conflicting"), "understood": ("✓", "Understood"), "ignored": ("–", "Ignored")}
 
 
@@ -131,14 +132,13 @@ class ChipWidgets:
     before: gr.State
 
 
-def build_prompt_chips(prompt: str, choice: ModelChoice) -> ChipWidgets:
-    """Make the row below the prompt box; to be called where it shall stand.
+def build_prompt_chips(choice: ModelChoice) -> ChipWidgets:
+    """Make the row below the prompt box, which at first holds the example prompt.
 
     Args:
-        prompt: what the box holds at first.
         choice: which model will read the prompt.
     """
-    html, can_reword = PromptChips(choice).read(prompt, SETTINGS["reword"].default)
+    html, can_reword = PromptChips(choice).read(PLACEHOLDER, SETTINGS["reword"].default)
     with gr.Row(elem_id="chips-row"):
         chips = gr.HTML(html, elem_id="prompt-chips", padding=False)
         reword = gr.Button("Reword", interactive=can_reword, size="sm", elem_id="reword", scale=0, min_width=76)
@@ -188,6 +188,6 @@ def connect_prompt_chips(
 
 
 def _live(rows: str) -> str:
-    # A long list scrolls, also with the keys.
+    # A long list can be scrolled with the keyboard, too.
     focus = ' tabindex="0" role="group" aria-label="What was read in the prompt"' if rows else ""
     return f'<div class="cxr-chip-rows" aria-live="polite"{focus}>{rows}</div>'

@@ -58,7 +58,7 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], be
     Args:
         form: what is filled.
         find_info: gives the loaded model, or None.
-        begin: what is filled, too, of a picture that began from another.
+        begin: what is filled as well if the picture began from another.
     """
     filled = [*form.everything, *begin.filled]
     with gr.Accordion(TITLE, open=False, elem_id="restore"):
@@ -71,7 +71,7 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], be
         except CxrError as error:
             return *(gr.skip() for _ in filled), refusal(error), None
         finally:
-            discard_upload(Path(path))  # it may be a picture of somebody's; nobody needs it any longer
+            discard_upload(Path(path))  # it may show a person, and is not needed any longer
         return *values_of(recipe), *begun_values(recipe.values), describe(recipe, find_info()), None
 
     file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)

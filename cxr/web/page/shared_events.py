@@ -20,12 +20,12 @@ from cxr.web.page import panels
 from cxr.web.server.limits import BusyError
 
 Values: TypeAlias = tuple[Any, ...]  # of widgets, in the order of an event's outputs; gradio alone reads them
-EventOptions: TypeAlias = dict[str, Any]  # of gradio's events, in its own words
+EventOptions: TypeAlias = dict[str, Any]  # options of gradio's events
 
 
 PRIVATE: EventOptions = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE: EventOptions = {"queue": False, **PRIVATE}  # for handlers that cannot fail: these show no error messages
-# The model's own queue is that of `cxr.web.jobs.table`; gradio's holds nothing back.
+# Jobs queue for the model in `cxr.web.jobs.table`; gradio's own queue holds nothing back.
 IN_PARALLEL: EventOptions = {"concurrency_limit": None, "show_progress": "hidden"}
 QUEUED: EventOptions = {**IN_PARALLEL, **PRIVATE}
 
@@ -42,7 +42,7 @@ def errors_for_users(*, on_page: bool = True) -> Iterator[None]:
     """Turn errors that were written for users into gradio's; leave faults of the program with their trace.
 
     Args:
-        on_page: the page takes a message for HTML, and it may repeat what stands in a file of somebody else's.
+        on_page: the page renders messages as HTML, and they may quote the contents of a third party's file.
     """
     try:
         yield
@@ -72,10 +72,10 @@ def buttons(*, is_running: bool) -> tuple[gr.Button, gr.Button]:
 async def show_job(
     job: Job[OrderT, StateT] | None, show: Callable[[StateT, StateT | None], Values], num_widgets: int
 ) -> AsyncGenerator[Values, None]:
-    """Follow a job on the page; an error goes into its panel as well. A page that is loaded again may go on with it.
+    """Follow a job on the page; an error goes into its panel as well. A reloaded page may continue to follow it.
 
     Args:
-        job: None shows nothing, one that is followed already only its end.
+        job: None shows nothing; of one that is followed already, only its end is shown.
         show: turns a state and the one that is shown, None at first, into values for the widgets, in a thread.
         num_widgets: that the job has, the panel first.
     """

@@ -8,10 +8,10 @@ from pathlib import Path
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
 from cxr.web.jobs.image_state import ImageState
-from cxr.web.jobs.job import Facts
+from cxr.web.jobs.job import OVER, Facts
 from cxr.web.page.begin_panel import describe_beginning
 from cxr.web.page.data_address import data_address
-from cxr.web.page.image_form import settings_of
+from cxr.web.page.image_form import settings_to_repeat
 from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 
 
@@ -27,7 +27,7 @@ def stage_value(state: ImageState) -> Facts:
         "job": state.folder.name if state.folder else "",
         "images": images,
         "forming": _forming(state),
-        "is_over": state.stage in ("stopped", "finished"),
+        "is_over": state.stage in OVER,
     }
 
 
@@ -53,7 +53,7 @@ def _image(state: ImageState, number: int) -> Facts:
         "prompt": request.prompt,
         "sent": request.model_prompt if request.model_prompt != request.prompt else "",
         "derived": describe_beginning(begun) if begun else "",
-        "settings": settings_of(request, info.model if info else None) | begun,
+        "settings": settings_to_repeat(request, info.model if info else None) | begun,
         "model": info.model if info else "",
         "adapter": info.adapter if info else "none",
         "rows": receipt_rows(receipt) if receipt else [],

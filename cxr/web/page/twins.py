@@ -48,7 +48,7 @@ def twin_of(settings: Mapping[str, Any], kind: str) -> dict[str, object]:
 
 
 def region_between(prompt: str, other: str) -> dict[str, str]:
-    """`REGION` of an image that is as another prompt says where the two show different findings, else as the first.
+    """`REGION` of an image that follows the other prompt where the findings of the two differ, else the first.
 
     Raises:
         RequestError: they show the same ones, or it is not known where one of them shows.

@@ -1,4 +1,4 @@
-"""The command line of ``app.py``: where the page is served, to whom, and what it may be asked for.
+"""The command line of ``app.py``: where the page is served, to whom, and its limits.
 
 Nothing here imports gradio or torch, so that a mistyped flag is answered at once.
 """
@@ -37,7 +37,7 @@ LIMIT_HELP = {
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where the page is served, to whom, which model answers, and what it may be asked for."""
+    """Where the page is served, to whom, with which model and limits."""
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -181,6 +181,6 @@ def _count(text: str, low: int) -> int:
 def _credentials(text: str) -> tuple[str, str]:
     user, colon, password = text.partition(":")
     if not (user and colon and password):
-        # What was given is not repeated: it may be half of a password.
+        # The value is not repeated: it may be part of a password.
         raise argparse.ArgumentTypeError("use USER:PASSWORD, both not empty")
     return user, password

@@ -21,7 +21,7 @@ from cxr.web.server.uploads import INCOMPLETE, UploadedFiles, check_upload
 from cxr.web.server.visitors import Ticket, address_of
 
 MAX_BODY_BYTES = 8_000_000  # of one request, all its files together
-SMALL_BODY_BYTES = 100_000  # for which nobody has to wait
+SMALL_BODY_BYTES = 100_000  # never has to wait for a place
 MAX_BODY_S = 60.0
 MAX_SILENCE_S = 10.0  # between two pieces of a body
 TOO_LARGE = f"the request is larger than {MAX_BODY_BYTES // 1_000_000} MB, the limit"

@@ -69,7 +69,7 @@ def find_ignored(environment: Mapping[str, str]) -> Iterator[str]:
 def find_danger(environment: Mapping[str, str]) -> str:
     """One sentence about the first variable that the page refuses to start with, or an empty text.
 
-    The values are not repeated: they may be paths or addresses that are nobody's business.
+    The values are not repeated: they may be private paths or addresses.
     """
     for name, danger in sorted(REFUSED.items()):
         value = environment.get(name)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cxr.request.messages import printable
 from cxr.web.server.refusal import Refusal
 
 ALLOW_HOST_FLAG = "--allowed-host"
@@ -35,7 +36,7 @@ def allowed_hosts(
     Args:
         host: that it listens on.
         share: whether it has a public link.
-        names: that whoever started it allows.
+        names: allowed by whoever started it.
         environment: holds the names of a Space, and of a proxy if GRADIO_ROOT_PATH is a whole address.
     """
     own = socket.gethostname().lower()
@@ -54,7 +55,7 @@ def allowed_hosts(
 def check_host(header: str, allowed: Iterable[str]) -> None:
     """Refuse a request for another name.
 
-    An address is always right: a browser that asks for it has not been led here by a name.
+    An address is always allowed: a browser that asks for one has not been led here by a name.
 
     Args:
         header: Host of the request, with or without a port; without it, no browser asks.
@@ -65,15 +66,15 @@ def check_host(header: str, allowed: Iterable[str]) -> None:
     name = _name_in(header) or header
     if not header or _address_of(name) or any(fnmatchcase(name, pattern) for pattern in allowed):
         return
-    shown = "".join(character for character in name[:MAX_NAME_CHARACTERS] if character.isprintable())
+    shown = printable(name[:MAX_NAME_CHARACTERS])
     raise Refusal(403, f"this server does not answer to the name “{shown}”; allow it with {ALLOW_HOST_FLAG} {shown}")
 
 
 def is_own_page(origin: str, host: str, allowed: Iterable[str]) -> bool:
     """Whether a page may read what is answered to it: one of this server, this machine or an allowed name.
 
-    A Space and a public link are there for the pages of everybody; what only this machine or its network
-    reaches is not.
+    A Space and a public link are open to all pages; a server that only this machine or its network can
+    reach is not.
 
     Args:
         origin: Origin of the request.

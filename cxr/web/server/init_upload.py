@@ -1,7 +1,7 @@
-"""The door for pictures that images are to begin from: uploads of visitors, and pictures that this page has made.
+"""Reads the pictures that images are to begin from: visitors' uploads, and pictures that this page has made.
 
-An upload is read once and deleted; what goes on is its grey levels and their hash, in memory and for an hour. Nobody
-learns its name.
+An upload is read once and deleted; only its grey levels and their hash are kept, in memory and for an hour. Its name
+is not revealed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class PictureReader:
         """Keep a picture for `LIFETIME_S`, or until `MAX_KEPT` others have come.
 
         Returns:
-            What finds it again: a secret, as a hash is in every recipe and is no proof that somebody has the picture.
+            Its secret key: a hash would not do, as it is in every recipe and does not prove having the picture.
         """
         secret = secrets.token_hex(16)
         self._forget_old()

@@ -47,7 +47,7 @@ def end_on_signals() -> None:
 
 
 def prepare_environment() -> None:
-    """Set what gradio reads at import: no telemetry, a private folder for temporary files, no proxy to this machine."""
+    """Set what gradio reads when imported: no telemetry, a private temporary folder, no proxy to this machine."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if not os.environ.get("SPACE_ID"):

@@ -76,14 +76,14 @@ class Limits:
             )
 
 
-# For a machine with two cores that is shared with everyone: one request takes about half a minute of it.
+# For a shared machine with two cores: one request takes it about half a minute.
 SPACE_LIMITS = Limits(
     dataset_images=100, queue=MAX_QUEUE, pixel_steps=20, dataset_pixel_steps=100, jobs_per_client=2, job_s=120
 )
 
 
 def default_limits() -> Limits:
-    """The limits where nothing else is said."""
+    """The default limits."""
     if not os.environ.get("SPACE_ID"):
         return Limits()
     if os.environ.get("SPACES_ZERO_GPU"):
@@ -93,13 +93,13 @@ def default_limits() -> Limits:
 
 
 def too_many(jobs_per_client: int) -> str:
-    """What a visitor reads who has as many jobs as allowed."""
+    """The message for a visitor who has as many jobs as allowed."""
     jobs = "a request" if jobs_per_client == 1 else f"{jobs_per_client} requests"
     return f"you have {jobs} at the model already, as many as this server allows; wait for one to end, or stop it"
 
 
 def find_resolution(model: str | None) -> int | None:
-    """Height and width of a model's images in pixels, without loading it; None when its files do not tell."""
+    """Height and width of a model's images in pixels, without loading it; None when its files do not say."""
     try:
         preset = find_preset(model)
         if preset.resolution:

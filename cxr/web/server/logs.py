@@ -1,4 +1,4 @@
-"""What the server writes down about faults: where they happened, never what a visitor typed.
+"""What the server logs about faults: where they happened, never what a visitor typed.
 
 The text of an exception may hold the value that caused it, and that may be a prompt. So a fault is written as the kind
 of the exception and the lines of code that led to it, without its text.
@@ -16,7 +16,7 @@ LOGGERS = ("uvicorn.error", "asyncio", "gradio", "httpx")
 
 
 def keep_values_out_of_logs() -> None:
-    """Let everything in this process that writes down an exception leave out its text."""
+    """Make everything in this process that logs an exception leave out its text."""
     traceback.print_exc = _print_current  # what gradio calls
     sys.excepthook = lambda kind, error, trace: _write(describe_fault(error, trace))
     threading.excepthook = lambda fault: _write(describe_fault(fault.exc_value, fault.exc_traceback))

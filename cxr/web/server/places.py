@@ -15,7 +15,7 @@ MAX_WAIT_S = 10.0
 
 
 class Places:
-    """Places that are taken for a while; whoever finds none waits for a moment."""
+    """Places that requests hold for a while; one that finds none waits for a moment."""
 
     def __init__(self) -> None:
         self._taken: Counter[str] = Counter()

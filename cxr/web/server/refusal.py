@@ -11,7 +11,7 @@ class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
     Args:
         status: HTTP status that says so.
         reason: one sentence.
-        detail: what stands in its place in an answer for programs, as JSON.
+        detail: replaces it in an answer for programs, as JSON.
     """
 
     def __init__(self, status: int, reason: str, detail: object = None) -> None:

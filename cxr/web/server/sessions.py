@@ -1,4 +1,4 @@
-"""What gradio remembers of each call of a program, and has no use for once the call is over."""
+"""Forgets what gradio keeps of each program's call once the call is over."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def make_private_folder() -> Path:
 
 
 def remove_private_folders() -> None:
-    """Remove what this process has made, and nothing of another."""
+    """Remove only what this process has made."""
     for folder in _own_folders:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -98,7 +98,7 @@ def _remove_if_left_behind(folder: Path) -> None:
         if not is_free:
             return
         with locked(folder) as is_free_again:
-            if not is_free_again:  # so locks work here, and nobody else holds it
+            if not is_free_again:  # so locks work here, and no other process holds it
                 shutil.rmtree(folder, ignore_errors=True)
                 return
     # A server at work keeps making folders inside, so a recent one within means that it is in use.
@@ -106,12 +106,12 @@ def _remove_if_left_behind(folder: Path) -> None:
 
 
 def keep_what_is_there(folder: Path) -> None:
-    """Let no sweep remove what lies there now: gradio's copies of the pictures that the page itself shows."""
+    """Keep sweeps from removing what is there now: gradio's copies of the pictures that the page itself shows."""
     _page_files.update(path for path in folder.iterdir() if path.name not in KINDS)
 
 
 def sweep(folder: Path, lifetime_s: float = LIFETIME_S) -> None:
-    """Remove what nothing has happened to for a while: uploads, results and empty folders.
+    """Remove what has been idle for a while: uploads, results and empty folders.
 
     Args:
         folder: the private folder.

@@ -83,7 +83,7 @@ async def check_upload(body: bytes, content_type: str) -> Form:
 
 
 def discard_upload(path: Path) -> None:
-    """Delete a file that a visitor has sent and nobody needs any longer; any other file stays."""
+    """Delete an uploaded file that is no longer needed; any other file stays."""
     if _OWN_NAME.fullmatch(path.name) and path.resolve().is_relative_to(temp_root().resolve()):
         path.unlink(missing_ok=True)
 
@@ -140,7 +140,7 @@ class _FormInMemory(MultiPartParser):
             raise MultiPartException(INCOMPLETE)
 
     def on_end(self) -> None:
-        """Note that the form has an end."""
+        """Note that the form is complete."""
         self.is_complete = True
 
 

@@ -29,7 +29,7 @@ class Visitor:
 
     Args:
         session: gradio's name for the page or the program that listens; of a plain HTTP call, its event id.
-        address: network address; empty where nobody asks over a network.
+        address: network address; empty for requests that come from no network.
     """
 
     session: str = ""
@@ -37,13 +37,13 @@ class Visitor:
     ticket: Ticket = field(default_factory=Ticket, compare=False)
 
     def is_same(self, other: Visitor) -> bool:
-        """Whether both count as one, where requests are counted."""
+        """Whether both count as the same visitor."""
         same_session = bool(self.session) and self.session == other.session
         return same_session or (bool(self.address) and self.address == other.address)
 
 
 def visitor_of(request: gr.Request | None) -> Visitor:
-    """The visitor of an event, from its ``gr.Request``; None is nobody."""
+    """The visitor of an event, from its ``gr.Request``, if there is one."""
     if request is None:
         return Visitor()
     ticket = getattr(request.state, "ticket", None) or Ticket(address_of(request))
