@@ -160,10 +160,13 @@ def test_what_is_missing_is_said_and_not_made_up(folders: dict[str, Path], tools
 
 
 def test_a_baseline_that_says_nothing_of_the_lora_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
-    sets = Sets(read_set(folders["generated"]), read_set(folders["reference"]), read_set(folders["baseline"]))
+    baseline = read_set(folders["baseline"])
+    sets = Sets(read_set(folders["generated"]), read_set(folders["reference"]), baseline)
     assert list(doubts_on_baselines(sets)) == [
         "The baseline baseline was made with the LoRA clinical: it does not show what the LoRA adds."
     ]
+    of_the_base = dataclasses.replace(baseline, recipe={**baseline.recipe, "adapter_weight": 0.0})
+    assert not list(doubts_on_baselines(dataclasses.replace(sets, baseline=of_the_base)))
     other = tmp_path / "other"
     other.mkdir()
     for path in folders["baseline"].glob("*.png"):

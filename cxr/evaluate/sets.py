@@ -121,7 +121,7 @@ def doubts_on_baselines(sets: Sets) -> Iterator[str]:
         name, adapter = baseline.folder.resolve().name, baseline.recipe.get("adapter", "none")
         if not {*filter(None, baseline.prompts)} & {*images.prompts}:
             yield f"The baseline {name} has no prompt of the images, so that what the LoRA adds is not measured."
-        if adapter != "none":
+        if adapter != "none" and baseline.recipe.get("adapter_weight") != 0:
             yield f"The baseline {name} was made with the LoRA {adapter}: it does not show what the LoRA adds."
 
 
