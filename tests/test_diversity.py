@@ -81,4 +81,5 @@ def test_one_image_repeated_with_noise_is_told_and_blur_is_not(tmp_path: Path, m
     near, far = (figures[name, "generated", "feature distance"] for name in ("one", "fresh"))
     assert near.high < far.low
     assert (far.num_generated, far.settings["num_groups"]) == (80, 20)
-    assert figures["fresh", "generated", "SSIM"].value > figures["fresh", POSING, "SSIM"].high  # blur alone does that
+    # Blur alone does that; the real films are one group, which has no interval.
+    assert figures["fresh", "generated", "SSIM"].low > 0.2 > 0.1 > figures["fresh", POSING, "SSIM"].value

@@ -23,7 +23,6 @@ from cxr.request.errors import ModelError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.png"))[:2]
 Picture = NDArray[np.uint8]
 
 
@@ -33,9 +32,26 @@ def marked(picture: Picture, psnr: float = 44) -> Picture:
     return levels
 
 
-@pytest.fixture(scope="module", params=EXAMPLES, ids=[path.stem for path in EXAMPLES])
-def picture(request: pytest.FixtureRequest) -> Picture:
-    return read_grey(request.param)
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    """Two of the embedded model's, without the mark that it puts on."""
+    model = load_model("embedded", "clinical")
+    assert model.mark_psnr == 44
+    model.mark_psnr = None
+    request = GenerationRequest("A 55-year-old man with pneumonia", num_images=2, seed=101)
+    return [event.pixels for event in generate(request, model) if isinstance(event, GeneratedImage)]
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def picture(request: pytest.FixtureRequest, pictures: list[Picture]) -> Picture:
+    return pictures[request.param]
+
+
+def test_shipped_pictures_are_marked() -> None:
+    examples = sorted((Path(__file__).parents[1] / "examples").glob("0*.png"))
+    assert len(examples) == 8
+    for path in examples:
+        assert find_mark(read_grey(path)).num_bits >= NUM_BITS - 1
 
 
 def resized(picture: Picture, height: int, width: int) -> Picture:

@@ -9,6 +9,7 @@ from typing import Any
 # Weights that shipped with the program before today's -> the commit of its repository that holds them.
 EARLIER_WEIGHTS = {
     "sha256:302931fb4f35cce0d51cff37969e6795f51782fd7a99275c99bd4b51894a8467": "dbef4b6",  # 0.4.0 to 0.6.0
+    "sha256:509c6f5401cd210ae9df5d6137c34339323ba804af974341ba8b38cb1e565e2d": "b0382da",  # 0.9.0
 }
 EARLIER_FOLDER = "earlier/cxr/embedded"
 EARLIER_ADAPTER = "local:earlier/lora_weights/clinical"  # of that time
