@@ -39,12 +39,14 @@ def pictures() -> list[Picture]:
     assert model.mark_psnr == 44
     model.mark_psnr = None
     request = GenerationRequest("A 55-year-old man with pneumonia", num_images=2, seed=101)
-    return [event.pixels for event in generate(request, model) if isinstance(event, GeneratedImage)]
+    images = [event for event in generate(request, model) if isinstance(event, GeneratedImage)]
+    return [np.asarray(image.pixels, np.uint8) for image in images]
 
 
 @pytest.fixture(scope="module", params=[0, 1])
 def picture(request: pytest.FixtureRequest, pictures: list[Picture]) -> Picture:
-    return pictures[request.param]
+    number: int = request.param
+    return pictures[number]
 
 
 def test_shipped_pictures_are_marked() -> None:
