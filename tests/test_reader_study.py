@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import json
 import re
 from pathlib import Path
@@ -10,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_evaluate import generated_folder, real_folder
 
 from cxr.commands.main import main
 from cxr.evaluate.image_set import ImageSet, read_set
 from cxr.evaluate.reader_answers import read_study
 from cxr.evaluate.reader_study import FORMAT, make_study
+from cxr.images.reading import read_grey
 from cxr.request.errors import DataError
 
 
@@ -153,6 +157,21 @@ def test_a_perfect_reader_of_few_images_is_not_certain(sets: tuple[ImageSet, Ima
 def test_films_do_not_pass_for_generated(sets: tuple[ImageSet, ImageSet]) -> None:
     with pytest.raises(DataError, match="40 of 40 generated images are in the reference too"):
         make_study(sets[1], sets[1], count=3)
+
+
+def test_no_black_bars_give_films_away(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    paths = []
+    for number, path in enumerate(sets[1].paths):
+        size = ((160, 128), (128, 160))[number % 2]
+        paths.append(tmp_path / path.name)
+        Image.fromarray(np.clip(read_grey(path), 40, 255)).resize(size).save(paths[-1])
+    films = dataclasses.replace(sets[1], paths=tuple(paths))
+    page = make_study(sets[0], films, count=6, salt="pepper")
+    shown = re.findall(r'data-image="(\w+)".*?base64,([^"]+)"', page, re.DOTALL)
+    pictures = {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))) for name, content in shown}
+    real = [pictures[name] for name in names_in(page) if name in read_names(page, films)]
+    assert len(real) == 6
+    assert all(picture.shape[0] == picture.shape[1] and picture.min() > 0 for picture in real)
 
 
 def test_a_file_that_comes_twice_is_shown_once(sets: tuple[ImageSet, ImageSet]) -> None:

@@ -47,7 +47,8 @@ def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int =
         _, firsts = np.unique([images.hashes[k] for k in among], return_index=True)
         among = among[np.sort(firsts)]  # no file twice
         chosen = rng.choice(among, min(count, len(among)), replace=False)
-        pixels = read_squares([images.paths[k] for k in chosen], side)
+        # Films are seldom square: black bars would give them away.
+        pixels = read_squares([images.paths[k] for k in chosen], side, fill=True)
         items += [
             (code_of(salt, images.hashes[k]), data_uri(plain_png(image)))
             for k, image in zip(chosen, pixels, strict=True)

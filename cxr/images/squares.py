@@ -66,12 +66,13 @@ def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename} cannot be read: {reason_of(error)}") from error
 
 
-def read_squares(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
+def read_squares(paths: Sequence[Path], size: int, *, fill: bool = False) -> NDArray[np.uint8]:
     """Read images as squares of one size, in the order of the paths.
 
     Args:
         paths: image files of any size and depth, as `read_grey` takes them.
         size: side of the result in pixels.
+        fill: show the middle square of an image, in place of all of it with black beside it.
     Returns:
         [N, size, size] uint8, 0 = black.
     Raises:
@@ -80,12 +81,20 @@ def read_squares(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:
     result = np.empty((len(paths), size, size), np.uint8)
 
     def read(index: int) -> None:
-        result[index] = fit_square(decode_grey(paths[index]), size)
+        image = decode_grey(paths[index])
+        result[index] = fit_square(middle_square(image) if fill else image, size)
 
     # Pillow decodes and resizes without holding Python's lock.
     with quiet_libraries(), ThreadPoolExecutor(READERS) as pool:
         list(pool.map(read, range(len(paths))))
     return result
+
+
+def middle_square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest square around the middle of an image [H, W] uint8."""
+    side = min(image.shape)
+    top, left = ((length - side) // 2 for length in image.shape)
+    return image[top : top + side, left : left + side]
 
 
 def fit_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
