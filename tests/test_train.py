@@ -370,18 +370,18 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
     settings = LoopSettings(steps=1, batch_size=1, learning_rate=1e-3)
-    loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"))
+    loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"), UNTIMED)
     file = tmp_path / "checkpoint.safetensors"
     tensors, facts = load_file(file), read_facts(tmp_path)
     moments = tensors.pop("optimizer.0.exp_avg")
     save_file(tensors | {"exp_avg.0": moments}, file, facts)
     with pytest.raises(DataError, match=r"of another version of this program \(it has exp_avg\)"):
-        loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"))
+        loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"), UNTIMED)
 
 
 def test_accumulated_batches_are_one_step_with_their_mean_gradient(tmp_path: Path) -> None:
     settings = LoopSettings(steps=2, batch_size=4, learning_rate=1e-9, gradient_accumulation_steps=3, log_every=1)
-    loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"))
+    loop.train(CountingTask(), settings, tmp_path, torch.device("cpu"), UNTIMED)
     first, second = (row for row in rows_of(tmp_path) if "gradient_norm" in row)
     assert (first["samples"], second["samples"]) == (12, 24)
     assert (first["gradient_norm"], second["gradient_norm"]) == (2, 5)  # means of 1, 2, 3 and of 4, 5, 6

@@ -65,7 +65,9 @@ def check_sets(sets: Sets) -> None:
         if (images := getattr(sets, name)) is not None:
             check_apart(images, reference, name)
     for baseline, images in product((sets.baseline, sets.prompted_baseline), (generated, sets.prompted)):
-        if baseline is not None and images is not None and (both := shared_hashes(baseline, images)):
+        if baseline is None or images is None or _is_of_the_base(images):
+            continue
+        if both := shared_hashes(baseline, images):
             raise DataError(
                 f"{both} images of the baseline {baseline.folder} are in {images.folder}, too; name images of the base "
                 "without LoRA"
@@ -118,11 +120,16 @@ def doubts_on_baselines(sets: Sets) -> Iterator[str]:
     ):
         if baseline is None:
             continue
-        name, adapter = baseline.folder.resolve().name, baseline.recipe.get("adapter", "none")
+        name = baseline.folder.resolve().name
         if not {*filter(None, baseline.prompts)} & {*images.prompts}:
             yield f"The baseline {name} has no prompt of the images, so that what the LoRA adds is not measured."
-        if adapter != "none" and baseline.recipe.get("adapter_weight") != 0:
+        if (adapter := baseline.recipe.get("adapter")) and not _is_of_the_base(baseline):
             yield f"The baseline {name} was made with the LoRA {adapter}: it does not show what the LoRA adds."
+
+
+def _is_of_the_base(images: ImageSet) -> bool:
+    """Whether recipes say that images were made without a LoRA, or with one that had no weight."""
+    return images.recipe.get("adapter") == "none" or images.recipe.get("adapter_weight") == 0
 
 
 def unknown_to(judges: Iterable[Judge], reference: ImageSet) -> tuple[ImageSet, list[str]]:
