@@ -27,7 +27,8 @@ from cxr.train.precision import Precision
 NUM_IMAGES, STEPS, PROCESSES, KILLS = 400, 2, 2, 2
 LAST_KILL = 0.9  # share of the images; later, the job may be over before its progress is read
 LONGEST_DELAY_S = 1.0  # between the image that was waited for and the kill: starts and writes of progress are hit, too
-ENVIRONMENT = os.environ | {"CXR_DTYPE": "float32", "OMP_NUM_THREADS": "1"}
+# Said here, as modules are read before the fixture that says it: another engine has other last bits.
+ENVIRONMENT = os.environ | {"CXR_DTYPE": "float32", "CXR_ENGINE": "pytorch", "OMP_NUM_THREADS": "1"}
 
 
 def descendants(pid: int) -> Iterator[int]:
