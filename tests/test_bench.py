@@ -124,6 +124,7 @@ def test_a_bench_of_the_tiny_model_measures_everything(tiny_model_dir: Path, tin
     assert "fresh" not in format_bench(result)
 
 
+@pytest.mark.slow
 def test_the_same_rows_on_a_gpu(
     tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_mistake_is_found() -> None:
 # -- properties of the text that is sent
 
 
+@pytest.mark.slow
 def test_rewording_a_second_time_changes_nothing() -> None:
     for text in TEXTS:
         for form in FORMS:

@@ -30,6 +30,7 @@ def _without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_ENGINE", "pytorch")
 
 
+@pytest.mark.slow
 def test_compiled_networks_follow_the_weight_of_a_lora(
     tiny_model_dir: Path, tiny_lora_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

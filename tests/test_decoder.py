@@ -48,6 +48,7 @@ def folder_with_latents(out: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_decoder_and_discriminator(
     data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,6 +286,7 @@ def test_the_closest_pairs_are_drawn_side_by_side(folders: dict[str, Path]) -> N
     assert np.array_equal(right, read_squares([training.paths[3]], 64)[0])
 
 
+@pytest.mark.slow
 def test_folders_as_scanners_and_chexpert_have_them(folders: dict[str, Path], tools: Tools, tmp_path: Path) -> None:
     training, reference = tmp_path / "CheXpert", tmp_path / "dicom"
     for number, path in enumerate(sorted(folders["training"].glob("*.png"))):

@@ -48,6 +48,7 @@ def pixels_of(model: LoadedModel, **options: object) -> list[NDArray[np.uint8]]:
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.5])
 @pytest.mark.parametrize("negative_prompt", ["", "effusion"])
+@pytest.mark.slow
 def test_the_images_are_those_of_the_diffusers_pipeline(
     folder: Path, guidance_scale: float, negative_prompt: str
 ) -> None:

@@ -85,6 +85,7 @@ def trained(
     return model, out
 
 
+@pytest.mark.slow
 def test_training_lowers_the_error_at_fixed_noise(trained: tuple[Path, Path]) -> None:
     losses = [row["validation_loss"] for row in log_of(trained[1]) if "validation_loss" in row]
     assert len(losses) == 2

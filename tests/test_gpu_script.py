@@ -43,6 +43,7 @@ def test_the_large_models_are_of_full_size(script: ModuleType, settings: str, mi
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
+@pytest.mark.slow
 def test_a_built_model_is_one_that_the_program_loads(script: ModuleType, name: str, tmp_path: Path) -> None:
     script.build(name, "cpu", is_tiny=True).save_pretrained(tmp_path / name)
     model = load_model(str(tmp_path / name), "none")

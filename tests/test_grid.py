@@ -232,6 +232,7 @@ print(len(done))
 """
 
 
+@pytest.mark.slow
 def test_who_comes_while_the_libraries_are_imported_waits_for_them(tiny_model_dir: Path) -> None:
     command = [sys.executable, "-c", IN_THREADS, str(tiny_model_dir)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -51,6 +51,7 @@ def test_the_smaller_variant_is_taken_where_all_parts_have_it(family: str, hub: 
 
 
 @pytest.mark.parametrize("family", sorted(BUILDERS))
+@pytest.mark.slow
 def test_pieces_are_fetched_as_their_list_says(family: str, hub: HubServer, tmp_path: Path) -> None:
     folder = save_tiny(family, tmp_path, max_shard_size="4KB")
     repo = hub.add_folder(REPO, folder)

@@ -66,6 +66,7 @@ PLANS = {
 
 
 @pytest.mark.parametrize("name", PLANS)
+@pytest.mark.slow
 def test_a_plan_of_a_megabyte_is_refused_at_once(name: str) -> None:
     text, message = PLANS[name]
     began_s = time.process_time()

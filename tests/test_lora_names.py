@@ -283,6 +283,7 @@ def weights_of(network: torch.nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("way", ["peft", "diffusers"])
 @pytest.mark.parametrize("case", PEFT_SETTINGS)
+@pytest.mark.slow
 def test_settings_of_peft_scale_as_peft_scales(way: str, case: str, tmp_path: Path, tiny_model_dir: Path) -> None:
     usual = {"r": 4, "lora_alpha": 6, "target_modules": ["to_q", "to_k", "to_v", "proj_in"]}
     config = LoraConfig(**{**usual, **PEFT_SETTINGS[case]})

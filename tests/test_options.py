@@ -151,6 +151,7 @@ assert "contrast" in [one["parameter_name"] for one in endpoint["parameters"]], 
 """
 
 
+@pytest.mark.slow
 def test_a_new_setting_is_one_row_and_one_field(tmp_path: Path) -> None:
     """Every face has it then; what is left is to use it where images are made."""
     shutil.copytree(ROOT / "cxr", tmp_path / "cxr", ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))

@@ -194,6 +194,7 @@ def own_pair(tmp_path: Path, private: object, name: str = "mine") -> tuple[Path,
 
 
 @pytest.mark.parametrize("kind", ["P-256", "P-384", "RSA"])
+@pytest.mark.slow
 def test_a_key_of_ones_own(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     private: keys.PrivateKey
     if kind == "RSA":

@@ -101,6 +101,7 @@ def test_nothing_is_left_after_a_signal_while_it_starts(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_the_next_start_removes_what_a_killed_server_left_and_a_hang_up_leaves_nothing(tmp_path: Path) -> None:
     killed = ServerProcess(tmp_path / "one", tmp_path / "no-model")
     send_a_plan(killed)
