@@ -55,7 +55,7 @@ def check_no_table_is_left(folder: Path, images: Collection[Path], read: Collect
             raise DataError(f"{path} names the images in its column {column}; call that column file_name")
     elsewhere = chain(walk_files(folder), folder.absolute().parent.glob("*"))
     for path in (path for path in elsewhere if path.parent != folder and is_table(path) and path not in read):
-        with contextlib.suppress(DataError):  # whatever it is
+        with contextlib.suppress(DataError):  # it may be anything
             if _naming_column(path, names):
                 break
     else:
@@ -80,9 +80,9 @@ def check_no_table_says_more(
     known = {"file_name", "sides", "projection"}.union(*map(columns_of, headers))
     missing = {stem_of(path.name) for path in unlisted}
     for path in (path for place in places for path in sorted(place.glob("*")) if is_table(path) and path not in read):
-        with contextlib.suppress(DataError):  # whatever it is
+        with contextlib.suppress(DataError):  # it may be anything
             names = read_header(path)
-            columns = columns_of(tuple(names))
+            columns = columns_of(names)
             is_joined = bool({"file_name", "patient_id"} & columns.keys()) or "study_id" in map(str.casefold, names)
             more = [name for name in COLUMN_NAMES if name in columns.keys() - known]
             if (is_joined and more) or (len(columns) > 1 and _lists(path, columns.get("file_name", ""), missing)):
@@ -102,7 +102,7 @@ def _lists(table: Path, column: str, stems: Collection[str]) -> bool:
 
 def _naming_column(table: Path, names: set[str]) -> str:
     """The column that names any of the images, by file names or stems; numbers may be anything."""
-    columns = columns_of(tuple(header := read_header(table)))
+    columns = columns_of(header := read_header(table))
     if first := next((name for name in header if "." in name and name.casefold() in names), ""):
         return first  # of a table that begins without a header
     for _, row in read_rows(table):
