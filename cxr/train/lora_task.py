@@ -34,7 +34,7 @@ SWAPPED_SHARE = 0.5  # of the captions that ask for another image's findings, as
 PERSON = ("male", "age")
 PLAIN_WEIGHT = 1.0  # of the guide for those and for absent findings; the base obeys those, but forgets some without
 # Under one weight a judge sees these about as in real films and all others half as much: the others get twice as much.
-PLAIN_FINDINGS = ("Edema", "Effusion")
+VISIBLE_FINDINGS = ("Edema", "Effusion")
 FAINT_FACTOR = 2.0
 SIDED_SHARE = 0.5  # of those findings of another image whose side is drawn: few films tell it, the guide knows it
 DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where they show what is asked
@@ -129,7 +129,7 @@ class LoraTask(DiffusionTask):
 
 def _strength(findings: Sequence[str]) -> float:
     """What findings that are asked for together get of the guide's weight."""
-    factors = [1.0 if name in PLAIN_FINDINGS else FAINT_FACTOR for name in findings]
+    factors = [1.0 if name in VISIBLE_FINDINGS else FAINT_FACTOR for name in findings]
     return sum(factors) * len(factors) ** -1.5 if factors else 0.0
 
 
