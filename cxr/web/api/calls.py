@@ -66,11 +66,13 @@ class Call:
         body: of the request, in gradio's own words.
         cancels: the id of the event that it ends.
         is_direct: it is run at once, and answered when it has ended.
+        session: whose stream tells the page of it; empty for calls that have no stream or one of their own.
     """
 
     body: bytes
     cancels: str = ""
     is_direct: bool = False
+    session: str = ""
 
 
 class Calls:
@@ -118,7 +120,8 @@ class Calls:
         if endpoint in USE_THE_MODEL:
             self._check_room(Visitor(session if isinstance(session, str) and way != "named" else "", address))
         cancels = values["event_id"] if way == "cancel" else ""
-        return Call(json.dumps(values).encode(), cancels, is_direct=way in ("direct", "server"))
+        joins = values["session_hash"] if way == "join" else ""
+        return Call(json.dumps(values).encode(), cancels, is_direct=way in ("direct", "server"), session=joins)
 
     def _check_named(self, endpoint: str, values: dict[str, Any]) -> str:
         """The endpoint, if it takes the values."""

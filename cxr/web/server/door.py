@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cxr.web.api.calls import Calls, event_of, stream_of
 from cxr.web.server.places import Places
 from cxr.web.server.refusal import Refusal
+from cxr.web.server.session_streams import SessionStreams
 from cxr.web.server.sessions import CallSessions
 from cxr.web.server.uploads import INCOMPLETE, UploadedFiles, check_upload
 from cxr.web.server.visitors import Ticket, address_of
@@ -41,7 +42,7 @@ class Door:
         self.jobs = calls.jobs
         self.jobs.is_watched = True
         self.places, self.uploaded = Places(), UploadedFiles()
-        self.sessions = CallSessions(calls.page, calls.jobs)
+        self.sessions, self.streams = CallSessions(calls.page, calls.jobs), SessionStreams(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 400, 404, 408, 413, 415, 422, 503 or 507 and one sentence."""
@@ -75,6 +76,7 @@ class Door:
                 # Gradio would end all jobs of the same client with it.
                 await JSONResponse({"success": True})(scope, request.receive, send)
                 return
+            self.streams.expect(call.session)
             answer = _Answer(send, ticket, is_direct=call.is_direct)
             await self.app(*_with_body(scope, call.body, request.receive), answer)
             if ticket.event:
@@ -103,7 +105,10 @@ class Door:
 
         try:
             with self.jobs.listening(name):
-                await self.app(scope, receive, send_and_note)
+                if is_event:
+                    await self.app(scope, receive, send_and_note)
+                else:
+                    await self.streams.listen(name, scope, receive, send)
         finally:
             if is_event and not is_complete:
                 self.jobs.end_event(name)
