@@ -41,9 +41,9 @@ from cxr.web.page import panels
 from cxr.web.page.begin_panel import NOTHING, beginning_values, whole_picture
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.dataset_events import DatasetEvents
-from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_to_repeat
+from cxr.web.page.image_tab import find_examples
 from cxr.web.page.page_jobs import PageJobs
 from cxr.web.page.picture_events import dicom, fill, twin_values, use_seed
 from cxr.web.page.scripts import FOLDER

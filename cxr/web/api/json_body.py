@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
+from cxr.metrics.result import JsonObject
 from cxr.web.server.refusal import Refusal
 
 
@@ -14,7 +14,7 @@ def wrong(status: int, sentence: str) -> Refusal:
     return Refusal(status, sentence, sentence)
 
 
-def read_json(body: bytes) -> dict[str, Any]:
+def read_json(body: bytes) -> JsonObject:
     """An object.
 
     Raises:

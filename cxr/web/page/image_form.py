@@ -56,7 +56,7 @@ class ImageForm:
         return [self.settings[name] for name in BY_MODEL]
 
 
-def settings_to_repeat(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
+def settings_to_repeat(recipe: ImageSettings, model: str | None) -> dict[str, object]:
     """What has to be asked for, by setting, to make one image again.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from cxr.images.png import data_address
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
 from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.job import OVER, Facts
 from cxr.web.page.begin_panel import describe_beginning
-from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import settings_to_repeat
 from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
 
