@@ -91,7 +91,7 @@ def test_a_recipe_without_the_field_was_sent_as_typed(caption_model: LoadedModel
     values = recipe_for(GenerationRequest(DENIAL), caption_model, 0).values
     del values["reword"], values["sent_prompt"]
     recipe = Recipe.from_values(values)
-    assert (recipe.reword, recipe.request.reword, recipe.request.model_prompt) == (False, False, DENIAL)
+    assert (recipe.reword, recipe.request_from().reword, recipe.request_from().model_prompt) == (False, False, DENIAL)
 
 
 @pytest.mark.parametrize("value", [1, 0, "true", None, 1.0, [True]])

@@ -45,6 +45,7 @@ from cxr.train.reconstruction import LATENT_FADING, as_if_sampled, energy_loss, 
 from cxr.train.setup import Setup, batch_generator, learning_rate_at
 from cxr.train.step_gain_fit import STEP_GAINS
 from cxr.train.tokenizer import build_tokenizer
+from cxr.train.training_task import Run
 
 ROWS = [
     ("No Finding", "54", "M", "PA", "1"),
@@ -339,7 +340,7 @@ class CountingTask:
 
 
 # A CPU with bfloat16 is timed on batches before the first step, and before signals are looked after.
-UNTIMED = loop.Run(precision=Precision(torch.device("cpu"), torch.float32))
+UNTIMED = Run(precision=Precision(torch.device("cpu"), torch.float32))
 
 
 class SignallingTask(CountingTask):

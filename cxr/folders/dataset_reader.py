@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from cxr.folders.dataset_manifest import is_without_splits, patient_id_of, read_manifest
+from cxr.folders.image_record import ImageRecord
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
-from cxr.folders.reader import ImageRecord
 from cxr.folders.tables import Row, read_rows
 from cxr.labels.cells import read_label_cells
 from cxr.prompts import asked_labels

@@ -13,7 +13,7 @@ from cxr.folders.file_names import stem_of
 from cxr.folders.metadata import METADATA_NAME
 from cxr.folders.tables import Row, is_table, read_header, read_rows, repeated_name
 from cxr.images.squares import is_image, walk_files
-from cxr.labels.cells import finding_of, read_cell
+from cxr.labels.finding_cells import finding_of, read_cell
 from cxr.request.errors import DataError
 
 CSV_NAME = "metadata.csv"
