@@ -77,7 +77,7 @@ def test_the_model_reads_the_reworded_text_and_the_recipe_has_both(caption_model
 def test_a_recipe_is_made_again_from_the_text_that_was_sent(caption_model: LoadedModel) -> None:
     """Whatever the rules of rewording have become since."""
     older = recipe_for(GenerationRequest(DENIAL, **QUICK, sent_prompt="nodule"), caption_model, 0)
-    (again,) = images_of(older.request, caption_model)
+    (again,) = images_of(older.request_from(), caption_model)
     assert np.array_equal(again.pixels, image_of(caption_model, "nodule", reword=False).pixels)
     assert again.recipe == dataclasses.replace(older, library_versions=again.recipe.library_versions)
     assert to_type_again(older, "caption").image_settings == older.image_settings | {

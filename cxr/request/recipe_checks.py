@@ -20,10 +20,11 @@ MAX_NAME_CHARACTERS = 2_500  # eight LoRAs, each with the longest name that a fi
 MAX_LIBRARIES = 40
 MAX_VERSION_CHARACTERS = 100
 MAX_PIXELS = 99_999  # of a side
+MAX_MICRO_BATCH_SIZE = 64
 RANGES = {
     "width": (1, MAX_PIXELS),
     "height": (1, MAX_PIXELS),
-    "micro_batch_size": (1, 64),
+    "micro_batch_size": (1, MAX_MICRO_BATCH_SIZE),
     "num_threads": (0, MAX_THREADS),
 }
 
