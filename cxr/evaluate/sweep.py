@@ -60,16 +60,13 @@ GRID = (
 )
 
 
-def run_sweep(
-    model: Model, records: Sequence[Radiograph], work: Path, grid: Sequence[Settings], say: Callable[[str], None]
-) -> JsonObject:
-    """Make images with each of the settings and measure them.
+def run_sweep(model: Model, records: Sequence[Radiograph], work: Path, say: Callable[[str], None]) -> JsonObject:
+    """Make images with each of the settings of `GRID` and measure them.
 
     Args:
         model: what makes them.
         records: real radiographs, not those of a report's reference; the prompts ask for the labels of some.
         work: folder of the images; what is in it already is not made again.
-        grid: the settings.
         say: called with the settings that begin.
     Returns:
         The part "sweep" of a report.
@@ -78,7 +75,7 @@ def run_sweep(
     """
     selector = _Selector(set_of(records[:: max(1, len(records) // NUM_REFERENCE)], Path("selection")))
     points = []
-    for settings in grid:
+    for settings in GRID:
         say(f"settings {settings.name}")
         images = make_missing_images(
             [_changed(request, settings) for request in _requests(records)], work / settings.name, model

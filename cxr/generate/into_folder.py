@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from cxr.generate.planned_image import PlannedImage, Rejection, single_images
 from cxr.generate.progress import SOME_FAILED, Progress
 from cxr.generate.recipes import recipe_for
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
-from cxr.generate.worker import Worker
+from cxr.generate.worker import ImageStore, Worker
 from cxr.models.devices import DTYPES, choose_device
 from cxr.prompts.inspection import inspect_prompt
 from cxr.prompts.rewording import with_sent_prompt
@@ -82,7 +80,7 @@ def _as_begun(request: GenerationRequest, folder: ImageFolder) -> GenerationRequ
     return replace(request, reword=False) if begun_without else request
 
 
-class _FlatStore:
+class _FlatStore(ImageStore):
     """A folder of images that this process has locked."""
 
     def __init__(self, images: Sequence[PlannedImage], folder: ImageFolder, model: LoadedModel) -> None:
@@ -93,9 +91,6 @@ class _FlatStore:
             if folder.completed(image.index, recipe_for(image.request, model, image.request.seed)) is None
         ]
         self.progress = Progress(len(images), {"finished": len(images) - len(self.left)})
-
-    def claim(self) -> AbstractContextManager[bool]:
-        return contextlib.nullcontext(True)
 
     def missing(self) -> Sequence[PlannedImage]:
         return self.left

@@ -33,7 +33,8 @@ class ImageStore(Protocol):
     """A place for images, which remembers what is there."""
 
     def claim(self) -> AbstractContextManager[bool]:
-        """Keep other processes out; False if one of them is working on it."""
+        """Keep other processes out; False if one of them is working on it. By default there are no others."""
+        return contextlib.nullcontext(True)
 
     def missing(self) -> Sequence[PlannedImage]:
         """What is not there, or not whole."""

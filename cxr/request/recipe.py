@@ -77,7 +77,8 @@ class Recipe(ImageSettings):
         check_choice("weight_dtype", self.weight_dtype, WEIGHT_DTYPES)
         check_choice("engine", self.engine, ENGINES)
         check_versions(self.library_versions)
-        check_beginning(self, BEFORE)
+        given = [name for name in self.unused if name in BEFORE and getattr(self, name) != BEFORE[name]]
+        check_beginning(self.init_image_sha256, self.surrounding_prompt, self.digital_source_type, given)
 
     @property
     def is_derived(self) -> bool:
@@ -98,8 +99,7 @@ class Recipe(ImageSettings):
     def values(self) -> dict[str, Any]:
         """All values by name, in the order in which files have them."""
         left_out = {*self.unused} | (set() if self.is_derived else {"init_image_sha256"})
-        if self.engine == PYTORCH:
-            left_out.add("engine")
+        left_out |= {"engine"} if self.engine == PYTORCH else set()
         names = [name for name in RECIPE_FIELDS if name not in left_out]
         return {name: getattr(self, name) for name in names} | {"library_versions": dict(self.library_versions)}
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from cxr.request.errors import RequestError
 from cxr.request.init_image import SHA256
 from cxr.request.messages import shown
 from cxr.request.notices import COMPOSITE_SOURCE_TYPE
 from cxr.request.setting import MAX_THREADS
-
-if TYPE_CHECKING:
-    from cxr.request.recipe import Recipe
 
 NAMED_BY_USERS = ("model", "adapter")  # a folder may have any name
 MAX_NAME_CHARACTERS = 2_500  # eight LoRAs, each with the longest name that a file may have, fit in
@@ -37,7 +33,7 @@ def check_name(name: str, value: object) -> None:
         raise RequestError(f"is {shown(value)}; a name has at most {MAX_NAME_CHARACTERS:,} characters", field=name)
 
 
-def check_counts(recipe: Recipe) -> None:
+def check_counts(recipe: object) -> None:
     """Refuse anything but whole numbers for the size, the batch and the threads, each in its range, ends included."""
     for name, (low, high) in RANGES.items():
         value = getattr(recipe, name)
@@ -61,21 +57,22 @@ def check_versions(versions: object) -> None:
         raise RequestError("is not a table of packages and their versions", field="library_versions")
 
 
-def check_beginning(recipe: Recipe, before: Mapping[str, object]) -> None:
+def check_beginning(sha256: str, surrounding_prompt: str, digital_source_type: str, given: Sequence[str]) -> None:
     """Refuse what does not go with the picture that an image began from, or with there being none.
 
     Args:
-        before: what recipes without a value mean, by its name.
+        sha256: of that picture; empty if there was none.
+        given: settings that say nothing of the image, and that it has all the same.
     """
-    if not recipe.init_image_sha256:
-        if wrong := [name for name in recipe.unused if name in before and getattr(recipe, name) != before[name]]:
-            raise RequestError("is given without a picture that the image began from", field=wrong[0])
+    if not sha256:
+        if given:
+            raise RequestError("is given without a picture that the image began from", field=given[0])
         return
-    if not SHA256.fullmatch(recipe.init_image_sha256):
-        raise RequestError(f"is {shown(recipe.init_image_sha256)}; it is not a SHA-256", field="init_image_sha256")
-    if recipe.surrounding_prompt:
+    if not SHA256.fullmatch(sha256):
+        raise RequestError(f"is {shown(sha256)}; it is not a SHA-256", field="init_image_sha256")
+    if surrounding_prompt:
         raise RequestError(
             "is given together with the hash of a picture; a recipe has one of them", field="surrounding_prompt"
         )
-    if recipe.digital_source_type != COMPOSITE_SOURCE_TYPE:
+    if digital_source_type != COMPOSITE_SOURCE_TYPE:
         raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")

@@ -18,8 +18,7 @@ import gradio as gr
 from cxr.metrics.result import JsonObject
 from cxr.request.errors import RequestError
 from cxr.request.messages import printable
-from cxr.web.api.file_data import check_uploads
-from cxr.web.api.json_body import read_json, wrong
+from cxr.web.api.json_body import check_uploads, read_json, wrong
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
 from cxr.web.server.refusal import Refusal

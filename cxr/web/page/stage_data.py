@@ -12,7 +12,7 @@ from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.job import OVER, Facts
 from cxr.web.page.begin_panel import describe_beginning
 from cxr.web.page.image_form import settings_to_repeat
-from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
+from cxr.web.page.receipt_rows import receipt_rows
 
 
 def stage_value(state: ImageState) -> Facts:
@@ -57,7 +57,7 @@ def _image(state: ImageState, number: int) -> Facts:
         "model": info.model if info else "",
         "adapter": info.adapter if info else "none",
         "rows": receipt_rows(receipt) if receipt else [],
-        "as_asked": count_as_asked(receipt) if receipt else (0, 0),
+        "as_asked": (sum(receipt.verdicts), len(receipt.verdicts)) if receipt else (0, 0),
         "notes": [*receipt.notes] if receipt else [],
     }
 
