@@ -604,7 +604,7 @@ def test_the_form_has_the_order_of_the_api() -> None:
     # The page's images have 8 bits and are whole, what is sent for a prompt is not typed, and a picture has a panel.
     others = ("bit_depth", "sent_prompt", *BEGINNING, *REGION)
     assert [*form.settings] == [name for name in SETTINGS if name not in others]
-    assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
+    assert [widget.label for widget in form.settings.values()] == [SETTINGS[name].label for name in form.settings]
 
 
 def test_public_endpoints_have_their_names_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:

@@ -23,9 +23,7 @@ from cxr.evaluate.probes import Probes, measure_probes
 from cxr.evaluate.sensitivity import choose_patients, measure_degradations, measure_loss
 from cxr.evaluate.sets import Sets
 from cxr.evaluate.tools import Tools
-from cxr.evaluate.utility import SIZE as UTILITY_SIZE
-from cxr.evaluate.utility import Utility, measure_utility
-from cxr.evaluate.utility_classifier import LabelledImages
+from cxr.evaluate.utility import Utility, labelled, measure_utility
 from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge
 from cxr.labels.targets import LABELS
@@ -120,7 +118,7 @@ class Measurements(Measuring):
         """KD and PF by finding, sex, view and age, as the first extractor and the judges see them."""
         self.tools.say("groups of patients")
         extractor, sets = self.tools.extractors[0], self.sets
-        prompted, sides = sets.prompted or sets.generated, (sets.generated, sets.reference)
+        prompted, sides = sets.asked, (sets.generated, sets.reference)
         readings = {
             name: self.outputs.reading(judge, prompted, prompted.prompts)
             for name, judge in self.tools.judges.items()
@@ -131,7 +129,7 @@ class Measurements(Measuring):
 
     def probes(self) -> Probes:
         """Denials, and left and right."""
-        images = self.sets.probes or self.sets.prompted or self.sets.generated
+        images = self.sets.probes or self.sets.asked
         self.tools.say("denials and sides")
         part = measure_probes(self.tools.judges, images, self.sets.reference, self.outputs.scores, self.outputs.pixels)
         if not any(part.values()):
@@ -155,14 +153,11 @@ class Measurements(Measuring):
 
     def utility(self) -> Utility:
         """What classifiers that learn from the images are worth."""
-        training, prompted = self.sets.training, self.sets.prompted or self.sets.generated
+        training, prompted = self.sets.training, self.sets.asked
         if training is None or not prompted.has_prompts or np.isnan(training.targets).all():
             raise NotMeasuredError("it needs labelled training images and prompts.")
         self.tools.say("utility: training classifiers")
-        real, synthetic, test = (
-            LabelledImages(read_squares(images.paths, UTILITY_SIZE), images.targets)
-            for images in (training, prompted, self.sets.reference)
-        )
+        real, synthetic, test = map(labelled, (training, prompted, self.sets.reference))
         return measure_utility(real, synthetic, test, self.sets.reference.patients, say=self.tools.say)
 
     def failures(self) -> dict[str, MetricResult]:
@@ -174,7 +169,7 @@ class Measurements(Measuring):
 
     def _fidelity_sides(self) -> dict[str, tuple[ImageSet, tuple[str, ...]]]:
         """The images that judges compare, and what belongs together among them."""
-        prompted, real = self.sets.prompted or self.sets.generated, self.sets.reference
+        prompted, real = self.sets.asked, self.sets.reference
         if not prompted.has_prompts:
             raise NotMeasuredError("the images come without prompts.")
         if np.isnan(real.targets).all():

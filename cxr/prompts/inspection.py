@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cxr.labels.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import SHOWN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
 
@@ -72,7 +75,7 @@ def misread_findings(prompt: str) -> tuple[str, ...]:
     return tuple(name for name in labels_of(prompt).findings or () if name not in asked)
 
 
-def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
+def inspect_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> PromptReport:
     """Find the words that the model was never trained with, what it will not read as denied, and what is cut off.
 
     Of the embedded model's vocabulary, a word is known when it is one single token: it was built so that every caption

@@ -41,14 +41,10 @@ class ImageForm:
         return cast(gr.Checkbox, self.settings["reword"])
 
     @property
-    def parameters(self) -> list[FormComponent]:
-        """What the API takes."""
-        return [*self.settings.values()]
-
-    @property
     def everything(self) -> list[Block]:
         """What the page sends, in the order of ``ImageEvents.start``: the box comes after prompts and seed."""
-        return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
+        widgets = [*self.settings.values()]
+        return [*widgets[:3], self.randomise, *widgets[3:]]
 
     @property
     def by_model(self) -> list[FormComponent]:
