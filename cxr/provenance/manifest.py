@@ -125,10 +125,10 @@ def _trusting(authorities: str) -> dict[str, object]:
     return {"trust": {"trust_anchors": authorities}, "verify": {"verify_trust": True}}
 
 
-def _algorithm(key: SigningKey) -> c2pa.C2paSigningAlg:
+def _algorithm(key: SigningKey) -> Any:
     curve = getattr(key.key, "curve", None)
     if curve is None:
         return c2pa.C2paSigningAlg.PS256 if hasattr(key.key, "key_size") else c2pa.C2paSigningAlg.ED25519
     if curve.name not in ALGORITHMS:
         raise DataError(f"the key is of the curve {curve.name}; use P-256, P-384 or P-521")
-    return c2pa.C2paSigningAlg[ALGORITHMS[curve.name]]
+    return getattr(c2pa.C2paSigningAlg, ALGORITHMS[curve.name])
