@@ -89,7 +89,7 @@ def inspect_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> PromptRep
     """
     encoded = tokenizer(prompt, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)
     offsets: list[tuple[int, int]] = encoded["offset_mapping"]
-    tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
+    tokens = [*tokenizer.convert_ids_to_tokens(encoded["input_ids"])]
     max_tokens = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
     cut = min(max_tokens, len(tokens))
     while 0 < cut < len(tokens) and not _ends_word(prompt, tokens, offsets, cut - 1):
