@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.wishes import check_once
 from cxr.folders.sheet import SheetRow, draw_sheet, size_of_sheet
-from cxr.generate.planned_image import PlannedImage, Rejection
-from cxr.generate.worker import ImageStore
+from cxr.generate.planned_image import ImageStore, PlannedImage, Rejection
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage

@@ -13,11 +13,11 @@ from typing import Any
 from cxr.folders.image_folder import ImageFolder
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import get_model, load_model
-from cxr.generate.planned_image import PlannedImage, Rejection, single_images
+from cxr.generate.planned_image import ImageStore, PlannedImage, Rejection, single_images
 from cxr.generate.progress import SOME_FAILED, Progress
 from cxr.generate.recipes import recipe_for
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
-from cxr.generate.worker import ImageStore, Worker
+from cxr.generate.worker import Worker
 from cxr.models.devices import DTYPES, choose_device
 from cxr.prompts.inspection import inspect_prompt
 from cxr.prompts.rewording import with_sent_prompt
