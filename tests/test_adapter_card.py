@@ -9,8 +9,8 @@ from hostile_adapters import LAYER, pair
 from cxr.commands import main as cli
 from cxr.lora.find import describe_adapter
 from cxr.web.jobs.model_choice import ModelChoice
-from cxr.web.page.adapter_card import draw_adapters as as_html
 from cxr.web.page.blocks import describe_choice
+from cxr.web.page.panels import draw_adapters as as_html
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 

@@ -9,7 +9,7 @@ from transformers import CLIPTokenizer
 from cxr.labels.captions import caption, known_words
 from cxr.labels.vocabulary import FINDING_PHRASES, FINDINGS, PromptLabels, labels_of
 from cxr.prompts.inspection import inspect_prompt
-from cxr.train.tokenizer import build_tokenizer
+from cxr.train.architecture import build_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import gradio as gr
 import pytest
 from hostile_pictures import GOOD_JPEG, GOOD_PNG
 
-from cxr.provenance.detection import CHANGED, CLAIMED, NOTHING, PROVEN, Detection, Evidence
+from cxr.provenance.detection import CHANGED, CLAIMED, NOTHING, PROVEN, Detection
+from cxr.provenance.evidence import Evidence
 from cxr.web.page.detect_tab import IDLE, build_detect_tab, describe
 from cxr.web.server.init_upload import PictureReader
 from cxr.web.server.temporary import temp_root

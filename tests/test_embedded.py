@@ -21,7 +21,7 @@ from cxr.models.preset_table import EMBEDDED_FOLDER
 from cxr.prompts.inspection import inspect_prompt
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
-from cxr.web.page.examples import find_examples
+from cxr.web.page.image_tab import find_examples
 
 EMBEDDED = EMBEDDED_FOLDER
 MAX_MEGABYTES = 75

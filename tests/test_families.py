@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 from tiny_families import BUILDERS, save_tiny
 from tiny_model import TINY_WORDS
 
+from cxr.generate.encode_decode import encode
 from cxr.generate.images import generate
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
 from cxr.generate.noise import initial_latents
-from cxr.generate.sampling import Denoiser, encode
+from cxr.generate.sampling import Denoiser
 from cxr.models.families.folder_check import ModelFolder
 from cxr.models.model_folder import check_files, read_pipeline
 from cxr.request.errors import AdapterError, ModelError

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import cxr.generate.micro_batches
-from cxr.generate import sampling
+from cxr.generate import encode_decode
 from cxr.generate.images import generate, generate_each
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
@@ -185,7 +185,7 @@ def test_the_recipe_makes_the_image_again(tiny_model: LoadedModel) -> None:
     assert (recipe.model, recipe.adapter, recipe.adapter_weight) == ("tiny", "tiny_lora", 0.5)
     assert (recipe.width, recipe.height) == image.pixels.shape[::-1] == (32, 32)
     assert recipe.library_versions["torch"] == torch.__version__
-    assert np.array_equal(images_of(recipe.request, tiny_model)[0].pixels, image.pixels)
+    assert np.array_equal(images_of(recipe.request_from(), tiny_model)[0].pixels, image.pixels)
 
 
 def test_without_a_lora_the_recipe_has_no_adapter_weight(tiny_base_model: LoadedModel) -> None:
@@ -429,7 +429,7 @@ def test_a_text_is_encoded_once(tiny_model: LoadedModel, monkeypatch: pytest.Mon
     for seed in range(3):
         images_of(dataclasses.replace(REQUEST, num_inference_steps=1, seed=seed), tiny_model)
     assert len(calls) == 2  # the prompt and the empty negative one
-    monkeypatch.setattr(sampling, "MAX_KNOWN_TEXTS", 2)
+    monkeypatch.setattr(encode_decode, "MAX_KNOWN_TEXTS", 2)
     for number in range(5):
         images_of(dataclasses.replace(REQUEST, num_inference_steps=1, prompt=f"age {number}"), tiny_model)
     assert len(tiny_model.embeddings) == 2

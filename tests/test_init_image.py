@@ -333,7 +333,7 @@ def test_a_recipe_tells_the_hash_and_makes_the_image_again(tiny_base_model: Load
     with pytest.raises(
         RequestError, match=f"init_image is missing; the image began from a picture with hash {START.sha256}"
     ):
-        _ = recipe.request
+        _ = recipe.request_from()
     with pytest.raises(RequestError, match="is another picture"):
         recipe.request_from(picture_of(noisy(seed=1)))
 
@@ -342,7 +342,7 @@ def test_recipes_without_a_picture_are_as_they_were() -> None:
     text = sample_images.RECIPE.to_json()
     assert not any(name in text for name in OF_DERIVED)
     assert Recipe.from_json(text) == sample_images.RECIPE
-    assert sample_images.RECIPE.request_from(START) == sample_images.RECIPE.request
+    assert sample_images.RECIPE.request_from(START) == sample_images.RECIPE.request_from()
 
 
 def derived(**changes: Any) -> Recipe:

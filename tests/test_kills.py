@@ -23,6 +23,7 @@ from cxr.folders.metadata import file_sha256
 from cxr.train import loop
 from cxr.train.loop_settings import LoopSettings
 from cxr.train.precision import Precision
+from cxr.train.training_task import Run
 
 NUM_IMAGES, STEPS, PROCESSES, KILLS = 400, 2, 2, 2
 LAST_KILL = 0.9  # share of the images; later, the job may be over before its progress is read
@@ -133,7 +134,7 @@ def train(folder: Path) -> None:
         steps=TRAINING_STEPS, batch_size=8, learning_rate=1e-2, validate_every=20, checkpoint_every=2
     )
     cpu = torch.device("cpu")
-    loop.train(SquareTask(), settings, folder, cpu, loop.Run(precision=Precision(cpu, torch.float32)))
+    loop.train(SquareTask(), settings, folder, cpu, Run(precision=Precision(cpu, torch.float32)))
 
 
 def succeed(*command: str) -> None:

@@ -129,7 +129,7 @@ assert json.loads(recipe.to_json())["contrast"] == 0.5
 old = recipe.values
 del old["contrast"]
 assert Recipe.from_values(old).contrast == 1.0
-assert recipe.request.contrast == 0.5
+assert recipe.request_from().contrast == 0.5
 assert list(recipe.values)[-1] == "contrast"
 assert "--contrast 0.5" in command_line(recipe)
 assert COLUMNS["contrast"] == "float64"

@@ -33,7 +33,7 @@ x509 = pytest.importorskip("cryptography.x509")
 from cryptography.hazmat.primitives import serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
 
-from cxr.provenance import detection, keys  # noqa: E402
+from cxr.provenance import detection, evidence, keys  # noqa: E402
 from cxr.provenance.checksums import changed_files, read_list  # noqa: E402
 from cxr.provenance.log import signing_folder  # noqa: E402
 from cxr.provenance.signing import sign_path  # noqa: E402
@@ -383,7 +383,7 @@ def test_a_picture_that_cannot_be_read_is_no_success(
 ) -> None:
     (tmp_path / "damaged.png").write_bytes(content)
     assert main(["detect", str(tmp_path)]) == 1
-    assert detection.UNREAD in capsys.readouterr().out
+    assert evidence.UNREAD in capsys.readouterr().out
 
 
 def test_a_folder_is_searched_as_all_commands_search_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,9 @@ from sample_dataset import make_dataset
 
 from cxr.dataset.convert import convert
 from cxr.folders.dataset_reader import read_dataset
+from cxr.folders.image_record import ImageRecord
 from cxr.folders.radiographs import read_folders
-from cxr.folders.reader import ImageRecord, read_images
+from cxr.folders.reader import read_images
 from cxr.labels.targets import LABELS, targets_of
 from cxr.labels.vocabulary import FINDINGS, PromptLabels
 from cxr.request.errors import DataError

@@ -36,7 +36,7 @@ from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page.image_events import ImageEvents
-from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
+from cxr.web.page.receipt_rows import receipt_rows
 from cxr.web.server.limits import Limits
 
 PROMPT = "A 55-year-old man with pleural effusion, PA view"
@@ -178,11 +178,11 @@ def test_what_cannot_be_judged_is_named_and_not_counted(monkeypatch: pytest.Monk
     one = read(monkeypatch, weights, prompt, seen, ("PA", "male"), within_10=0.68)
     assert one.notes == (NOT_JUDGED.format("Pleural Thickening, Pneumonia, age"),)
     assert one.as_asked is True
-    assert count_as_asked(one) == (2, 2)
+    assert one.verdicts == [True, True]
     sure = read(monkeypatch, weights, prompt, seen, ("PA", "male", "Pneumonia"), within_10=0.9)
     assert sure.notes == (NOT_JUDGED.format("Pleural Thickening"),)
     assert sure.as_asked is False
-    assert count_as_asked(sure) == (2, 4)
+    assert sorted(sure.verdicts) == [False, False, True, True]
     # 60 years are seen where 20 are asked, and shown even where they are no verdict.
     assert [row["seen"] for row in receipt_rows(one)] == ["not judgeable"] * 2 + ["PA", "male", "60 years"]
 
@@ -298,8 +298,8 @@ def row_of(label: str, asked: str, as_asked: bool | None, **changes: Any) -> Rec
 def test_page_counts_only_what_can_be_judged() -> None:
     right, wrong = row_of("view", "PA", True), row_of("sex", "male", False)
     unsure = row_of("Mass", "yes", False, judgeable=False, ceiling=math.nan, score=math.nan)
-    assert count_as_asked(Receipt((right, wrong, unsure))) == (1, 2)
-    assert count_as_asked(Receipt((unsure,))) == (0, 0)
+    assert Receipt((right, wrong, unsure)).verdicts == [True, False]
+    assert Receipt((unsure,)).verdicts == []
     (line,) = receipt_rows(Receipt((unsure,)))
     assert line == {
         "label": "Mass", "asked": "yes", "seen": "not judgeable", "verdict": None, "score": "", "ceiling": "unknown"

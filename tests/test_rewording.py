@@ -77,7 +77,7 @@ def test_the_model_reads_the_reworded_text_and_the_recipe_has_both(caption_model
 def test_a_recipe_is_made_again_from_the_text_that_was_sent(caption_model: LoadedModel) -> None:
     """Whatever the rules of rewording have become since."""
     older = recipe_for(GenerationRequest(DENIAL, **QUICK, sent_prompt="nodule"), caption_model, 0)
-    (again,) = images_of(older.request, caption_model)
+    (again,) = images_of(older.request_from(), caption_model)
     assert np.array_equal(again.pixels, image_of(caption_model, "nodule", reword=False).pixels)
     assert again.recipe == dataclasses.replace(older, library_versions=again.recipe.library_versions)
     assert to_type_again(older, "caption").image_settings == older.image_settings | {
@@ -91,7 +91,7 @@ def test_a_recipe_without_the_field_was_sent_as_typed(caption_model: LoadedModel
     values = recipe_for(GenerationRequest(DENIAL), caption_model, 0).values
     del values["reword"], values["sent_prompt"]
     recipe = Recipe.from_values(values)
-    assert (recipe.reword, recipe.request.reword, recipe.request.model_prompt) == (False, False, DENIAL)
+    assert (recipe.reword, recipe.request_from().reword, recipe.request_from().model_prompt) == (False, False, DENIAL)
 
 
 @pytest.mark.parametrize("value", [1, 0, "true", None, 1.0, [True]])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import sample_images
 
+from cxr.prompts.inspection import PromptReport
 from cxr.request.errors import DataError, RequestError, naming_fields
 from cxr.request.events import StepProgress
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.prompt_report import PromptReport
 from cxr.request.recipe import Recipe
 from cxr.request.setting import MAX_SEED
 from cxr.request.settings import BEGINNING, COLUMNS, FLAGS, LABELS, PLAN_SETTINGS, REGION, SETTINGS

@@ -55,7 +55,7 @@ def test_the_recipe_alone_makes_it_again(tiny_base_model: LoadedModel) -> None:
     recipe = Recipe.from_json(image.recipe.to_json())
     assert (recipe.mask_cells, recipe.surrounding_prompt) == (CELLS, AROUND)
     assert not {"strength", "init_image_sha256"} & recipe.values.keys()
-    assert np.array_equal(images_of(recipe.request, tiny_base_model)[0].pixels, image.pixels)
+    assert np.array_equal(images_of(recipe.request_from(), tiny_base_model)[0].pixels, image.pixels)
 
 
 def test_other_recipes_do_not_hold_it(tiny_base_model: LoadedModel) -> None:

@@ -44,7 +44,7 @@ from cxr.train.precision import Precision
 from cxr.train.reconstruction import LATENT_FADING, as_if_sampled, energy_loss, enlarge, shrink
 from cxr.train.setup import Setup, batch_generator, learning_rate_at
 from cxr.train.step_gain_fit import STEP_GAINS
-from cxr.train.tokenizer import build_tokenizer
+from cxr.train.training_task import Run
 
 ROWS = [
     ("No Finding", "54", "M", "PA", "1"),
@@ -225,9 +225,9 @@ def test_parts_that_are_not_there_are_one_sentence(
 
 def test_a_text_encoder_that_learns_more_words_says_the_same_in_the_earlier_ones(tmp_path: Path) -> None:
     words = ("chest", "x", "ray", "a", "man", "with", "pneumonia")
-    small = build_tokenizer(words)
+    small = architecture.build_tokenizer(words)
     earlier = architecture.build_text_encoder(small).eval()
-    tokenizer = build_tokenizer((*words, "left"))
+    tokenizer = architecture.build_tokenizer((*words, "left"))
     encoder = architecture.build_text_encoder(tokenizer).eval()
     text_task.take_over(encoder, tokenizer, earlier, small)
 
@@ -339,7 +339,7 @@ class CountingTask:
 
 
 # A CPU with bfloat16 is timed on batches before the first step, and before signals are looked after.
-UNTIMED = loop.Run(precision=Precision(torch.device("cpu"), torch.float32))
+UNTIMED = Run(precision=Precision(torch.device("cpu"), torch.float32))
 
 
 class SignallingTask(CountingTask):

@@ -41,9 +41,9 @@ from cxr.web.page import panels
 from cxr.web.page.begin_panel import NOTHING, beginning_values, whole_picture
 from cxr.web.page.blocks import build_page, describe_choice
 from cxr.web.page.dataset_events import DatasetEvents
-from cxr.web.page.examples import find_examples
 from cxr.web.page.image_events import ImageEvents
 from cxr.web.page.image_form import PLACEHOLDER, build_image_form, form_values, settings_to_repeat
+from cxr.web.page.image_tab import find_examples
 from cxr.web.page.page_jobs import PageJobs
 from cxr.web.page.picture_events import dicom, fill, twin_values, use_seed
 from cxr.web.page.scripts import FOLDER
@@ -604,7 +604,7 @@ def test_the_form_has_the_order_of_the_api() -> None:
     # The page's images have 8 bits and are whole, what is sent for a prompt is not typed, and a picture has a panel.
     others = ("bit_depth", "sent_prompt", *BEGINNING, *REGION)
     assert [*form.settings] == [name for name in SETTINGS if name not in others]
-    assert [widget.label for widget in form.parameters] == [SETTINGS[name].label for name in form.settings]
+    assert [widget.label for widget in form.settings.values()] == [SETTINGS[name].label for name in form.settings]
 
 
 def test_public_endpoints_have_their_names_and_gradio_holds_nobody_back(choice: ModelChoice) -> None:

@@ -15,9 +15,10 @@ from cxr.bench.peers import Peer, peers_of
 from cxr.bench.roofline import Peak, make_bench_images, measure_peak
 from cxr.bench.rounds import PROMPT, Spread, Stopwatch, check_runs, interleaved, ratio, stopwatch
 from cxr.bench.start import start_fresh
+from cxr.generate.encode_decode import encode
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
-from cxr.generate.sampling import Denoiser, encode
+from cxr.generate.sampling import Denoiser
 from cxr.models.devices import choose_device, seconds
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest

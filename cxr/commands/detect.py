@@ -12,7 +12,7 @@ from cxr.commands.options import Commands, add_command, add_path, say_progress, 
 from cxr.request.errors import CxrError, RequestError
 
 if TYPE_CHECKING:
-    from cxr.provenance.detection import Remake
+    from cxr.provenance.evidence import Remake
 
 DESCRIPTION = """\
 Look for what says that a picture or a DICOM file is synthetic: a signed C2PA manifest, this program's recipe,

@@ -21,10 +21,10 @@ def add_sweep_parser(commands: Commands) -> None:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     from cxr.evaluate.own_report import Model
-    from cxr.evaluate.sweep import GRID, run_sweep
+    from cxr.evaluate.sweep import run_sweep
     from cxr.images.atomic import write_whole
     from cxr.metrics.result import to_json
 
     training, model = split_patients(arguments).training, Model(arguments.model, arguments.adapter)
-    write_whole(arguments.output, to_json(run_sweep(model, training, arguments.work, GRID, say_progress)))
+    write_whole(arguments.output, to_json(run_sweep(model, training, arguments.work, say_progress)))
     return 0

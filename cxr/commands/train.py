@@ -14,8 +14,8 @@ from cxr.commands.train_judge import train_judge
 from cxr.commands.train_stages import ACCUMULATION, DATA, GAINS, GAINS_TEXT, STAGES, Option, loop_options
 
 if TYPE_CHECKING:
-    from cxr.train.loop import Task
     from cxr.train.setup import Setup
+    from cxr.train.training_task import Task
 
 
 # What suits a game of two networks: little memory of the other's last moves, and a discriminator that is ahead.

@@ -91,7 +91,7 @@ def _measure(
     from cxr.judges.reader_votes import read_by
     from cxr.judges.reliability import measure_scores, read_films
     from cxr.metrics.result import to_json
-    from cxr.train.judge_members import join_members
+    from cxr.train.judge_task import join_members
 
     records, scores = [], []
     figures: dict[str, object] = {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.wishes import check_once
 from cxr.folders.sheet import SheetRow, draw_sheet, size_of_sheet
-from cxr.generate.planned_image import PlannedImage, Rejection
+from cxr.generate.planned_image import ImageStore, PlannedImage, Rejection
 from cxr.images.pixels import to_8_bits
 from cxr.request.errors import RequestError
 from cxr.request.events import GeneratedImage
@@ -123,7 +121,7 @@ def draw_grid(plan: Plan, pixels: Mapping[int, NDArray[np.uint8]]) -> NDArray[np
     return draw_sheet(rows, title=layout.title, columns=layout.columns)
 
 
-class GridStore:
+class GridStore(ImageStore):
     """The images of a grid, in memory: they are wanted together, on one sheet.
 
     Attributes:
@@ -135,10 +133,6 @@ class GridStore:
         self.plan = plan
         self.pixels: dict[int, NDArray[np.uint8]] = {}
         self.failures: dict[int, str] = {}
-
-    def claim(self) -> AbstractContextManager[bool]:
-        """No other process works on it."""
-        return contextlib.nullcontext(True)
 
     def missing(self) -> Sequence[PlannedImage]:
         """All images, those together that can be made together."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from cxr.models.families import FAMILIES
-from cxr.models.families.folder_check import INDEX, weight_file
+from cxr.models.families.folder_check import INDEX
+from cxr.models.families.weight_files import weight_file
 from cxr.models.hub.names import ALLOWED_SUFFIXES
 
 COMPONENTS = sorted({component for family in FAMILIES.values() for component in family.components})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ REMADE = "re-made: moved, turned, blurred, noisy"
 PLANTED_SHIFT, PLANTED_ANGLE = 0.02, 2.0  # share of the side; degrees
 PLANTED_CONTRAST, PLANTED_NOISE = 0.1, 2.0  # share; grey levels
 BLEND = 0.7  # share of the training image
+BORDER = 0.08  # share of the side
 
 Pixels = NDArray[np.uint8]  # [N, S, S]
+Change = Callable[[Pixels, Pixels, np.random.Generator], Pixels]  # of images, beside those of strangers
 Embed = Callable[[Pixels], Features]
 
 
@@ -101,91 +104,66 @@ def _remade(pixels: Pixels, _: Pixels, rng: np.random.Generator) -> Pixels:
     return np.asarray(changed.round().clip(0, 255).astype(np.uint8))
 
 
-def _each(change: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
-    return lambda pixels, _, __: np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
+def _each(change: Callable[..., Image.Image], **settings: float) -> Change:
+    return lambda pixels, _, __: np.stack([np.asarray(change(Image.fromarray(image), **settings)) for image in pixels])
 
 
-def _crop(share: float) -> Callable[[Image.Image], Image.Image]:
-    """Without so much of each edge, enlarged again."""
-
-    def crop(image: Image.Image) -> Image.Image:
-        cut = share * image.width
-        box = (cut, cut, image.width - cut, image.width - cut)
-        return image.resize(image.size, Image.Resampling.BICUBIC, box)
-
-    return crop
+def _crop(image: Image.Image, share: float, *, at_corner: bool = False) -> Image.Image:
+    """Without so much of each edge, or of the left and the upper one alone, enlarged again."""
+    cut = share * image.width
+    end = image.width if at_corner else image.width - cut
+    return image.resize(image.size, Image.Resampling.BICUBIC, (cut, cut, end, end))
 
 
-def _frame(share: float, *, over: bool) -> Callable[[Image.Image], Image.Image]:
+def _frame(image: Image.Image, *, over: bool) -> Image.Image:
     """A black border, over the image or around it."""
-
-    def frame(image: Image.Image) -> Image.Image:
-        width = round(share * image.width)
-        size = (image.width - 2 * width,) * 2
-        inner = image.crop((width, width, width + size[0], width + size[0])) if over else image.resize(size)
-        return ImageOps.expand(inner, width, fill=0)
-
-    return frame
+    width = round(BORDER * image.width)
+    size = (image.width - 2 * width,) * 2
+    inner = image.crop((width, width, width + size[0], width + size[0])) if over else image.resize(size)
+    return ImageOps.expand(inner, width, fill=0)
 
 
-def _half(axis: int) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
-    def half(pixels: Pixels, others: Pixels, rng: np.random.Generator) -> Pixels:
-        middle = pixels.shape[1] // 2
-        parts = np.split(pixels, [middle], axis=axis), np.split(others, [middle], axis=axis)
-        return np.concatenate([parts[0][0], parts[1][1]], axis=axis)
-
-    return half
+def _half(pixels: Pixels, others: Pixels, _: np.random.Generator, *, axis: int) -> Pixels:
+    middle = pixels.shape[1] // 2
+    parts = np.split(pixels, [middle], axis=axis), np.split(others, [middle], axis=axis)
+    return np.concatenate([parts[0][0], parts[1][1]], axis=axis)
 
 
-def _corner(share: float) -> Callable[[Image.Image], Image.Image]:
-    """Without so much of the left and the upper edge, enlarged again."""
-
-    def corner(image: Image.Image) -> Image.Image:
-        box = (share * image.width, share * image.width, image.width, image.width)
-        return image.resize(image.size, Image.Resampling.BICUBIC, box)
-
-    return corner
-
-
-def _quarter(*, inner: bool) -> Callable[[Pixels, Pixels, np.random.Generator], Pixels]:
+def _quarter(pixels: Pixels, others: Pixels, rng: np.random.Generator, *, inner: bool) -> Pixels:
     """A quarter in the stranger's place of it: one of the four, or one that lies anywhere."""
-
-    def quarter(pixels: Pixels, others: Pixels, rng: np.random.Generator) -> Pixels:
-        middle = pixels.shape[1] // 2
-        mixed = others.copy()
-        for image, original in zip(mixed, pixels, strict=True):
-            top, left = rng.integers(0, middle + 1, 2) if inner else rng.integers(0, 2, 2) * middle
-            part = slice(top, top + middle), slice(left, left + middle)
-            image[part] = original[part]
-        return mixed
-
-    return quarter
+    middle = pixels.shape[1] // 2
+    mixed = others.copy()
+    for image, original in zip(mixed, pixels, strict=True):
+        top, left = rng.integers(0, middle + 1, 2) if inner else rng.integers(0, 2, 2) * middle
+        part = slice(top, top + middle), slice(left, left + middle)
+        image[part] = original[part]
+    return mixed
 
 
-KINDS: dict[str, Callable[[Pixels, Pixels, np.random.Generator], Pixels]] = {
+KINDS: dict[str, Change] = {
     REMADE: _remade,
-    "cropped by 5 %": _each(_crop(0.05)),
-    "cropped by 10 %": _each(_crop(0.10)),
-    "cropped by 15 %": _each(_crop(0.15)),
-    "cropped by 20 %": _each(_crop(0.20)),
-    "20 % cut off at a corner": _each(_corner(0.20)),
-    "zoomed by 20 %": _each(_crop(1 / 12)),
+    "cropped by 5 %": _each(_crop, share=0.05),
+    "cropped by 10 %": _each(_crop, share=0.10),
+    "cropped by 15 %": _each(_crop, share=0.15),
+    "cropped by 20 %": _each(_crop, share=0.20),
+    "20 % cut off at a corner": _each(_crop, share=0.20, at_corner=True),
+    "zoomed by 20 %": _each(_crop, share=1 / 12),
     "mirrored": _each(ImageOps.mirror),
     "shifted by 10 %": _each(lambda image: ImageChops.offset(image, round(0.1 * image.width), 0)),
     "turned by 10 degrees": _each(lambda image: image.rotate(10, Image.Resampling.BICUBIC)),
     "turned by 15 degrees": _each(lambda image: image.rotate(-15, Image.Resampling.BICUBIC)),
     "turned by 90 degrees": lambda pixels, _, __: np.rot90(pixels, axes=(1, 2)).copy(),
     "upside down": lambda pixels, _, __: pixels[:, ::-1].copy(),
-    "black border over it": _each(_frame(0.08, over=True)),
-    "black border around it": _each(_frame(0.08, over=False)),
-    "left half copied": _half(2),
-    "upper half copied": _half(1),
-    "a quarter copied": _quarter(inner=False),
-    "a quarter copied, anywhere": _quarter(inner=True),
+    "black border over it": _each(_frame, over=True),
+    "black border around it": _each(_frame, over=False),
+    "left half copied": partial(_half, axis=2),
+    "upper half copied": partial(_half, axis=1),
+    "a quarter copied": partial(_quarter, inner=False),
+    "a quarter copied, anywhere": partial(_quarter, inner=True),
     "inverted": lambda pixels, _, __: 255 - pixels,
     "equalised": _each(ImageOps.equalize),
     "blended 70/30": lambda pixels, others, _: np.rint(BLEND * pixels + (1 - BLEND) * others).astype(np.uint8),
     "mirrored, turned, cropped": _each(
-        lambda image: _crop(0.05)(ImageOps.mirror(image).rotate(7, Image.Resampling.BICUBIC))
+        lambda image: _crop(ImageOps.mirror(image).rotate(7, Image.Resampling.BICUBIC), 0.05)
     ),
 }

@@ -12,9 +12,8 @@ from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.result_cache import library_versions
 from cxr.evaluate.scored_test import ScoredTest, check_labelled
 from cxr.evaluate.sets import Sets, check_sets
-from cxr.evaluate.utility import SIZE
+from cxr.evaluate.utility import labelled
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
-from cxr.images.squares import read_squares
 from cxr.metrics.arrays import Array
 from cxr.metrics.result import JsonObject, MetricResult
 from cxr.request.errors import DataError, RequestError
@@ -152,10 +151,7 @@ def compare_few_real(
     for images in (*synthetic.values(), training, reference):
         if np.isnan(images.targets).all():
             raise DataError(f"{images.folder} has no labels or prompts; add them to its table")
-    real, test, *others = (
-        LabelledImages(read_squares(images.paths, SIZE), images.targets)
-        for images in (training, reference, *synthetic.values())
-    )
+    real, test, *others = map(labelled, (training, reference, *synthetic.values()))
     found = measure_few_real(
         real, dict(zip(synthetic, others, strict=True)), test, reference.patients, counts, steps, say=say
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,37 +17,24 @@ from cxr.evaluate.failures import measure_failures
 from cxr.evaluate.fidelity import measure_fidelity
 from cxr.evaluate.groups import Group, measure_groups
 from cxr.evaluate.image_set import ImageSet
+from cxr.evaluate.measuring import Measuring, NotMeasuredError
 from cxr.evaluate.network_outputs import NetworkOutputs
 from cxr.evaluate.probes import Probes, measure_probes
-from cxr.evaluate.result_cache import ResultCache, library_versions
 from cxr.evaluate.sensitivity import choose_patients, measure_degradations, measure_loss
 from cxr.evaluate.sets import Sets
 from cxr.evaluate.tools import Tools
-from cxr.evaluate.utility import SIZE as UTILITY_SIZE
-from cxr.evaluate.utility import Utility, measure_utility
-from cxr.evaluate.utility_classifier import LabelledImages
+from cxr.evaluate.utility import Utility, labelled, measure_utility
 from cxr.images.squares import read_squares
 from cxr.judges.judge import Judge
 from cxr.labels.targets import LABELS
 from cxr.metrics.degrade import degrade
-from cxr.metrics.result import Json, JsonObject, MetricResult
+from cxr.metrics.result import JsonObject, MetricResult
 from cxr.metrics.sample import Sample
 
 SENSITIVITY_IMAGES = 500
-NOT_MEASURED = {
-    "probes": "Denials and sides were not tested",
-    "fidelity": "Prompt fidelity was not measured",
-    "copies": "Copies were not looked for",
-    "audit": "The judges were not audited",
-    "utility": "Utility was not measured",
-}
 
 
-class _NotMeasuredError(Exception):
-    """Why a part of the report is left out."""
-
-
-class Measurements:
+class Measurements(Measuring):
     """The parts of one report, each from the images and networks that it needs.
 
     Args:
@@ -56,48 +42,14 @@ class Measurements:
         tools: what measures.
         limit: the most images that distances compare.
         outputs: what the networks make of the sets, where other reports share some of them.
-
-    Attributes:
-        notes: sentences for the reader, from the parts measured so far.
-        reasons: why a part was not measured, by its name.
     """
 
     def __init__(
         self, sets: Sets, tools: Tools, limit: int | None = None, outputs: NetworkOutputs | None = None
     ) -> None:
-        self.sets, self.tools, self.limit = sets, tools, limit
+        super().__init__(sets, tools, limit)
         self.outputs = outputs or NetworkOutputs(tools.cache)
-        self.notes: list[str] = []
-        self.reasons: dict[str, str] = {}
         self.halves = halve(sets.reference.patients)
-        self.results = ResultCache(tools.cache, sorted(f"{k} {v}" for k, v in library_versions().items()))
-
-    def measure(self, compute: Callable[..., object], *arguments: object, settings: Sequence[str] = ()) -> Json:
-        """A part of the report as plain values, with its notes; one that was measured before is not measured again.
-
-        Args:
-            compute: one of the methods below, whose name is that of the part.
-            arguments: of the method.
-            settings: what the part depends on besides the images and networks of all parts.
-        """
-        name = compute.__name__
-
-        def computed() -> dict[str, object]:
-            before, self.notes = self.notes, []
-            value, reasons = None, {}
-            try:
-                value = compute(*arguments)
-            except _NotMeasuredError as error:
-                reasons[name] = str(error)
-                self.notes.append(f"{NOT_MEASURED[name]}: {error}")
-            notes, self.notes = self.notes, before
-            return {"value": value, "notes": notes, "reasons": reasons}
-
-        networks = [one.id for one in self.tools.extractors] + [judge.sha256 for judge in self.tools.judges.values()]
-        found = self.results.get(name, [*self.sets.identities, *networks, str(self.limit), *settings], computed)
-        self.notes += found["notes"]
-        self.reasons |= found["reasons"]
-        return found["value"]
 
     def distances(self, extractor: Extractor) -> JsonObject:
         """How far the images as a whole are from real ones, as one extractor sees them."""
@@ -166,7 +118,7 @@ class Measurements:
         """KD and PF by finding, sex, view and age, as the first extractor and the judges see them."""
         self.tools.say("groups of patients")
         extractor, sets = self.tools.extractors[0], self.sets
-        prompted, sides = sets.prompted or sets.generated, (sets.generated, sets.reference)
+        prompted, sides = sets.asked, (sets.generated, sets.reference)
         readings = {
             name: self.outputs.reading(judge, prompted, prompted.prompts)
             for name, judge in self.tools.judges.items()
@@ -177,18 +129,18 @@ class Measurements:
 
     def probes(self) -> Probes:
         """Denials, and left and right."""
-        images = self.sets.probes or self.sets.prompted or self.sets.generated
+        images = self.sets.probes or self.sets.asked
         self.tools.say("denials and sides")
         part = measure_probes(self.tools.judges, images, self.sets.reference, self.outputs.scores, self.outputs.pixels)
         if not any(part.values()):
-            raise _NotMeasuredError("too few prompts deny a finding that others ask for, or name a side.")
+            raise NotMeasuredError("too few prompts deny a finding that others ask for, or name a side.")
         return part
 
     def copies(self) -> Copies:
         """Whether training images come back."""
         training, reference, control = self.sets.training, self.sets.reference, self.sets.control
         if training is None:
-            raise _NotMeasuredError("no training images were named (--training).")
+            raise NotMeasuredError("no training images were named (--training).")
         self.tools.say("copies of training images")
         return check_copies(
             self.outputs.copy_set(self.sets.generated, self.tools.extractors),
@@ -201,14 +153,11 @@ class Measurements:
 
     def utility(self) -> Utility:
         """What classifiers that learn from the images are worth."""
-        training, prompted = self.sets.training, self.sets.prompted or self.sets.generated
+        training, prompted = self.sets.training, self.sets.asked
         if training is None or not prompted.has_prompts or np.isnan(training.targets).all():
-            raise _NotMeasuredError("it needs labelled training images and prompts.")
+            raise NotMeasuredError("it needs labelled training images and prompts.")
         self.tools.say("utility: training classifiers")
-        real, synthetic, test = (
-            LabelledImages(read_squares(images.paths, UTILITY_SIZE), images.targets)
-            for images in (training, prompted, self.sets.reference)
-        )
+        real, synthetic, test = map(labelled, (training, prompted, self.sets.reference))
         return measure_utility(real, synthetic, test, self.sets.reference.patients, say=self.tools.say)
 
     def failures(self) -> dict[str, MetricResult]:
@@ -220,9 +169,9 @@ class Measurements:
 
     def _fidelity_sides(self) -> dict[str, tuple[ImageSet, tuple[str, ...]]]:
         """The images that judges compare, and what belongs together among them."""
-        prompted, real = self.sets.prompted or self.sets.generated, self.sets.reference
+        prompted, real = self.sets.asked, self.sets.reference
         if not prompted.has_prompts:
-            raise _NotMeasuredError("the images come without prompts.")
+            raise NotMeasuredError("the images come without prompts.")
         if np.isnan(real.targets).all():
-            raise _NotMeasuredError("the reference comes without labels for the ceiling.")
+            raise NotMeasuredError("the reference comes without labels for the ceiling.")
         return {"generated": (prompted, prompted.prompts), "real": (real, real.patients)}

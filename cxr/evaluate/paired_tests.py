@@ -63,7 +63,7 @@ def paired_tests(
 
 
 def _fidelity_tests(a: Measurements, b: Measurements, first: str, second: str, columns: list[int]) -> list[PairedTest]:
-    images = [one.sets.prompted or one.sets.generated for one in (a, b)]
+    images = [one.sets.asked for one in (a, b)]
     if not set(images[0].prompts) & set(images[1].prompts):
         return []
     tests = []

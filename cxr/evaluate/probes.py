@@ -18,7 +18,7 @@ from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.metrics.agreement import weighted_auroc
 from cxr.metrics.arrays import Array, Flags
-from cxr.metrics.intervals import cluster_weights
+from cxr.metrics.intervals import weightings
 from cxr.metrics.result import MetricResult, figure_of
 from cxr.prompts import asked_labels, misread_findings
 
@@ -128,7 +128,7 @@ def _area(
             name, np.nan, note=f"{yes.sum()} and {no.sum()} real films; {MIN_IMAGES} of each are needed"
         )
     some = yes | no
-    weights = np.vstack([np.ones(some.sum()), cluster_weights(np.asarray(clusters)[some])])
+    weights = weightings(np.asarray(clusters)[some])
     values = weighted_auroc(scores[some], yes[some], weights)
     if is_real:
         return figure_of(name, values, num_reference=int(some.sum()))

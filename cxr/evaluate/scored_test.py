@@ -11,7 +11,7 @@ from cxr.labels.targets import LABELS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc
 from cxr.metrics.arrays import Array
-from cxr.metrics.intervals import cluster_weights, middle
+from cxr.metrics.intervals import middle, weightings
 from cxr.metrics.result import Json, MetricResult, figure_of
 from cxr.request.errors import DataError
 
@@ -31,7 +31,7 @@ class ScoredTest:
 
     def __init__(self, test: LabelledImages, patients: Sequence[str]) -> None:
         self.targets, whose = test.targets[:, : len(LABELS)], np.asarray(patients)
-        self.weights = np.vstack([np.ones(len(test)), cluster_weights(whose, min_clusters=1)])  # a note says it of few
+        self.weights = weightings(whose, min_clusters=1)  # a note says it of few
         positive, negative = self.targets == 1, self.targets == 0
         self.counts = {
             k: {

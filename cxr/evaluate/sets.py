@@ -40,6 +40,11 @@ class Sets:
     num_failed: int | None = None
 
     @property
+    def asked(self) -> ImageSet:
+        """The images that fidelity is tested on."""
+        return self.prompted or self.generated
+
+    @property
     def identities(self) -> list[str]:
         """What distinguishes these sets from any others."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -114,10 +119,7 @@ def doubts_on_tables(sides: Iterable[ImageSet]) -> Iterator[str]:
 
 def doubts_on_baselines(sets: Sets) -> Iterator[str]:
     """What makes a baseline say less of the LoRA than it seems to."""
-    for baseline, images in (
-        (sets.baseline, sets.generated),
-        (sets.prompted_baseline, sets.prompted or sets.generated),
-    ):
+    for baseline, images in ((sets.baseline, sets.generated), (sets.prompted_baseline, sets.asked)):
         if baseline is None:
             continue
         name = baseline.folder.resolve().name

@@ -13,18 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from cxr.evaluate.diversity import FeatureSet, measure_diversity
-from cxr.evaluate.extractors.extractor import FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
 from cxr.evaluate.fixed_prompts import diversity_requests, matched_requests
 from cxr.evaluate.image_set import ImageSet
+from cxr.evaluate.network_outputs import NetworkOutputs
 from cxr.evaluate.own_report import Model, make_missing_images, set_of
-from cxr.judges.judge import SMALL, load_embedded, scores_of
+from cxr.judges.judge import SMALL, load_embedded
 from cxr.judges.prompt_agreement import measure_agreement
-from cxr.judges.readings import make_reading
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
-from cxr.metrics.features import Features
 from cxr.metrics.kernel import kernel_distance
 from cxr.metrics.neighbours import measure_neighbourhoods
 from cxr.metrics.result import JsonObject
@@ -62,16 +60,13 @@ GRID = (
 )
 
 
-def run_sweep(
-    model: Model, records: Sequence[Radiograph], work: Path, grid: Sequence[Settings], say: Callable[[str], None]
-) -> JsonObject:
-    """Make images with each of the settings and measure them.
+def run_sweep(model: Model, records: Sequence[Radiograph], work: Path, say: Callable[[str], None]) -> JsonObject:
+    """Make images with each of the settings of `GRID` and measure them.
 
     Args:
         model: what makes them.
         records: real radiographs, not those of a report's reference; the prompts ask for the labels of some.
         work: folder of the images; what is in it already is not made again.
-        grid: the settings.
         say: called with the settings that begin.
     Returns:
         The part "sweep" of a report.
@@ -80,7 +75,7 @@ def run_sweep(
     """
     selector = _Selector(set_of(records[:: max(1, len(records) // NUM_REFERENCE)], Path("selection")))
     points = []
-    for settings in grid:
+    for settings in GRID:
         say(f"settings {settings.name}")
         images = make_missing_images(
             [_changed(request, settings) for request in _requests(records)], work / settings.name, model
@@ -103,19 +98,19 @@ class _Selector:
     """Measures images as the extractor `SMALL` sees them, beside real ones."""
 
     def __init__(self, reference: ImageSet) -> None:
-        self.judge, self.reference = load_embedded(SMALL), reference
-        self.real = self._features(reference)
+        self.judge, self.reference, self.outputs = load_embedded(SMALL), reference, NetworkOutputs(None)
+        self.extractor = extractor_of(self.judge.name, self.judge)
 
     def measure(self, images: ImageSet) -> dict[str, float]:
-        generated = self._features(images)
-        reading = make_reading(scores_of(self.judge.network, generated), images.targets, images.prompts)
+        real, generated = (self.outputs.features(side, self.extractor) for side in (self.reference, images))
+        reading = self.outputs.reading(self.judge, images, images.prompts)
         agreement = measure_agreement(reading, self.judge.thresholds)
         findings = [column for column, name in enumerate(ATTRIBUTES) if name in FINDINGS]
-        sides = FeatureSet(images, generated), FeatureSet(images, generated), FeatureSet(self.reference, self.real)
+        sides = FeatureSet(images, generated), FeatureSet(images, generated), FeatureSet(self.reference, real)
         rows = {row["name"]: row["metrics"] for row in measure_diversity(*sides)["rows"]}
-        neighbourhoods = measure_neighbourhoods(self.real, generated)
+        neighbourhoods = measure_neighbourhoods(real, generated)
         return {
-            "KD": kernel_distance(Sample(self.real, self.reference.patients), generated).value,
+            "KD": kernel_distance(Sample(real, self.reference.patients), generated).value,
             "coverage": neighbourhoods["coverage"],
             "PF": float(np.nanmean(agreement.pf[0])),
             "AUROC": float(np.nanmean(agreement.auroc[0, findings])),
@@ -123,7 +118,3 @@ class _Selector:
             "age_MAE": float(agreement.mae[0]),
             "MS-SSIM": rows["generated"][2].value if "generated" in rows else float("nan"),
         }
-
-    def _features(self, images: ImageSet) -> Features:
-        extractor = extractor_of(SMALL, self.judge)
-        return extract(images.paths, images.hashes, extractor, FeatureCache(None, extractor.id))

@@ -11,8 +11,10 @@ from typing import TypedDict
 
 import numpy as np
 
+from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.scored_test import MACRO, ScoredTest, check_labelled
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
+from cxr.images.squares import read_squares
 from cxr.metrics.arrays import Array
 from cxr.metrics.result import MetricResult
 
@@ -49,6 +51,11 @@ class Utility(TypedDict):
     num_seeds: int
     num_images: int
     steps: int
+
+
+def labelled(images: ImageSet) -> LabelledImages:
+    """A set as classifiers learn from it: small pixels, and what is known of each image."""
+    return LabelledImages(read_squares(images.paths, SIZE), images.targets)
 
 
 def measure_utility(

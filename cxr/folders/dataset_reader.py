@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from cxr.folders.dataset_manifest import is_without_splits, patient_id_of, read_manifest
+from cxr.folders.image_record import ImageRecord
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
-from cxr.folders.reader import ImageRecord
-from cxr.folders.tables import read_rows
+from cxr.folders.tables import Row, read_rows
 from cxr.labels.cells import read_label_cells
 from cxr.prompts import asked_labels
 from cxr.request.errors import DataError, RequestError
@@ -117,7 +116,7 @@ def _read_finished(table: Path, split: str, found: Callable[[str], None]) -> Ite
         found(str(error))
 
 
-def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
+def _checked(row: Row, directory: Path, split: str) -> FinishedImage:
     """Turn a line into an image; any error means that the line is not one of this program."""
     cells = _CELLS if split else _CELLS[:2]
     recipe = Recipe.from_values({name: value for name, value in row.items() if name not in cells})
@@ -131,7 +130,7 @@ def _checked(row: dict[str, Any], directory: Path, split: str) -> FinishedImage:
     findings = None if labels.findings is None else list(labels.findings)
     known = {"findings": findings, "age": labels.age, "sex": labels.sex, "view": labels.view}
     # A line of an older version lacks settings that recipes did not have then.
-    row = recipe.values | row | {"patient_id": patient_id} | known
+    row = {**recipe.values, **row, "patient_id": patient_id, **known}
     return FinishedImage(
         path=path,
         split=split or FLAT_SPLIT,

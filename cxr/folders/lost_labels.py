@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cxr.folders.table_columns import columns_of
 from cxr.folders.tables import read_header, read_rows
-from cxr.labels.cells import finding_of, is_normal, read_cell, read_foreign_cells
+from cxr.labels.cells import read_foreign_cells
+from cxr.labels.finding_cells import finding_of, is_normal, read_cell
 from cxr.request.errors import DataError
 from cxr.request.recipe import Recipe
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxr.folders.reader import read_listed
 from cxr.images.reading import read_grey
-from cxr.labels.radiograph import COLUMNS, Radiograph, plain_id
+from cxr.labels.radiograph import Radiograph, plain_id
 from cxr.request.errors import DataError
 
 
@@ -34,7 +34,7 @@ def read_folders(folders: Iterable[Path]) -> list[Radiograph]:
             patient_id=spelled.setdefault(plain_id(record.patient_id), record.patient_id),
         )
         for folder in map(Path, folders)
-        for record in read_listed(folder, COLUMNS)
+        for record in read_listed(folder)
     ]
     if not radiographs:
         raise DataError("the data folders list no image")

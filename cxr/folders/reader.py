@@ -7,62 +7,31 @@ Nothing of a table is dropped silently: a row that cannot be read, and a table w
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from cxr.folders.dicom_reader import read_dicom_facts
 from cxr.folders.file_names import FileNames
 from cxr.folders.image_folder import REPORT_NAME
+from cxr.folders.image_record import ImageRecord, is_generated, record_of_file, record_of_row
 from cxr.folders.lost_labels import check_no_column_is_lost, findings_of_folders
 from cxr.folders.studies import read_studies, study_of
 from cxr.folders.table_columns import (
     COLUMN_NAMES,
     CSV_NAME,
     PICTURES,
-    cells_of,
     check_columns,
     columns_of,
     find_tables,
     stems_in,
 )
-from cxr.folders.tables import Row, read_rows
+from cxr.folders.tables import read_rows
 from cxr.folders.unread import check_no_table_is_left, check_no_table_says_more
-from cxr.images.dicom_pixels import is_dicom
 from cxr.images.squares import find_images
-from cxr.labels.cells import is_lateral, read_cell, read_foreign_cells
 from cxr.labels.radiograph import COLUMNS
-from cxr.labels.vocabulary import UNKNOWN, PromptLabels
-from cxr.prompts import asked_labels
 from cxr.request.errors import DataError
 
 MIN_LISTED = 0.9  # of the images
-PATIENT_FOLDER = re.compile(r"(?:^|[/\\])(patient\d+)[/\\]", re.IGNORECASE)  # of CheXpert, whose table has no column
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One image and what its folder's table says about it.
-
-    Args:
-        split: "train" or another name; empty in a folder without splits.
-        labels: what is known, or asked for by the prompt.
-        patient_id: empty where the table names none.
-        prompt: empty where the table names none.
-        is_real: whether it is listed as a radiograph of a patient.
-        is_lateral: whether it is said to be a lateral view.
-        row: its line of the table; empty for an image that no table lists.
-    """
-
-    path: Path
-    split: str = ""
-    labels: PromptLabels = UNKNOWN
-    patient_id: str = ""
-    prompt: str = ""
-    is_real: bool = False
-    is_lateral: bool = False
-    row: Row = field(default_factory=dict)
 
 
 def read_images(folder: Path) -> list[ImageRecord]:
@@ -90,10 +59,10 @@ def read_images(folder: Path) -> list[ImageRecord]:
         unlisted = [path for path in paths if path not in known]
         check_no_table_says_more({table.parent for table in read}, read, (row.row for row in known.values()), unlisted)
     if any({"findings", "prompt"} & columns_of(tuple(record.row)).keys() for record in known.values()):
-        return [known.get(path) or _unlisted(path, None) for path in paths]
+        return [known.get(path) or record_of_file(path, None) for path in paths]
     check_no_table_is_left(folder, paths, read)
     named = findings_of_folders(folder, paths)
-    return [_named(known[path], named) if path in known else _unlisted(path, named.get(path)) for path in paths]
+    return [_named(known[path], named) if path in known else record_of_file(path, named.get(path)) for path in paths]
 
 
 def _is_of_report(path: Path) -> bool:
@@ -101,12 +70,11 @@ def _is_of_report(path: Path) -> bool:
     return path.parent.name in PICTURES and (path.parent.parent / REPORT_NAME).is_file()
 
 
-def read_listed(folder: Path, columns: Sequence[str]) -> list[ImageRecord]:
-    """The images that the tables of a folder list, in their order.
+def read_listed(folder: Path) -> list[ImageRecord]:
+    """The images that the tables of a folder list, in their order; the tables need our `COLUMNS`, an image a patient.
 
     Args:
         folder: with at least one table.
-        columns: that the tables need, by our names; an image needs a patient, too.
     Raises:
         DataError: there is no table, it is damaged or lacks a column, or lists an image that is not there.
     """
@@ -114,7 +82,7 @@ def read_listed(folder: Path, columns: Sequence[str]) -> list[ImageRecord]:
     if not tables:
         raise DataError(f"{folder / CSV_NAME} is missing; a data folder holds images and a {CSV_NAME}")
     places = [folder / split for split in tables]
-    return list(_listed(tables, folder, [path for place in places for path in _images(place)], columns))
+    return list(_listed(tables, folder, [path for place in places for path in _images(place)], COLUMNS))
 
 
 def _images(place: Path) -> list[Path]:
@@ -158,7 +126,7 @@ def _read_records(
         if known.keys() <= {"file_name", "sides"}:
             raise DataError(f"{table} says nothing about the images; name a column {', '.join(COLUMN_NAMES)}")
         try:
-            record = _record(row, known, split, lambda name: names.find(name, lambda stem: stems[stem] == 1))
+            record = record_of_row(row, known, split, lambda name: names.find(name, lambda stem: stems[stem] == 1))
         except ValueError as error:
             raise DataError(f"{table} line {number}: {error}") from error
         if record and columns and not record.patient_id:
@@ -167,7 +135,7 @@ def _read_records(
             joined, count = joined + (study is not None), count + 1
             yield number, record
         else:
-            missing += _is_generated(row)
+            missing += is_generated(row)
     if 0 < count < MIN_LISTED * (count + missing):
         raise DataError(
             f"{table} has prompts of {missing} images that are not in the folder; add them, or take their rows away"
@@ -179,52 +147,6 @@ def _read_records(
         )
 
 
-def _is_generated(row: Row) -> bool:
-    """Whether a row is about an image of this folder that was made from a prompt."""
-    cells, name = cells_of(row), str(row[columns_of(tuple(row))["file_name"]])
-    is_of_patient = read_cell(cells, "patient_id") or PATIENT_FOLDER.search(name)
-    return bool(read_cell(cells, "prompt")) and not is_of_patient and ".." not in re.split(r"[/\\]", name)
-
-
-def _record(row: Row, known: Mapping[str, str], split: str, find: Callable[[str], Path | None]) -> ImageRecord | None:
-    """One row; None if it lists no radiograph and its file is not here."""
-    name, is_ours = str(row[known["file_name"]]), {*COLUMNS} <= row.keys()
-    path = find(name)
-    if path is None and known["file_name"] != "file_name":
-        return None
-    cells = {**row, **cells_of(row), "file_name": name}
-    if isinstance(cells.get("prompt"), (list, dict, bool)):
-        raise ValueError(f"prompt {cells['prompt']!r} is not text")
-    prompt, patient = str(cells["prompt"]) if read_cell(cells, "prompt") else "", read_cell(cells, "patient_id")
-    if not patient and (found := PATIENT_FOLDER.search(name)):
-        patient = found[1]
-    has_labels = any(column in known for column in ("findings", "age", "sex", "view"))
-    labels = read_foreign_cells(cells, is_ours=is_ours) if has_labels else UNKNOWN
-    if prompt:  # says what the table has no column for
-        asked = asked_labels(prompt)
-        others = [name for name in ("findings", "age", "sex", "view") if name not in known]
-        labels = replace(labels, **{name: getattr(asked, name) for name in others})
-    is_real = "model_revision" not in row and (bool(patient) or (has_labels and not prompt))
-    if path is None and is_real:
-        raise ValueError(f"lists {name}, which is not in the folder")
-    lateral = any(is_lateral(read_cell(cells, name)) for name in ("view", "projection"))
-    return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, lateral, row)
-
-
 def _named(record: ImageRecord, findings: Mapping[Path, tuple[str, ...]]) -> ImageRecord:
     """A record of a table that knows no findings, with those that its folder is called by."""
     return replace(record, labels=replace(record.labels, findings=findings.get(record.path)))
-
-
-def _unlisted(path: Path, findings: tuple[str, ...] | None) -> ImageRecord:
-    if not is_dicom(path):
-        return ImageRecord(path, labels=PromptLabels(findings))
-    facts = read_dicom_facts(path)
-    try:
-        labels = read_foreign_cells(facts)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
-    if labels.findings is None:
-        labels = replace(labels, findings=findings)
-    prompt, lateral = facts["prompt"], is_lateral(facts["view"])
-    return ImageRecord(path, "", labels, facts["patient_id"], prompt, not prompt, lateral)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cxr.folders.reader import ImageRecord, read_images
+from cxr.folders.image_record import ImageRecord
+from cxr.folders.reader import read_images
 from cxr.images.atomic import write_whole
 from cxr.images.reading import read_grey
 from cxr.request.errors import DataError

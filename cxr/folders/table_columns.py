@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from cxr.folders.dataset_manifest import is_dataset
 from cxr.folders.file_names import stem_of
 from cxr.folders.metadata import METADATA_NAME
-from cxr.folders.tables import is_table, read_header, read_rows, repeated_name
+from cxr.folders.tables import Row, is_table, read_header, read_rows, repeated_name
 from cxr.images.squares import is_image, walk_files
-from cxr.labels.cells import finding_of, read_cell
+from cxr.labels.finding_cells import finding_of, read_cell
 from cxr.request.errors import DataError
 
 CSV_NAME = "metadata.csv"
@@ -112,7 +111,7 @@ def synonyms_of(names: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
     return {ours: them for ours, them in known.items() if them}
 
 
-def cells_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def cells_of(row: Row) -> Row:
     """Cells by our names of the columns; of several that mean the same, the first with something in it."""
     filled = {
         ours: next((name for name in theirs if read_cell(row, name)), theirs[0])

@@ -7,11 +7,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from cxr.folders.file_names import stem_of
 from cxr.folders.table_columns import COLUMN_NAMES, CSV_NAME, columns_of
-from cxr.folders.tables import is_table, read_header, read_rows
+from cxr.folders.tables import Row, is_table, read_header, read_rows
 from cxr.images.guarded import read_regular
 from cxr.images.squares import walk_files
 from cxr.request.errors import DataError
@@ -64,7 +63,7 @@ def check_no_table_is_left(folder: Path, images: Collection[Path], read: Collect
 
 
 def check_no_table_says_more(
-    places: Iterable[Path], read: Collection[Path], rows: Iterable[Mapping[str, Any]], unlisted: Iterable[Path]
+    places: Iterable[Path], read: Collection[Path], rows: Iterable[Row], unlisted: Iterable[Path]
 ) -> None:
     """Refuse tables beside those that are read that say more of the images, or list others of them.
 

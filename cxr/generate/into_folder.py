@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 from cxr.folders.image_folder import ImageFolder
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import get_model, load_model
-from cxr.generate.planned_image import PlannedImage, Rejection, single_images
+from cxr.generate.planned_image import ImageStore, PlannedImage, Rejection, single_images
 from cxr.generate.progress import SOME_FAILED, Progress
 from cxr.generate.recipes import recipe_for
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
@@ -82,7 +80,7 @@ def _as_begun(request: GenerationRequest, folder: ImageFolder) -> GenerationRequ
     return replace(request, reword=False) if begun_without else request
 
 
-class _FlatStore:
+class _FlatStore(ImageStore):
     """A folder of images that this process has locked."""
 
     def __init__(self, images: Sequence[PlannedImage], folder: ImageFolder, model: LoadedModel) -> None:
@@ -93,9 +91,6 @@ class _FlatStore:
             if folder.completed(image.index, recipe_for(image.request, model, image.request.seed)) is None
         ]
         self.progress = Progress(len(images), {"finished": len(images) - len(self.left)})
-
-    def claim(self) -> AbstractContextManager[bool]:
-        return contextlib.nullcontext(True)
 
     def missing(self) -> Sequence[PlannedImage]:
         return self.left

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.generate.encode_decode import decode, encode
 from cxr.generate.init_latents import InitLatents, encode_picture, put_back, region_of
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.recipes import recipe_for
-from cxr.generate.sampling import Denoiser, decode, encode
+from cxr.generate.sampling import Denoiser
 from cxr.images.pixels import is_flat
 from cxr.models.batch_size import free_memory, is_out_of_memory
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels, StepProgress

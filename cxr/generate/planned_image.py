@@ -1,13 +1,16 @@
-"""One image that is still to be made, and the seeds that it may be made from."""
+"""Images that are still to be made: the seeds that they may be made from, and the stores that they go into."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from cxr.labels.vocabulary import UNKNOWN, PromptLabels
+from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 
 RETRY_SEEDS = 2**31  # ten digits: short enough for a file name
@@ -53,6 +56,23 @@ class Rejection:
     seed: int
     reason: str
     kind: Literal["failed", "gate", "duplicate"] = "failed"
+
+
+class ImageStore(Protocol):
+    """A place for images, which remembers what is there."""
+
+    def claim(self) -> AbstractContextManager[bool]:
+        """Keep other processes out; False if one of them is working on it. By default there are no others."""
+        return contextlib.nullcontext(True)
+
+    def missing(self) -> Sequence[PlannedImage]:
+        """What is not there, or not whole."""
+
+    def write(self, image: PlannedImage, made: GeneratedImage, rejected: tuple[Rejection, ...]) -> None:
+        """Keep one image; once this returns, it is safe on disk."""
+
+    def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
+        """Note that none of the seeds has given the image."""
 
 
 def rejection_of(seed: int, reason: str) -> Rejection:

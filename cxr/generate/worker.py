@@ -13,36 +13,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
 from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
-from cxr.generate.planned_image import NOT_SEEN, PlannedImage, Rejection, seed_of
+from cxr.generate.planned_image import NOT_SEEN, ImageStore, PlannedImage, Rejection, seed_of
 from cxr.generate.progress import Progress
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels, StepProgress
 from cxr.request.generation_request import GenerationRequest
 
 MAX_WAITING = 16  # images; a slow disk then slows the model down instead of filling the memory
-
-
-class ImageStore(Protocol):
-    """A place for images, which remembers what is there."""
-
-    def claim(self) -> AbstractContextManager[bool]:
-        """Keep other processes out; False if one of them is working on it."""
-
-    def missing(self) -> Sequence[PlannedImage]:
-        """What is not there, or not whole."""
-
-    def write(self, image: PlannedImage, made: GeneratedImage, rejected: tuple[Rejection, ...]) -> None:
-        """Keep one image; once this returns, it is safe on disk."""
-
-    def give_up(self, image: PlannedImage, rejected: tuple[Rejection, ...]) -> None:
-        """Note that none of the seeds has given the image."""
 
 
 class Gate(Protocol):

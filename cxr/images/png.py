@@ -68,6 +68,16 @@ def data_uri(picture: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
+def data_address(pixels: NDArray[np.uint8], max_side: int | None = None) -> str:
+    """A picture [H, W] as a ``data:`` address: PNG as it is, or WebP of at most ``max_side`` pixels a side."""
+    if max_side is None:
+        return data_uri(plain_png(pixels))
+    picture, buffer = Image.fromarray(pixels), io.BytesIO()
+    picture.thumbnail((max_side, max_side))
+    picture.save(buffer, "WEBP", quality=80)
+    return data_uri(buffer.getvalue(), "webp")
+
+
 def read_recipe(source: str | Path | bytes, name: str = "") -> Recipe:
     """Read the recipe out of a PNG that ``encode_png`` made. The pixels are not decoded.
 

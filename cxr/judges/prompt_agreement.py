@@ -13,7 +13,7 @@ from cxr.labels.targets import ATTRIBUTES, GROUPS, LABELS, NEAR_YEARS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import weighted_auroc, weighted_share
 from cxr.metrics.arrays import Array, Flags
-from cxr.metrics.intervals import cluster_weights
+from cxr.metrics.intervals import weightings
 
 SHUFFLES = 20
 PAIRED_RESAMPLES = 2_000  # enough for a p-value that survives the correction for many findings
@@ -50,7 +50,7 @@ def measure_agreement(reading: Reading, thresholds: Array) -> Agreement:
         reading: of one judge.
         thresholds: [len(ATTRIBUTES)], the logit at and above which an attribute counts as seen; fixed beforehand.
     """
-    weights = _weights(reading)
+    weights = weightings(reading.clusters)
     return Agreement(
         _balanced_accuracies(reading, thresholds, weights),
         _areas(reading, weights),
@@ -62,13 +62,7 @@ def measure_agreement(reading: Reading, thresholds: Array) -> Agreement:
 
 def joint_share(reading: Reading, thresholds: Array) -> Array:
     """`Agreement.joint` by itself: attributes without a threshold are not counted."""
-    return _joint(reading, thresholds, _weights(reading))
-
-
-def _weights(reading: Reading) -> Array:
-    """How often each image counts as measured, and in resamples: [1 + B, N]."""
-    drawn = cluster_weights(reading.clusters)
-    return np.vstack([np.ones(len(reading)), drawn])
+    return _joint(reading, thresholds, weightings(reading.clusters))
 
 
 def shuffled(reading: Reading, thresholds: Array, share: float | None = None) -> Array:
@@ -97,8 +91,7 @@ def paired_difference(first: Reading, second: Reading) -> Array:
         [1 + `PAIRED_RESAMPLES`, len(ATTRIBUTES)], the difference itself first.
     """
     shared = np.intersect1d(first.clusters, second.clusters)
-    drawn = cluster_weights(np.arange(len(shared)), resamples=PAIRED_RESAMPLES)
-    counts = np.vstack([np.ones(len(shared)), drawn])
+    counts = weightings(np.arange(len(shared)), PAIRED_RESAMPLES)
     areas = []
     for reading in (first, second):
         rows = np.flatnonzero(np.isin(reading.clusters, shared))

@@ -75,8 +75,12 @@ class Receipt:
     @property
     def as_asked(self) -> bool | None:
         """Whether all that can be judged is as asked; None if nothing can be."""
-        verdicts = [row.as_asked for row in self.rows if row.judgeable and row.as_asked is not None]
-        return all(verdicts) if verdicts else None
+        return all(self.verdicts) if self.verdicts else None
+
+    @property
+    def verdicts(self) -> list[bool]:
+        """Whether it is as asked, of each line that was asked and can be judged."""
+        return [row.as_asked for row in self.rows if row.judgeable and row.as_asked is not None]
 
     def facts(self) -> list[dict[str, object]]:
         """The lines for programs; None where a ceiling is not known."""

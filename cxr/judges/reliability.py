@@ -19,7 +19,7 @@ from cxr.labels.targets import LABELS, NEAR_YEARS, targets_of
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.agreement import JUDGEABLE_AUROC, weighted_auroc, weighted_share
 from cxr.metrics.arrays import Array
-from cxr.metrics.intervals import cluster_weights, middle
+from cxr.metrics.intervals import middle, weightings
 
 NO_AGE = {"mae": math.nan, "within_10": math.nan}
 MIN_POSITIVE_FILMS = 25  # films that show a finding; an AUROC of fewer says little
@@ -109,7 +109,7 @@ def measure_scores(
         thresholds: [len(ATTRIBUTES)], fixed beforehand.
     """
     targets, patients = targets_of(records), np.array([record.patient_id for record in records])
-    weights = np.vstack([np.ones(len(records)), cluster_weights(patients)])
+    weights = weightings(patients)
     areas = np.full((len(weights), len(LABELS)), np.nan)
     labels: dict[str, LabelScore] = {}
     for column, name in enumerate(LABELS):

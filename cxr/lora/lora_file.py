@@ -26,6 +26,10 @@ from cxr.lora.safetensors_header import (
 from cxr.lora.strength import check_alpha, read_lora_settings
 from cxr.lora.tensor_names import ALPHA, COMPONENTS, LORA_A, LORA_B, MAX_RANK, LoraName, parse_name
 
+Shape = tuple[int, ...]
+LayerKey = tuple[str, str]  # component and module
+Names = dict[str, LoraName]  # what each matrix is, by its name in the file
+
 
 @dataclass(frozen=True)
 class LoraLayer:
@@ -42,8 +46,8 @@ class LoraLayer:
 
     component: str
     module: str
-    shape_a: tuple[int, ...]
-    shape_b: tuple[int, ...]
+    shape_a: Shape
+    shape_b: Shape
     alpha: float | None = None
     use_rslora: bool = False
 
@@ -77,7 +81,7 @@ class LoraFile:
     num_bytes: int
     num_tensors: int
     layers: tuple[LoraLayer, ...]
-    names: dict[str, LoraName]
+    names: Names
     metadata: dict[str, str]
 
     @property
@@ -118,21 +122,19 @@ def read_lora_file(path: Path) -> LoraFile:
         header = read_tensor_header(path, file, size)
         names = _parse_names(path, header)
         pairs = _pair_layers(path, names, header)
-        settings = read_lora_settings(
-            path, header.metadata, {layer: shape_a[0] for layer, (shape_a, _) in pairs.items()}
-        )
+        ranks = {layer: shape_a[0] for layer, (shape_a, _) in pairs.items()}
+        settings = read_lora_settings(path, header.metadata, ranks)
         sha256, alphas = _read_numbers(path, file, header, names)
     layers = []
     for (component, module), shapes in pairs.items():
-        strength = (settings[component].alpha(module), settings[component].use_rslora)
-        if (component, module) in alphas:
-            strength = (alphas[component, module], False)
+        usual = (settings[component].alpha(module), settings[component].use_rslora)
+        strength = (alphas[component, module], False) if (component, module) in alphas else usual
         layers.append(LoraLayer(component, module, *shapes, *strength))
     matrices = {key: name for key, name in names.items() if name.part != ALPHA}
     return LoraFile(path, sha256, size, len(names), tuple(layers), matrices, header.metadata)
 
 
-def _parse_names(path: Path, header: Header) -> dict[str, LoraName]:
+def _parse_names(path: Path, header: Header) -> Names:
     """What each tensor is, by its name in the file."""
     names = {}
     for key, tensor in header.tensors.items():
@@ -152,11 +154,9 @@ def _parse_names(path: Path, header: Header) -> dict[str, LoraName]:
     return names
 
 
-def _pair_layers(
-    path: Path, names: dict[str, LoraName], header: Header
-) -> dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]]]:
-    """The shapes of lora_A and lora_B of each (component, module)."""
-    shapes: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
+def _pair_layers(path: Path, names: Names, header: Header) -> dict[LayerKey, tuple[Shape, Shape]]:
+    """The shapes of lora_A and lora_B of each layer."""
+    shapes: dict[LayerKey, dict[str, Shape]] = {}
     for key, name in names.items():
         shapes.setdefault((name.component, name.module), {})[name.part] = header.tensors[key].shape
     pairs = {}
@@ -185,9 +185,7 @@ def _pair_layers(
     return pairs
 
 
-def _read_numbers(
-    path: Path, file: BinaryIO, header: Header, names: dict[str, LoraName]
-) -> tuple[str, dict[tuple[str, str], float]]:
+def _read_numbers(path: Path, file: BinaryIO, header: Header, names: Names) -> tuple[str, dict[LayerKey, float]]:
     """Read the file to its end; gives its SHA-256 and the alphas of layers that have one of their own."""
     file.seek(0)
     digest, alphas = hashlib.sha256(file.read(header.num_bytes)), {}

@@ -90,6 +90,14 @@ def cluster_weights(
     return drawn[:, membership].astype(np.float64)
 
 
+def weightings(
+    clusters: NDArray[np.generic], resamples: int = RESAMPLES, min_clusters: int = MIN_CLUSTERS
+) -> NDArray[np.float64]:
+    """How often each image counts as measured, once, and then in `cluster_weights`: [1 + resamples, N]."""
+    drawn = cluster_weights(clusters, resamples=resamples, min_clusters=min_clusters)
+    return np.vstack([np.ones(len(clusters)), drawn])
+
+
 def middle(values: NDArray[np.float64]) -> Interval:
     """The middle 95 % of resampled figures; those that are NaN are left out, NaN if all are."""
     finite = values[np.isfinite(values)]

@@ -19,7 +19,7 @@ from cxr.models.decisions import decide_once
 from cxr.models.devices import best_seconds
 from cxr.request.errors import ModelError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.recipe import MAX_MICRO_BATCH_SIZE
+from cxr.request.recipe_checks import MAX_MICRO_BATCH_SIZE
 
 if TYPE_CHECKING:
     from diffusers import ModelMixin

@@ -16,16 +16,8 @@ from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
 
 from cxr.models.families import Family
-from cxr.models.families.folder_check import (
-    INDEX,
-    ModelFolder,
-    check_folders,
-    check_index,
-    read_model_settings,
-    shards,
-    weight_files,
-    weight_names,
-)
+from cxr.models.families.folder_check import INDEX, ModelFolder, check_folders, check_index, read_model_settings
+from cxr.models.families.weight_files import shards, weight_files, weight_names
 from cxr.models.preset_table import Preset
 from cxr.request.errors import ModelError
 

@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cxr.labels.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import SHOWN
-from cxr.request.prompt_report import PromptReport
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
+
+
+@dataclass(frozen=True)
+class PromptReport:
+    """What the model makes of a prompt: words it never saw, what is cut off, denied findings that it may show."""
+
+    num_tokens: int
+    max_tokens: int
+    unknown_words: tuple[str, ...] = ()
+    cut_text: str = ""
+    denied: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user; empty when there is nothing to say."""
+        notes = []
+        if self.unknown_words:
+            listed = ", ".join(f"“{word}”" for word in self.unknown_words)
+            notes.append(f"This model was not trained with: {listed}. It may ignore them.")
+        if self.denied:
+            names = ", ".join(self.denied)
+            notes.append(f"This model ignores negation: it may show {names}. Leave out what should not be there.")
+        if self.cut_text:
+            limit = self.max_tokens
+            notes.append(f"The prompt is longer than {limit} tokens; this part was left out: “{self.cut_text}”")
+        return tuple(notes)
 
 
 @functools.lru_cache(maxsize=256)  # a data set has many images of one prompt
@@ -46,7 +75,7 @@ def misread_findings(prompt: str) -> tuple[str, ...]:
     return tuple(name for name in labels_of(prompt).findings or () if name not in asked)
 
 
-def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
+def inspect_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> PromptReport:
     """Find the words that the model was never trained with, what it will not read as denied, and what is cut off.
 
     Of the embedded model's vocabulary, a word is known when it is one single token: it was built so that every caption
@@ -60,7 +89,7 @@ def inspect_prompt(prompt: str, tokenizer: Any) -> PromptReport:
     """
     encoded = tokenizer(prompt, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)
     offsets: list[tuple[int, int]] = encoded["offset_mapping"]
-    tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
+    tokens = [*tokenizer.convert_ids_to_tokens(encoded["input_ids"])]
     max_tokens = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
     cut = min(max_tokens, len(tokens))
     while 0 < cut < len(tokens) and not _ends_word(prompt, tokens, offsets, cut - 1):

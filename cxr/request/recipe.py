@@ -10,19 +10,15 @@ from typing import Any, get_type_hints
 
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.init_image import SHA256, InitImage
-from cxr.request.messages import shown
-from cxr.request.notices import COMPOSITE_SOURCE_TYPE, DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
-from cxr.request.recipe_checks import check_choice, check_count, check_name, check_versions
-from cxr.request.setting import MAX_THREADS
+from cxr.request.init_image import InitImage
+from cxr.request.notices import DERIVED_NOTICE, DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
+from cxr.request.recipe_checks import check_beginning, check_choice, check_counts, check_name, check_versions
 from cxr.request.settings import SETTINGS, ImageSettings, unused_settings
 from cxr.request.strict_json import unique_names
 
 WEIGHT_DTYPES = ("float32", "float16", "bfloat16")
 PYTORCH, OPENVINO, COMPILED = "pytorch", "openvino", "compiled"
 ENGINES = (PYTORCH, OPENVINO, COMPILED)  # what runs the denoising network
-MAX_MICRO_BATCH_SIZE = 64
-MAX_PIXELS = 99_999  # of a side
 MAX_RECIPE_CHARACTERS = 64_000
 # In the order of a line of metadata.jsonl; a recipe as JSON has its keys sorted.
 RECORDED_LIBRARIES = ("cxr", "torch", "diffusers", "transformers", "peft")
@@ -39,8 +35,7 @@ class Recipe(ImageSettings):
         model_revision: "hub:owner/name@commit" of the Hub or "sha256:<hex>" of a local model's weights.
         adapter: the LoRAs, or "none".
         adapter_sha256: of their files; empty without one.
-        width: in pixels.
-        height: in pixels.
+        width, height: in pixels.
         weight_dtype: torch's name without the prefix, of `WEIGHT_DTYPES`.
         device: kind of the device, "cpu" for example.
         micro_batch_size: images that were denoised together, 1 to 64. It and the number of threads are part of the
@@ -78,14 +73,12 @@ class Recipe(ImageSettings):
         for name, kind in RECIPE_FIELDS.items():
             if kind is str and name not in SETTINGS:
                 check_name(name, getattr(self, name))
-        for name in ("width", "height"):
-            check_count(name, getattr(self, name), 1, MAX_PIXELS)
-        check_count("micro_batch_size", self.micro_batch_size, 1, MAX_MICRO_BATCH_SIZE)
-        check_count("num_threads", self.num_threads, 0, MAX_THREADS)
+        check_counts(self)
         check_choice("weight_dtype", self.weight_dtype, WEIGHT_DTYPES)
         check_choice("engine", self.engine, ENGINES)
         check_versions(self.library_versions)
-        self._check_beginning()
+        given = [name for name in self.unused if name in BEFORE and getattr(self, name) != BEFORE[name]]
+        check_beginning(self.init_image_sha256, self.surrounding_prompt, self.digital_source_type, given)
 
     @property
     def is_derived(self) -> bool:
@@ -106,8 +99,7 @@ class Recipe(ImageSettings):
     def values(self) -> dict[str, Any]:
         """All values by name, in the order in which files have them."""
         left_out = {*self.unused} | (set() if self.is_derived else {"init_image_sha256"})
-        if self.engine == PYTORCH:
-            left_out.add("engine")
+        left_out |= {"engine"} if self.engine == PYTORCH else set()
         names = [name for name in RECIPE_FIELDS if name not in left_out]
         return {name: getattr(self, name) for name in names} | {"library_versions": dict(self.library_versions)}
 
@@ -151,16 +143,7 @@ class Recipe(ImageSettings):
             raise RequestError(f"the recipe has no {missing[0]}; values are missing")
         return cls(**{**BEFORE, **values})
 
-    @property
-    def request(self) -> GenerationRequest:
-        """The request for this image alone.
-
-        Raises:
-            RequestError: it began from a picture, which `request_from` takes.
-        """
-        return self.request_from(None)
-
-    def request_from(self, init_image: InitImage | None) -> GenerationRequest:
+    def request_from(self, init_image: InitImage | None = None) -> GenerationRequest:
         """The request for this image alone.
 
         Args:
@@ -185,43 +168,26 @@ class Recipe(ImageSettings):
         """Fingerprint of the recipe text."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
-    def _check_beginning(self) -> None:
-        if not self.init_image_sha256:
-            if wrong := [name for name in self.unused if name in BEFORE and getattr(self, name) != BEFORE[name]]:
-                raise RequestError("is given without a picture that the image began from", field=wrong[0])
-            return
-        if not SHA256.fullmatch(self.init_image_sha256):
-            raise RequestError(f"is {shown(self.init_image_sha256)}; it is not a SHA-256", field="init_image_sha256")
-        if self.surrounding_prompt:
-            raise RequestError(
-                "is given together with the hash of a picture; a recipe has one of them", field="surrounding_prompt"
-            )
-        if self.digital_source_type != COMPOSITE_SOURCE_TYPE:
-            raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")
-
 
 def needed_picture(recipe: Recipe) -> str:
     """What an image began from, as the beginning of a sentence."""
     return f"the image began from a picture with hash {recipe.init_image_sha256}"
 
 
-def _in_file_order(names: list[str]) -> list[str]:
-    """Rows of ``metadata.jsonl`` and columns of Parquet have had this order from the beginning; what is new follows."""
-    order = (
-        *("prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "scheduler", "model"),
-        *("model_revision", "adapter", "adapter_sha256", "adapter_weight", "width", "height", "weight_dtype", "device"),
-        *("micro_batch_size", "library_versions", "digital_source_type", "guidance_stop", "bit_depth", "num_threads"),
-        *("reword", "sent_prompt"),
-    )
-    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
-
-
 BEGINNING_IN_RECIPES = ("strength", "mask_cells")
 OF_DERIVED = (*BEGINNING_IN_RECIPES, "init_image_sha256")
 NOT_IN_ALL = (*OF_DERIVED, "surrounding_prompt", "engine")
+# Rows of metadata.jsonl and columns of Parquet have had this order from the beginning; what is new follows.
+_FILE_ORDER = (
+    *("prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "scheduler", "model"),
+    *("model_revision", "adapter", "adapter_sha256", "adapter_weight", "width", "height", "weight_dtype", "device"),
+    *("micro_batch_size", "library_versions", "digital_source_type", "guidance_stop", "bit_depth", "num_threads"),
+    *("reword", "sent_prompt"),
+)
 # Every field of a recipe and its type, in the order of files.
 RECIPE_FIELDS: dict[str, type] = {
-    name: get_type_hints(Recipe)[name] for name in _in_file_order([entry.name for entry in fields(Recipe)])
+    name: get_type_hints(Recipe)[name]
+    for name in dict.fromkeys((*_FILE_ORDER, *(entry.name for entry in fields(Recipe))))
 }
 # What recipes of older versions may lack, and what it was then.
 BEFORE: dict[str, object] = {

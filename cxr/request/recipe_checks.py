@@ -6,12 +6,23 @@ from collections.abc import Sequence
 from itertools import chain
 
 from cxr.request.errors import RequestError
+from cxr.request.init_image import SHA256
 from cxr.request.messages import shown
+from cxr.request.notices import COMPOSITE_SOURCE_TYPE
+from cxr.request.setting import MAX_THREADS
 
 NAMED_BY_USERS = ("model", "adapter")  # a folder may have any name
 MAX_NAME_CHARACTERS = 2_500  # eight LoRAs, each with the longest name that a file may have, fit in
 MAX_LIBRARIES = 40
 MAX_VERSION_CHARACTERS = 100
+MAX_PIXELS = 99_999  # of a side
+MAX_MICRO_BATCH_SIZE = 64
+RANGES = {
+    "width": (1, MAX_PIXELS),
+    "height": (1, MAX_PIXELS),
+    "micro_batch_size": (1, MAX_MICRO_BATCH_SIZE),
+    "num_threads": (0, MAX_THREADS),
+}
 
 
 def check_name(name: str, value: object) -> None:
@@ -22,10 +33,12 @@ def check_name(name: str, value: object) -> None:
         raise RequestError(f"is {shown(value)}; a name has at most {MAX_NAME_CHARACTERS:,} characters", field=name)
 
 
-def check_count(name: str, value: object, low: int, high: int) -> None:
-    """Refuse anything but a whole number in this range, ends included."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RequestError(f"is {shown(value)}; use a whole number from {low:,} to {high:,}", field=name)
+def check_counts(recipe: object) -> None:
+    """Refuse anything but whole numbers for the size, the batch and the threads, each in its range, ends included."""
+    for name, (low, high) in RANGES.items():
+        value = getattr(recipe, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise RequestError(f"is {shown(value)}; use a whole number from {low:,} to {high:,}", field=name)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -42,3 +55,24 @@ def check_versions(versions: object) -> None:
         or not all(isinstance(text, str) and len(text) <= MAX_VERSION_CHARACTERS for text in chain(*versions.items()))
     ):
         raise RequestError("is not a table of packages and their versions", field="library_versions")
+
+
+def check_beginning(sha256: str, surrounding_prompt: str, digital_source_type: str, given: Sequence[str]) -> None:
+    """Refuse what does not go with the picture that an image began from, or with there being none.
+
+    Args:
+        sha256: of that picture; empty if there was none.
+        given: settings that say nothing of the image, and that it has all the same.
+    """
+    if not sha256:
+        if given:
+            raise RequestError("is given without a picture that the image began from", field=given[0])
+        return
+    if not SHA256.fullmatch(sha256):
+        raise RequestError(f"is {shown(sha256)}; it is not a SHA-256", field="init_image_sha256")
+    if surrounding_prompt:
+        raise RequestError(
+            "is given together with the hash of a picture; a recipe has one of them", field="surrounding_prompt"
+        )
+    if digital_source_type != COMPOSITE_SOURCE_TYPE:
+        raise RequestError(f"is not {COMPOSITE_SOURCE_TYPE}", field="digital_source_type")

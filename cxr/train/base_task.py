@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
-from torch.nn import functional
 
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
@@ -20,7 +19,7 @@ from cxr.judges.networks import SIZE
 from cxr.train.architecture import build_scheduler, build_unet, read_component
 from cxr.train.augment import augment
 from cxr.train.diffusion import DiffusionTask, read_components, use_fast_attention
-from cxr.train.latents import COARSE_SIZE, block_cosines
+from cxr.train.latents import latents_of_images
 from cxr.train.pipeline_folder import fit_preview, save_half_precision
 from cxr.train.setup import Setup
 
@@ -60,8 +59,7 @@ class BaseTask(DiffusionTask):
 
     def _latents(self, indices: list[int], generator: torch.Generator) -> Tensor:
         """Of images that are moved a little at random: a film that comes back often is not learnt by heart as soon."""
-        images = augment(from_uint8(self.pixels[indices]), generator)
-        return block_cosines(functional.interpolate(images, size=COARSE_SIZE, mode="area"))
+        return latents_of_images(augment(from_uint8(self.pixels[indices]), generator))
 
     def export(self, out_dir: Path) -> None:
         """Write the whole pipeline in diffusers' folder format, float16."""

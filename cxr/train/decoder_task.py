@@ -112,7 +112,7 @@ class DecoderTask:
         if not len(self.held_out):
             return {}
         films = self.held_out[:NUM_VALIDATION]
-        of_films = decode_each(self.vae, block_cosines(shrink(shrink(from_uint8(films)))))
+        of_films = self._repainted(films)
         figures = {"psnr_256": psnr(of_films, from_uint8(films))}
         of_sampled = decode_each(self.vae, self.sampled_held_out)
         for name, pictures, real in (("films", of_films, films), ("sampled", of_sampled, self.held_out)):
@@ -128,11 +128,15 @@ class DecoderTask:
         if not len(self.held_out):
             return
         films = self.held_out[:: max(1, len(self.held_out) // SHEET_COLUMNS)][:SHEET_COLUMNS]
-        of_films = decode_each(self.vae, block_cosines(shrink(shrink(from_uint8(films)))))
+        of_films = self._repainted(films)
         rows = {"real": films, "the same, encoded and decoded": to_uint8(of_films)}
         for number, latents in enumerate(self.sampled_held_out.split(SHEET_COLUMNS)[:2], start=1):
             rows[f"sampled ({number})"] = to_uint8(decode_each(self.vae, latents))
         contact_sheet([SheetRow(label, tuple(images)) for label, images in rows.items()], out_dir / "sheet.png")
+
+    def _repainted(self, films: NDArray[np.uint8]) -> Tensor:
+        """Films [N, 256, 256], encoded and decoded."""
+        return decode_each(self.vae, block_cosines(shrink(shrink(from_uint8(films)))))
 
     def _sampled_crops(self, count: int, generator: torch.Generator) -> Tensor:
         picked = torch.randint(len(self.sampled), (count,), generator=generator)

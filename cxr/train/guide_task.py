@@ -16,7 +16,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
@@ -37,7 +36,7 @@ from cxr.train.guide_network import (
     log_likelihood,
     signal_and_noise,
 )
-from cxr.train.latents import COARSE_SIZE, block_cosines
+from cxr.train.latents import latents_of_images
 from cxr.train.setup import Setup, batch_generator
 from cxr.train.text_task import read_text_encoder, token_ids
 
@@ -96,7 +95,7 @@ class GuideTask:
         save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, out_dir / GUIDE)
 
     def _read(self, images: Tensor, timesteps: Tensor, generator: torch.Generator) -> Tensor:
-        latents = block_cosines(functional.interpolate(images, size=COARSE_SIZE, mode="area"))
+        latents = latents_of_images(images)
         noise = torch.randn(latents.shape, generator=generator)
         alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)
         noisy = alpha * latents + sigma * noise

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +21,11 @@ from torch.nn import functional
 
 from cxr.images.pixels import from_uint8
 from cxr.images.squares import read_squares
-from cxr.judges.judge import hash_patient, measure_labels, read_labels
-from cxr.judges.networks import NETWORKS, SIZE, LabelNetwork
+from cxr.judges.judge import hash_patient, load_judge, measure_labels, read_labels
+from cxr.judges.networks import NETWORKS, SIZE, LabelNetwork, MeanNetwork
+from cxr.judges.reliability import read_films
+from cxr.labels.radiograph import Radiograph
+from cxr.labels.split import Split
 from cxr.labels.targets import (
     AGE_SCALE,
     ATTRIBUTES,
@@ -155,3 +159,33 @@ def mixed(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[
 def smoothed(labels: Tensor) -> Tensor:
     """Labels 0 and 1, each a little towards the other (Szegedy et al., CVPR 2016)."""
     return labels * (1 - SMOOTHING) + SMOOTHING / 2
+
+
+class OutOfFold(NamedTuple):
+    """Every film read by the network that has not seen its patient.
+
+    Args:
+        records: N films.
+        scores: [N, len(LABELS) + 1], as `read_labels` gives them.
+    """
+
+    records: list[Radiograph]
+    scores: NDArray[np.float64]
+
+
+def join_members(members: Sequence[Path], folds: Sequence[Split], path: Path) -> OutOfFold:
+    """Write the mean of several judges as one judge, with thresholds from what each has not seen.
+
+    Args:
+        members: files of judges of one architecture.
+        folds: what each learnt from, and left out; together they leave out everybody once.
+        path: of the file to write.
+    """
+    judges = [load_judge(member) for member in members]
+    records = [record for fold in folds for record in fold.held_out]
+    scores = np.concatenate([read_films(judge, fold.held_out) for judge, fold in zip(judges, folds, strict=True)])
+    facts = judges[0].facts | {"members": len(judges), "num_training": len(records), "num_validation": 0}
+    patients = sorted({record.patient_id for record in records})
+    mean = MeanNetwork([judge.network for judge in judges])
+    write_judge(path, mean, facts, choose_thresholds(scores, targets_of(records)), patients)
+    return OutOfFold(records, scores)

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from cxr.generate.encode_decode import encode
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import load_model
-from cxr.generate.sampling import Denoiser, encode
+from cxr.generate.sampling import Denoiser
 from cxr.images.atomic import write_whole
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph

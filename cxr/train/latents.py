@@ -44,6 +44,11 @@ def block_cosines(coarse: Tensor) -> Tensor:
     return functional.conv2d(coarse, basis[:, None], stride=BLOCK)
 
 
+def latents_of_images(images: Tensor) -> Tensor:
+    """Latents of images [B, 1, S, S] float32 in [-1, 1], whatever their size: [B, 16, 16, 16]."""
+    return block_cosines(functional.interpolate(images, size=COARSE_SIZE, mode="area"))
+
+
 def coarse_images(latents: Tensor) -> Tensor:
     """Latents -> the coarse images that `block_cosines` makes them of, [B, 1, 4h, 4w] float32; its inverse."""
     scale = torch.tensor(LATENT_SCALE).flatten().to(latents)[None, :, None, None]
@@ -56,9 +61,8 @@ def latents_of(records: Sequence[Radiograph]) -> Tensor:
     result = torch.empty(len(records), BLOCK * BLOCK, side, side, dtype=torch.float16)
     for indices, pixels in load_pixels(records).values():
         for start in range(0, len(indices), 256):
-            images = from_uint8(np.array(pixels[start : start + 256]))
-            coarse = functional.interpolate(images, size=COARSE_SIZE, mode="area")
-            result[torch.from_numpy(indices[start : start + 256])] = block_cosines(coarse).half()
+            latents = latents_of_images(from_uint8(np.array(pixels[start : start + 256])))
+            result[torch.from_numpy(indices[start : start + 256])] = latents.half()
     return result
 
 

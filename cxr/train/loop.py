@@ -10,13 +10,10 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from cxr.generate.stop_signal import stop_on_signals
@@ -27,48 +24,20 @@ from cxr.train.parallel import any_process, average_gradients
 from cxr.train.precision import Precision, choose_precision
 from cxr.train.setup import learning_rate_at, seed_of_batch
 from cxr.train.training_log import LOG, Log
+from cxr.train.training_task import Run, Task
 from cxr.train.weights import average, averaged_weights, clip_gradients, parameter_groups
 
 # Facts of a checkpoint: the number format of its run, and how the gradients of float16 are scaled.
 DTYPE, SCALER = "dtype", "scaler"
 
 
-class Task(Protocol):
-    """What the loop trains: modules with trained weights, a loss and a way to check them."""
-
-    trained: nn.Module
-    """The weights that the main optimizer and the EMA see."""
-
-    def loss(self, step: int) -> dict[str, Tensor]:
-        """Losses of batch number ``step``; "loss" is minimised, the others are logged."""
-
-    def validate(self) -> dict[str, float]:
-        """Figures on held-out patients, with the weights as they are now."""
-
-    def export(self, out_dir: Path) -> None:
-        """Write the current weights in the form that ships."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a task may ask of the loop besides its settings.
-
-    Args:
-        precision: where and in which format to compute; None for the faster of float32 and bfloat16.
-        facts: what the weights depend on, kept with the checkpoint for `cxr.train.checkpoint.check_same_run`.
-        first_row: figures for the first line of the log.
-        report: called after each look at held-out patients, with the averaged weights in their place.
-        validate_first: look at held-out patients before the first step too.
-    """
-
-    precision: Precision | None = None
-    facts: Mapping[str, object] | None = None
-    first_row: Mapping[str, float] = field(default_factory=dict)
-    report: Callable[[TrainingProgress], None] = lambda progress: None
-    validate_first: bool = False
-
-
-def train(task: Task, settings: LoopSettings, out_dir: Path, device: torch.device, run: Run = Run()) -> None:
+def train(
+    task: Task,
+    settings: LoopSettings,
+    out_dir: Path,
+    device: torch.device,
+    run: Run = Run(),  # noqa: B008
+) -> None:
     """Train to the end or to the time limit, going on from the checkpoint in ``out_dir`` if there is one.
 
     Writes checkpoint, state, log and the exported EMA weights to ``out_dir``.

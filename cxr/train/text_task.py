@@ -16,10 +16,9 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.labels.vocabulary import labels_of
-from cxr.train.architecture import TEXT_WIDTH, build_text_encoder, read_component
+from cxr.train.architecture import TEXT_WIDTH, build_text_encoder, build_tokenizer, read_component
 from cxr.train.caption_targets import AGE_STEP, FLAGS, NUM_AGES, random_captions, targets_of_captions
 from cxr.train.setup import Setup
-from cxr.train.tokenizer import build_tokenizer
 
 KEEPING_WEIGHT = 10.0  # of how far the output for earlier captions has moved
 NUM_VALIDATION = 512

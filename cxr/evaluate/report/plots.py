@@ -91,8 +91,7 @@ def _attribute_rows(
 
 
 def _kernel_distances(part: Sequence[JsonObject]) -> Figure | None:
-    shown = [(entry["extractor"]["name"], _kd_rows(entry)) for entry in part]
-    shown = [(name, rows) for name, rows in shown if rows]
+    shown = [(entry["extractor"]["name"], rows) for entry in part if (rows := _kd_rows(entry))]
     if not shown:
         return None
     heights = [1 + len(rows) for _, rows in shown]

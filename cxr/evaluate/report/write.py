@@ -14,7 +14,7 @@ from cxr.evaluate.report.render import render
 from cxr.images.atomic import write_whole
 from cxr.images.png import plain_png
 from cxr.images.png_text import PNG_SIGNATURE
-from cxr.metrics.result import to_json, to_plain
+from cxr.metrics.result import JsonObject, to_json, to_plain
 from cxr.request.errors import RequestError
 
 PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -43,9 +43,7 @@ def write_report(
     plain = to_plain(report)
     images = {name: _as_png(name, picture) for name, picture in sorted((pictures or {}).items())}
     plots = draw_plots(plain)
-    files = {"report.json": to_json(plain)}
-    for kind, suffix in (("markdown", "md"), ("html", "html")):
-        files[f"report.{suffix}"] = render(kind, plain, plots, images).encode()
+    files = _pages("report", plain, plots, images, "body.j2")
     files |= {f"plots/{name}.svg": svg for name, svg in plots.items()}
     files |= {f"pictures/{name}.png": png for name, png in images.items()}
     return _write(files, output)
@@ -61,11 +59,15 @@ def write_comparison(comparison: Mapping[str, object], output: Path, name: str =
     Raises:
         OutputError: the folder cannot be written.
     """
-    plain = to_plain(comparison)
-    files = {f"{name}.json": to_json(plain)}
-    for kind, suffix in (("markdown", "md"), ("html", "html")):
-        files[f"{name}.{suffix}"] = render(kind, plain, {}, {}, f"{name}.j2").encode()
-    return _write(files, output)
+    return _write(_pages(name, to_plain(comparison), {}, {}, f"{name}.j2"), output)
+
+
+def _pages(
+    name: str, plain: JsonObject, plots: Mapping[str, bytes], pictures: Mapping[str, bytes], body: str
+) -> dict[str, bytes]:
+    kinds = {"markdown": "md", "html": "html"}
+    pages = {f"{name}.{suffix}": render(kind, plain, plots, pictures, body).encode() for kind, suffix in kinds.items()}
+    return {f"{name}.json": to_json(plain)} | pages
 
 
 def _write(files: Mapping[str, bytes], output: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,6 @@ CODE_KEYS |= {"use_kernels", "kernel_config", "quantization_config"}
 IMPLEMENTATION = re.compile(r"_?\w+_implementation(_internal)?", re.ASCII)  # of attention, of experts
 VOCABULARIES = ("tokenizer.json", "vocab.json")  # as large as a million entries, and nothing below is a setting
 OWN_IMPLEMENTATIONS = (None, "eager", "sdpa", "flex_attention")  # anything else may come from the Hub as a kernel
-SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors", re.ASCII)
 LIBRARIES = frozenset({"diffusers", "transformers"})
 
 
@@ -132,64 +131,6 @@ def _nested(settings: object) -> Iterator[tuple[str, object]]:
             left += inside
         elif isinstance(value, list):
             left += [(above, entry) for entry in value]
-
-
-def weight_names(component: str, variant: str | None) -> tuple[str, str]:
-    """How the file of a component's weights is called, and how the one that lists several.
-
-    Args:
-        component: its folder.
-        variant: "fp16" or None.
-    """
-    base = f"{component}/{'model' if component.startswith('text_encoder') else 'diffusion_pytorch_model'}"
-    part = f".{variant}" if variant else ""
-    return f"{base}{part}.safetensors", f"{base}.safetensors.index{part}.json"
-
-
-def weight_file(component: str, names: Container[str], variant: str | None) -> str | None:
-    """The one of ``weight_names`` that is there, or None."""
-    return next((name for name in weight_names(component, variant) if name in names), None)
-
-
-def weight_files(
-    component: str, names: Container[str], variant: str | None, read: Callable[[str], Mapping[str, object]], name: str
-) -> list[str]:
-    """The files of a component's weights: one, or the list of several and these; none where there is neither.
-
-    Args:
-        component: its folder.
-        names: of the files that there are.
-        variant: "fp16" or None.
-        read: gives the content of such a list.
-        name: of the model, for messages.
-    Raises:
-        ModelError: the list names no files, or files elsewhere.
-    """
-    file = weight_file(component, names, variant)
-    if file is None or not file.endswith(".json"):
-        return [file] if file else []
-    return [file, *sorted(set(shards(read(file), file, name).values()))]
-
-
-def shards(index: Mapping[str, object], file: str, name: str) -> dict[str, str]:
-    """Weight -> file in the folder of the index that lists them.
-
-    Args:
-        index: content of a ``*.safetensors.index.json``.
-        file: its path in the model.
-        name: of the model, for messages.
-    Raises:
-        ModelError: it names no files, or files elsewhere.
-    """
-    listed = index.get("weight_map")
-    if not isinstance(listed, dict) or not listed:
-        raise ModelError(f"model {name!r} has an unreadable {file}: it lists no files")
-    folder = file.rpartition("/")[0]
-    for value in listed.values():
-        # accelerate once opened whatever path stood here (CVE-2026-69112)
-        if not isinstance(value, str) or not SHARD.fullmatch(value):
-            raise ModelError(f"model {name!r} is refused: {file} names a file that is not a plain .safetensors name")
-    return {str(key): f"{folder}/{value}" for key, value in listed.items()}
 
 
 def _check_component(family: Family, component: str, value: list[object], name: str) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from cxr.models.families.family import SCHEDULERS, Family, TextCondition
+from cxr.models.families.family import SCHEDULERS, Family
+from cxr.models.families.text_condition import TextCondition
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline

@@ -7,14 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from cxr.models.families import Family
-from cxr.models.families.folder_check import (
-    INDEX,
-    ModelFolder,
-    check_index,
-    read_model_settings,
-    weight_file,
-    weight_files,
-)
+from cxr.models.families.folder_check import INDEX, ModelFolder, check_index, read_model_settings
+from cxr.models.families.weight_files import weight_file, weight_files
 from cxr.models.hub.fetch import fetch, from_hub_or_cache
 from cxr.models.hub.listing import Listing
 from cxr.models.hub.names import COMMIT

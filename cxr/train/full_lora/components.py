@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from cxr.models.families.folder_check import weight_file
+from cxr.models.families.weight_files import weight_file
 from cxr.models.model_folder import no_progress_bars
 from cxr.request.errors import ModelError
 from cxr.train.full_lora.base_model import BaseModel

@@ -17,6 +17,7 @@ from cxr.train.full_lora.denoising import choose_gamma
 from cxr.train.full_lora.task import FORMATS, FullLoraTask, choose_format
 from cxr.train.full_lora.training_settings import OF_THE_WEIGHTS, FullLoraSettings
 from cxr.train.precision import Precision
+from cxr.train.training_task import Run
 
 MODEL, DATA = "another base model", "other images or captions"  # as messages name what a run depends on
 
@@ -45,7 +46,7 @@ def train_full_lora(base: BaseModel, data: TrainingData, settings: FullLoraSetti
     try:
         task = FullLoraTask(base, data, settings, out_dir, precision)
         first = {"texts": float(task.batches.texts.num_rows), "texts_cut": float(task.batches.num_cut)}
-        run = loop.Run(precision, facts, first, task.report, validate_first=True)  # the base alone, to compare with
+        run = Run(precision, facts, first, task.report, validate_first=True)  # the base alone, to compare with
         loop.train(task, settings, out_dir, precision.device, run)
     except RuntimeError as error:
         # The latter is what torch says on a CPU.

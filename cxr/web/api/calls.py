@@ -15,10 +15,10 @@ from typing import Any, TypedDict
 
 import gradio as gr
 
+from cxr.metrics.result import JsonObject
 from cxr.request.errors import RequestError
 from cxr.request.messages import printable
-from cxr.web.api.file_data import check_uploads
-from cxr.web.api.json_body import read_json, wrong
+from cxr.web.api.json_body import check_uploads, read_json, wrong
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
 from cxr.web.server.refusal import Refusal
@@ -123,7 +123,7 @@ class Calls:
         joins = values["session_hash"] if way == "join" else ""
         return Call(json.dumps(values).encode(), cancels, is_direct=way in ("direct", "server"), session=joins)
 
-    def _check_named(self, endpoint: str, values: dict[str, Any]) -> str:
+    def _check_named(self, endpoint: str, values: JsonObject) -> str:
         """The endpoint, if it takes the values."""
         names, takes = self._parameters_of(endpoint)
         values.pop("oauth_token", None)  # gradio's clients may send one; no endpoint takes it
@@ -134,7 +134,7 @@ class Calls:
                 raise wrong(422, f"{parameter['parameter_name']} is missing; {takes}")
         return endpoint
 
-    def _check_listed(self, endpoint: str, values: dict[str, Any]) -> str:
+    def _check_listed(self, endpoint: str, values: JsonObject) -> str:
         """The endpoint; missing last values are added, as clients of older versions do not know these parameters."""
         names, takes = self._parameters_of(endpoint)
         left = self.parameters[endpoint][len(values["data"]) :]
@@ -143,7 +143,7 @@ class Calls:
         values["data"] += [parameter["parameter_default"] for parameter in left]
         return endpoint
 
-    def _check_event(self, way: str, values: dict[str, Any]) -> str:
+    def _check_event(self, way: str, values: JsonObject) -> str:
         """The endpoint of an event of the page, or an empty text if it is none."""
         if way not in ("join", "direct"):
             return ""
@@ -188,7 +188,7 @@ def stream_of(path: str, query_session: str) -> tuple[str, bool] | None:
     return (stream["event"], True) if stream["event"] else (query_session, False)
 
 
-def _known_fields(way: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _known_fields(way: str, values: JsonObject) -> JsonObject:
     """The fields of a way in that are present."""
     for name, kinds in FIELDS[way].items():
         if object not in kinds and type(values.get(name)) not in kinds:

@@ -11,8 +11,7 @@ from cxr.request.settings import API_SETTINGS, DATASET_OPTIONS, GRID_AXES, SETTI
 from cxr.web.api.dataset_endpoints import DatasetEndpoints
 from cxr.web.api.grid_endpoints import GridEndpoints
 from cxr.web.api.image_endpoints import ImageEndpoints
-from cxr.web.api.parameters import parameter, picture_parameter, setting_parameter
-from cxr.web.api.picture_parameters import ANY_PICTURE, beginning_parameters
+from cxr.web.api.parameters import ANY_PICTURE, beginning_parameters, parameter, picture_parameter, setting_parameter
 from cxr.web.api.reading_endpoints import ReadingEndpoints
 from cxr.web.jobs.image_orders import ImageOrders
 from cxr.web.page.dataset_events import DatasetEvents

@@ -15,7 +15,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.setting import check_switch
 from cxr.request.settings import SETTINGS
 from cxr.web.api.endpoint import takes_settings
-from cxr.web.api.picture_parameters import read_beginning
+from cxr.web.api.parameters import read_beginning
 from cxr.web.jobs.compare_job import CompareJob, CompareState, compare_images
 from cxr.web.jobs.image_orders import RANDOM_SEED_LIMIT, ImageOrders
 from cxr.web.jobs.job import OVER, Facts, Job

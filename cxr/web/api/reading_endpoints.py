@@ -13,6 +13,9 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.folders.foreign_image import read_foreign
+from cxr.images.pixels import to_8_bits
+from cxr.images.reading import read_grey
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.models.preset_table import PRESETS
 from cxr.models.presets import find_preset, prompt_form_of
@@ -21,8 +24,7 @@ from cxr.prompts.rewording import reword, to_type_again
 from cxr.request.errors import CxrError, DataError
 from cxr.request.recipe import BEGINNING_IN_RECIPES, Recipe, needed_picture
 from cxr.request.settings import API_SETTINGS, REGION, SETTINGS
-from cxr.web.api.parameters import picture_path
-from cxr.web.api.picture_parameters import ANY_PICTURE
+from cxr.web.api.parameters import ANY_PICTURE, picture_path
 from cxr.web.jobs.image_orders import ImageOrders
 from cxr.web.jobs.job import OVER, Facts
 from cxr.web.jobs.model_choice import known_to_answer, loaded_info
@@ -187,17 +189,12 @@ class ReadingEndpoints:
 
 
 def _recipe_and_levels(path: Path) -> tuple[Recipe, NDArray[np.uint8]]:
-    from cxr.folders.foreign_image import read_foreign
-    from cxr.images.pixels import to_8_bits
-
     recipe = read_recipe_file(path, temp_root())
     levels, _, _ = read_foreign(path, "the picture")
     return recipe, to_8_bits(levels)
 
 
 def _compared(levels: NDArray[np.uint8], path: Path, differences: list[str]) -> Facts:
-    from cxr.images.reading import read_grey
-
     made = read_grey(path)
     largest = int(np.abs(made.astype(np.int16) - levels).max()) if made.shape == levels.shape else None
     return {"is_same": largest == 0, "largest_difference": largest, "differences": differences}

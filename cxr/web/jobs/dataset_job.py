@@ -15,9 +15,9 @@ from cxr.metrics.result import Json
 from cxr.request.errors import CxrError, GenerationError
 from cxr.request.notices import SYNTHETIC_NOTICE
 from cxr.web.jobs.dataset_order import COUNTED, DatasetOrder, DatasetState
-from cxr.web.jobs.finished_images import find_newest, pack_finished
 from cxr.web.jobs.job import OVER, AnyJob, Facts
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
+from cxr.web.jobs.plan_text import SPLITS
 
 if TYPE_CHECKING:
     from cxr.generate.loaded_model import LoadedModel
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TURN_S = 20.0  # a job that others wait for ends its turn after this time and goes to the end of the queue
 SAY_EVERY_S = 0.5
+NUM_NEWEST = 12
 
 
 def make_dataset(order: DatasetOrder, choice: ModelChoice, job: AnyJob) -> Generator[DatasetState, None, None]:
@@ -73,7 +74,7 @@ def _take_turn(
     state = DatasetState("running", len(order.plan.images))
     with contextlib.closing(iterate_dataset(order.plan, order.folder / "set", model, options, job.halt)) as steps:
         for progress in steps:
-            newest = find_newest(order.folder)
+            newest = _find_newest(order.folder)
             state = replace(state, progress=progress, seconds=seconds + progress.elapsed_s, newest=newest)
             if progress.stage != "running":
                 break
@@ -87,7 +88,7 @@ def _take_turn(
     if state.progress.stage == "finished":
         yield state
     elif job.is_stopped:
-        archive = None if job.is_abandoned else pack_finished(order.folder, order.plan)
+        archive = None if job.is_abandoned else _pack_finished(order.folder, order.plan)
         yield replace(state, stage="stopped", archive=archive)
     else:
         yield replace(state, stage="waiting")
@@ -136,3 +137,35 @@ def _facts(plan: Plan, manifest: Mapping[str, Json], seconds: float, info: Model
         "plan_sha256": plan.sha256,
         "notice": SYNTHETIC_NOTICE,
     }
+
+
+def _find_newest(folder: Path) -> tuple[Path, ...]:
+    """The images of a data set that were finished last, the newest first."""
+    found: list[tuple[int, Path]] = []
+    for path in _images(folder):
+        with contextlib.suppress(FileNotFoundError):  # it did not show what was asked, or was there twice
+            found.append((path.stat().st_mtime_ns, path))
+    return tuple(path for _, path in sorted(found, reverse=True)[:NUM_NEWEST])
+
+
+def _pack_finished(folder: Path, plan: Plan) -> Path | None:
+    """Pack the images of a data set that was stopped as single images are packed; None if there are none.
+
+    Raises:
+        OutputError: the disk refused the ZIP.
+    """
+    from cxr.folders.metadata import adopt_image
+    from cxr.web.jobs.package import zip_images
+
+    files = [file for path in _images(folder) if (file := adopt_image(path))]
+    if not files:
+        return None
+    total = len(plan.images)
+    about = f"{len(files):,} of the {total:,} images of a data set that was stopped"
+    return zip_images(folder / f"dataset_{len(files)}_of_{total}_{plan.sha256[:8]}.zip", files, (), about)
+
+
+def _images(folder: Path) -> list[Path]:
+    """By index: each has a number of its own, whatever its split."""
+    paths = (path for split in SPLITS for path in (folder / "set" / split).glob("[0-9]*.png"))
+    return sorted(paths, key=lambda path: path.name)

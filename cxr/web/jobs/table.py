@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 
@@ -39,7 +38,7 @@ class JobTable:
         self._changed = threading.Condition()
         self._jobs: list[AnyJob] = []
         self._running: AnyJob | None = None  # one of them
-        self._ended: OrderedDict[str, AnyJob] = OrderedDict()  # as long as their files are kept
+        self._ended: dict[str, AnyJob] = {}  # as long as their files are kept
         self.step_s: float | None = None  # seconds of a denoising step in the last job that ended
         self._listeners = Listeners()
         self._thread: threading.Thread | None = None
@@ -155,10 +154,9 @@ class JobTable:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._jobs:
-                    if self.is_closed:
-                        return
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._jobs or self.is_closed)
+                if not self._jobs:
+                    return
                 job = self._running = self._jobs[0]
             job.began_s = job.began_s or time.monotonic()
             job.context.run(self._take_turn, job)
@@ -188,18 +186,15 @@ class JobTable:
             if gives_way:
                 self._jobs.append(job)
             elif not job.is_abandoned:
-                self._note_pace(job, state)
-                self._keep(job)
+                self._keep(job, state)
             job.publish(state, has_ended=not gives_way)
             self._tell_waiting()
 
-    def _keep(self, job: AnyJob) -> None:
-        """Remember a job that has ended, without what it needed for its work, for a page that is loaded again."""
+    def _keep(self, job: AnyJob, state: State | None) -> None:
+        """Remember how fast a job was and, for a page that is loaded again, the job without what its work needed."""
+        if job.num_steps and job.began_s and state is not None and state.stage == "finished":
+            self.step_s = (time.monotonic() - job.began_s) / job.num_steps
         job.context, job.states = contextvars.Context(), NO_STATES
         self._ended[job.id] = job
         if len(self._ended) > MAX_ENDED:
-            self._ended.popitem(last=False)
-
-    def _note_pace(self, job: AnyJob, state: State | None) -> None:
-        if job.num_steps and job.began_s and state is not None and state.stage == "finished":
-            self.step_s = (time.monotonic() - job.began_s) / job.num_steps
+            del self._ended[next(iter(self._ended))]

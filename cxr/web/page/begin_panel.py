@@ -10,12 +10,12 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
+from cxr.images.png import data_address
 from cxr.images.squares import fit_square
 from cxr.request.errors import RequestError
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.mask_cells import CELLS, check_cells, read_mask_cells
 from cxr.request.settings import SETTINGS
-from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import number
 from cxr.web.page.scripts import BEGIN, BEGIN_TEMPLATE
 from cxr.web.page.shared_events import AT_ONCE, QUEUED, Values, errors_for_users, sent_with

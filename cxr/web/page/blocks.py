@@ -14,11 +14,9 @@ from cxr.web.api.endpoints import build_endpoints
 from cxr.web.jobs.model_choice import ModelChoice, answering, load_model_for
 from cxr.web.jobs.table import JobTable
 from cxr.web.page import panels
-from cxr.web.page.adapter_card import draw_adapters
 from cxr.web.page.dataset_events import DatasetEvents
 from cxr.web.page.dataset_tab import build_dataset_tab
 from cxr.web.page.detect_tab import build_detect_tab
-from cxr.web.page.examples import find_examples
 from cxr.web.page.grid_events import GridEvents
 from cxr.web.page.grid_tab import build_grid_tab
 from cxr.web.page.image_events import ImageEvents
@@ -82,7 +80,7 @@ def _build_tabs(
     """Build all tabs; gives the form of the first, and its panel that says what is going on."""
     with gr.Tabs(elem_id="tabs"):
         with gr.Tab("Images", id="images"):
-            form, status = build_image_tab(page, images, find_examples(), about_model[0])
+            form, status = build_image_tab(page, images, about_model[0])
         with gr.Tab("Grid", id="grid"):
             build_grid_tab(page, grids)
         if datasets is not None:
@@ -128,4 +126,4 @@ def describe_choice(choice: ModelChoice) -> Generator[Values, None, None]:
         return
     if answers != choice:
         settings = tuple(SETTINGS[name].default for name in BY_MODEL)
-    yield panels.describe_model(choice, model.info), draw_adapters(model.adapters), gr.skip(), *settings
+    yield panels.describe_model(choice, model.info), panels.draw_adapters(model.adapters), gr.skip(), *settings

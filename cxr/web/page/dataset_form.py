@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
@@ -44,12 +43,21 @@ Field = gr.Radio | gr.Dataframe | gr.Textbox | gr.Number | gr.Checkbox
 
 
 @dataclass(frozen=True)
+class CohortWidgets:
+    """The widgets of the first step."""
+
+    kind: gr.Radio
+    upload: gr.UploadButton
+    rows: gr.Dataframe
+    text: gr.Textbox
+    problems: gr.HTML
+
+
+@dataclass(frozen=True)
 class DatasetForm:
     """The widgets of a plan, in the order in which ``DatasetEvents.read_form`` takes their values."""
 
-    kind: gr.Radio
-    rows: gr.Dataframe
-    text: gr.Textbox
+    cohort: CohortWidgets
     name: gr.Textbox
     seed: gr.Number
     settings: Mapping[str, gr.Number | gr.Radio]
@@ -64,19 +72,8 @@ class DatasetForm:
     @property
     def filled(self) -> list[Field]:
         """Those that an uploaded plan fills."""
-        first: list[Field] = [self.kind, self.rows, self.text, self.name, self.seed]
+        first: list[Field] = [self.cohort.kind, self.cohort.rows, self.cohort.text, self.name, self.seed]
         return [*first, *(self.settings[name] for name in FIELDS), *self.shares.values()]
-
-
-@dataclass(frozen=True)
-class CohortWidgets:
-    """The widgets of the first step."""
-
-    kind: gr.Radio
-    upload: gr.UploadButton
-    rows: gr.Dataframe
-    text: gr.Textbox
-    problems: gr.HTML
 
 
 def build_cohort(problems: str) -> CohortWidgets:
@@ -111,12 +108,12 @@ def build_dataset_settings(cohort: CohortWidgets) -> DatasetForm:
         cohort: the widgets of the step before; where the plan is text, it says the settings, too.
     """
     with gr.Column(elem_id="dataset-settings") as fields:
-        settings = _build_settings()
+        name, seed, settings, shares = _build_settings()
     hint = gr.HTML(f'<p class="cxr-hint">{SETTINGS_IN_TEXT}</p>', visible=False)
     option = DATASET_OPTIONS["gate"]
     gate = gr.Checkbox(option.default, label=option.label, elem_id="gate")
     _show_for(cohort.kind, {TABLE: fields, TEXT: hint})
-    return DatasetForm(kind=cohort.kind, rows=cohort.rows, text=cohort.text, gate=gate, **settings)
+    return DatasetForm(cohort, name, seed, settings, shares, gate)
 
 
 def _show_for(kind: gr.Radio, parts: Mapping[str, Block]) -> None:
@@ -150,8 +147,8 @@ def _build_table() -> gr.Dataframe:
     return rows
 
 
-def _build_settings() -> dict[str, Any]:
-    """The widgets between the text of a plan and the gate, by their name in the form."""
+def _build_settings() -> tuple[gr.Textbox, gr.Number, dict[str, gr.Number | gr.Radio], dict[str, gr.Number]]:
+    """The widgets between the text of a plan and the gate: name, seed, settings and shares."""
     with gr.Row():
         name = gr.Textbox(NAME, label="Name", max_lines=1, max_length=200, min_width=130)
         seed = gr.Number(0, label="First seed", min_width=130)
@@ -165,7 +162,7 @@ def _build_settings() -> dict[str, Any]:
             split: gr.Number(share, label=split.capitalize(), min_width=80)
             for split, share in zip(SPLITS, SHARES, strict=True)
         }
-    return {"name": name, "seed": seed, "settings": settings, "shares": shares}
+    return name, seed, settings, shares
 
 
 def _setting(name: str) -> gr.Number | gr.Radio:

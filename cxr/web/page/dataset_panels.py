@@ -8,13 +8,14 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr.images.png import data_address, read_recipe
+from cxr.images.reading import read_grey
 from cxr.request.errors import DataError
 from cxr.request.messages import duration, plural, shorten
 from cxr.web.jobs.dataset_job import TURN_S
 from cxr.web.jobs.dataset_order import COUNTED, DatasetState
 from cxr.web.jobs.plan_text import SPLITS
 from cxr.web.page import panels
-from cxr.web.page.data_address import data_address
 
 if TYPE_CHECKING:
     from cxr.dataset.estimate import Estimate
@@ -81,9 +82,6 @@ def show_pictures(paths: Sequence[Path]) -> str:
 @functools.lru_cache(maxsize=256)
 def _picture(path: Path) -> tuple[str, str] | None:
     """A small copy as a data address, so that the file is not needed later; None if it is gone."""
-    from cxr.images.png import read_recipe
-    from cxr.images.reading import read_grey
-
     try:
         pixels, prompt = read_grey(path), read_recipe(path).prompt
     except (DataError, OSError):

@@ -9,7 +9,7 @@ from gradio.blocks import Block
 
 from cxr.web.page import dataset_panels
 from cxr.web.page.dataset_events import MAKE, DatasetEvents
-from cxr.web.page.dataset_form import CohortWidgets, DatasetForm, build_cohort, build_dataset_settings
+from cxr.web.page.dataset_form import DatasetForm, build_cohort, build_dataset_settings
 from cxr.web.page.plan_events import CHECK
 from cxr.web.page.report_events import ReportEvents
 from cxr.web.page.report_step import build_report_step
@@ -62,7 +62,7 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
         with gr.Column(scale=4, min_width=280, elem_id="dataset-stage"):
             gr.HTML('<h2 class="cxr-heading">The plan</h2>')
             counts = gr.HTML(dataset_panels.describe_counts(default), elem_id="dataset-plan")
-    _connect_plan(events, cohort, form, counts)
+    _connect_plan(events, form, counts)
     plan = gr.State(None)
     checked = open_check.click(events.check, inputs=form.plan, outputs=[plan, counts, said, steps], **QUEUED)
     checked.success(events.measure, inputs=[plan, form.gate], outputs=[counts, said], **QUEUED)
@@ -71,8 +71,9 @@ def build_dataset_tab(page: gr.Blocks, events: DatasetEvents, reports: ReportEve
     report.connect(reports, job)
 
 
-def _connect_plan(events: DatasetEvents, cohort: CohortWidgets, form: DatasetForm, counts: gr.HTML) -> None:
+def _connect_plan(events: DatasetEvents, form: DatasetForm, counts: gr.HTML) -> None:
     """Keep table, text and counts in step with what is typed."""
+    cohort = form.cohort
     cohort.upload.upload(events.fill, inputs=[cohort.upload, cohort.rows], outputs=form.filled, **QUEUED)
     cohort.kind.input(events.turn, inputs=form.filled, outputs=form.filled, **QUEUED)
     gr.on(

@@ -41,14 +41,10 @@ class ImageForm:
         return cast(gr.Checkbox, self.settings["reword"])
 
     @property
-    def parameters(self) -> list[FormComponent]:
-        """What the API takes."""
-        return [*self.settings.values()]
-
-    @property
     def everything(self) -> list[Block]:
         """What the page sends, in the order of ``ImageEvents.start``: the box comes after prompts and seed."""
-        return [*self.parameters[:3], self.randomise, *self.parameters[3:]]
+        widgets = [*self.settings.values()]
+        return [*widgets[:3], self.randomise, *widgets[3:]]
 
     @property
     def by_model(self) -> list[FormComponent]:
@@ -56,7 +52,7 @@ class ImageForm:
         return [self.settings[name] for name in BY_MODEL]
 
 
-def settings_to_repeat(recipe: ImageSettings, model: str | None) -> dict[str, Any]:
+def settings_to_repeat(recipe: ImageSettings, model: str | None) -> dict[str, object]:
     """What has to be asked for, by setting, to make one image again.
 
     Args:

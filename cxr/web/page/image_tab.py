@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 from gradio.blocks import Block
 
+from cxr.images.png import read_recipe
+from cxr.request.errors import DataError
 from cxr.request.recipe import Recipe
 from cxr.request.settings import API_SETTINGS, SETTINGS
 from cxr.web.jobs.model_choice import loaded_info
@@ -25,6 +27,9 @@ from cxr.web.page.restore import build_restore
 from cxr.web.page.scripts import EXAMPLES, SAVE_FILE, VIEWER, VIEWER_TEMPLATE
 from cxr.web.page.shared_events import AT_ONCE, QUEUED, connect_reload
 from cxr.web.page.stage_data import file_value
+
+EXAMPLES_FOLDER = Path(__file__).parents[3] / "examples"
+MAX_EXAMPLES = 24
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,10 @@ class Asking:
     queue: gr.HTML
 
 
-def build_image_tab(
-    page: gr.Blocks, events: ImageEvents, examples: Mapping[Path, Recipe], model_line: gr.HTML
-) -> tuple[ImageForm, gr.HTML]:
+def build_image_tab(page: gr.Blocks, events: ImageEvents, model_line: gr.HTML) -> tuple[ImageForm, gr.HTML]:
     """Build the content of the tab.
 
     Args:
-        examples: the shipped pictures with their recipes, in the order in which they are shown.
         model_line: says which model answers.
     Returns:
         The form, and the panel that says what is going on.
@@ -78,7 +80,7 @@ def build_image_tab(
                     # The style sheet shows it while something runs.
                     enqueue = gr.Button("Add to queue", size="sm", elem_id="enqueue")
                 status = gr.HTML(panels.IDLE, elem_id="status", scale=1)
-    strip = _build_examples(examples)
+    strip = _build_examples()
     with gr.Row(elem_id="folded"):
         with gr.Accordion("Prompt builder", open=False, elem_id="builder"):
             builder = build_prompt_builder()
@@ -114,10 +116,19 @@ def _build_results(status: gr.HTML, button: gr.Button) -> ImageResults:
     return ImageResults(status, button, viewer, zip_button, facts)
 
 
-def _build_examples(examples: Mapping[Path, Recipe]) -> gr.HTML:
+def find_examples(folder: Path = EXAMPLES_FOLDER) -> dict[Path, Recipe]:
+    """The shipped pictures with the recipes that made them, by file name; others, as screenshots, are passed over."""
+    examples: dict[Path, Recipe] = {}
+    for path in sorted(folder.glob("*.png")):
+        with contextlib.suppress(DataError):
+            examples[path] = read_recipe(path)
+    return dict([*examples.items()][:MAX_EXAMPLES])
+
+
+def _build_examples() -> gr.HTML:
     values = [
         {"file": file_value(path), "caption": recipe.prompt, "settings": settings_to_repeat(recipe, recipe.model)}
-        for path, recipe in examples.items()
+        for path, recipe in find_examples().items()
     ]
     return gr.HTML(
         values,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Literal
 
+from cxr.lora.facts import card_rows
 from cxr.request.messages import duration, plural
-from cxr.request.model_info import ModelInfo
+from cxr.request.model_info import AdapterInfo, ModelInfo
 from cxr.request.recipe import PYTORCH
 from cxr.request.settings import SETTINGS
 from cxr.web.jobs.image_state import ImageState, sent_note
@@ -129,6 +130,22 @@ def describe_model(choice: ModelChoice, info: ModelInfo | None = None, problem: 
         if is_stand_in(choice, info):
             return f'<p class="cxr-model cxr-bad"><b>{STAND_IN}</b> {text}</p>'
     return f'<p class="cxr-model">{text}</p>'
+
+
+def draw_adapters(infos: Sequence[AdapterInfo]) -> str:
+    """One folded card for each LoRA, which says what it says about itself; empty if there are none."""
+    return "".join(_adapter_card(info) for info in infos)
+
+
+def _adapter_card(info: AdapterInfo) -> str:
+    rows = card_rows(info)
+    facts = dict(rows)
+    short = f"rank {facts['Rank']} · alpha {facts['Alpha']} · base {facts['Base model']} · licence {facts['Licence']}"
+    lines = "".join(f'<tr><th scope="row">{escape(what)}</th><td>{escape(fact)}</td></tr>' for what, fact in rows)
+    return (
+        f'<details class="cxr-receipt"><summary>LoRA {escape(info.name)}<span>{escape(short)}</span></summary>'
+        f'<div class="cxr-scroll"><table><tbody>{lines}</tbody></table></div></details>'
+    )
 
 
 def _describe_running(state: ImageState, notes: Sequence[str]) -> str:

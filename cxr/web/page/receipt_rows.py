@@ -27,12 +27,6 @@ def receipt_rows(receipt: Receipt) -> list[Facts]:
     return [_line(row) for row in receipt.rows]
 
 
-def count_as_asked(receipt: Receipt) -> tuple[int, int]:
-    """How many lines are as asked, of how many that were asked and can be judged."""
-    verdicts = [row.as_asked for row in receipt.rows if row.judgeable and row.as_asked is not None]
-    return sum(verdicts), len(verdicts)
-
-
 def _line(row: ReceiptRow) -> Facts:
     return {
         "label": as_sentence(row.label.replace("_", " ")),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from cxr.images.png import data_address
 from cxr.request.events import ExportedFile
 from cxr.request.recipe import OF_DERIVED
 from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.job import OVER, Facts
 from cxr.web.page.begin_panel import describe_beginning
-from cxr.web.page.data_address import data_address
 from cxr.web.page.image_form import settings_to_repeat
-from cxr.web.page.receipt_rows import count_as_asked, receipt_rows
+from cxr.web.page.receipt_rows import receipt_rows
 
 
 def stage_value(state: ImageState) -> Facts:
@@ -57,7 +57,7 @@ def _image(state: ImageState, number: int) -> Facts:
         "model": info.model if info else "",
         "adapter": info.adapter if info else "none",
         "rows": receipt_rows(receipt) if receipt else [],
-        "as_asked": count_as_asked(receipt) if receipt else (0, 0),
+        "as_asked": (sum(receipt.verdicts), len(receipt.verdicts)) if receipt else (0, 0),
         "notes": [*receipt.notes] if receipt else [],
     }
 
