@@ -37,6 +37,7 @@ class Evidence(NamedTuple):
 
 
 def of_manifest(manifest: SignedFacts | None) -> Iterator[Evidence]:
+    """What a C2PA manifest says of where the file comes from, and whether that holds."""
     if manifest is None:
         return
     terms = [address.rpartition("/")[2] for address in manifest.digital_source_types]
@@ -54,6 +55,7 @@ def of_manifest(manifest: SignedFacts | None) -> Iterator[Evidence]:
 
 
 def of_marks(traces: Traces) -> Iterator[Evidence]:
+    """What the file says of itself, and the mark in its pixels."""
     for term in traces.source_types:
         yield Evidence("claim", f"IPTC's Digital Source Type is {term}")
     for program in traces.programs:
@@ -73,6 +75,7 @@ def of_marks(traces: Traces) -> Iterator[Evidence]:
 
 
 def of_log(path: Path) -> Iterator[Evidence]:
+    """Whether this machine has signed the file."""
     from cxr.provenance.log import signed_here
 
     try:
@@ -84,6 +87,7 @@ def of_log(path: Path) -> Iterator[Evidence]:
 
 
 def of_remaking(path: Path, remake: Remake) -> Iterator[Evidence]:
+    """Whether its recipe gives the same image again."""
     try:
         is_same, text = remake(path)
     except CxrError as error:
@@ -93,6 +97,7 @@ def of_remaking(path: Path, remake: Remake) -> Iterator[Evidence]:
 
 
 def of_list(path: Path, authorities: bytes) -> Iterator[Evidence]:
+    """What the signed list of the nearest folder above says of the file."""
     """From the signed list of the nearest folder above that has one."""
     from cxr.provenance.checksums import raw_sha256
 
