@@ -16,7 +16,7 @@ from server_process import wait_until
 from cxr.request.errors import GenerationError, RequestError
 from cxr.web.jobs import listeners
 from cxr.web.jobs import table as jobs
-from cxr.web.jobs.job import AnyJob, Job
+from cxr.web.jobs.job import PAGE_REST_S, AnyJob, Job
 from cxr.web.jobs.table import JobTable
 from cxr.web.server.limits import BusyError
 from cxr.web.server.visitors import Visitor
@@ -70,6 +70,27 @@ def test_jobs_have_their_turns_one_after_the_other() -> None:
 
     assert [states[-1].stage for states in asyncio.run(all_at_once())] == ["finished"] * 8
     assert (most, table.count()) == (1, 0)
+
+
+def test_a_page_gets_a_few_states_a_second_and_the_last_one_at_once() -> None:
+    table, seen = JobTable(), []
+
+    async def follow_on_page(job: AnyJob) -> None:
+        async with contextlib.aclosing(job.follow(on_page=True)) as states:
+            async for state in states:
+                seen.append((time.monotonic(), state))
+                if sum(isinstance(one, State) for _, one in seen) == 3 and not stopped_s:
+                    job.stop()
+                    stopped_s.append(time.monotonic())
+
+    stopped_s: list[float] = []
+    asyncio.run(follow_on_page(submit(table, long)))
+    running = [(when, state.number) for when, state in seen if isinstance(state, State) and state.stage == "running"]
+    (first_s, first), (second_s, second) = running[:2]
+    assert second_s - first_s >= PAGE_REST_S
+    assert second > first + 1  # those between were passed over
+    assert seen[-1][1].stage == "stopped"
+    assert seen[-1][0] - stopped_s[0] < PAGE_REST_S
 
 
 def test_who_sees_the_last_state_may_ask_for_another_job() -> None:

@@ -99,9 +99,16 @@ def _write_images(
             elif isinstance(event, FailedImage):
                 state = replace(state, failures=(*state.failures, event), progress=None)
             else:
-                state = replace(state, progress=event)
+                state = replace(state, progress=_with_last_preview(event, state.progress))
             state = replace(state, elapsed_s=time.monotonic() - started_s)
             yield state
+
+
+def _with_last_preview(progress: StepProgress, before: StepProgress | None) -> StepProgress:
+    """Steps without a preview go on showing the one before."""
+    if progress.preview is not None or before is None or before.image_index != progress.image_index:
+        return progress
+    return replace(progress, preview=before.preview)
 
 
 @on_gpu

@@ -16,6 +16,7 @@ from cxr.web.server.visitors import Visitor
 
 Facts: TypeAlias = dict[str, Any]  # the part of a result that is not a file: JSON, for programs
 OVER = ("finished", "stopped")
+PAGE_REST_S = 0.2  # between two states that a page shows
 NO_STATES: Generator[Any, None, None] = (None for _ in range(0))
 
 
@@ -114,8 +115,8 @@ class Job(Generic[OrderT, StateT]):
         """Every state from now on; of several that arrive at once, only the newest.
 
         Args:
-            on_page: before its first state, also give its place in the queue; and whoever closes this may come back to
-                the job, while otherwise closing it abandons the job.
+            on_page: give a few states a second at most, and before the first one the job's place in the queue; whoever
+                closes this may come back to the job, while otherwise closing it abandons the job.
         Raises:
             CxrError: the job ended with it.
         """
@@ -139,6 +140,8 @@ class Job(Generic[OrderT, StateT]):
                 if has_ended:
                     break
                 await news.wait()
+                if on_page:
+                    await self._rest()
             if self.error is not None:
                 raise self.error
         finally:
@@ -146,6 +149,12 @@ class Job(Generic[OrderT, StateT]):
             self.heard_s = time.monotonic()
             if not self.has_ended and not on_page:
                 self.abandon()
+
+    async def _rest(self) -> None:
+        """Leave a page the time to show a state, unless the job ends: it would fall behind and show what is over."""
+        until = time.monotonic() + PAGE_REST_S
+        while not self.has_ended and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, PAGE_REST_S / 5))
 
     def publish(self, state: StateT | None, *, has_ended: bool = False) -> None:
         """Tell whoever follows it of a new state."""

@@ -167,11 +167,9 @@ class ImageEvents(ImageOrders):
         Returns:
             Values for (status, button, viewer, ZIP button, facts, model line).
         """
-        widgets: list[object] = [panels.describe_state(state), *(gr.skip(),) * 5]
+        # The viewer's value goes to the browser as what has changed in it; after a skip all of it would go again.
+        widgets: list[object] = [panels.describe_state(state), gr.skip(), stage_value(state), *(gr.skip(),) * 3]
         is_over = state.stage in OVER
-        has_preview = state.progress is not None and state.progress.preview is not None
-        if has_preview or is_over or shown is None or len(shown.images) < len(state.images):
-            widgets[2] = stage_value(state)
         if is_over:
             widgets[1] = run_button(is_running=False)
             if state.archive:
