@@ -31,6 +31,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.settings import API_SETTINGS, BEGINNING, REGION, SETTINGS
 from cxr.web.api.image_endpoints import ImageEndpoints
+from cxr.web.jobs import job as jobs
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.image_state import ImageState
 from cxr.web.jobs.job import AnyJob, Job
@@ -249,6 +250,8 @@ def test_gpu_time_is_asked_for_with_the_arguments_of_the_function(monkeypatch: p
 
 
 def slow_down(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
+    """Let each step take its time, and the page show each."""
+    monkeypatch.setattr(jobs, "PAGE_REST_S", each_s / 5)
     real = generate_images.generate
 
     def slow(*given: Any, **options: Any) -> Iterator[Any]:
