@@ -181,6 +181,7 @@ def test_a_page_that_is_loaded_again_finds_its_job(open_page: Any) -> None:
     fill_in_a_long_request(page)
     page.click("#generate")
     page.wait_for_selector(".cxr-results li")
+    page.wait_for_function("sessionStorage.getItem('cxr-images')")
     page.reload()
     page.wait_for_selector(".cxr-results li")
     page.click("#generate:has-text('Stop')")

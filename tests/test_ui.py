@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import re
 import time
@@ -412,7 +413,7 @@ def test_further_requests_wait_behind_the_one_that_runs_and_are_shown_after_it(
     assert ["request waits" in one for one in lists] == sorted(("request waits" in one for one in lists), reverse=True)
     assert lists[-1] == ""
     buttons = [one[1].value for one in values if isinstance(one[1], gr.Button)]
-    assert buttons == ["Stop", "Generate"], "the next one can be stopped at once"
+    assert [value for value, _ in itertools.groupby(buttons)] == ["Stop", "Generate"], "the next is stopped at once"
     # An event too many shows the end once more, and of a page without jobs nothing.
     assert [one[1].value for one in all_of(events.run(mine))] == ["Generate"]
     assert all_of(events.run(None)) == [(gr.skip(),) * 7]
