@@ -96,6 +96,10 @@ class Door:
 
     async def _listen(self, name: str, is_event: bool, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a stream; when that of one event breaks off, nobody can take it up again."""
+        if not is_event:
+            with self.jobs.listening(name):
+                await self.streams.listen(name, scope, receive, send)
+            return
         is_complete = False
 
         async def send_and_note(message: Message) -> None:
@@ -105,12 +109,9 @@ class Door:
 
         try:
             with self.jobs.listening(name):
-                if is_event:
-                    await self.app(scope, receive, send_and_note)
-                else:
-                    await self.streams.listen(name, scope, receive, send)
+                await self.app(scope, receive, send_and_note)
         finally:
-            if is_event and not is_complete:
+            if not is_complete:
                 self.jobs.end_event(name)
 
 

@@ -15,9 +15,9 @@ class SessionStreams:
     """Passes streams of sessions on, each as one, however often gradio ends it.
 
     Gradio ends a session's stream as soon as none of its events is left. The browser then breaks the connection off,
-    and what gradio sends until it has noticed is lost: the first value of the next event, without which the page can
-    use none of its others and stands still. So the end is kept back for a while, and an event that comes in that time
-    is heard on the same stream.
+    and an event that joins just then may not be heard: the browser opens no other stream while it takes this one for
+    open, and gradio drops the messages of a session whose connection breaks. So the end is kept back for a while, and
+    an event that comes in that time is heard on the same stream.
     """
 
     def __init__(self, app: ASGIApp) -> None:
