@@ -89,8 +89,10 @@ def test_a_page_gets_a_few_states_a_second_and_the_last_one_at_once() -> None:
     (first_s, first), (second_s, second) = running[:2]
     assert second_s - first_s >= PAGE_REST_S
     assert second > first + 1  # those between were passed over
-    assert seen[-1][1].stage == "stopped"
-    assert seen[-1][0] - stopped_s[0] < PAGE_REST_S
+    last_s, last = seen[-1]
+    assert isinstance(last, State)
+    assert last.stage == "stopped"
+    assert last_s - stopped_s[0] < PAGE_REST_S
 
 
 def test_who_sees_the_last_state_may_ask_for_another_job() -> None:
