@@ -52,7 +52,6 @@ def add_evaluate_parser(commands: Commands) -> None:
     for name, text in FOLDERS.items():
         add_path(parser, f"--{name}", "DIR", text)
     add_report_options(parser, required=False)
-    add_path(parser, "--readings", "FILE.json", "what readers of a study sent back", action="append")
     add_model_actions(parser)
 
 

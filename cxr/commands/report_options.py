@@ -21,6 +21,7 @@ def add_report_options(parser: argparse.ArgumentParser, *, required: bool = True
     parser.add_argument("--sensitivity", action="store_true", help="also degrade real images step by step")
     parser.add_argument("--utility", action="store_true", help="also train classifiers on the images; takes minutes")
     add_path(parser, "--sweep", "FILE.json", "what 'sweep' wrote, to show with it")
+    add_path(parser, "--readings", "FILE.json", "what readers of a study sent back; may be repeated", action="append")
     add_path(
         parser,
         "--audit",
@@ -51,9 +52,8 @@ def read_options(arguments: argparse.Namespace) -> Options:
     from cxr.judges.judge import load_judge
 
     sweep = arguments.sweep and read_sweep(arguments.sweep)
-    readings = tuple(getattr(arguments, "readings", None) or ())
     auditor = load_judge(arguments.audit) if arguments.audit is not None else None
-    return Options(arguments.sensitivity, arguments.utility, sweep, readings, auditor)
+    return Options(arguments.sensitivity, arguments.utility, sweep, tuple(arguments.readings or ()), auditor)
 
 
 def tools_of(arguments: argparse.Namespace) -> Tools:
