@@ -20,7 +20,7 @@ from cxr.dataset.reproduce import Reproducer
 from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
-from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, EARLIER_WEIGHTS, ModelInfo
+from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, EARLIER_LORAS, EARLIER_WEIGHTS, ModelInfo
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.begin_panel import NOTHING, build_begin_panel
 from cxr.web.page.blocks import build_page
@@ -226,3 +226,13 @@ def test_weights_that_no_longer_ship_are_found_again(
     assert "git worktree" not in describe(RECIPE, INFO)
     with pytest.raises(DataError, match="git worktree add earlier"):
         Reproducer(adapter="none").check(np.zeros((32, 32), np.uint8), recipe, 8)
+
+
+@pytest.mark.parametrize("sha256", EARLIER_LORAS)
+def test_a_lora_that_no_longer_ships_is_found_again(sha256: str) -> None:
+    recipe = replace(RECIPE, adapter="clinical,local:own", adapter_sha256=f"{sha256},{'ab' * 32}")
+    command, said = command_line(recipe), describe(recipe, INFO)
+    assert f"--adapter {EARLIER_ADAPTER}:1,local:own:1" in command
+    assert EARLIER_FOLDER not in command
+    assert f"git worktree add earlier {EARLIER_LORAS[sha256]}" in said
+    assert "--model" not in said

@@ -16,7 +16,7 @@ from cxr.models.preset_table import PRESETS
 from cxr.models.presets import prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
-from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, EARLIER_WEIGHTS, where_to_find
+from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, EARLIER_WEIGHTS, earlier_commit, where_to_find
 from cxr.request.recipe import COMPILED, OPENVINO, Recipe, needed_picture
 from cxr.request.settings import SETTINGS
 
@@ -69,7 +69,7 @@ def _model(recipe: Recipe) -> str:
 
 def _adapter(recipe: Recipe) -> str:
     """Its LoRAs; one that shipped with earlier weights is not today's LoRA of that name."""
-    if recipe.model_revision not in EARLIER_WEIGHTS:
+    if earlier_commit(recipe.model_revision, recipe.adapter_sha256) is None:
         return recipe.adapter
     shipped = PRESETS["embedded"].default_adapter
     choices = parse_adapters(recipe.adapter)
@@ -88,7 +88,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     for name, value in recipe.image_settings.items():
         if SETTINGS[name].flag is None and name != "sent_prompt" and value != SETTINGS[name].default:
             say_progress(f"generate has no option for {name}, which is {value} in the image")
-    if found := where_to_find(recipe.model_revision):
+    if found := where_to_find(recipe.model_revision, recipe.adapter_sha256):
         say_progress(found)
     if _model(recipe) == FOLDER:
         say_progress(f"{FOLDER} stands for the folder of the model {recipe.model}")

@@ -110,15 +110,16 @@ class Reproducer:
             )
         model = self._loaded[key]
         if model.info.model_revision != recipe.model_revision:
-            found = where_to_find(recipe.model_revision) or "name that model with --model"
+            found = where_to_find(recipe.model_revision, "") or "name that model with --model"
             raise DataError(
                 f"the image was made with {recipe.model} {recipe.model_revision}, here is {model.info.model_revision}; "
                 + found
             )
         if model.info.adapter_sha256 != recipe.adapter_sha256:
+            found = where_to_find("", recipe.adapter_sha256) or "name that file with --adapter local:PATH"
             raise DataError(
                 f"the image was made with the LoRA {recipe.adapter} sha256:{recipe.adapter_sha256}, here is "
-                f"sha256:{model.info.adapter_sha256}; name that file with --adapter local:PATH"
+                f"sha256:{model.info.adapter_sha256}; {found}"
             )
         return model
 

@@ -11,22 +11,33 @@ EARLIER_WEIGHTS = {
     "sha256:302931fb4f35cce0d51cff37969e6795f51782fd7a99275c99bd4b51894a8467": "dbef4b6",  # 0.4.0 to 0.6.0
     "sha256:509c6f5401cd210ae9df5d6137c34339323ba804af974341ba8b38cb1e565e2d": "b0382da",  # 0.9.0
 }
+# The same of the LoRA, where the base model beside it is still today's.
+EARLIER_LORAS = {
+    "7af53e1491744abed73ed498320e026adb79447d9a13a60e6115387526be6368": "38726d7",  # 1.0.0
+}
 EARLIER_FOLDER = "earlier/cxr/embedded"
 EARLIER_ADAPTER = "local:earlier/lora_weights/clinical"  # of that time
 
 
-def where_to_find(model_revision: str) -> str:
-    """How to get weights that no longer ship with the program, in one sentence; "" for all others.
+def earlier_commit(model_revision: str, adapter_sha256: str) -> str | None:
+    """The commit that holds weights which no longer ship with the program; None for all others.
 
     Args:
         model_revision: as a recipe names it.
+        adapter_sha256: as a recipe names it, hashes joined by commas.
     """
-    if (commit := EARLIER_WEIGHTS.get(model_revision)) is None:
+    loras = (EARLIER_LORAS.get(sha256) for sha256 in adapter_sha256.split(","))
+    return EARLIER_WEIGHTS.get(model_revision) or next(filter(None, loras), None)
+
+
+def where_to_find(model_revision: str, adapter_sha256: str) -> str:
+    """How to get weights that no longer ship with the program, in one sentence; "" for all others."""
+    if (commit := earlier_commit(model_revision, adapter_sha256)) is None:
         return ""
+    model = f"--model {EARLIER_FOLDER} and, for the LoRA clinical, " if model_revision in EARLIER_WEIGHTS else ""
     return (
         f"commit {commit} of this program's repository holds the weights that it was made with: run "
-        f"“git worktree add earlier {commit}”, then use --model {EARLIER_FOLDER} and, for the LoRA clinical, "
-        f"--adapter {EARLIER_ADAPTER}"
+        f"“git worktree add earlier {commit}”, then use {model}--adapter {EARLIER_ADAPTER}"
     )
 
 

@@ -104,7 +104,7 @@ class LoraTask(DiffusionTask):
         return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
     def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
-        """Findings that are asked for by the guide's weight; what is not there and sex by `PLAIN_WEIGHT`; age by its own.
+        """Findings that are asked for by the guide's weight, ages and what is not there by their own.
 
         Several findings share the weight, by the root of their number: in full, each of them, they break the image.
         Were absence exaggerated as well, lungs without findings would be cleaner than any, and a finding would lose

@@ -34,7 +34,7 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
         lines.append("The model in use here is not known yet, so they could not be compared.")
     elif differences := find_differences(recipe, info):
         lines.append(f"{UNSURE}: it was made with {', '.join(differences)}.")
-        if found := where_to_find(recipe.model_revision):
+        if found := where_to_find(recipe.model_revision, recipe.adapter_sha256):
             lines.append(f"{as_sentence(found)}.")
     if recipe.is_derived:
         lines.append(f"{as_sentence(needed_picture(recipe))}; choose that under “{BEGIN}”.")
