@@ -9,6 +9,7 @@ import pytest
 from test_report import NOTHING_MEASURED, full_report
 
 from cxr.evaluate.goals import Goal, check_goals
+from cxr.evaluate.report.figure_cells import goal_cells
 from cxr.evaluate.report.write import write_report
 from cxr.metrics.result import to_plain
 
@@ -46,6 +47,11 @@ def test_each_goal_has_its_figure_real_films_and_a_verdict(
     assert row["real"] == pytest.approx(real, abs=1e-6)
     assert row["met"] is met
     assert row["missed_by"] == pytest.approx(0.0 if met else abs(limit - value), abs=1e-6)
+
+
+def test_no_goal_is_missed_by_nothing() -> None:
+    goal = {"value": 0.8918, "real": 0.8956, "limit": 0.8956, "at_least": True, "met": False, "missed_by": 0.0038}
+    assert [cell[0] for cell in goal_cells(goal)] == ["0.8918", "0.8956", "≥ 0.8956", "no, by 0.0038"]
 
 
 def test_where_the_judge_cannot_reach_the_limit_its_ceiling_is_the_limit() -> None:
