@@ -15,6 +15,7 @@ from server_process import free_port
 
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.blocks import build_page, new_job_table
+from cxr.web.server import session_streams
 from cxr.web.server.arguments import ServerSettings
 from cxr.web.server.launch import launch_options
 from cxr.web.server.limits import Limits
@@ -28,6 +29,7 @@ def environment_of(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        patch.setattr(session_streams, "LINGER_S", 0.2)  # no browser asks
         yield
 
 
@@ -83,4 +85,5 @@ class LivePage:
         for client in self._clients:
             client.close()
         self.jobs.close()
+        self.page.server.force_exit = True  # it would wait five seconds for streams that clients left open
         self.page.close(verbose=False)

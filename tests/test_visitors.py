@@ -31,6 +31,7 @@ from cxr.web.jobs.job import Job
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
 from cxr.web.jobs.table import JobTable
 from cxr.web.page.image_events import ImageEvents
+from cxr.web.server import session_streams
 from cxr.web.server.limits import SPACE_LIMITS, Limits, find_resolution, too_many
 from cxr.web.server.visitors import Visitor, address_of
 
@@ -70,6 +71,7 @@ def server(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("FORWARDED_ALLOW_IPS", "")
         patch.setenv("SPACE_ID", "someone/space")
         patch.setattr(images, "generate", generate)
+        patch.setattr(session_streams, "LINGER_S", 0.2)  # no browser asks
         server = Server(ModelChoice(str(tiny_model_dir), "none"))
         load_model_for(server.choice)  # a job that loads it cannot be ended
         yield server
