@@ -49,6 +49,11 @@ def test_each_goal_has_its_figure_real_films_and_a_verdict(
     assert row["missed_by"] == pytest.approx(0.0 if met else abs(limit - value), abs=1e-6)
 
 
+def test_counts_are_whole_numbers() -> None:
+    goal = {"value": 3.0, "real": 0.0, "limit": 0.0, "at_least": False, "met": False, "missed_by": 3.0}
+    assert [cell[0] for cell in goal_cells(goal)] == ["3", "0", "≤ 0", "no, by 3"]
+
+
 def test_no_goal_is_missed_by_nothing() -> None:
     goal = {"value": 0.8918, "real": 0.8956, "limit": 0.8956, "at_least": True, "met": False, "missed_by": 0.0038}
     assert [cell[0] for cell in goal_cells(goal)] == ["0.8918", "0.8956", "≥ 0.8956", "no, by 0.0038"]

@@ -62,7 +62,7 @@ def note_on_sharing(judges: Iterable[Judge], training: ImageSet | None) -> list[
     """What a report without an audit says of judges that share patients with the model."""
     shared = shared_patients(list(judges), training)
     words = (
-        f"The judges have learnt from {shared} patients of the training images, too; whether that flatters the model"
+        f"The judges have learnt from {shared:,} patients of the training images, too; whether that flatters the model"
     )
     return [f"{words} was not checked (--audit)."] if shared else []
 

@@ -62,7 +62,9 @@ class Measurements(Measuring):
         rows["degraded real"] = Sample(embed(damaged, extractor), np.asarray(reference.patients)[second])
         measured = measure_rows(self.outputs.sample(reference, extractor), self.halves, rows, self.limit)
         if measured["degraded real"][0].value <= measured[POSING][0].value:
-            self.notes.append(f"The extractor {extractor.name} is insensitive: it finds degraded images no worse.")
+            self.notes.append(
+                f"The extractor {extractor.name} is insensitive: it does not rate degraded images as worse."
+            )
         facts = {name: getattr(extractor, name) for name in ("name", "version", "size", "weights_sha256")}
         return {"extractor": facts, "rows": [{"name": name, "metrics": results} for name, results in measured.items()]}
 

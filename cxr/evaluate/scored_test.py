@@ -66,7 +66,11 @@ class ScoredTest:
         rows = []
         for k, counts in self.counts.items():
             few = counts["num_positive_patients"]
-            note = f"of {few} patients only; too few for an interval" if few < MIN_PATIENTS else ""
+            note = (
+                f"of {few} {'patient' if few == 1 else 'patients'} only; too few for an interval"
+                if few < MIN_PATIENTS
+                else ""
+            )
             rows.append(self.metric(LABELS[k], areas[:, :, k], {**settings, **counts}, note))
         return [*rows, self.metric(MACRO, self.macro(areas), settings)]
 

@@ -91,7 +91,8 @@ def goal_cells(goal: JsonObject) -> list[Cell]:
     """What was measured, what was asked for, and whether that is met or by how much it is missed."""
     limit = goal["limit"]
     is_narrow = goal["met"] is False and round(goal["missed_by"], 2) == 0  # else it would be missed by 0.00
-    decimals = 4 if 0 < (limit or 1) < 0.1 or is_narrow else 2
+    are_whole = all(float(value or 0).is_integer() for value in (goal["value"], goal.get("real"), limit))
+    decimals = 0 if are_whole else 4 if 0 < (limit or 1) < 0.1 or is_narrow else 2
     asked = (
         MISSING
         if limit is None or not math.isfinite(limit)
