@@ -17,7 +17,7 @@ from cxr.evaluate import copies as copy_check
 from cxr.evaluate import copy_set as planted
 from cxr.evaluate import copy_spaces
 from cxr.evaluate.copies import Copies, calibration_half, check_copies
-from cxr.evaluate.copy_grid import ALIGNED, HALVES, QUARTERS, SPACES
+from cxr.evaluate.copy_grid import ALIGNED, HALVES, NATIVE, QUARTERS, SPACES
 from cxr.evaluate.copy_search import Nearest, search_copies
 from cxr.evaluate.copy_set import KINDS, REMADE, CopySet, plant_copies
 from cxr.evaluate.copy_spaces import measure_control, nearest_features
@@ -156,8 +156,9 @@ def sides_of(counts: tuple[int, int, int], dimensions: int) -> tuple[CopySet, Co
 
 @pytest.fixture
 def _without_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(queries: Pixels, *_: object) -> dict[str, Nearest]:
-        return {space: Nearest(np.ones(len(queries)), np.zeros(len(queries), np.intp)) for space in SPACES}
+    def nothing(queries: Pixels, *_: object, **__: object) -> dict[str, Nearest]:
+        none, first = np.full(len(queries), np.nan), np.zeros(len(queries), np.intp)
+        return {space: Nearest(np.ones(len(queries)), first) for space in SPACES} | {NATIVE: Nearest(none, first)}
 
     monkeypatch.setattr(copy_check, "search_copies", nothing)
     monkeypatch.setattr(copy_check, "plant_copies", lambda *_, **__: ())
@@ -305,7 +306,7 @@ def test_a_flat_image_is_like_nothing(training: CopySet) -> None:
 
 
 def test_planted_copies_follow_the_seed_and_keep_their_names(training: CopySet) -> None:
-    first, again, other = (dict(plant_copies(training, chests(5, 8), seed)) for seed in (0, 0, 1))
+    first, again, other = (dict(plant_copies(training, copy_set(chests(5, 8), "x"), seed)) for seed in (0, 0, 1))
     assert all(np.array_equal(first[kind].pixels, again[kind].pixels) for kind in KINDS)
     assert not np.array_equal(first[REMADE].pixels, other[REMADE].pixels)
     for some in first.values():

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from sample_images import content
 
+from cxr.evaluate.copy_grid import NATIVE
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.failures import measure_failures
 from cxr.evaluate.report.figure_cells import figure, number
@@ -375,6 +376,31 @@ def test_what_the_measures_return_can_be_shown_as_it_is(tmp_path: Path) -> None:
     assert "| Failed | 200.0 [36.2, 624.5] | 5 |" in text
     assert "| Not a number | – | 4 |" in text
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["copies"]["pairs"][0][0] == 0.123
+
+
+def test_what_was_compared_at_native_size_stands_beside_the_other_spaces(tmp_path: Path) -> None:
+    report = full_report()
+    part = report["copies"]
+    write_report(report, tmp_path / "before")
+    before = (tmp_path / "before" / "report.md").read_text(encoding="utf-8")
+    assert "native size of those copies" not in before
+    assert "| Generated | Training | Distance |" in before
+    part["spaces"].append(part["spaces"][1] | {"name": NATIVE, "threshold": 1.25})
+    part["native"] = "At their own size 4 of 6 images were compared."
+    part["pairs_native"] = [0.4567, math.nan] + [1.3] * 18
+    for row, share in zip(part["control"], (0.93, math.nan), strict=True):
+        row["spaces"][NATIVE] = share
+    write_report(report, tmp_path)
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "At their own size 4 of 6 images were compared." in text
+        assert "at native size of those copies alone that were compared there." in text
+        assert text.count(NATIVE) >= 4  # flagged, the planted copies' column, the distances, and in short
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| mirrored | 0.98 [0.95, 1.01] | 0.40 | 0.98 | 0.93 |" in text
+    assert "| 0.40 | 0.97 | – |" in text
+    assert "| 000000_0.png | 00000_000.png | 0.290 | 0.457 |" in text
+    assert "| 000001_1.png | 00001_000.png | 0.300 | – |" in text
 
 
 def test_reasons_are_told_by_part() -> None:

@@ -15,10 +15,12 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.copy_grid import ALIGNED
+from cxr.evaluate.copy_grid import ALIGNED, NATIVE
+from cxr.evaluate.copy_native import NATIVE_SIDE
 from cxr.evaluate.copy_search import Nearest, search_copies
 from cxr.evaluate.copy_set import CopySet, Embed, plant_copies
-from cxr.evaluate.copy_spaces import QUANTILE, Control, Space, measure_control, measure_space, nearest_features
+from cxr.evaluate.copy_spaces import Control, Space, measure_control, measure_space, nearest_features, threshold_of
+from cxr.evaluate.image_set import MIN_IMAGES
 from cxr.request.errors import DataError
 
 NEAR_EXACT = 0.8  # correlation on the local scale after alignment; of 500 real films with others 0.55 at most
@@ -33,21 +35,25 @@ class Copies(TypedDict):
         num_training: images that the generated ones were compared with.
         num_calibration: held-out images that set the thresholds.
         num_held_out: held-out images, of other patients again, that the thresholds were tried on.
-        spaces: one for each extractor, then those of the search.
+        spaces: one for each extractor, then those of the search; `NATIVE` among them where enough images are large.
+        native: how many were compared at their own size, as a sentence.
         control: one for each kind of planted copy.
         near_exact: generated images that share their file's hash with a training image, or correlate with one above
             0.8 after alignment.
         pairs: the 20 closest by aligned pixels (distance, name of the generated and of the training image), closest
             first.
+        pairs_native: their distances at their own size; NaN where one of a pair has no more pixels than the search.
     """
 
     num_training: int
     num_calibration: int
     num_held_out: int
     spaces: list[Space]
+    native: str
     control: list[Control]
     near_exact: int
     pairs: list[tuple[float, str, str]]
+    pairs_native: list[float]
 
 
 def check_copies(
@@ -77,23 +83,43 @@ def check_copies(
     def search(queries: CopySet) -> dict[str, Nearest]:
         names = [name for name in sorted(training.features) if name in queries.features]
         found = {name: nearest_features(queries.features[name], training.features[name]) for name in names}
-        return found | search_copies(queries.pixels, training.pixels)
+        native = queries.at_own_size, training.at_own_size
+        return found | search_copies(queries.pixels, training.pixels, native=native)
 
     made, real = search(generated), search(held_out)
-    thresholds = {name: float(np.quantile(found.distances[calibrating], QUANTILE)) for name, found in real.items()}
+    is_native, native = _native_words(made[NATIVE], real[NATIVE], calibrating)
+    thresholds = {
+        name: threshold_of(found.distances[calibrating]) for name, found in real.items() if is_native or name != NATIVE
+    }
     spaces = [
         measure_space(name, training, made[name], real[name], calibrating, thresholds[name]) for name in thresholds
     ]
-    planted = dict(plant_copies(training, held_out.pixels, embed=embed)) | ({OVER_TRAINED: control} if control else {})
+    planted = dict(plant_copies(training, held_out, embed=embed)) | ({OVER_TRAINED: control} if control else {})
     return {
         "num_training": len(training),
         "num_calibration": int(calibrating.sum()),
         "num_held_out": int((~calibrating).sum()),
         "spaces": spaces,
+        "native": native,
         "control": [measure_control(kind, search(some), thresholds) for kind, some in planted.items()],
         "near_exact": _num_near_exact(generated, training, made[ALIGNED]),
         "pairs": _closest(generated, training, made[ALIGNED]),
+        "pairs_native": made[NATIVE].distances[_order(made[ALIGNED])].tolist(),
     }
+
+
+def _native_words(made: Nearest, real: Nearest, calibrating: NDArray[np.bool_]) -> tuple[bool, str]:
+    """Whether enough images were compared at their own size for a space of its own, and how many were."""
+    large, large_real = np.isfinite(made.distances), np.isfinite(real.distances)
+    halves = int(large_real[calibrating].sum()), int(large_real[~calibrating].sum())
+    words = (
+        f"At their own size, up to {NATIVE_SIDE} pixels, {large.sum()} of {len(large)} images and {halves[0]} + "
+        f"{halves[1]} of {len(large_real)} real films were compared with the film that the search had found; the "
+        "others, or the films found for them, have no more pixels than the search looks at."
+    )
+    if large.any() and min(halves) >= MIN_IMAGES:
+        return True, words
+    return False, f"{words} “{NATIVE}” is left out: it needs an image and {MIN_IMAGES} + {MIN_IMAGES} real films."
 
 
 def _num_near_exact(generated: CopySet, training: CopySet, found: Nearest) -> int:
@@ -103,8 +129,12 @@ def _num_near_exact(generated: CopySet, training: CopySet, found: Nearest) -> in
 
 
 def _closest(generated: CopySet, training: CopySet, found: Nearest) -> list[tuple[float, str, str]]:
-    order = np.argsort(found.distances, kind="stable")[:NUM_PAIRS]
-    return [(float(found.distances[k]), generated.names[k], training.names[found.indices[k]]) for k in order]
+    return [(float(found.distances[k]), generated.names[k], training.names[found.indices[k]]) for k in _order(found)]
+
+
+def _order(found: Nearest) -> NDArray[np.intp]:
+    """The closest ones, the closest first."""
+    return np.argsort(found.distances, kind="stable")[:NUM_PAIRS]
 
 
 def calibration_half(patients: Sequence[str]) -> NDArray[np.bool_]:

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from cxr.evaluate.copy_transforms import FINE, MEDIUM, correlation, local_scale, reduced
+from cxr.evaluate.copy_native import CHECK_SIDE, Native
+from cxr.evaluate.copy_transforms import FINE, FINEST, MEDIUM, correlation, local_scale, reduced
 
-SIDE, CHECK_SIDE = 64, 128  # pixels: of the first steps, and at most of the last ones and the verdict
+SIDE = 64  # pixels: of the first steps; the last ones and the verdict have at most `CHECK_SIDE`
 LOWEST = (-0.17, -0.17, -17.0, -0.44)  # shift right and down (shares of the side), turn from quarters (degrees), growth
 HIGHEST = (0.17, 0.17, 17.0, 0.27)
 STEPS = (0.025, 0.025, 2.0, 0.03)  # half of the grid's
-HALVINGS, LAST_HALVINGS = range(3), range(3, 4)  # of the steps, at either size
+HALVINGS, LAST_HALVINGS, NATIVE_HALVINGS = range(3), range(3, 4), range(4, 5)  # of the steps
 FINALISTS = 2  # of each space
+NATIVE_ROWS = 32  # queries at a time at their own size, which takes 100 MB
 
 
 class Candidates(NamedTuple):
@@ -39,7 +41,7 @@ class Candidates(NamedTuple):
 
 def verdict(
     candidates: list[Candidates], queries: NDArray[np.uint8], references: NDArray[np.uint8], local: float
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+) -> tuple[NDArray[np.float64], Candidates]:
     """Of each query's candidates the one that it is most alike to.
 
     Strangers agree in what is coarse, copies in detail as well: so the coarse leads to the alignment, and the detail
@@ -51,7 +53,7 @@ def verdict(
         references: [M, S, S] uint8, all training images.
         local: the scale on which candidates are ranked and first aligned, as for `local_scale`.
     Returns:
-        Distances [N], sqrt(2 - 2 |r|), and training images [N].
+        Distances [N], sqrt(2 - 2 |r|), and the candidates, aligned.
     """
     small, large = (_Images(queries, references, side) for side in (SIDE, min(CHECK_SIDE, queries.shape[1])))
     starts = torch.stack([small.likeness(part, local) for part in candidates], dim=1)
@@ -62,8 +64,44 @@ def verdict(
         likeness = small.likeness(part, MEDIUM)
         best = Candidates(*(_choose(likeness > value, new, old) for new, old in zip(part, best, strict=True)))
         value = torch.maximum(value, likeness)
-    likeness = large.likeness(large.aligned(best, MEDIUM, LAST_HALVINGS), FINE).double()
-    return (2 - 2 * likeness).clamp(min=0).sqrt().numpy(), best.indices.numpy()
+    best = large.aligned(best, MEDIUM, LAST_HALVINGS)
+    return _distances(large.likeness(best, FINE)), best
+
+
+def native_distances(
+    candidates: Candidates,
+    queries: NDArray[np.uint8],
+    references: NDArray[np.uint8],
+    native: tuple[Native, Native],
+) -> NDArray[np.float64]:
+    """Compare each query with its candidate once more, at the smaller of their own sizes.
+
+    There the detail of two pixels (of 256) decides, in which strangers have least in common. Steps of a sixteenth do
+    at the smaller size: at the larger one they take three times as long and find no more.
+
+    Args:
+        candidates: aligned by `verdict`, [N].
+        queries: [N, S, S] uint8.
+        references: [M, S, S] uint8, all training images.
+        native: the queries and the training images at their own sizes.
+    Returns:
+        Distances [N], sqrt(2 - 2 |r|); NaN where one of the two has no more pixels than `verdict` has seen.
+    """
+    distances = np.full(len(queries), np.nan)
+    sides = np.minimum(native[0].sides, native[1].sides[candidates.indices.numpy()])
+    for side in np.unique(sides[sides > CHECK_SIDE]).tolist():
+        (places,) = np.nonzero(sides == side)
+        for some in np.split(places, range(NATIVE_ROWS, len(places), NATIVE_ROWS)):
+            part = Candidates(*(values[some] for values in candidates))
+            part = _Images(queries[some], references, queries.shape[1]).aligned(part, MEDIUM, NATIVE_HALVINGS)
+            pair = native[0].read(some, side), native[1].read(part.indices.numpy(), side)
+            part = part._replace(indices=torch.arange(len(some)))  # only these training images were read
+            distances[some] = _distances(_Images(*pair, side).likeness(part, FINEST))
+    return distances
+
+
+def _distances(likeness: Tensor) -> NDArray[np.float64]:
+    return np.asarray((2 - 2 * likeness.double()).clamp(min=0).sqrt().numpy())
 
 
 class _Images:

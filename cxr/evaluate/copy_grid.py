@@ -10,6 +10,7 @@ from cxr.evaluate.copy_transforms import LOCAL, MEDIUM
 ALIGNED, HALVES, QUARTERS = "aligned pixels", "aligned halves", "aligned quarters"
 # Of each space of the search the scale on which likely originals are found: a quarter has too little that is coarse.
 SPACES = {ALIGNED: LOCAL, HALVES: LOCAL, QUARTERS: MEDIUM}
+NATIVE = "aligned at native size"  # what the search finds by aligned pixels, compared once more
 
 Window = tuple[float, float, float, float]  # top, bottom, left, right as shares of the side
 

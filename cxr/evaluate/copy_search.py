@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.evaluate.copy_finalists import SIDE, Candidates, verdict
-from cxr.evaluate.copy_grid import FAMILIES, SPACES, UNMOVED, Family, Window
+from cxr.evaluate.copy_finalists import SIDE, Candidates, native_distances, verdict
+from cxr.evaluate.copy_grid import ALIGNED, FAMILIES, NATIVE, SPACES, UNMOVED, Family, Window
+from cxr.evaluate.copy_native import Native
 from cxr.evaluate.copy_transforms import local_scale, reduced, warped
 
 SCREEN_SIDE = 32  # pixels
@@ -28,14 +29,17 @@ ROWS = 128  # queries at a time
 
 
 class Nearest(NamedTuple):
-    """Distance of each query to its nearest training image [N], and which that is [N]."""
+    """Distance of each query to its nearest training image [N], NaN where it is not known, and which that is [N]."""
 
     distances: NDArray[np.float64]
     indices: NDArray[np.intp]
 
 
 def search_copies(
-    queries: NDArray[np.uint8], references: NDArray[np.uint8], own: NDArray[np.intp] | None = None
+    queries: NDArray[np.uint8],
+    references: NDArray[np.uint8],
+    own: NDArray[np.intp] | None = None,
+    native: tuple[Native, Native] | None = None,
 ) -> dict[str, Nearest]:
     """The training image that each query is most alike to, in each space.
 
@@ -43,18 +47,26 @@ def search_copies(
         queries: [N, S, S] uint8, S at least 64.
         references: [M, S, S] uint8, M at least 1, or 2 with ``own``.
         own: [N], for each query the reference that is the query itself and does not count.
+        native: queries and references at their own sizes, to compare each query with what `ALIGNED` has found there
+            once more.
     Returns:
-        By space of the search; distances are sqrt(2 - 2 |r|): 0 for equal images up to the changes that are searched
-        for, 1.41 for unrelated ones, r being the correlation on the local scale where the aligned images overlap.
+        By space of the search, and with ``native`` by `NATIVE`; distances are sqrt(2 - 2 |r|): 0 for equal images up to
+        the changes that are searched for, 1.41 for unrelated ones, r being the correlation on the local scale where
+        the aligned images overlap.
     """
     screens = [_Screen(family, references) for family in FAMILIES]
-    parts = []
+    parts: list[dict[str, Nearest]] = []
     for rows in _chunks(len(queries)):
         found: dict[str, list[Candidates]] = {space: [] for space in SPACES}
         for screen in screens:
             found[screen.family.space] += screen.candidates(queries[rows], None if own is None else own[rows])
-        parts.append({space: verdict(some, queries[rows], references, SPACES[space]) for space, some in found.items()})
-    return {space: Nearest(*(np.concatenate([part[space][k] for part in parts]) for k in (0, 1))) for space in SPACES}
+        judged = {space: verdict(some, queries[rows], references, SPACES[space]) for space, some in found.items()}
+        parts.append({space: Nearest(far, best.indices.numpy()) for space, (far, best) in judged.items()})
+        if native is not None:
+            best, own_size = judged[ALIGNED][1], native[0].take(np.arange(len(queries))[rows])
+            distances = native_distances(best, queries[rows], references, (own_size, native[1]))
+            parts[-1][NATIVE] = Nearest(distances, best.indices.numpy())
+    return {space: Nearest(*(np.concatenate([part[space][k] for part in parts]) for k in (0, 1))) for space in parts[0]}
 
 
 class _Screen:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 from torch.nn import functional
 
+from cxr.evaluate.copy_native import Native, Pixels, native_arrays
 from cxr.evaluate.copy_transforms import warped
 from cxr.metrics.features import Features
 from cxr.request.errors import DataError
@@ -24,7 +25,6 @@ PLANTED_CONTRAST, PLANTED_NOISE = 0.1, 2.0  # share; grey levels
 BLEND = 0.7  # share of the training image
 BORDER = 0.08  # share of the side
 
-Pixels = NDArray[np.uint8]  # [N, S, S]
 Change = Callable[[Pixels, Pixels, np.random.Generator], Pixels]  # of images, beside those of strangers
 Embed = Callable[[Pixels], Features]
 
@@ -38,6 +38,7 @@ class CopySet:
         features: [N, D] by the name of the extractor; may be empty.
         names: of the N files, all different.
         hashes: SHA-256 of the N files.
+        native: the images at their own sizes; None where the pixels are all there is.
     Raises:
         DataError: the parts do not belong together.
     """
@@ -46,14 +47,18 @@ class CopySet:
     features: Mapping[str, Features]
     names: tuple[str, ...]
     hashes: tuple[str, ...]
+    native: Native | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
         if self.pixels.dtype != np.uint8 or len(shape) != 3 or shape[1] != shape[2]:
             raise DataError(f"pixels are {list(shape)} {self.pixels.dtype}; use squares, [N, 128, 128] uint8")
-        counts = {len(part) for part in (self.names, self.hashes, *self.features.values())}
+        sides = () if self.native is None else (self.native.sides,)
+        counts = {len(part) for part in (self.names, self.hashes, *self.features.values(), *sides)}
         if counts != {len(self.pixels)}:
-            raise DataError(f"{len(self.pixels)} images have {sorted(counts)} names, hashes or features; use one each")
+            raise DataError(
+                f"{len(self.pixels)} images have {sorted(counts)} names, hashes, features or sizes; use one each"
+            )
         if len(set(self.names)) < len(self.names):
             raise DataError("two images have the same name; put the names of their folders in front")
 
@@ -61,33 +66,47 @@ class CopySet:
         """Number of images."""
         return len(self.pixels)
 
+    @property
+    def at_own_size(self) -> Native:
+        """The images at their own sizes."""
+        return self.native or native_arrays(self.pixels, self.pixels.shape[1])
+
     def take(self, indices: NDArray[np.generic]) -> CopySet:
         """Some of the images, by indices [n] or flags [N]."""
         chosen = np.arange(len(self))[indices]
         features = {name: rows[chosen] for name, rows in self.features.items()}
         names, hashes = (tuple(part[index] for index in chosen) for part in (self.names, self.hashes))
-        return CopySet(self.pixels[chosen], features, names, hashes)
+        native = self.native and self.native.take(chosen)
+        return CopySet(self.pixels[chosen], features, names, hashes, native)
 
 
 def plant_copies(
-    training: CopySet, others: Pixels, seed: int = 0, embed: Mapping[str, Embed] | None = None
+    training: CopySet, others: CopySet, seed: int = 0, embed: Mapping[str, Embed] | None = None
 ) -> Iterator[tuple[str, CopySet]]:
     """Copies of up to `NUM_PLANTED` training images, once for each kind of change that the search should see through.
 
+    Each is made at its original's own size.
+
     Args:
         training: what they are chosen from.
-        others: [M, S, S], images of other patients, for what is half a copy.
+        others: images of other patients, for what is half a copy.
         seed: of all choices.
         embed: the extractors; without one the results lack its features.
     """
     rng = np.random.default_rng(seed)
     chosen = training.take(np.sort(rng.choice(len(training), min(NUM_PLANTED, len(training)), replace=False)))
-    strangers = others[rng.integers(len(others), size=len(chosen))]
+    beside = rng.integers(len(others), size=len(chosen))
+    originals, strangers = chosen.at_own_size, others.at_own_size
+    sized = [(np.flatnonzero(originals.sides == side), side) for side in np.unique(originals.sides).tolist()]
+    groups = [(originals.read(rows, side), strangers.read(beside[rows], side)) for rows, side in sized]
+    order = np.argsort(np.concatenate([rows for rows, _ in sized]))
     for kind, change in KINDS.items():
-        pixels = change(chosen.pixels, strangers, rng)
+        made = [image for group in groups for image in change(*group, rng)]
+        native = native_arrays([made[place] for place in order])
+        pixels = native.read(np.arange(len(chosen)), training.pixels.shape[1])
         features = {name: make(pixels) for name, make in (embed or {}).items() if name in training.features}
         hashes = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in pixels)
-        yield kind, CopySet(pixels, features, chosen.names, hashes)
+        yield kind, CopySet(pixels, features, chosen.names, hashes, native)
 
 
 def _remade(pixels: Pixels, _: Pixels, rng: np.random.Generator) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NotRequired, TypedDict
@@ -9,7 +10,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.evaluate.copy_grid import SPACES
+from cxr.evaluate.copy_grid import NATIVE, SPACES
 from cxr.evaluate.copy_search import Nearest
 from cxr.evaluate.copy_set import CopySet
 from cxr.metrics.diversity import standardised
@@ -27,6 +28,8 @@ Indices = NDArray[np.intp]
 
 class Space(TypedDict):
     """One way to see how near images are: an extractor, or one of the search.
+
+    Of `NATIVE` all figures are of those images alone that were compared at their own size.
 
     Args:
         threshold: 0.1 % quantile of the distances of the calibration images.
@@ -49,7 +52,10 @@ class Space(TypedDict):
 
 
 class Control(TypedDict):
-    """Planted copies of one kind: the share found by any space of the search, and the shares by each space."""
+    """Planted copies of one kind: the share found by any space of the search, and the shares by each space.
+
+    The share by `NATIVE` is of those copies alone that were compared at their own size, NaN where none was.
+    """
 
     kind: str
     found: MetricResult
@@ -83,6 +89,11 @@ def nearest_features(queries: Features, references: Features, own: Indices | Non
     return Nearest(distances, indices)
 
 
+def threshold_of(distances: NDArray[np.float64]) -> float:
+    """The distance below which images are flagged, from those of real images of other patients that are known."""
+    return float(np.quantile(distances[np.isfinite(distances)], QUANTILE))
+
+
 def measure_space(
     name: str, training: CopySet, made: Nearest, real: Nearest, calibrating: NDArray[np.bool_], threshold: float
 ) -> Space:
@@ -96,6 +107,10 @@ def measure_space(
         calibrating: which held-out images have set the threshold.
         threshold: distances below it are flagged.
     """
+    known = np.isfinite(real.distances)
+    real, calibrating = Nearest(real.distances[known], real.indices[known]), calibrating[known]
+    known = np.isfinite(made.distances)
+    made = Nearest(made.distances[known], made.indices[known])
     num_calibration = int(calibrating.sum())
     space: Space = {
         "name": name,
@@ -152,10 +167,12 @@ def _authentic(known: Features, made: Nearest, real: Nearest) -> MetricResult:
 
 def measure_control(kind: str, nearest: Mapping[str, Nearest], thresholds: Mapping[str, float]) -> Control:
     """How many planted copies of one kind are flagged."""
-    flags = {name: found.distances < thresholds[name] for name, found in nearest.items()}
-    any_of = np.any([flags[space] for space in SPACES], axis=0)
+    flags = {name: nearest[name].distances < threshold for name, threshold in thresholds.items()}
+    any_of = np.any([flags[space] for space in (*SPACES, NATIVE) if space in flags], axis=0)
     note = (
         f"under {MIN_CONTROL:.0%} are found: few flags prove little of this kind" if any_of.mean() < MIN_CONTROL else ""
     )
     found = share_of("found", any_of, len(any_of), {"at_least": MIN_CONTROL}, note)
-    return {"kind": kind, "found": found, "spaces": {name: float(some.mean()) for name, some in flags.items()}}
+    known = {name: np.isfinite(nearest[name].distances) for name in flags}
+    shares = {name: float(some[known[name]].mean()) if known[name].any() else math.nan for name, some in flags.items()}
+    return {"kind": kind, "found": found, "spaces": shares}

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 # Of the side: deviation of the surroundings that a grey level is compared with, to find a transform, to refine and to
-# judge it.
-LOCAL, MEDIUM, FINE = 3 / 32, 1 / 32, 3 / 128
+# judge it, and to judge it once more at the images' own size.
+LOCAL, MEDIUM, FINE, FINEST = 3 / 32, 1 / 32, 3 / 128, 1 / 128
 SMOOTHEST = 4.0  # grey levels; ground that is more even than that is noise
 STRONGEST = 2.5  # local deviations
 MIN_SHARE_COVERED = 0.2  # of a window that the moved query has to cover

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cxr.evaluate.copies import check_copies
+from cxr.evaluate.copy_native import native_arrays, native_files
 from cxr.evaluate.copy_set import CopySet, Embed
 from cxr.evaluate.extractors.extractor import embed
 from cxr.evaluate.extractors.registry import load_own
@@ -63,11 +65,12 @@ def check_lora(
 def _search(adapter: Path, model: Path, training: Sequence[Radiograph], held_out: Sequence[Radiograph]) -> JsonObject:
     if not held_out:
         raise DataError("no patient is held out, so there is nothing to show how near images of other patients come")
-    drawn = np.stack(_draw(adapter, model, training[:: max(1, len(training) // NUM_IMAGES)][:NUM_IMAGES]))
+    images = _draw(adapter, model, training[:: max(1, len(training) // NUM_IMAGES)][:NUM_IMAGES])
+    drawn = np.stack([fit_square(image, SIZE) for image in images])
     names = tuple(f"image {number}" for number in range(len(drawn)))
     features_of = functools.partial(embed, extractor=load_own(SMALL))
     report = check_copies(
-        CopySet(drawn, {SMALL: features_of(drawn)}, names, names),
+        CopySet(drawn, {SMALL: features_of(drawn)}, names, names, native_arrays(images)),
         _real(training, features_of),
         _real(held_out, features_of),
         [record.patient_id for record in held_out],
@@ -77,13 +80,23 @@ def _search(adapter: Path, model: Path, training: Sequence[Radiograph], held_out
         space["name"]: {
             "flagged": space["flagged"].value,
             "flagged_upper": space["flagged"].high,
-            "planted_copies_flagged": float(np.mean([row["spaces"][space["name"]] for row in report["control"]])),
+            "planted_copies_flagged": _mean(row["spaces"][space["name"]] for row in report["control"]),
         }
         for space in report["spaces"]
     }
-    facts = {"num_images": len(drawn), "num_training": len(training), "near_exact": report["near_exact"]}
+    facts = {
+        "num_images": len(drawn),
+        "num_training": len(training),
+        "near_exact": report["near_exact"],
+        "native": report["native"],
+    }
     plain: JsonObject = to_plain(facts | {"spaces": spaces})
     return plain
+
+
+def _mean(shares: Iterable[float]) -> float:
+    known = [share for share in shares if math.isfinite(share)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _draw(adapter: Path, model: Path, records: Sequence[Radiograph]) -> list[NDArray[np.uint8]]:
@@ -91,13 +104,14 @@ def _draw(adapter: Path, model: Path, records: Sequence[Radiograph]) -> list[NDA
     images: list[GreyLevels] = []
     for request in matched_requests(records):
         images += [event.pixels for event in generate(request, loaded) if isinstance(event, GeneratedImage)]
-    return [fit_square(to_8_bits(image), SIZE) for image in images]
+    return [to_8_bits(image) for image in images]
 
 
 def _real(records: Sequence[Radiograph], features_of: Embed) -> CopySet:
     paths = [record.path for record in records]
     pixels = read_squares(paths, SIZE)
-    return CopySet(pixels, {SMALL: features_of(pixels)}, short_names(paths), tuple(hash_files(paths)))
+    hashes = tuple(hash_files(paths))
+    return CopySet(pixels, {SMALL: features_of(pixels)}, short_names(paths), hashes, native_files(paths))
 
 
 def _write_metadata(path: Path, outcome: JsonObject) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.evaluate.copy_native import native_files
 from cxr.evaluate.copy_set import CopySet
 from cxr.evaluate.extractors.extractor import Extractor, FeatureCache, extract
 from cxr.evaluate.extractors.registry import extractor_of
@@ -63,7 +64,8 @@ class NetworkOutputs:
     def copy_set(self, images: ImageSet, extractors: tuple[Extractor, ...]) -> CopySet:
         """Images as they are searched for copies."""
         features = {one.name: self.features(images, one) for one in extractors}
-        return CopySet(self.pixels(images), features, images.names, images.hashes)
+        native = self._once(("native", images.hashes), lambda: native_files(images.paths))
+        return CopySet(self.pixels(images), features, images.names, images.hashes, native)
 
     def _once(self, key: tuple[object, ...], compute: Callable[[], Value]) -> Value:
         if key not in self._found:
