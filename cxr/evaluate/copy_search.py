@@ -4,6 +4,7 @@ Pixel by pixel all radiographs are alike, and a copy that is turned differs more
 from each other. So grey levels are first put on a local scale, on which strangers have little in common and brightness,
 contrast and equalisation do not count. Then each query is laid over all training images by a grid of transforms, as a
 whole, by halves and by quarters (a few dimensions suffice), and over the likeliest of them in ever smaller steps.
+What is found as a whole is compared once more at the images' own size.
 """
 
 from __future__ import annotations
