@@ -147,7 +147,7 @@ def report_on(generated: CopySet, training: CopySet, held_out: CopySet) -> Copie
 def report(training: CopySet) -> Copies:
     originals = training.at_own_size.read(np.arange(4), 256)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copy_check, "MIN_IMAGES", 3)
+        patch.setattr(copy_check, "MIN_NATIVE", 3)
         made, held_out = np.concatenate([originals, films(2, 1)]), films(16, 2)
         return report_on(as_set(made, "made"), training, as_set(held_out, "held"))
 
@@ -176,7 +176,7 @@ def test_what_is_missing_is_said(training: CopySet) -> None:
     assert NATIVE not in [space["name"] for space in part["spaces"]]
     assert all(NATIVE not in row["spaces"] for row in part["control"])
     assert "0 + 0 of 4 real films" in part["native"]
-    assert "is left out: it needs an image and 20 + 20 real films" in part["native"]
+    assert "is left out: it needs an image and 100 + 100 real films" in part["native"]
 
 
 def test_planted_copies_that_were_not_compared_count_as_neither_found_nor_missed() -> None:
