@@ -24,9 +24,7 @@ from cxr.request.errors import DataError
 
 NEAR_EXACT = 0.8  # correlation on the local scale after alignment; of 500 real films with others 0.55 at most
 NUM_PAIRS = 20
-MIN_NATIVE = (
-    100  # real films in either half; a threshold from fewer lets over one stranger in a hundred pass for a copy
-)
+MIN_NATIVE = 100  # real films in either half; a threshold from fewer flags more than one stranger in a hundred
 OVER_TRAINED = "images of an over-trained model"
 
 
