@@ -9,7 +9,7 @@ What is found as a whole is compared once more at the images' own size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import product
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ def search_copies(
     references: NDArray[np.uint8],
     own: NDArray[np.intp] | None = None,
     native: tuple[Native, Native] | None = None,
+    spaces: Collection[str] = SPACES.keys(),
 ) -> dict[str, Nearest]:
     """The training image that each query is most alike to, in each space.
 
@@ -50,15 +51,16 @@ def search_copies(
         own: [N], for each query the reference that is the query itself and does not count.
         native: queries and references at their own sizes, to compare each query with what `ALIGNED` has found there
             once more.
+        spaces: those of the search that are wanted; ``native`` needs `ALIGNED`.
     Returns:
         By space of the search, and with ``native`` by `NATIVE`; distances are sqrt(2 - 2 |r|): 0 for equal images up to
         the changes that are searched for, 1.41 for unrelated ones, r being the correlation on the local scale where
         the aligned images overlap.
     """
-    screens = [_Screen(family, references) for family in FAMILIES]
+    screens = [_Screen(family, references) for family in FAMILIES if family.space in spaces]
     parts: list[dict[str, Nearest]] = []
     for rows in _chunks(len(queries)):
-        found: dict[str, list[Candidates]] = {space: [] for space in SPACES}
+        found: dict[str, list[Candidates]] = {space: [] for space in SPACES if space in spaces}
         for screen in screens:
             found[screen.family.space] += screen.candidates(queries[rows], None if own is None else own[rows])
         judged = {space: verdict(some, queries[rows], references, SPACES[space]) for space, some in found.items()}
