@@ -43,9 +43,9 @@ def test_halves_do_not_depend_on_the_order_but_on_the_seed() -> None:
     assert {patients[k] for k in distances.halve(patients, 1).first} != first
 
 
-@pytest.mark.parametrize("patients", [["one"] * 100, [str(k) for k in range(30)]])
+@pytest.mark.parametrize("patients", [["one"] * 100, [str(k) for k in range(30)], [*"abc"] * 40])
 def test_a_reference_that_cannot_be_halved_is_refused(patients: list[str]) -> None:
-    with pytest.raises(DataError, match="halves need 20 images each"):
+    with pytest.raises(DataError, match="halves need 20 images of 2 patients each"):
         distances.halve(patients)
 
 

@@ -31,6 +31,7 @@ from cxr.request.errors import DataError
 
 POSING = "real films posing as generated"
 HALVINGS = 20
+MIN_PATIENTS = 2  # of a half: the images of one have no pair that counts
 MIN_IMAGES_FOR_FD = 2_000
 EXPLORATORY = 10_000
 JACKKNIFE_GROUPS = 10
@@ -50,7 +51,7 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
         patients: the patient of each image, [N]; their order does not matter.
         seed: of the order.
     Raises:
-        DataError: too few images, or one patient has most of them.
+        DataError: too few images or patients, or one patient has most of the images.
     """
     names, codes = np.unique(np.asarray(patients), return_inverse=True)
     place = np.random.default_rng(seed).permutation(len(names))[codes]
@@ -59,10 +60,10 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
     while 0 < count < len(order) and place[order[count]] == place[order[count - 1]]:
         count += 1
     first, second = np.sort(order[:count]), np.sort(order[count:])
-    if min(len(first), len(second)) < MIN_IMAGES:
+    if any(len(half) < MIN_IMAGES or len(set(codes[half])) < MIN_PATIENTS for half in (first, second)):
         raise DataError(
-            f"the reference has {len(patients)} images of {len(names)} patients; "
-            f"its halves need {MIN_IMAGES} images each"
+            f"the reference has {len(patients)} images of {len(names)} patient(s); "
+            f"its halves need {MIN_IMAGES} images of {MIN_PATIENTS} patients each"
         )
     return Halves(first, second)
 
