@@ -9,7 +9,7 @@ import numpy as np
 
 from cxr.evaluate.audit import Audit, measure_audit
 from cxr.evaluate.copies import Copies, check_copies
-from cxr.evaluate.detail import Detail, measure_detail, shape_note
+from cxr.evaluate.detail import Detail, measure_detail, shape_note, size_note
 from cxr.evaluate.distances import POSING, halve, measure_rows
 from cxr.evaluate.diversity import FeatureSet, measure_diversity, notes_on
 from cxr.evaluate.extractors.extractor import Extractor, embed
@@ -83,8 +83,10 @@ class Measurements(Measuring):
     def detail(self) -> Detail:
         """Sharpness, noise, contrast and sides at the native size."""
         self.tools.say("detail at the native size")
-        self.notes += filter(None, [shape_note(self.sets.generated, self.sets.reference)])
-        return measure_detail(self.sets.generated, self.sets.reference)
+        part = measure_detail(self.sets.generated, self.sets.reference)
+        notes = shape_note(self.sets.generated, self.sets.reference), size_note(self.sets.generated, part["side"])
+        self.notes += filter(None, notes)
+        return part
 
     def diversity(self) -> JsonObject:
         """How different the images are, within a prompt and as a whole."""
