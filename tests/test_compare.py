@@ -22,7 +22,7 @@ from cxr.evaluate import (
     write_comparison,
     write_report,
 )
-from cxr.evaluate.compare import COLUMNS
+from cxr.evaluate.compare import COLUMNS, common_attributes
 from cxr.evaluate.few_real import compare_few_real
 from cxr.evaluate.fixed_prompts import probe_requests
 from cxr.evaluate.groups import groups_of, measure_groups
@@ -62,6 +62,14 @@ def test_models_stand_in_one_table_with_tests(folders: dict[str, Path], tools: T
     written = [path.read_bytes() for path in write_comparison(found, tmp_path / "out")]
     assert b"CheXGenBench" in written[1]
     assert written == [path.read_bytes() for path in write_comparison(found, tmp_path / "again")]
+
+
+def test_alignment_is_over_what_all_models_were_asked_for() -> None:
+    view, sex, mass = ({"name": name, "judgeable": name != "Mass"} for name in ("PA", "male", "Mass"))
+    assert common_attributes([[view, sex], [sex, view, mass]]) == ({"PA", "male"}, "")
+    common, note = common_attributes([[view, sex], [view, mass]])
+    assert common == {"PA"}
+    assert note == "Alignment is a mean over PA: not all models were asked for male."
 
 
 def test_one_model_is_no_comparison(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811
