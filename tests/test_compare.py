@@ -179,10 +179,11 @@ class Bright(torch.nn.Module):
         return logits
 
 
-def test_denials_and_sides_are_tested_by_what_is_drawn() -> None:
+@pytest.mark.parametrize("denied", ["pleural effusion", "left pleural effusion", "right-sided effusion"])
+def test_denials_and_sides_are_tested_by_what_is_drawn(denied: str) -> None:
     words = [
         "with pleural effusion",
-        "with no pleural effusion",
+        f"with no {denied}",
         "with left pleural effusion",
         "with right pleural effusion",
     ]
@@ -203,6 +204,7 @@ def test_denials_and_sides_are_tested_by_what_is_drawn() -> None:
     part = measure_probes({"bright": judge}, images, real, scores, lambda some: pixels)
     (side,) = part["sides"]
     assert side["metrics"]["AUROC"].value == 1
+    assert (side["num_positive"], side["num_negative"]) == (20, 20)
     assert np.isnan(side["metrics"]["C_AUROC"].value)
     (denial,) = part["denials"]
     assert (denial["num_positive"], denial["num_negative"]) == (60, 20)

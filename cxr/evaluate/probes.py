@@ -151,12 +151,18 @@ def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags)
 
 
 def _sides_of(images: ImageSet) -> list[tuple[tuple[str, str], ...]]:
-    """(finding, side) of each image, as its prompt or else its labels name them."""
+    """(finding, side) of each image, as its prompt asks for them or else its labels name them."""
     pairs = zip(images.prompts, images.labels, strict=True)
-    return [labels_of(prompt).sides if prompt else labels.sides for prompt, labels in pairs]
+    return [_asked_sides(prompt) if prompt else labels.sides for prompt, labels in pairs]
+
+
+def _asked_sides(prompt: str) -> tuple[tuple[str, str], ...]:
+    """Without those of a finding that is denied: "no left pleural effusion"."""
+    asked = asked_labels(prompt).findings or ()
+    return tuple(pair for pair in labels_of(prompt).sides if pair[0] in asked)
 
 
 def _left_and_right(sides: Sequence[tuple[tuple[str, str], ...]], finding: str) -> tuple[Flags, Flags]:
-    """Which images have a finding on the left, and which on the right."""
+    """Which images have a finding on the left and not on the right, and which the other way round."""
     left, right = (np.array([(finding, side) in named for named in sides]) for side in ("left", "right"))
-    return left, right
+    return left & ~right, right & ~left
