@@ -58,9 +58,11 @@ def test_models_stand_in_one_table_with_tests(folders: dict[str, Path], tools: T
     )
     assert test["difference"].value < 0
     assert test["p_holm"] < 0.05
+    assert test["difference"].num_generated == 30
     assert any("rad-dino are not in place" in note for note in found["notes"])
     written = [path.read_bytes() for path in write_comparison(found, tmp_path / "out")]
     assert b"CheXGenBench" in written[1]
+    assert b"| p (Holm) | N |" in written[1]
     assert written == [path.read_bytes() for path in write_comparison(found, tmp_path / "again")]
 
 
