@@ -223,6 +223,15 @@ def test_a_dicom_header_that_says_what_nothing_else_does(tmp_path: Path) -> None
     assert (record.labels.age, record.labels.view, record.is_lateral) == (1, None, True)
 
 
+def test_a_dicom_header_says_what_its_table_has_no_column_for(tmp_path: Path) -> None:
+    header = {"PatientID": "p7", "PatientAge": "055Y", "PatientSex": "F", "ViewPosition": "LL"}
+    write_dicom(tmp_path / "x.dcm", STORED, **header)
+    (tmp_path / "metadata.csv").write_text("file_name,findings,sex\nx.dcm,Mass,M\n")
+    (record,) = read_images(tmp_path)
+    assert record.labels == PromptLabels(("Mass",), 55, "M")
+    assert (record.patient_id, record.is_lateral, record.is_real) == ("p7", True, True)
+
+
 @pytest.mark.parametrize("name", ["IM000001", "1.2.840.113", "x.DCM", "x.dicom"])
 def test_dicom_is_found_by_what_it_is(name: str, tmp_path: Path) -> None:
     path = write_dicom(tmp_path / name, STORED)
