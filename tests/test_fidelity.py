@@ -149,6 +149,18 @@ def test_only_what_judges_see_in_real_films_enters_the_headline() -> None:
     assert "real films 100.0 %" in part["headline"]
 
 
+@pytest.mark.parametrize(("count", "is_claimed"), [(24, False), (900, True)])
+def test_a_figure_without_errors_is_not_certain(count: int, is_claimed: bool) -> None:
+    readings = {"one": {"generated": reading(count=count), "real": reading(count=900)}}
+    part = measure_fidelity({"one": judge("one")}, readings)
+    figures = [part["summary"]["metrics"][name] for name in ("macro_PF", "joint")]
+    figures += [row["metrics"][name] for row in part["attributes"] for name in ("PF", "AUROC")]
+    for figure in figures:
+        assert (figure.value, figure.high) == (1, 1)
+        assert (figure.low > 0.92) == is_claimed
+    assert ("above 92 % throughout" in part["headline"]) == is_claimed
+
+
 def test_real_films_posing_as_generated_reach_their_own_ceiling() -> None:
     same = reading(0.02, 1, 1200)
     part = measure_fidelity({"one": judge("one")}, {"one": {"generated": same, "real": same}})

@@ -15,7 +15,7 @@ from cxr.evaluate.image_set import MIN_IMAGES
 from cxr.metrics.arrays import Array
 from cxr.metrics.features import Features
 from cxr.metrics.frechet import IMAGES_PER_FEATURE, frechet_distance, frechet_infinity
-from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle
+from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle, of_share
 from cxr.metrics.kernel import (
     INTERVAL_IMAGES,
     gaussian_mmd,
@@ -173,9 +173,10 @@ def _neighbourhoods(x: Sample, y: Sample) -> list[MetricResult]:
     parts = [
         measure_neighbourhoods(x.features[groups[0] != k], y.features[groups[1] != k]) for k in range(JACKKNIFE_GROUPS)
     ]
-    results = []
+    results, count = [], min(int(side.codes.max()) + 1 for side in (x, y))
     for name, value in whole.items():
         low, high = jackknife(value, [part[name] for part in parts])
         interval = Interval(max(low, 0.0), high if name == "density" else min(high, 1.0))
+        interval = interval if name == "density" else of_share(value, interval, count)
         results.append(MetricResult(name, value, *interval, len(x), len(x), {"k": NEAREST}))
     return results

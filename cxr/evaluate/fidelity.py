@@ -43,7 +43,7 @@ from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.arrays import Array
 from cxr.metrics.intervals import holm, two_sided
-from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
+from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of, figure_of_share
 
 MIN_IMAGES = 300  # positive and negative prompts of an attribute; fewer are marked
 # Figure of an attribute -> whose images it is measured on, and the field of `Agreement` that holds it.
@@ -126,13 +126,13 @@ def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> A
         "real": {"num_reference": real_positive + real_negative, "note": note},
         "baseline": {},
     }
-    metrics = {
-        key: figure_of(key, getattr(found[side][name], field)[:, column], **facts[side])
-        if not (side == "real" and few)
-        else MetricResult(key, math.nan, **facts[side])
-        for key, (side, field) in FIGURES.items()
-        if name in found[side]
-    }
+    metrics = {}
+    for key, (side, field) in FIGURES.items():
+        if side == "real" and few:
+            metrics[key] = MetricResult(key, math.nan, **facts[side])
+        elif one := found[side].get(name):
+            values, count = getattr(one, field)[:, column], one.num_independent([column])
+            metrics[key] = figure_of_share(key, values, count, **facts[side])
     metrics["F"] = MetricResult("F", float(floors[name][column]), num_generated=positive + negative)
     share = normalised(mine.pf[:, column], ceiling.pf[:, column])
     metrics["NPF"] = figure_of("NPF", share * (np.nan if few else 1.0), **facts["generated"])

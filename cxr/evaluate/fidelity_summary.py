@@ -14,7 +14,7 @@ from cxr.judges.prompt_agreement import joint_share, shuffled
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.arrays import Array
-from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
+from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of, figure_of_share
 
 CLAIM = 0.92
 FIRST = {"PA": "view", "male": "sex"}  # what stands first, and what it is called
@@ -98,8 +98,10 @@ def summarise_age(found: Agreements, num_images: int) -> dict[str, MetricResult]
     return {
         "MAE": figure_of("MAE", generated[name].mae, num_generated=num_images, settings={"judge": name}),
         "MAE_real": figure_of("MAE_real", real[name].mae),
-        "within_10": figure_of("within_10", generated[name].within, num_generated=num_images),
-        "within_10_real": figure_of("within_10_real", real[name].within),
+        "within_10": figure_of_share(
+            "within_10", generated[name].within, generated[name].num_clusters, num_generated=num_images
+        ),
+        "within_10_real": figure_of_share("within_10_real", real[name].within, real[name].num_clusters),
     }
 
 
@@ -128,18 +130,20 @@ def summarise(
         "settings": {"judge": name, "attributes": [ATTRIBUTES[k] for k in usable]},
         "note": "" if usable else f"every attribute is {NOT_MEASURABLE}",
     }
+    count, num_real = (one[name].num_independent(usable) for one in (generated, real))
     results = {
-        "macro_PF": figure_of("macro_PF", pf[name], **facts),
-        "macro_C": figure_of("macro_C", ceiling),
+        "macro_PF": figure_of_share("macro_PF", pf[name], count, **facts),
+        "macro_C": figure_of_share("macro_C", ceiling, num_real),
         "macro_NPF": figure_of("macro_NPF", normalised(pf[name], ceiling)),
         "macro_F": MetricResult("macro_F", float(macro(floors[name][None], usable)[0])),
-        "joint": figure_of("joint", joint_share(sides["generated"], masked), **facts),
-        "joint_real": figure_of("joint_real", joint_share(sides["real"], masked)),
+        "joint": figure_of_share("joint", joint_share(sides["generated"], masked), count, **facts),
+        "joint_real": figure_of_share("joint_real", joint_share(sides["real"], masked), num_real),
     }
     for side, suffix in (("generated", ""), ("real", "_real"), ("baseline", "_baseline")):
         if name in found[side]:
             key = f"macro_AUROC{suffix}"
-            results[key] = figure_of(key, macro(found[side][name].auroc, known), settings={"num_findings": len(known)})
+            one, settings = found[side][name], {"num_findings": len(known)}
+            results[key] = figure_of_share(key, macro(one.auroc, known), one.num_independent(known), settings=settings)
     return results
 
 

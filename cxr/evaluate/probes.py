@@ -19,7 +19,7 @@ from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.metrics.agreement import weighted_auroc
 from cxr.metrics.arrays import Array, Flags
 from cxr.metrics.intervals import weightings
-from cxr.metrics.result import MetricResult, figure_of
+from cxr.metrics.result import MetricResult, figure_of_share
 from cxr.prompts import asked_labels, misread_findings
 
 MIN_IMAGES = 10  # images of each of the two kinds
@@ -130,9 +130,10 @@ def _area(
     some = yes | no
     weights = weightings(np.asarray(clusters)[some])
     values = weighted_auroc(scores[some], yes[some], weights)
+    count = int(min(yes.sum(), no.sum(), len(set(np.asarray(clusters)[some]))))
     if is_real:
-        return figure_of(name, values, num_reference=int(some.sum()))
-    return figure_of(name, values, num_generated=int(some.sum()))
+        return figure_of_share(name, values, count, num_reference=int(some.sum()))
+    return figure_of_share(name, values, count, num_generated=int(some.sum()))
 
 
 def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags) -> Array:
