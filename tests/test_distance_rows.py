@@ -188,7 +188,7 @@ def test_degrading_keeps_size_and_type_and_is_repeatable() -> None:
 
 def test_full_coverage_is_not_certain() -> None:
     apart = 10.0 * np.arange(40)[:, None] + np.random.default_rng(0).normal(size=(2, 40, 1))
-    figures = by_name(distances.measure_row(*map(Sample, apart), np.zeros(2), 1.0))
+    figures = by_name(distances.measure_row(Sample(apart[0]), Sample(apart[1]), np.zeros(2), 1.0))
     assert figures["coverage"].value == 1
     assert 0.85 < figures["coverage"].low < 0.95
     assert figures["coverage"].high == 1

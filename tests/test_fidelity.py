@@ -153,7 +153,10 @@ def test_only_what_judges_see_in_real_films_enters_the_headline() -> None:
 def test_a_figure_without_errors_is_not_certain(count: int, is_claimed: bool) -> None:
     readings = {"one": {"generated": reading(count=count), "real": reading(count=900)}}
     part = measure_fidelity({"one": judge("one")}, readings)
-    figures = [part["summary"]["metrics"][name] for name in ("macro_PF", "joint")]
+    summary, age = part["summary"]["metrics"], part["age"]["metrics"]
+    assert {one.num_generated + one.num_reference for one in (summary["macro_F"], summary["macro_AUROC"])} == {count}
+    assert {one.num_reference for one in (summary["macro_C"], summary["joint_real"], age["MAE_real"])} == {900}
+    figures = [summary[name] for name in ("macro_PF", "joint")]
     figures += [row["metrics"][name] for row in part["attributes"] for name in ("PF", "AUROC")]
     for figure in figures:
         assert (figure.value, figure.high) == (1, 1)

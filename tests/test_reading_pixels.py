@@ -224,7 +224,7 @@ def test_a_dicom_header_that_says_what_nothing_else_does(tmp_path: Path) -> None
 
 
 def test_a_dicom_header_says_what_its_table_has_no_column_for(tmp_path: Path) -> None:
-    header = {"PatientID": "p7", "PatientAge": "055Y", "PatientSex": "F", "ViewPosition": "LL"}
+    header: dict[str, Any] = {"PatientID": "p7", "PatientAge": "055Y", "PatientSex": "F", "ViewPosition": "LL"}
     write_dicom(tmp_path / "x.dcm", STORED, **header)
     (tmp_path / "metadata.csv").write_text("file_name,findings,sex\nx.dcm,Mass,M\n")
     (record,) = read_images(tmp_path)

@@ -139,7 +139,7 @@ def _benchmark_extractor(tools: Tools) -> tuple[Extractor, str]:
         return first, why
 
 
-def _benchmark(model: Measurements, extractor: Extractor, row: JsonObject, common: Container[str]) -> JsonObject:
+def _benchmark(model: Measurements, extractor: Extractor, row: JsonObject, common: Container[object]) -> JsonObject:
     """`COLUMNS` of one model: all pairs of images count, FD at whatever N there is, attributes that all can show."""
     reference, generated = (
         model.outputs.features(side, extractor) for side in (model.sets.reference, model.sets.generated)

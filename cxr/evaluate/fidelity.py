@@ -96,7 +96,7 @@ def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Reading
     _add_gains(attributes, readings)
     _add_elsewhere(attributes, judges, readings)
     attributes.sort(key=_place)
-    age = summarise_age(found, len(next(iter(generated.values()))))
+    age = summarise_age(found, *(len(next(iter(readings.values()))[side]) for side in ("generated", "real")))
     summary = summarise(found, floors, columns, readings, judges)
     return {
         "judges": [{"name": name, "sha256": judge.sha256, "facts": judge.facts} for name, judge in judges.items()],
