@@ -156,10 +156,11 @@ def test_a_figure_without_errors_is_not_certain(count: int, is_claimed: bool) ->
     summary, age = part["summary"]["metrics"], part["age"]["metrics"]
     assert {one.num_generated + one.num_reference for one in (summary["macro_F"], summary["macro_AUROC"])} == {count}
     assert {one.num_reference for one in (summary["macro_C"], summary["joint_real"], age["MAE_real"])} == {900}
-    figures = [summary[name] for name in ("macro_PF", "joint")]
+    figures = [summary[name] for name in ("macro_PF", "macro_NPF", "joint")]
     figures += [row["metrics"][name] for row in part["attributes"] for name in ("PF", "AUROC")]
     for figure in figures:
-        assert (figure.value, figure.high) == (1, 1)
+        assert figure.value == 1
+        assert 1 <= figure.high < 1.03
         assert (figure.low > 0.92) == is_claimed
     assert ("above 92 % throughout" in part["headline"]) == is_claimed
 

@@ -25,8 +25,8 @@ from cxr.evaluate.fidelity_figures import (
     Readings,
     is_judgeable,
     lower_judge,
-    normalised,
     or_last,
+    share_of_ceiling,
 )
 from cxr.evaluate.fidelity_summary import (
     FIRST,
@@ -134,8 +134,8 @@ def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> A
             values, count = getattr(one, field)[:, column], one.num_independent([column])
             metrics[key] = figure_of_share(key, values, count, **facts[side])
     metrics["F"] = MetricResult("F", float(floors[name][column]), num_generated=positive + negative)
-    share = normalised(mine.pf[:, column], ceiling.pf[:, column])
-    metrics["NPF"] = figure_of("NPF", share * (np.nan if few else 1.0), **facts["generated"])
+    films = ceiling.pf[:, column] * (np.nan if few else 1.0)
+    metrics["NPF"] = share_of_ceiling(mine.pf[:, column], films, (metrics["PF"], metrics["C"]), "NPF")
     return {
         "name": ATTRIBUTES[column],
         "judge": name,

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from cxr.evaluate.fidelity_figures import MIN_REAL_FILMS, Agreements, Readings, is_judgeable, normalised, or_last
+from cxr.evaluate.fidelity_figures import MIN_REAL_FILMS, Agreements, Readings, is_judgeable, or_last, share_of_ceiling
 from cxr.judges.judge import Judge
 from cxr.judges.prompt_agreement import joint_share, shuffled
 from cxr.labels.targets import ATTRIBUTES
@@ -135,12 +135,14 @@ def summarise(
     }
     made: Facts = {"num_generated": len(sides["generated"])}
     films: Facts = {"num_reference": len(sides["real"])}
-    both: Facts = {**made, **films}
     count, num_real = (one[name].num_independent(usable) for one in (generated, real))
+    both = (
+        figure_of_share("macro_PF", pf[name], count, **facts),
+        figure_of_share("macro_C", ceiling, num_real, **films),
+    )
     results = {
-        "macro_PF": figure_of_share("macro_PF", pf[name], count, **facts),
-        "macro_C": figure_of_share("macro_C", ceiling, num_real, **films),
-        "macro_NPF": figure_of("macro_NPF", normalised(pf[name], ceiling), **both),
+        **{one.name: one for one in both},
+        "macro_NPF": share_of_ceiling(pf[name], ceiling, both, "macro_NPF"),
         "macro_F": MetricResult("macro_F", float(macro(floors[name][None], usable)[0]), **made),
         "joint": figure_of_share("joint", joint_share(sides["generated"], masked), count, **facts),
         "joint_real": figure_of_share("joint_real", joint_share(sides["real"], masked), num_real, **films),
