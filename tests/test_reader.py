@@ -318,6 +318,13 @@ def test_linked_folders_count_once_and_hidden_files_do_not(tmp_path: Path) -> No
     assert [record.path.name for record in read_images(tmp_path / "set")] == ["2.png", "1.png"]
 
 
+def test_a_link_to_nothing_is_no_missing_image(tmp_path: Path) -> None:
+    make_images(tmp_path, ["a.png"])
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"b\.png is a link to a file that is not there; mend it or take it away"):
+        read_images(tmp_path)
+
+
 def test_columns_of_our_own_findings(tmp_path: Path) -> None:
     content = "file_name,No Finding," + ",".join(FINDINGS) + "\n1.png,0,1" + ",0" * 13 + "\n2.png,1" + ",0" * 14 + "\n"
     one, two = read(tmp_path, ["1.png", "2.png"], "metadata.csv", content)

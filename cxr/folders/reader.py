@@ -27,7 +27,7 @@ from cxr.folders.table_columns import (
 )
 from cxr.folders.tables import read_rows
 from cxr.folders.unread import check_no_table_is_left, check_no_table_says_more
-from cxr.images.squares import find_images
+from cxr.images.squares import find_images, is_image, walk_files
 from cxr.labels.radiograph import COLUMNS
 from cxr.request.errors import DataError
 
@@ -82,14 +82,9 @@ def read_listed(folder: Path) -> list[ImageRecord]:
     if not tables:
         raise DataError(f"{folder / CSV_NAME} is missing; a data folder holds images and a {CSV_NAME}")
     places = [folder / split for split in tables]
-    return list(_listed(tables, folder, [path for place in places for path in _images(place)], COLUMNS))
-
-
-def _images(place: Path) -> list[Path]:
-    try:
-        return find_images(place)
-    except DataError:
-        return []  # each row then says what is missing
+    # Each row says what is missing.
+    paths = [path for place in places for path in sorted(filter(is_image, walk_files(place)))]
+    return list(_listed(tables, folder, paths, COLUMNS))
 
 
 def _listed(
