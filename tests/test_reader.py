@@ -318,6 +318,13 @@ def test_linked_folders_count_once_and_hidden_files_do_not(tmp_path: Path) -> No
     assert [record.path.name for record in read_images(tmp_path / "set")] == ["2.png", "1.png"]
 
 
+def test_masks_are_no_radiographs(tmp_path: Path) -> None:
+    make_images(tmp_path, ["NORMAL/images/a.png", "NORMAL/masks/a.png"])
+    with pytest.raises(DataError, match="masks holds masks and no radiographs; name a folder without it"):
+        read_images(tmp_path)
+    assert len(read_images(tmp_path / "NORMAL" / "images")) == 1
+
+
 def test_a_link_to_nothing_is_no_missing_image(tmp_path: Path) -> None:
     make_images(tmp_path, ["a.png"])
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")

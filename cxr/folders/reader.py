@@ -32,6 +32,7 @@ from cxr.labels.radiograph import COLUMNS
 from cxr.request.errors import DataError
 
 MIN_LISTED = 0.9  # of the images
+MASKS = ("mask", "masks")  # folders beside the images of other data sets
 
 
 def read_images(folder: Path) -> list[ImageRecord]:
@@ -61,6 +62,8 @@ def read_images(folder: Path) -> list[ImageRecord]:
     if any({"findings", "prompt"} & columns_of(tuple(record.row)).keys() for record in known.values()):
         return [known.get(path) or record_of_file(path, None) for path in paths]
     check_no_table_is_left(folder, paths, read)
+    if masks := [path for path in paths if path not in known and path.parent.name.casefold() in MASKS]:
+        raise DataError(f"{masks[0].parent} holds masks and no radiographs; name a folder without it")
     named = findings_of_folders(folder, paths)
     return [_named(known[path], named) if path in known else record_of_file(path, named.get(path)) for path in paths]
 
