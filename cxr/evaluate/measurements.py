@@ -75,10 +75,12 @@ class Measurements(Measuring):
         sample, patients = self.outputs.sample(real, extractor), np.asarray(real.patients)
         chosen = second[choose_patients(patients[second], SENSITIVITY_IMAGES)]
         pixels = read_squares([real.paths[k] for k in chosen], extractor.size)
-        rows = measure_degradations(sample.take(first), pixels, patients[chosen], extractor)
+        damaged = measure_degradations(sample.take(first), pixels, patients[chosen], extractor)
         rarer = real.targets[second, LABELS.index("PA")] == 0
-        rows += measure_loss(sample.take(first), sample.take(second), rarer)
-        return [{"extractor": extractor.name} | row for row in rows]
+        lost = measure_loss(sample.take(first), sample.take(second), rarer)
+        counts = [len(chosen)] * len(damaged) + [len(second)] * len(lost)
+        facts = {"extractor": extractor.name, "num_reference": len(first)}
+        return [facts | {"num_images": count} | row for count, row in zip(counts, damaged + lost, strict=True)]
 
     def detail(self) -> Detail:
         """Sharpness, noise, contrast and sides at the native size."""
