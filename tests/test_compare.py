@@ -22,7 +22,7 @@ from cxr.evaluate import (
     write_comparison,
     write_report,
 )
-from cxr.evaluate.compare import COLUMNS
+from cxr.evaluate.compare import COLUMNS, common_attributes
 from cxr.evaluate.few_real import compare_few_real
 from cxr.evaluate.fixed_prompts import probe_requests
 from cxr.evaluate.groups import groups_of, measure_groups
@@ -58,10 +58,20 @@ def test_models_stand_in_one_table_with_tests(folders: dict[str, Path], tools: T
     )
     assert test["difference"].value < 0
     assert test["p_holm"] < 0.05
+    assert test["difference"].num_generated == 30
     assert any("rad-dino are not in place" in note for note in found["notes"])
     written = [path.read_bytes() for path in write_comparison(found, tmp_path / "out")]
     assert b"CheXGenBench" in written[1]
+    assert b"| p (Holm) | N |" in written[1]
     assert written == [path.read_bytes() for path in write_comparison(found, tmp_path / "again")]
+
+
+def test_alignment_is_over_what_all_models_were_asked_for() -> None:
+    view, sex, mass = ({"name": name, "judgeable": name != "Mass"} for name in ("PA", "male", "Mass"))
+    assert common_attributes([[view, sex], [sex, view, mass]]) == ({"PA", "male"}, "")
+    common, note = common_attributes([[view, sex], [view, mass]])
+    assert common == {"PA"}
+    assert note == "Alignment is a mean over PA: not all models were asked for male."
 
 
 def test_one_model_is_no_comparison(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811
@@ -171,10 +181,11 @@ class Bright(torch.nn.Module):
         return logits
 
 
-def test_denials_and_sides_are_tested_by_what_is_drawn() -> None:
+@pytest.mark.parametrize("denied", ["pleural effusion", "left pleural effusion", "right-sided effusion"])
+def test_denials_and_sides_are_tested_by_what_is_drawn(denied: str) -> None:
     words = [
         "with pleural effusion",
-        "with no pleural effusion",
+        f"with no {denied}",
         "with left pleural effusion",
         "with right pleural effusion",
     ]
@@ -195,6 +206,7 @@ def test_denials_and_sides_are_tested_by_what_is_drawn() -> None:
     part = measure_probes({"bright": judge}, images, real, scores, lambda some: pixels)
     (side,) = part["sides"]
     assert side["metrics"]["AUROC"].value == 1
+    assert (side["num_positive"], side["num_negative"]) == (20, 20)
     assert np.isnan(side["metrics"]["C_AUROC"].value)
     (denial,) = part["denials"]
     assert (denial["num_positive"], denial["num_negative"]) == (60, 20)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.evaluate.detail import choose_side, measure_detail, shape_note
+from cxr.evaluate.detail import choose_side, measure_detail, shape_note, size_note
 from cxr.evaluate.distances import POSING
 from cxr.evaluate.image_set import ImageSet
 from cxr.metrics.degrade import add_noise, blur, compress
@@ -114,6 +114,8 @@ def test_small_real_films_are_not_enlarged(tmp_path) -> None:  # type: ignore[no
     assert [row["name"] for row in part["rows"]] == ["generated", POSING]
     few = folder_of(tmp_path / "few", [128] * 100 + [256] * 20, "f")
     assert choose_side(made, few)[0] == 128
+    assert "have 192 pixels, and their detail is measured at 128, the most that enough" in size_note(made, 128)
+    assert not size_note(made, 192)
 
 
 def test_images_of_another_shape_are_told(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -43,9 +43,9 @@ def test_halves_do_not_depend_on_the_order_but_on_the_seed() -> None:
     assert {patients[k] for k in distances.halve(patients, 1).first} != first
 
 
-@pytest.mark.parametrize("patients", [["one"] * 100, [str(k) for k in range(30)]])
+@pytest.mark.parametrize("patients", [["one"] * 100, [str(k) for k in range(30)], [*"abc"] * 40])
 def test_a_reference_that_cannot_be_halved_is_refused(patients: list[str]) -> None:
-    with pytest.raises(DataError, match="halves need 20 images each"):
+    with pytest.raises(DataError, match="halves need 20 images of 2 patients each"):
         distances.halve(patients)
 
 
@@ -184,3 +184,11 @@ def test_degrading_keeps_size_and_type_and_is_repeatable() -> None:
     assert np.array_equal(degrade(pixels), degrade(pixels))
     assert np.array_equal(add_noise(pixels, 0.0), pixels)
     assert np.array_equal(blur(pixels, 0.0), pixels)
+
+
+def test_full_coverage_is_not_certain() -> None:
+    apart = 10.0 * np.arange(40)[:, None] + np.random.default_rng(0).normal(size=(2, 40, 1))
+    figures = by_name(distances.measure_row(Sample(apart[0]), Sample(apart[1]), np.zeros(2), 1.0))
+    assert figures["coverage"].value == 1
+    assert 0.85 < figures["coverage"].low < 0.95
+    assert figures["coverage"].high == 1

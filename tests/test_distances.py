@@ -186,6 +186,16 @@ def test_extrapolation_takes_away_the_bias() -> None:
     assert (line.settings["smallest"], line.settings["largest"]) == (200, 2000)
 
 
+def test_an_extrapolation_to_nothing_holds_0() -> None:
+    chance, held = np.random.default_rng(0), 0
+    for _ in range(20):
+        result = frechet_infinity(*chance.normal(size=(2, 100, 4)))
+        held += result.low <= 0 <= result.high
+    assert held >= 18
+    x, y = chance.normal(size=(2, 100, 4))
+    assert frechet_infinity(x, y + 0.5).low > 0
+
+
 def test_a_set_of_copies_is_precise_and_covers_nothing() -> None:
     reference = np.random.default_rng(0).normal(size=(200, 4))
     result = measure_neighbourhoods(reference, np.repeat(reference[:1], 200, axis=0))

@@ -83,3 +83,15 @@ def test_one_image_repeated_with_noise_is_told_and_blur_is_not(tmp_path: Path, m
     assert (far.num_generated, far.settings["num_groups"]) == (80, 20)
     # Blur alone does that; the real films are one group, which has no interval.
     assert figures["fresh", "generated", "SSIM"].low > 0.2 > 0.1 > figures["fresh", POSING, "SSIM"].value
+
+
+def test_films_that_were_saved_again_are_all_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diversity, "MAX_PAIRS", 2)
+    monkeypatch.setattr(diversity, "MAX_IMAGES", 2)
+    rng = np.random.default_rng(0)
+    films, features = rng.integers(0, 256, (80, 8, 8), np.uint8), rng.normal(size=(80, 12))
+    real = looked(tmp_path / "real", films, features, [""] * 80)
+    again = looked(tmp_path / "again", films, features + 0.001 * rng.normal(size=(80, 12)), [""] * 80)
+    found = {row["name"]: row["metrics"][-1].value for row in measure_diversity(again, again, real)["wholes"]}
+    assert found == {"generated": 1, POSING: found[POSING]}
+    assert found[POSING] < 0.1

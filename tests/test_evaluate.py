@@ -129,6 +129,7 @@ def test_every_part_that_the_folders_allow_is_measured(report: dict[str, Any]) -
         POSING,
     ]
     assert {row["kind"] for row in report["sensitivity"]} >= {"undamaged", "blur", "noise", "JPEG"}
+    assert [report["sensitivity"][0][key] for key in ("num_images", "num_reference")] == [4, 24]
     assert report["rank_agreement"] is None  # of one extractor
     assert {row["name"] for row in report["diversity"]["rows"]} == {"generated", POSING}
     assert [row["name"] for row in report["diversity"]["wholes"]] == ["generated", POSING]

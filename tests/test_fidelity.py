@@ -149,6 +149,22 @@ def test_only_what_judges_see_in_real_films_enters_the_headline() -> None:
     assert "real films 100.0 %" in part["headline"]
 
 
+@pytest.mark.parametrize(("count", "is_claimed"), [(24, False), (900, True)])
+def test_a_figure_without_errors_is_not_certain(count: int, is_claimed: bool) -> None:
+    readings = {"one": {"generated": reading(count=count), "real": reading(count=900)}}
+    part = measure_fidelity({"one": judge("one")}, readings)
+    summary, age = part["summary"]["metrics"], part["age"]["metrics"]
+    assert {one.num_generated + one.num_reference for one in (summary["macro_F"], summary["macro_AUROC"])} == {count}
+    assert {one.num_reference for one in (summary["macro_C"], summary["joint_real"], age["MAE_real"])} == {900}
+    figures = [summary[name] for name in ("macro_PF", "macro_NPF", "joint")]
+    figures += [row["metrics"][name] for row in part["attributes"] for name in ("PF", "AUROC")]
+    for figure in figures:
+        assert figure.value == 1
+        assert 1 <= figure.high < 1.03
+        assert (figure.low > 0.92) == is_claimed
+    assert ("above 92 % throughout" in part["headline"]) == is_claimed
+
+
 def test_real_films_posing_as_generated_reach_their_own_ceiling() -> None:
     same = reading(0.02, 1, 1200)
     part = measure_fidelity({"one": judge("one")}, {"one": {"generated": same, "real": same}})

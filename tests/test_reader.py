@@ -222,6 +222,11 @@ def test_separators_and_encodings(separator: str, encoding: str, tmp_path: Path)
     assert record.prompt == "Erguß, left"
 
 
+def test_lines_that_end_as_on_old_macs(tmp_path: Path) -> None:
+    content = "file_name;prompt\r1.png;edema, man, 50, PA\r"
+    assert read(tmp_path, ["1.png"], "metadata.csv", content)[0].prompt == "edema, man, 50, PA"
+
+
 @pytest.mark.parametrize("hint", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;", "sep=; "])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_first_line_for_spreadsheets(hint: str, end: str, tmp_path: Path) -> None:
@@ -311,6 +316,20 @@ def test_linked_folders_count_once_and_hidden_files_do_not(tmp_path: Path) -> No
     (tmp_path / "set" / "more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "loop").symlink_to(tmp_path / "set")
     assert [record.path.name for record in read_images(tmp_path / "set")] == ["2.png", "1.png"]
+
+
+def test_masks_are_no_radiographs(tmp_path: Path) -> None:
+    make_images(tmp_path, ["NORMAL/images/a.png", "NORMAL/masks/a.png"])
+    with pytest.raises(DataError, match="masks holds masks and no radiographs; name a folder without it"):
+        read_images(tmp_path)
+    assert len(read_images(tmp_path / "NORMAL" / "images")) == 1
+
+
+def test_a_link_to_nothing_is_no_missing_image(tmp_path: Path) -> None:
+    make_images(tmp_path, ["a.png"])
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"b\.png is a link to a file that is not there; mend it or take it away"):
+        read_images(tmp_path)
 
 
 def test_columns_of_our_own_findings(tmp_path: Path) -> None:
@@ -526,6 +545,9 @@ TEXTS = "file_name,text\na.png,edema\n"
         ({"a.xml": "<report/>"}, "texts beside the images"),
         ({"labels.csv": "a.png,Mass\n"}, r"names the images in its column a\.png; call that column file_name"),
         ({"chexpert.csv": f"subject_id,study_id,{OBSERVED}\n10,500" + "," * 14}, "names no images; add a column"),
+        ({"prompts.csv": "index,prompt\n0,edema\n"}, "prompts.csv names no images; add a column file_name"),
+        ({"metadata.ndjson": '{"file_name": "a.png", "text": "edema"}'}, "metadata.ndjson is not read"),
+        ({"labels.xlsm": "PK"}, "labels.xlsm is not read"),
         ({"train-rle.csv": "ImageId, EncodedPixels\n0,-1\na, -1\n"}, "names the images in its column ImageId; call"),
         ({"metadata.csv": TEXTS, "b/metadata.csv": TEXTS}, "both describe the images; keep one"),
         ({"one.csv": "file_name,age\na.png,5\n", "two.csv": TEXTS}, "both describe the images; keep one"),
@@ -546,6 +568,7 @@ def test_what_lies_beside_a_folder_and_is_no_table_of_it_is_none(tmp_path: Path)
     (tmp_path / "broken.csv").write_text('"never closed')
     (tmp_path / "other.csv").write_text("step,file\n1,b.png\n")
     (tmp_path / "set" / "report.json").write_text('{"name": "b.png"}')
+    (tmp_path / "set" / "log.ndjson").write_text('{"name": "b.png"}')
     (tmp_path / "set" / "train_list.txt").write_text("1.png\na.png\n")
     (tmp_path / "set" / "README.txt").write_text("Films\n\nOne of them is a.png, and\nthere are others\n")
     assert len(read_images(tmp_path / "set")) == 2
@@ -626,6 +649,15 @@ def test_chexpert_plus(tmp_path: Path) -> None:
     one, two = read(tmp_path, names, "df_chexpert_plus_240401.csv", content)
     assert facts(one) == (("Edema",), 67, "M", "AP", "patient00001")
     assert (two.is_lateral, two.labels.age, two.is_real) == (True, 55, True)
+
+
+def test_padchest_has_labels_beside_its_reports(tmp_path: Path) -> None:
+    head = "file_name,PatientID,PatientSex_DICOM,ViewPosition_DICOM,Report,Labels\n"
+    row = """a.png,p1,F,POSTEROANTERIOR,derram pleural,"['pleural effusion', 'cardiomegaly']"\n"""
+    record = read(tmp_path, ["a.png"], "metadata.csv", head + row)[0]
+    assert facts(record) == (("Cardiomegaly", "Effusion"), None, "F", "PA", "p1")
+    with pytest.raises(DataError, match="findings in its column Signs, which is not read"):
+        read(tmp_path, ["a.png"], "metadata.csv", head.replace("Labels", "Signs") + row)
 
 
 def test_mimic_without_most_of_its_studies(tmp_path: Path) -> None:

@@ -16,9 +16,13 @@ from PIL import Image
 from test_evaluate import generated_folder, real_folder
 
 from cxr.commands.main import main
+from cxr.evaluate.evaluation import Options, evaluate
 from cxr.evaluate.image_set import ImageSet, read_set
+from cxr.evaluate.measurements import Measurements
 from cxr.evaluate.reader_answers import read_study
-from cxr.evaluate.reader_study import FORMAT, make_study
+from cxr.evaluate.reader_study import FORMAT, code_of, make_study
+from cxr.evaluate.sets import Sets
+from cxr.evaluate.tools import Tools
 from cxr.images.reading import read_grey
 from cxr.request.errors import DataError
 
@@ -84,6 +88,33 @@ def test_what_readers_send_back_is_read(sets: tuple[ImageSet, ImageSet], tmp_pat
     assert rows["generated"]["finding right"].value == rows["real"]["finding right"].value == 1
     assert (rows["generated"]["quality"].value, rows["real"]["quality"].value) == (4, 5)
     assert rows["generated"]["quality"].low == 4
+
+
+def test_an_image_of_two_pages_is_one_image(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    content = json.dumps(study := answers_of(make_study(*sets, count=10, salt="pepper"), sets))
+    hashes = {code_of("pepper", sha256): sha256 for images in sets for sha256 in images.hashes}
+    other = {code_of("salt", hashes[name]): answer for name, answer in study["answers"].items()}
+    (tmp_path / "one.json").write_text(content)
+    (tmp_path / "two.json").write_text(json.dumps(study | {"salt": "salt", "answers": other}))
+    found = read_study([tmp_path / "one.json", tmp_path / "two.json"], *sets)
+    assert (found["num_readers"], found["told_apart"].num_generated) == (2, 20)
+
+
+def test_lateral_films_are_not_shown(
+    sets: tuple[ImageSet, ImageSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated, reference = sets[0], read_set(real_folder(tmp_path / "films", 48, first=500))
+    page = make_study(generated, reference, count=48, salt="pepper")
+    mixed = dataclasses.replace(reference, lateral=frozenset(reference.paths[:8]))
+    names = names_in(make_study(generated, mixed, count=48, salt="pepper"))
+    assert len(names) == 24 + 40
+    assert not {code_of("pepper", sha256) for sha256 in reference.hashes[:8]} & {*names}
+    # What readers said of films that a report leaves out is not refused.
+    (tmp_path / "back.json").write_text(json.dumps(answers_of(page, (generated, reference))))
+    monkeypatch.setattr(Measurements, "measure", lambda *arguments, **settings: None)
+    options = Options(readings=(tmp_path / "back.json",))
+    found = evaluate(Sets(generated, mixed), Tools((), {}, None, print), options)
+    assert found.figure("readers", "told_apart").num_generated == 24 + 48
 
 
 @pytest.mark.parametrize(

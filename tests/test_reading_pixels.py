@@ -67,6 +67,11 @@ def test_floats(top: float, tmp_path: Path) -> None:
     assert off_by(tmp_path / "x.tif") <= 1
 
 
+def test_dark_floats_stay_dark(tmp_path: Path) -> None:
+    Image.fromarray((RAMP * 0.1).astype(np.float32)).save(tmp_path / "x.tif")
+    assert np.abs(read_grey(tmp_path / "x.tif") - 25.5 * RAMP).max() <= 1
+
+
 @pytest.mark.parametrize("top", [255, 4095, 65535])
 def test_whole_numbers_of_32_bits(top: int, tmp_path: Path) -> None:
     Image.fromarray((RAMP * top).round().astype(np.int32)).save(tmp_path / "x.tif")
@@ -196,6 +201,19 @@ def test_dicom_as_a_viewer_shows_it(values: Any, elements: dict[str, Any], tmp_p
     assert off_by(write_dicom(tmp_path / "x.dcm", values, **elements)) <= 1
 
 
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    "padding", [{"PixelPaddingValue": 65535}, {"PixelPaddingValue": 60000, "PixelPaddingRangeLimit": 65535}]
+)
+def test_padding_is_black_and_no_grey_level(kind: str, padding: dict[str, int], tmp_path: Path) -> None:
+    values = (STORED if kind == "MONOCHROME2" else 4095 - STORED).copy()
+    values[:, :8] = 65535
+    path = write_dicom(tmp_path / "x.dcm", values, bits=16, PhotometricInterpretation=kind, **padding)
+    grey = read_grey(path)
+    assert not grey[:, :8].any()
+    assert np.abs(grey[:, 8:] - 255 * RAMP[:, 8:]).max() <= 1
+
+
 def test_a_dicom_header_that_says_what_nothing_else_does(tmp_path: Path) -> None:
     write_dicom(tmp_path / "x.dcm", STORED, PatientSex="X")
     with pytest.raises(DataError, match=r"x\.dcm: sex 'X' is not one of F, M"):
@@ -203,6 +221,15 @@ def test_a_dicom_header_that_says_what_nothing_else_does(tmp_path: Path) -> None
     write_dicom(tmp_path / "x.dcm", STORED, PatientSex="O", ViewPosition="LL", PatientAge="018M")
     (record,) = read_images(tmp_path)
     assert (record.labels.age, record.labels.view, record.is_lateral) == (1, None, True)
+
+
+def test_a_dicom_header_says_what_its_table_has_no_column_for(tmp_path: Path) -> None:
+    header: dict[str, Any] = {"PatientID": "p7", "PatientAge": "055Y", "PatientSex": "F", "ViewPosition": "LL"}
+    write_dicom(tmp_path / "x.dcm", STORED, **header)
+    (tmp_path / "metadata.csv").write_text("file_name,findings,sex\nx.dcm,Mass,M\n")
+    (record,) = read_images(tmp_path)
+    assert record.labels == PromptLabels(("Mass",), 55, "M")
+    assert (record.patient_id, record.is_lateral, record.is_real) == ("p7", True, True)
 
 
 @pytest.mark.parametrize("name", ["IM000001", "1.2.840.113", "x.DCM", "x.dicom"])

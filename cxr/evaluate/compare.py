@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -70,7 +70,10 @@ def compare_models(
     said = [
         f"{name}: {text}" for name in measured for text in (*measured[name].notes, *filter(None, rows[name]["words"]))
     ]
-    benchmark = [{"name": name, "metrics": _benchmark(one, extractor, rows[name])} for name, one in measured.items()]
+    common, lacking = common_attributes([row["attributes"] for row in rows.values()])
+    benchmark = [
+        {"name": name, "metrics": _benchmark(one, extractor, rows[name], common)} for name, one in measured.items()
+    ]
     return {
         "format": FORMAT,
         "title": f"Comparison of {', '.join(models)}",
@@ -80,9 +83,23 @@ def compare_models(
         "corrected": [{"extractor": one.name, "rows": _corrected(rows, k)} for k, one in enumerate(tools.extractors)],
         "fidelity": [{"name": name, "headline": row["headline"]} for name, row in rows.items()],
         "tests": paired_tests(measured, tools, {name: row["attributes"] for name, row in rows.items()}),
-        "notes": [*left_out, *doubts, *_doubts(models, smallest), *filter(None, [note]), *said],
+        "notes": [*left_out, *doubts, *_doubts(models, smallest), *filter(None, [lacking, note]), *said],
         "versions": library_versions(),
     }
+
+
+def common_attributes(models: Sequence[Sequence[Mapping[str, object]]]) -> tuple[set[object], str]:
+    """Which attributes judges can measure in all models, and a sentence where they can measure more in some.
+
+    Args:
+        models: the attributes of each, as `cxr.evaluate.fidelity.Fidelity` has them.
+    """
+    judged = [{row["name"] for row in rows if row["judgeable"]} for rows in models]
+    common = set.intersection(*judged)
+    if not (others := set.union(*judged) - common):
+        return common, ""
+    names = [", ".join(sorted(map(str, some))) for some in (common, others)]
+    return common, f"Alignment is a mean over {names[0] or 'nothing'}: not all models were asked for {names[1]}."
 
 
 def _doubts(models: Mapping[str, ImageSet], smallest: str) -> Iterator[str]:
@@ -122,8 +139,8 @@ def _benchmark_extractor(tools: Tools) -> tuple[Extractor, str]:
         return first, why
 
 
-def _benchmark(model: Measurements, extractor: Extractor, row: JsonObject) -> JsonObject:
-    """`COLUMNS` of one model: all pairs of images count, FD at whatever N there is."""
+def _benchmark(model: Measurements, extractor: Extractor, row: JsonObject, common: Container[object]) -> JsonObject:
+    """`COLUMNS` of one model: all pairs of images count, FD at whatever N there is, attributes that all can show."""
     reference, generated = (
         model.outputs.features(side, extractor) for side in (model.sets.reference, model.sets.generated)
     )
@@ -137,7 +154,7 @@ def _benchmark(model: Measurements, extractor: Extractor, row: JsonObject) -> Js
         for name, value in distances.items()
     }
     values |= {name: MetricResult(name, value) for name, value in measure_neighbourhoods(x, y).items()}
-    areas = [one["metrics"]["AUROC"]["value"] for one in row["attributes"] if one["judgeable"]]
+    areas = [one["metrics"]["AUROC"]["value"] for one in row["attributes"] if one["name"] in common]
     values["alignment"] = MetricResult("alignment", float(np.mean(areas)) if areas else np.nan)
     if row["copies"]:
         (space,) = (one for one in row["copies"]["spaces"] if one["name"] == ALIGNED)

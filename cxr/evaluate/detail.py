@@ -38,6 +38,18 @@ def shape_note(generated: ImageSet, reference: ImageSet) -> str:
     )
 
 
+def size_note(generated: ImageSet, side: int) -> str:
+    """A sentence where the images are larger than what they are compared at, so that nobody looked at their detail."""
+    made = int(np.median(native_side(generated.paths)))
+    if made < side + STEP:
+        return ""
+    why = "the most that is looked at" if side == MAX_SIDE else "the most that enough real films have"
+    return (
+        f"The generated images have {made:,} pixels, and their detail is measured at {side}, {why}: how soft or noisy "
+        "they are beyond that is not known."
+    )
+
+
 class Detail(TypedDict):
     """The part "detail" of a report.
 

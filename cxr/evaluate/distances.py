@@ -15,7 +15,7 @@ from cxr.evaluate.image_set import MIN_IMAGES
 from cxr.metrics.arrays import Array
 from cxr.metrics.features import Features
 from cxr.metrics.frechet import IMAGES_PER_FEATURE, frechet_distance, frechet_infinity
-from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle
+from cxr.metrics.intervals import Interval, bootstrap, jackknife, middle, of_share
 from cxr.metrics.kernel import (
     INTERVAL_IMAGES,
     gaussian_mmd,
@@ -31,6 +31,7 @@ from cxr.request.errors import DataError
 
 POSING = "real films posing as generated"
 HALVINGS = 20
+MIN_PATIENTS = 2  # of a half: the images of one have no pair that counts
 MIN_IMAGES_FOR_FD = 2_000
 EXPLORATORY = 10_000
 JACKKNIFE_GROUPS = 10
@@ -50,7 +51,7 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
         patients: the patient of each image, [N]; their order does not matter.
         seed: of the order.
     Raises:
-        DataError: too few images, or one patient has most of them.
+        DataError: too few images or patients, or one patient has most of the images.
     """
     names, codes = np.unique(np.asarray(patients), return_inverse=True)
     place = np.random.default_rng(seed).permutation(len(names))[codes]
@@ -59,10 +60,10 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
     while 0 < count < len(order) and place[order[count]] == place[order[count - 1]]:
         count += 1
     first, second = np.sort(order[:count]), np.sort(order[count:])
-    if min(len(first), len(second)) < MIN_IMAGES:
+    if any(len(half) < MIN_IMAGES or len(set(codes[half])) < MIN_PATIENTS for half in (first, second)):
         raise DataError(
-            f"the reference has {len(patients)} images of {len(names)} patients; "
-            f"its halves need {MIN_IMAGES} images each"
+            f"the reference has {len(patients)} images of {len(names)} patient(s); "
+            f"its halves need {MIN_IMAGES} images of {MIN_PATIENTS} patients each"
         )
     return Halves(first, second)
 
@@ -172,9 +173,10 @@ def _neighbourhoods(x: Sample, y: Sample) -> list[MetricResult]:
     parts = [
         measure_neighbourhoods(x.features[groups[0] != k], y.features[groups[1] != k]) for k in range(JACKKNIFE_GROUPS)
     ]
-    results = []
+    results, count = [], min(int(side.codes.max()) + 1 for side in (x, y))
     for name, value in whole.items():
         low, high = jackknife(value, [part[name] for part in parts])
         interval = Interval(max(low, 0.0), high if name == "density" else min(high, 1.0))
+        interval = interval if name == "density" else of_share(value, interval, count)
         results.append(MetricResult(name, value, *interval, len(x), len(x), {"k": NEAREST}))
     return results

@@ -120,9 +120,10 @@ def _wholes(generated: FeatureSet, reference: FeatureSet) -> list[Row]:
         parts = [vendi_score(np.delete(some, np.s_[k::JACKKNIFE_GROUPS], axis=0)) for k in range(JACKKNIFE_GROUPS)]
         whole = vendi_score(some)
         vendi = MetricResult("Vendi score", whole, *jackknife(whole, parts), len(some), len(real))
-        pool = real[halves.second] if name == POSING else features
-        near = nearest_distances(pool, real[halves.first]) < threshold
-        of_real = share_of(NEAR_REAL, near, len(halves.first), {"threshold": threshold, "quantile": NEAR_QUANTILE})
+        # Films pose in halves; of images that repeat films those of both halves are to be found.
+        pool, films = (real[halves.second], real[halves.first]) if name == POSING else (features, real)
+        near = nearest_distances(pool, films) < threshold
+        of_real = share_of(NEAR_REAL, near, len(films), {"threshold": threshold, "quantile": NEAR_QUANTILE})
         rows.append({"name": name, "metrics": [vendi, near_duplicates(pool, threshold, len(halves.first)), of_real]})
     return rows
 

@@ -85,11 +85,13 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     check_sets(sets)
     if options.auditor is not None:
         check_auditor(options.auditor, sets.training)
+    # Readers may have seen films that are left out of all else.
+    readers = read_study(options.readings, sets.generated, sets.reference) if options.readings else None
     reference, left_out = unknown_to(tools.judges.values(), sets.reference)
     left_out += [*doubts_on_tables((sets.generated, sets.reference)), *doubts_on_baselines(sets)]
     sets = replace(sets, reference=reference)
     made = Measurements(sets, tools)
-    report = _measure_all(made, options)
+    report = _measure_all(made, options) | {"readers": readers}
     if min(len(sets.generated), len(sets.reference)) < EXPLORATORY:
         made.notes.insert(0, f"Exploratory: fewer than {EXPLORATORY:,} images of each kind.")
     sharing = [] if options.auditor else note_on_sharing(tools.judges.values(), sets.training)
@@ -127,7 +129,6 @@ def _measure_all(made: Measurements, options: Options) -> JsonObject:
         "groups": made.measure(made.groups, judgeable, settings=judgeable),
         "probes": made.measure(made.probes),
         "copies": copies,
-        "readers": read_study(options.readings, sets.generated, sets.reference) if options.readings else None,
         "utility": made.measure(made.utility) if options.utility else None,
         "failures": made.measure(made.failures),
         "sweep": options.sweep,

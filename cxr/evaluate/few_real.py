@@ -11,7 +11,7 @@ import numpy as np
 from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.result_cache import library_versions
 from cxr.evaluate.scored_test import ScoredTest, check_labelled
-from cxr.evaluate.sets import Sets, check_sets
+from cxr.evaluate.sets import Sets, check_sets, doubts_on_tables, unknown_to
 from cxr.evaluate.utility import labelled
 from cxr.evaluate.utility_classifier import LabelledImages, classify, train_classifier
 from cxr.metrics.arrays import Array
@@ -151,6 +151,7 @@ def compare_few_real(
     for images in (*synthetic.values(), training, reference):
         if np.isnan(images.targets).all():
             raise DataError(f"{images.folder} has no labels or prompts; add them to its table")
+    reference, notes = unknown_to((), reference)
     real, test, *others = map(labelled, (training, reference, *synthetic.values()))
     found = measure_few_real(
         real, dict(zip(synthetic, others, strict=True)), test, reference.patients, counts, steps, say=say
@@ -162,6 +163,7 @@ def compare_few_real(
         "reference": reference.describe(),
         "training": training.describe(),
         "models": {name: images.describe() for name, images in synthetic.items()},
+        "notes": [*notes, *doubts_on_tables((*synthetic.values(), training, reference))],
         "versions": library_versions(),
     }
 

@@ -25,8 +25,8 @@ from cxr.evaluate.fidelity_figures import (
     Readings,
     is_judgeable,
     lower_judge,
-    normalised,
     or_last,
+    share_of_ceiling,
 )
 from cxr.evaluate.fidelity_summary import (
     FIRST,
@@ -43,7 +43,7 @@ from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.arrays import Array
 from cxr.metrics.intervals import holm, two_sided
-from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
+from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of, figure_of_share
 
 MIN_IMAGES = 300  # positive and negative prompts of an attribute; fewer are marked
 # Figure of an attribute -> whose images it is measured on, and the field of `Agreement` that holds it.
@@ -96,7 +96,7 @@ def measure_fidelity(judges: Mapping[str, Judge], readings: Mapping[str, Reading
     _add_gains(attributes, readings)
     _add_elsewhere(attributes, judges, readings)
     attributes.sort(key=_place)
-    age = summarise_age(found, len(next(iter(generated.values()))))
+    age = summarise_age(found, *(len(next(iter(readings.values()))[side]) for side in ("generated", "real")))
     summary = summarise(found, floors, columns, readings, judges)
     return {
         "judges": [{"name": name, "sha256": judge.sha256, "facts": judge.facts} for name, judge in judges.items()],
@@ -126,16 +126,16 @@ def _attribute(found: Agreements, floors: Mapping[str, Array], column: int) -> A
         "real": {"num_reference": real_positive + real_negative, "note": note},
         "baseline": {},
     }
-    metrics = {
-        key: figure_of(key, getattr(found[side][name], field)[:, column], **facts[side])
-        if not (side == "real" and few)
-        else MetricResult(key, math.nan, **facts[side])
-        for key, (side, field) in FIGURES.items()
-        if name in found[side]
-    }
+    metrics = {}
+    for key, (side, field) in FIGURES.items():
+        if side == "real" and few:
+            metrics[key] = MetricResult(key, math.nan, **facts[side])
+        elif one := found[side].get(name):
+            values, count = getattr(one, field)[:, column], one.num_independent([column])
+            metrics[key] = figure_of_share(key, values, count, **facts[side])
     metrics["F"] = MetricResult("F", float(floors[name][column]), num_generated=positive + negative)
-    share = normalised(mine.pf[:, column], ceiling.pf[:, column])
-    metrics["NPF"] = figure_of("NPF", share * (np.nan if few else 1.0), **facts["generated"])
+    films = ceiling.pf[:, column] * (np.nan if few else 1.0)
+    metrics["NPF"] = share_of_ceiling(mine.pf[:, column], films, (metrics["PF"], metrics["C"]), "NPF")
     return {
         "name": ATTRIBUTES[column],
         "judge": name,

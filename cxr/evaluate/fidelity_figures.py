@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from cxr.judges.prompt_agreement import Agreement
 from cxr.judges.readings import Reading
 from cxr.metrics.agreement import JUDGEABLE_AUROC
 from cxr.metrics.arrays import Array
+from cxr.metrics.result import Facts, MetricResult, figure_of
 
 MIN_REAL_FILMS = 25  # real films that show an attribute; fewer give no ceiling
 MIN_CEILING = 0.55  # below, NPF would divide by almost nothing
@@ -23,6 +25,26 @@ def normalised(pf: Array, ceiling: Array) -> Array:
     """(PF - 0.5) / (C - 0.5); NaN where the ceiling is below `MIN_CEILING`."""
     enough = ceiling >= MIN_CEILING
     return np.where(enough, (pf - 0.5) / np.where(enough, ceiling - 0.5, 1.0), np.nan)
+
+
+def share_of_ceiling(
+    pf: Array, ceiling: Array, results: tuple[MetricResult, MetricResult], result: str
+) -> MetricResult:
+    """`normalised` with an interval; where one of both is without errors, from the ends of their own intervals.
+
+    Args:
+        pf: as measured, then on the resamples.
+        ceiling: likewise.
+        results: both with their intervals.
+        result: name of the figure.
+    """
+    made, real = results
+    counts: Facts = {"num_generated": made.num_generated, "num_reference": real.num_reference}
+    share = figure_of(result, normalised(pf, ceiling), **counts)
+    if 1 not in (made.value, real.value):
+        return share
+    low, high = normalised(np.array([made.low, made.high]), np.array([real.high, real.low]))
+    return replace(share, low=min(share.low, float(low)), high=max(share.high, float(high)))
 
 
 def lower_judge(agreements: Mapping[str, Agreement], column: int) -> str:

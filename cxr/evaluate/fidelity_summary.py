@@ -8,13 +8,13 @@ from typing import TypedDict
 
 import numpy as np
 
-from cxr.evaluate.fidelity_figures import MIN_REAL_FILMS, Agreements, Readings, is_judgeable, normalised, or_last
+from cxr.evaluate.fidelity_figures import MIN_REAL_FILMS, Agreements, Readings, is_judgeable, or_last, share_of_ceiling
 from cxr.judges.judge import Judge
 from cxr.judges.prompt_agreement import joint_share, shuffled
 from cxr.labels.targets import ATTRIBUTES
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.arrays import Array
-from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of
+from cxr.metrics.result import Facts, JsonObject, MetricResult, figure_of, figure_of_share
 
 CLAIM = 0.92
 FIRST = {"PA": "view", "male": "sex"}  # what stands first, and what it is called
@@ -92,14 +92,19 @@ def headline(
     return f"Prompt fidelity: {', '.join(parts)}{claim}{rest}."
 
 
-def summarise_age(found: Agreements, num_images: int) -> dict[str, MetricResult]:
+def summarise_age(found: Agreements, num_images: int, num_real: int) -> dict[str, MetricResult]:
+    """Errors of the age, by the judge who errs more; the images of both kinds are counted."""
     generated, real = found["generated"], found["real"]
     name = max(generated, key=lambda key: (float(generated[key].mae[0]), key))
     return {
         "MAE": figure_of("MAE", generated[name].mae, num_generated=num_images, settings={"judge": name}),
-        "MAE_real": figure_of("MAE_real", real[name].mae),
-        "within_10": figure_of("within_10", generated[name].within, num_generated=num_images),
-        "within_10_real": figure_of("within_10_real", real[name].within),
+        "MAE_real": figure_of("MAE_real", real[name].mae, num_reference=num_real),
+        "within_10": figure_of_share(
+            "within_10", generated[name].within, generated[name].num_clusters, num_generated=num_images
+        ),
+        "within_10_real": figure_of_share(
+            "within_10_real", real[name].within, real[name].num_clusters, num_reference=num_real
+        ),
     }
 
 
@@ -128,18 +133,26 @@ def summarise(
         "settings": {"judge": name, "attributes": [ATTRIBUTES[k] for k in usable]},
         "note": "" if usable else f"every attribute is {NOT_MEASURABLE}",
     }
+    made: Facts = {"num_generated": len(sides["generated"])}
+    films: Facts = {"num_reference": len(sides["real"])}
+    count, num_real = (one[name].num_independent(usable) for one in (generated, real))
+    both = (
+        figure_of_share("macro_PF", pf[name], count, **facts),
+        figure_of_share("macro_C", ceiling, num_real, **films),
+    )
     results = {
-        "macro_PF": figure_of("macro_PF", pf[name], **facts),
-        "macro_C": figure_of("macro_C", ceiling),
-        "macro_NPF": figure_of("macro_NPF", normalised(pf[name], ceiling)),
-        "macro_F": MetricResult("macro_F", float(macro(floors[name][None], usable)[0])),
-        "joint": figure_of("joint", joint_share(sides["generated"], masked), **facts),
-        "joint_real": figure_of("joint_real", joint_share(sides["real"], masked)),
+        **{one.name: one for one in both},
+        "macro_NPF": share_of_ceiling(pf[name], ceiling, both, "macro_NPF"),
+        "macro_F": MetricResult("macro_F", float(macro(floors[name][None], usable)[0]), **made),
+        "joint": figure_of_share("joint", joint_share(sides["generated"], masked), count, **facts),
+        "joint_real": figure_of_share("joint_real", joint_share(sides["real"], masked), num_real, **films),
     }
     for side, suffix in (("generated", ""), ("real", "_real"), ("baseline", "_baseline")):
         if name in found[side]:
             key = f"macro_AUROC{suffix}"
-            results[key] = figure_of(key, macro(found[side][name].auroc, known), settings={"num_findings": len(known)})
+            one, settings = found[side][name], {"num_findings": len(known)}
+            facts = {"settings": settings, **(films if side == "real" else {"num_generated": len(sides[side])})}
+            results[key] = figure_of_share(key, macro(one.auroc, known), one.num_independent(known), **facts)
     return results
 
 

@@ -15,7 +15,7 @@ from cxr.labels.targets import ATTRIBUTES, LABELS
 from cxr.labels.vocabulary import FINDINGS
 from cxr.metrics.arrays import Flags
 from cxr.metrics.kernel import kernel_distance
-from cxr.metrics.result import MetricResult, figure_of
+from cxr.metrics.result import MetricResult, figure_of_share
 from cxr.metrics.sample import Sample
 
 MIN_IMAGES = 40  # of a group, on each side
@@ -93,11 +93,11 @@ def _fidelity(
     columns = [ATTRIBUTES.index(name) for name in names]
     values = []
     for name, reading in readings.items():
-        pf = measure_agreement(reading.take(rows), judges[name].thresholds).pf[:, columns]
-        known = np.isfinite(pf[0])  # within one sex nothing tells the sexes apart
-        if known.any():
-            values.append(pf[:, known].mean(axis=1))
+        found = measure_agreement(reading.take(rows), judges[name].thresholds)
+        # Within one sex nothing tells the sexes apart.
+        if known := [column for column in columns if np.isfinite(found.pf[0, column])]:
+            values.append((found.pf[:, known].mean(axis=1), found.num_independent(known)))
     if not values:
         return MetricResult("PF", np.nan, num_generated=len(rows))
-    lower = min(values, key=lambda value: float(value[0]))
-    return figure_of("PF", lower, num_generated=len(rows))
+    lower, count = min(values, key=lambda value: float(value[0][0]))
+    return figure_of_share("PF", lower, count, num_generated=len(rows))

@@ -9,7 +9,7 @@ import numpy as np
 
 from cxr.evaluate.audit import Audit, measure_audit
 from cxr.evaluate.copies import Copies, check_copies
-from cxr.evaluate.detail import Detail, measure_detail, shape_note
+from cxr.evaluate.detail import Detail, measure_detail, shape_note, size_note
 from cxr.evaluate.distances import POSING, halve, measure_rows
 from cxr.evaluate.diversity import FeatureSet, measure_diversity, notes_on
 from cxr.evaluate.extractors.extractor import Extractor, embed
@@ -75,16 +75,20 @@ class Measurements(Measuring):
         sample, patients = self.outputs.sample(real, extractor), np.asarray(real.patients)
         chosen = second[choose_patients(patients[second], SENSITIVITY_IMAGES)]
         pixels = read_squares([real.paths[k] for k in chosen], extractor.size)
-        rows = measure_degradations(sample.take(first), pixels, patients[chosen], extractor)
+        damaged = measure_degradations(sample.take(first), pixels, patients[chosen], extractor)
         rarer = real.targets[second, LABELS.index("PA")] == 0
-        rows += measure_loss(sample.take(first), sample.take(second), rarer)
-        return [{"extractor": extractor.name} | row for row in rows]
+        lost = measure_loss(sample.take(first), sample.take(second), rarer)
+        counts = [len(chosen)] * len(damaged) + [len(second)] * len(lost)
+        facts = {"extractor": extractor.name, "num_reference": len(first)}
+        return [facts | {"num_images": count} | row for count, row in zip(counts, damaged + lost, strict=True)]
 
     def detail(self) -> Detail:
         """Sharpness, noise, contrast and sides at the native size."""
         self.tools.say("detail at the native size")
-        self.notes += filter(None, [shape_note(self.sets.generated, self.sets.reference)])
-        return measure_detail(self.sets.generated, self.sets.reference)
+        part = measure_detail(self.sets.generated, self.sets.reference)
+        notes = shape_note(self.sets.generated, self.sets.reference), size_note(self.sets.generated, part["side"])
+        self.notes += filter(None, notes)
+        return part
 
     def diversity(self) -> JsonObject:
         """How different the images are, within a prompt and as a whole."""

@@ -52,7 +52,8 @@ def paired_tests(
                 np.concatenate([[mmd(real, side)], mmd_resamples(real, side, resamples=PAIRED_RESAMPLES)])
                 for side in sides
             ]
-            found.append(_test(f"KD by {extractor.name}", first, second, values[0] - values[1]))
+            count = min(map(len, sides))
+            found.append(_test(f"KD by {extractor.name}", first, second, values[0] - values[1], count))
         judgeable = [{row["name"] for row in attributes[name] if row["judgeable"]} for name in (first, second)]
         if columns := [k for k, name in enumerate(ATTRIBUTES) if name in judgeable[0] & judgeable[1]]:
             found += _fidelity_tests(measured[first], measured[second], first, second, columns)
@@ -64,17 +65,17 @@ def paired_tests(
 
 def _fidelity_tests(a: Measurements, b: Measurements, first: str, second: str, columns: list[int]) -> list[PairedTest]:
     images = [one.sets.asked for one in (a, b)]
-    if not set(images[0].prompts) & set(images[1].prompts):
+    if not (shared := set(images[0].prompts) & set(images[1].prompts)):
         return []
     tests = []
     for name, judge in a.tools.judges.items():
         readings = [one.outputs.reading(judge, some, some.prompts) for one, some in zip((a, b), images, strict=True)]
         differences = paired_difference(readings[0], readings[1])[:, columns].mean(axis=1)
-        tests.append(_test(f"AUROC of what {name} can measure", first, second, differences))
+        tests.append(_test(f"AUROC of what {name} can measure", first, second, differences, len(shared)))
     return tests
 
 
-def _test(name: str, first: str, second: str, differences: NDArray[np.float64]) -> PairedTest:
-    """A difference with its resamples [1 + B]; resamples of KD are centred on the figure itself."""
-    figure = figure_of(name, differences)
+def _test(name: str, first: str, second: str, differences: NDArray[np.float64], count: int) -> PairedTest:
+    """A difference with its resamples [1 + B], from ``count`` images of the smaller set or prompts of both."""
+    figure = figure_of(name, differences, num_generated=count)
     return {"name": name, "first": first, "second": second, "difference": figure, "p": two_sided(differences[1:])}

@@ -19,7 +19,7 @@ from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.metrics.agreement import weighted_auroc
 from cxr.metrics.arrays import Array, Flags
 from cxr.metrics.intervals import weightings
-from cxr.metrics.result import MetricResult, figure_of
+from cxr.metrics.result import MetricResult, figure_of_share
 from cxr.prompts import asked_labels, misread_findings
 
 MIN_IMAGES = 10  # images of each of the two kinds
@@ -130,9 +130,10 @@ def _area(
     some = yes | no
     weights = weightings(np.asarray(clusters)[some])
     values = weighted_auroc(scores[some], yes[some], weights)
+    count = int(min(yes.sum(), no.sum(), len(set(np.asarray(clusters)[some]))))
     if is_real:
-        return figure_of(name, values, num_reference=int(some.sum()))
-    return figure_of(name, values, num_generated=int(some.sum()))
+        return figure_of_share(name, values, count, num_reference=int(some.sum()))
+    return figure_of_share(name, values, count, num_generated=int(some.sum()))
 
 
 def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags) -> Array:
@@ -151,12 +152,18 @@ def _leaning(judge: Judge, finding: str, pixels: NDArray[np.uint8], some: Flags)
 
 
 def _sides_of(images: ImageSet) -> list[tuple[tuple[str, str], ...]]:
-    """(finding, side) of each image, as its prompt or else its labels name them."""
+    """(finding, side) of each image, as its prompt asks for them or else its labels name them."""
     pairs = zip(images.prompts, images.labels, strict=True)
-    return [labels_of(prompt).sides if prompt else labels.sides for prompt, labels in pairs]
+    return [_asked_sides(prompt) if prompt else labels.sides for prompt, labels in pairs]
+
+
+def _asked_sides(prompt: str) -> tuple[tuple[str, str], ...]:
+    """Without those of a finding that is denied: "no left pleural effusion"."""
+    asked = asked_labels(prompt).findings or ()
+    return tuple(pair for pair in labels_of(prompt).sides if pair[0] in asked)
 
 
 def _left_and_right(sides: Sequence[tuple[tuple[str, str], ...]], finding: str) -> tuple[Flags, Flags]:
-    """Which images have a finding on the left, and which on the right."""
+    """Which images have a finding on the left and not on the right, and which the other way round."""
     left, right = (np.array([(finding, side) in named for named in sides]) for side in ("left", "right"))
-    return left, right
+    return left & ~right, right & ~left

@@ -117,7 +117,7 @@ def _rows(
     path: Path, study: JsonObject, generated: ImageSet, reference: ImageSet
 ) -> list[tuple[str, bool, bool, float, float]]:
     known = {
-        code_of(study["salt"], sha256): (images is generated, images.labels[k])
+        code_of(study["salt"], sha256): (sha256, images is generated, images.labels[k])
         for images in (reference, generated)
         for k, sha256 in enumerate(images.hashes)
     }
@@ -127,10 +127,10 @@ def _rows(
             raise DataError(
                 f"{path} judges an image that is in neither set; name the folders that the page was made from"
             )
-        is_generated, labels = known[name]
+        sha256, is_generated, labels = known[name]
         is_known = labels.findings is not None and answer["finding"] not in labels.unknown
         right = float(answer["finding"] in (labels.findings or (NO_FINDING,))) if is_known else np.nan
-        rows.append((name, is_generated, answer["origin"] == "generated", right, float(answer["quality"])))
+        rows.append((sha256, is_generated, answer["origin"] == "generated", right, float(answer["quality"])))
     return rows
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from cxr.evaluate.detail import choose_side
 from cxr.evaluate.image_set import ImageSet
 from cxr.evaluate.report.render import render_page
-from cxr.evaluate.sets import check_apart
+from cxr.evaluate.sets import check_apart, unknown_to
 from cxr.images.png import data_uri, plain_png
 from cxr.images.squares import read_squares
 from cxr.labels.vocabulary import FINDINGS
@@ -34,13 +34,14 @@ def make_study(generated: ImageSet, reference: ImageSet, count: int, seed: int =
 
     Args:
         generated: the images in question.
-        reference: real films; those smaller than the generated ones are not shown.
+        reference: real films; lateral ones and those smaller than the generated ones are not shown.
         count: of each kind, or as many as there are.
         seed: of the choice and the order.
         salt: of the names; a random one if empty.
     """
     check_apart(generated, reference)
     salt, rng = salt or secrets.token_hex(8), np.random.default_rng(seed)
+    reference, _ = unknown_to((), reference)
     side, large = choose_side(generated, reference)
     items = []
     for images, among in ((generated, np.arange(len(generated))), (reference, large)):

@@ -62,12 +62,15 @@ def record_of_row(
     if path is None and known["file_name"] != "file_name":
         return None
     cells = {**row, **cells_of(row), "file_name": name}
+    if path is not None and "prompt" not in known and is_dicom(path):  # its header says what the table does not
+        said = read_dicom_facts(path)
+        cells |= {column: said[column] for column in ("age", "sex", "view", "patient_id") if column not in known}
     if isinstance(cells.get("prompt"), (list, dict, bool)):
         raise ValueError(f"prompt {cells['prompt']!r} is not text")
     prompt, patient = str(cells["prompt"]) if read_cell(cells, "prompt") else "", read_cell(cells, "patient_id")
     if not patient and (found := PATIENT_FOLDER.search(name)):
         patient = found[1]
-    has_labels = any(column in known for column in ("findings", "age", "sex", "view"))
+    has_labels = any(column in cells for column in ("findings", "age", "sex", "view"))
     labels = read_foreign_cells(cells, is_ours=is_ours) if has_labels else UNKNOWN
     if prompt:  # says what the table has no column for
         asked = asked_labels(prompt)

@@ -27,7 +27,7 @@ def check_no_column_is_lost(table: Path) -> None:
     names = read_header(table)
     known = columns_of(names)
     missing = [name for name in ("findings", "age", "sex", "view") if name not in known and "file_name" in known]
-    if "prompt" in known and "findings" in missing:
+    if "prompt" in known and "patient_id" not in known and "findings" in missing:
         missing.remove("findings")  # beside a prompt they may be anything
     own = {field.name for field in fields(Recipe)}  # of tables that this program wrote: prompts and settings
     others = [name for name in names if name not in known.values() and name not in own]

@@ -27,11 +27,12 @@ from cxr.folders.table_columns import (
 )
 from cxr.folders.tables import read_rows
 from cxr.folders.unread import check_no_table_is_left, check_no_table_says_more
-from cxr.images.squares import find_images
+from cxr.images.squares import find_images, is_image, walk_files
 from cxr.labels.radiograph import COLUMNS
 from cxr.request.errors import DataError
 
 MIN_LISTED = 0.9  # of the images
+MASKS = ("mask", "masks")  # folders beside the images of other data sets
 
 
 def read_images(folder: Path) -> list[ImageRecord]:
@@ -61,6 +62,8 @@ def read_images(folder: Path) -> list[ImageRecord]:
     if any({"findings", "prompt"} & columns_of(tuple(record.row)).keys() for record in known.values()):
         return [known.get(path) or record_of_file(path, None) for path in paths]
     check_no_table_is_left(folder, paths, read)
+    if masks := [path for path in paths if path not in known and path.parent.name.casefold() in MASKS]:
+        raise DataError(f"{masks[0].parent} holds masks and no radiographs; name a folder without it")
     named = findings_of_folders(folder, paths)
     return [_named(known[path], named) if path in known else record_of_file(path, named.get(path)) for path in paths]
 
@@ -82,14 +85,9 @@ def read_listed(folder: Path) -> list[ImageRecord]:
     if not tables:
         raise DataError(f"{folder / CSV_NAME} is missing; a data folder holds images and a {CSV_NAME}")
     places = [folder / split for split in tables]
-    return list(_listed(tables, folder, [path for place in places for path in _images(place)], COLUMNS))
-
-
-def _images(place: Path) -> list[Path]:
-    try:
-        return find_images(place)
-    except DataError:
-        return []  # each row then says what is missing
+    # Each row says what is missing.
+    paths = [path for place in places for path in sorted(filter(is_image, walk_files(place)))]
+    return list(_listed(tables, folder, paths, COLUMNS))
 
 
 def _listed(

@@ -38,7 +38,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "view": ("view", "view_position", "viewposition", "ap/pa", "ap_pa"),
     "patient_id": ("patient_id", "patientid", "patient", "subject_id", "deid_patient_id"),
 }
-VAGUE = COLUMN_NAMES["findings"][3:]  # beside a prompt they may be anything
+VAGUE = COLUMN_NAMES["findings"][3:]  # beside a prompt they may be anything, but not beside a patient's report
 
 
 def find_tables(folder: Path) -> dict[str, list[Path]]:
@@ -105,7 +105,7 @@ def synonyms_of(names: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
     """Our name of a column -> all of the table's own that mean it, the one that counts first."""
     theirs = {_key(name): name for name in reversed(names)}
     known = {ours: tuple(theirs[name] for name in them if name in theirs) for ours, them in COLUMN_NAMES.items()}
-    if known["prompt"]:
+    if known["prompt"] and not known["patient_id"]:
         known["findings"] = tuple(name for name in known["findings"] if _key(name) not in VAGUE)
     known["findings"] = known["findings"] or tuple(filter(finding_of, names))[:1]
     return {ours: them for ours, them in known.items() if them}

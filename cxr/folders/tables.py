@@ -110,7 +110,7 @@ def _header(rows: Iterator[list[str]], table: Path) -> list[str]:
 
 def _separator(text: str) -> str:
     """What separates the names of the header, ignoring quoted text."""
-    header = "".join(text.lstrip().partition("\n")[0].split('"')[::2])
+    header = "".join(re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0].split('"')[::2])
     return max(SEPARATORS, key=header.count)
 
 

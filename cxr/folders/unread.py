@@ -21,7 +21,7 @@ MIN_TEXTS = 0.1  # of the images that have one called like them
 MAX_JSON_BYTES = 100_000_000
 # Tables that other programs write.
 UNREAD = re.compile(
-    r".*\.(xlsx?|ods|parquet|feather|json)|.*\.(csv|tsv|jsonl?)\.(bz2|xz|zip|zst|7z)|(metadata|prompts|captions|labels)\.txt",
+    r".*\.(xls[bmx]?|ods|parquet|feather|arrow|json|ndjson)|.*\.(csv|tsv|jsonl?)\.(bz2|xz|zip|zst|7z)|(metadata|prompts|captions|labels)\.txt",
     re.IGNORECASE,
 )
 STUDY_FOLDER = re.compile(r"s?\d+")  # of MIMIC-CXR, whose reports are called like the folders of their studies
@@ -46,7 +46,7 @@ def check_no_table_is_left(folder: Path, images: Collection[Path], read: Collect
     if len(texts) > MIN_TEXTS * len(images):
         raise DataError(f"texts beside the images, as {texts[0]}, are not read; write {CSV_NAME}: file_name,prompt")
     for path in walk_files(folder):
-        if UNREAD.fullmatch(path.name) and (path.suffix.lower() != ".json" or names & _json_names(path)):
+        if UNREAD.fullmatch(path.name) and (not path.suffix.lower().endswith("json") or names & _json_names(path)):
             raise DataError(f"{path} is not read; save it as {CSV_NAME}, with the names of the images as file_name")
         if path.suffix.lower() in LISTS and _is_list_with_labels(path, {image.name.casefold() for image in images}):
             raise DataError(f"{path} says something of the images and is not read; save it as {CSV_NAME}")
@@ -109,7 +109,7 @@ def _naming_column(table: Path, names: set[str]) -> str:
             last = re.split(r"[/\\]", cell)[-1].strip().casefold() if isinstance(cell, str) else ""
             if {last, last.rpartition(".")[0]} & names and (not last.isdecimal() or columns.get("file_name") == column):
                 return str(column)
-    if {"findings", "patient_id"} <= columns.keys():
+    if "prompt" in columns or {"findings", "patient_id"} <= columns.keys():
         raise DataError(f"{table} names no images; add a column file_name")
     return ""
 

@@ -95,6 +95,8 @@ def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     with refusing_damage(path):
         dataset = open_dicom(path)
         values = _values(dataset, path, max_pixels)
+        padding = _padding(dataset, values)
+        values = np.where(padding, values[~padding].min(initial=values.max()), values)
         try:
             grey = _windowed(dataset, values)
         except PYDICOM_ERRORS as error:
@@ -105,7 +107,9 @@ def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
             raise DataError(
                 f"{path} cannot be read as a DICOM image: its window shows one grey level of all that it has"
             )
-        return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+        grey = 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+        grey[padding] = 0
+        return grey
 
 
 def read_dicom_size(path: Path) -> tuple[int, int]:
@@ -142,6 +146,15 @@ def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[np.int
         ) from error
     except (OSError, *PYDICOM_ERRORS) as error:
         raise DataError(f"{path} cannot be read as a DICOM image: its pixels are damaged") from error
+
+
+def _padding(dataset: FileDataset, values: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which pixels are no part of the picture (DICOM PS3.3, C.7.5.1.1.2): [H, W]."""
+    first, last = (dataset.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    if first is None:
+        return np.zeros(values.shape, bool)
+    ends = sorted((int(first), int(first if last is None else last)))
+    return (values >= ends[0]) & (values <= ends[1])
 
 
 def _windowed(dataset: FileDataset, values: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -127,6 +127,6 @@ def _from_floats(values: NDArray[np.float32]) -> GreyLevels:
     high = values.max(initial=0)
     if not np.isfinite(values).all() or values.min(initial=0) < 0 or high >= 2**16 or 1 < high < FEWEST_LEVELS:
         raise DataError("its values are not from 0 to 1 or grey levels from 0 to 65,535; save it with 8 or 16 bits")
-    if high <= 1:
-        return (values * 65535).round().astype(np.uint16)
+    if high <= 1:  # as they are: of 16 bits the fewest that hold the brightest level would count
+        return (values * 255).round().astype(np.uint8)
     return values.clip(0, 255).round().astype(np.uint8) if high < 256 else values.round().astype(np.uint16)

@@ -30,11 +30,14 @@ def find_images(folder: Path) -> list[Path]:
     """All image files of a folder and its subfolders, linked ones included, by name; hidden ones are left out.
 
     Raises:
-        DataError: the folder is missing or holds no image.
+        DataError: the folder is missing or holds no image, or one is a link to nothing.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; name one that holds images")
-    found = sorted(path for path in walk_files(folder) if is_image(path))
+    files = sorted(walk_files(folder))
+    if lost := next((path for path in files if path.suffix.lower() in SUFFIXES and not path.exists()), None):
+        raise DataError(f"{lost} is a link to a file that is not there; mend it or take it away")
+    found = [path for path in files if is_image(path)]
     if not found:
         raise DataError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
     return found

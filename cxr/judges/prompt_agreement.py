@@ -32,6 +32,7 @@ class Agreement:
         within: [1 + B], share of ages within `NEAR_YEARS`.
         num_positive: [len(ATTRIBUTES)], images asked to show it that were compared.
         num_negative: [len(ATTRIBUTES)], images asked not to.
+        num_clusters: prompts, or patients, of all images.
     """
 
     pf: Array
@@ -41,6 +42,12 @@ class Agreement:
     within: Array
     num_positive: NDArray[np.intp]
     num_negative: NDArray[np.intp]
+    num_clusters: int
+
+    def num_independent(self, columns: Sequence[int]) -> int:
+        """Images that each of some attributes rests on at least, or clusters where those are fewer."""
+        chosen = list(columns)
+        return int(min([self.num_clusters, *self.num_positive[chosen], *self.num_negative[chosen]]))
 
 
 def measure_agreement(reading: Reading, thresholds: Array) -> Agreement:
@@ -57,6 +64,7 @@ def measure_agreement(reading: Reading, thresholds: Array) -> Agreement:
         _joint(reading, thresholds, weights),
         *_years(reading, weights),
         *_counts(reading),
+        len(set(reading.clusters)),
     )
 
 

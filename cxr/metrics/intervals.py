@@ -38,6 +38,18 @@ def wilson(successes: int, count: int) -> Interval:
     return Interval(float(low), float(high))
 
 
+def of_share(value: float, interval: Interval, count: int) -> Interval:
+    """The interval of a share or an area; of 0 or 1 all resamples are alike, and yet it is not certain.
+
+    Args:
+        value: 0 to 1.
+        interval: from resamples.
+        count: images behind it, or groups of them, of which `wilson` then stands in.
+    """
+    is_certain = value in (0, 1) and math.isclose(*interval, abs_tol=1e-9)
+    return wilson(int(value) * count, count) if is_certain else interval
+
+
 def bootstrap(
     measure: Callable[[NDArray[np.intp]], float],
     clusters: NDArray[np.generic],

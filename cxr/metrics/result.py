@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.metrics.intervals import middle, wilson
+from cxr.metrics.intervals import middle, of_share, wilson
 
 Json: TypeAlias = Any  # what `json.loads` gives: None, bool, int, float, str, and lists and objects of these
 JsonObject: TypeAlias = dict[str, Json]
@@ -69,6 +69,19 @@ def figure_of(name: str, values: NDArray[np.float64], **facts: Unpack[Facts]) ->
         facts: fields of `MetricResult`.
     """
     return MetricResult(name, float(values[0]), *middle(values[1:]), **facts)
+
+
+def figure_of_share(name: str, values: NDArray[np.float64], count: int, **facts: Unpack[Facts]) -> MetricResult:
+    """As `figure_of`, with the interval `of_share`.
+
+    Args:
+        name: of the figure.
+        values: as measured, then on the resamples.
+        count: images behind it, or groups of them.
+        facts: fields of `MetricResult`.
+    """
+    value = float(values[0])
+    return MetricResult(name, value, *of_share(value, middle(values[1:]), count), **facts)
 
 
 def share_of(
