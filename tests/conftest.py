@@ -32,10 +32,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _float32() -> None:
-    # Which dtype is faster is a property of the machine; tests want the same bytes everywhere.
+def _float32() -> Iterator[None]:
+    # Which dtype is faster is a property of the machine; tests want the same bytes everywhere, and no time for timing.
     os.environ["CXR_DTYPE"] = "float32"
     os.environ.setdefault("CXR_ENGINE", "pytorch")  # CXR_ENGINE=openvino python -m pytest runs them by the other one
+    from cxr.train import precision
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "has_native_bfloat16", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -73,27 +73,36 @@ def check_copies(
     """
     _check(generated, training, held_out, patients, control)
     calibrating = calibration_half(patients)
-
-    def search(queries: CopySet) -> dict[str, Nearest]:
-        names = [name for name in sorted(training.features) if name in queries.features]
-        found = {name: nearest_features(queries.features[name], training.features[name]) for name in names}
-        return found | search_copies(queries.pixels, training.pixels)
-
-    made, real = search(generated), search(held_out)
+    planted = dict(plant_copies(training, held_out.pixels, embed=embed)) | ({OVER_TRAINED: control} if control else {})
+    made, real, *copies = _nearest([generated, held_out, *planted.values()], training)
     thresholds = {name: float(np.quantile(found.distances[calibrating], QUANTILE)) for name, found in real.items()}
     spaces = [
         measure_space(name, training, made[name], real[name], calibrating, thresholds[name]) for name in thresholds
     ]
-    planted = dict(plant_copies(training, held_out.pixels, embed=embed)) | ({OVER_TRAINED: control} if control else {})
     return {
         "num_training": len(training),
         "num_calibration": int(calibrating.sum()),
         "num_held_out": int((~calibrating).sum()),
         "spaces": spaces,
-        "control": [measure_control(kind, search(some), thresholds) for kind, some in planted.items()],
+        "control": [measure_control(kind, found, thresholds) for kind, found in zip(planted, copies, strict=True)],
         "near_exact": _num_near_exact(generated, training, made[ALIGNED]),
         "pairs": _closest(generated, training, made[ALIGNED]),
     }
+
+
+def _nearest(sides: Sequence[CopySet], training: CopySet) -> Iterator[dict[str, Nearest]]:
+    """Of each side in each space; searched at once, for each search first prepares all training images."""
+    shared = [sorted(set(training.features) & set(side.features)) for side in sides]
+    found = [
+        {name: nearest_features(side.features[name], training.features[name]) for name in names}
+        for side, names in zip(sides, shared, strict=True)
+    ]
+    aligned = search_copies(np.concatenate([side.pixels for side in sides]), training.pixels)
+    start = 0
+    for side, near in zip(sides, found, strict=True):
+        rows = slice(start, start + len(side))
+        yield near | {space: Nearest(every.distances[rows], every.indices[rows]) for space, every in aligned.items()}
+        start = rows.stop
 
 
 def _num_near_exact(generated: CopySet, training: CopySet, found: Nearest) -> int:
