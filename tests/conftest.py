@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import io
 import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +109,23 @@ def choice(tiny_model_dir: Path) -> ModelChoice:
 def private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the page writes lies in the test's own folder."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+
+
+@pytest.fixture
+def without_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of strangers are read in this process: starting a child takes half a second, and has tests of its own."""
+    from cxr.request.errors import CxrError
+
+    def read(module: str, arguments: Sequence[str], *, label: str, error: type[CxrError], **options: Any) -> bytes:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(options.get("stdin", b"").decode()))
+        try:
+            content: bytes = importlib.import_module(module).main(arguments)
+        except CxrError as refusal:
+            raise error(f"{label} {refusal}") from refusal
+        return content
+
+    for module in ("folders.foreign_image", "provenance.traces"):
+        monkeypatch.setattr(f"cxr.{module}.run_limited", read)
 
 
 @pytest.fixture(scope="module")

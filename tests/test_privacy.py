@@ -14,6 +14,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from server_process import CRASH, ServerProcess, request, wait_until
 
+pytestmark = pytest.mark.slow
+
 MARK = "Xq7zMarkerWord"
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "None", "0.0.0.0")
 PLAN = "split: {{train: 1}}\nsettings: {{num_inference_steps: 1}}\nprompts: [{0}, '{0} b']\nname: {0}"
