@@ -87,7 +87,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "generated": generated_folder(root / "generated", 40),
         "baseline": generated_folder(root / "baseline", 40, seed=2000),
-        "reference": real_folder(root / "reference", 40),
+        "reference": real_folder(root / "reference", 48),
         "training": real_folder(root / "training", 30, first=100),
     }
 
@@ -142,7 +142,7 @@ def test_every_part_that_the_folders_allow_is_measured(report: dict[str, Any]) -
     assert len(report["copies"]["control"]) == len(copy_set.KINDS)
     assert set(report["failures"]) >= {"failed", "flat", "duplicates"}
     assert report["generated"]["adapter_sha256"] == "11"
-    assert report["reference"]["num_patients"] == 40
+    assert report["reference"]["num_patients"] == 48
     assert any("Exploratory" in note for note in report["notes"])
 
 
@@ -193,8 +193,8 @@ def test_nothing_is_looked_up_in_the_network(report: dict[str, Any], connections
         (lambda some: {"baseline": some["few"]}, "the baseline side needs 20"),
         (lambda some: {"baseline": some["generated"]}, "40 images of the baseline .*generated are in .*generated, too"),
         (lambda some: {"prompted": some["generated"], "prompted_baseline": some["generated"]}, "of the baseline"),
-        (lambda some: {"baseline": some["reference"]}, "40 of 40 baseline images are in the reference too"),
-        (lambda some: {"prompted": some["reference"]}, "40 of 40 prompted images are in the reference too"),
+        (lambda some: {"baseline": some["reference"]}, "48 of 48 baseline images are in the reference too"),
+        (lambda some: {"prompted": some["reference"]}, "48 of 48 prompted images are in the reference too"),
         (lambda some: {"training": some["same patients"]}, "30 patients are both in training and in the reference"),
     ],
 )
@@ -302,7 +302,7 @@ def test_folders_as_scanners_and_chexpert_have_them(folders: dict[str, Path], to
     sets = Sets(read_set(folders["generated"]), read_set(reference), training=read_set(training))
     outcome = evaluate(sets, tools)
     assert outcome.report["detail"]["side"] == 64
-    assert outcome.report["reference"]["num_patients"] == 40
+    assert outcome.report["reference"]["num_patients"] == 48
     assert len({pair[2] for pair in outcome.report["copies"]["pairs"]}) > 1
     assert outcome.report["copies"]["pairs"][0][2].endswith("/study1/view1_frontal.png")
     assert set(outcome.pictures) == {"examples", "closest_pairs"}
