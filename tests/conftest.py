@@ -124,7 +124,7 @@ def without_child(monkeypatch: pytest.MonkeyPatch) -> None:
             raise error(f"{label} {refusal}") from refusal
         return content
 
-    for module in ("folders.foreign_image", "images.init_picture", "provenance.traces"):
+    for module in ("folders.foreign_image", "images.init_picture", "lora.from_pickle", "provenance.traces"):
         monkeypatch.setattr(f"cxr.{module}.run_limited", read)
 
 
