@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import importlib.util
+import io
 import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +34,27 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among what is imported: there is none, and looking takes a third of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()  # nor later
+        gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _float32() -> None:
-    # Which dtype is faster is a property of the machine; tests want the same bytes everywhere.
+def _float32() -> Iterator[None]:
+    # Which dtype is faster is a property of the machine; tests want the same bytes everywhere, and no time for timing.
     os.environ["CXR_DTYPE"] = "float32"
     os.environ.setdefault("CXR_ENGINE", "pytorch")  # CXR_ENGINE=openvino python -m pytest runs them by the other one
+    from cxr.train import precision
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "has_native_bfloat16", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +121,23 @@ def choice(tiny_model_dir: Path) -> ModelChoice:
 def private_temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the page writes lies in the test's own folder."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+
+
+@pytest.fixture
+def without_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of strangers are read in this process: starting a child takes half a second, and has tests of its own."""
+    from cxr.request.errors import CxrError
+
+    def read(module: str, arguments: Sequence[str], *, label: str, error: type[CxrError], **options: Any) -> bytes:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(options.get("stdin", b"").decode()))
+        try:
+            content: bytes = importlib.import_module(module).main(arguments)
+        except CxrError as refusal:
+            raise error(f"{label} {refusal}") from refusal
+        return content
+
+    for module in ("folders.foreign_image", "images.init_picture", "lora.from_pickle", "provenance.traces"):
+        monkeypatch.setattr(f"cxr.{module}.run_limited", read)
 
 
 @pytest.fixture(scope="module")

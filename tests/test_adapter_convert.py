@@ -259,6 +259,7 @@ def test_a_refusal_comes_out_of_the_child_as_one_sentence(
     assert [path.name for path in tmp_path.iterdir()] == ["evil.bin"]
 
 
+@pytest.mark.usefixtures("without_child")
 def test_a_checkpoint_that_is_no_lora_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     torch.save({"unet.conv_in.weight": torch.ones(4, 4, 3, 3)}, tmp_path / "a.bin")
     with pytest.raises(AdapterError, match="not a LoRA matrix"):
@@ -266,6 +267,7 @@ def test_a_checkpoint_that_is_no_lora_is_refused_and_nothing_is_written(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
+@pytest.mark.usefixtures("without_child")
 def test_the_settings_beside_a_pickle_come_along(tmp_path: Path) -> None:
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 16, "use_rslora": true}')
@@ -294,6 +296,7 @@ def test_wrong_names_are_told(name: str, output: str, message: str, tmp_path: Pa
         convert_adapter(tmp_path / name, tmp_path / output)
 
 
+@pytest.mark.usefixtures("without_child")
 def test_the_command_in_the_refusal_converts_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_images_begin_from_an_upload_and_are_verified_with_it(
     assert not any(b"Miller" in path.read_bytes() for path in temp.rglob("*") if path.is_file())
 
 
+@pytest.mark.usefixtures("without_child")
 def test_a_list_of_cells_is_a_region(client: Client, files: dict[str, str]) -> None:
     _, facts = begin(client, init_image=handle_file(files[".pngM"]), mask_cells=[[0, 1], [0, 0]])
     assert facts["mask_cells"] == "0:0-1"
@@ -113,6 +114,7 @@ def test_a_list_of_cells_is_a_region(client: Client, files: dict[str, str]) -> N
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("without_child")
 def test_wrong_values_are_one_sentence(
     values: dict[str, Any], message: str, client: Client, files: dict[str, str]
 ) -> None:
@@ -191,6 +193,7 @@ def test_settings_of_a_picture_fill_the_panel() -> None:
             begun_values(wrong)
 
 
+@pytest.mark.usefixtures("without_child")
 def test_cells_stay_while_the_picture_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with gr.Blocks():

@@ -413,6 +413,7 @@ def test_help_and_mistakes_answer_at_once() -> None:
     assert elapsed_s < 5  # far less on a quiet machine
 
 
+@pytest.mark.slow
 def test_the_program_as_a_user_starts_it(tiny_model_dir: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cxr", "generate", "normal chest x-ray", *FAST, "--output", str(tmp_path / "out")]
     result = subprocess.run(

@@ -170,7 +170,7 @@ def joined_prompts(number: int) -> list[str]:
 @pytest.mark.parametrize("form", ["caption", "key_value", "chexpert", "report"])
 def test_what_is_sent_asks_for_all_that_is_asked_and_for_nothing_else(form: str) -> None:
     names = FORMS[form].names
-    for text in [*TEXTS[::3], *joined_prompts(300)]:
+    for text in [*TEXTS[::3], *joined_prompts(100)]:
         compiled, sent = compile_prompt(text, form), reword(text, form)
         asked = {finding.name for finding in parse_prompt(text).findings if finding.certainty in SHOWN}
         named = {finding.name for finding in parse_prompt(text).findings} | asked

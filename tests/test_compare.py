@@ -130,7 +130,7 @@ def test_a_program_gets_the_same_figures(folders: dict[str, Path], tools: Tools)
     assert isinstance(kd, MetricResult)
     assert kd.value == found.report["distances"][0]["rows"][0]["metrics"][0]["value"]
     assert kd.low <= kd.high
-    assert found.figure("fidelity", "male", "PF").num_generated == 44
+    assert found.figure("fidelity", "male", "PF").num_generated == 40
     assert np.isnan(found.figure("distances", "tiny", "generated", "FD").value)
     for names in (("KD",), ("distances", "tiny"), ("distances", "vast", "generated", "KD"), ("copies", "found")):
         with pytest.raises(DataError, match="has no figure"):
@@ -278,7 +278,7 @@ def test_one_model_under_two_names_is_told(folders: dict[str, Path], tools: Tool
     assert any(
         note.startswith("C: At ") and "pixels images and real films differ in power" in note for note in found["notes"]
     )
-    assert "44 images of A are in B, too, byte for byte: these are not two models." in found["notes"]
+    assert "40 images of A are in B, too, byte for byte: these are not two models." in found["notes"]
 
 
 def test_parts_of_one_folder_are_two_sets(folders: dict[str, Path], tools: Tools) -> None:  # noqa: F811

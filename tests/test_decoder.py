@@ -1,6 +1,7 @@
 """The decoder against a discriminator, on tiny data; the autoencoder is the one that ships."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -193,9 +194,11 @@ def test_the_faster_format_is_measured(slow: str, faster: torch.dtype, monkeypat
 def test_a_run_goes_on_in_the_format_it_began_in(
     data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        loop, "choose_precision", lambda device, run: (Precision(device, torch.bfloat16), {"float32_s": 2.0})
-    )
+    def choose(device: torch.device, run_batch: Callable[[Precision], object]) -> tuple[Precision, dict[str, float]]:
+        run_batch(Precision(device, torch.float32))
+        return Precision(device, torch.bfloat16), {"float32_s": 2.0}
+
+    monkeypatch.setattr(loop, "choose_precision", choose)
     run("judge", data, tmp_path, "--steps", "1")
     monkeypatch.setattr(loop, "choose_precision", lambda device, run: pytest.fail("timed again"))
     run("judge", data, tmp_path, "--steps", "2")

@@ -124,6 +124,7 @@ def test_app_refuses_before_it_loads_anything() -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_starts_with_the_variables_of_a_space(tiny_model_dir: Path, tmp_path: Path) -> None:
     server = ServerProcess(tmp_path, tiny_model_dir, **SPACE)
     try:

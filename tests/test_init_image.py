@@ -405,6 +405,7 @@ def written(path: Path, pixels: NDArray[Any], **options: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.dcm", "a.tif", "a.bmp"])
+@pytest.mark.usefixtures("without_child")
 def test_pictures_are_read_whole_and_called_by_their_hash(name: str, tmp_path: Path) -> None:
     pixels = noisy(40, 60)
     picture = read_init_picture(written(tmp_path / name, pixels))
@@ -412,6 +413,7 @@ def test_pictures_are_read_whole_and_called_by_their_hash(name: str, tmp_path: P
     assert picture.sha256 == hash_of(pixels)
 
 
+@pytest.mark.usefixtures("without_child")
 def test_jpeg_and_16_bits_are_read_as_everywhere(tmp_path: Path) -> None:
     smooth = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
     picture = read_init_picture(written(tmp_path / "a.jpg", smooth, quality=95))
@@ -420,6 +422,7 @@ def test_jpeg_and_16_bits_are_read_as_everywhere(tmp_path: Path) -> None:
     assert np.array_equal(deep.pixels, smooth)
 
 
+@pytest.mark.usefixtures("without_child")
 def test_of_a_large_picture_a_smaller_copy_is_kept(tmp_path: Path) -> None:
     pixels = noisy(700, 1_400)
     picture = read_init_picture(written(tmp_path / "a.png", pixels))
@@ -465,6 +468,7 @@ def test_what_would_never_end_is_not_waited_for(tmp_path: Path) -> None:
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("without_child")
 def test_a_mask_snaps_to_all_cells_that_its_paint_touches(
     shape: tuple[int, int], painted: list[tuple[int, int]], text: str, tmp_path: Path
 ) -> None:
@@ -475,6 +479,7 @@ def test_a_mask_snaps_to_all_cells_that_its_paint_touches(
     assert read_mask(written(tmp_path / "mask.png", mask), picture) == text
 
 
+@pytest.mark.usefixtures("without_child")
 def test_masks_that_do_not_suit_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "mask.png", np.full((64, 64), 127, np.uint8))
     with pytest.raises(DataError, match="the mask holds nothing that is painted"):
@@ -511,6 +516,7 @@ def test_neither_name_nor_pixels_of_the_picture_are_written(begun: tuple[Path, P
     assert row["init_image_sha256"] == hash_of(noisy(48, 48))
 
 
+@pytest.mark.usefixtures("without_child")
 def test_verify_says_what_it_needs(begun: tuple[Path, Path], tiny_model_dir: Path, capsys: Any, tmp_path: Path) -> None:
     folder, start = begun
     verify = ["verify", str(folder), "--model", str(tiny_model_dir), "--adapter", "none"]
@@ -525,6 +531,7 @@ def test_verify_says_what_it_needs(begun: tuple[Path, Path], tiny_model_dir: Pat
     assert capsys.readouterr().out.count(": identical") == 2
 
 
+@pytest.mark.usefixtures("without_child")
 def test_restore_prints_a_command_that_makes_it_again(
     begun: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -583,6 +590,7 @@ def test_options_that_do_not_fit_are_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("without_child")
 def test_a_dicom_export_is_made_again(begun: tuple[Path, Path], tiny_model_dir: Path, tmp_path: Path) -> None:
     folder, start = begun
     assert main(["export", str(folder), "--format", "dicom", "--output", str(tmp_path / "dicom")]) == 0

@@ -85,6 +85,7 @@ def test_both_faces_refuse_before_they_import_anything_heavy(command: list[str],
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_importing_the_pipelines_says_nothing() -> None:
     """Also where a user's own setting lets the libraries speak."""
     environment = os.environ | {"TRANSFORMERS_VERBOSITY": "warning", "DIFFUSERS_VERBOSITY": "warning"}

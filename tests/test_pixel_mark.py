@@ -152,6 +152,7 @@ def test_a_strength_that_is_none_is_refused(settings: object, model_dir: Path) -
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".dcm"])
+@pytest.mark.usefixtures("without_child")
 def test_detect_finds_it_where_nothing_else_is_left(suffix: str, picture: Picture, tmp_path: Path) -> None:
     for name, pixels, verdict in (("marked", marked(picture), CLAIMED), ("plain", picture, NOTHING)):
         path = tmp_path / f"{name}{suffix}"

@@ -258,6 +258,7 @@ def stranger(path: Path, **texts: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("without_child")
 def test_nothing_found_is_not_real(tmp_path: Path) -> None:
     outcome = found(stranger(tmp_path / "a.png"))
     assert outcome.verdict == detection.NOTHING
@@ -266,18 +267,21 @@ def test_nothing_found_is_not_real(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["parameters", "workflow", "invokeai_metadata"])
+@pytest.mark.usefixtures("without_child")
 def test_marks_of_other_programs(tmp_path: Path, name: str) -> None:
     outcome = found(stranger(tmp_path / "a.png", **{name: "a cat, steps 20"}))
     assert outcome.verdict == detection.CLAIMED
     assert "cat" not in str(outcome.evidence)
 
 
+@pytest.mark.usefixtures("without_child")
 def test_a_jpeg_whose_xmp_says_so(tmp_path: Path) -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">digitalsourcetype/trainedAlgorithmicMedia</x:xmpmeta>'
     Image.new("L", (8, 8), 90).save(tmp_path / "a.jpg", xmp=xmp)
     assert found(tmp_path / "a.jpg").verdict == detection.CLAIMED
 
 
+@pytest.mark.usefixtures("without_child")
 def test_edited_pixels_break_the_signature(folder: Path) -> None:
     image = next(folder.glob("*.png"))
     data = bytearray(image.read_bytes())
@@ -308,6 +312,7 @@ def test_the_log_has_hashes_and_times_and_no_prompt(folder: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\0\0\0\1", b"caBX" * 9, b"\xff\xd8\xff\xe1\xff"]
 )
+@pytest.mark.usefixtures("without_child")
 def test_broken_files_of_strangers(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(content)
@@ -317,6 +322,7 @@ def test_broken_files_of_strangers(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["empty.png", "text.png", "text.jpg", "signature.jpg", "page.webp", "text.tif"])
+@pytest.mark.usefixtures("without_child")
 def test_what_is_no_picture_has_no_manifest(name: str, tmp_path: Path) -> None:
     contents = {"empty": b"", "text": b"A man", "signature": b"\xff\xd8\xff", "page": b"<html></html>"}
     path = tmp_path / name
@@ -327,6 +333,7 @@ def test_what_is_no_picture_has_no_manifest(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", "flour, eggs, milk", '{"model": 5}', "[" * 9_000, '{"a": 1, "a": 2}'])
+@pytest.mark.usefixtures("without_child")
 def test_a_recipe_that_cannot_be_read_is_named(text: str, tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("recipe", text)
@@ -338,6 +345,7 @@ def test_a_recipe_that_cannot_be_read_is_named(text: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+@pytest.mark.usefixtures("without_child")
 def test_long_and_damaged_texts_hide_no_other_program(kind: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.png"
     path.write_bytes(png(bomb(kind, 400_000), chunk(kind, b"workflow\0" + bytes(400_000)), PIXELS))
@@ -357,6 +365,7 @@ def test_long_and_damaged_texts_hide_no_other_program(kind: bytes, tmp_path: Pat
         ("", False),
     ],
 )
+@pytest.mark.usefixtures("without_child")
 def test_a_dicom_image_type_counts_as_a_whole_value(kinds: object, is_synthetic: bool, tmp_path: Path) -> None:
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
@@ -378,6 +387,7 @@ def test_the_command_reads_folders_and_writes_json(folder: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("content", [b"", b"A man", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.usefixtures("without_child")
 def test_a_picture_that_cannot_be_read_is_no_success(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -386,6 +396,7 @@ def test_a_picture_that_cannot_be_read_is_no_success(
     assert evidence.UNREAD in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_child")
 def test_a_folder_is_searched_as_all_commands_search_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -424,6 +435,7 @@ def test_certificates_of_strangers_are_one_sentence(folder: Path, old: str, new:
             read()
 
 
+@pytest.mark.usefixtures("without_child")
 def test_a_list_that_cannot_be_read_hides_no_verdict_and_no_fault(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -438,6 +450,7 @@ def test_a_list_that_cannot_be_read_hides_no_verdict_and_no_fault(
     assert "new.txt" in said
 
 
+@pytest.mark.usefixtures("without_child")
 def test_a_folder_names_all_that_is_called_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("film.dicom", "1.2.840.10008.7", "radiograph"):
         (tmp_path / name).write_bytes(bytes(128) + b"DICM")

@@ -83,6 +83,7 @@ def as_dicom(text: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize(("command", "make"), [("verify", as_png), ("restore", as_png), ("verify", as_dicom)])
 @pytest.mark.parametrize(("recipe", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.usefixtures("without_child")
 def test_recipes_that_are_not_allowed_are_one_sentence(
     recipe: Any, message: str, command: str, make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

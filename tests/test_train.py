@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cxr.commands.main import main
-from cxr.evaluate import copy_finalists, copy_grid, copy_search, copy_set
+from cxr.evaluate import copy_finalists, copy_grid, copy_search, copy_set, lora_copies
 from cxr.evaluate.lora_copies import check_lora
 from cxr.folders.radiographs import read_folders
 from cxr.generate.model import load_model
@@ -31,7 +31,7 @@ from cxr.labels.split import split_by_patient
 from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.request.errors import DataError
 from cxr.request.generation_request import GenerationRequest
-from cxr.train import architecture, base_task, diffusion, loop, lora_task, parallel, text_task
+from cxr.train import architecture, base_task, diffusion, guide_network, loop, lora_task, parallel, text_task
 from cxr.train.augment import augment
 from cxr.train.checkpoint import read_facts
 from cxr.train.guide_network import NAMES
@@ -90,12 +90,15 @@ def rows_of(out: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_kinds() -> Iterator[None]:
-    """Fewer kinds of planted copies, and of transforms, than are searched for after a LoRA is trained."""
+    """Fewer kinds of planted copies, and of transforms, than are searched for after a LoRA is trained; small guides."""
     few = ("mirrored", "inverted", "black border over it")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copy_set, "KINDS", {kind: copy_set.KINDS[kind] for kind in few})
         patch.setattr(copy_search, "FAMILIES", copy_grid.FAMILIES[4:])  # those that do not move the images
         patch.setattr(copy_finalists, "HALVINGS", range(1))
+        patch.setattr(copy_finalists, "LAST_HALVINGS", range(0))
+        patch.setattr(lora_copies, "NUM_IMAGES", 3)
+        patch.setattr(guide_network, "build_unet", small_unet)
         yield
 
 
@@ -105,6 +108,7 @@ def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base_task, "build_unet", small_unet)
+        patch.setattr(base_task, "fit_preview", lambda vae, latents: fit_preview(vae, latents[:2]))
         assert run("autoencoder", data, out / "vae_run", "--steps", "2") == 0
         patch.setattr(text_task, "NUM_VALIDATION", 8)
         assert run("text", [], out / "text_run", "--steps", "2") == 0

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from cxr.evaluate.copy_grid import ALIGNED, NATIVE
 from cxr.evaluate.copy_native import CHECK_SIDE, NATIVE_SIDE
-from cxr.evaluate.copy_search import Nearest, search_copies
+from cxr.evaluate.copy_nearest import nearest_in_all_spaces
+from cxr.evaluate.copy_search import Nearest
 from cxr.evaluate.copy_set import CopySet, Embed, plant_copies
-from cxr.evaluate.copy_spaces import Control, Space, measure_control, measure_space, nearest_features, threshold_of
+from cxr.evaluate.copy_spaces import Control, Space, measure_control, measure_space, threshold_of
 from cxr.request.errors import DataError
 
 NEAR_EXACT = 0.8  # correlation on the local scale after alignment; of 500 real films with others 0.55 at most
@@ -80,13 +81,8 @@ def check_copies(
     """
     _check(generated, training, held_out, patients, control)
     calibrating = calibration_half(patients)
-
-    def search(queries: CopySet) -> dict[str, Nearest]:
-        names = [name for name in sorted(training.features) if name in queries.features]
-        found = {name: nearest_features(queries.features[name], training.features[name]) for name in names}
-        return found | _search_pixels(queries, training)
-
-    made, real = search(generated), search(held_out)
+    planted = dict(plant_copies(training, held_out, embed=embed)) | ({OVER_TRAINED: control} if control else {})
+    made, real, *copies = nearest_in_all_spaces([generated, held_out, *planted.values()], training)
     num_large = int((training.at_own_size.sides > CHECK_SIDE).sum())
     is_native, native = _native_words(made[NATIVE], real[NATIVE], calibrating, num_large)
     thresholds = {
@@ -95,36 +91,17 @@ def check_copies(
     spaces = [
         measure_space(name, training, made[name], real[name], calibrating, thresholds[name]) for name in thresholds
     ]
-    planted = dict(plant_copies(training, held_out, embed=embed)) | ({OVER_TRAINED: control} if control else {})
     return {
         "num_training": len(training),
         "num_calibration": int(calibrating.sum()),
         "num_held_out": int((~calibrating).sum()),
         "spaces": spaces,
         "native": native,
-        "control": [measure_control(kind, search(some), thresholds) for kind, some in planted.items()],
+        "control": [measure_control(kind, found, thresholds) for kind, found in zip(planted, copies, strict=True)],
         "near_exact": _num_near_exact(generated, training, made[ALIGNED]),
         "pairs": _closest(generated, training, made[ALIGNED]),
         "pairs_native": _of_same_pairs(made[NATIVE], made[ALIGNED])[_order(made[ALIGNED])].tolist(),
     }
-
-
-def _search_pixels(queries: CopySet, training: CopySet) -> dict[str, Nearest]:
-    """`search_copies`, for `NATIVE` among those training images alone that have more pixels than it looks at.
-
-    What lies nearest among all of them would mostly be too small, and which images are left would depend on what is
-    alike: no threshold would hold for them.
-    """
-    native = queries.at_own_size, training.at_own_size
-    many, large = (np.flatnonzero(side.sides > CHECK_SIDE) for side in native)
-    if len(large) == len(training):
-        return search_copies(queries.pixels, training.pixels, native=native)
-    nearest = Nearest(np.full(len(queries), np.nan), np.zeros(len(queries), np.intp))
-    if len(many) and len(large):
-        some = native[0].take(many), native[1].take(large)
-        found = search_copies(queries.pixels[many], training.pixels[large], native=some, spaces=(ALIGNED,))[NATIVE]
-        nearest.distances[many], nearest.indices[many] = found.distances, large[found.indices]
-    return search_copies(queries.pixels, training.pixels) | {NATIVE: nearest}
 
 
 def _of_same_pairs(native: Nearest, aligned: Nearest) -> NDArray[np.float64]:

@@ -55,5 +55,17 @@ def native_arrays(images: Sequence[Pixels] | Pixels, smallest: int = CHECK_SIDE)
     )
 
 
+def joined(parts: Sequence[Native]) -> Native:
+    """The images of one after those of the other."""
+    starts = np.cumsum([0, *(len(part.sides) for part in parts)])
+
+    def read(some: Indices, side: int) -> Pixels:
+        whose = np.searchsorted(starts, some, side="right") - 1
+        rows = [parts[part].read(np.array([row]), side) for part, row in zip(whose, some - starts[whose], strict=True)]
+        return np.concatenate(rows)
+
+    return Native(np.concatenate([part.sides for part in parts]), read)
+
+
 def _native(longest: list[int], read: Callable[[Indices, int], Pixels], smallest: int = CHECK_SIDE) -> Native:
     return Native(np.clip(np.array(longest, np.intp), smallest, NATIVE_SIDE), read)

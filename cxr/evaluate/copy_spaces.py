@@ -11,19 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.evaluate.copy_grid import NATIVE, SPACES
+from cxr.evaluate.copy_nearest import nearest_features
 from cxr.evaluate.copy_search import Nearest
 from cxr.evaluate.copy_set import CopySet
-from cxr.metrics.diversity import standardised
-from cxr.metrics.features import Features, distance_strips
+from cxr.metrics.features import Features
 from cxr.metrics.result import MetricResult, share_of
-from cxr.request.errors import DataError
 
 QUANTILE = 0.001  # of real distances; what is nearer is flagged
 MAX_REAL = 0.002  # real images of other patients that may be flagged
 MIN_CONTROL = 0.95  # planted copies of each kind that must be found
-TABLE_BYTES = 2**25  # of one strip of a table of all training images
-
-Indices = NDArray[np.intp]
 
 
 class Space(TypedDict):
@@ -60,33 +56,6 @@ class Control(TypedDict):
     kind: str
     found: MetricResult
     spaces: dict[str, float]
-
-
-def nearest_features(queries: Features, references: Features, own: Indices | None = None) -> Nearest:
-    """The nearest reference of each query, by Euclidean distance of standardised features.
-
-    Standardised, since the features of a network differ in size by orders of magnitude and a few would decide alone.
-    Not cosine: radiographs differ in the length of their features, too.
-
-    Args:
-        queries: [N, D].
-        references: [M, D], M at least 2; their means and deviations standardise both sides.
-        own: [N], for each query the reference that is the query itself and does not count.
-    Raises:
-        DataError: the features are not finite or not of one kind.
-    """
-    if queries.ndim != 2 or queries.shape[1] != references.shape[1] or not np.isfinite(queries).all():
-        raise DataError(f"features {list(queries.shape)} cannot be compared with {list(references.shape)}")
-    known, asked = (standardised(part, references) for part in (references, queries))
-    if not known.shape[1]:
-        raise DataError("the features are all the same; use an extractor that tells the training images apart")
-    distances, indices = np.empty(len(asked)), np.empty(len(asked), np.intp)
-    for strip, squared in distance_strips(asked, known, max(1, TABLE_BYTES // (8 * len(known)))):
-        if own is not None:
-            squared[np.arange(len(squared)), own[strip]] = np.inf
-        indices[strip] = squared.argmin(axis=1)
-        distances[strip] = np.sqrt(squared.min(axis=1))
-    return Nearest(distances, indices)
 
 
 def threshold_of(distances: NDArray[np.float64]) -> float:

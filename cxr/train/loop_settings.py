@@ -22,7 +22,7 @@ SHARE = Limit(lambda value: 0 <= value <= 1, "0 to 1")
 
 
 def setting(
-    default: Any, words: str, limit: Limit | None = None, *, option: type | None = None, weights: bool = True
+    default: object, words: str, limit: Limit | None = None, *, option: type | None = None, weights: bool = True
 ) -> Any:
     """One row of the table.
 

@@ -23,7 +23,7 @@ GAMMAS = Limit(lambda value: value >= 0, "0 (equal weights) or more")
 FORMATS = Limit(lambda value: value in PRECISIONS, ", ".join(PRECISIONS))
 
 
-def _other(name: str, default: Any, option: type | None = None) -> Any:
+def _other(name: str, default: object, option: type | None = None) -> Any:
     """The row of `LoopSettings` with another default, and maybe an option that only full-size models have."""
     return field(default=default, metadata={**LOOP_ROWS[name].metadata, "option": option})
 

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxr.models.preset_table import PRESETS
 from cxr.models.presets import find_preset, request_defaults
@@ -28,7 +28,7 @@ class ModelChoice:
     adapter: str | None = "default"
 
     @property
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> dict[str, float]:
         """The model's own defaults; empty if it uses the program's, or is not there."""
         try:
             return request_defaults(self.model)
