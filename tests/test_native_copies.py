@@ -177,7 +177,7 @@ def test_what_is_missing_is_said(training: CopySet) -> None:
     assert NATIVE not in [space["name"] for space in part["spaces"]]
     assert all(NATIVE not in row["spaces"] for row in part["control"])
     assert "0 + 0 of 4 real films" in part["native"]
-    assert "is left out: it needs one image and 100 + 100 real films" in part["native"]
+    assert "is left out: it needs one image and 50 + 50 real films" in part["native"]
 
 
 def test_planted_copies_that_were_not_compared_count_as_neither_found_nor_missed() -> None:

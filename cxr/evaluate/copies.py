@@ -25,7 +25,7 @@ from cxr.request.errors import DataError
 
 NEAR_EXACT = 0.8  # correlation on the local scale after alignment; of 500 real films with others 0.55 at most
 NUM_PAIRS = 20
-MIN_NATIVE = 100  # real films in either half; a threshold from fewer flags more than one stranger in a hundred
+MIN_NATIVE = 50  # real films in either half; of fewer a threshold would flag more than one stranger in fifty
 OVER_TRAINED = "images of an over-trained model"
 
 
