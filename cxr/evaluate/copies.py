@@ -44,7 +44,7 @@ class Copies(TypedDict):
         pairs: the 20 closest by aligned pixels (distance, name of the generated and of the training image), closest
             first.
         pairs_native: their distances at their own size; NaN where one of a pair has no more pixels than the search, or
-            another training image is nearer among those that have.
+            another training image is nearer among those that have; empty if all are.
     """
 
     num_training: int
@@ -100,12 +100,13 @@ def check_copies(
         "control": [measure_control(kind, found, thresholds) for kind, found in zip(planted, copies, strict=True)],
         "near_exact": _num_near_exact(generated, training, made[ALIGNED]),
         "pairs": _closest(generated, training, made[ALIGNED]),
-        "pairs_native": _of_same_pairs(made[NATIVE], made[ALIGNED])[_order(made[ALIGNED])].tolist(),
+        "pairs_native": _closest_at_own_size(made[NATIVE], made[ALIGNED]),
     }
 
 
-def _of_same_pairs(native: Nearest, aligned: Nearest) -> NDArray[np.float64]:
-    return np.where(native.indices == aligned.indices, native.distances, np.nan)
+def _closest_at_own_size(native: Nearest, found: Nearest) -> list[float]:
+    of_pairs = np.where(native.indices == found.indices, native.distances, np.nan)[_order(found)]
+    return of_pairs.tolist() if np.isfinite(of_pairs).any() else []
 
 
 def _native_words(made: Nearest, real: Nearest, calibrating: NDArray[np.bool_], num_large: int) -> tuple[bool, str]:
