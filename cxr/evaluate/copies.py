@@ -114,8 +114,8 @@ def _native_words(made: Nearest, real: Nearest, calibrating: NDArray[np.bool_], 
     large, large_real = np.isfinite(made.distances), np.isfinite(real.distances)
     halves = int(large_real[calibrating].sum()), int(large_real[~calibrating].sum())
     words = (
-        f"At their own size, up to {NATIVE_SIDE} pixels, {large.sum()} of {len(large)} images and {halves[0]} + "
-        f"{halves[1]} of {len(large_real)} real films were compared with the nearest of the {num_large} training "
+        f"At their own size, up to {NATIVE_SIDE} pixels, {large.sum():,} of {len(large):,} images and {halves[0]:,} + "
+        f"{halves[1]:,} of {len(large_real):,} real films were compared with the nearest of the {num_large:,} training "
         f"images that have more than {CHECK_SIDE}."
     )
     if large.any() and min(halves) >= MIN_NATIVE:
