@@ -70,7 +70,7 @@ def convert(
 
 def _check_request(directory: Path, output: Path, format: str, bits: int | None) -> None:
     if format not in FORMATS:
-        raise RequestError(f"format is {format!r}; use {', '.join(FORMATS)}")
+        raise RequestError(f"is {format!r}; use {', '.join(FORMATS)}", field="format")
     if bits is not None and format != "dicom":
         raise RequestError(f"bits are for DICOM; {format} holds the images as they are")
     if Path(os.path.realpath(output)).is_relative_to(os.path.realpath(directory)):
