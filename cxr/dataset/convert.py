@@ -86,7 +86,7 @@ def _dicom_writers(directory: Path, images: Sequence[FinishedImage], bits: int |
     writers: dict[str, Callable[[Path], None]] = {
         f"{image.split}/{image.path.stem}.dcm": partial(write, image=image) for image in images
     }
-    for image in _with_pictures(directory, images):  # of what differs, which is no radiograph: as it is
+    for image in _with_pictures(directory, images):  # of what differs, which is not a radiograph: as it is
         writers |= {
             picture.path.relative_to(directory).as_posix(): partial(_copy, picture) for picture in image.beside.values()
         }

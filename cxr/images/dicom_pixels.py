@@ -167,7 +167,7 @@ def _windowed(dataset: FileDataset, values: NDArray[np.integer]) -> NDArray[np.u
         looked_up = np.asarray(apply_voi_lut(shown.astype(np.int64), dataset, prefer_lut=True), np.float64)
         return from_window(looked_up, 2 ** (bits - 1), 2**bits)
     if dataset.get("VOILUTFunction", "LINEAR") == "SIGMOID":
-        raise ValueError("a window that is no straight line")
+        raise ValueError("a window that is not a straight line")
     if centre is not None and width is not None:
         first = [float(value if isinstance(value, (int, float)) else value[0]) for value in (centre, width)]
         if first[1] < 1:

@@ -51,7 +51,7 @@ def prepare_environment() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if not os.environ.get("SPACE_ID"):
-        # A visitor's address is the one that connects, not one that stands in a header; who has a proxy names it here.
+        # A visitor's address is the one that connects, not one that stands in a header; a proxy can be named here.
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     if urllib.request.getproxies():
         # gradio calls its own page at the start, which a proxy cannot reach.
