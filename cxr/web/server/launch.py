@@ -122,7 +122,7 @@ def serve(page: gr.Blocks, settings: ServerSettings, jobs: JobTable) -> None:
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
         sys.stderr.write(
-            f"app.py: cannot serve on {address}: it is in use or not this machine's; choose another --port\n"
+            f"app.py: cannot serve on {address}: it is in use or not this machine's; choose another --port or --host\n"
         )
         raise SystemExit(2) from error
     sys.stdout.write(f"CXR Studio is at {page.local_url}\n")
