@@ -133,7 +133,7 @@ def without_child(monkeypatch: pytest.MonkeyPatch) -> None:
         try:
             content: bytes = importlib.import_module(module).main(arguments)
         except CxrError as refusal:
-            raise error(f"{label} {refusal}") from refusal
+            raise error(f"{label} {refusal.without_path}") from refusal
         return content
 
     for module in ("folders.foreign_image", "images.init_picture", "lora.from_pickle", "provenance.traces"):

@@ -314,7 +314,7 @@ _CONTENTS: dict[str, tuple[bytes, str]] = {
     ),
     "convolution of a linear layer": (pair([4, 32, 3, 3], [32, 4, 1, 1]), "for another model: .* 4 dimensions there"),
     "linear layer for a convolution": (pair([4, 32], [32, 4], "unet.conv_in"), "for another model: .* 2 dimensions"),
-    "second matrix of 3 x 3": (pair([4, 32, 1, 1], [32, 4, 3, 3], "unet.conv_in"), "no 1 x 1 convolution"),
+    "second matrix of 3 x 3": (pair([4, 32, 1, 1], [32, 4, 3, 3], "unet.conv_in"), "not a 1 x 1 convolution"),
     "rank 0": (pair([0, 32], [32, 0]), "rank from 1"),
     "rank 257": (pair([257, 32], [32, 257]), "rank from 1 to 256"),
     "unequal ranks": (pair([4, 32], [32, 5]), "rank from 1"),

@@ -19,7 +19,7 @@ def main(arguments):
     if what == "echo":
         return sys.stdin.buffer.read() + " ".join(rest).encode()
     if what == "refuse":
-        raise CxrError("is no picture")
+        raise CxrError("is no picture", path="a.png")
     if what == "memory":
         return bytes(2**30)[:1]
     if what == "sleep":

@@ -348,7 +348,7 @@ def test_command_prints_the_prompt_and_its_chips(capsys: pytest.CaptureFixture[s
     assert "+ understood: large right pleural effusion" in lines
     assert any(line.startswith("- ignored: AP view (") for line in lines)
     assert main(["prompt", "x", "--form", "nonsense"]) == 2
-    assert "form is 'nonsense'" in capsys.readouterr().err
+    assert "--form is 'nonsense'" in capsys.readouterr().err
 
 
 def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,7 +124,7 @@ def test_options_of_the_other_kind_of_model_are_refused(
     assert train(tmp_path, data, tmp_path / "out") == 2
     assert "--warmup-steps is for full-size models" in capsys.readouterr().err
     assert train(models["sd"], data, tmp_path / "out", "--resolution", "33") == 2
-    assert "resolution is 33; use a multiple of 64" in capsys.readouterr().err
+    assert "--resolution is 33; use a multiple of 64" in capsys.readouterr().err
     assert train(models["sd"], data, tmp_path / "out", "--mixed-precision", "fp16") == 2
     assert "'fp16', which needs a GPU" in capsys.readouterr().err
 

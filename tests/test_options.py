@@ -28,6 +28,7 @@ from cxr.web.jobs.dataset_order import new_order
 from cxr.web.server.arguments import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
+AROUND = "--surrounding-prompt only applies around a region; name one as well"
 GENERATE = ["generate", "x", "--output", "out"]
 # Whose images or Space name a model themselves, and what trains for a base: `cxr.commands.options` says so.
 NAME_THEIR_OWN = {("verify",), ("detect",), ("deploy",), ("train", "lora")}
@@ -68,6 +69,10 @@ def test_defaults_are_those_of_a_request_and_of_the_model() -> None:
         (["dataset", "plan.yaml", "--max-attempts", "1.5"], "--max-attempts is 1.5; use a whole number from 1 to 100"),
         (["dataset", "plan.yaml", "--threads", "0"], "--threads is 0; use a whole number from 1 to 1,024"),
         (["verify", ".", "--sample", "-1"], "--sample is -1; use 0 or more"),
+        (["export", ".", "--format", "x", "--output", "o"], "--format is 'x'; use dicom, webdataset, parquet, zip"),
+        (["prompt", "x", "--form", "x"], "--form is 'x'; use one of caption, key_value, chexpert, report, plain"),
+        (["train", "text", "--out", "o", "--steps", "0"], "--steps is 0; use a number above 0"),
+        (["generate", "x", "--output", "o", "--surrounding-prompt", "y"], AROUND),
     ],
 )
 def test_a_wrong_number_is_named_by_its_option(

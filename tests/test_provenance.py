@@ -17,14 +17,16 @@ from PIL import Image, PngImagePlugin
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from sample_dataset import make_dataset
-from sample_images import fill, make_image
+from sample_images import RECIPE, fill, make_image
 
 from cxr.commands.main import main
 from cxr.folders.archive import write_zip
+from cxr.folders.dicom import SyntheticPatient, encode_dicom
 from cxr.folders.image_folder import ImageFolder
 from cxr.folders.metadata import CHECKSUMS_NAME, CHECKSUMS_NAMES, file_sha256
 from cxr.images.png import encode_png, read_recipe
 from cxr.images.png_signature import unsigned_pieces, unsigned_size
+from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
 
 pytest.importorskip("c2pa", reason="signatures are optional")
@@ -342,6 +344,16 @@ def test_a_recipe_that_cannot_be_read_is_named(text: str, tmp_path: Path) -> Non
     assert verdict.verdict == detection.NOTHING
     (evidence,) = verdict.evidence
     assert evidence.text.startswith("its texts cannot be read here: the recipe ")
+
+
+@pytest.mark.usefixtures("without_child")
+def test_a_recipe_that_cannot_be_read_is_named_in_dicom_too(tmp_path: Path) -> None:
+    patient = SyntheticPatient("SYN0000001", PromptLabels())
+    path = tmp_path / "image.dcm"
+    content = encode_dicom(np.zeros((32, 32), np.uint8), RECIPE, patient, 8)
+    path.write_bytes(content.replace(b'"seed":', b'"weed":'))
+    texts = [evidence.text for evidence in found(path, b"").evidence]
+    assert "its texts cannot be read here: the recipe has “weed”, which newer versions may know" in texts
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])

@@ -66,7 +66,7 @@ def test_other_recipes_do_not_hold_it(tiny_base_model: LoadedModel) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mask_cells": ""}, "only applies around a region; give mask_cells as well"),
+        ({"mask_cells": ""}, "only applies around a region; name one as well"),
         ({"init_image": START}, "and init_image both say what lies around the region; give one of them"),
         ({"surrounding_prompt": "x" * 2_001}, "has 2,001 characters"),
         ({"surrounding_prompt": "", "strength": 0.5}, "only applies where images begin from a picture"),

@@ -247,12 +247,13 @@ def test_a_text_encoder_that_learns_more_words_says_the_same_in_the_earlier_ones
 
 
 def test_the_text_stage_begins_with_an_earlier_encoder_and_tells_how_far_it_moved(
-    trained: Path, tmp_path: Path
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_task, "NUM_VALIDATION", 8)
         assert run("text", [], tmp_path, "--steps", "1", "--start-from", str(trained / "text_run")) == 0
     assert 0 < rows_of(tmp_path)[-1]["validation_moved"] < 0.1
+    assert "shards" not in capsys.readouterr().err, "a bar of transformers"
 
 
 def test_block_cosines_keep_all_that_a_coarse_image_holds() -> None:

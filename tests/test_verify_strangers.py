@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -353,6 +354,16 @@ def test_what_was_tampered_with_is_named(kind: str, data: Path) -> None:
     found = faults(data)
     assert any(message in fault for fault in found), found
     assert not any("\n" in fault for fault in found)
+
+
+def test_a_card_with_half_a_number_is_read(data: Path) -> None:
+    card = data / "README.md"
+    text = card.read_text(encoding="utf-8")
+    changed = re.sub(r"(?m)^\| adapter_weight \| .*$", "| adapter_weight | 1..2 |", text)
+    assert changed != text
+    card.write_text(changed, encoding="utf-8")
+    sign(data)
+    assert all("\n" not in fault for fault in faults(data))
 
 
 def test_every_missing_image_is_named(data: Path) -> None:

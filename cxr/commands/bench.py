@@ -29,7 +29,9 @@ PEER = "interpreter of an environment with optimum-intel, to add its row"
 
 def add_bench_parser(commands: Commands) -> None:
     parser = add_command(commands, "bench", _bench, "measure the speed on this machine", DESCRIPTION)
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="timed images of each kind (default 3)")
+    parser.add_argument(
+        "--runs", type=int, default=3, metavar="N", help="timed images of each kind (default %(default)s)"
+    )
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4], metavar="N", help=BATCHES)
     parser.add_argument("--peer-python", metavar="PATH", help=PEER)
     parser.add_argument("--processor-time", action="store_true", help=PROCESSOR)

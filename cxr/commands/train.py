@@ -59,6 +59,13 @@ def run_gains(arguments: argparse.Namespace) -> int:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Run one stage; torch is imported only now."""
+    from cxr.models.model_folder import no_progress_bars
+
+    with no_progress_bars():  # of libraries, at every file that is read or written; the loop has its own
+        return _run_stage(arguments)
+
+
+def _run_stage(arguments: argparse.Namespace) -> int:
     import torch
 
     from cxr.labels.split import Split

@@ -70,7 +70,7 @@ def convert(
 
 def _check_request(directory: Path, output: Path, format: str, bits: int | None) -> None:
     if format not in FORMATS:
-        raise RequestError(f"format is {format!r}; use {', '.join(FORMATS)}")
+        raise RequestError(f"is {format!r}; use {', '.join(FORMATS)}", field="format")
     if bits is not None and format != "dicom":
         raise RequestError(f"bits are for DICOM; {format} holds the images as they are")
     if Path(os.path.realpath(output)).is_relative_to(os.path.realpath(directory)):
@@ -86,7 +86,7 @@ def _dicom_writers(directory: Path, images: Sequence[FinishedImage], bits: int |
     writers: dict[str, Callable[[Path], None]] = {
         f"{image.split}/{image.path.stem}.dcm": partial(write, image=image) for image in images
     }
-    for image in _with_pictures(directory, images):  # of what differs, which is no radiograph: as it is
+    for image in _with_pictures(directory, images):  # of what differs, which is not a radiograph: as it is
         writers |= {
             picture.path.relative_to(directory).as_posix(): partial(_copy, picture) for picture in image.beside.values()
         }

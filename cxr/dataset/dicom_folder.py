@@ -27,7 +27,7 @@ def check_bits(images: Sequence[FinishedImage], bits: int | None) -> None:
         RequestError: they are.
     """
     if bits is not None and bits not in BITS:
-        raise RequestError(f"bits is {bits}; use {', '.join(map(str, BITS))}")
+        raise RequestError(f"is {bits}; use {', '.join(map(str, BITS))}", field="bits")
     if bits is not None and bits > min(image.recipe.bit_depth for image in images):
         raise RequestError(
             f"DICOM of {bits} bits needs images of 16, and these have 8; make the data set with bit_depth: 16, "

@@ -19,7 +19,7 @@ from cxr.images.guarded import read_or_refuse
 from cxr.request.generation_request import GenerationRequest
 
 # Recipes omit these where they change nothing; used here only if the card has one value, not rounded.
-VALUE_ON_CARD = re.compile(r"^\| (adapter_weight|guidance_stop) \| ([\d.]{1,6}) \|$", re.MULTILINE)
+VALUE_ON_CARD = re.compile(r"^\| (adapter_weight|guidance_stop) \| (\d(?:\.\d{1,4})?) \|$", re.MULTILINE)
 MAX_IMAGES_TRIED = 200_000  # of all plans that are tried together; each takes some 20 µs
 
 

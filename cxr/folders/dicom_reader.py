@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 MAX_PIXELS = 16_777_216  # 4,096 x 4,096: more than any model makes
 
 
+def read_recipe_text(dataset: Dataset) -> str | None:
+    """What stands in the place of a recipe, whoever wrote it; None if nothing does."""
+    try:
+        return str(dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[RECIPE_ELEMENT].value)
+    except (KeyError, AttributeError):
+        return None
+
+
 def read_dicom_recipe(dataset: Dataset) -> Recipe:
     """The recipe of an object that ``encode_dicom`` made.
 
     Raises:
         DataError: it carries none.
     """
-    try:
-        text = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)[RECIPE_ELEMENT].value
-    except (KeyError, AttributeError) as error:
-        raise DataError("the DICOM object holds no recipe; only those written by this program do") from error
+    if (text := read_recipe_text(dataset)) is None:
+        raise DataError("the DICOM object holds no recipe; only those written by this program do")
     try:
         return Recipe.from_json(text)
     except RequestError as error:
@@ -47,7 +53,9 @@ def read_dicom(path: Path) -> tuple[GreyLevels, Recipe, int]:
         recipe = read_dicom_recipe(dataset)
         rows, columns = dataset.get("Rows"), dataset.get("Columns")
         if (rows, columns) != (recipe.height, recipe.width) or recipe.height * recipe.width > MAX_PIXELS:
-            raise DataError(f"{path} is {columns} x {rows} pixels, its recipe says {recipe.width} x {recipe.height}")
+            raise DataError(
+                f"is {columns} x {rows} pixels, its recipe says {recipe.width} x {recipe.height}", path=path
+            )
         return dataset.pixel_array, recipe, int(dataset.BitsStored)
 
 

@@ -19,7 +19,7 @@ from cxr.images.png import read_recipe
 from cxr.images.reading import read_levels
 from cxr.request.errors import DataError
 from cxr.request.events import GreyLevels
-from cxr.request.limited_child import run_limited, without_name
+from cxr.request.limited_child import run_limited
 from cxr.request.recipe import Recipe
 
 MEMORY_BYTES, TIMEOUT_S = 512_000_000, 60.0
@@ -58,12 +58,11 @@ def read_foreign(path: Path, label: str = "") -> tuple[GreyLevels, Recipe, int]:
 def main(arguments: Sequence[str]) -> bytes:
     """What the child does with a path."""
     path = Path(arguments[0])
-    with without_name(path):
-        if is_dicom(path):
-            levels, recipe, bits = read_dicom(path)
-        else:
-            recipe = read_recipe(path)
-            levels, bits = read_levels(path), recipe.bit_depth
+    if is_dicom(path):
+        levels, recipe, bits = read_dicom(path)
+    else:
+        recipe = read_recipe(path)
+        levels, bits = read_levels(path), recipe.bit_depth
     facts = json.dumps({"dtype": levels.dtype.str, "shape": levels.shape, "recipe": recipe.to_json()}).encode()
     return HEAD.pack(len(facts), bits) + facts + levels.tobytes()
 

@@ -162,7 +162,7 @@ class MicroBatches:
 
 
 def _fault(parts: Sequence[GreyLevels | None]) -> str:
-    """Why this is no image, or an empty text."""
+    """Why this is not an image, or an empty text."""
     if any(pixels is None for pixels in parts):
         return "the model's result holds NaN or infinite values; try another seed or a lower adapter_weight"
     if any(pixels is not None and is_flat(pixels) for pixels in parts):

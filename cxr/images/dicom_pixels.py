@@ -58,9 +58,9 @@ def refusing_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path} cannot be read as a DICOM image: {reason_of(error)}") from error
+        raise DataError(f"cannot be read as a DICOM image: {reason_of(error)}", path=path) from error
     except (BytesLengthException, InvalidDicomError, *PYDICOM_ERRORS) as error:
-        raise DataError(f"{path} cannot be read as a DICOM image: it is damaged or of another kind") from error
+        raise DataError("cannot be read as a DICOM image: it is damaged or of another kind", path=path) from error
 
 
 def open_dicom(path: Path, *, with_pixels: bool = True) -> FileDataset:
@@ -75,10 +75,10 @@ def open_dicom(path: Path, *, with_pixels: bool = True) -> FileDataset:
 
     with refusing_damage(path), open_regular(path) as file:
         if file.seek(0, 2) > MAX_FILE_BYTES:
-            raise DataError(f"{path} is larger than {MAX_FILE_BYTES // 1_000_000} MB")
+            raise DataError(f"is larger than {MAX_FILE_BYTES // 1_000_000} MB", path=path)
         file.seek(0)
         if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            raise DataError(f"{path} is a deflated DICOM file; save it with another transfer syntax")
+            raise DataError("is a deflated DICOM file; save it with another transfer syntax", path=path)
         return dcmread(file, stop_before_pixels=not with_pixels)
 
 
@@ -101,11 +101,11 @@ def read_dicom_grey(path: Path, max_pixels: int) -> NDArray[np.uint8]:
             grey = _windowed(dataset, values)
         except PYDICOM_ERRORS as error:
             raise DataError(
-                f"{path} cannot be read as a DICOM image: its window or table of values is damaged or unknown"
+                "cannot be read as a DICOM image: its window or table of values is damaged or unknown", path=path
             ) from error
         if grey.min() == grey.max() and values.min() != values.max():
             raise DataError(
-                f"{path} cannot be read as a DICOM image: its window shows one grey level of all that it has"
+                "cannot be read as a DICOM image: its window shows one grey level of all that it has", path=path
             )
         grey = 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
         grey[padding] = 0
@@ -125,7 +125,7 @@ def read_dicom_size(path: Path) -> tuple[int, int]:
 def _size(dataset: FileDataset, path: Path) -> tuple[int, int]:
     rows, columns = dataset.get("Rows"), dataset.get("Columns")
     if not isinstance(rows, int) or not isinstance(columns, int):
-        raise DataError(f"{path} holds no picture")
+        raise DataError("holds no picture", path=path)
     return columns, rows
 
 
@@ -133,19 +133,19 @@ def _values(dataset: FileDataset, path: Path, max_pixels: int) -> NDArray[np.int
     """Stored values [H, W], checked before anything is decoded."""
     columns, rows = _size(dataset, path)
     if rows * columns > max_pixels:
-        raise DataError(f"{path} is {columns:,} x {rows:,} pixels; use at most {max_pixels:,} in all")
+        raise DataError(f"is {columns:,} x {rows:,} pixels; use at most {max_pixels:,} in all", path=path)
     is_grey = str(dataset.get("PhotometricInterpretation") or "").startswith("MONOCHROME")
     if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1 or not is_grey:
-        raise DataError(f"{path} is not one grey picture: it has several frames or colours")
+        raise DataError("is not one grey picture: it has several frames or colours", path=path)
     try:
         return np.asarray(dataset.pixel_array)
     except (RuntimeError, NotImplementedError, ImportError) as error:
         kind = getattr(dataset.file_meta.get("TransferSyntaxUID"), "name", "unknown")
         raise DataError(
-            f"{path} is compressed in a way that cannot be read here ({kind}); save it uncompressed"
+            f"is compressed in a way that cannot be read here ({kind}); save it uncompressed", path=path
         ) from error
     except (OSError, *PYDICOM_ERRORS) as error:
-        raise DataError(f"{path} cannot be read as a DICOM image: its pixels are damaged") from error
+        raise DataError("cannot be read as a DICOM image: its pixels are damaged", path=path) from error
 
 
 def _padding(dataset: FileDataset, values: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -167,7 +167,7 @@ def _windowed(dataset: FileDataset, values: NDArray[np.integer]) -> NDArray[np.u
         looked_up = np.asarray(apply_voi_lut(shown.astype(np.int64), dataset, prefer_lut=True), np.float64)
         return from_window(looked_up, 2 ** (bits - 1), 2**bits)
     if dataset.get("VOILUTFunction", "LINEAR") == "SIGMOID":
-        raise ValueError("a window that is no straight line")
+        raise ValueError("a window that is not a straight line")
     if centre is not None and width is not None:
         first = [float(value if isinstance(value, (int, float)) else value[0]) for value in (centre, width)]
         if first[1] < 1:

@@ -57,7 +57,7 @@ def read_or_refuse(path: Path, max_bytes: int) -> bytes:
     try:
         return read_regular(path, max_bytes)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason_of(error)}") from error
+        raise DataError(f"cannot be read: {reason_of(error)}", path=path) from error
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from cxr.images.reading import read_grey
 from cxr.images.squares import fit_square
 from cxr.request.errors import DataError
 from cxr.request.init_image import MAX_SIDE, InitImage, hash_of
-from cxr.request.limited_child import run_limited, without_name
+from cxr.request.limited_child import run_limited
 from cxr.request.mask_cells import CELLS, write_cells
 
 MEMORY_BYTES, TIMEOUT_S = 1_000_000_000, 60.0
@@ -77,8 +77,7 @@ def _read(path: Path, label: str, kind: str) -> tuple[int, int, bytes, bytes]:
 def main(arguments: Sequence[str]) -> bytes:
     """What the child does with a path and "picture" or "mask"."""
     path, kind = Path(arguments[0]), arguments[1]
-    with without_name(path):
-        pixels = read_grey(path)
+    pixels = read_grey(path)
     if not pixels.size:
         raise DataError("has no pixels")
     shown = painted_cells(pixels) if kind == "mask" else _fitted(pixels)

@@ -2,7 +2,7 @@
 
 Spread spectrum (Cox et al. 1997, doi 10.1109/83.650120): the sum of 48 patterns, each a bit of its own, and of one that
 tells where and how large they lie after a crop or a change of size. It is stronger where the picture is lively, where
-eyes see it least. It is no secret: who wants to can remove it, or put it on a real film.
+eyes see it least. It is not secret: anybody can remove it, or put it on a real film.
 """
 
 from __future__ import annotations

@@ -92,12 +92,12 @@ def read_recipe(source: str | Path | bytes, name: str = "") -> Recipe:
         with io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source)) as file:
             text = read_text(file, RECIPE_KEY)
     except OSError as error:
-        raise DataError(f"{name} cannot be read as a PNG: {reason_of(error)}") from error
+        raise DataError(f"cannot be read as a PNG: {reason_of(error)}", path=name) from error
     except ValueError as error:
-        raise DataError(f"{name} cannot be read as a PNG: {error}") from error
+        raise DataError(f"cannot be read as a PNG: {error}", path=name) from error
     if text is None:
-        raise DataError(f"{name} {NO_RECIPE}")
+        raise DataError(NO_RECIPE, path=name)
     try:
         return Recipe.from_json(text)
     except RequestError as error:
-        raise DataError(f"{name} holds a recipe that this version cannot read: {error}") from error
+        raise DataError(f"holds a recipe that this version cannot read: {error}", path=name) from error

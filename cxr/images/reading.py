@@ -92,13 +92,13 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             yield image
     except (DataError, Image.DecompressionBombError) as error:
         reason = str(error) if isinstance(error, DataError) else f"it has more than {MAX_PIXELS:,} pixels"
-        raise DataError(f"{path} cannot be read as an image: {reason}") from error
+        raise DataError(f"cannot be read as an image: {reason}", path=path) from error
     except OSError as error:
         known = "of a kind that is not supported" if isinstance(error, UnidentifiedImageError) else reason_of(error)
-        raise DataError(f"{path} cannot be read as an image: {known}") from error
+        raise DataError(f"cannot be read as an image: {known}", path=path) from error
     # Pillow's decoders raise what their formats happen to raise.
     except (AttributeError, EOFError, LookupError, MemoryError, SyntaxError, TypeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
+        raise DataError(f"cannot be read as an image: {error}", path=path) from error
 
 
 def _check(image: Image.Image) -> None:

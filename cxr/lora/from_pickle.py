@@ -31,7 +31,9 @@ def convert_adapter(path: Path, output: Path) -> LoraFile:
     if path.suffix not in PICKLE_SUFFIXES:
         raise AdapterError(f"{path.name!r} cannot be converted; give a {', '.join(PICKLE_SUFFIXES)} file")
     if output.suffix != SUFFIX or output.exists():
-        raise AdapterError(f"--output is {output.name!r}; give the name of a {SUFFIX} file that does not exist yet")
+        raise AdapterError(
+            f"is {output.name!r}; give the name of a {SUFFIX} file that does not exist yet", field="output"
+        )
     with open_lora_file(path):
         pass  # said here in full sentences, before a process is started
     content = run_limited(

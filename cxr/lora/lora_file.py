@@ -175,7 +175,7 @@ def _pair_layers(path: Path, names: Names, header: Header) -> dict[LayerKey, tup
             )
         if any(size != 1 for size in shape_b[2:]):
             raise damaged(
-                path, f"layer {module!r} has a second matrix of shape {shape_b}, which is no 1 x 1 convolution"
+                path, f"layer {module!r} has a second matrix of shape {shape_b}, which is not a 1 x 1 convolution"
             )
         if shape_a[0] != shape_b[1] or not 1 <= shape_a[0] <= MAX_RANK or 0 in shape_a + shape_b:
             raise damaged(path, f"layer {module!r} has no rank from 1 to {MAX_RANK}")

@@ -59,7 +59,7 @@ def find_form(name: str) -> PromptForm:
         RequestError: there is none.
     """
     if name not in FORMS:
-        raise RequestError(f"form is {name!r}; use one of {', '.join(FORMS)}")
+        raise RequestError(f"is {name!r}; use one of {', '.join(FORMS)}", field="form")
     return FORMS[name]
 
 

@@ -151,7 +151,7 @@ def _group(text: str) -> str | None:
         return f"{decade.group(1) or decade.group(2)}0s"
     if decade := _DECADE_WORD.search(text):
         return f"{_DECADES[decade.group(1) or decade.group(2)]}0s"
-    text = _YEAR_OLD.sub(" ", text)  # "___ year old woman" is no old woman
+    text = _YEAR_OLD.sub(" ", text)  # "___ year old woman" is not an old woman
     padded = f" {' '.join(re.findall(r'[a-z]+', text))} "
     for group, names in CUES["age groups"].items():
         if any(f" {name} " in padded for name in names):

@@ -76,7 +76,7 @@ def _tables() -> dict[str, Tag]:
         place, _, side = name.partition(" ")
         add(phrases, "location", place, side or None)
     for phrases in CUES["age groups"].values():
-        add(phrases, "filler")  # "middle-aged" is no place in the lung
+        add(phrases, "filler")  # "middle-aged" is not a place in the lung
     for symptom, phrases in CUES["symptoms"].items():
         add(phrases, "symptom", symptom)
     for kind, phrases in CUES["cues"].items():

@@ -28,12 +28,17 @@ BOTH = "both present and absent; taken as present"
 
 @dataclass
 class Selection:
-    """The part of a prompt that goes to the model, and the chips for all of it."""
+    """The part of a prompt that goes to the model, and the chips for all of it.
+
+    Args:
+        possible: of the understood chips those of findings that are only possible, and are written as present.
+    """
 
     prompt: ParsedPrompt
     understood: list[Chip] = field(default_factory=list)
     ignored: list[Chip] = field(default_factory=list)
     conflicting: list[Chip] = field(default_factory=list)
+    possible: list[Chip] = field(default_factory=list)
 
     @property
     def chips(self) -> tuple[Chip, ...]:
@@ -62,7 +67,7 @@ def select(prompt: ParsedPrompt, form: PromptForm) -> Selection:
     understood = list(dict.fromkeys(selection.understood))
     count = Counter(chip.label for chip in understood)
     selection.understood = [
-        replace(chip, label=f"possible {chip.label}") if count[chip.label] > 1 and POSSIBLE in chip.reason else chip
+        replace(chip, label=f"possible {chip.label}") if count[chip.label] > 1 and chip in selection.possible else chip
         for chip in understood
     ]
     selection.ignored = list(dict.fromkeys(selection.ignored))
@@ -171,13 +176,16 @@ def _keep_finding(selection: Selection, finding: Finding, form: PromptForm) -> F
         descriptors=(),
     )
     reasons = list(finding.reasons)
-    if finding.certainty == "possible" and "possible" not in form.says:
+    only_possible = finding.certainty == "possible" and "possible" not in form.says
+    if only_possible:
         kept = replace(kept, certainty="present")
         reasons.append(POSSIBLE)
     shown = form.names[finding.name]
     if form.name == "chexpert" and shown not in (finding.name, f"Pleural {finding.name}"):
         reasons.append(f'written as "{shown}"')
     _add(selection, kept.label, True, "; ".join(reasons))
+    if only_possible:
+        selection.possible.append(selection.understood[-1])
     if words:
         label = f"{' '.join(words)} ({FINDING_WORDS[finding.name]})"
         what = join([*lost, *(["this description"] if finding.descriptors else [])])

@@ -51,7 +51,7 @@ class Signer:
         Returns:
             The recipe in it.
         Raises:
-            DataError: the file is no PNG of this program, or the library refuses it.
+            DataError: the file is not a PNG of this program, or the library refuses it.
             OutputError: the disk refused it.
         """
         recipe = read_recipe(path)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.folders.dicom_reader import read_dicom_recipe
+from cxr.folders.dicom_reader import read_recipe_text
 from cxr.images.dicom_pixels import is_dicom, open_dicom
 from cxr.images.guarded import read_or_refuse
 from cxr.images.pixel_mark import FoundMark, find_mark
@@ -19,8 +19,8 @@ from cxr.images.reading import read_grey
 from cxr.provenance.installed import missing_libraries
 from cxr.provenance.signed_facts import FORMATS, SignedFacts, facts_of
 from cxr.request.errors import CxrError, DataError
-from cxr.request.limited_child import run_limited, without_name
-from cxr.request.recipe import Recipe
+from cxr.request.limited_child import run_limited
+from cxr.request.recipe import MAX_RECIPE_CHARACTERS, Recipe
 
 MAX_BYTES = 256_000_000
 MEMORY_BYTES, TIMEOUT_S, MAX_ANSWER_BYTES = 1_000_000_000, 60.0, 4_000_000
@@ -99,11 +99,10 @@ def read_traces(path: Path, authorities: bytes, label: str) -> Traces:
 def main(arguments: Sequence[str]) -> bytes:
     """What the child does with a path; the authorities come by standard input."""
     path, authorities = Path(arguments[0]), sys.stdin.read()
-    with without_name(path):
-        if is_dicom(path):
-            facts = _dicom_facts(path)
-        else:
-            facts = _picture_facts(read_or_refuse(path, MAX_BYTES), path.suffix.lower(), authorities)
+    if is_dicom(path):
+        facts = _dicom_facts(path)
+    else:
+        facts = _picture_facts(read_or_refuse(path, MAX_BYTES), path.suffix.lower(), authorities)
     return json.dumps({**facts, "mark": _mark(path)}).encode()
 
 
@@ -149,13 +148,10 @@ def _source_types(content: bytes) -> list[str]:
 
 def _dicom_facts(path: Path) -> Mapping[str, object]:
     dataset = open_dicom(path, with_pixels=False)
-    try:
-        recipe = read_dicom_recipe(dataset).to_json()
-    except DataError:
-        recipe = None
+    text = read_recipe_text(dataset)
     kinds = dataset.get("ImageType") or ()  # pydicom gives a single value as text
     return {
-        "recipe": recipe,
+        "recipe": text and text[: MAX_RECIPE_CHARACTERS + 1],  # longer ones are refused
         "synthetic_data": str(dataset.get("SyntheticData") or "")[:16],
         "is_synthetic_type": "SYNTHETIC" in ([kinds] if isinstance(kinds, str) else kinds),
     }

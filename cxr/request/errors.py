@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 
 class CxrError(Exception):
@@ -30,11 +31,12 @@ class CxrError(Exception):
         message: one line; with a field, what follows its name: "is 0; use 1 or more".
         field: which value the message is about, by its name in `cxr.request.settings.SETTINGS` or in the function that
             refuses it.
+        path: which file the message is about, if it is what follows the file's name: "cannot be read".
     """
 
-    def __init__(self, message: str = "", *, field: str | None = None) -> None:
+    def __init__(self, message: str = "", *, field: str | None = None, path: Path | str | None = None) -> None:
         super().__init__(message)
-        self.field = field
+        self.field, self.path = field, path
 
     def __str__(self) -> str:
         """The message, with the field under its own name."""
@@ -46,8 +48,13 @@ class CxrError(Exception):
         Args:
             names: what fields are called; one that is not among them keeps its own name.
         """
-        text = super().__str__()
-        return text if self.field is None else f"{names.get(self.field, self.field)} {text}"
+        subject = self.path if self.field is None else names.get(self.field, self.field)
+        return super().__str__() if subject is None else f"{subject} {super().__str__()}"
+
+    @property
+    def without_path(self) -> str:
+        """The message without the name of the file that it is about."""
+        return str(self) if self.path is None else super().__str__()
 
 
 @contextlib.contextmanager

@@ -6,16 +6,15 @@ and lets that module's ``main(arguments) -> bytes`` read standard input and retu
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.request.errors import CxrError, DataError
+from cxr.request.errors import CxrError
 
 REFUSED = 3  # exit code of a child whose output is a sentence for the user
 MAX_SENTENCE_BYTES = 4096
@@ -75,15 +74,6 @@ def run_limited(
         return result.read(max_output_bytes)
 
 
-@contextlib.contextmanager
-def without_name(path: Path) -> Iterator[None]:
-    """Take a file's path off the beginning of a refusal: in the child, as the parent says what the input is called."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(str(error).removeprefix(f"{path} ")) from error
-
-
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return kept | {"PYTHONPATH": str(PACKAGE_PARENT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -112,7 +102,7 @@ def _main(command: Sequence[str]) -> int:
     try:
         output, code = main(arguments), 0
     except CxrError as refusal:
-        output, code = str(refusal).encode(), REFUSED
+        output, code = refusal.without_path.encode(), REFUSED  # the parent says what the input is called
     sys.stdout.buffer.write(output)
     sys.stdout.flush()
     return code

@@ -8,7 +8,7 @@ from itertools import chain
 from cxr.request.errors import RequestError
 from cxr.request.init_image import SHA256
 from cxr.request.messages import shown
-from cxr.request.notices import COMPOSITE_SOURCE_TYPE
+from cxr.request.notices import COMPOSITE_SOURCE_TYPE, DIGITAL_SOURCE_TYPE
 from cxr.request.setting import MAX_THREADS
 
 NAMED_BY_USERS = ("model", "adapter")  # a folder may have any name
@@ -27,10 +27,17 @@ RANGES = {
 
 def check_name(name: str, value: object) -> None:
     """Refuse anything but a short text without control characters; each check raises a RequestError with its field."""
-    if isinstance(value, str) and not value.isprintable() and name not in NAMED_BY_USERS:
+    if value == "" and name in NAMED_BY_USERS:
+        raise RequestError("is empty", field=name)
+    if isinstance(value, str) and not (is_encodable(value) if name in NAMED_BY_USERS else value.isprintable()):
         raise RequestError(f"is {shown(value)}; a name has no control characters", field=name)
     if not isinstance(value, str) or len(value) > MAX_NAME_CHARACTERS:
         raise RequestError(f"is {shown(value)}; a name has at most {MAX_NAME_CHARACTERS:,} characters", field=name)
+
+
+def is_encodable(text: str) -> bool:
+    """Whether files can hold the text: JSON can name halves of characters, which UTF-8 has not."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def check_counts(recipe: object) -> None:
@@ -52,7 +59,10 @@ def check_versions(versions: object) -> None:
     if (
         not isinstance(versions, dict)
         or len(versions) > MAX_LIBRARIES
-        or not all(isinstance(text, str) and len(text) <= MAX_VERSION_CHARACTERS for text in chain(*versions.items()))
+        or not all(
+            isinstance(text, str) and len(text) <= MAX_VERSION_CHARACTERS and is_encodable(text)
+            for text in chain(*versions.items())
+        )
     ):
         raise RequestError("is not a table of packages and their versions", field="library_versions")
 
@@ -67,6 +77,7 @@ def check_beginning(sha256: str, surrounding_prompt: str, digital_source_type: s
     if not sha256:
         if given:
             raise RequestError("is given without a picture that the image began from", field=given[0])
+        check_choice("digital_source_type", digital_source_type, (DIGITAL_SOURCE_TYPE,))
         return
     if not SHA256.fullmatch(sha256):
         raise RequestError(f"is {shown(sha256)}; it is not a SHA-256", field="init_image_sha256")

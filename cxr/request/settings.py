@@ -142,7 +142,7 @@ class ImageSettings:
         if self.sent_prompt and not self.reword:
             raise RequestError("is given, but reword is false; leave it out", field="sent_prompt")
         if self.surrounding_prompt and not self.mask_cells:
-            raise RequestError("only applies around a region; give mask_cells as well", field="surrounding_prompt")
+            raise RequestError("only applies around a region; name one as well", field="surrounding_prompt")
 
     @property
     def model_prompt(self) -> str:

@@ -68,4 +68,4 @@ class LoopSettings:
             value, limit = getattr(self, row.name), row.metadata["limit"]
             if limit is not None and value is not None and not limit.allows(value):
                 shown = repr(value) if isinstance(value, str) else f"{value:g}"
-                raise RequestError(f"{row.name} is {shown}; use {limit.words}")
+                raise RequestError(f"is {shown}; use {limit.words}", field=row.name)

@@ -68,7 +68,7 @@ def choose_gamma(wanted: float | None, schedule: DDPMScheduler) -> float:
     if not ends_in_pure_noise(schedule):
         return MIN_SNR_GAMMA if wanted is None else wanted
     if wanted:
-        raise RequestError(f"min_snr_gamma is {wanted:g}, but this model's schedule ends in pure noise; use 0")
+        raise RequestError(f"is {wanted:g}, but this model's schedule ends in pure noise; use 0", field="min_snr_gamma")
     return 0.0
 
 

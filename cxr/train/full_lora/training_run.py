@@ -70,7 +70,7 @@ def _check(base: BaseModel, settings: FullLoraSettings) -> None:
     choose_gamma(settings.min_snr_gamma, training_schedule(base))
     side, step = settings.resolution, 8 * base.scale_factor  # the UNet halves latents three times at most
     if side is not None and (side <= 0 or side % step):
-        raise RequestError(f"resolution is {side}; use a multiple of {step}, {base.resolution} for example")
+        raise RequestError(f"is {side}; use a multiple of {step}, {base.resolution} for example", field="resolution")
 
 
 def _too_little_memory(base: BaseModel, settings: FullLoraSettings) -> str:

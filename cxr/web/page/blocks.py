@@ -27,7 +27,7 @@ from cxr.web.page.shared_events import QUEUED, Values
 from cxr.web.server.limits import Limits
 from cxr.web.server.temporary import LIFETIME_S, SWEEP_EVERY_S
 
-# Of gradio's own queue, where events stay for a moment only; who has to wait for the model waits in the job table.
+# Of gradio's own queue, where events stay for a moment only; whoever has to wait for the model waits in the job table.
 MAX_EVENTS = 1_000
 
 

@@ -51,7 +51,7 @@ def prepare_environment() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if not os.environ.get("SPACE_ID"):
-        # A visitor's address is the one that connects, not one that stands in a header; who has a proxy names it here.
+        # A visitor's address is the one that connects, not one that stands in a header; a proxy can be named here.
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     if urllib.request.getproxies():
         # gradio calls its own page at the start, which a proxy cannot reach.
@@ -122,7 +122,7 @@ def serve(page: gr.Blocks, settings: ServerSettings, jobs: JobTable) -> None:
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
         sys.stderr.write(
-            f"app.py: cannot serve on {address}: it is in use or not this machine's; choose another --port\n"
+            f"app.py: cannot serve on {address}: it is in use or not this machine's; choose another --port or --host\n"
         )
         raise SystemExit(2) from error
     sys.stdout.write(f"CXR Studio is at {page.local_url}\n")
