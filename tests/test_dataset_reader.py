@@ -112,6 +112,14 @@ def test_a_line_that_is_not_ours_is_named(change: dict[str, Any], tmp_path: Path
         read_dataset(tmp_path)
 
 
+def test_what_a_recipe_may_not_say_is_told_as_restore_tells_it(tmp_path: Path) -> None:
+    make_dataset(tmp_path)
+    edit_row(tmp_path, lambda row: row.update(bit_depth=12), line=2)
+    write_manifest(tmp_path)
+    with pytest.raises(DataError, match=r"line 2 is damaged or of another program \(.*bit_depth.*8.*16.*\); make"):
+        read_dataset(tmp_path)
+
+
 @pytest.mark.parametrize("key", ["file_name", "prompt", "patient_id", "findings", "sha256"])
 def test_a_line_without_a_part_is_named(key: str, tmp_path: Path) -> None:
     make_dataset(tmp_path)

@@ -25,6 +25,7 @@ from cxr.request.recipe import Recipe
 FLAT_SPLIT = "train"  # what a folder without splits is for
 MISSING = "{path} is missing; repeat the command that made the folder, it makes it"
 DAMAGED = "{table} line {number} is damaged or of another program; make the data set again"
+REFUSED = "{table} line {number} is damaged or of another program ({error}); make the data set again"
 DERIVED = "{path} began from a picture, which images of a data set do not; take it out"
 
 # What stands in a line besides a recipe; only in that of a data set, but for the first two.
@@ -103,7 +104,10 @@ def _read_finished(table: Path, split: str, found: Callable[[str], None]) -> Ite
         for number, row in read_rows(table, DAMAGED):
             try:
                 image = _checked(row, table.parent, split)
-            except (AttributeError, KeyError, TypeError, ValueError, RecursionError, RequestError):
+            except RequestError as error:
+                found(REFUSED.format(table=table, number=number, error=error))
+                continue
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
                 found(DAMAGED.format(table=table, number=number))
                 continue
             if split and image.recipe.is_derived:
