@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from server_process import ServerProcess, request
+from tqdm import tqdm
 
 from cxr.bench.dataset_speed import job_command, read_progress, write_plan
 from cxr.commands.main import main
@@ -95,6 +97,7 @@ def in_a_copy(work: Callable[[], object]) -> int:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
         torch.set_num_threads(1)  # the threads of the process that was copied are not there
+        tqdm.set_lock(threading.RLock())  # copies share tqdm's own lock, and one that is killed may hold it for good
         work()
         code = 0
     finally:
