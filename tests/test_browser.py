@@ -432,6 +432,8 @@ def open_dataset(page: Any) -> None:
 
 def edit_cell(page: Any, row: int, column: int, text: str) -> None:
     page.dblclick(f"#cohort [data-row='{row}'][data-col='{column}']")
+    # Earlier, there would be nothing to select, and the text would be added to what stands there.
+    page.wait_for_function("document.activeElement.matches('#cohort textarea, #cohort input')")
     page.keyboard.press("Control+A")
     page.keyboard.type(text)
     page.keyboard.press("Enter")
