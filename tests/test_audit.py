@@ -130,8 +130,14 @@ def test_a_report_with_an_audit_says_what_it_found(
     sharing = [knowing(["100", "101"]), knowing(["101", "elsewhere"])]
     sets = Sets(read_set(folders["generated"]), read_set(folders["reference"]), training=training)
     tools = dataclasses.replace(tools, judges=dict(zip(tools.judges, sharing, strict=True)))
-    checked = evaluate(sets, tools, Options(auditor=knowing(["also elsewhere"]))).report
-    assert checked["audit"]["auditor"]["num_patients"] == 1
+    patients = sets.reference.patients
+    known = patients[0]
+    checked = evaluate(sets, tools, Options(auditor=knowing(["also elsewhere", known]))).report
+    assert checked["audit"]["auditor"]["num_patients"] == 2
+    left = len(patients) - patients.count(known)
+    assert any(f"The audit is on {left} of {len(patients)} real films" in note for note in checked["notes"])
+    with pytest.raises(DataError, match="too few; name other real films"):
+        evaluate(sets, tools, Options(auditor=knowing(list(patients))))
     assert not any("--audit" in note for note in checked["notes"])
     write_report(checked, tmp_path, {})
     assert "could not be determined" in (tmp_path / "report.md").read_text()  # of networks that have learnt nothing

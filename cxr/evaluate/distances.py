@@ -28,6 +28,7 @@ from cxr.metrics.neighbours import NEAREST, measure_neighbourhoods
 from cxr.metrics.result import JsonObject, MetricResult
 from cxr.metrics.sample import Sample
 from cxr.request.errors import DataError
+from cxr.request.messages import plural
 
 POSING = "real films posing as generated"
 HALVINGS = 20
@@ -62,7 +63,7 @@ def halve(patients: Sequence[str], seed: int = 0) -> Halves:
     first, second = np.sort(order[:count]), np.sort(order[count:])
     if any(len(half) < MIN_IMAGES or len(set(codes[half])) < MIN_PATIENTS for half in (first, second)):
         raise DataError(
-            f"the reference has {len(patients)} images of {len(names)} patient(s); "
+            f"the reference has {plural(len(patients), 'image')} of {plural(len(names), 'patient')}; "
             f"its halves need {MIN_IMAGES} images of {MIN_PATIENTS} patients each"
         )
     return Halves(first, second)

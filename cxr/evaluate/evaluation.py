@@ -85,6 +85,7 @@ def evaluate(sets: Sets, tools: Tools, options: Options = Options()) -> Evaluati
     check_sets(sets)
     if options.auditor is not None:
         check_auditor(options.auditor, sets.training)
+        unknown_to([options.auditor], sets.reference)  # now, and not after hours, it says that too few films are left
     # Readers may have seen films that are left out of all else.
     readers = read_study(options.readings, sets.generated, sets.reference) if options.readings else None
     reference, left_out = unknown_to(tools.judges.values(), sets.reference)

@@ -21,7 +21,7 @@ from cxr.evaluate.measuring import Measuring, NotMeasuredError
 from cxr.evaluate.network_outputs import NetworkOutputs
 from cxr.evaluate.probes import Probes, measure_probes
 from cxr.evaluate.sensitivity import choose_patients, measure_degradations, measure_loss
-from cxr.evaluate.sets import Sets
+from cxr.evaluate.sets import Sets, unknown_to
 from cxr.evaluate.tools import Tools
 from cxr.evaluate.utility import Utility, labelled, measure_utility
 from cxr.images.squares import read_squares
@@ -114,9 +114,16 @@ class Measurements(Measuring):
         return {**facts, "num_images": len(prompted), **measure_fidelity(self.tools.judges, readings)}
 
     def audit(self, auditor: Judge, copies: JsonObject | None) -> Audit:
-        """Whether the judges find more than one that shares no patient with the model."""
+        """Whether the judges find more than one that shares no patient with the model, on films that none has seen."""
         sides = self._fidelity_sides()
         self.tools.say("audit of the judges")
+        films, _ = unknown_to([auditor], self.sets.reference)
+        if len(films) < (total := len(self.sets.reference)):
+            self.notes.append(
+                f"The audit is on {len(films):,} of {total:,} real films: the auditing judge has learnt from the "
+                "patients of the others."
+            )
+        sides["real"] = films, films.patients
         readings = {name: self.outputs.readings(judge, sides) for name, judge in self.tools.judges.items()}
         return measure_audit(self.tools.judges, auditor, readings, self.outputs.readings(auditor, sides), copies)
 

@@ -14,6 +14,7 @@ from cxr.metrics.arrays import Array
 from cxr.metrics.intervals import middle, weightings
 from cxr.metrics.result import Json, MetricResult, figure_of
 from cxr.request.errors import DataError
+from cxr.request.messages import plural
 
 MIN_IMAGES = 10  # of each kind, so that one in ten is one
 MIN_PATIENTS = 10  # with a label; fewer get a note, as resamples hardly vary, and do not count in the mean
@@ -66,11 +67,7 @@ class ScoredTest:
         rows = []
         for k, counts in self.counts.items():
             few = counts["num_positive_patients"]
-            note = (
-                f"of {few} {'patient' if few == 1 else 'patients'} only; too few for an interval"
-                if few < MIN_PATIENTS
-                else ""
-            )
+            note = f"of {plural(few, 'patient')} only; too few for an interval" if few < MIN_PATIENTS else ""
             rows.append(self.metric(LABELS[k], areas[:, :, k], {**settings, **counts}, note))
         return [*rows, self.metric(MACRO, self.macro(areas), settings)]
 
