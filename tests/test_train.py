@@ -32,7 +32,6 @@ from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.request.errors import DataError
 from cxr.request.generation_request import GenerationRequest
 from cxr.train import architecture, base_task, diffusion, guide_network, loop, lora_task, parallel, text_task
-from cxr.train.augment import augment
 from cxr.train.checkpoint import read_facts
 from cxr.train.guide_network import NAMES
 from cxr.train.judge_task import JudgeTask
@@ -390,18 +389,6 @@ def test_accumulated_batches_are_one_step_with_their_mean_gradient(tmp_path: Pat
     first, second = (row for row in rows_of(tmp_path) if "gradient_norm" in row)
     assert (first["samples"], second["samples"]) == (12, 24)
     assert (first["gradient_norm"], second["gradient_norm"]) == (2, 5)  # means of 1, 2, 3 and of 4, 5, 6
-
-
-def test_half_of_the_films_are_moved_and_none_shows_what_lies_beyond_it() -> None:
-    # Brightness falls from the middle, and the border is black: any border that came in would be seen.
-    place = torch.linspace(-1, 1, 128)
-    film = 1 - 0.5 * torch.maximum(place[:, None].abs(), place.abs())
-    moved = augment(film.expand(200, 1, 128, 128), torch.Generator().manual_seed(0))
-    is_same = (moved - film).abs().amax(dim=(1, 2, 3)) < 1e-5
-    assert 70 < int(is_same.sum()) < 130
-    assert not torch.allclose(moved[~is_same].mean(dim=0)[0], film, atol=1e-3)
-    edge = torch.cat([moved[:, 0, 0], moved[:, 0, -1], moved[:, 0, :, 0], moved[:, 0, :, -1]])
-    assert float(edge.diff(dim=-1).abs().max()) < 0.05  # padding would repeat the last row and bend there
 
 
 def test_the_energy_of_detail_is_blind_to_its_place_and_sees_softness() -> None:

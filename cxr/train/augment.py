@@ -1,39 +1,15 @@
-"""Random changes of films, so that one that comes back often is not learnt by heart as soon."""
+"""Random changes of films for networks that read them, so that one that comes back often is not learnt by heart.
+
+The base learns films as they are: of turned and zoomed ones it learns a softer detail and less of how films are framed.
+"""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-AUGMENTED_SHARE = 0.5  # of the images: the others show how films are framed
-MAX_ANGLE = 5.0  # degrees
-MAX_ZOOM = 0.08  # of the side
-MAX_GAMMA = 1.25
 MAX_BLUR = 1.2  # pixels of 128, standard deviation
-
-
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn half of the images a little, cut the corners off that this would bare, and change their contrast.
-
-    Never mirrored: the heart has a side. At most 5 degrees, 8 % of zoom and what shift it leaves, gamma 0.8 to 1.25.
-
-    Args:
-        images: [B, 1, H, W] in [-1, 1].
-        generator: source of all draws.
-    """
-    count = len(images)
-    moved = (torch.rand(count, generator=generator) < AUGMENTED_SHARE).float()
-    draw = (torch.rand(count, 5, generator=generator) * 2 - 1) * moved[:, None]
-    angle = draw[:, 0] * math.radians(MAX_ANGLE)
-    shown = 1 / (angle.cos() + angle.sin().abs())  # of the side: larger windows would reach beyond the film
-    zoom = shown - draw[:, 1].abs() * (shown - (1 - MAX_ZOOM)).clamp(min=0)
-    room = 1 - zoom / shown
-    turned = _moved(images, angle, zoom, draw[:, 2:4] * room[:, None], mode="bicubic")
-    gamma = MAX_GAMMA ** draw[:, 4, None, None, None]
-    return (turned.clamp(-1, 1) * 0.5 + 0.5).pow(gamma) * 2 - 1
 
 
 def jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
@@ -47,7 +23,7 @@ def jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) ->
     count = len(images)
     draw = torch.rand(count, 6, generator=generator) * 2 - 1
     place = draw[:, :4] * strength
-    moved = _moved(images, place[:, 0] * 0.105, 1 + place[:, 1] * 0.06, place[:, 2:4] * 0.06, mode="bilinear")
+    moved = _moved(images, place[:, 0] * 0.105, 1 + place[:, 1] * 0.06, place[:, 2:4] * 0.06)
     gain, offset = 1 + draw[:, 4, None, None, None] * 0.2, draw[:, 5, None, None, None] * 0.1
     return (moved * gain + offset).clamp(-1, 1)
 
@@ -73,9 +49,9 @@ def soften_and_cover(images: Tensor, generator: torch.Generator) -> Tensor:
     return (soft + noise).masked_fill(covered, 0.0).clamp(-1, 1)
 
 
-def _moved(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, *, mode: str) -> Tensor:
+def _moved(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor) -> Tensor:
     """Images [B, 1, H, W] through windows turned by radians [B], zoom [B] sides wide, shifted by half sides [B, 2]."""
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     matrix = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1).view(len(images), 2, 3)
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -11,15 +11,9 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from torch import Tensor
 
-from cxr.images.pixels import from_uint8
-from cxr.images.squares import read_squares
-from cxr.judges.networks import SIZE
 from cxr.train.architecture import build_scheduler, build_unet, read_component
-from cxr.train.augment import augment
 from cxr.train.diffusion import DiffusionTask, read_components, use_fast_attention
-from cxr.train.latents import latents_of_images
 from cxr.train.pipeline_folder import fit_preview, save_half_precision
 from cxr.train.setup import Setup
 
@@ -55,11 +49,6 @@ class BaseTask(DiffusionTask):
         use_fast_attention(self.unet, self.device)
         self.unet.to(self.device).train()
         self.trained = self.unet
-        self.pixels = read_squares([record.path for record in self.records], SIZE)
-
-    def _latents(self, indices: list[int], generator: torch.Generator) -> Tensor:
-        """Of images that are moved a little at random: a film that comes back often is not learnt by heart as soon."""
-        return latents_of_images(augment(from_uint8(self.pixels[indices]), generator))
 
     def export(self, out_dir: Path) -> None:
         """Write the whole pipeline in diffusers' folder format, float16."""

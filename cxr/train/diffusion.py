@@ -17,6 +17,7 @@ from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import labels_of
 from cxr.train.architecture import build_scheduler, read_component
+from cxr.train.film_draws import film_weights
 from cxr.train.guide_network import NAMES, guide_targets, load_guides, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.opposites import opposites
@@ -62,6 +63,7 @@ class DiffusionTask:
         self.guide_weight = guide_weight
         self.guide = load_guides(guide).to(self.device) if guide and guide_weight else None
         self.records, self.validation_records = list(setup.training), list(setup.validation)[:NUM_VALIDATION]
+        self.weights = film_weights(self.records)
         self.latents, self.validation_latents = latents_of(self.records), latents_of(self.validation_records)
         scheduler = build_scheduler()
         # Training needs only the noise schedule; UniPC's zero-SNR betas are the ones that sampling will use.
@@ -71,7 +73,7 @@ class DiffusionTask:
 
     def pick(self, generator: torch.Generator, count: int) -> list[int]:
         """Indices of the training images of one batch."""
-        return torch.randint(len(self.records), (count,), generator=generator).tolist()
+        return torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
 
     def loss(self, step: int) -> dict[str, Tensor]:
         """Mean squared error of the velocity (Salimans & Ho, ICLR 2022), all timesteps alike.
@@ -82,7 +84,7 @@ class DiffusionTask:
         indices = self.pick(generator, self.settings.batch_size)
         rng = random.Random(f"{self.settings.seed} {step}")
         captions = [caption(self.records[index], rng, findings=self.findings) for index in indices]
-        draw = self._draw(self._latents(indices, generator), generator)
+        draw = self._draw(self.latents[indices], generator)
         target = draw.velocity + self._shift(draw, captions)
         return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
@@ -103,10 +105,6 @@ class DiffusionTask:
             figures[f"gain_{name}"] = float((wrong - right).mean())
             figures[f"effect_{name}"] = float((seen - other).square().mean().sqrt())
         return figures
-
-    def _latents(self, indices: list[int], generator: torch.Generator) -> Tensor:
-        """Latents [B, 16, 16, 16] of training images."""
-        return self.latents[indices]
 
     def _draw(self, latents: Tensor, generator: torch.Generator) -> Draw:
         """[B, 16, 16, 16] latents -> noisy ones, one timestep from each of B equal slices, in random order.

@@ -26,7 +26,7 @@ from cxr.metrics.agreement import auroc
 from cxr.train.architecture import build_scheduler, read_component
 from cxr.train.augment import jitter
 from cxr.train.diffusion import use_fast_attention
-from cxr.train.finding_draws import FindingDraws
+from cxr.train.film_draws import FindingDraws
 from cxr.train.guide_network import (
     LAST_TIMESTEP,
     SIDED,

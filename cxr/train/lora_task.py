@@ -23,7 +23,7 @@ from cxr.labels.vocabulary import FINDINGS, labels_of
 from cxr.train.adapter_file import add_lora, save_unet_lora, summary_of
 from cxr.train.architecture import read_component
 from cxr.train.diffusion import VIEW, DiffusionTask, Draw, read_components, use_fast_attention
-from cxr.train.finding_draws import FindingDraws
+from cxr.train.film_draws import FindingDraws
 from cxr.train.guide_network import NAMES, SIDED
 from cxr.train.setup import Setup, batch_generator
 
