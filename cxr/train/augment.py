@@ -23,7 +23,11 @@ def jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) ->
     count = len(images)
     draw = torch.rand(count, 6, generator=generator) * 2 - 1
     place = draw[:, :4] * strength
-    moved = _moved(images, place[:, 0] * 0.105, 1 + place[:, 1] * 0.06, place[:, 2:4] * 0.06)
+    angle, zoom, shift = place[:, 0] * 0.105, 1 + place[:, 1] * 0.06, place[:, 2:] * 0.06
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    matrix = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1).view(count, 2, 3)
+    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    moved = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     gain, offset = 1 + draw[:, 4, None, None, None] * 0.2, draw[:, 5, None, None, None] * 0.1
     return (moved * gain + offset).clamp(-1, 1)
 
@@ -47,11 +51,3 @@ def soften_and_cover(images: Tensor, generator: torch.Generator) -> Tensor:
     columns = (torch.arange(side) - draw[:, 4, None] * side).abs() < size / 2
     covered = rows[:, None, :, None] & columns[:, None, None, :]
     return (soft + noise).masked_fill(covered, 0.0).clamp(-1, 1)
-
-
-def _moved(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor) -> Tensor:
-    """Images [B, 1, H, W] through windows turned by radians [B], zoom [B] sides wide, shifted by half sides [B, 2]."""
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    matrix = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1).view(len(images), 2, 3)
-    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -17,7 +17,7 @@ from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import labels_of
 from cxr.train.architecture import build_scheduler, read_component
-from cxr.train.film_draws import film_weights
+from cxr.train.film_draws import FilmDraws
 from cxr.train.guide_network import NAMES, guide_targets, load_guides, signal_and_noise, velocity_shift
 from cxr.train.latents import latents_of
 from cxr.train.opposites import opposites
@@ -63,7 +63,7 @@ class DiffusionTask:
         self.guide_weight = guide_weight
         self.guide = load_guides(guide).to(self.device) if guide and guide_weight else None
         self.records, self.validation_records = list(setup.training), list(setup.validation)[:NUM_VALIDATION]
-        self.weights = film_weights(self.records)
+        self.draws = FilmDraws(self.records)
         self.latents, self.validation_latents = latents_of(self.records), latents_of(self.validation_records)
         scheduler = build_scheduler()
         # Training needs only the noise schedule; UniPC's zero-SNR betas are the ones that sampling will use.
@@ -71,17 +71,13 @@ class DiffusionTask:
         self.trained: nn.Module
         self.unet: UNet2DConditionModel
 
-    def pick(self, generator: torch.Generator, count: int) -> list[int]:
-        """Indices of the training images of one batch."""
-        return torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
-
     def loss(self, step: int) -> dict[str, Tensor]:
         """Mean squared error of the velocity (Salimans & Ho, ICLR 2022), all timesteps alike.
 
         Min-SNR weights would vanish at the zero-SNR end, which is where a prompt decides what the image shows.
         """
         generator = batch_generator(self.settings.seed, step)
-        indices = self.pick(generator, self.settings.batch_size)
+        indices = self.draws.pick(generator, self.settings.batch_size)
         rng = random.Random(f"{self.settings.seed} {step}")
         captions = [caption(self.records[index], rng, findings=self.findings) for index in indices]
         draw = self._draw(self.latents[indices], generator)

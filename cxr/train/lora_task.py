@@ -87,7 +87,7 @@ class LoraTask(DiffusionTask):
             return super().loss(step)
         count = self.settings.batch_size
         generator = batch_generator(self.settings.seed, step)
-        indices, other_indices = self.pick(generator, count), self.pick(generator, count)
+        indices, other_indices = self.draws.pick(generator, count), self.draws.pick(generator, count)
         shown, others = ([self.records[index] for index in rows] for rows in (indices, other_indices))
         swapped = torch.rand(count, generator=generator) < SWAPPED_SHARE
         rng = random.Random(f"{self.settings.seed} sides {step}")
@@ -119,9 +119,6 @@ class LoraTask(DiffusionTask):
         others = labels.masked_fill(is_asked | is_age, torch.nan)
         exaggerated = self.guide_weight * shares * self._shift_to(draw, asked)
         return exaggerated + PLAIN_WEIGHT * self._shift_to(draw, others) + AGE_WEIGHT * self._shift_to(draw, ages)
-
-    def pick(self, generator: torch.Generator, count: int) -> list[int]:
-        return self.draws.pick(generator, count)
 
     def _captions(self, records: Sequence[Radiograph], step: int, *, findings: bool) -> list[str]:
         """One prompt each; with findings and without, the same attributes are named."""
