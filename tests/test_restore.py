@@ -20,7 +20,14 @@ from cxr.dataset.reproduce import Reproducer
 from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
-from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, EARLIER_LORAS, EARLIER_WEIGHTS, ModelInfo
+from cxr.request.model_info import (
+    EARLIER_ADAPTER,
+    EARLIER_FOLDER,
+    EARLIER_LORAS,
+    EARLIER_WEIGHTS,
+    LAST_WEIGHTS,
+    ModelInfo,
+)
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.begin_panel import NOTHING, build_begin_panel
 from cxr.web.page.blocks import build_page
@@ -236,3 +243,8 @@ def test_a_lora_that_no_longer_ships_is_found_again(sha256: str) -> None:
     assert EARLIER_FOLDER not in command
     assert f"git worktree add earlier {EARLIER_LORAS[sha256]}" in said
     assert "--model" not in said
+    both = replace(recipe, model_revision=LAST_WEIGHTS)
+    command, said = command_line(both), describe(both, INFO)
+    assert f"--model {EARLIER_FOLDER} " in command
+    assert f"git worktree add earlier {EARLIER_LORAS[sha256]}" in said
+    assert f"--model {EARLIER_FOLDER}" in said

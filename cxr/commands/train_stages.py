@@ -112,7 +112,7 @@ STAGES = {
     ),
     "lora": Stage(
         *("5. the findings, on top of a trained base", "lora_task.LoraTask", 2_000, 32, 5e-4),
-        (*DATA, _path("--model", MODEL_HELP, required=True), *_guides(6.0)),
+        (*DATA, _path("--model", MODEL_HELP, required=True), *_guides(1.5)),
     ),
     "decoder": Stage(
         "6. sharper pictures: the decoder against a discriminator, on what the model samples",

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 # Weights that shipped with the program before today's -> the commit of its repository that holds them.
+LAST_WEIGHTS = "sha256:5e07628a4fcf34304777aef4d9e96c888a8cd6131654c47983bbaab93199d77d"
 EARLIER_WEIGHTS = {
     "sha256:302931fb4f35cce0d51cff37969e6795f51782fd7a99275c99bd4b51894a8467": "dbef4b6",  # 0.4.0 to 0.6.0
     "sha256:509c6f5401cd210ae9df5d6137c34339323ba804af974341ba8b38cb1e565e2d": "b0382da",  # 0.9.0
+    LAST_WEIGHTS: "20f7a24",  # 1.0.0 to 1.1.1
 }
-# The same of the LoRA, where the base model beside it is still today's.
+# The same of the LoRA, for those that stood beside the last of these weights.
 EARLIER_LORAS = {
     "7af53e1491744abed73ed498320e026adb79447d9a13a60e6115387526be6368": "38726d7",  # 1.0.0
+    "6f7d54b21f72f86f08f5cdaa276edf2de0aea1e955c1fa000f78d94eeea77281": "20f7a24",  # 1.1.0 and 1.1.1
 }
 EARLIER_FOLDER = "earlier/cxr/embedded"
 EARLIER_ADAPTER = "local:earlier/lora_weights/clinical"  # of that time
@@ -26,8 +29,11 @@ def earlier_commit(model_revision: str, adapter_sha256: str) -> str | None:
         model_revision: as a recipe names it.
         adapter_sha256: as a recipe names it, hashes joined by commas.
     """
+    of_model = EARLIER_WEIGHTS.get(model_revision)
+    if of_model is not None and model_revision != LAST_WEIGHTS:
+        return of_model
     loras = (EARLIER_LORAS.get(sha256) for sha256 in adapter_sha256.split(","))
-    return EARLIER_WEIGHTS.get(model_revision) or next(filter(None, loras), None)
+    return next(filter(None, loras), of_model)
 
 
 def where_to_find(model_revision: str, adapter_sha256: str) -> str:

@@ -40,19 +40,19 @@ STRENGTHS = {
     "Cardiomegaly": 1.7,
     "Consolidation": 1.3,
     "Edema": 1.0,
-    "Effusion": 0.75,
+    "Effusion": 0.7,
     "Emphysema": 1.5,
     "Fibrosis": 1.5,
     "Hernia": 2.0,
-    "Infiltration": 1.0,
+    "Infiltration": 0.7,
     "Mass": 3.0,
-    "Nodule": 0.8,
-    "Pleural_Thickening": 0.8,
+    "Nodule": 0.6,
+    "Pleural_Thickening": 0.5,
     "Pneumonia": 1.3,
     "Pneumothorax": 2.2,
 }
 SIDED_SHARE = 0.5  # of those findings of another image whose side is drawn: few films tell it, the guide knows it
-DATA_SHARE = 0.1  # of what the images themselves say beyond the base, where they show what is asked
+DATA_SHARE = 0.7  # of what the images themselves say beyond the base, where they show what is asked
 
 
 class LoraTask(DiffusionTask):
