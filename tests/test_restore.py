@@ -20,14 +20,7 @@ from cxr.dataset.reproduce import Reproducer
 from cxr.images.png import encode_png
 from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.request.errors import CxrError, DataError
-from cxr.request.model_info import (
-    EARLIER_ADAPTER,
-    EARLIER_FOLDER,
-    EARLIER_LORAS,
-    EARLIER_WEIGHTS,
-    LAST_WEIGHTS,
-    ModelInfo,
-)
+from cxr.request.model_info import EARLIER, EARLIER_ADAPTER, EARLIER_FOLDER, EarlierWeights, ModelInfo, earlier_commit
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.page.begin_panel import NOTHING, build_begin_panel
 from cxr.web.page.blocks import build_page
@@ -215,36 +208,37 @@ def test_command_line_refuses_other_pictures(tmp_path: Path, capsys: pytest.Capt
     assert "folder of the model own" in said.err
 
 
-@pytest.mark.parametrize("revision", EARLIER_WEIGHTS)
+@pytest.mark.parametrize("weights", EARLIER, ids=lambda weights: weights.commit)
 def test_weights_that_no_longer_ship_are_found_again(
-    revision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: EarlierWeights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = replace(RECIPE, model_revision=revision, adapter="clinical", adapter_sha256="ab" * 32)
+    sha256 = weights.adapter_sha256 or "ab" * 32
+    recipe = replace(RECIPE, model_revision=weights.model_revision, adapter="clinical", adapter_sha256=sha256)
     path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=recipe)))
     assert main(["restore", str(path)]) == 0
     said = capsys.readouterr()
     assert f"--model {EARLIER_FOLDER}" in said.out
     assert f"--adapter {EARLIER_ADAPTER}" in said.out
-    assert f"git worktree add earlier {EARLIER_WEIGHTS[revision]}" in said.err
+    assert f"git worktree add earlier {weights.commit}" in said.err
     mixed = replace(recipe, adapter="clinical:0.5,local:own:0.25")
     assert f"--adapter {EARLIER_ADAPTER}:0.5,local:own:0.25" in command_line(mixed)
-    assert "--adapter clinical" in command_line(replace(recipe, model_revision=RECIPE.model_revision))
+    todays = replace(recipe, model_revision=RECIPE.model_revision, adapter_sha256="ab" * 32)
+    assert "--adapter clinical" in command_line(todays)
     assert "git worktree add earlier" in describe(recipe, INFO)
     assert "git worktree" not in describe(RECIPE, INFO)
     with pytest.raises(DataError, match="git worktree add earlier"):
         Reproducer(adapter="none").check(np.zeros((32, 32), np.uint8), recipe, 8)
 
 
-@pytest.mark.parametrize("sha256", EARLIER_LORAS)
-def test_a_lora_that_no_longer_ships_is_found_again(sha256: str) -> None:
-    recipe = replace(RECIPE, adapter="clinical,local:own", adapter_sha256=f"{sha256},{'ab' * 32}")
+@pytest.mark.parametrize("weights", EARLIER[:2], ids=lambda weights: weights.commit)
+def test_a_lora_that_no_longer_ships_is_found_again_beside_another_model(weights: EarlierWeights) -> None:
+    sha256 = f"{weights.adapter_sha256},{'ab' * 32}"
+    recipe = replace(RECIPE, adapter="clinical,local:own", adapter_sha256=sha256)
     command, said = command_line(recipe), describe(recipe, INFO)
     assert f"--adapter {EARLIER_ADAPTER}:1,local:own:1" in command
     assert EARLIER_FOLDER not in command
-    assert f"git worktree add earlier {EARLIER_LORAS[sha256]}" in said
+    assert f"git worktree add earlier {weights.commit}" in said
     assert "--model" not in said
-    both = replace(recipe, model_revision=LAST_WEIGHTS)
-    command, said = command_line(both), describe(both, INFO)
-    assert f"--model {EARLIER_FOLDER} " in command
-    assert f"git worktree add earlier {EARLIER_LORAS[sha256]}" in said
-    assert f"--model {EARLIER_FOLDER}" in said
+    assert earlier_commit(EARLIER[-1].model_revision, sha256) == EARLIER[-1].commit
+    assert earlier_commit(weights.model_revision, "") == EARLIER[0].commit
+    assert earlier_commit(RECIPE.model_revision, "") is None

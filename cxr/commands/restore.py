@@ -16,7 +16,7 @@ from cxr.models.preset_table import PRESETS
 from cxr.models.presets import prompt_form_of
 from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import RequestError
-from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, EARLIER_WEIGHTS, earlier_commit, where_to_find
+from cxr.request.model_info import EARLIER_ADAPTER, EARLIER_FOLDER, earlier_commit, is_earlier_model, where_to_find
 from cxr.request.recipe import COMPILED, OPENVINO, Recipe, needed_picture
 from cxr.request.settings import SETTINGS
 
@@ -62,7 +62,7 @@ def _engine(recipe: Recipe) -> str:
 
 
 def _model(recipe: Recipe) -> str:
-    if recipe.model_revision in EARLIER_WEIGHTS:
+    if is_earlier_model(recipe.model_revision):
         return EARLIER_FOLDER
     return recipe.model_source if recipe.model in PRESETS or recipe.model_source != recipe.model else FOLDER
 

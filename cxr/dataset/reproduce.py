@@ -26,7 +26,7 @@ from cxr.request.errors import DataError, ModelError
 from cxr.request.events import FailedImage, GeneratedImage, GreyLevels
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.init_image import InitImage
-from cxr.request.model_info import EARLIER_WEIGHTS, where_to_find
+from cxr.request.model_info import is_earlier_model, where_to_find
 from cxr.request.recipe import COMPILED, OPENVINO, PYTORCH, Recipe, needed_picture
 
 # What other threads, libraries or devices may change: last bits, no structure.
@@ -110,8 +110,9 @@ class Reproducer:
             )
         model = self._loaded[key]
         if model.info.model_revision != recipe.model_revision:
-            loras = recipe.adapter_sha256 if recipe.model_revision in EARLIER_WEIGHTS else ""
-            found = where_to_find(recipe.model_revision, loras) or "name that model with --model"
+            found = "name that model with --model"
+            if is_earlier_model(recipe.model_revision):
+                found = where_to_find(recipe.model_revision, recipe.adapter_sha256)
             raise DataError(
                 f"the image was made with {recipe.model} {recipe.model_revision}, here is {model.info.model_revision}; "
                 + found

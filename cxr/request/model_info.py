@@ -6,41 +6,63 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Weights that shipped with the program before today's -> the commit of its repository that holds them.
-LAST_WEIGHTS = "sha256:5e07628a4fcf34304777aef4d9e96c888a8cd6131654c47983bbaab93199d77d"
-EARLIER_WEIGHTS = {
-    "sha256:302931fb4f35cce0d51cff37969e6795f51782fd7a99275c99bd4b51894a8467": "dbef4b6",  # 0.4.0 to 0.6.0
-    "sha256:509c6f5401cd210ae9df5d6137c34339323ba804af974341ba8b38cb1e565e2d": "b0382da",  # 0.9.0
-    LAST_WEIGHTS: "20f7a24",  # 1.0.0 to 1.1.1
-}
-# The same of the LoRA, for those that stood beside the last of these weights.
-EARLIER_LORAS = {
-    "7af53e1491744abed73ed498320e026adb79447d9a13a60e6115387526be6368": "38726d7",  # 1.0.0
-    "6f7d54b21f72f86f08f5cdaa276edf2de0aea1e955c1fa000f78d94eeea77281": "20f7a24",  # 1.1.0 and 1.1.1
-}
 EARLIER_FOLDER = "earlier/cxr/embedded"
 EARLIER_ADAPTER = "local:earlier/lora_weights/clinical"  # of that time
+
+
+@dataclass(frozen=True)
+class EarlierWeights:
+    """A commit of the program's repository, and the weights in it that have shipped with the program."""
+
+    commit: str
+    model_revision: str
+    adapter_sha256: str = ""
+
+
+# The newest first: of one model without a LoRA that is known, it is named.
+EARLIER = (
+    EarlierWeights(  # 1.1.0 and 1.1.1
+        "20f7a24",
+        "sha256:5e07628a4fcf34304777aef4d9e96c888a8cd6131654c47983bbaab93199d77d",
+        "6f7d54b21f72f86f08f5cdaa276edf2de0aea1e955c1fa000f78d94eeea77281",
+    ),
+    EarlierWeights(  # 1.0.0
+        "38726d7",
+        "sha256:5e07628a4fcf34304777aef4d9e96c888a8cd6131654c47983bbaab93199d77d",
+        "7af53e1491744abed73ed498320e026adb79447d9a13a60e6115387526be6368",
+    ),
+    EarlierWeights("b0382da", "sha256:509c6f5401cd210ae9df5d6137c34339323ba804af974341ba8b38cb1e565e2d"),  # 0.9.0
+    EarlierWeights(
+        "dbef4b6", "sha256:302931fb4f35cce0d51cff37969e6795f51782fd7a99275c99bd4b51894a8467"
+    ),  # 0.4.0 to 0.6.0
+)
+
+
+def is_earlier_model(model_revision: str) -> bool:
+    """Whether a model shipped with the program, and no longer does."""
+    return any(weights.model_revision == model_revision for weights in EARLIER)
 
 
 def earlier_commit(model_revision: str, adapter_sha256: str) -> str | None:
     """The commit that holds weights which no longer ship with the program; None for all others.
 
+    It holds the model, and of those that do the one with the LoRA; for other models the LoRA alone.
+
     Args:
         model_revision: as a recipe names it.
         adapter_sha256: as a recipe names it, hashes joined by commas.
     """
-    of_model = EARLIER_WEIGHTS.get(model_revision)
-    if of_model is not None and model_revision != LAST_WEIGHTS:
-        return of_model
-    loras = (EARLIER_LORAS.get(sha256) for sha256 in adapter_sha256.split(","))
-    return next(filter(None, loras), of_model)
+    loras = set(adapter_sha256.split(",")) - {""}
+    hits = [(weights.model_revision == model_revision, weights.adapter_sha256 in loras) for weights in EARLIER]
+    best = max(hits)
+    return EARLIER[hits.index(best)].commit if any(best) else None
 
 
 def where_to_find(model_revision: str, adapter_sha256: str) -> str:
     """How to get weights that no longer ship with the program, in one sentence; "" for all others."""
     if (commit := earlier_commit(model_revision, adapter_sha256)) is None:
         return ""
-    model = f"--model {EARLIER_FOLDER} and, for the LoRA clinical, " if model_revision in EARLIER_WEIGHTS else ""
+    model = f"--model {EARLIER_FOLDER} and, for the LoRA clinical, " if is_earlier_model(model_revision) else ""
     return (
         f"commit {commit} of this program's repository holds the weights that it was made with: run "
         f"“git worktree add earlier {commit}”, then use {model}--adapter {EARLIER_ADAPTER}"
