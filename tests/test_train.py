@@ -1,5 +1,6 @@
 """Each stage of training, with few steps on images made here; the networks' classes are the real ones."""
 
+import functools
 import json
 import os
 import re
@@ -29,7 +30,8 @@ from cxr.generate.model import load_model
 from cxr.generate.preview import predicted_original
 from cxr.labels.split import split_by_patient
 from cxr.labels.vocabulary import FINDINGS, labels_of
-from cxr.request.errors import DataError
+from cxr.lora.find import WEIGHTS_NAME
+from cxr.request.errors import AdapterError, DataError, RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.train import architecture, base_task, diffusion, guide_network, loop, lora_task, parallel, text_task
 from cxr.train.checkpoint import read_facts
@@ -449,6 +451,26 @@ def test_the_lora_learns_from_the_base_and_the_guide(
     assert loss == pytest.approx(sum((1 + shift) ** 2 for shift in shifts) / 32, rel=1e-5)
     assert not any(labels.findings for labels in plain)
     assert [(labels.sex, labels.view) for labels in named] == [(labels.sex, labels.view) for labels in plain]
+
+
+def test_a_lora_can_begin_as_an_earlier_one_of_its_kind(
+    data: list[Path], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=1, learning_rate=1e-3), torch.device("cpu"))
+    earlier = trained / "lora_run" / "adapter"
+    begin = functools.partial(lora_task.LoraTask, setup, model=trained / "base_run", start_from=f"local:{earlier}")
+    begin().export(tmp_path)
+    written, before = (load_file(path / WEIGHTS_NAME) for path in (tmp_path / "adapter", earlier))
+    assert any(bool(value.any()) for name, value in before.items() if "lora_B" in name or "up" in name), "not trained"
+    assert written.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in written.items())
+    for name, value in (("RANK", 8), ("LORA_ALPHA", 16), ("UNET_TARGETS", ("to_q",))):
+        with monkeypatch.context() as patch:
+            patch.setattr(lora_task, name, value)
+            with pytest.raises(RequestError, match="other layers, or another rank"):
+                begin()
+    with pytest.raises(AdapterError, match="is unknown"):
+        begin(start_from="nowhere")
 
 
 def test_gains_bring_what_is_expected_of_samples_to_the_spread_of_films(

@@ -122,7 +122,7 @@ def _add(command: argparse.ArgumentParser, option: Option, full_size: Mapping[st
     """Add an option; if its default or its range depends on the model, it is None when not given."""
     own, other = option.default, full_size.get(option.name)
     shown = f"{own}" if other in (None, own) else f"{own}, of a full-size model {other}"
-    is_open = option.name in (*full_size, *full_lora.GUIDES)
+    is_open = option.name in (*full_size, *full_lora.SMALL_ONLY)
     kind: dict[str, Any] = {} if own is None or "action" in option.more else {"type": type(own)}
     text = option.text.replace("{}", shown)
     command.add_argument(option.flag, default=None if is_open else own, help=text, **kind, **option.more)

@@ -17,7 +17,7 @@ from cxr.request.errors import RequestError
 from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
 
 DEFAULTS: dict[str, object] = {name: row.default for name, row in ROWS.items()}
-GUIDES = ("guide", "guide_weight")
+SMALL_ONLY = ("start_from", "guide", "guide_weight")
 
 DESCRIPTION = """\
 The findings, on top of a trained base.
@@ -60,7 +60,7 @@ def is_full_size(arguments: argparse.Namespace) -> bool:
     """
     model = arguments.model.as_posix()
     full = [name for name in EXTRA if getattr(arguments, name) is not None]
-    small = [name for name in GUIDES if getattr(arguments, name) is not None]
+    small = [name for name in SMALL_ONLY if getattr(arguments, name) is not None]
     if is_small_model(model):
         if full:
             raise RequestError(f"{_flag(full[0])} is for full-size models, and {model} holds the small one")

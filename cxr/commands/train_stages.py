@@ -68,6 +68,7 @@ DATA = (
 )
 ACCUMULATION = Option("--gradient-accumulation-steps", 1, "batches of one optimizer step (default {})")
 MODEL_HELP = "the --out folder of the base stage, or a preset or folder of a full-size Stable Diffusion"
+LORA_HELP = "LoRA of this stage to begin with: a name that “adapter list” prints, or local:FILE"
 EARLIER_HELP = "earlier text encoder to begin with, whose output for its own captions is kept"
 MEMBERS_HELP = (
     "networks of different seeds whose mean it is; each leaves out another part of the patients, on whom it is checked "
@@ -112,7 +113,12 @@ STAGES = {
     ),
     "lora": Stage(
         *("5. the findings, on top of a trained base", "lora_task.LoraTask", 2_000, 32, 5e-4),
-        (*DATA, _path("--model", MODEL_HELP, required=True), *_guides(1.5)),
+        (
+            *DATA,
+            _path("--model", MODEL_HELP, required=True),
+            Option("--start-from", None, LORA_HELP, {"metavar": "LORA"}),
+            *_guides(3.5),
+        ),
     ),
     "decoder": Stage(
         "6. sharper pictures: the decoder against a discriminator, on what the model samples",

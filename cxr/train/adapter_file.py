@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,11 @@ from diffusers.training_utils import cast_training_params
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load
 
+from cxr.lora.find import find_adapter
+from cxr.lora.lora_file import read_lora_file
+from cxr.request.errors import RequestError
 from cxr.request.messages import plural
 
 
@@ -43,6 +47,35 @@ def add_lora(unet: UNet2DConditionModel, rank: int, alpha: float, targets: Seque
     unet.add_adapter(config)
     cast_training_params(unet, torch.float32)
     return config
+
+
+def begin_with(unet: UNet2DConditionModel, config: LoraConfig, source: str) -> None:
+    """Let a LoRA that `add_lora` has added begin as an earlier one.
+
+    Args:
+        unet: in which nothing but the LoRA is trained.
+        config: what the LoRA was made with.
+        source: the earlier one, as ``cxr.lora.find.find_adapter`` takes it.
+    Raises:
+        AdapterError: the earlier one is missing or damaged.
+        RequestError: it has other layers, or another rank or alpha.
+    """
+    file = read_lora_file(find_adapter(source))
+    stored = load(file.read_content())
+    earlier = {
+        f"{name.module}.{name.part.replace('weight', 'default.weight')}": stored[key]
+        for key, name in file.names.items()
+    }
+    weights = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
+    alphas = {layer.scaled_alpha for layer in file.layers}
+    if _shapes(earlier) != _shapes(weights) or alphas != {config.lora_alpha} or file.components != ("unet",):
+        raise RequestError(
+            f"training cannot begin with the LoRA {source}: it has other layers, or another rank than {config.r} or "
+            f"alpha than {config.lora_alpha}; name one that this stage has written"
+        )
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(earlier[name])
 
 
 def save_unet_lora(
@@ -76,6 +109,10 @@ def summary_of(records: Sequence[OfPatient]) -> str:
     """How many images of how many patients, in words."""
     patients = len({record.patient_id for record in records})
     return f"{plural(len(records), 'image')} of {plural(patients, 'patient')}"
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _plain(config: LoraConfig) -> dict[str, object]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
-from cxr.train.adapter_file import add_lora, save_unet_lora, summary_of
+from cxr.train.adapter_file import add_lora, begin_with, save_unet_lora, summary_of
 from cxr.train.architecture import read_component
 from cxr.train.diffusion import VIEW, DiffusionTask, Draw, read_components, use_fast_attention
 from cxr.train.film_draws import FindingDraws
@@ -36,36 +36,50 @@ PLAIN_WEIGHT = 1.0  # of the guide for absent findings and sex: the base obeys t
 AGE_WEIGHT = 3.0  # of the guide for ages, which the base tells less surely than films do
 # Under one weight some findings come out stronger than in films and others fainter: what each gets of the weight.
 STRENGTHS = {
-    "Atelectasis": 2.2,
-    "Cardiomegaly": 1.7,
-    "Consolidation": 1.3,
+    "Atelectasis": 1.1,
+    "Cardiomegaly": 2.4,
+    "Consolidation": 1.7,
     "Edema": 1.0,
-    "Effusion": 0.7,
-    "Emphysema": 1.5,
-    "Fibrosis": 1.5,
+    "Effusion": 0.6,
+    "Emphysema": 2.0,
+    "Fibrosis": 1.6,
     "Hernia": 2.0,
-    "Infiltration": 0.7,
-    "Mass": 3.0,
-    "Nodule": 0.6,
-    "Pleural_Thickening": 0.5,
-    "Pneumonia": 1.3,
-    "Pneumothorax": 2.2,
+    "Infiltration": 0.25,
+    "Mass": 4.5,
+    "Nodule": 0.15,
+    "Pleural_Thickening": 0.4,
+    "Pneumonia": 1.0,
+    "Pneumothorax": 4.5,
 }
 SIDED_SHARE = 0.5  # of those findings of another image whose side is drawn: few films tell it, the guide knows it
-DATA_SHARE = 0.7  # of what the images themselves say beyond the base, where they show what is asked
+DATA_SHARE = 0.5  # of what the images themselves say beyond the base, where they show what is asked
 
 
 class LoraTask(DiffusionTask):
     """Low-rank updates of the UNet's attention; every weight of the base stays as it is.
 
     The text encoder has learnt to read the findings before (`cxr.train.text_task`), so it needs none.
+
+    Args:
+        setup: what to learn from.
+        model: folder that the base stage wrote.
+        start_from: a LoRA of this stage to begin with, as ``cxr.lora.find.find_adapter`` takes it; None for one that
+            changes nothing yet.
+        guide: files that the guide stage wrote; several count as one, their mean.
+        guide_weight: how strongly it exaggerates labels.
     """
 
     findings = True
     guided = tuple(name for name in NAMES if name not in (VIEW, *PERSON))
 
     def __init__(
-        self, setup: Setup, *, model: Path, guide: Sequence[Path] | None = None, guide_weight: float = 0.0
+        self,
+        setup: Setup,
+        *,
+        model: Path,
+        start_from: str | None = None,
+        guide: Sequence[Path] | None = None,
+        guide_weight: float = 0.0,
     ) -> None:
         folder = model / "model"
         super().__init__(setup, read_components(folder, folder), guide, guide_weight)
@@ -75,6 +89,8 @@ class LoraTask(DiffusionTask):
         use_fast_attention(self.unet, self.device)
         self.base = copy.deepcopy(self.unet)
         self.unet_config = add_lora(self.unet, RANK, LORA_ALPHA, UNET_TARGETS)
+        if start_from is not None:
+            begin_with(self.unet, self.unet_config, start_from)
         self.trained: nn.Module = self.unet
         self.draws = FindingDraws(self.records)
 
