@@ -12,15 +12,22 @@ EARLIER_ADAPTER = "local:earlier/lora_weights/clinical"  # of that time
 
 @dataclass(frozen=True)
 class EarlierWeights:
-    """A commit of the program's repository, and the weights in it that have shipped with the program."""
+    """A commit of the program's repository, and the weights in it that have shipped with the program and no longer do.
+
+    Args:
+        commit: the last one that holds them.
+        model_revision: None while the model still ships.
+        adapter_sha256: "" where the model alone tells the commit.
+    """
 
     commit: str
-    model_revision: str
+    model_revision: str | None
     adapter_sha256: str = ""
 
 
 # The newest first: of one model without a LoRA that is known, it is named.
 EARLIER = (
+    EarlierWeights("9a17c91", None, "00263d331fb80c171a053b64799295bcffdef03a8bc10b9e5dc545d1c95c2bf8"),  # 1.2.0
     EarlierWeights(  # 1.1.0 and 1.1.1
         "20f7a24",
         "sha256:5e07628a4fcf34304777aef4d9e96c888a8cd6131654c47983bbaab93199d77d",
