@@ -29,7 +29,7 @@ from cxr.web.page.restore import build_restore, describe
 from cxr.web.server.init_upload import PictureReader
 
 RECIPE = replace(sample_images.RECIPE, negative_prompt="mass", guidance_stop=0.6, library_versions={})
-EARLIER_MODELS = [weights for weights in EARLIER if weights.model_revision]
+EARLIER_MODELS = [(weights, weights.model_revision) for weights in EARLIER if weights.model_revision is not None]
 EARLIER_LORAS = [weights for weights in EARLIER if weights.adapter_sha256]
 INFO = ModelInfo("embedded", "sha256:00", "clinical", "11", 32, RECIPE.scheduler, "float32", "cpu")
 
@@ -210,12 +210,12 @@ def test_command_line_refuses_other_pictures(tmp_path: Path, capsys: pytest.Capt
     assert "folder of the model own" in said.err
 
 
-@pytest.mark.parametrize("weights", EARLIER_MODELS, ids=lambda weights: weights.commit)
+@pytest.mark.parametrize(("weights", "revision"), EARLIER_MODELS, ids=[weights.commit for weights, _ in EARLIER_MODELS])
 def test_weights_that_no_longer_ship_are_found_again(
-    weights: EarlierWeights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: EarlierWeights, revision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sha256 = weights.adapter_sha256 or "ab" * 32
-    recipe = replace(RECIPE, model_revision=weights.model_revision, adapter="clinical", adapter_sha256=sha256)
+    recipe = replace(RECIPE, model_revision=revision, adapter="clinical", adapter_sha256=sha256)
     path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=recipe)))
     assert main(["restore", str(path)]) == 0
     said = capsys.readouterr()
@@ -241,6 +241,7 @@ def test_a_lora_that_no_longer_ships_is_found_again_beside_another_model(weights
     assert EARLIER_FOLDER not in command
     assert f"git worktree add earlier {weights.commit}" in said
     assert "--model" not in said
-    assert earlier_commit(EARLIER[-1].model_revision, sha256) == EARLIER[-1].commit
-    assert earlier_commit(EARLIER_MODELS[0].model_revision, "") == EARLIER_MODELS[0].commit
+    (newest, revision), (oldest, first_revision) = EARLIER_MODELS[0], EARLIER_MODELS[-1]
+    assert earlier_commit(revision, "") == newest.commit
+    assert earlier_commit(first_revision, sha256) == oldest.commit
     assert earlier_commit(RECIPE.model_revision, "") is None
