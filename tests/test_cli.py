@@ -110,7 +110,9 @@ def test_list_of_prompts(generate: Callable[..., int], tmp_path: Path, capsys: p
         "b,pneumonia,100,2,mass\r\n"
         "c,=cmd()\r\n".encode()
     )
-    assert generate("--prompts", str(table), "--seed", "7", "--negative-prompt", "lateral") == 0
+    assert (
+        generate("--prompts", str(table), "--seed", "7", "--negative-prompt", "lateral", "--guidance-scale", "2") == 0
+    )
     assert names(tmp_path / "out")[:-1] == [
         "000000_7.png", "000001_8.png", "000002_100.png", "000003_101.png", "000004_11.png"
     ]  # fmt: skip
@@ -130,11 +132,23 @@ def test_list_of_prompts(generate: Callable[..., int], tmp_path: Path, capsys: p
 def test_unknown_words_and_a_cut_prompt_are_said(
     generate: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert generate("normal Qwxyz " + "chest " * 80 + "pneumonia", "--negative-prompt", "Vbnmk") == 0
+    assert (
+        generate("normal Qwxyz " + "chest " * 80 + "pneumonia", "--negative-prompt", "Vbnmk", "--guidance-scale", "2")
+        == 0
+    )
     error = capsys.readouterr().err
     assert "not trained with: “Qwxyz”" in error
     assert "left out: “chest" in error
     assert "note on negative prompt: This model was not trained with: “Vbnmk”" in error
+    assert "no effect" not in error
+
+
+@pytest.mark.parametrize("unguided", [("--guidance-scale", "1"), ("--guidance-scale", "2", "--guidance-stop", "0")])
+def test_a_negative_prompt_that_nothing_is_guided_away_from_is_said(
+    generate: Callable[..., int], capsys: pytest.CaptureFixture[str], unguided: tuple[str, ...]
+) -> None:
+    assert generate("pneumonia", "--negative-prompt", "effusion", *unguided) == 0
+    assert "note on negative prompt: It has no effect without guidance" in capsys.readouterr().err
 
 
 def test_failed_images_are_told_and_the_rest_is_kept(

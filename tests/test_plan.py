@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cxr.dataset.cohort import AgeRange, read_age, read_findings
+from cxr.dataset.estimate import describe_plan
 from cxr.dataset.plan import Plan, build_plan
 from cxr.dataset.plan_file import read_plan
 from cxr.dataset.shares import apportion
@@ -49,6 +50,16 @@ def test_lists_are_crossed_and_shares_divided_exactly(tmp_path: Path) -> None:
         assert Counter(labels.view for labels in some) == {"PA": 30, "AP": 20}
         assert len({(labels.sex, labels.view) for labels in some}) == 4, "sex and view go together"
     assert plan.counts("split") == {"train": 576, "test": 144}
+
+
+@pytest.mark.parametrize(("guidance_scale", "negative_prompt", "said"), [(1, "mass", 1), (2, "mass", 0), (1, "", 0)])
+def test_a_plan_says_that_its_negative_prompt_has_no_effect(
+    guidance_scale: float, negative_prompt: str, said: int
+) -> None:
+    settings = {"guidance_scale": guidance_scale, "negative_prompt": negative_prompt}
+    plan = build_plan({"settings": settings, "prompts": ["pneumonia"]}, "test")
+    assert len(plan.notes) == said
+    assert all(note in "".join(describe_plan(plan)) for note in plan.notes)
 
 
 def test_every_image_has_its_own_seed_patient_and_a_prompt_that_says_its_labels(tmp_path: Path) -> None:

@@ -52,13 +52,14 @@ class Estimate:
 
 
 def describe_plan(plan: Plan) -> Iterator[str]:
-    """Lines of a table: images by finding, sex, view and split."""
+    """Lines of a table, images by finding, sex, view and split; and what a user should know."""
     yield f"{plan.name}: {len(plan.images)} images"
     for of in ("findings", "sex", "view", "split"):
         counts = plan.counts(of)
         width = max(len(name) for name in counts)
         for number, (name, count) in enumerate(counts.items()):
             yield f"{of if number == 0 else '':<10}{name:<{width}}  {count:>8}"
+    yield from plan.notes
 
 
 def estimate(plan: Plan, model: LoadedModel) -> Estimate:

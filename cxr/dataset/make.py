@@ -133,7 +133,7 @@ def _make(
     stop: StopSignal,
 ) -> int:
     began, is_first = time.monotonic(), processes.rank == 0
-    for note in model.notes if is_first else ():
+    for note in (*model.notes, *plan.notes) if is_first else ():
         say(sys.stderr, f"note: {note}")
     units = folder.units(plan)
     start = processes.rank * len(units) // processes.count  # so that processes meet late

@@ -21,7 +21,7 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import shown, shown_names
-from cxr.request.settings import unused_settings
+from cxr.request.settings import NO_GUIDANCE, unused_settings
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
@@ -75,6 +75,12 @@ class Plan:
     def num_steps(self) -> int:
         """Denoising steps of all images together."""
         return sum(image.request.num_steps_in_all for image in self.images)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know before the images are made."""
+        is_unread = any(image.request.is_negative_unread for image in self.images)
+        return (f"Negative prompt: {NO_GUIDANCE}",) if is_unread else ()
 
     def without_rewording(self) -> Plan:
         """The same plan, with the same hash, as versions without rewording made it."""

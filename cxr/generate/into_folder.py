@@ -19,7 +19,7 @@ from cxr.generate.recipes import recipe_for
 from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
 from cxr.models.devices import DTYPES, choose_device
-from cxr.prompts.inspection import inspect_prompt
+from cxr.prompts.inspection import notes_on
 from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
@@ -123,13 +123,14 @@ def _say_notes(requests: Sequence[GenerationRequest], sources: Sequence[str], mo
         say(sys.stderr, f"note: {note}")
     said = set()
     for request, source in zip(requests, sources, strict=True):
-        sent = with_sent_prompt(request, model.prompt_form).model_prompt
-        for name, text in (("prompt", sent), ("negative prompt", request.negative_prompt)):
-            if text in said:
+        sent = with_sent_prompt(request, model.prompt_form)
+        for name, notes in notes_on(sent, model.pipeline.tokenizer).items():
+            text = sent.model_prompt if name == "prompt" else sent.negative_prompt
+            if (text, notes) in said:
                 continue
-            said.add(text)
-            where = ", ".join(part for part in (source, name) if part)
+            said.add((text, notes))
+            where = ", ".join(part for part in (source, name.replace("_", " ")) if part)
             if name == "prompt" and text != request.prompt:
                 say(sys.stderr, f"note on {where}: sent to the model: {text}")
-            for note in inspect_prompt(text, model.pipeline.tokenizer).notes:
+            for note in notes:
                 say(sys.stderr, f"note on {where}: {note}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cxr.labels.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import SHOWN
+from cxr.request.settings import NO_GUIDANCE, ImageSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -98,6 +99,23 @@ def inspect_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> PromptRep
     knows_words = len(tokenizer) <= MAX_WORDS
     unknown, denied = (_unknown_words(prompt, tokens, offsets), misread_findings(prompt)) if knows_words else ((), ())
     return PromptReport(len(tokens), max_tokens, unknown, cut_text, denied)
+
+
+def notes_on(request: ImageSettings, tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[str, ...]]:
+    """What to tell the user of the two texts of a request, as the model reads them.
+
+    Args:
+        request: reworded already, if it is to be.
+        tokenizer: the pipeline's.
+    Returns:
+        Sentences on "prompt" and on "negative_prompt".
+    """
+    notes = {"prompt": inspect_prompt(request.model_prompt, tokenizer).notes, "negative_prompt": ()}
+    if request.is_negative_unread:
+        notes["negative_prompt"] = (NO_GUIDANCE,)
+    elif request.negative_prompt.strip():
+        notes["negative_prompt"] = inspect_prompt(request.negative_prompt, tokenizer).notes
+    return notes
 
 
 def _ends_word(prompt: str, tokens: list[str], offsets: list[tuple[int, int]], position: int) -> bool:

@@ -150,6 +150,11 @@ class ImageSettings:
         return self.sent_prompt or self.prompt
 
     @property
+    def is_negative_unread(self) -> bool:
+        """Whether there is a negative prompt that no step is guided away from."""
+        return bool(self.negative_prompt.strip()) and (self.guidance_scale == 1 or self.guidance_stop == 0)
+
+    @property
     def image_settings(self) -> dict[str, Any]:
         """These settings alone, by name."""
         return {entry.name: getattr(self, entry.name) for entry in fields(ImageSettings)}
@@ -183,6 +188,7 @@ _OF_DATASETS = (
     ),
 )  # fmt: skip
 DATASET_OPTIONS: Mapping[str, Setting] = {setting.name: setting for setting in _OF_DATASETS}
+NO_GUIDANCE = "It has no effect without guidance: give a guidance above 1 and a share of guided steps above 0."
 # Values of the settings that are varied over a sheet; the last one changes fastest.
 GRID_AXES = ("guidance_scale", "adapter_weight", "num_inference_steps", "seed")
 MAX_GRID_IMAGES = int(SETTINGS["num_images"].high)

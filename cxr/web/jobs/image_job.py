@@ -133,16 +133,12 @@ def _pack(state: ImageState) -> Path | None:
 
 
 def _notes(request: GenerationRequest, model: LoadedModel) -> tuple[str, ...]:
-    from cxr.prompts.inspection import inspect_prompt
+    from cxr.prompts.inspection import notes_on
 
-    tokenizer = model.pipeline.tokenizer
-    sent = request.model_prompt
-    reworded = () if sent == request.prompt else (sent_note(request),)
-    notes = (*reworded, *model.notes, *inspect_prompt(sent, tokenizer).notes)
-    if request.negative_prompt.strip():
-        negative_notes = inspect_prompt(request.negative_prompt, tokenizer).notes
-        notes += tuple(f"Negative prompt: {note}" for note in negative_notes)
-    return notes
+    reworded = () if request.model_prompt == request.prompt else (sent_note(request),)
+    notes = notes_on(request, model.pipeline.tokenizer)
+    negative_notes = (f"Negative prompt: {note}" for note in notes["negative_prompt"])
+    return (*reworded, *model.notes, *notes["prompt"], *negative_notes)
 
 
 def _read_receipts(request: GenerationRequest, pixels: list[NDArray[np.uint8]]) -> tuple[Receipt, ...]:

@@ -62,11 +62,12 @@ def describe_check(plan: Plan, time_and_disk: str, gate: bool) -> str:
     items = "".join(f"<li>{escape(shorten(prompt, MAX_PROMPT_CHARACTERS))}</li>" for prompt in prompts[:NUM_PROMPTS])
     again = " Images that do not show what was asked are made again, which takes longer." if gate else ""
     count = plural(len(plan.images), "image")
+    notes = "".join(f'<p class="cxr-hint">{escape(note)}</p>' for note in plan.notes)
     heading = "The first prompts:" if len(prompts) > NUM_PROMPTS else "All prompts:"
     return (
         f'<section class="cxr-plan"><p><b>{count}</b><span>{escape(time_and_disk)}</span></p>'
         f'<p class="cxr-hint">{heading}</p>'
-        f'<ul class="cxr-prompts">{items}</ul><p class="cxr-hint">{TURNS_HINT}{again}</p></section>'
+        f'<ul class="cxr-prompts">{items}</ul>{notes}<p class="cxr-hint">{TURNS_HINT}{again}</p></section>'
     )
 
 
