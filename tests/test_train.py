@@ -409,6 +409,20 @@ def test_latents_are_faded_where_they_are_fine_and_never_in_the_mean() -> None:
     assert float(finest.max()) == pytest.approx(1, abs=0.03)
 
 
+def test_the_base_learns_from_the_guide_in_some_batches_as_much_as_in_all(
+    trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-3), torch.device("cpu"))
+    parts = {"vae": trained / "vae_run", "text": trained / "text_run"}
+    guide_file = trained / "guide_run" / "guide.safetensors"
+    task = base_task.BaseTask(setup, **parts, guide=[guide_file], guide_weight=0.5)
+    monkeypatch.setattr(task, "predict", lambda draw, captions: draw.velocity)
+    monkeypatch.setattr(diffusion, "velocity_shift", lambda guide, noisy, *levels: torch.full_like(noisy, 0.2))
+    moved = [float(task.loss(step)["loss"]) ** 0.5 for step in range(2 * diffusion.GUIDED_EVERY)]
+    assert sum(moved) / len(moved) == pytest.approx(0.5 * 0.2, rel=1e-5)
+    assert sum(size > 0 for size in moved) == 2
+
+
 def test_the_lora_learns_from_the_base_and_the_guide(
     trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,8 @@ from cxr.train.text_task import read_text_encoder, token_ids
 NUM_VALIDATION = 256
 NUM_OPPOSITES = 128  # prompts compared with their opposite, for each attribute
 VIEW = "PA"  # as the guide calls it
+# Only every fourth batch is moved by the guide, four times as far: the same on average, in 0.84 of the time.
+GUIDED_EVERY = 4
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class DiffusionTask:
         rng = random.Random(f"{self.settings.seed} {step}")
         captions = [caption(self.records[index], rng, findings=self.findings) for index in indices]
         draw = self._draw(self.latents[indices], generator)
-        target = draw.velocity + self._shift(draw, captions)
+        target = draw.velocity
+        if step % GUIDED_EVERY == 0:
+            target = target + GUIDED_EVERY * self._shift(draw, captions)
         return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
     def validate(self) -> dict[str, float]:
