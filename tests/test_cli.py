@@ -148,7 +148,7 @@ def test_a_negative_prompt_that_nothing_is_guided_away_from_is_said(
     generate: Callable[..., int], capsys: pytest.CaptureFixture[str], unguided: tuple[str, ...]
 ) -> None:
     assert generate("pneumonia", "--negative-prompt", "effusion", *unguided) == 0
-    assert "note on negative prompt: It has no effect without guidance" in capsys.readouterr().err
+    assert "note on negative prompt: It has no effect, as guidance is off" in capsys.readouterr().err
 
 
 def test_failed_images_are_told_and_the_rest_is_kept(
