@@ -52,14 +52,14 @@ def test_lists_are_crossed_and_shares_divided_exactly(tmp_path: Path) -> None:
     assert plan.counts("split") == {"train": 576, "test": 144}
 
 
-@pytest.mark.parametrize(("guidance_scale", "negative_prompt", "said"), [(1, "mass", 1), (2, "mass", 0), (1, "", 0)])
-def test_a_plan_says_that_its_negative_prompt_has_no_effect(
-    guidance_scale: float, negative_prompt: str, said: int
-) -> None:
-    settings = {"guidance_scale": guidance_scale, "negative_prompt": negative_prompt}
-    plan = build_plan({"settings": settings, "prompts": ["pneumonia"]}, "test")
-    assert len(plan.notes) == said
-    assert all(note in "".join(describe_plan(plan)) for note in plan.notes)
+def test_a_plan_says_on_how_many_images_its_negative_prompt_has_no_effect() -> None:
+    grid = {"prompt": "pneumonia", "guidance_scale": [1, 2, 3]}
+    plans = [build_plan({"settings": {"negative_prompt": text}, "grid": grid}, "test") for text in ("mass", "")]
+    assert [plan.notes for plan in plans] == [
+        ("The negative prompt has no effect on 1 of 3 images, as guidance is off.",),
+        (),
+    ]
+    assert [list(describe_plan(plan))[-1] in plan.notes for plan in plans] == [True, False]
 
 
 def test_every_image_has_its_own_seed_patient_and_a_prompt_that_says_its_labels(tmp_path: Path) -> None:

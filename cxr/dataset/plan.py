@@ -20,8 +20,8 @@ from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
-from cxr.request.messages import shown, shown_names
-from cxr.request.settings import NO_GUIDANCE, unused_settings
+from cxr.request.messages import plural, shown, shown_names
+from cxr.request.settings import unused_settings
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
@@ -79,8 +79,9 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know before the images are made."""
-        is_unread = any(image.request.is_negative_unread for image in self.images)
-        return (f"Negative prompt: {NO_GUIDANCE}",) if is_unread else ()
+        count, unread = len(self.images), sum(image.request.is_negative_unread for image in self.images)
+        said = f"The negative prompt has no effect on {unread:,} of {plural(count, 'image')}, as guidance is off."
+        return (said,) if unread else ()
 
     def without_rewording(self) -> Plan:
         """The same plan, with the same hash, as versions without rewording made it."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from cxr.labels.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import SHOWN
-from cxr.request.settings import NO_GUIDANCE, ImageSettings
+from cxr.request.settings import ImageSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+NO_GUIDANCE = "It has no effect, as guidance is off."
 MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
 
 

@@ -188,7 +188,6 @@ _OF_DATASETS = (
     ),
 )  # fmt: skip
 DATASET_OPTIONS: Mapping[str, Setting] = {setting.name: setting for setting in _OF_DATASETS}
-NO_GUIDANCE = "It has no effect, as guidance is off."
 # Values of the settings that are varied over a sheet; the last one changes fastest.
 GRID_AXES = ("guidance_scale", "adapter_weight", "num_inference_steps", "seed")
 MAX_GRID_IMAGES = int(SETTINGS["num_images"].high)
