@@ -423,6 +423,26 @@ def test_the_base_learns_from_the_guide_in_some_batches_as_much_as_in_all(
     assert sum(size > 0 for size in moved) == 2
 
 
+def test_the_base_learns_to_move_away_from_weaker_weights(
+    trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-3), torch.device("cpu"))
+    parts = {"vae": trained / "vae_run", "text": trained / "text_run"}
+    model = trained / "base_run" / "model"
+    task = base_task.BaseTask(setup, **parts, start_from=model, autoguidance=model, autoguidance_weight=1.5)
+    assert task.pair is not None
+    assert float(task.loss(0)["loss"].detach()) == pytest.approx(0, abs=1e-10)  # three times the same network
+    said = {id(task.pair[0]): 1.0, id(task.pair[1]): 0.8, id(None): 0.0}
+    monkeypatch.setattr(
+        task, "predict", lambda draw, captions, unet=None: torch.full_like(draw.velocity, said[id(unet)])
+    )
+    assert float(task.loss(0)["loss"]) == pytest.approx((1 + 1.5 * 0.2) ** 2)
+    assert not any(parameter.requires_grad for unet in task.pair for parameter in unet.parameters())
+    for more in ({}, {"start_from": model, "guide": [trained / "guide_run" / "guide.safetensors"]}):
+        with pytest.raises(RequestError, match="--start-from"):
+            base_task.BaseTask(setup, **parts, autoguidance=model, **more)
+
+
 def test_the_lora_learns_from_the_base_and_the_guide(
     trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

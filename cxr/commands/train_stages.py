@@ -69,6 +69,10 @@ DATA = (
 ACCUMULATION = Option("--gradient-accumulation-steps", 1, "batches of one optimizer step (default {})")
 MODEL_HELP = "the --out folder of the base stage, or a preset or folder of a full-size Stable Diffusion"
 LORA_HELP = "LoRA of this stage to begin with: a name that “adapter list” prints, or local:FILE"
+AUTOGUIDANCE_HELP = (
+    "earlier, less trained weights: the UNet learns what that of --start-from predicts, moved away from these, not "
+    "the velocity of films"
+)
 EARLIER_HELP = "earlier text encoder to begin with, whose output for its own captions is kept"
 MEMBERS_HELP = (
     "networks of different seeds whose mean it is; each leaves out another part of the patients, on whom it is checked "
@@ -109,6 +113,8 @@ STAGES = {
             _path("--start-from", "exported weights to begin with", "MODEL_DIR"),
             ACCUMULATION,
             *_guides(0.5),
+            _path("--autoguidance", AUTOGUIDANCE_HELP, "MODEL_DIR"),
+            Option("--autoguidance-weight", 1.0, "how far, as a multiple of their difference (default {})"),
         ),
     ),
     "lora": Stage(

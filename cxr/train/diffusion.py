@@ -83,10 +83,14 @@ class DiffusionTask:
         rng = random.Random(f"{self.settings.seed} {step}")
         captions = [caption(self.records[index], rng, findings=self.findings) for index in indices]
         draw = self._draw(self.latents[indices], generator)
-        target = draw.velocity
-        if step % GUIDED_EVERY == 0:
-            target = target + GUIDED_EVERY * self._shift(draw, captions)
+        target = self._target(draw, captions, step)
         return {"loss": (self.predict(draw, captions) - target).square().mean()}
+
+    def _target(self, draw: Draw, captions: list[str], step: int) -> Tensor:
+        """What the UNet should predict: the velocity, in every fourth batch moved as the guide says."""
+        if step % GUIDED_EVERY:
+            return draw.velocity
+        return draw.velocity + GUIDED_EVERY * self._shift(draw, captions)
 
     def validate(self) -> dict[str, float]:
         """The error on held-out patients, with the same noise, captions and timesteps at every call.
