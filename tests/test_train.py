@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -413,9 +414,8 @@ def test_the_base_learns_from_the_guide_in_some_batches_as_much_as_in_all(
     trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-3), torch.device("cpu"))
-    parts = {"vae": trained / "vae_run", "text": trained / "text_run"}
-    guide_file = trained / "guide_run" / "guide.safetensors"
-    task = base_task.BaseTask(setup, **parts, guide=[guide_file], guide_weight=0.5)
+    vae, text, guide_file = trained / "vae_run", trained / "text_run", trained / "guide_run" / "guide.safetensors"
+    task = base_task.BaseTask(setup, vae=vae, text=text, guide=[guide_file], guide_weight=0.5)
     monkeypatch.setattr(task, "predict", lambda draw, captions: draw.velocity)
     monkeypatch.setattr(diffusion, "velocity_shift", lambda guide, noisy, *levels: torch.full_like(noisy, 0.2))
     moved = [float(task.loss(step)["loss"]) ** 0.5 for step in range(2 * diffusion.GUIDED_EVERY)]
@@ -427,9 +427,9 @@ def test_the_base_learns_to_move_away_from_weaker_weights(
     trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-3), torch.device("cpu"))
-    parts = {"vae": trained / "vae_run", "text": trained / "text_run"}
     model = trained / "base_run" / "model"
-    task = base_task.BaseTask(setup, **parts, start_from=model, autoguidance=model, autoguidance_weight=1.5)
+    make = partial(base_task.BaseTask, setup, vae=trained / "vae_run", text=trained / "text_run", autoguidance=model)
+    task = make(start_from=model, autoguidance_weight=1.5)
     assert task.pair is not None
     assert float(task.loss(0)["loss"].detach()) == pytest.approx(0, abs=1e-10)  # three times the same network
     said = {id(task.pair[0]): 1.0, id(task.pair[1]): 0.8, id(None): 0.0}
@@ -438,9 +438,11 @@ def test_the_base_learns_to_move_away_from_weaker_weights(
     )
     assert float(task.loss(0)["loss"]) == pytest.approx((1 + 1.5 * 0.2) ** 2)
     assert not any(parameter.requires_grad for unet in task.pair for parameter in unet.parameters())
-    for more in ({}, {"start_from": model, "guide": [trained / "guide_run" / "guide.safetensors"]}):
-        with pytest.raises(RequestError, match="--start-from"):
-            base_task.BaseTask(setup, **parts, autoguidance=model, **more)
+    guide_file = trained / "guide_run" / "guide.safetensors"
+    with pytest.raises(RequestError, match="--start-from"):
+        make()
+    with pytest.raises(RequestError, match="no --guide"):
+        make(start_from=model, guide=[guide_file])
 
 
 def test_the_lora_learns_from_the_base_and_the_guide(
