@@ -157,6 +157,8 @@ def read_component(kind: type[Part], folder: Path) -> Part:
     Raises:
         DataError: it is missing or unreadable.
     """
+    if not folder.is_dir():  # libraries would take its path for a name on the Hub, and ask there
+        raise DataError(f"the {folder.name} in {folder.parent} is missing; name a folder that an earlier stage wrote")
     reader: Any = kind
     options = {"dtype": torch.float32} if issubclass(kind, nn.Module) else {}
     try:
