@@ -1,5 +1,6 @@
 """Each stage of training, with few steps on images made here; the networks' classes are the real ones."""
 
+import copy
 import functools
 import json
 import os
@@ -35,6 +36,7 @@ from cxr.lora.find import WEIGHTS_NAME
 from cxr.request.errors import AdapterError, DataError, RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.train import architecture, base_task, diffusion, guide_network, loop, lora_task, parallel, text_task
+from cxr.train.autoguidance import low_rank_step
 from cxr.train.checkpoint import read_facts
 from cxr.train.guide_network import NAMES
 from cxr.train.judge_task import JudgeTask
@@ -423,26 +425,65 @@ def test_the_base_learns_from_the_guide_in_some_batches_as_much_as_in_all(
     assert sum(size > 0 for size in moved) == 2
 
 
-def test_the_base_learns_to_move_away_from_weaker_weights(
+def test_autoguidance_is_learnt_from_frozen_unets(
     trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=2, learning_rate=1e-3), torch.device("cpu"))
     model = trained / "base_run" / "model"
     make = partial(base_task.BaseTask, setup, vae=trained / "vae_run", text=trained / "text_run", autoguidance=model)
-    task = make(start_from=model, autoguidance_weight=1.5)
-    assert task.pair is not None
-    assert float(task.loss(0)["loss"].detach()) == pytest.approx(0, abs=1e-10)  # three times the same network
-    said = {id(task.pair[0]): 1.0, id(task.pair[1]): 0.8, id(None): 0.0}
+    task = make(start_from=model, autoguidance_weight=1.5, low_rank_weight=0.5)
+    assert task.autoguidance is not None
+    assert float(task.loss(0)["loss"].detach()) == pytest.approx(0, abs=1e-10)  # four times the same network
+    teacher, weaker = task.autoguidance.teacher, [unet for _, unet in task.autoguidance.weaker]
+    said = {id(teacher): 1.0, id(weaker[0]): 0.8, id(weaker[1]): 0.6, id(None): 0.0}
     monkeypatch.setattr(
         task, "predict", lambda draw, captions, unet=None: torch.full_like(draw.velocity, said[id(unet)])
     )
-    assert float(task.loss(0)["loss"]) == pytest.approx((1 + 1.5 * 0.2) ** 2)
-    assert not any(parameter.requires_grad for unet in task.pair for parameter in unet.parameters())
+    assert float(task.loss(0)["loss"]) == pytest.approx((1 + 1.5 * 0.2 + 0.5 * 0.4) ** 2)
+    assert not any(parameter.requires_grad for unet in (teacher, *weaker) for parameter in unet.parameters())
+    taught = make(teacher=model, autoguidance_weight=1.5)  # begins with random weights
+    assert taught.autoguidance is not None
+    assert len(taught.autoguidance.weaker) == 1
+    weights = next(taught.autoguidance.teacher.parameters())
+    assert torch.equal(weights, next(teacher.parameters()))
+    assert not torch.equal(weights, next(taught.unet.parameters()))
     guide_file = trained / "guide_run" / "guide.safetensors"
-    with pytest.raises(RequestError, match="--start-from"):
+    with pytest.raises(RequestError, match="--teacher or --start-from"):
         make()
     with pytest.raises(RequestError, match="no --guide"):
         make(start_from=model, guide=[guide_file])
+    with pytest.raises(RequestError, match="--autoguidance does: give that"):
+        make(teacher=model, autoguidance=None)
+
+
+def test_a_unet_of_another_architecture_is_refused(trained: Path, tiny_model_dir: Path) -> None:
+    with pytest.raises(DataError, match="not 16 and 256; name a model that the base stage wrote"):
+        architecture.read_unet(tiny_model_dir)
+    unets = architecture.read_unet(trained / "base_run" / "model"), architecture.build_unet()
+    with pytest.raises(RequestError, match="have other shapes"):
+        low_rank_step(*unets, 4)
+
+
+def test_a_low_rank_step_keeps_the_main_directions_of_what_separates_two_unets(trained: Path) -> None:
+    here = architecture.read_unet(trained / "base_run" / "model")
+    there = copy.deepcopy(here)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in there.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+    step, before, after = (unet.state_dict() for unet in (low_rank_step(here, there, 4), here, there))
+    ranks = set()
+    for name, weight in step.items():
+        whole, kept = (other - before[name] for other in (after[name], weight))
+        if whole.ndim < 2:
+            torch.testing.assert_close(kept, whole)
+            continue
+        sizes = torch.linalg.svdvals(whole.flatten(1))
+        assert float((whole - kept).square().sum()) == pytest.approx(
+            float(sizes[4:].square().sum()), rel=1e-3, abs=1e-6
+        )
+        ranks.add(int(torch.linalg.matrix_rank(kept.flatten(1), rtol=1e-4)))
+    assert max(ranks) == 4
 
 
 def test_the_lora_learns_from_the_base_and_the_guide(
@@ -507,6 +548,32 @@ def test_a_lora_can_begin_as_an_earlier_one_of_its_kind(
                 begin()
     with pytest.raises(AdapterError, match="is unknown"):
         begin(start_from="nowhere")
+
+
+def test_a_lora_is_fitted_to_another_base(trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new base says 1, the earlier one 0.5 and 0.8 with its LoRA: the LoRA, which says 0, is to say 1.3."""
+    setup = Setup(read_folders(data), [], LoopSettings(steps=1, batch_size=4, learning_rate=1e-3), torch.device("cpu"))
+    source = f"local:{trained / 'lora_run' / 'adapter'}"
+    make = partial(lora_task.LoraTask, setup, model=trained / "base_run", earlier_model=trained / "base_run" / "model")
+    task = make(start_from=source)
+    assert float(task.loss(0)["loss"].detach()) == pytest.approx(0, abs=1e-10)  # it fits where it comes from
+    assert task.earlier is not None
+    assert not any(parameter.requires_grad for unet in (task.base, *task.earlier) for parameter in unet.parameters())
+    before, after = task.earlier
+    said = {id(task.base): 1.0, id(before): 0.5, id(after): 0.8, id(None): 0.0}
+    asked = set()
+
+    def predict(draw: diffusion.Draw, captions: list[str], unet: object = None) -> Tensor:
+        asked.add(tuple(captions))
+        return torch.full_like(draw.velocity, said[id(unet)])
+
+    monkeypatch.setattr(task, "predict", predict)
+    assert float(task.loss(0)["loss"]) == pytest.approx(1.3**2)
+    assert len(asked) == 1
+    with pytest.raises(RequestError, match="--start-from was trained on"):
+        make()
+    with pytest.raises(RequestError, match="no --guide"):
+        make(start_from=source, guide=[trained / "guide_run" / "guide.safetensors"])
 
 
 def test_gains_bring_what_is_expected_of_samples_to_the_spread_of_films(

@@ -17,7 +17,7 @@ from cxr.request.errors import RequestError
 from cxr.train.full_lora.training_settings import EXTRA, ROWS, VALIDATION_PROMPTS, FullLoraSettings
 
 DEFAULTS: dict[str, object] = {name: row.default for name, row in ROWS.items()}
-SMALL_ONLY = ("start_from", "guide", "guide_weight")
+SMALL_ONLY = ("start_from", "guide", "guide_weight", "earlier_model")
 
 DESCRIPTION = """\
 The findings, on top of a trained base.

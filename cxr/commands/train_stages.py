@@ -70,8 +70,13 @@ ACCUMULATION = Option("--gradient-accumulation-steps", 1, "batches of one optimi
 MODEL_HELP = "the --out folder of the base stage, or a preset or folder of a full-size Stable Diffusion"
 LORA_HELP = "LoRA of this stage to begin with: a name that “adapter list” prints, or local:FILE"
 AUTOGUIDANCE_HELP = (
-    "earlier, less trained weights: the UNet learns what that of --start-from predicts, moved away from these, not "
-    "the velocity of films"
+    "earlier, less trained weights: the UNet learns what --teacher predicts, moved away from these, not the velocity "
+    "of films"
+)
+LOW_RANK_HELP = "the same for the main directions alone of what separates their weights (default {})"
+TEACHER_HELP = "the weights whose prediction is moved (default: those of --start-from)"
+EARLIER_MODEL_HELP = (
+    "model that the LoRA of --start-from was trained on: it learns to change --model as it changes that"
 )
 EARLIER_HELP = "earlier text encoder to begin with, whose output for its own captions is kept"
 MEMBERS_HELP = (
@@ -115,6 +120,8 @@ STAGES = {
             *_guides(0.5),
             _path("--autoguidance", AUTOGUIDANCE_HELP, "MODEL_DIR"),
             Option("--autoguidance-weight", 1.0, "how far, as a multiple of their difference (default {})"),
+            Option("--low-rank-weight", 0.0, LOW_RANK_HELP),
+            _path("--teacher", TEACHER_HELP, "MODEL_DIR"),
         ),
     ),
     "lora": Stage(
@@ -124,6 +131,7 @@ STAGES = {
             _path("--model", MODEL_HELP, required=True),
             Option("--start-from", None, LORA_HELP, {"metavar": "LORA"}),
             *_guides(3.5),
+            _path("--earlier-model", EARLIER_MODEL_HELP, "MODEL_DIR"),
         ),
     ),
     "decoder": Stage(

@@ -166,3 +166,21 @@ def read_component(kind: type[Part], folder: Path) -> Part:
     except (OSError, ValueError) as error:
         raise DataError(f"the {folder.name} in {folder.parent} cannot be read: {error}") from error
     return part
+
+
+def read_unet(model: Path) -> UNet2DConditionModel:
+    """A trained UNet of this architecture, of any width and depth.
+
+    Args:
+        model: the folder of an exported model.
+    Raises:
+        DataError: it is missing or unreadable, or is for other latents or another text encoder.
+    """
+    unet = read_component(UNet2DConditionModel, model / "unet")
+    found, wanted = (unet.config.in_channels, unet.config.cross_attention_dim), (LATENT_CHANNELS, TEXT_WIDTH)
+    if found != wanted:
+        raise DataError(
+            f"the unet in {model} takes {found[0]} channels and texts of width {found[1]}, not {wanted[0]} and "
+            f"{wanted[1]}; name a model that the base stage wrote"
+        )
+    return unet

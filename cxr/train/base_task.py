@@ -5,17 +5,17 @@ Captions name no finding here; the findings are the LoRA's to learn.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from cxr.request.errors import RequestError
-from cxr.train.architecture import build_scheduler, build_unet, read_component
+from cxr.train.architecture import build_scheduler, build_unet, read_unet
+from cxr.train.autoguidance import Autoguidance
 from cxr.train.diffusion import DiffusionTask, Draw, read_components, use_fast_attention
 from cxr.train.pipeline_folder import fit_preview, save_half_precision
 from cxr.train.setup import Setup
@@ -31,13 +31,15 @@ class BaseTask(DiffusionTask):
         start_from: exported model to begin with, or None.
         guide: files that the guide stage wrote; several count as one, their mean.
         guide_weight: how strongly it exaggerates labels.
-        autoguidance: exported model with a UNet of the same kind that has learnt less, or None. With one, the UNet
-            learns what that of ``start_from`` predicts, moved away from what this one predicts (autoguidance, Karras
-            et al., NeurIPS 2024, learnt as in Meng et al., CVPR 2023); neither velocity nor guide is needed then.
+        autoguidance: exported model with a UNet of the same architecture that has learnt less, or None. With one, the
+            UNet learns what that of ``teacher`` predicts, moved away from what this one predicts
+            (`cxr.train.autoguidance`); neither velocity nor guide is needed then.
         autoguidance_weight: how far, as a multiple of their difference.
+        low_rank_weight: the same for the main directions alone of what separates their weights.
+        teacher: exported model, or None for that of ``start_from``.
 
     Raises:
-        RequestError: there is autoguidance without a model to start from, or beside a guide.
+        RequestError: there is autoguidance without a teacher, or beside a guide, or what belongs to it without it.
     """
 
     def __init__(
@@ -51,33 +53,32 @@ class BaseTask(DiffusionTask):
         guide_weight: float = 0.0,
         autoguidance: Path | None = None,
         autoguidance_weight: float = 0.0,
+        low_rank_weight: float = 0.0,
+        teacher: Path | None = None,
     ) -> None:
-        if autoguidance and (guide or not start_from):
-            raise RequestError("--autoguidance moves what the UNet of --start-from predicts: give that, and no --guide")
+        if autoguidance and (guide or not (teacher or start_from)):
+            raise RequestError("--autoguidance moves what --teacher or --start-from predicts: give one, and no --guide")
+        if (teacher or low_rank_weight) and not autoguidance:
+            raise RequestError("--teacher and --low-rank-weight say what --autoguidance does: give that as well")
         super().__init__(setup, read_components(vae, text), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
         if start_from is None:
             self.unet = build_unet()
         else:
-            self.unet = read_component(UNet2DConditionModel, start_from / "unet")
+            self.unet = read_unet(start_from)
         use_fast_attention(self.unet, self.device)
         self.unet.to(self.device).train()
         self.trained = self.unet
-        self.autoguidance_weight = autoguidance_weight
-        self.pair = None if autoguidance is None else self._pair(autoguidance)
-
-    def _pair(self, autoguidance: Path) -> tuple[UNet2DConditionModel, UNet2DConditionModel]:
-        """The UNet as it is now, and the one that has learnt less; both frozen."""
-        weaker = read_component(UNet2DConditionModel, autoguidance / "unet").to(self.device)
-        return copy.deepcopy(self.unet).eval().requires_grad_(False), weaker.eval().requires_grad_(False)
+        self.autoguidance: Autoguidance | None = None
+        if autoguidance:
+            strong, weak = (read_unet(path).to(self.device) for path in (teacher or start_from, autoguidance) if path)
+            self.autoguidance = Autoguidance(strong, weak, autoguidance_weight, low_rank_weight)
 
     def _target(self, draw: Draw, captions: list[str], step: int) -> Tensor:
-        """With a pair, what autoguidance by it would predict; else the velocity, moved as the guide says."""
-        if self.pair is None:
+        """With autoguidance what that says; else the velocity, moved as the guide says."""
+        if self.autoguidance is None:
             return super()._target(draw, captions, step)
-        with torch.no_grad():
-            strong, weak = (self.predict(draw, captions, unet) for unet in self.pair)
-        return strong + self.autoguidance_weight * (strong - weak)
+        return self.autoguidance.target(lambda unet: self.predict(draw, captions, unet))
 
     def export(self, out_dir: Path) -> None:
         """Write the whole pipeline in diffusers' folder format, float16."""

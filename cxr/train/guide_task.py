@@ -13,7 +13,6 @@ import math
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from cxr.judges.judge import measure_labels
 from cxr.judges.networks import SIZE
 from cxr.labels.targets import AGE_SCALE, LABELS
 from cxr.metrics.agreement import auroc
-from cxr.train.architecture import build_scheduler, read_component
+from cxr.train.architecture import build_scheduler, read_unet
 from cxr.train.augment import jitter
 from cxr.train.diffusion import use_fast_attention
 from cxr.train.film_draws import FindingDraws
@@ -107,7 +106,7 @@ def _network(start_from: Path | None, device: torch.device) -> GuideNetwork:
     """With random weights, or with those of an exported model's UNet, which then reads a text that says nothing."""
     if start_from is None:
         return GuideNetwork().to(device)
-    unet = read_component(UNet2DConditionModel, start_from / "unet")
+    unet = read_unet(start_from)
     use_fast_attention(unet, device)
     encoder, tokenizer = read_text_encoder(start_from)
     with torch.no_grad():

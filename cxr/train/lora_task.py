@@ -15,13 +15,15 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from peft import LoraConfig
 from torch import Tensor, nn
 
 from cxr.labels.captions import caption
 from cxr.labels.radiograph import Radiograph
 from cxr.labels.vocabulary import FINDINGS, labels_of
+from cxr.request.errors import RequestError
 from cxr.train.adapter_file import add_lora, begin_with, save_unet_lora, summary_of
-from cxr.train.architecture import read_component
+from cxr.train.architecture import read_unet
 from cxr.train.diffusion import VIEW, DiffusionTask, Draw, read_components, use_fast_attention
 from cxr.train.film_draws import FindingDraws
 from cxr.train.guide_network import NAMES, SIDED
@@ -67,6 +69,11 @@ class LoraTask(DiffusionTask):
             changes nothing yet.
         guide: files that the guide stage wrote; several count as one, their mean.
         guide_weight: how strongly it exaggerates labels.
+        earlier_model: exported model that the LoRA of ``start_from`` was trained on, or None. With one, it learns to
+            change ``model`` as it changes that, and needs no guide.
+
+    Raises:
+        RequestError: there is an earlier model without a LoRA to begin with, or beside a guide.
     """
 
     findings = True
@@ -80,26 +87,42 @@ class LoraTask(DiffusionTask):
         start_from: str | None = None,
         guide: Sequence[Path] | None = None,
         guide_weight: float = 0.0,
+        earlier_model: Path | None = None,
     ) -> None:
+        if earlier_model and (guide or start_from is None):
+            raise RequestError("--earlier-model is what --start-from was trained on: give that as well, and no --guide")
         folder = model / "model"
         super().__init__(setup, read_components(folder, folder), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
-        self.unet = read_component(UNet2DConditionModel, folder / "unet").to(self.device)
-        self.unet.requires_grad_(False)
-        use_fast_attention(self.unet, self.device)
-        self.base = copy.deepcopy(self.unet)
-        self.unet_config = add_lora(self.unet, RANK, LORA_ALPHA, UNET_TARGETS)
-        if start_from is not None:
-            begin_with(self.unet, self.unet_config, start_from)
+        self.base = self._frozen(folder)
+        self.unet, self.unet_config = self._with_lora(self.base, start_from)
         self.trained: nn.Module = self.unet
+        self.earlier: tuple[UNet2DConditionModel, UNet2DConditionModel] | None = None
+        if earlier_model:
+            base = self._frozen(earlier_model)
+            self.earlier = base, self._with_lora(base, start_from)[0].requires_grad_(False)
         self.draws = FindingDraws(self.records)
+
+    def _frozen(self, folder: Path) -> UNet2DConditionModel:
+        unet = read_unet(folder).to(self.device).requires_grad_(False)
+        use_fast_attention(unet, self.device)
+        return unet
+
+    def _with_lora(self, base: UNet2DConditionModel, start_from: str | None) -> tuple[UNet2DConditionModel, LoraConfig]:
+        """A copy with a LoRA, which begins as an earlier one or changes nothing yet; and what it was made with."""
+        unet = copy.deepcopy(base)
+        config = add_lora(unet, RANK, LORA_ALPHA, UNET_TARGETS)
+        if start_from is not None:
+            begin_with(unet, config, start_from)
+        return unet, config
 
     def loss(self, step: int) -> dict[str, Tensor]:
         """Mean squared distance from the base's velocity, moved as the guide says (Meng et al., CVPR 2023).
 
-        Without a guide, the plain diffusion loss.
+        With an earlier model, from the base's velocity and what the earlier LoRA changed there; with neither, the plain
+        diffusion loss.
         """
-        if self.guide is None:
+        if self.guide is None and self.earlier is None:
             return super().loss(step)
         count = self.settings.batch_size
         generator = batch_generator(self.settings.seed, step)
@@ -114,9 +137,13 @@ class LoraTask(DiffusionTask):
         draw = self._draw(self.latents[indices], generator)
         plain, captions = self._captions(shown, step, findings=False), self._captions(wanted, step, findings=True)
         with torch.no_grad():
-            base = self.predict(draw, plain, self.base)
-        share = DATA_SHARE * (~swapped).float()[:, None, None, None].to(self.device)
-        target = base + share * (draw.velocity - base) + self._shift(draw, captions)
+            if self.earlier is None:
+                base = self.predict(draw, plain, self.base)
+                share = DATA_SHARE * (~swapped).float()[:, None, None, None].to(self.device)
+                target = base + share * (draw.velocity - base) + self._shift(draw, captions)
+            else:
+                before, after = (self.predict(draw, captions, unet) for unet in self.earlier)
+                target = self.predict(draw, captions, self.base) + after - before
         return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
     def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
