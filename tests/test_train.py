@@ -572,8 +572,40 @@ def test_a_lora_is_fitted_to_another_base(trained: Path, data: list[Path], monke
     assert len(asked) == 1
     with pytest.raises(RequestError, match="--start-from was trained on"):
         make()
-    with pytest.raises(RequestError, match="no --guide"):
-        make(start_from=source, guide=[trained / "guide_run" / "guide.safetensors"])
+
+
+def test_a_guide_exaggerates_sex_and_age_while_a_lora_is_fitted(
+    trained: Path, data: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All networks say 1 and the guide 0.3 for each sex and age that a prompt names: findings are the LoRA's alone."""
+    settings = LoopSettings(steps=1, batch_size=16, learning_rate=1e-3)
+    setup = Setup(read_folders(data), [], settings, torch.device("cpu"))
+    task = lora_task.LoraTask(
+        setup,
+        model=trained / "base_run",
+        earlier_model=trained / "base_run" / "model",
+        start_from=f"local:{trained / 'lora_run' / 'adapter'}",
+        guide=[trained / "guide_run" / "guide.safetensors"],
+        guide_weight=2.0,
+    )
+    asked: list[str] = []
+
+    def predict(draw: diffusion.Draw, captions: list[str], unet: object = None) -> Tensor:
+        asked[:] = captions
+        return torch.ones_like(draw.velocity)
+
+    def brighten(guide: object, noisy: Tensor, *levels: Tensor) -> Tensor:
+        people = [NAMES.index(name) for name in lora_task.PERSON]
+        others = [column for column in range(len(NAMES)) if column not in people]
+        assert bool(levels[-1][:, others].isnan().all())
+        return 0.3 * (~levels[-1][:, people].isnan()).sum(dim=1)[:, None, None, None] * torch.ones_like(noisy)
+
+    monkeypatch.setattr(diffusion, "velocity_shift", brighten)
+    monkeypatch.setattr(task, "predict", predict)
+    loss = float(task.loss(0)["loss"])
+    counts = [(labels.sex is not None) + (labels.age is not None) for labels in map(labels_of, asked)]
+    assert len(set(counts)) > 1
+    assert loss == pytest.approx(sum((0.6 * count) ** 2 for count in counts) / 16, rel=1e-5)
 
 
 def test_gains_bring_what_is_expected_of_samples_to_the_spread_of_films(

@@ -70,10 +70,10 @@ class LoraTask(DiffusionTask):
         guide: files that the guide stage wrote; several count as one, their mean.
         guide_weight: how strongly it exaggerates labels.
         earlier_model: exported model that the LoRA of ``start_from`` was trained on, or None. With one, it learns to
-            change ``model`` as it changes that, and needs no guide.
+            change ``model`` as it changes that; a guide is not needed then, and exaggerates sex and age alone.
 
     Raises:
-        RequestError: there is an earlier model without a LoRA to begin with, or beside a guide.
+        RequestError: there is an earlier model without a LoRA to begin with.
     """
 
     findings = True
@@ -89,8 +89,8 @@ class LoraTask(DiffusionTask):
         guide_weight: float = 0.0,
         earlier_model: Path | None = None,
     ) -> None:
-        if earlier_model and (guide or start_from is None):
-            raise RequestError("--earlier-model is what --start-from was trained on: give that as well, and no --guide")
+        if earlier_model and start_from is None:
+            raise RequestError("--earlier-model is what the LoRA of --start-from was trained on: give that as well")
         folder = model / "model"
         super().__init__(setup, read_components(folder, folder), guide, guide_weight)
         torch.manual_seed(self.settings.seed)  # initial weights only
@@ -119,8 +119,8 @@ class LoraTask(DiffusionTask):
     def loss(self, step: int) -> dict[str, Tensor]:
         """Mean squared distance from the base's velocity, moved as the guide says (Meng et al., CVPR 2023).
 
-        With an earlier model, from the base's velocity and what the earlier LoRA changed there; with neither, the plain
-        diffusion loss.
+        With an earlier model, from the base's velocity and what the earlier LoRA changed there, moved as the guide says
+        of sex and age; with neither, the plain diffusion loss.
         """
         if self.guide is None and self.earlier is None:
             return super().loss(step)
@@ -143,7 +143,8 @@ class LoraTask(DiffusionTask):
                 target = base + share * (draw.velocity - base) + self._shift(draw, captions)
             else:
                 before, after = (self.predict(draw, captions, unet) for unet in self.earlier)
-                target = self.predict(draw, captions, self.base) + after - before
+                person = self.guide_weight * self._shift_to(draw, self._labels(captions, PERSON))
+                target = self.predict(draw, captions, self.base) + after - before + person
         return {"loss": (self.predict(draw, captions) - target).square().mean()}
 
     def _shift(self, draw: Draw, captions: list[str]) -> Tensor:
