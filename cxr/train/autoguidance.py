@@ -28,6 +28,9 @@ class Autoguidance:
         weight: a multiple of their difference.
         low_rank_weight: the same for the teacher with the main directions alone of what separates it from ``earlier``
             (`low_rank_step`), which exaggerates other things: fine detail and the spread of latents.
+
+    Raises:
+        RequestError: there is such a weight, and the two have other architectures.
     """
 
     def __init__(
