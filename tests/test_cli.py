@@ -143,12 +143,22 @@ def test_unknown_words_and_a_cut_prompt_are_said(
     assert "no effect" not in error
 
 
-@pytest.mark.parametrize("unguided", [("--guidance-scale", "1"), ("--guidance-scale", "2", "--guidance-stop", "0")])
-def test_a_negative_prompt_that_nothing_is_guided_away_from_is_said(
-    generate: Callable[..., int], capsys: pytest.CaptureFixture[str], unguided: tuple[str, ...]
+@pytest.mark.parametrize(
+    ("scale", "stop", "said"),
+    [
+        ("1", "1", "It has no effect, as guidance is off"),
+        ("2", "0", "It has no effect, as guidance is off"),
+        ("2", "0.15", "It changes little, as guidance ends after 15% of the steps"),
+        ("2", "0.5", ""),
+    ],
+)
+def test_a_negative_prompt_that_little_is_guided_away_from_is_said(
+    generate: Callable[..., int], capsys: pytest.CaptureFixture[str], scale: str, stop: str, said: str
 ) -> None:
-    assert generate("pneumonia", "--negative-prompt", "effusion", *unguided) == 0
-    assert "note on negative prompt: It has no effect, as guidance is off" in capsys.readouterr().err
+    options = ("--negative-prompt", "effusion", "--guidance-scale", scale, "--guidance-stop", stop)
+    assert generate("pneumonia", *options) == 0
+    notes = re.findall("note on negative prompt: (.*)", capsys.readouterr().err)
+    assert [note[: len(said)] for note in notes if "guidance" in note] == [said] * bool(said)
 
 
 def test_failed_images_are_told_and_the_rest_is_kept(

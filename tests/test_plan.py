@@ -54,12 +54,19 @@ def test_lists_are_crossed_and_shares_divided_exactly(tmp_path: Path) -> None:
 
 def test_a_plan_says_on_how_many_images_its_negative_prompt_has_no_effect() -> None:
     grid = {"prompt": "pneumonia", "guidance_scale": [1, 2, 3]}
-    plans = [build_plan({"settings": {"negative_prompt": text}, "grid": grid}, "test") for text in ("mass", "")]
+    settings = {"guidance_stop": 0.5}
+    plans = [
+        build_plan({"settings": settings | {"negative_prompt": text}, "grid": grid}, "test") for text in ("mass", "")
+    ]
     assert [plan.notes for plan in plans] == [
         ("The negative prompt has no effect on 1 of 3 images, as guidance is off.",),
         (),
     ]
     assert [list(describe_plan(plan))[-1] in plan.notes for plan in plans] == [True, False]
+    (faint,) = build_plan(
+        {"settings": {"negative_prompt": "mass", "guidance_stop": 0.2}, "prompts": ["x"]}, "test"
+    ).notes
+    assert faint == "The negative prompt changes little in 1 of 1 image, as guidance ends soon (guidance_stop)."
 
 
 def test_every_image_has_its_own_seed_patient_and_a_prompt_that_says_its_labels(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import plural, shown, shown_names
-from cxr.request.settings import unused_settings
+from cxr.request.settings import FULL_SHARE, unused_settings
 
 SECTIONS = ("name", "seed", "settings", "cohort", "templates", "prompts", "pairs", "grid", "split")
 SPLIT = {"train": 1.0}
@@ -79,9 +79,11 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know before the images are made."""
-        count, unread = len(self.images), sum(image.request.is_negative_unread for image in self.images)
-        said = f"The negative prompt has no effect on {unread:,} of {plural(count, 'image')}, as guidance is off."
-        return (said,) if unread else ()
+        of_all, shares = f"of {plural(len(self.images), 'image')}", [one.request.negative_share for one in self.images]
+        unread, faint = shares.count(0.0), sum(0 < share < FULL_SHARE for share in shares)
+        no_effect = f"The negative prompt has no effect on {unread:,} {of_all}, as guidance is off."
+        little = f"The negative prompt changes little in {faint:,} {of_all}, as guidance ends soon (guidance_stop)."
+        return tuple(text for count, text in ((unread, no_effect), (faint, little)) if count)
 
     def without_rewording(self) -> Plan:
         """The same plan, with the same hash, as versions without rewording made it."""

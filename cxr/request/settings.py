@@ -87,6 +87,7 @@ SETTINGS: Mapping[str, Setting] = {
 # What images that begin from noise alone do not have, but for a region in a picture that is made beside it.
 BEGINNING = ("init_image", "strength", "mask_cells")
 REGION = ("mask_cells", "surrounding_prompt")
+FULL_SHARE = 0.5  # of the steps guided away from a negative prompt, which then changes nearly all that it ever does
 # What the faces call a field in their messages.
 FLAGS = {name: setting.flag for name, setting in SETTINGS.items() if setting.flag}
 LABELS = {name: f"“{setting.label}”" for name, setting in SETTINGS.items()}
@@ -150,9 +151,11 @@ class ImageSettings:
         return self.sent_prompt or self.prompt
 
     @property
-    def is_negative_unread(self) -> bool:
-        """Whether there is a negative prompt that no step is guided away from."""
-        return bool(self.negative_prompt.strip()) and (self.guidance_scale == 1 or self.guidance_stop == 0)
+    def negative_share(self) -> float:
+        """Share of the steps that are guided away from the negative prompt; 1 without one, which misses nothing."""
+        if not self.negative_prompt.strip():
+            return 1.0
+        return 0.0 if self.guidance_scale == 1 else self.guidance_stop
 
     @property
     def image_settings(self) -> dict[str, Any]:

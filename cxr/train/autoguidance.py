@@ -1,8 +1,8 @@
 """What a UNet predicts, moved away from what earlier weights predict that have learnt less; another one learns it.
 
-Both err alike where data and capacity are short, the earlier one more, so that away from it lies what is nearer to
-films (autoguidance, Karras et al., NeurIPS 2024). Learnt by a UNet, as guidance is in Meng et al., CVPR 2023, it costs
-nothing when sampling.
+Both err alike where data and capacity are short, the earlier one more, so that away from it there is more
+detail (autoguidance, Karras et al., NeurIPS 2024). Learnt by a UNet, as guidance is in Meng et al., CVPR 2023, it
+costs nothing when sampling.
 """
 
 from __future__ import annotations
