@@ -148,7 +148,7 @@ def test_unknown_words_and_a_cut_prompt_are_said(
     [
         ("1", "1", "It has no effect, as guidance is off"),
         ("2", "0", "It has no effect, as guidance is off"),
-        ("2", "0.15", "It changes little, as guidance ends after 15% of the steps"),
+        ("2", "0.15", "It changes little while guidance_stop (“Guided”) is below 0.5."),
         ("2", "0.5", ""),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_plan_says_on_how_many_images_its_negative_prompt_has_no_effect() -> N
     (faint,) = build_plan(
         {"settings": {"negative_prompt": "mass", "guidance_stop": 0.2}, "prompts": ["x"]}, "test"
     ).notes
-    assert faint == "The negative prompt changes little in 1 of 1 image, as guidance ends soon (guidance_stop)."
+    assert faint == "The negative prompt changes little in 1 of 1 image: guidance_stop is below 0.5."
 
 
 def test_every_image_has_its_own_seed_patient_and_a_prompt_that_says_its_labels(tmp_path: Path) -> None:

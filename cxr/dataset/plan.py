@@ -82,7 +82,7 @@ class Plan:
         of_all, shares = f"of {plural(len(self.images), 'image')}", [one.request.negative_share for one in self.images]
         unread, faint = shares.count(0.0), sum(0 < share < FULL_SHARE for share in shares)
         no_effect = f"The negative prompt has no effect on {unread:,} {of_all}, as guidance is off."
-        little = f"The negative prompt changes little in {faint:,} {of_all}, as guidance ends soon (guidance_stop)."
+        little = f"The negative prompt changes little in {faint:,} {of_all}: guidance_stop is below {FULL_SHARE:g}."
         return tuple(text for count, text in ((unread, no_effect), (faint, little)) if count)
 
     def without_rewording(self) -> Plan:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 from cxr.labels.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import SHOWN
-from cxr.request.settings import FULL_SHARE, ImageSettings
+from cxr.request.settings import FULL_SHARE, LABELS, ImageSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NO_GUIDANCE = "It has no effect, as guidance is off."
-LITTLE_GUIDANCE = (
-    "It changes little, as guidance ends after {:.0%} of the steps; set guidance_stop (“Guided”) to 0.5 or more."
-)
+LITTLE_GUIDANCE = f"It changes little while guidance_stop ({LABELS['guidance_stop']}) is below {FULL_SHARE:g}."
 MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
 
 
@@ -118,7 +116,7 @@ def notes_on(request: ImageSettings, tokenizer: PreTrainedTokenizerBase) -> dict
     if request.negative_share == 0:
         notes["negative_prompt"] = (NO_GUIDANCE,)
     elif request.negative_prompt.strip():
-        faint = (LITTLE_GUIDANCE.format(request.negative_share),) if request.negative_share < FULL_SHARE else ()
+        faint = (LITTLE_GUIDANCE,) if request.negative_share < FULL_SHARE else ()
         notes["negative_prompt"] = (*faint, *inspect_prompt(request.negative_prompt, tokenizer).notes)
     return notes
 

@@ -135,10 +135,10 @@ class LoraTask(DiffusionTask):
             for record, other, swap in zip(shown, others, swapped, strict=True)
         ]
         draw = self._draw(self.latents[indices], generator)
-        plain, captions = self._captions(shown, step, findings=False), self._captions(wanted, step, findings=True)
+        captions = self._captions(wanted, step, findings=True)
         with torch.no_grad():
             if self.earlier is None:
-                base = self.predict(draw, plain, self.base)
+                base = self.predict(draw, self._captions(shown, step, findings=False), self.base)
                 share = DATA_SHARE * (~swapped).float()[:, None, None, None].to(self.device)
                 target = base + share * (draw.velocity - base) + self._shift(draw, captions)
             else:
