@@ -25,6 +25,7 @@ from cxr.prompts import (
     misread_findings,
     parse_prompt,
 )
+from cxr.prompts.halves import without_sides
 from cxr.prompts.lexicon import phrases_of, reading_reasons
 from cxr.request.errors import RequestError
 
@@ -43,7 +44,7 @@ def chips_of(text: str, form: str, kind: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("form", "text"),
     [
-        ("caption", "A 72-year-old woman with pleural effusion, portable AP view"),
+        ("caption", "A 72-year-old woman with right pleural effusion, portable AP view"),
         ("key_value", "chest xray view=pa age=72 gender=female demonstrating pleural effusion"),
         ("chexpert", "Pleural Effusion"),
         ("report", "72 year old female. Large right-sided pleural effusion. No pneumothorax."),
@@ -62,7 +63,7 @@ def test_each_form_has_its_own_words(form: str, text: str) -> None:
         ("normal 55 yo woman PA", "chexpert", "No Finding"),
         ("50F normal", "report", "50 year old female. Normal chest radiograph."),
         ("normal cxr", "caption", "normal chest x-ray"),
-        ("8M, RUL mass + LLL collapse", "caption", "An 8-year-old boy with a lung mass and atelectasis"),
+        ("8M, RUL mass + LLL collapse", "caption", "An 8-year-old boy with a right lung mass and left atelectasis"),
         ("woman in her 60s, nodule", "caption", "A 65-year-old woman with a lung nodule"),
         ("elderly man, CHF", "caption", "An elderly man with pulmonary edema"),
         ("pneumonia, AP", "caption", "chest x-ray, AP view, pneumonia"),
@@ -88,7 +89,8 @@ def test_captions_hold_only_words_of_the_embedded_model() -> None:
     tokenizer = CLIPTokenizer.from_pretrained(EMBEDDED_FOLDER / "tokenizer")
     everything = "elderly woman, portable, " + ", ".join(name.replace("_", " ") for name in FORMS["caption"].names)
     for prompt in (everything, ISSUE, "normal 7 yo boy", "teenage girl, PA", "neonate, AP"):
-        for token in tokenizer.tokenize(compile_prompt(prompt, "caption", max_tokens=200).text):
+        sent = without_sides(compile_prompt(prompt, "caption", max_tokens=200).text)
+        for token in tokenizer.tokenize(sent):
             assert token.endswith("</w>"), f"{token!r} is part of a word that the model does not know"
 
 
@@ -111,14 +113,14 @@ def test_unknown_form_is_refused_with_the_list() -> None:
 def test_chips_say_what_the_model_is_told_and_what_not() -> None:
     ignored = chips_of(f"{ISSUE}, COPD, SOB, zebra, h/o pneumonia, erect", "caption", "ignored")
     assert ignored.keys() == {
-        *("large right (pleural effusion)", "no pneumothorax", "COPD", "“SOB”", "“zebra”", "pneumonia in the past"),
+        *("large (pleural effusion)", "no pneumothorax", "COPD", "“SOB”", "“zebra”", "pneumonia in the past"),
         "erect",
     }
-    assert "severity and side" in ignored["large right (pleural effusion)"]
+    assert ignored["large (pleural effusion)"] == "this model has no words for severity"
     assert "vocabulary" in ignored["COPD"]
     assert "symptom" in ignored["“SOB”"]
     understood = chips_of(ISSUE, "caption", "understood")
-    assert list(understood) == ["72 years", "female", "AP view", "portable", "pleural effusion"]
+    assert list(understood) == ["72 years", "female", "AP view", "portable", "right pleural effusion"]
     assert not chips_of(ISSUE, "plain", "ignored")
 
 
@@ -361,7 +363,10 @@ def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("prompt", "labels"),
     [
-        ("72F large R effusion, no pneumothorax, AP portable", PromptLabels(("Effusion",), 72, "F", "AP")),
+        (
+            "72F large R effusion, no pneumothorax, AP portable",
+            PromptLabels(("Effusion",), 72, "F", "AP", (("Effusion", "right"),)),
+        ),
         ("possible pneumonia, lateral view", PromptLabels(("Pneumonia",), None, None, None)),
         ("no pneumothorax", PromptLabels()),
         ("60F, no effusion, pneumothorax, mass", PromptLabels(None, 60, "F", None)),

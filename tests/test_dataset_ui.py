@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("private_temp_folder")
 
 MOST = 60
 TABLE_OF_12 = [
-    dict(zip(KEYS, ("Effusion", "{F: 1, M: 1}", "40-60", "PA", "8"), strict=True)),
+    dict(zip(KEYS, ("Effusion", "{F: 1, M: 1}", "40-60", "PA", "", "8"), strict=True)),
     {"Findings": "Mass", "Count": "4"},
 ]
 FORM = (TABLE, TABLE_OF_12, "", "=cmd() <b>", 7, 1, 2.0, 1.0, 0.7, 8, 0.5, 0.25, 0.25, False)
@@ -312,7 +312,7 @@ def test_a_job_ends_with_a_zip_that_holds_no_text_of_users_where_it_could_do_har
         archive.extractall(unpacked)
         assert "@x ../../y" in archive.read("contact_sheet.html").decode()
     assert find_faults(unpacked)[1] == [], "the manifest of the ZIP lists all of it"
-    estimated = add_up(order.plan, measure_costs(order.plan, get_model(choice.model, choice.adapter)))
+    estimated = add_up(order.plan, "plain", measure_costs(order.plan, get_model(choice.model, choice.adapter)))
     assert 0.6 < estimated.size_bytes / last.archive.stat().st_size < 1.6
     cells = [cell for text in tables.values() for row in csv.reader(io.StringIO(text)) for cell in row]
     assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r")]

@@ -94,7 +94,7 @@ def test_what_is_said_before_is_what_is_drawn(prompt: str, axes: dict[str, list[
     sheet = draw_grid(plan, {index: np.full((32, 32), 99, np.uint8) for index in range(len(plan.images))})
     width, height = size_of_sheet(size, 32, title=layout.title, columns=layout.columns)
     assert sheet.shape == (height, width)
-    said = describe_grid(plan, 32, 0.5)
+    said = describe_grid(plan, "caption", 32, 0.5)
     assert f"a sheet of {width:,} × {height:,} pixels; about {4 * len(plan.images)} s" in said
     assert (sheet == 99).sum() >= 32 * 32 * len(plan.images)
 

@@ -77,6 +77,7 @@ def test_any_text_can_be_read(prompt: str) -> None:
 
 def test_sides_are_offered_where_the_model_knows_them() -> None:
     assert sides_are_known(["Effusion"], find_form("report"))
-    assert not sides_are_known(["Effusion"], find_form("caption"))
+    assert sides_are_known(["Effusion"], find_form("caption"))
+    assert not sides_are_known(["Effusion"], find_form("chexpert"))
     assert not sides_are_known(["Cardiomegaly"], find_form("report"))
     assert not sides_are_known([], find_form("report"))

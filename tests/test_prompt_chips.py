@@ -48,7 +48,7 @@ def test_each_kind_has_a_word_and_a_sign_and_a_colour() -> None:
         "! Conflicting pleural effusion",
     ):
         assert words in text
-    assert "no words for severity and side" in text
+    assert "no words for severity" in text
     for kind in ("understood", "ignored", "conflicting"):
         assert f".cxr-{kind} li span" in CSS
 
@@ -81,7 +81,7 @@ def test_reword_is_offered_only_where_it_changes_something() -> None:
     chips = PromptChips(ModelChoice())
     assert chips.describe(ISSUE)[1].interactive
     reworded = chips.reword(ISSUE)
-    assert reworded == "A 72-year-old woman with pleural effusion, portable AP view"
+    assert reworded == "A 72-year-old woman with right pleural effusion, portable AP view"
     assert not chips.describe(reworded)[1].interactive
     assert chips.reword(reworded) == reworded
     assert not chips.describe("something else entirely")[1].interactive

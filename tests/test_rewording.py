@@ -112,7 +112,7 @@ def test_the_command_line_says_what_is_sent_and_restores_it(
     options = ("--steps", "1", "--guidance-scale", "1", "--output", str(tmp_path / "out"))
     assert main(["generate", DENIAL, *typed, *options]) == 0
     said, is_off = capsys.readouterr().err, typed == ("--no-reword",)
-    assert (f"sent to the model: {SENT}" in said) != is_off
+    assert (f"sent to the model: “{SENT}”" in said) != is_off
     assert ("it may show Cardiomegaly, Pneumonia" in said) == is_off
     (file,) = ImageFolder(tmp_path / "out").files
     assert (file.metadata["prompt"], file.metadata["reword"]) == (DENIAL, not is_off)

@@ -81,7 +81,7 @@ def _make_grid(arguments: argparse.Namespace) -> int:
     plan = build_grid(arguments.grid, read_axes(arguments.vary), request_defaults(arguments.model))
     check_sources(arguments.model, arguments.adapter)
     model = get_model(arguments.model, arguments.adapter)
-    said = describe_grid(plan, model.info.resolution)
+    said = describe_grid(plan, model.prompt_form, model.info.resolution)
     if arguments.dry_run:
         say_result(f"{said}; about {max(1, round(estimate(plan, model).seconds)):,} s")
         return 0

@@ -18,14 +18,14 @@ from typing import TypeVar
 from cxr.dataset.shares import Shares, check_share, check_whole, share_out
 from cxr.labels.cells import OLDEST, VIEWS
 from cxr.labels.radiograph import NO_FINDING
-from cxr.labels.vocabulary import FINDINGS, PromptLabels
+from cxr.labels.vocabulary import FINDINGS, SIDE_KNOWN_FINDINGS, PromptLabels
 from cxr.request.errors import RequestError
 from cxr.request.messages import shown, shown_names
 
 ALL = "all"
 NIH = "NIH"
 MAX_COUNT = 1_000_000
-KEYS = ("findings", "sex", "age", "view", "count")
+KEYS = ("findings", "sex", "age", "view", "side", "count")
 # Shares of ages among 9,629 frontal images of NIH ChestX-ray14, by five years of life from the first named on, in
 # hundredths of a per cent. A distribution to draw from, no one's data.
 NIH_AGES = {
@@ -56,6 +56,7 @@ class CohortEntry:
         sex: each "F" or "M".
         age: each an `AgeRange`.
         view: each "PA" or "AP".
+        side: each "left", "right" or empty, of those findings that have one.
         count: images of each combination.
     """
 
@@ -63,19 +64,20 @@ class CohortEntry:
     sex: Choice[str]
     age: Choice[AgeRange]
     view: Choice[str]
+    side: Choice[str]
     count: int
 
     @property
     def total(self) -> int:
         """Images of the whole entry."""
-        return self.count * len(self.findings) * len(self.sex) * len(self.age) * len(self.view)
+        return self.count * len(self.findings) * len(self.sex) * len(self.age) * len(self.view) * len(self.side)
 
 
 def read_entry(entry: Mapping[str, object], where: str) -> CohortEntry:
     """Check one entry as it stands in a plan.
 
     Args:
-        entry: `KEYS`, of which all but ``findings`` and ``count`` may be missing.
+        entry: `KEYS`, of which all but ``findings`` may be missing.
         where: how messages call the entry.
     Raises:
         RequestError: a key is unknown or a value is not allowed.
@@ -85,12 +87,16 @@ def read_entry(entry: Mapping[str, object], where: str) -> CohortEntry:
         raise RequestError(f"{where} has {shown_names(unknown)}; an entry holds {', '.join(KEYS)}")
     if "findings" not in entry:
         raise RequestError(f"{where} has no findings; name some of {', '.join(FINDINGS)}, {NO_FINDING}, or {ALL}")
-    findings = list(FINDINGS) if entry["findings"] == ALL else entry["findings"]
+    named = list(FINDINGS) if entry["findings"] == ALL else entry["findings"]
+    findings = _choices(named, read_findings, f"{where}: findings")
+    side = _choices(entry.get("side", ""), read_side, f"{where}: side")
+    _check_side(side, findings, where)
     return CohortEntry(
-        _choices(findings, read_findings, f"{where}: findings"),
+        findings,
         _choices(entry.get("sex", {"F": 1, "M": 1}), read_sex, f"{where}: sex"),
         _choices(entry.get("age", NIH), read_age, f"{where}: age"),
         _choices(entry.get("view", {"PA": 1, "AP": 1}), read_view, f"{where}: view"),
+        side,
         check_whole(entry.get("count", 1), f"{where}: count", 1, MAX_COUNT),
     )
 
@@ -125,17 +131,19 @@ def draw(entries: Sequence[CohortEntry], seed: int) -> list[PromptLabels]:
     """One row for each image, in the order of the entries; the same entries and seed give the same rows."""
     rows: list[PromptLabels] = []
     for number, entry in enumerate(entries):
-        cells = product(entry.findings, entry.sex, entry.age, entry.view)
-        for place, (findings, sex, age, view) in enumerate(cells):
+        cells = product(entry.findings, entry.sex, entry.age, entry.view, entry.side)
+        for place, (findings, sex, age, view, side) in enumerate(cells):
             rng = random.Random(f"cohort {seed} {number} {place}")
             columns = (
                 _column(findings, entry.count, rng),
                 _column(sex, entry.count, rng),
                 _column(age, entry.count, rng),
                 _column(view, entry.count, rng),
+                _column(side, entry.count, rng),
             )
-            for found, who, years, projection in zip(*columns, strict=True):
-                rows.append(PromptLabels(found, rng.randint(years.low, years.high), who, projection))
+            for found, who, years, projection, place_of in zip(*columns, strict=True):
+                sides = tuple((name, place_of) for name in found if place_of and name in SIDE_KNOWN_FINDINGS)
+                rows.append(PromptLabels(found, rng.randint(years.low, years.high), who, projection, sides))
     return rows
 
 
@@ -177,3 +185,17 @@ def read_view(value: object, where: str) -> str:
     if str(value).upper() not in VIEWS:
         raise RequestError(f"{where} is {shown(value)}; use PA, AP, or shares such as {{PA: 60, AP: 40}}")
     return str(value).upper()
+
+
+def read_side(value: object, where: str) -> str:
+    """Left or right, as the patient has them, or nothing."""
+    side = str(value).casefold()
+    if side not in ("left", "right", ""):
+        raise RequestError(f"{where} is {shown(value)}; use left, right, or shares such as {{left: 50, right: 50}}")
+    return side
+
+
+def _check_side(side: Choice[str], findings: Choice[tuple[str, ...]], where: str) -> None:
+    named = {name for cell in findings for names in (cell if isinstance(cell, Mapping) else [cell]) for name in names}
+    if any(side) and named.isdisjoint(SIDE_KNOWN_FINDINGS):
+        raise RequestError(f"{where} has a side, but none of {', '.join(SIDE_KNOWN_FINDINGS)}, which can have one")

@@ -18,6 +18,7 @@ from cxr.folders.shards import PAIR_PICTURES, name_shards
 from cxr.folders.unchanged import unchanged_content
 from cxr.generate.planned_image import COUNTERFACTUAL
 from cxr.images.atomic import make_folder, write_whole
+from cxr.labels.cells import sides_cell
 from cxr.request.errors import DataError, OutputError, RequestError
 from cxr.request.events import ExportedFile
 
@@ -95,11 +96,14 @@ def _dicom_writers(directory: Path, images: Sequence[FinishedImage], bits: int |
 
 def _with_pictures(directory: Path, images: Sequence[FinishedImage]) -> Iterator[ExportedFile]:
     """The images as exporters take them; the second of a pair with what differs from the first."""
+    has_sides = any(image.labels.sides for image in images)
     listed = {} if is_without_splits(directory) else {file.path: file for file in read_manifest(directory).files}
     for image in images:
         names = pair_pictures(image.patient_id) if image.pair_role == COUNTERFACTUAL else ()
         pictures = [listed[directory / name] for name in names if directory / name in listed]
-        yield replace(image.file, beside=dict(zip(PAIR_PICTURES, pictures, strict=False)))
+        sides = {"sides": sides_cell(image.labels)} if has_sides else {}
+        file = replace(image.file, metadata=image.file.metadata | sides)
+        yield replace(file, beside=dict(zip(PAIR_PICTURES, pictures, strict=False)))
 
 
 def _copy(file: ExportedFile, path: Path) -> None:
@@ -119,7 +123,8 @@ def _shard_writers(directory: Path, images: Sequence[FinishedImage], format: str
         return tars | {name: partial(write_tar, files=files, of_pairs=True) for name, files in of_pairs.items()}
     from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 
-    write = partial(write_parquet, has_pairs=any(image.pair_role for image in images))
+    has_sides, has_pairs = any(image.labels.sides for image in images), any(image.pair_role for image in images)
+    write = partial(write_parquet, has_pairs=has_pairs, has_sides=has_sides)
     return {name: partial(write, files=files) for name, files in name_shards(splits, PARQUET_NAMES).items()}
 
 

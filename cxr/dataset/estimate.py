@@ -15,6 +15,7 @@ from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
 from cxr.images.pixels import to_8_bits
 from cxr.images.png import encode_png
+from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import GenerationError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
@@ -68,7 +69,12 @@ def estimate(plan: Plan, model: LoadedModel) -> Estimate:
     Raises:
         GenerationError: none could be made.
     """
-    return add_up(plan, measure_costs(plan, model))
+    return add_up(plan, model.prompt_form, measure_costs(plan, model))
+
+
+def kinds_of(plan: Plan, form: str) -> list[Kind]:
+    """The kind of each image of a plan, made by a model that reads prompts in that form."""
+    return [with_sent_prompt(image.request, form).shared_settings for image in plan.images]
 
 
 def measure_costs(plan: Plan, model: LoadedModel) -> dict[Kind, Cost]:
@@ -77,18 +83,21 @@ def measure_costs(plan: Plan, model: LoadedModel) -> dict[Kind, Cost]:
     Raises:
         GenerationError: an image could not be made.
     """
-    kinds = Counter(image.request.shared_settings for image in plan.images)
-    requests = {image.request.shared_settings: image.request for image in reversed(plan.images)}
-    return {kind: _measure(requests[kind], model) for kind, _ in kinds.most_common(MAX_KINDS)}
+    kinds = kinds_of(plan, model.prompt_form)
+    return {
+        kind: _measure(plan.images[kinds.index(kind)].request, model)
+        for kind, _ in Counter(kinds).most_common(MAX_KINDS)
+    }
 
 
-def add_up(plan: Plan, costs: Mapping[Kind, Cost]) -> Estimate:
+def add_up(plan: Plan, form: str, costs: Mapping[Kind, Cost]) -> Estimate:
     """What the images of a plan take together, and the files beside them.
 
     Args:
+        form: in which the model reads prompts.
         costs: of at least one of its kinds; others cost what these do on average.
     """
-    known = [costs[kind] for image in plan.images if (kind := image.request.shared_settings) in costs]
+    known = [costs[kind] for kind in kinds_of(plan, form) if kind in costs]
     mean = Cost(*(fmean(getattr(cost, field.name) for cost in known) for field in dataclasses.fields(Cost)))
     num_images = len(plan.images)
     # The card's picture of samples shows some of the images again, that of a grid all of them.

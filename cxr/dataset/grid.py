@@ -91,15 +91,16 @@ def layout_of(plan: Plan) -> GridLayout:
     return GridLayout(title, columns, tuple((label, tuple(places)) for label, places in rows.items()))
 
 
-def describe_grid(plan: Plan, resolution: int | None, step_s: float | None = None) -> str:
+def describe_grid(plan: Plan, form: str, resolution: int | None, step_s: float | None = None) -> str:
     """What a grid comes to, before it is made: images, steps, size of the sheet, time.
 
     Args:
         plan: of the grid.
+        form: in which the model reads prompts.
         resolution: height and width of an image in pixels, if that is known.
         step_s: seconds of a denoising step here, if that is known.
     """
-    layout, steps = layout_of(plan), plan.num_steps
+    layout, steps = layout_of(plan), plan.num_steps(form)
     rows, columns = layout.size
     count = f"{len(plan.images)} image{'s' * (len(plan.images) > 1)}"
     text = f"{rows} × {columns} = {count}, {steps:,} steps in all"

@@ -11,8 +11,9 @@ from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.metadata import LABELS_NAME
 from cxr.folders.tables import read_rows
 from cxr.generate.planned_image import COUNTERFACTUAL
+from cxr.labels.cells import sides_cell
 from cxr.labels.vocabulary import PromptLabels, labels_of
-from cxr.prompts import asked_labels
+from cxr.prompts import labels_asked_by
 from cxr.request.errors import DataError
 from cxr.request.recipe import Recipe
 
@@ -36,7 +37,7 @@ def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
             yield f"{LABELS_NAME} has no row for {name}"
         elif not complete:
             yield f"{LABELS_NAME} says something else about {name} than the metadata"
-        elif wrong := _not_asked(image.labels, image.recipe, is_silent=complete[0]):
+        elif wrong := _not_asked(image.labels, image.recipe, is_silent=complete[0], has_sides="sides" in image.row):
             yield f"the labels of {name} are not those of its prompt: {', '.join(wrong)}"
         patient_id = patient_id_of(image.index - (image.pair_role == COUNTERFACTUAL))
         if image.patient_id != patient_id:
@@ -44,19 +45,20 @@ def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
     yield from (f"{LABELS_NAME} has a row for {name}, which is not in the metadata" for name in rows)
 
 
-def _not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool) -> list[str]:
+def _not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool, has_sides: bool) -> list[str]:
     """Labels that the prompt of an image contradicts.
 
     Args:
         labels: as its row has them.
         is_silent: whether the prompt may leave labels out, as a template of a cohort may; one in free words is all that
             they come from.
+        has_sides: whether its row says something of sides; tables of older versions do not.
     """
     # Both readers of prompts: a cohort's template may be a sentence that the better one takes for a patient's history.
-    asked, written = asked_labels(recipe.prompt), labels_of(recipe.prompt)
+    asked, written = labels_asked_by(recipe), labels_of(recipe.prompt)
     return [
         name
-        for name in ("findings", "age", "sex", "view")
+        for name in ("findings", "age", "sex", "view", *(["sides"] if has_sides else []))
         if getattr(labels, name) not in (getattr(asked, name), getattr(written, name))
         and not (is_silent and getattr(asked, name) is None)
     ]
@@ -67,4 +69,5 @@ def _is_row(row: Mapping[str, str], image: FinishedImage, complete: bool) -> boo
     person = {"patient_id": image.patient_id, "split": image.split, "age": labels.age, "sex": labels.sex}
     wanted = person | {"file_name": row["file_name"], "view": labels.view}
     wanted |= label_row(labels.findings, complete=complete)
+    wanted |= {"sides": sides_cell(labels)} if "sides" in image.row else {}
     return row == {name: "" if value is None else str(value) for name, value in wanted.items()}

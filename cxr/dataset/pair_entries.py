@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cxr.dataset.cohort import KEYS, AgeRange, CohortEntry, read_age, read_entry, read_findings, read_sex, read_view
+from cxr.dataset.cohort import AgeRange, CohortEntry, read_age, read_entry, read_findings, read_sex, read_view
 from cxr.labels.radiograph import NO_FINDING
 from cxr.request.errors import RequestError
 from cxr.request.messages import shown
 
+CHANGES = ("findings", "sex", "age", "view")  # what may differ between the two images
 PAIR_KEYS = ("counterfactual", "region")  # besides those of a cohort
 
 
@@ -37,10 +38,12 @@ def read_pair_entry(entry: Mapping[str, object], where: str) -> PairEntry:
     Raises:
         RequestError: as `read_entry`, or the counterfactual is not allowed.
     """
+    if entry.get("side"):
+        raise RequestError(f"{where} has a side, which only entries of a cohort can have")
     changes = entry.get("counterfactual", {"findings": NO_FINDING})
     where_changed = f"{where}: counterfactual"
-    if not isinstance(changes, Mapping) or not changes or any(name not in KEYS[:-1] for name in changes):
-        raise RequestError(f"{where_changed} must be a table of one or more of {', '.join(KEYS[:-1])}")
+    if not isinstance(changes, Mapping) or not changes or any(name not in CHANGES for name in changes):
+        raise RequestError(f"{where_changed} must be a table of one or more of {', '.join(CHANGES)}")
     readers = {"findings": read_findings, "sex": read_sex, "age": read_age, "view": read_view}
     change: dict[str, Any] = {name: readers[name](value, f"{where_changed} {name}") for name, value in changes.items()}
     if "age" in change:

@@ -18,6 +18,7 @@ from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import PromptLabels
+from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import plural, shown, shown_names
@@ -58,7 +59,9 @@ class Plan:
         digest = hashlib.sha256(self.name.encode())
         for image in self.images:
             labels, request = _values(image.labels), _values(image.request)
-            del labels["sides"], labels["unknown"]  # older versions knew neither
+            del labels["unknown"]  # older versions did not know it
+            if not labels["sides"]:
+                del labels["sides"]  # and drew none, so that what they began must not go on with them
             # Nor did they reword. Today's default is left out of the hash, so that it still names the same plan.
             is_usual = image.request.reword or image.complete or not self.rewords
             is_surrounded = bool(image.request.surrounding_prompt)
@@ -71,10 +74,9 @@ class Plan:
             digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()
 
-    @property
-    def num_steps(self) -> int:
-        """Denoising steps of all images together."""
-        return sum(image.request.num_steps_in_all for image in self.images)
+    def num_steps(self, form: str) -> int:
+        """Denoising steps of all images together, made by a model that reads prompts in that form."""
+        return sum(with_sent_prompt(image.request, form).num_steps_in_all for image in self.images)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ from cxr.folders.metadata import LABELS_NAME, MANIFEST_NAME
 from cxr.folders.tables import read_rows
 from cxr.generate.planned_image import PlannedImage, seed_of
 from cxr.images.guarded import read_or_refuse
+from cxr.labels.vocabulary import FINDINGS
 from cxr.request.generation_request import GenerationRequest
+from cxr.request.settings import REGION
 
 # Recipes omit these where they change nothing; used here only if the card has one value, not rounded.
 VALUE_ON_CARD = re.compile(r"^\| (adapter_weight|guidance_stop) \| (\d(?:\.\d{1,4})?) \|$", re.MULTILINE)
@@ -62,7 +64,8 @@ def _planned(image: FinishedImage, rejected: Rejected, values: Mapping[str, floa
         changed["adapter_weight"] = values["adapter_weight"]
     if recipe.guidance_scale == 1:
         changed["guidance_stop"] = values["guidance_stop"]
-    request = GenerationRequest(**recipe.image_settings | changed)
+    typed = dict.fromkeys(("sent_prompt", *REGION), "") if recipe.reword else {}  # which no plan says of such a prompt
+    request = GenerationRequest(**recipe.image_settings | changed | typed)
     return PlannedImage(image.index, request, image.labels, image.patient_id, image.split, pair_role=image.pair_role)
 
 
@@ -81,8 +84,9 @@ def _ends_of_cohort(directory: Path, images: Sequence[FinishedImage]) -> list[in
     for image in images:
         if image.pair_role:
             continue
-        is_complete = "0" in rows[image.path.relative_to(directory).as_posix()].values()
-        if image.recipe.reword or (image.labels.findings and not is_complete):
+        row = rows[image.path.relative_to(directory).as_posix()]
+        is_complete = all(row[name] for name in FINDINGS)
+        if (image.recipe.reword and not image.labels.sides) or (image.labels.findings and not is_complete):
             high = min(high, image.index)
         elif image.labels.findings:
             low = image.index + 1

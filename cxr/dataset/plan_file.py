@@ -15,7 +15,7 @@ from cxr.generate.planned_image import single_images
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES, other_separator, read_csv_rows, read_prompt_table
 from cxr.images.guarded import reason_of
 from cxr.metrics.result import Json
-from cxr.prompts import asked_labels
+from cxr.prompts import labels_asked_by
 from cxr.request.errors import RequestError
 from cxr.request.messages import shown_names
 from cxr.request.setting import parse_number
@@ -66,7 +66,7 @@ def _read_prompts(path: Path, max_images: int, defaults: Mapping[str, object]) -
             "YAML plan for other settings"
         )
     check_total(sum(request.num_images for request in table.requests), max_images)
-    wishes = [Wish(request, asked_labels(request.prompt)) for request in single_images(table.requests)]
+    wishes = [Wish(request, labels_asked_by(request)) for request in single_images(table.requests)]
     return plan_of(path.stem, wishes, SPLIT, 0, {})
 
 

@@ -39,7 +39,9 @@ def read_templates(content: object) -> list[str]:
 
 
 def fill_template(template: str, labels: PromptLabels) -> str:
-    """The prompt for one image; findings in a phrase of their own each."""
-    shown = " and ".join(FINDING_PHRASES[name][0] for name in labels.findings or ()) or "no findings"
+    """The prompt for one image; findings in a phrase of their own each, with their side."""
+    sides = dict(labels.sides)
+    phrases = [f"{sides.get(name, '')} {FINDING_PHRASES[name][0]}".strip() for name in labels.findings or ()]
+    shown = " and ".join(phrases) or "no findings"
     sex = noun_of(labels.sex, labels.age)
     return template.format(age=labels.age, sex=sex, view=labels.view, findings=shown)

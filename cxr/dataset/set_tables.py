@@ -22,7 +22,7 @@ from cxr.folders.tables import csv_text
 from cxr.generate.planned_image import PlannedImage
 from cxr.images.atomic import cannot_write, write_whole
 from cxr.images.png_signature import unsigned_size
-from cxr.labels.cells import label_cells
+from cxr.labels.cells import label_cells, sides_cell
 from cxr.metrics.result import JsonObject
 from cxr.request.notices import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 from cxr.request.settings import REGION
@@ -83,7 +83,9 @@ def _metadata(images: Sequence[PlannedImage], outcomes: Outcomes) -> Iterator[tu
     splits: dict[str, list[bytes]] = {}
     # Then every row has the columns, so that all are alike.
     has_pairs = any(image.pair_role for image in images)
-    regions = dict.fromkeys(REGION, "") if any(image.request.surrounding_prompt for image in images) else {}
+    has_sides = any(image.labels.sides for image in images)
+    has_regions = has_sides or any(image.request.surrounding_prompt for image in images)
+    regions = dict.fromkeys(REGION, "") if has_regions else {}
     for image in images:
         outcome = outcomes[image.index]
         facts = {
@@ -92,6 +94,7 @@ def _metadata(images: Sequence[PlannedImage], outcomes: Outcomes) -> Iterator[tu
             **outcome.recipe,
             "patient_id": image.patient_id,
             **label_cells(image.labels),
+            **({"sides": sides_cell(image.labels)} if has_sides else {}),
             **({"pair_role": image.pair_role} if has_pairs else {}),
             "sha256": outcome.sha256,
         }
@@ -102,12 +105,14 @@ def _metadata(images: Sequence[PlannedImage], outcomes: Outcomes) -> Iterator[tu
 
 def _labels(images: Sequence[PlannedImage], outcomes: Outcomes) -> bytes:
     """1 asked for, 0 asked not to be there, empty not said; no cell holds a user's text."""
-    rows: list[tuple[object, ...]] = [(*PERSON_COLUMNS, *LABEL_COLUMNS)]
+    has_sides = any(image.labels.sides for image in images)
+    rows: list[tuple[object, ...]] = [(*PERSON_COLUMNS, *LABEL_COLUMNS, *["sides"] * has_sides)]
     for image in images:
         labels = image.labels
         person = (outcomes[image.index].file_name, image.patient_id, image.split, labels.age, labels.sex, labels.view)
         findings = label_row(labels.findings, complete=image.complete)
-        rows.append((*person, *(findings[name] for name in LABEL_COLUMNS)))
+        sides = [sides_cell(labels)] * has_sides
+        rows.append((*person, *(findings[name] for name in LABEL_COLUMNS), *sides))
     return csv_text(rows).encode()
 
 

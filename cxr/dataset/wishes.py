@@ -16,7 +16,7 @@ from cxr.dataset.shares import check_whole
 from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL
 from cxr.labels.regions import changed_cells
 from cxr.labels.vocabulary import PromptLabels
-from cxr.prompts import asked_labels
+from cxr.prompts import labels_asked_by
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import shown, shown_names
@@ -57,8 +57,9 @@ def from_cohort(
     rng = random.Random(f"wording {seed}")
     for number, labels in enumerate(draw(read, seed)):
         prompt = fill_template(rng.choice(templates), labels)
-        # The program's own words need no others.
-        yield Wish(GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False}), labels, True)
+        # The program's own words need no others, but for sides, which not every model has words for.
+        settings_of_image = {**settings, "reword": bool(labels.sides)}
+        yield Wish(GenerationRequest(prompt, seed=seed + number, **settings_of_image), labels, True)
 
 
 def from_prompts(rows: object, settings: Mapping[str, Any], seed: int, before: int, max_images: int) -> Iterator[Wish]:
@@ -78,7 +79,7 @@ def from_prompts(rows: object, settings: Mapping[str, Any], seed: int, before: i
         changed = {"negative_prompt": entry["negative_prompt"]} if "negative_prompt" in entry else {}
         for k in range(count):
             request = GenerationRequest(entry.get("prompt", ""), seed=first_seed + k, **{**settings, **changed})
-            yield Wish(request, asked_labels(request.prompt))
+            yield Wish(request, labels_asked_by(request))
         number += count
 
 
@@ -123,7 +124,7 @@ def from_grid(
     check_once(axes)
     cells = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     requests = [GenerationRequest(**{"seed": seed, **settings, **cell}) for cell in cells]
-    return [Wish(request, asked_labels(request.prompt)) for request in requests], axes
+    return [Wish(request, labels_asked_by(request)) for request in requests], axes
 
 
 def check_once(axes: Mapping[str, Sequence[object]]) -> None:

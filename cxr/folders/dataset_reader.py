@@ -16,7 +16,7 @@ from cxr.folders.image_record import ImageRecord
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
 from cxr.folders.tables import Row, read_rows
 from cxr.labels.cells import read_label_cells
-from cxr.prompts import asked_labels
+from cxr.prompts import labels_asked_by
 from cxr.request.errors import DataError, RequestError
 from cxr.request.events import ExportedFile
 from cxr.request.init_image import SHA256
@@ -29,7 +29,7 @@ REFUSED = "{table} line {number} is damaged or of another program ({error}); mak
 DERIVED = "{path} began from a picture, which images of a data set do not; take it out"
 
 # What stands in a line besides a recipe; only in that of a data set, but for the first two.
-_CELLS = ("file_name", "sha256", "patient_id", "findings", "age", "sex", "view", "pair_role")
+_CELLS = ("file_name", "sha256", "patient_id", "findings", "age", "sex", "view", "sides", "pair_role")
 _PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -128,7 +128,7 @@ def _checked(row: Row, directory: Path, split: str) -> FinishedImage:
     path = directory / row["file_name"]
     _demand(path.name == image_name(image_index(path), recipe.seed))
     _demand(SHA256.fullmatch(row["sha256"]))
-    labels = read_label_cells(row) if split else asked_labels(recipe.prompt)
+    labels = read_label_cells(row) if split else labels_asked_by(recipe)
     patient_id = row["patient_id"] if split else patient_id_of(image_index(path))
     _demand(_PATIENT_ID.fullmatch(patient_id) and isinstance(row.get("pair_role", ""), str))
     findings = None if labels.findings is None else list(labels.findings)

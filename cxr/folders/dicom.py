@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr import __version__
+from cxr.labels.cells import sides_cell
 from cxr.labels.vocabulary import PromptLabels
 from cxr.request.errors import DataError
 from cxr.request.recipe import Recipe
@@ -30,7 +31,7 @@ RECIPE_ELEMENT = 0x01
 BITS = (8, 12, 16)
 # Longest Short Text, and Long String and Person Name, in characters (PS3.5, 6.2). Some validators count bytes.
 LONGEST_DESCRIPTION, LONGEST_NAME = 1024, 64
-ASKED_FOR = "Asked for: "
+ASKED_FOR, SIDES = "Asked for: ", "; sides: "
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def _add_patient(dataset: Dataset, patient: SyntheticPatient, recipe: Recipe) ->
     dataset.SeriesDescription = "Synthetic chest radiograph"
     dataset.InstanceNumber = 1  # each synthetic patient has one image
     if labels.findings is not None:
-        dataset.ImageComments = f"{ASKED_FOR}{', '.join(labels.findings) or 'no finding'}"
+        sides = f"{SIDES}{sides_cell(labels)}" if labels.sides else ""
+        dataset.ImageComments = f"{ASKED_FOR}{', '.join(labels.findings) or 'no finding'}{sides}"
     dataset.BodyPartExamined = "CHEST"
     if labels.view is not None:
         dataset.ViewPosition = labels.view

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.folders.dicom import ASKED_FOR, PRIVATE_CREATOR, PRIVATE_GROUP, RECIPE_ELEMENT
+from cxr.folders.dicom import ASKED_FOR, PRIVATE_CREATOR, PRIVATE_GROUP, RECIPE_ELEMENT, SIDES
 from cxr.images.dicom_pixels import open_dicom, refusing_damage
 from cxr.images.guarded import quiet_libraries
 from cxr.request.errors import DataError, RequestError
@@ -63,7 +63,7 @@ def read_dicom_facts(path: Path) -> dict[str, str]:
     """What a DICOM file says about its patient and, if it is of this program, what was asked for; else "".
 
     Returns:
-        patient_id, prompt, findings, age, sex and view, in the spelling of tables.
+        patient_id, prompt, findings, sides, age, sex and view, in the spelling of tables.
     Raises:
         DataError: it cannot be read, or holds a recipe that cannot.
     """
@@ -73,7 +73,9 @@ def read_dicom_facts(path: Path) -> dict[str, str]:
         facts = {name: str(dataset.get(keyword) or "").strip() for name, keyword in names.items()}
         is_ours = dataset.get("SyntheticData") == "YES" and dataset.get("Manufacturer") == "CXR Studio"
         comments = str(dataset.get("ImageComments") or "") if is_ours else ""
+        findings, _, sides = comments.partition(SIDES)
         return facts | {
             "prompt": read_dicom_recipe(dataset).prompt if is_ours else "",
-            "findings": comments.removeprefix(ASKED_FOR) if comments.startswith(ASKED_FOR) else "",
+            "findings": findings.removeprefix(ASKED_FOR) if findings.startswith(ASKED_FOR) else "",
+            "sides": sides,
         }

@@ -74,7 +74,7 @@ def record_of_row(
     labels = read_foreign_cells(cells, is_ours=is_ours) if has_labels else UNKNOWN
     if prompt:  # says what the table has no column for
         asked = asked_labels(prompt)
-        others = [name for name in ("findings", "age", "sex", "view") if name not in known]
+        others = [name for name in ("findings", "age", "sex", "view", "sides") if name not in known]
         labels = replace(labels, **{name: getattr(asked, name) for name in others})
     is_real = "model_revision" not in row and (bool(patient) or (has_labels and not prompt))
     if path is None and is_real:

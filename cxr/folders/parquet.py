@@ -39,7 +39,12 @@ COLUMNS: dict[str, str] = {
 
 
 def write_parquet(
-    path: Path, files: Sequence[ExportedFile], group_images: int = GROUP_IMAGES, *, has_pairs: bool = False
+    path: Path,
+    files: Sequence[ExportedFile],
+    group_images: int = GROUP_IMAGES,
+    *,
+    has_pairs: bool = False,
+    has_sides: bool = False,
 ) -> None:
     """Write one Parquet file; with one version of pyarrow the same images give the same bytes.
 
@@ -49,10 +54,11 @@ def write_parquet(
         group_images: largest number of images in a row group.
         has_pairs: whether the data set has pairs: then all its files have the columns pair_role, difference and mask,
             the last two empty but for the second image of a pair.
+        has_sides: whether findings of the data set have sides: then all its files have the column sides.
     Raises:
         OutputError: an image has changed since it was written, or the disk refused the file.
     """
-    schema = table_schema(has_pairs=has_pairs)
+    schema = table_schema(has_pairs=has_pairs, has_sides=has_sides)
     # Not compressed: PNGs are already, and the rest is small once equal values are stored once.
     settings = {"compression": "none", "use_dictionary": [*COLUMNS], "write_statistics": [*COLUMNS]}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
@@ -60,6 +66,8 @@ def write_parquet(
             columns: dict[str, list[object]] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
             columns["findings"] = [image.metadata["findings"] for image in group]
             columns["image"] = [_picture(image) for image in group]
+            if has_sides:
+                columns["sides"] = [str(image.metadata["sides"]) for image in group]
             if has_pairs:
                 columns["pair_role"] = [str(image.metadata.get("pair_role") or "") for image in group]
                 for name in PAIR_PICTURES:
@@ -71,9 +79,9 @@ def _picture(file: ExportedFile | None) -> dict[str, object] | None:
     return None if file is None else {"bytes": unchanged_content(file), "path": file.path.name}
 
 
-def table_schema(*, has_pairs: bool = False) -> Any:
+def table_schema(*, has_pairs: bool = False, has_sides: bool = False) -> Any:
     """The columns as Arrow types, and for ``datasets`` as its own features."""
-    names = COLUMNS | ({"pair_role": "string"} if has_pairs else {})
+    names = COLUMNS | dict.fromkeys([*["sides"] * has_sides, *["pair_role"] * has_pairs], "string")
     pictures = PAIR_PICTURES if has_pairs else ()
     types = {name: pa.type_for_alias(dtype) for name, dtype in names.items()}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -20,7 +20,7 @@ from cxr.generate.stop_signal import StopSignal, stop_on_signals
 from cxr.generate.worker import Worker
 from cxr.models.devices import DTYPES, choose_device
 from cxr.prompts.inspection import notes_on
-from cxr.prompts.rewording import with_sent_prompt
+from cxr.prompts.rewording import describe_sent, with_sent_prompt
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import say
@@ -131,6 +131,6 @@ def _say_notes(requests: Sequence[GenerationRequest], sources: Sequence[str], mo
             said.add((text, notes))
             where = ", ".join(part for part in (source, name.replace("_", " ")) if part)
             if name == "prompt" and text != request.prompt:
-                say(sys.stderr, f"note on {where}: sent to the model: {text}")
+                say(sys.stderr, f"note on {where}: sent to the model: {describe_sent(sent)}")
             for note in notes:
                 say(sys.stderr, f"note on {where}: {note}")

@@ -40,9 +40,8 @@ class MicroBatches:
     def events(self) -> Iterator[Event]:
         """Progress and results of all images; micro-batches are halved for good when memory runs out."""
         while self.num_settled < len(self.requests) and not self.stop.is_set():
-            first = self.num_settled
             try:
-                yield from self.micro_batch(range(first, min(first + self.micro_batch_size, len(self.requests))))
+                yield from self.micro_batch(self._next_indices())
             except (RuntimeError, MemoryError) as error:
                 if self.micro_batch_size == 1 or not is_out_of_memory(error):
                     raise
@@ -50,6 +49,13 @@ class MicroBatches:
             else:
                 continue
             free_memory()  # here, where the error and what its frames hold are gone
+
+    def _next_indices(self) -> range:
+        """The next micro-batch; images with a region, which findings on one side have, share none with others."""
+        first = self.num_settled
+        last = min(first + self.micro_batch_size, len(self.requests))
+        kinds = [request.shared_settings for request in self.requests[first:last]]
+        return range(first, first + next((place for place, kind in enumerate(kinds) if kind != kinds[0]), len(kinds)))
 
     def micro_batch(self, indices: Sequence[int]) -> Iterator[Event]:
         """Progress and results of the images with these indices."""

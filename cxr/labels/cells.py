@@ -23,17 +23,23 @@ def label_cells(labels: PromptLabels) -> dict[str, str]:
     return {"findings": findings, "age": age, "sex": labels.sex or "", "view": labels.view or ""}
 
 
+def sides_cell(labels: PromptLabels) -> str:
+    """The cell of the column sides, which tables have where one of their rows needs it: "Effusion:left|Mass:right"."""
+    return "|".join(f"{name}:{side}" for name, side in labels.sides)
+
+
 def read_label_cells(row: Mapping[str, object]) -> PromptLabels:
-    """Read what `label_cells` wrote, and nothing else; the findings come in the order of `FINDINGS`.
+    """Read what `label_cells` and `sides_cell` wrote, and nothing else; findings come in the order of `FINDINGS`.
 
     Raises:
         KeyError: a column is missing.
         ValueError: a cell is not as `label_cells` writes it.
     """
     cells = {name: row[name] for name in ("findings", "age", "sex", "view")}
-    labels = read_foreign_cells(cells, is_ours=True)
+    sides = row.get("sides", "")
+    labels = read_foreign_cells(cells | {"sides": sides}, is_ours=True)
     cells["findings"] = "|".join(sorted(str(cells["findings"]).split("|")))
-    if label_cells(labels) != cells or not isinstance(row["findings"], str):
+    if (label_cells(labels), sides_cell(labels)) != (cells, sides) or not isinstance(row["findings"], str):
         raise ValueError("the labels are not as this program writes them")
     return labels
 

@@ -2,7 +2,7 @@
 
 from cxr.prompts.compilation import compile_prompt, estimate_tokens
 from cxr.prompts.forms import FORMS, PromptForm, find_form
-from cxr.prompts.inspection import asked_labels, misread_findings
+from cxr.prompts.inspection import asked_labels, labels_asked_by, misread_findings
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import Chip, CompiledPrompt, Finding, Note, ParsedPrompt
 
@@ -18,6 +18,7 @@ __all__ = [
     "compile_prompt",
     "estimate_tokens",
     "find_form",
+    "labels_asked_by",
     "misread_findings",
     "parse_prompt",
 ]

@@ -36,7 +36,7 @@ class PromptForm:
         names: the findings that it can say, and how they are called.
         says: what else it can say: "age", "age group", "sex", "side", "severity", "location", "absent", "possible".
         views: the views that it can say.
-        sided: the findings whose side it can say, where it cannot say that of all.
+        sided: the findings that it can place on the left or on the right, where it cannot say every side of all.
     """
 
     name: str

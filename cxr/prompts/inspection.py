@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cxr.labels.vocabulary import FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
+from cxr.labels.vocabulary import FINDINGS, SIDE_KNOWN_FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
+from cxr.prompts.halves import side_of
 from cxr.prompts.parsing import parse_prompt
-from cxr.prompts.records import SHOWN
+from cxr.prompts.records import SHOWN, ParsedPrompt
 from cxr.request.settings import FULL_SHARE, LABELS, ImageSettings
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 NO_GUIDANCE = "It has no effect, as guidance is off."
 LITTLE_GUIDANCE = f"It changes little while guidance_stop ({LABELS['guidance_stop']}) is below {FULL_SHARE:g}."
+SIDE_NOT_DRAWN = "Its side is not drawn: the picture to begin from, or the region, already says what is made where."
 MAX_WORDS = 20_000  # tokens of a vocabulary that is made of words; CLIP's own has 49,408
 
 
@@ -55,7 +57,8 @@ def asked_labels(prompt: str) -> PromptLabels:
     Args:
         prompt: as a user or a report writes it.
     Returns:
-        NIH's 14 findings in their order; an empty tuple if the prompt asks for none, None if it does not say.
+        NIH's 14 findings in their order; an empty tuple if the prompt asks for none, None if it does not say. Sides are
+        left and right, of `SIDE_KNOWN_FINDINGS`, and of those that are not on both.
     """
     parsed = parse_prompt(prompt)
     shown = {finding.name for finding in parsed.findings if finding.certainty in SHOWN}
@@ -65,7 +68,22 @@ def asked_labels(prompt: str) -> PromptLabels:
         age=parsed.age,
         sex=parsed.sex,
         view=parsed.view if parsed.view in VIEW_PHRASES else None,
+        sides=_asked_sides(parsed),
     )
+
+
+def labels_asked_by(settings: ImageSettings) -> PromptLabels:
+    """What an image is asked to show; without sides where the prompt is not reworded, which is what draws them."""
+    labels = asked_labels(settings.prompt)
+    return labels if settings.reword else replace(labels, sides=())
+
+
+def _asked_sides(parsed: ParsedPrompt) -> tuple[tuple[str, str], ...]:
+    sides: dict[str, set[str]] = {}
+    for finding in parsed.findings:
+        if finding.certainty in SHOWN and finding.name in SIDE_KNOWN_FINDINGS:
+            sides.setdefault(finding.name, set()).add(finding.side or "")
+    return tuple((name, found.pop()) for name, found in sorted(sides.items()) if found in ({"left"}, {"right"}))
 
 
 def misread_findings(prompt: str) -> tuple[str, ...]:
@@ -112,7 +130,10 @@ def notes_on(request: ImageSettings, tokenizer: PreTrainedTokenizerBase) -> dict
     Returns:
         Sentences on "prompt" and on "negative_prompt".
     """
-    notes = {"prompt": inspect_prompt(request.model_prompt, tokenizer).notes, "negative_prompt": ()}
+    is_placed = not request.is_derived and side_of(request.mask_cells) is not None
+    has_side = len(tokenizer) <= MAX_WORDS and bool(labels_asked_by(request).sides)
+    unplaced = (SIDE_NOT_DRAWN,) if has_side and not is_placed else ()
+    notes = {"prompt": (*unplaced, *inspect_prompt(request.model_prompt, tokenizer).notes), "negative_prompt": ()}
     if request.negative_share == 0:
         notes["negative_prompt"] = (NO_GUIDANCE,)
     elif request.negative_prompt.strip():

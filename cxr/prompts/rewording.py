@@ -10,6 +10,8 @@ from typing import TypeVar
 from cxr.labels.captions import known_words
 from cxr.labels.vocabulary import labels_of
 from cxr.prompts.compilation import compile_prompt
+from cxr.prompts.forms import find_form
+from cxr.prompts.halves import by_halves, side_of, without_sides
 from cxr.prompts.inspection import asked_labels
 from cxr.request.settings import ImageSettings
 
@@ -43,7 +45,8 @@ def reword(text: str, form: str) -> str:
 def with_sent_prompt(settings: Settings, form: str) -> Settings:
     """Fix what the model reads: a request or a recipe whose ``sent_prompt`` is filled if it is to be reworded.
 
-    What lies around a region is reworded, too, and stands in the recipe as the model reads it.
+    What lies around a region is reworded, too, and stands in the recipe as the model reads it. Findings on one
+    side become a region, where a form only places them and nothing else says what is to be made.
 
     Args:
         settings: one that has a ``sent_prompt`` already, as a recipe gives it, keeps that, whatever is made of the
@@ -52,8 +55,20 @@ def with_sent_prompt(settings: Settings, form: str) -> Settings:
     """
     if not settings.reword or settings.sent_prompt:
         return settings
-    around = settings.surrounding_prompt and (reword(settings.surrounding_prompt, form) or settings.surrounding_prompt)
-    return replace(settings, sent_prompt=reword(settings.prompt, form), surrounding_prompt=around)
+    sent, around = (text and (reword(text, form) or text) for text in (settings.prompt, settings.surrounding_prompt))
+    if not find_form(form).sided:
+        return replace(settings, sent_prompt=sent, surrounding_prompt=around)
+    if settings.mask_cells or settings.is_derived:
+        return replace(settings, sent_prompt=without_sides(sent), surrounding_prompt=without_sides(around))
+    sent, cells, around = by_halves(sent)
+    return replace(settings, sent_prompt=sent, mask_cells=cells, surrounding_prompt=around)
+
+
+def describe_sent(settings: ImageSettings) -> str:
+    """What the model reads, between quotes: one prompt, or one for each half."""
+    side = side_of(settings.mask_cells) if settings.surrounding_prompt else None
+    other = f" for the patient's {side} half, “{settings.surrounding_prompt}” for the other" if side else ""
+    return f"“{settings.model_prompt}”{other}"
 
 
 def to_type_again(settings: Settings, form: str) -> Settings:
@@ -65,8 +80,10 @@ def to_type_again(settings: Settings, form: str) -> Settings:
     """
     if not settings.reword:
         return settings
-    if reword(settings.prompt, form) == settings.sent_prompt:
-        return replace(settings, sent_prompt="")
+    typed = replace(settings, sent_prompt="")
+    for one in (replace(typed, mask_cells="", surrounding_prompt=""), typed):  # what a side stands for is not typed
+        if with_sent_prompt(one, form) == settings:
+            return one
     return replace(settings, prompt=settings.model_prompt, reword=False, sent_prompt="")
 
 

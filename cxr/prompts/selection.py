@@ -162,8 +162,18 @@ def _select_finding(selection: Selection, finding: Finding, form: PromptForm) ->
     return None
 
 
+def _can_say(attribute: str, finding: Finding, prompt: ParsedPrompt, form: PromptForm) -> bool:
+    """Whether a form has words for it; one that only places findings has none for a finding on both sides."""
+    if attribute != "side" or attribute in form.says:
+        return form.can_say(attribute, finding.name)
+    sides = {other.side for other in prompt.findings if other.name == finding.name and other.certainty in SHOWN}
+    return form.can_say(attribute, finding.name) and len(sides) == 1 and finding.side != "bilateral"
+
+
 def _keep_finding(selection: Selection, finding: Finding, form: PromptForm) -> Finding:
-    lost = [name for name in ATTRIBUTES if getattr(finding, name) and not form.can_say(name, finding.name)]
+    lost = [
+        name for name in ATTRIBUTES if getattr(finding, name) and not _can_say(name, finding, selection.prompt, form)
+    ]
     values = {"severity": finding.severity_word, "side": finding.side, "location": finding.place}
     words = [str(values[name]) for name in lost] + list(finding.descriptors)
     kept = replace(

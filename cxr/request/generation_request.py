@@ -46,10 +46,15 @@ class GenerationRequest(ImageSettings):
             )
 
     @property
+    def is_derived(self) -> bool:
+        """Whether the images begin from a picture."""
+        return self.init_image is not None
+
+    @property
     def num_steps_taken(self) -> int:
         """Denoising steps of one image: of one that begins from a picture, only the last ones are taken."""
         # As diffusers' image-to-image pipelines count them.
-        return self.num_inference_steps if self.init_image is None else int(self.num_inference_steps * self.strength)
+        return int(self.num_inference_steps * self.strength) if self.is_derived else self.num_inference_steps
 
     @property
     def num_steps_in_all(self) -> int:
@@ -64,7 +69,7 @@ class GenerationRequest(ImageSettings):
     @property
     def shared_settings(self) -> tuple[float, ...]:
         """What images of one micro-batch have in common; requests of other settings are made by another call."""
-        parts = (self.init_image is not None, bool(self.mask_cells), bool(self.surrounding_prompt))
+        parts = (self.is_derived, bool(self.mask_cells), bool(self.surrounding_prompt))
         return (*(getattr(self, name) for name in SHARED), self.strength, *parts)
 
     def part(self, first: int, end: int) -> GenerationRequest:

@@ -151,6 +151,11 @@ class ImageSettings:
         return self.sent_prompt or self.prompt
 
     @property
+    def is_derived(self) -> bool:
+        """Whether the image begins from a picture; requests and recipes each have their own way to say so."""
+        return False
+
+    @property
     def negative_share(self) -> float:
         """Share of the steps that are guided away from the negative prompt; 1 without one, which misses nothing."""
         if not self.negative_prompt.strip():

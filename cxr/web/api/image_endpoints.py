@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from cxr.prompts import asked_labels
 from cxr.request.errors import RequestError
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.setting import check_switch
@@ -120,8 +122,9 @@ class ImageEndpoints:
             second = replace(first, **changed)
             if check_switch(region, "region"):
                 second = replace(second, **_same_around(first, second))
-            num_steps = first.num_steps_in_all + second.num_steps_in_all
-            self.orders.check_limits(replace(first, num_images=num_steps // first.num_steps_in_all))
+            first_steps, second_steps = (self.orders.as_read(one).num_steps_in_all for one in (first, second))
+            num_steps = first_steps + second_steps
+            self.orders.check_limits(replace(first, num_images=math.ceil(num_steps / first_steps)))
             job: CompareJob = Job((first, second), visitor_of(asker), num_steps)
             self.orders.jobs.submit(job, compare_images(first, second, self.orders.choice, job))
             state = CompareState()
@@ -135,6 +138,8 @@ def _same_around(first: GenerationRequest, second: GenerationRequest) -> dict[st
     """The request for a second image that equals the first except in the region where their findings differ."""
     if second.adapter_weight != first.adapter_weight:
         raise RequestError("changes the whole image; leave it out, or region", field="other_adapter_weight")
+    if asked_labels(first.prompt).sides or asked_labels(second.prompt).sides:
+        raise RequestError("is of no use where a prompt names a side: images differ in that half alone", field="region")
     try:
         return region_between(first.prompt, second.prompt)
     except RequestError as error:

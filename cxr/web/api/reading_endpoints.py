@@ -168,7 +168,7 @@ class ReadingEndpoints:
     def _restore(self, path: Path) -> Facts:
         recipe, info = read_recipe_file(path, temp_root()), loaded_info(self.choice)
         typed = to_type_again(recipe, prompt_form_of(recipe.model))
-        begun = BEGINNING_IN_RECIPES if recipe.is_derived else REGION if recipe.surrounding_prompt else ()
+        begun = BEGINNING_IN_RECIPES if recipe.is_derived else REGION if typed.surrounding_prompt else ()
         settings = {name: getattr(typed, name) for name in (*API_SETTINGS, *begun) if name != "num_images"}
         needs = {"needs": f"{needed_picture(recipe)}; give it as init_image"} if recipe.is_derived else {}
         return needs | {

@@ -74,7 +74,7 @@ def make_grid(plan: Plan, choice: ModelChoice, job: AnyJob, limit_s: float = 0) 
     Raises:
         CxrError: no model, no space, or no image could be made.
     """
-    state = GridState(plan, num_steps=plan.num_steps)
+    state = GridState(plan, num_steps=plan.num_steps("plain"))  # as they are counted while it is made
     yield state
     answers = answering(choice)
     info = load_model_for(answers).info

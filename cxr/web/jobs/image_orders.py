@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cxr.models.presets import prompt_form_of
+from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.generation_request import GenerationRequest
 from cxr.web.jobs.image_job import make_images
 from cxr.web.jobs.image_state import ImageJob
@@ -39,9 +41,13 @@ class ImageOrders:
             RequestError: it is too much for this server, or the visitor has too many.
         """
         self.check_limits(request)
-        job: ImageJob = Job(request, visitor_of(asker), request.num_steps_in_all)
+        job: ImageJob = Job(request, visitor_of(asker), self.as_read(request).num_steps_in_all)
         return self.jobs.submit(job, make_images(request, self.choice, job, self.limits.job_s))
 
     def check_limits(self, request: GenerationRequest) -> None:
         """Refuse a request that is too large for this server."""
-        self.limits.check_request(request, find_resolution(self.choice.model))
+        self.limits.check_request(self.as_read(request), find_resolution(self.choice.model))
+
+    def as_read(self, request: GenerationRequest) -> GenerationRequest:
+        """The request as the model reads it: findings on one side take as many steps again."""
+        return with_sent_prompt(request, prompt_form_of(self.choice.model))

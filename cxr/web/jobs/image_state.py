@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from cxr.prompts.rewording import describe_sent
 from cxr.request.events import ExportedFile, FailedImage, StepProgress
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
@@ -86,4 +87,4 @@ def derived_facts(request: GenerationRequest) -> Facts:
 
 def sent_note(request: GenerationRequest) -> str:
     """Says what the model gets in place of the prompt."""
-    return f"Sent to the model: “{request.model_prompt}”"
+    return f"Sent to the model: {describe_sent(request)}"

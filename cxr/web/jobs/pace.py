@@ -27,15 +27,15 @@ class Pace:
         self._costs: dict[Kind, Cost] = {}
         self._receipt_s = 0.0  # to read what is seen in an image
 
-    def known(self, plan: Plan) -> Estimate | None:
-        """What the plan takes, if images of all its kinds have been measured."""
+    def known(self, plan: Plan, form: str) -> Estimate | None:
+        """What the plan takes a model of that form, if images of all its kinds have been measured."""
         if not self._costs:
             return None  # and torch need not be loaded to say so
-        from cxr.dataset.estimate import add_up
+        from cxr.dataset.estimate import add_up, kinds_of
 
-        if any(image.request.shared_settings not in self._costs for image in plan.images):
+        if not self._costs.keys() >= {*kinds_of(plan, form)}:
             return None
-        taken = add_up(plan, self._costs)
+        taken = add_up(plan, form, self._costs)
         return replace(taken, seconds=taken.seconds + self._receipt_s * taken.num_images)
 
     def measure(self, plan: Plan, choice: ModelChoice) -> Generator[Measured, None, None]:

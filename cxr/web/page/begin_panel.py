@@ -12,6 +12,7 @@ from gradio.blocks import Block
 
 from cxr.images.png import data_address
 from cxr.images.squares import fit_square
+from cxr.prompts.halves import side_of
 from cxr.request.errors import RequestError
 from cxr.request.init_image import SHA256, InitImage
 from cxr.request.mask_cells import CELLS, check_cells, read_mask_cells
@@ -158,6 +159,8 @@ def describe_beginning(settings: Mapping[str, object]) -> str:
     """One line about a picture that began from another, or that was made around a region of it."""
     cells = len(read_mask_cells(settings["mask_cells"]))
     if around := settings.get("surrounding_prompt"):
+        if side := side_of(str(settings["mask_cells"])):
+            return f"Made in the patient's {side} half of the picture of “{around}”."
         return f"Made in {cells} of {CELLS**2} cells of the picture of “{around}”."
     where = f", {cells} of {CELLS**2} cells made anew" if cells else ""
     return f"Derived from a picture: strength {settings['strength']:g}{where}."

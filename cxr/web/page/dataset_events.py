@@ -42,7 +42,7 @@ class DatasetEvents(PlanEvents):
         Returns:
             Values for (counts, what the step "Check" shows).
         """
-        if self.pace.known(plan) is None:
+        if self.pace.known(plan, self.form) is None:
             with errors_for_users():
                 job: Job[Plan, Measured] = Job(plan, visitor_of(asker))
                 self.jobs.submit(job, self.pace.measure(plan, self.choice))
@@ -56,7 +56,7 @@ class DatasetEvents(PlanEvents):
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job: DatasetJob = Job(order, visitor, order.plan.num_steps)
+        job: DatasetJob = Job(order, visitor, order.plan.num_steps(self.form))
         return self.jobs.submit(job, make_dataset(order, self.choice, job))
 
     def start(self, asker: gr.Request | None, before: DatasetJob | None, *form: Any) -> Values:

@@ -17,10 +17,10 @@ from cxr.web.server.uploads import TEXT_SUFFIXES
 
 TABLE, TEXT = "Table", "Text"
 ROWS: Rows = [
-    ["Effusion", "", "NIH", "", "4"],
-    ["Cardiomegaly", "F", "40-80", "PA", "4"],
-    ["Edema + Effusion", "M", "60-85", "AP", "2"],
-    ["No Finding", "", "NIH", "", "4"],
+    ["Effusion", "", "NIH", "", "", "4"],
+    ["Cardiomegaly", "F", "40-80", "PA", "", "4"],
+    ["Edema + Effusion", "M", "60-85", "AP", "", "2"],
+    ["No Finding", "", "NIH", "", "", "4"],
 ]
 SIDE_BY_SIDE = (("num_inference_steps", "adapter_weight"), ("guidance_scale", "guidance_stop"))
 SHARES = (0.8, 0.1, 0.1)

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 import gradio as gr
 
 from cxr.dataset.plan import Plan
+from cxr.models.presets import prompt_form_of
 from cxr.request.errors import CxrError, RequestError
 from cxr.request.messages import as_sentence, duration, plural
 from cxr.request.setting import parse_number
@@ -34,6 +35,7 @@ class GridEvents:
 
     def __init__(self, images: ImageOrders) -> None:
         self.choice, self.limits, self.jobs = images.choice, images.limits, images.jobs
+        self.form = prompt_form_of(self.choice.model)
 
     def plan(self, prompt: str, values: Mapping[str, Sequence[object]]) -> Plan:
         """The plan of a grid that this server makes.
@@ -47,7 +49,7 @@ class GridEvents:
         from cxr.dataset.grid import build_grid  # torch takes seconds to import
 
         plan = build_grid(prompt, values, self.choice.defaults)
-        self.limits.check_steps(plan.num_steps, find_resolution(self.choice.model))
+        self.limits.check_steps(plan.num_steps(self.form), find_resolution(self.choice.model))
         return plan
 
     def submit(self, asker: gr.Request | None, plan: Plan) -> GridJob:
@@ -56,14 +58,14 @@ class GridEvents:
         Raises:
             RequestError: the visitor has too many jobs, or there are too many.
         """
-        job: GridJob = Job(plan, visitor_of(asker), plan.num_steps)
+        job: GridJob = Job(plan, visitor_of(asker), plan.num_steps(self.form))
         return self.jobs.submit(job, make_grid(plan, self.choice, job, self.limits.job_s))
 
     def describe(self, plan: Plan) -> str:
         """A grid in numbers: images, steps, size of the sheet, and the time where something was made before."""
         from cxr.dataset.grid import describe_grid
 
-        return describe_grid(plan, find_resolution(self.choice.model), self.jobs.step_s)
+        return describe_grid(plan, self.form, find_resolution(self.choice.model), self.jobs.step_s)
 
     async def describe_form(self, prompt: str, *texts: str) -> str:
         """Say what the form would make while it is typed, or what is wrong with it; as HTML."""

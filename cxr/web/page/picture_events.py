@@ -79,7 +79,7 @@ def write_picture(path: str) -> Path:
     from cxr.images.guarded import reason_of
     from cxr.images.png import read_recipe
     from cxr.images.reading import read_levels
-    from cxr.prompts import asked_labels
+    from cxr.prompts import labels_asked_by
 
     picture = Path(path).resolve()
     runs = (temp_root() / "runs").resolve()
@@ -87,7 +87,7 @@ def write_picture(path: str) -> Path:
     if not is_ours or not picture.is_file():
         raise RequestError(GONE)
     recipe = read_recipe(picture)
-    patient = SyntheticPatient(f"SYN{recipe.seed}", asked_labels(recipe.prompt))
+    patient = SyntheticPatient(f"SYN{recipe.seed}", labels_asked_by(recipe))
     data = encode_dicom(read_levels(picture), recipe, patient, recipe.bit_depth)
     target = picture.parent.parent / f"{picture.stem}.dcm"
     try:

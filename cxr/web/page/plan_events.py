@@ -12,6 +12,7 @@ import gradio as gr
 from cxr.dataset.cohort import KEYS
 from cxr.dataset.plan import Plan
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
+from cxr.models.presets import prompt_form_of
 from cxr.request.errors import CxrError
 from cxr.request.messages import as_sentence
 from cxr.request.settings import LABELS
@@ -51,6 +52,7 @@ class PlanEvents:
 
     def __init__(self, choice: ModelChoice, limits: Limits) -> None:
         self.choice, self.limits = choice, limits
+        self.form = prompt_form_of(choice.model)
         self.max_images = limits.dataset_images
         self.pace = Pace()
 
@@ -62,7 +64,7 @@ class PlanEvents:
 
     def check_limits(self, plan: Plan) -> Plan:
         """The same plan, if it is not too much for this server."""
-        self.limits.check_steps(plan.num_steps, find_resolution(self.choice.model), is_dataset=True)
+        self.limits.check_steps(plan.num_steps(self.form), find_resolution(self.choice.model), is_dataset=True)
         return plan
 
     def default_plan(self) -> Plan:
@@ -135,7 +137,7 @@ class PlanEvents:
         return dataset_panels.describe_counts(plan, self._estimate(plan))
 
     def _estimate(self, plan: Plan, unknown: str = "") -> str:
-        known = self.pace.known(plan)
+        known = self.pace.known(plan, self.form)
         return dataset_panels.describe_estimate(known) if known else unknown
 
 

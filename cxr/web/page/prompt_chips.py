@@ -10,9 +10,9 @@ import gradio as gr
 
 from cxr.models.presets import prompt_form_of
 from cxr.prompts import Chip, CompiledPrompt, Finding, compile_prompt, find_form, misread_findings, parse_prompt
-from cxr.prompts.rewording import reword
+from cxr.prompts.rewording import describe_sent, with_sent_prompt
 from cxr.request.setting import MAX_PROMPT_CHARACTERS
-from cxr.request.settings import SETTINGS
+from cxr.request.settings import SETTINGS, ImageSettings
 from cxr.web.jobs.model_choice import ModelChoice, known_to_answer
 from cxr.web.page.image_form import PLACEHOLDER
 from cxr.web.page.prompt_builder import Choices, PromptBuilder, check_age, read_choices, sides_are_known, write_choices
@@ -43,9 +43,14 @@ def describe_denials(prompt: str) -> str:
     return f'<p class="cxr-hint cxr-warning">As typed, the model may show {escape(names)}.</p>' if names else ""
 
 
-def describe_sent(prompt: str, sent: str) -> str:
-    """HTML of the text that the model gets; "" if it is the prompt itself."""
-    return "" if sent == prompt else f'<p class="cxr-hint">Sent to the model: “{escape(sent)}”</p>'
+def sent_line(prompt: str, form: str) -> str:
+    """HTML of what a model of that form gets; "" if it is the prompt itself, or if there is none."""
+    if not prompt:
+        return ""
+    sent = with_sent_prompt(ImageSettings(prompt, reword=True), form)
+    if sent.model_prompt == prompt:
+        return ""
+    return f'<p class="cxr-hint">Sent to the model: {escape(describe_sent(sent))}</p>'
 
 
 def _paragraph(kind: str, reasons: dict[str, list[Chip]]) -> str:
@@ -87,7 +92,7 @@ class PromptChips:
         """HTML of the chips, and whether the model has other words for the prompt; arguments as of `describe`."""
         compiled, own = self._compile(prompt)
         if is_reworded is True:
-            above = describe_sent(own, reword(own, compiled.form))
+            above = sent_line(own, compiled.form)
         else:
             above = "" if "absent" in find_form(compiled.form).says else describe_denials(own)
         return _live(above + describe_chips(compiled)), bool(compiled.text) and compiled.text != own

@@ -9,6 +9,8 @@ from pathlib import Path
 import gradio as gr
 
 from cxr.images.recipe_file import find_differences, read_recipe_file
+from cxr.models.presets import prompt_form_of
+from cxr.prompts.rewording import to_type_again
 from cxr.request.errors import CxrError
 from cxr.request.messages import as_sentence
 from cxr.request.model_info import ModelInfo, where_to_find
@@ -38,13 +40,17 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
             lines.append(f"{as_sentence(found)}.")
     if recipe.is_derived:
         lines.append(f"{as_sentence(needed_picture(recipe))}; choose that under “{BEGIN}”.")
-    if recipe.surrounding_prompt:
+    if _as_typed(recipe).surrounding_prompt:
         lines.append(f"Only a region of it was made so; what lies around is in “{BEGIN}”.")
     for name, value in recipe.image_settings.items():
         usual = SETTINGS[name].default
         if name not in (*API_SETTINGS, *BEGINNING, *REGION, "sent_prompt") and value != usual:
             lines.append(f"Its {SETTINGS[name].label.lower()}: {value}; the page makes images with {usual}.")
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
+
+
+def _as_typed(recipe: Recipe) -> Recipe:
+    return to_type_again(recipe, prompt_form_of(recipe.model))
 
 
 def refusal(error: CxrError) -> str:
@@ -72,6 +78,7 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], be
             return *(gr.skip() for _ in filled), refusal(error), None
         finally:
             discard_upload(Path(path))  # it may show a person, and is not needed any longer
-        return *values_of(recipe), *begun_values(recipe.values), describe(recipe, find_info()), None
+        begun = recipe.values | {name: getattr(_as_typed(recipe), name) for name in REGION}
+        return *values_of(recipe), *begun_values(begun), describe(recipe, find_info()), None
 
     file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)
