@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from sample_images import RECIPE, content, failing, fill, make_image
 
 from cxr.folders.image_folder import ImageFolder
-from cxr.images.png import read_recipe
+from cxr.images.png import encode_png, read_recipe
 from cxr.request.errors import OutputError
 
 
@@ -121,6 +122,21 @@ def test_a_damaged_folder_is_made_whole_again(damage: Any, tmp_path: Path) -> No
     damage(tmp_path / "damaged")
     fill(tmp_path / "damaged", 4)
     assert content(tmp_path / "damaged") == content(tmp_path / "whole")
+
+
+def test_an_image_that_was_changed_is_never_taken_for_the_one_that_was_made(tmp_path: Path) -> None:
+    """Its recipe and its name are still right."""
+    fill(tmp_path, 3)
+    before, path = content(tmp_path), tmp_path / "000001_8.png"
+    changed = encode_png(replace(make_image(1), pixels=make_image(2).pixels))
+    path.write_bytes(changed)
+    for _ in range(2):  # the first of two runs may be killed
+        with ImageFolder(tmp_path) as folder:
+            assert folder.completed(1, make_image(1).recipe) is None
+            assert len(folder.files) == 2
+    assert content(tmp_path) == before | {path.name: changed}
+    fill(tmp_path, 3)
+    assert content(tmp_path) == before
 
 
 def test_lines_that_were_never_written_are_as_they_would_have_been(tmp_path: Path) -> None:

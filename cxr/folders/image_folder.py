@@ -47,7 +47,8 @@ EXPORTS, REPORT_NAME = {".dcm", ".parquet", ".tar"}, "report.json"
 class ImageFolder:
     """A folder of generated images that is written to, and continued, one image at a time.
 
-    Used as a context manager it keeps other runs out until it is closed. Damaged or deleted images count as not made.
+    Used as a context manager it keeps other runs out until it is closed. Damaged or deleted images count as not made;
+    the line of a changed one stays until it is made again, so that nothing takes what lies there for it.
 
     Args:
         directory: the folder; made, with its parents, if it does not exist.
@@ -67,6 +68,7 @@ class ImageFolder:
                     raise OutputError(
                         f"another run is writing into {directory}; wait until it ends or choose another folder"
                     )
+                self._changed: dict[int, ExportedFile] = {}  # there, and no longer as their lines say
                 self._files = self._read()
                 self._settle()
             except OSError as error:
@@ -146,10 +148,13 @@ class ImageFolder:
                 )
             if is_whole(file.path, file.sha256):
                 files[image_index(file.path)] = file
+            elif file.path.is_file():
+                self._changed[image_index(file.path)] = file
         for path in sorted(self.directory.glob("*.png")):
             # A run was killed after the image got its name and before its line was written.
             ours = IMAGE_NAME.fullmatch(path.name) and path.is_file()
-            if ours and image_index(path) not in files and (adopted := adopt_image(path)):
+            is_listed = ours and image_index(path) in files.keys() | self._changed.keys()
+            if ours and not is_listed and (adopted := adopt_image(path)):
                 files[image_index(path)] = adopted
         for path in self.directory.glob(f".*{PARTIAL_SUFFIX}"):
             name = path.name[1:].removesuffix(PARTIAL_SUFFIX)
@@ -158,8 +163,9 @@ class ImageFolder:
         return files
 
     def _settle(self) -> None:
-        """Rewrite ``metadata.jsonl`` if it is not exactly the finished images' lines, by index."""
-        wanted = metadata_lines(self.files)
+        """Rewrite ``metadata.jsonl`` if it is not exactly the lines of the images that are there, by index."""
+        there = self._changed | self._files
+        wanted = metadata_lines(there[index] for index in sorted(there))
         try:
             with open_regular(self._metadata_path) as file:
                 settled = file.read() == wanted
