@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,8 +182,25 @@ def test_command_line_that_makes_an_example_again(
     assert given["--guidance-stop"] == "0.6"
     arguments = build_parser().parse_args(words[3:])
     assert (arguments.model, arguments.adapter, arguments.seed) == ("embedded", "clinical", 12)
+    words = shlex.split(command_line(replace(recipe, negative_prompt="-mass")))
+    assert build_parser().parse_args(words[3:]).negative_prompt == "-mass"
     line = command_line(replace(recipe, prompt="--help"))
     assert build_parser().parse_args(shlex.split(line)[3:]).prompt == "--help"
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs a shell that knows $'...'")
+def test_the_command_line_keeps_every_character_of_a_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = "  it's   a\\n `man`\n\twith\xa0$HOME\u200b, Übung 肺炎 "
+    recipe = replace(RECIPE, prompt=prompt)
+    path = written(tmp_path, encode_png(replace(sample_images.make_image(0), recipe=recipe)))
+    assert main(["restore", str(path)]) == 0
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    argument = line[line.index("$'") : line.index(" --negative-prompt")]
+    shown = subprocess.run(
+        ["bash", "-c", f"printf %s {argument}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+    )
+    assert shown.stdout.decode() == prompt
 
 
 @pytest.mark.parametrize(

@@ -44,13 +44,22 @@ def command_line(recipe: Recipe, init_image: str = PICTURE) -> str:
         if flag and isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
         elif flag and name != "prompt" and value != "":
-            words += [flag, str(value)]
+            words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
     words += ["--init-image", init_image] if recipe.is_derived else []
     words += ["--model", _model(recipe), "--adapter", _adapter(recipe)]
     words += ["--output", "restored"]
     # A prompt that begins with a dash is not an option.
     words = [*words, "--", typed.prompt] if typed.prompt.startswith("-") else [typed.prompt, *words]
-    return _engine(recipe) + shlex.join(["python", "-m", "cxr", "generate", *words])
+    return _engine(recipe) + " ".join(map(_quoted, ["python", "-m", "cxr", "generate", *words]))
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, in one line; what a line cannot show as it is stands as bash and zsh read it in $'...'."""
+    if word.isprintable() and "  " not in word:
+        return shlex.quote(word)
+    escapes = {"\\": "\\\\", "'": "\\'"}
+    shown = "".join(escapes.get(one, one) if one.isprintable() else f"\\U{ord(one):08x}" for one in word)
+    return "$'" + shown.replace("  ", " \\x20") + "'"
 
 
 def _engine(recipe: Recipe) -> str:
