@@ -9,7 +9,7 @@ from cxr.dataset.label_columns import label_row
 from cxr.folders.dataset_manifest import patient_id_of
 from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.metadata import LABELS_NAME
-from cxr.folders.tables import read_rows
+from cxr.folders.tables import Row, read_rows
 from cxr.generate.planned_image import COUNTERFACTUAL
 from cxr.labels.cells import sides_cell
 from cxr.labels.vocabulary import PromptLabels, labels_of
@@ -22,13 +22,15 @@ NO_TABLE = "{table} cannot be read as a table: {error}"
 
 def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[str]:
     """Labels that do not follow from the prompts, and rows of the label table that do not follow from the metadata."""
+    rows: dict[str, Row] = {}
     try:
-        rows = {row.get("file_name", ""): row for _, row in read_rows(directory / LABELS_NAME, NO_TABLE)}
+        for _, row in read_rows(directory / LABELS_NAME, NO_TABLE):
+            if rows.setdefault(name := row.get("file_name", ""), row) is not row:
+                yield f"{LABELS_NAME} has a second row for {name}"
     except DataError as error:
         if not (directory / LABELS_NAME).exists():
             return  # that is said already
         yield str(error)
-        rows = {}
     for image in images:
         name = image.path.relative_to(directory).as_posix()
         row = rows.pop(name, None)
@@ -37,7 +39,7 @@ def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
             yield f"{LABELS_NAME} has no row for {name}"
         elif not complete:
             yield f"{LABELS_NAME} says something else about {name} than the metadata"
-        elif wrong := _not_asked(image.labels, image.recipe, is_silent=complete[0], has_sides="sides" in image.row):
+        elif wrong := not_asked(image.labels, image.recipe, is_silent=complete[0], has_sides="sides" in image.row):
             yield f"the labels of {name} are not those of its prompt: {', '.join(wrong)}"
         patient_id = patient_id_of(image.index - (image.pair_role == COUNTERFACTUAL))
         if image.patient_id != patient_id:
@@ -45,7 +47,7 @@ def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
     yield from (f"{LABELS_NAME} has a row for {name}, which is not in the metadata" for name in rows)
 
 
-def _not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool, has_sides: bool) -> list[str]:
+def not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool, has_sides: bool) -> list[str]:
     """Labels that the prompt of an image contradicts.
 
     Args:

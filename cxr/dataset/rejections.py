@@ -31,10 +31,10 @@ def read_rejected(path: Path) -> dict[int, tuple[Rejection, ...]]:
     rejected: dict[int, tuple[Rejection, ...]] = {}
     for number, row in read_rows(path) if path.exists() else ():
         try:
-            index, seed = int(row["index"]), int(row["seed"])
+            index, seed, reason = int(row["index"]), int(row["seed"]), row["reason"]
         except (KeyError, ValueError) as error:
             raise DataError(f"{path} line {number} is damaged or of another program") from error
-        rejected[index] = (*rejected.get(index, ()), rejection_of(seed, row["reason"]))
+        rejected[index] = (*rejected.get(index, ()), rejection_of(seed, reason))
     return rejected
 
 
