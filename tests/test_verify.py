@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from cxr.commands.main import main
@@ -81,6 +82,34 @@ def test_a_dicom_object_is_made_again(made: Path, bits: int, tmp_path: Path) -> 
     path = next(file for file in convert(made, tmp_path / "dicom", "dicom", bits) if file.suffix == ".dcm")
     code, said = checked(path)
     assert (code, said) == (0, f"{path}: identical")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"PatientSex": "O"}, "something else of sex than its prompt"),
+        ({"PatientAge": "012Y"}, "something else of age than its prompt"),
+        ({"ViewPosition": "LL"}, "something else of view than its prompt"),
+        ({"ImageComments": "Asked for: Hernia"}, "something else of findings than its prompt"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "viewers show another picture"),
+        ({"WindowCenter": 10, "WindowWidth": 20}, "viewers show another picture"),
+        ({"RescaleSlope": -1, "RescaleIntercept": 65535}, "viewers show another picture"),
+        ({"SyntheticData": "NO"}, "does not say that it is synthetic"),
+    ],
+    ids=str,
+)
+def test_a_dicom_header_that_says_something_else_is_named(
+    changes: dict[str, Any], message: str, made: Path, tmp_path: Path
+) -> None:
+    path = convert(made, tmp_path / "dicom", "dicom")[0]
+    dataset = pydicom.dcmread(path)
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    code, said = checked(path)
+    assert code == 1
+    assert message in said
+    assert "identical" in said
 
 
 def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:

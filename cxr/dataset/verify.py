@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from cxr.dataset.header_faults import wrong_header
 from cxr.dataset.reproduce import DIFFERENT, IDENTICAL, Comparison, Reproducer
 from cxr.dataset.set_faults import find_faults
 from cxr.folders.foreign_image import read_foreign
 from cxr.folders.metadata import CHECKSUMS_NAME
+from cxr.images.dicom_pixels import is_dicom
 from cxr.provenance.installed import missing_libraries
 from cxr.request.errors import DataError
 
@@ -21,18 +23,21 @@ Say = Callable[[str], None]
 
 
 def verify_file(path: Path, reproducer: Reproducer, say: Say) -> int:
-    """Make the image of one PNG or DICOM file again.
+    """Make the image of one PNG or DICOM file again; of DICOM, also compare what the header says with the recipe.
 
     Args:
         say: called with the outcome.
     Returns:
-        0 if it is identical or within tolerance, else 1.
+        0 if it is identical or within tolerance and its header is right, else 1.
     Raises:
         CxrError: the file carries no recipe, or its model is not here.
     """
     outcome = reproducer.check(*read_foreign(path))
     say(f"{path}: {describe_outcome(outcome)}")
-    return NOT_THE_SAME if outcome.verdict == DIFFERENT else 0
+    faults = wrong_header(path) if is_dicom(path) else ()
+    for fault in faults:
+        say(f"{path}: {fault}")
+    return NOT_THE_SAME if faults or outcome.verdict == DIFFERENT else 0
 
 
 def verify_folder(directory: Path, reproducer: Reproducer, sample: int, say: Say) -> int:
