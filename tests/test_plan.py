@@ -76,6 +76,15 @@ def test_every_image_has_its_own_seed_patient_and_a_prompt_that_says_its_labels(
     assert all(labels_of(image.request.prompt) == image.labels for image in images)
 
 
+def test_labels_are_what_the_template_names() -> None:
+    """Nobody asks the model for the others."""
+    entry = {"findings": "Effusion", "sex": "F", "age": 50, "view": "PA"}
+    content = {"cohort": [entry], "pairs": [entry], "templates": ["{findings} in a {age}-year-old"]}
+    for image in build_plan(content, "test").images:
+        assert image.labels.findings in (("Effusion",), ())
+        assert (image.labels.age, image.labels.sex, image.labels.view) == (50, None, None)
+
+
 def test_the_same_file_is_the_same_plan_and_another_seed_another(tmp_path: Path) -> None:
     plan = plan_of(BALANCED, tmp_path)
     assert plan == plan_of(BALANCED, tmp_path)
@@ -199,6 +208,12 @@ def test_a_wrong_entry_is_named(entry: dict[str, Any], message: str) -> None:
         ({"cohort": [{"findings": "Mass"}], "templates": ["{age.__class__}"]}, "a template names age.__class__"),
         ({"cohort": [{"findings": "Mass"}], "templates": ["{age:999999999}"]}, "a format behind a name"),
         ({"cohort": [{"findings": "Mass"}], "templates": ["{age!r}"]}, "a format behind a name"),
+        ({"cohort": [{"findings": "Mass"}], "templates": ["no {findings}"]}, "something else of findings than its"),
+        ({"pairs": [{"findings": "Mass"}], "templates": ["chest without {findings}"]}, "something else of findings"),
+        ({"cohort": [{"findings": "Mass"}], "templates": ["{findings}, edema"]}, "something else of findings"),
+        ({"cohort": [{"findings": "Mass", "age": 50}], "templates": ["{findings} in a 30-year-old"]}, "else of age"),
+        ({"prompts": ["x"], "templates": ["{findings}"]}, "templates are for a cohort or for pairs"),
+        ({"grid": {"prompt": "x"}, "templates": ["{findings}"]}, "templates are for a cohort or for pairs"),
     ],
 )
 def test_a_wrong_plan_is_told_in_one_sentence(given: dict[str, Any], message: str) -> None:

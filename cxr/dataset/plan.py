@@ -126,6 +126,8 @@ def build_plan(
     content = {part: value for part, value in content.items() if value is not None or part == "seed"}
     seed = check_whole(content.get("seed", 0), "seed")
     settings = {**(defaults or {}), **checked_settings(content.get("settings", {}))}
+    if "templates" in content and not content.keys() & {"cohort", "pairs"}:
+        raise RequestError("templates are for a cohort or for pairs, and the plan has neither; leave them out")
     if "grid" in content:
         if content.keys() & {"cohort", "prompts", "pairs"}:
             raise RequestError("a plan with a grid has no cohort, no prompts and no pairs; write two plans")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
+from typing import Any
 
+from cxr.dataset.label_faults import not_asked
 from cxr.labels.captions import noun_of
 from cxr.labels.vocabulary import FINDING_PHRASES, PromptLabels
+from cxr.prompts import parse_prompt
 from cxr.request.errors import RequestError
-from cxr.request.messages import shown_names
+from cxr.request.messages import shown, shown_names
 
 TEMPLATES = ("Chest X-ray, {view} view, {age}-year-old {sex}, {findings}",)
 TEMPLATE_FIELDS = ("age", "sex", "view", "findings")
@@ -36,6 +40,28 @@ def read_templates(content: object) -> list[str]:
         if "findings" not in named:
             raise RequestError("a template has no {findings}; images would get labels that nobody asked the model for")
     return content
+
+
+def named_labels(template: str, labels: PromptLabels) -> PromptLabels:
+    """Of the labels those that the template names: nothing else is asked of the model."""
+    named = {name for _, name, _, _ in string.Formatter().parse(template)}
+    unsaid: dict[str, Any] = {name: None for name in TEMPLATE_FIELDS if name not in named}
+    return replace(labels, **unsaid)
+
+
+def check_wording(template: str, prompt: str, labels: PromptLabels) -> None:
+    """Refuse a template whose prompt asks for something else than its labels.
+
+    Raises:
+        RequestError: it denies a finding, for example, or says a sex or an age of its own.
+    """
+    denied = {found.name for found in parse_prompt(prompt).findings if found.certainty == "absent"}
+    wrong = ["findings"] if denied & {*(labels.findings or ())} else not_asked(labels, prompt, is_silent=True)
+    if wrong:
+        raise RequestError(
+            f"with the template {shown(template)} a prompt says something else of {', '.join(wrong)} than its labels; "
+            "leave such words out"
+        )
 
 
 def fill_template(template: str, labels: PromptLabels) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cxr.dataset.cohort import KEYS, draw, read_entry
 from cxr.dataset.pair_entries import read_pair_entry
-from cxr.dataset.prompt_templates import TEMPLATES, fill_template, read_templates
+from cxr.dataset.prompt_templates import TEMPLATES, check_wording, fill_template, named_labels, read_templates
 from cxr.dataset.shares import check_whole
 from cxr.generate.planned_image import COUNTERFACTUAL, FACTUAL
 from cxr.labels.regions import changed_cells
@@ -54,9 +54,9 @@ def from_cohort(
     read = [read_entry(entry, f"cohort entry {number}") for number, entry in entries]
     check_total(sum(entry.total for entry in read), max_images)
     templates = read_templates(content.get("templates", list(TEMPLATES)))
-    rng = random.Random(f"wording {seed}")
-    for number, labels in enumerate(draw(read, seed)):
-        prompt = fill_template(rng.choice(templates), labels)
+    rng, checked = random.Random(f"wording {seed}"), set[object]()
+    for number, drawn in enumerate(draw(read, seed)):
+        prompt, labels = _worded(rng.choice(templates), drawn, checked)
         # The program's own words need no others, but for sides, which not every model has words for.
         settings_of_image = {**settings, "reword": bool(labels.sides)}
         yield Wish(GenerationRequest(prompt, seed=seed + number, **settings_of_image), labels, True)
@@ -91,15 +91,16 @@ def from_pairs(
     read = [read_pair_entry(entry, f"pairs entry {number}") for number, entry in entries]
     check_total(before + 2 * sum(entry.patients.total for entry in read), max_images)
     templates, rng = read_templates(content.get("templates", list(TEMPLATES))), random.Random(f"pairs {seed}")
-    number = before
+    number, checked = before, set[object]()
     for place, (patients, change, in_region) in enumerate(read, start=1):
-        for labels in draw([patients], seed + place):
-            template, other = rng.choice(templates), replace(labels, **change)
-            if other == labels:
+        for drawn in draw([patients], seed + place):
+            template, changed = rng.choice(templates), replace(drawn, **change)
+            if changed == drawn:
                 raise RequestError(f"pairs entry {place}: a patient is already as counterfactual says; name another")
-            prompt = fill_template(template, labels)
+            prompt, labels = _worded(template, drawn, checked)
+            other_prompt, other = _worded(template, changed, checked)
             first = GenerationRequest(prompt, seed=seed + number, **{**settings, "reword": False})
-            second = replace(first, prompt=fill_template(template, other))
+            second = replace(first, prompt=other_prompt)
             if in_region:
                 try:
                     cells = changed_cells(labels.findings or (), other.findings or ())
@@ -109,6 +110,15 @@ def from_pairs(
             yield Wish(first, labels, complete=True, pair_role=FACTUAL)
             yield Wish(second, other, complete=True, pair_role=COUNTERFACTUAL)
             number += 2
+
+
+def _worded(template: str, drawn: PromptLabels, checked: set[object]) -> tuple[str, PromptLabels]:
+    """The prompt of an image, and what it asks for; ``checked`` is what templates were tried with."""
+    prompt, labels = fill_template(template, drawn), named_labels(template, drawn)
+    if (kind := (template, labels.findings, labels.sex, labels.view)) not in checked:
+        check_wording(template, prompt, labels)
+        checked.add(kind)
+    return prompt, labels
 
 
 def from_grid(
