@@ -438,6 +438,15 @@ def test_zip_refuses_any_file_that_is_not_what_the_manifest_says(name: str, data
         export(data, "zip", "all.zip")
     assert not (data.parent / "all.zip").exists()
 
+@pytest.mark.parametrize("kind", [*OUTPUTS, "zip"])
+def test_images_of_a_table_that_the_manifest_does_not_list_are_not_left_out(kind: str, data: Path) -> None:
+    (data / "train" / "metadata.jsonl").rename(data / "away")
+    write_manifest(data)
+    (data / "away").rename(data / "train" / "metadata.jsonl")
+    with pytest.raises(DataError, match=r"has no line in metadata\.jsonl"):
+        export(data, kind)
+
+
 
 def test_zip_is_streamed_in_small_pieces(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = export(data, "zip", "whole.zip").read_bytes()

@@ -14,7 +14,7 @@ from cxr.dataset.card import plain
 from cxr.dataset.gate import GATE_NAME
 from cxr.dataset.pairs import TABLE_NAME, changes, pairs_of
 from cxr.dataset.rejections import REJECTED_NAME, pass_rates
-from cxr.folders.dataset_manifest import FORMAT, PAIRS_NAME, Manifest, pair_pictures
+from cxr.folders.dataset_manifest import FORMAT, Manifest, is_listed_image, pair_pictures
 from cxr.folders.dataset_reader import FinishedImage
 from cxr.folders.metadata import LABELS_NAME, MANIFEST_NAME
 from cxr.folders.tables import read_rows
@@ -22,7 +22,6 @@ from cxr.generate.planned_image import Rejection
 from cxr.images.guarded import read_or_refuse
 from cxr.images.png_signature import unsigned_size
 from cxr.request.errors import DataError
-from cxr.request.events import ExportedFile
 from cxr.request.messages import shown_names
 from cxr.request.notices import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 from cxr.request.recipe import PYTORCH
@@ -39,11 +38,6 @@ NOT_IN_ALL, NOT_IN_OLDER = {"engine"}, {"engine", "rewords"}
 NAME_ON_CARD, ATTEMPTS_ON_CARD = re.compile(r"^# (.*)$", re.MULTILINE), re.compile(r"of at most (\d+) for an image")
 
 Rejected = Mapping[int, tuple[Rejection, ...]]
-
-
-def is_listed_image(file: ExportedFile) -> bool:
-    """Whether a file of a manifest is an image of the set, rather than a picture of the card or of a pair."""
-    return file.path.suffix == ".png" and file.path.parent.name not in ("plots", PAIRS_NAME)
 
 
 def wrong_facts(

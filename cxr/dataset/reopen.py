@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cxr.dataset.manifest_faults import IN_ALL_SETS, is_listed_image
+from cxr.dataset.manifest_faults import IN_ALL_SETS
 from cxr.dataset.rejections import REJECTED_NAME, read_rejected
 from cxr.dataset.unit_log import Outcome, Unit
-from cxr.folders.dataset_manifest import Manifest
+from cxr.folders.dataset_manifest import Manifest, is_listed_image
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name, is_whole
 from cxr.generate.planned_image import PlannedImage, Rejection, seed_of
 from cxr.images.png import read_recipe

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cxr.dataset.label_faults import wrong_labels
-from cxr.dataset.manifest_faults import is_listed_image, wrong_facts
+from cxr.dataset.manifest_faults import wrong_facts
 from cxr.dataset.plan_faults import wrong_plan
 from cxr.dataset.rejections import REJECTED_NAME, read_rejected
-from cxr.folders.dataset_manifest import WORK_NAME, Manifest, is_without_splits, read_manifest
+from cxr.folders.dataset_manifest import WORK_NAME, is_without_splits, read_manifest
 from cxr.folders.dataset_reader import MISSING, FinishedImage, read_dataset
 from cxr.folders.metadata import CHECKSUMS_NAMES, MANIFEST_NAME, METADATA_NAME, file_sha256
 from cxr.images.guarded import reason_of
@@ -43,7 +43,6 @@ def find_faults(directory: Path) -> tuple[tuple[FinishedImage, ...], list[str]]:
         found += _wrong_files(hashes)
         found += _wrong_files({image.path: image.sha256 for image in images if hashes.get(image.path) != image.sha256})
         found += _unlisted(directory, {directory / MANIFEST_NAME, *hashes, *signatures}, MANIFEST_NAME)
-        found += _without_row(manifest, images)
         found += wrong_labels(directory, images)
         try:
             rejected = read_rejected(directory / REJECTED_NAME)
@@ -78,13 +77,6 @@ def _unlisted(directory: Path, listed: set[Path], table: str) -> Iterator[str]:
         for name in sorted({*names, *links} - NOT_OURS):
             if (path := Path(place, name)) not in listed:
                 yield f"{path} is not in {table}"
-
-
-def _without_row(manifest: Manifest, images: Sequence[FinishedImage]) -> Iterator[str]:
-    known = {image.path for image in images}
-    for file in manifest.files:
-        if is_listed_image(file) and file.path not in known and file.path.exists():
-            yield f"{file.path} has no line in {METADATA_NAME}"
 
 
 def _wrong_recipes(images: Sequence[FinishedImage]) -> Iterator[str]:

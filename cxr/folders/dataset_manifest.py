@@ -46,6 +46,11 @@ def pair_pictures(patient_id: str) -> tuple[str, str]:
     return f"{PAIRS_NAME}/{patient_id}_difference.png", f"{PAIRS_NAME}/{patient_id}_mask.png"
 
 
+def is_listed_image(file: ExportedFile) -> bool:
+    """Whether a file of a manifest is an image of the set, rather than a picture of the card or of a pair."""
+    return file.path.suffix == ".png" and file.path.parent.name not in ("plots", PAIRS_NAME)
+
+
 def is_without_splits(directory: Path) -> bool:
     """Whether a folder is one that ``python -m cxr generate`` wrote, without splits.
 

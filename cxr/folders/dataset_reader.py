@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from cxr.folders.dataset_manifest import is_without_splits, patient_id_of, read_manifest
+from cxr.folders.dataset_manifest import is_listed_image, is_without_splits, patient_id_of, read_manifest
 from cxr.folders.image_record import ImageRecord
 from cxr.folders.metadata import IMAGE_NAME, METADATA_NAME, file_sha256, image_index, image_name
 from cxr.folders.tables import Row, read_rows
@@ -80,11 +80,12 @@ def read_dataset(directory: str | Path, found: Callable[[str], None] = refuse) -
         DataError: the folder or all its images are missing, the manifest is damaged, or another program wrote it.
     """
     directory = Path(directory)
+    files: tuple[ExportedFile, ...] = ()
     if is_without_splits(directory):
         images = list(_read_finished(directory / METADATA_NAME, "", found))
     else:
-        images = []
-        for table in read_manifest(directory).files:
+        images, files = [], read_manifest(directory).files
+        for table in files:
             split, _, name = table.path.relative_to(directory).as_posix().rpartition("/")
             if name == METADATA_NAME and split.isidentifier():
                 images += _read_finished(table.path, split, found)
@@ -96,6 +97,10 @@ def read_dataset(directory: str | Path, found: Callable[[str], None] = refuse) -
     for image, following in pairwise(images):
         if image.index == following.index:
             found(f"{directory} holds image {image.index} twice; make the data set again")
+    known = {image.path for image in images}
+    for file in filter(is_listed_image, files):
+        if file.path not in known and file.path.exists():
+            found(f"{file.path} has no line in {METADATA_NAME}")
     return tuple(images)
 
 
