@@ -97,6 +97,17 @@ def test_the_folder_holds_differences_masks_and_figures(folder: Path, capsys: py
     assert "| findings: Effusion to No Finding | 2 |" in (folder / "README.md").read_text(encoding="utf-8")
 
 
+def test_parquet_says_where_pairs_differ(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        row for path in convert(folder, tmp_path / "out", "parquet") for row in parquet.read_table(path).to_pylist()
+    ]
+    wanted = {image.path.name: image.recipe for image in read_dataset(folder)}
+    for row in rows:
+        recipe = wanted[row["file_name"]]
+        assert (row["mask_cells"], row["surrounding_prompt"]) == (recipe.mask_cells, recipe.surrounding_prompt)
+    assert any(row["mask_cells"] for row in rows)
+
+
 def test_a_pair_in_a_region_is_equal_around_it(folder: Path, dataset_model: LoadedModel) -> None:
     *_, one, two = read_dataset(folder)
     first, second = (np.asarray(Image.open(image.path)).astype(int) for image in (one, two))

@@ -21,6 +21,7 @@ from cxr.images.atomic import make_folder, write_whole
 from cxr.labels.cells import sides_cell
 from cxr.request.errors import DataError, OutputError, RequestError
 from cxr.request.events import ExportedFile
+from cxr.request.recipe import NOT_IN_ALL
 
 FORMATS = ("dicom", "webdataset", "parquet", "zip")
 PROGRESS_LINES = 20  # at most, however many files there are
@@ -123,8 +124,9 @@ def _shard_writers(directory: Path, images: Sequence[FinishedImage], format: str
         return tars | {name: partial(write_tar, files=files, of_pairs=True) for name, files in of_pairs.items()}
     from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 
-    has_sides, has_pairs = any(image.labels.sides for image in images), any(image.pair_role for image in images)
-    write = partial(write_parquet, has_pairs=has_pairs, has_sides=has_sides)
+    more = [name for name in NOT_IN_ALL if any(image.row.get(name) for image in images)]
+    more += ["sides"] if any(image.labels.sides for image in images) else []
+    write = partial(write_parquet, has_pairs=any(image.pair_role for image in images), more=more)
     return {name: partial(write, files=files) for name, files in name_shards(splits, PARQUET_NAMES).items()}
 
 

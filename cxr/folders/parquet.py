@@ -17,7 +17,7 @@ from cxr.folders.shards import PAIR_PICTURES, cut
 from cxr.folders.unchanged import unchanged_content
 from cxr.images.atomic import atomic_file
 from cxr.request.events import ExportedFile
-from cxr.request.recipe import NOT_IN_ALL, RECIPE_FIELDS
+from cxr.request.recipe import BEFORE, NOT_IN_ALL, RECIPE_FIELDS
 
 # Of these names the Hub and ``datasets.load_dataset`` know the splits.
 PARQUET_NAMES = "data/{split}-{number:05d}-of-{count:05d}.parquet"
@@ -44,7 +44,7 @@ def write_parquet(
     group_images: int = GROUP_IMAGES,
     *,
     has_pairs: bool = False,
-    has_sides: bool = False,
+    more: Sequence[str] = (),
 ) -> None:
     """Write one Parquet file; with one version of pyarrow the same images give the same bytes.
 
@@ -54,20 +54,20 @@ def write_parquet(
         group_images: largest number of images in a row group.
         has_pairs: whether the data set has pairs: then all its files have the columns pair_role, difference and mask,
             the last two empty but for the second image of a pair.
-        has_sides: whether findings of the data set have sides: then all its files have the column sides.
+        more: of `NOT_IN_ALL`, what recipes of the data set hold, and "sides" if findings have some: all its files have
+            these columns.
     Raises:
         OutputError: an image has changed since it was written, or the disk refused the file.
     """
-    schema = table_schema(has_pairs=has_pairs, has_sides=has_sides)
+    schema = table_schema(has_pairs=has_pairs, more=more)
     # Not compressed: PNGs are already, and the rest is small once equal values are stored once.
     settings = {"compression": "none", "use_dictionary": [*COLUMNS], "write_statistics": [*COLUMNS]}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
         for group in cut(files, group_images, GROUP_BYTES):
             columns: dict[str, list[object]] = {name: [image.metadata.get(name) for image in group] for name in COLUMNS}
+            columns |= {name: [image.metadata.get(name, BEFORE.get(name, "")) for image in group] for name in more}
             columns["findings"] = [image.metadata["findings"] for image in group]
             columns["image"] = [_picture(image) for image in group]
-            if has_sides:
-                columns["sides"] = [str(image.metadata["sides"]) for image in group]
             if has_pairs:
                 columns["pair_role"] = [str(image.metadata.get("pair_role") or "") for image in group]
                 for name in PAIR_PICTURES:
@@ -79,9 +79,10 @@ def _picture(file: ExportedFile | None) -> dict[str, object] | None:
     return None if file is None else {"bytes": unchanged_content(file), "path": file.path.name}
 
 
-def table_schema(*, has_pairs: bool = False, has_sides: bool = False) -> Any:
+def table_schema(*, has_pairs: bool = False, more: Sequence[str] = ()) -> Any:
     """The columns as Arrow types, and for ``datasets`` as its own features."""
-    names = COLUMNS | dict.fromkeys([*["sides"] * has_sides, *["pair_role"] * has_pairs], "string")
+    names = COLUMNS | ({"pair_role": "string"} if has_pairs else {})
+    names |= {name: _DTYPES[RECIPE_FIELDS.get(name, str)] for name in more}
     pictures = PAIR_PICTURES if has_pairs else ()
     types = {name: pa.type_for_alias(dtype) for name, dtype in names.items()}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
