@@ -241,6 +241,16 @@ def test_dicom_uids_are_one_of_each_image_and_stay(data: Path) -> None:
     assert len(set(uids("out"))) == 4
 
 
+def test_images_of_two_folders_of_generate_are_not_one_study(tmp_path: Path) -> None:
+    studies = set()
+    for seed in (7, 8):
+        with ImageFolder(tmp_path / str(seed)) as folder:
+            folder.write(make_image(0, seed=seed))
+        (path,) = convert(tmp_path / str(seed), tmp_path / f"dicom {seed}", "dicom")
+        studies |= {str(pydicom.dcmread(path).StudyInstanceUID), str(pydicom.dcmread(path).SeriesInstanceUID)}
+    assert len(studies) == 4
+
+
 def test_gdcm_reads_the_same_pixels(data_16: Path) -> None:
     gdcm = pytest.importorskip("gdcm")
     output = export(data_16, "dicom", bits=12)
@@ -428,15 +438,12 @@ def test_zip_holds_what_the_manifest_lists_and_no_more(data: Path) -> None:
     assert export(data, "zip", "all.zip").read_bytes() == first
 
 
-@pytest.mark.parametrize("name", ["labels.csv", "README.md", "plots/ages.png"])
-def test_zip_refuses_any_file_that_is_not_what_the_manifest_says(name: str, data: Path) -> None:
-    (data / name).write_bytes((data / name).read_bytes() + b"more")
-    with pytest.raises(OutputError, match=f"{name} has changed since it was written"):
+def test_zip_of_another_program_is_kept(data: Path) -> None:
+    with zipfile.ZipFile(data.parent / "all.zip", "w") as archive:
+        archive.writestr("manifest.json", '{"name": "of a browser", "files": []}')
+    with pytest.raises(OutputError, match="is not a ZIP of this program"):
         export(data, "zip", "all.zip")
-    (data / name).unlink()
-    with pytest.raises(OutputError, match=f"cannot read .*{name}: no such file"):
-        export(data, "zip", "all.zip")
-    assert not (data.parent / "all.zip").exists()
+
 
 @pytest.mark.parametrize("kind", [*OUTPUTS, "zip"])
 def test_images_of_a_table_that_the_manifest_does_not_list_are_not_left_out(kind: str, data: Path) -> None:
@@ -446,6 +453,16 @@ def test_images_of_a_table_that_the_manifest_does_not_list_are_not_left_out(kind
     with pytest.raises(DataError, match=r"has no line in metadata\.jsonl"):
         export(data, kind)
 
+
+@pytest.mark.parametrize("name", ["labels.csv", "README.md", "plots/ages.png"])
+def test_zip_refuses_any_file_that_is_not_what_the_manifest_says(name: str, data: Path) -> None:
+    (data / name).write_bytes((data / name).read_bytes() + b"more")
+    with pytest.raises(OutputError, match=f"{name} has changed since it was written"):
+        export(data, "zip", "all.zip")
+    (data / name).unlink()
+    with pytest.raises(OutputError, match=f"cannot read .*{name}: no such file"):
+        export(data, "zip", "all.zip")
+    assert not (data.parent / "all.zip").exists()
 
 
 def test_zip_is_streamed_in_small_pieces(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

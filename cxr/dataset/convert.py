@@ -24,6 +24,7 @@ from cxr.request.events import ExportedFile
 from cxr.request.recipe import NOT_IN_ALL
 
 FORMATS = ("dicom", "webdataset", "parquet", "zip")
+SAID_IN_ZIPS, HEAD_BYTES = b'"digital_source_type"', 64_000  # by each of our manifests, near its beginning
 PROGRESS_LINES = 20  # at most, however many files there are
 
 Writers = Mapping[str, Callable[[Path], None]]  # what writes each file of a folder, by its name there
@@ -172,7 +173,7 @@ def _write_zip(directory: Path, images: Sequence[FinishedImage], output: Path) -
 
 def _is_ours(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return MANIFEST_NAME in archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+        with zipfile.ZipFile(path) as archive, archive.open(MANIFEST_NAME) as manifest:
+            return SAID_IN_ZIPS in manifest.read(HEAD_BYTES)  # programs of others have a file of that name, too
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, RuntimeError):
         return False

@@ -42,14 +42,14 @@ def write_dicom(path: Path, image: FinishedImage, bits: int | None, origin: str 
         path: appears only once it is complete.
         image: of a finished data set.
         bits: Bits Stored; None for those of the image.
-        origin: as in `SyntheticPatient`.
+        origin: as in `SyntheticPatient`; empty for an image of no data set, whose own recipe then tells it apart.
     Raises:
         OutputError: the image has changed since it was written, or the disk refused the object.
         DataError: the image is not a PNG of the bit depth in its row.
     """
     bits = bits or image.recipe.bit_depth
     pixels = to_bits(read_pixels(image), bits)
-    patient = SyntheticPatient(image.patient_id, image.labels, origin)
+    patient = SyntheticPatient(image.patient_id, image.labels, origin or image.recipe.sha256)
     if image.pair_role == COUNTERFACTUAL:  # another person: an archive holds one sex and one age for a patient ID
         patient = replace(patient, patient_id=f"{image.patient_id}C", counterfactual_of=image.patient_id)
     data = encode_dicom(pixels, image.recipe, patient, bits)
