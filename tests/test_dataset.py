@@ -168,6 +168,10 @@ def test_another_job_on_the_same_folder_is_told_apart(
         run_dataset(other, folder, options)
     with pytest.raises(OutputError, match="begun with another gate"):
         run_dataset(plan, folder, dataclasses.replace(options, gate=True))
+    begun = (folder / ".cxr-dataset" / "job.json").rename(tmp_path / "job.json")
+    with pytest.raises(OutputError, match=r"job\.json is missing, though images are there"):
+        run_dataset(other, folder, options)
+    begun.rename(folder / ".cxr-dataset" / "job.json")
     assert run_dataset(plan, folder, options) == 0
     before = content(folder)
     assert run_dataset(plan, folder, options) == 0

@@ -20,6 +20,8 @@ from cxr.images.atomic import PARTIAL_SUFFIX, atomic_file, cannot_write
 from cxr.images.guarded import open_regular, reason_of
 from cxr.request.errors import DataError, OutputError
 
+BEGINNING_NAME = "job.json"
+
 
 class DatasetFolder:
     """Where a data set is made: the images in their splits, and what is known while it is not finished."""
@@ -55,10 +57,14 @@ class DatasetFolder:
         """Record what the job is made from, or check that it is what it was begun with; earlier counts are forgotten.
 
         Raises:
-            OutputError: the folder was begun with something else.
+            OutputError: the folder was begun with something else, or nobody knows with what.
         """
         known = self.read_beginning()
         if known is None:
+            if any((self.work / "units").glob("*.jsonl")):  # what they list may be images of another plan
+                raise OutputError(
+                    f"{self.work / BEGINNING_NAME} is missing, though images are there; choose an empty folder"
+                )
             self._write_beginning(wanted)
         else:
             check_beginning(self.directory, known, wanted)
@@ -81,7 +87,7 @@ class DatasetFolder:
         Raises:
             OutputError: the file is not of this program.
         """
-        path = self.work / "job.json"
+        path = self.work / BEGINNING_NAME
         try:
             with open_regular(path) as file:
                 return Beginning(**json.load(file))
@@ -141,7 +147,7 @@ class DatasetFolder:
         return found
 
     def _write_beginning(self, beginning: Beginning) -> None:
-        with atomic_file(self.work / "job.json") as file:
+        with atomic_file(self.work / BEGINNING_NAME) as file:
             file.write(json.dumps(beginning.facts, indent=2).encode() + b"\n")
 
     def _check_content(self) -> None:
