@@ -114,6 +114,11 @@ def test_a_wrong_cell_is_named(tmp_path: Path, row: tuple[str, ...], message: st
         read_folders([make_folder(tmp_path / "d", [row])])
 
 
+def test_a_number_that_a_spreadsheet_keeps_by_a_formula_is_the_number(tmp_path: Path) -> None:
+    (record,) = read_folders([make_folder(tmp_path / "d", [("", "", "", "", '="007"')])])
+    assert record.patient_id == "007"
+
+
 def test_missing_table_column_and_image_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"metadata\.csv is missing"):
         read_folders([tmp_path])

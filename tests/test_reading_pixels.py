@@ -232,7 +232,14 @@ def test_a_dicom_header_says_what_its_table_has_no_column_for(tmp_path: Path) ->
     assert (record.patient_id, record.is_lateral, record.is_real) == ("p7", True, True)
 
 
-@pytest.mark.parametrize("name", ["IM000001", "1.2.840.113", "x.DCM", "x.dicom"])
+def test_pictures_of_kinds_that_are_not_read_are_not_left_out(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "x.dcm", STORED)
+    (tmp_path / "y.HEIC").write_bytes(b"any")
+    with pytest.raises(DataError, match=r"y\.HEIC is of a kind that is not read"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["IM000001", "1.2.840.113", "x.DCM", "x.dicom", "x.IMA"])
 def test_dicom_is_found_by_what_it_is(name: str, tmp_path: Path) -> None:
     path = write_dicom(tmp_path / name, STORED)
     (tmp_path / "DICOMDIR").write_bytes(b"none")

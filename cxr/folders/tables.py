@@ -97,7 +97,12 @@ def _read_csv(table: Path) -> Iterator[tuple[int, Row]]:
         if any(cell.strip() for cell in cells[len(header) :]):
             raise DataError(f"{table} line {number} has {len(cells)} cells, the header {len(header)}")
         if any(cell.strip() for cell in cells):
-            yield number, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+            yield number, dict.fromkeys(header, "") | dict(zip(header, map(_unquoted, cells), strict=False))
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the formula by which spreadsheets keep the zeros of a number: ="007"."""
+    return cell[2:-1] if cell.startswith('="') and cell.endswith('"') else cell
 
 
 def _header(rows: Iterator[list[str]], table: Path) -> list[str]:

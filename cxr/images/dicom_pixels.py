@@ -21,7 +21,7 @@ from cxr.request.errors import DataError
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
-SUFFIXES = {".dcm", ".dicom"}
+SUFFIXES = {".dcm", ".dic", ".dicom", ".ima"}
 PREAMBLE_BYTES = 128
 MAX_FILE_BYTES = 256_000_000
 # pydicom raises what its formats happen to raise: here NotImplementedError and RecursionError, OverflowError, KeyError.

@@ -20,9 +20,26 @@ from cxr.images.reading import decode_grey
 from cxr.request.errors import DataError
 
 SUFFIXES = {
-    *(".bmp", ".dcm", ".dicom", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(
+        ".bmp",
+        ".dcm",
+        ".dic",
+        ".dicom",
+        ".gif",
+        ".ima",
+        ".jfif",
+        ".jp2",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+    ),
     *(".tif", ".tiff", ".webp"),
 }
+UNREAD_SUFFIXES = {".avif", ".heic", ".heif", ".mha", ".mhd", ".nii", ".nrrd"}
 READERS = 2
 
 
@@ -30,13 +47,15 @@ def find_images(folder: Path) -> list[Path]:
     """All image files of a folder and its subfolders, linked ones included, by name; hidden ones are left out.
 
     Raises:
-        DataError: the folder is missing or holds no image, or one is a link to nothing.
+        DataError: the folder is missing or holds no image, or one is a link to nothing or of a kind that is not read.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; name one that holds images")
     files = sorted(walk_files(folder))
     if lost := next((path for path in files if path.suffix.lower() in SUFFIXES and not path.exists()), None):
         raise DataError(f"{lost} is a link to a file that is not there; mend it or take it away")
+    if unread := next((path for path in files if path.suffix.lower() in UNREAD_SUFFIXES), None):
+        raise DataError(f"{unread} is of a kind that is not read; save it as PNG or DICOM, or take it away")
     found = [path for path in files if is_image(path)]
     if not found:
         raise DataError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
