@@ -445,6 +445,9 @@ def test_columns_of_findings_of_others(
         ("No Finding,Mass", "1,1", "No Finding and Mass are both 1"),
         ("findings,Mass,Edema", "Edema,1,0", "the column of findings and those of single findings disagree"),
         ("patient_id,label", "7,1", "finding '1' is not one of"),
+        ("age,patient_age", "5,50", "line 2: its columns age, patient_age say different things"),
+        ("sex,gender,age", "M,F,5", "line 2: its columns sex, gender say different things"),
+        ("view,ViewPosition,age", "PA,AP,5", "line 2: its columns view, ViewPosition say different things"),
     ],
 )
 def test_columns_that_disagree(columns: str, cells: str, message: str, tmp_path: Path) -> None:
@@ -598,6 +601,7 @@ def test_text_of_an_encoding_that_is_not_said(encoding: str, tmp_path: Path) -> 
         ("AgeAtStudy", ["055Y", "061Y"], "age in its column AgeAtStudy"),
         ("", ["F", "M"], "sex in its column without a name"),
         ("age (years)", ["55", "61.5"], "age in its column age"),
+        ("age in months", ["60", "7"], "age in its column age in months, which is not read; call .* age, in years"),
     ],
 )
 @pytest.mark.parametrize("known", ["patient_id", "prompt"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxr.folders.dicom_reader import read_dicom_facts
-from cxr.folders.table_columns import cells_of, columns_of
+from cxr.folders.table_columns import cells_of, columns_of, synonyms_of
 from cxr.folders.tables import Row
 from cxr.images.dicom_pixels import is_dicom
 from cxr.labels.cells import is_lateral, read_foreign_cells
@@ -70,6 +70,7 @@ def record_of_row(
     prompt, patient = str(cells["prompt"]) if read_cell(cells, "prompt") else "", read_cell(cells, "patient_id")
     if not patient and (found := PATIENT_FOLDER.search(name)):
         patient = found[1]
+    _check_same(row)
     has_labels = any(column in cells for column in ("findings", "age", "sex", "view"))
     labels = read_foreign_cells(cells, is_ours=is_ours) if has_labels else UNKNOWN
     if prompt:  # says what the table has no column for
@@ -81,6 +82,15 @@ def record_of_row(
         raise ValueError(f"lists {name}, which is not in the folder")
     lateral = any(is_lateral(read_cell(cells, name)) for name in ("view", "projection"))
     return None if path is None else ImageRecord(path, split, labels, patient, prompt, is_real, lateral, row)
+
+
+def _check_same(row: Row) -> None:
+    """Refuse two columns that mean the same and say different things."""
+    for ours, theirs in synonyms_of(tuple(row)).items():
+        if ours in ("age", "sex", "view") and len(theirs) > 1:
+            said = {name: getattr(read_foreign_cells({ours: row[name]}), ours) for name in theirs}
+            if len({value for value in said.values() if value is not None}) > 1:
+                raise ValueError(f"its columns {', '.join(theirs)} say different things; keep the one that is right")
 
 
 def record_of_file(path: Path, findings: tuple[str, ...] | None) -> ImageRecord:

@@ -40,7 +40,8 @@ def check_no_column_is_lost(table: Path) -> None:
             found |= {(ours, theirs)} if kind else set()
     for ours, theirs in sorted(suspects & found):
         column = f"column {theirs}" if theirs else "column without a name"
-        raise DataError(f"{table} has {ours} in its {column}, which is not read; call that column {ours}")
+        unit = ", in years" if ours == "age" else ""
+        raise DataError(f"{table} has {ours} in its {column}, which is not read; call that column {ours}{unit}")
 
 
 def _kind_of(name: str, cell: str) -> bool | None:
