@@ -122,10 +122,9 @@ def _elsewhere(
     if any(_is_about_something_else(tags[place]) for place in segments[number]):
         return []
     both = any(tags[place].phrase == "both" for place in segments[number])
-    if both and any(
-        tags[place].kind == "severity" for place in segments[number]
-    ):  # "left and right effusion, both small"
-        return [] if tags[index].kind == "side" else [place for place in owned if place < index]
+    if both and len([place for place in segments[number] if tags[place].kind in MODIFIERS]) > 1:
+        # "left and right effusion, both small", "a nodule and a mass, both left"
+        return [] if tags[index].phrase == "both" else [place for place in owned if place < index]
     later = [place for place in owned if place > index]
     earlier = [place for place in owned if place < index]
     if len(earlier) > 1 and tags[earlier[-1] - 1].phrase in CONTRASTS:  # "atelectasis, not pneumonia, at the left base"

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from cxr.prompts.lexicon import CUES
 from cxr.prompts.phrases import DESCRIPTIVE, MODIFIERS, NAMING, SEPARATORS, Tag
+from cxr.prompts.references import resolve
 
 CHANGES, PROBABILITY, LOW = (frozenset(CUES["groups"][name]) for name in ("changes", "probability", "low"))
 BEFORE_CHANGE = DESCRIPTIVE | {"filler", "abnormality", "severity", "unknown", "enlarged"}
@@ -24,13 +25,14 @@ OTHERWISE_BEFORE_FINDING = {
     "no previous": "negation",
     "non": "negation",
     "cannot be": "negation",
+    "off": "negation",
 }
 OTHERWISE_BEFORE_FINDING |= dict.fromkeys(("other", "additional", "further"), "status")
 
 
 def rewrite(sentence: list[Tag]) -> list[Tag]:
     """The sentence with each change, probability and comparison as one tag, findings repeated for other sides."""
-    return _with_ellipses(_with_comparisons(_with_changes(_with_probabilities(sentence))))
+    return _with_ellipses(_with_comparisons(_with_changes(_with_probabilities(resolve(sentence)))))
 
 
 def _with_probabilities(tags: list[Tag]) -> list[Tag]:
@@ -58,6 +60,8 @@ def _with_changes(tags: list[Tag]) -> list[Tag]:
         before_finding = index + 1 < len(tags) and tags[index + 1].kind in BEFORE_FINDING
         if before_finding and tag.phrase in OTHERWISE_BEFORE_FINDING:
             tag = replace(tag, kind=OTHERWISE_BEFORE_FINDING[tag.phrase])
+        if not index and tag.phrase == "excluding" and any(other.kind == "normal" for other in tags):
+            tag = replace(tag, kind="exception")  # "Excluding a nodule, the lungs are clear"
         result.append(tag)
         if len(result) > 1 and result[-2].phrase in ("not", "no longer") and _describes(tags, index):
             words = f"{result[-2].words} {tag.words}"  # "effusion, not loculated"
@@ -135,7 +139,8 @@ def _with_ellipses(tags: list[Tag]) -> list[Tag]:
             kept = [tag for tag in item if tag.kind in (*MODIFIERS, "descriptor", "doubt")]
             item = [*([Tag("negation")] if denied else []), *kept, finding]
         elif finding is not None and denies and tags[start - 1].kind in ("exception", "break"):
-            graded = any(tag.kind == "severity" for tag in item)  # "no effusion except a trace on the right"
+            # "No effusion except a trace on the right", "no nodules except one"
+            graded = any(tag.kind == "severity" or tag.phrase == "one" for tag in item)
             item = [*(tag for tag in item if tag.kind != "article"), finding] if graded else item
         result += [*item, *tags[end : end + 1]]
         start = end + 1

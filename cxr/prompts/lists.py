@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from cxr.prompts.phrases import (
     CLAUSE_ENDS,
@@ -27,6 +28,7 @@ ADJECTIVES = MODIFIERS | DESCRIPTIVE | {"filler", "article"}
 PLURAL_VERBS = {"are", "were", "have"}
 NOWADAYS = {"now", "and now", "presents with"}
 WATCHING = ("monitor", "watch", "screen", "surveillance", "prevent", "prophylaxis")
+PREDICATIVE = ("ed", "ous")
 VERBS_INSIDE = {"is", "are"}
 OTHER_TOPICS = {"PA", "AP", "lateral", "view", "portable", "erect", "semi-erect", "supine", "decubitus", "number"}
 
@@ -50,12 +52,15 @@ def list_goes_on(tags: Sequence[Tag], comma: int, current: Certainty, heading: b
     stating = STATING if current == "absent" and not heading else STATING_ALWAYS
     begun = next((tag.kind for tag in item if tag.kind != "filler"), "")
     if kinds & stating or begun in BEGUN or (_is_other_topic(item) and not heading):
-        return current == "absent" and _is_predicate_of_list(tags, comma)
+        parallel = kinds & stating == {"article"} and _is_parallel(tags, comma)
+        return current == "absent" and (parallel or _is_predicate_of_list(tags, comma))
     if (
         any(tag.phrase == "without" for tag in item) and "finding" in kinds
     ):  # "mass without effusion, nodule without edema"
         return False
     if len(item) == len(tags) - comma - 1 and _each_denied(tags, comma):
+        return False
+    if current == "absent" and not heading and _is_adjective_alone(tags, comma, item):
         return False
     if {"side", "severity"} <= kinds:  # "no pneumothorax, small left effusion or atelectasis"
         return False
@@ -138,10 +143,22 @@ def is_adjective(tags: Sequence[Tag], comma: int) -> bool:
     return False
 
 
+def _is_adjective_alone(tags: Sequence[Tag], comma: int, item: Sequence[Tag]) -> bool:
+    """Whether an item only says how the lungs are, behind a noun that is denied: "no infiltrate, hyperinflated"."""
+    alone = len(item) == 1 and item[0].kind == "finding" and item[0].phrase.endswith(PREDICATIVE)
+    return alone and not tags[comma - 1].phrase.endswith(PREDICATIVE) and "or" not in _list_ahead(tags, comma)
+
+
 def _is_other_topic(item: Sequence[Tag]) -> bool:
     """Whether an item speaks of the patient or the image: the list of findings has ended."""
     kinds = {tag.kind for tag in item}
     return "finding" not in kinds and (bool(kinds & OTHER_TOPICS) or kinds <= {"filler"} or kinds == {"circumstance"})
+
+
+def _is_parallel(tags: Sequence[Tag], comma: int) -> bool:
+    """Whether an item with an article is one of several that "or" ends: "no sign of a mass, a nodule or a cavity"."""
+    before = takewhile(lambda tag: tag.kind not in CLAUSE_ENDS, reversed(tags[max(0, comma - REACH) : comma]))
+    return any(tag.kind == "article" for tag in before) and "or" in _list_ahead(tags, comma)
 
 
 def _is_predicate_of_list(tags: Sequence[Tag], comma: int) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from itertools import dropwhile, takewhile
 
 from cxr.prompts.lists import PLURAL_VERBS, begins_something_new, is_adjective, is_bare, item_at, list_goes_on
-from cxr.prompts.phrases import CLAUSE_ENDS, CUE_KINDS, DESCRIPTIVE, HEADS, MODIFIERS, NAMING, REACH, Tag
+from cxr.prompts.phrases import CLAUSE_ENDS, CUE_KINDS, DESCRIPTIVE, HEADS, MODIFIERS, NAMING, REACH, STATEMENTS, Tag
+from cxr.prompts.predicates import DEVICES, read_normal_predicates, read_procedures
 from cxr.prompts.records import Certainty
 from cxr.prompts.sentences import is_heading
 
@@ -30,11 +31,10 @@ MEANINGS_BEFORE: dict[str, Certainty] = {
 }
 NOUN_DENIALS = {"no", "without"}  # a noun follows these, known or not
 AFTERWARDS = {"after", "following", "post"}
+COMPARING = {"since", "to", "with", "from"}  # "no change since the last film: ..."
 PREPOSITIONS = (" for", " of", " out")  # "TB, rule out lupus"
 VIEWS = {"PA", "AP", "lateral", "portable", "supine"}
 PARTICIPLES = ("ed", "ing", "ble", "ent")  # of "effusion, not depicted"
-BEFORE_NORMAL = {"filler", "verb", "status", "descriptor"}
-PLAINLY_NORMAL = {"normal", "unremarkable"}
 
 
 def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
@@ -64,8 +64,8 @@ def read_certainties(tags: Sequence[Tag]) -> list[Certainty]:
         elif not foreign and _ends_reach(tags, index, current, heading):
             current, heading = "present", False
         result[index] = current
-    _read_procedures(tags, result)
-    _read_normal_predicates(tags, result)
+    read_procedures(tags, result)
+    read_normal_predicates(tags, result)
     return result
 
 
@@ -78,7 +78,8 @@ def _kind(tags: Sequence[Tag], index: int) -> str:
         return ""  # "PA, not lateral, edema"
     if kind == "history just before":
         named = next((tag.kind for tag in tags[index + 1 :] if tag.kind not in (*MODIFIERS, "descriptor")), "")
-        return "history" if named == "finding" or is_heading(tags, index) else kind
+        heads = is_heading(tags, index) and not any(tag.phrase in COMPARING for tag in tags[:index])
+        return "history" if named == "finding" or heads else kind
     if kind == "negated before" and follows == "is" and not tags[index].value:
         return "negation"  # "Negative: effusion, edema"
     return kind
@@ -89,13 +90,19 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
     ahead = tags[index + 1 : index + REACH]
     if kind in ("break", "exception"):
         return not (index and tags[index - 1].kind in CUE_KINDS and kind == "break")  # "never shows"
+    if tags[index].phrase == "for" and index and tags[index - 1].value == DEVICES:  # "awaiting a drain for effusion"
+        return True
+    if current == "absent" and kind == "place" and _is_of_a_device(tags, index):  # "no kinking of the tube"
+        return True
     if current == "absent" and tags[index].phrase in AFTERWARDS:  # "no pneumothorax after line placement"
         named = next((tag for tag in ahead if tag.kind in NAMING), None)
-        return named is not None and named.value == ("Support Devices",)
+        return named is not None and named.value == DEVICES
     if kind == "affirmation":
         return bool(ahead) and ahead[0].kind in ("finding", "is", *MODIFIERS)
     if current == "present":
         return False
+    if kind == "finding" and current == "absent" and tags[index - 1].kind == "finding":
+        return tags[index].phrase in STATEMENTS  # "no effusion heart enlarged"
     if kind in ("side", "location") and current == "absent" and tags[index - 1].kind == "finding":
         return _leads_to_finding(ahead)  # "no effusion left lower lobe mass"
     if kind == "is":
@@ -103,6 +110,13 @@ def _ends_reach(tags: Sequence[Tag], index: int, current: Certainty, heading: bo
     if kind == "comma":
         return not list_goes_on(tags, index, current, heading)
     return kind == "and" and begins_something_new(ahead)
+
+
+def _is_of_a_device(tags: Sequence[Tag], index: int) -> bool:
+    """Whether what is denied is said of a device that is there: "no malposition of the line"."""
+    item = item_at(tags, index + 1)
+    named = [tag for tag in item if tag.kind in NAMING]
+    return tags[index - 1].kind == "unknown" and item[:1] != named[:1] and bool(named) and named[0].value == DEVICES
 
 
 def _leads_to_finding(ahead: Sequence[Tag]) -> bool:
@@ -161,33 +175,3 @@ def _apply_backwards(
                 result[place] = meaning
             if last_only:
                 return
-
-
-def _read_procedures(tags: Sequence[Tag], result: list[Certainty]) -> None:
-    """What was operated on is past: "resection of a mass", "hernia repair", "transplant for fibrosis"."""
-    for index, tag in enumerate(tags):
-        if tag.kind != "procedure":
-            continue
-        before = index - 1 - (tags[index - 1].phrase == "been")  # "the mass has been resected"
-        before -= before > 0 and tags[before].kind == "verb"
-        if before >= 0 and tags[before].kind == "finding":
-            removed = tag.phrase == "removal" and tags[before].value == ("Support Devices",)
-            result[before] = "absent" if removed else "past"
-        elif index + 1 < len(tags) and tags[index + 1].phrase in ("of", "for"):
-            for place, other in enumerate(tags[index + 2 : index + REACH], index + 2):
-                if other.kind in CLAUSE_ENDS:
-                    break
-                if other.kind == "finding":
-                    result[place] = "past"
-
-
-def _read_normal_predicates(tags: Sequence[Tag], result: list[Certainty]) -> None:
-    """A finding that is called normal is denied: "vascular engorgement appears within limits of normal"."""
-    for index, tag in enumerate(tags):
-        if tag.kind == "normal" and PLAINLY_NORMAL & set(tag.phrase.split()):
-            place = index - 1
-            while place > 0 and tags[place].kind in BEFORE_NORMAL and tags[place].phrase != "the":
-                place -= 1
-            verb_between = any(other.kind == "verb" for other in tags[place + 1 : index])
-            if verb_between and tags[place].kind == "finding":
-                result[place] = "absent"

@@ -9,8 +9,10 @@ from itertools import takewhile
 from typing import TypeVar
 
 from cxr.prompts.acquisition import Acquisition, is_lateral_view, read_acquisition
+from cxr.prompts.answers import answered, asking_sentences, without_doubts
 from cxr.prompts.attributes import Attributes, assign_modifiers
 from cxr.prompts.lexicon import ENLARGED_MEANS, NAME_PARTS, reading_reasons
+from cxr.prompts.markup import without_markup
 from cxr.prompts.merging import find_conflicts, merge
 from cxr.prompts.negation import read_certainties
 from cxr.prompts.normality import NormalStatements, read_normal
@@ -50,15 +52,24 @@ def parse_prompt(text: str) -> ParsedPrompt:
         What was understood, with contradictions named in ``conflicts``.
     """
     tidied = tidy(text)
-    asked, denied, notes = split_off(tidied)
+    plain, struck, marks = without_markup(tidied)
+    asked, denied, notes = split_off(plain)
     written = written_out(asked)
     tags = tag(written)
-    reading = _Reading(notes=list(notes))
+    reading = _Reading(notes=[*marks, *notes])
     sentences = split_sentences(_without_view_sides(tags))
-    for sentence in sentences:
+    asking = asking_sentences(sentences)
+    requested: list[Finding] = []
+    for number, sentence in enumerate(sentences):
         _read_sentence(sentence, reading)
+        if number + 1 == asking.stop and asking:
+            requested, reading.findings = reading.findings, []
+    reading.findings = [*answered(requested, reading.findings), *reading.findings]
     reading.findings += [
-        Finding(name, "absent") for word in tag(written_out(denied)) if word.kind == "finding" for name in word.value
+        Finding(name, "absent")
+        for word in tag(written_out(f"{denied}\n{struck}".strip()))
+        if word.kind == "finding"
+        for name in word.value
     ]
     findings = merge(reading.findings)
     patient, acquisition = read_patient(plain_letters(written)), read_acquisition(tags)
@@ -123,6 +134,7 @@ def _clause(sentence: Sequence[Tag], index: int) -> Iterator[Tag]:
 
 
 def _read_sentence(words: Sequence[Tag], reading: _Reading) -> None:
+    before = len(reading.findings)
     sentence, elsewhere = without_other_parts(words)
     sentence = _enlarged_parts(sentence)
     certainties = read_certainties(sentence)
@@ -132,7 +144,10 @@ def _read_sentence(words: Sequence[Tag], reading: _Reading) -> None:
         if word.kind == "finding":
             for attached in attributes[index].apart():
                 reading.findings += [_finding(str(name), certainties[index], attached, word) for name in word.value]
+    known = reading.normal.lungs, reading.normal.whole
     denied = read_normal(sentence, certainties, reading.normal)
+    if (reading.normal.lungs, reading.normal.whole) != known:
+        reading.findings = [*without_doubts(reading.findings[:before]), *reading.findings[before:]]
     reading.findings += [Finding(name, "absent") for name in denied]
     reading.notes += [*elsewhere, *remarks_on(sentence, owned)]
 

@@ -34,7 +34,8 @@ _YOUNG = (
     (re.compile(r"\b(\d{1,3}) ?m/?o\b"), 12),
     (_young(_WEEKS, r"olds?\b|of age\b"), 52),
     (_young(_DAYS, r"olds?\b|of (?:age|life)\b"), 365),
-    (re.compile(r"\bday (\d{1,3}) of life\b"), 365),
+    (re.compile(r"\bday (\d{1,3}) of life\b|\b(?:dol|day of life) ?#?(\d{1,3})\b"), 365),
+    (re.compile(r"\b(\d{1,3})[ -]?(?:hours?|hrs?)[ -](?:olds?|of (?:age|life))\b"), 8766),
     (re.compile(rf"\b(\d{{1,2}})/12{_GAP}(?:olds?\b|{_PERSON})"), 12),
     (re.compile(rf"\b(\d{{1,2}})/52{_GAP}(?:olds?\b|{_PERSON})"), 52),
 )

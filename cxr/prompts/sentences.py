@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 
+from cxr.prompts.answers import with_answers
 from cxr.prompts.changes import rewrite
 from cxr.prompts.lexicon import CUES
-from cxr.prompts.phrases import MODIFIERS, Tag
+from cxr.prompts.phrases import MODIFIERS, REACH, Tag
 
 DENYING, AFFIRMING = (frozenset(CUES["groups"][name]) for name in ("denying", "affirming"))
 CELL_ENDS = {"comma", "sentence", "part", "question", "and"}
 HAVE_CELLS = MODIFIERS | {"finding", "abnormality"}
+FIELD_ENDS = {"part", "sentence", "comma"}
 REQUESTS = {"can", "could", "would", "will", "please"}
 HEADING_CUES = {"negation", "negation either way", "doubt", "doubt either way", "history", "negated before"}
 LISTING = ("include", "includes", "significant for", "notable for")  # "PMH is significant for", "differential includes"
@@ -44,7 +47,7 @@ def split_sentences(tags: Sequence[Tag]) -> list[list[Tag]]:
         if tag.kind == "is":  # a second colon is that of a new heading
             headed = _is_headed(current)
         headed |= tag.kind in HEADING_CUES and tag.phrase.endswith(LISTING)
-    return [rewrite(sentence) for sentence in sentences if sentence]
+    return [rewrite(sentence) for sentence in with_answers([sentence for sentence in sentences if sentence])]
 
 
 def _goes_on(current: Sequence[Tag], ahead: Sequence[Tag]) -> bool:
@@ -78,8 +81,14 @@ def _with_cells(tags: Sequence[Tag]) -> list[Tag]:
     result: list[Tag] = []
     answers = any(tag.phrase == "yes" for tag in tags)
     for index, tag in enumerate(tags):
+        if tag.kind == "is" and _is_empty_field(tags, index):
+            result.append(replace(tag, kind="supposed before", value="item"))
+            continue
+        if tag.phrase == "\n" and [other.kind for other in result[-2:]] == ["finding", "is"]:
+            continue  # the value of a field stands in the next line
         follows = tags[index + 1].kind if index + 1 < len(tags) else "sentence"
         ends = follows in CELL_ENDS or (follows == "finding" and (answers or tag.kind == "number"))
+        ends = ends or (tag.phrase in ("n", "y") and bool(_separators_before(result)))  # "Effusion? N Mass? Y"
         if ends and (tag.phrase in DENYING or tag.phrase in AFFIRMING or tag.phrase == "unknown"):
             separators = _separators_before(result)
             before = result[-1 - separators] if separators < len(result) else Tag("sentence")
@@ -96,6 +105,18 @@ def _with_cells(tags: Sequence[Tag]) -> list[Tag]:
                 continue
         result.append(tag)
     return result
+
+
+def _is_empty_field(tags: Sequence[Tag], index: int) -> bool:
+    """Whether nothing stands behind the colon of a finding, in a form of several fields: "Effusion:"."""
+    line = list(takewhile(lambda tag: tag.kind not in FIELD_ENDS, reversed(tags[max(0, index - REACH) : index])))
+    ahead = tags[index + 1 : index + REACH]
+    if not line or line[0].kind != "finding" or {tag.kind for tag in line} - {*MODIFIERS, "finding"}:
+        return False
+    if ahead and ahead[0].phrase != "\n":
+        return ahead[0].phrase in (",", ";", ".")
+    behind = [tag.kind for tag in takewhile(lambda tag: tag.kind not in FIELD_ENDS, ahead[1:])]
+    return "is" in behind if behind else len(line) < index  # else the value stands in the next line
 
 
 def _separators_before(tags: Sequence[Tag]) -> int:

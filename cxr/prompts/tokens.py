@@ -71,6 +71,8 @@ def _longest(words: list[str], index: int) -> tuple[Tag | None, int, list[str]]:
         stretch = words[index : index + length]
         if len(stretch) == length and (found := TABLE.get(" ".join(stretch))):
             return found, length, []
+        if INSIDE.isdisjoint(stretch):
+            continue
         for place in range(
             1, length
         ):  # "elevated right hemidiaphragm", "swallowed a coin", "collapsed left lower lobe"

@@ -31,8 +31,8 @@ _PUNCTUATION = str.maketrans(
         "⇒": ":",
         "\ufe0f": "",
     }
-    | dict.fromkeys("✗✘✖❌🚫⛔👎☐", "[ ]")
-    | dict.fromkeys("✓✔✅👍☑☒", "[x]")
+    | dict.fromkeys("✗✘✖❌🚫⛔👎☐□◻⬜", "[ ]")
+    | dict.fromkeys("✓✔✅👍☑☒■◼⬛", "[x]")
 )
 _SPACE = re.compile(r"[^\S\n]+")
 
@@ -52,7 +52,7 @@ def _compiled(*forms: tuple[str, str | Callable[[re.Match[str]], str]]) -> Forms
     return tuple((re.compile(pattern, re.IGNORECASE), words) for pattern, words in forms)
 
 
-# Short forms that need a mark, which few prompts have, and those that need none.
+# Short forms that need letters or a mark, which few prompts have, and those that need none.
 _FORMS_BY_MARK: dict[str, Forms] = {
     "[": _compiled(
         # Boxes, before a line's items or behind them: "[x] effusion [ ] edema", "effusion [x]".
@@ -74,6 +74,13 @@ _FORMS_BY_MARK: dict[str, Forms] = {
         (r"\bw/(?! ?o(?:ut)?\b)", "with "),
         (r"\band ?/ ?or\b", "or"),
     ),
+    "nt": _compiled(
+        (r"\b(is|are|was|were|do|does|did|has|have|had|could|would|should)nt\b", r"\1 not"),
+        (r"\bcant\b", "cannot"),
+    ),
+    "with out": _compiled((r"\bwith out\b", "without")),
+    "free ": _compiled((r"(?<=[a-z]) free(?= (?:lung|chest|film|image|radiograph)s?\b)", " absent")),
+    ":": _compiled((r": ?(?:null|nan|tbd|not applicable)\b", ": unknown")),
     "": _compiled(
         (rf"(?:(?<!\.)\.{{2,}}|[-=]>) ?(?={_CELLS}\b)", ": "),  # "effusion ..... no", "effusion -> no"
         (r"([^\w\s])\1+", r"\1"),  # "???"
@@ -114,6 +121,7 @@ _FORMS_BY_MARK: dict[str, Forms] = {
         (r"(?<![es]e)(?<=[a-z])-free\b", " absent"),  # "effusion-free"
         (r"\bcan't\b", "cannot"),
         (r"(?<=\w)n't\b", " not"),
+        (r"\b(?:no{2,}|nno|n o)\b(?= ?[a-z])", "no"),
         (r"'s\b|(?<=[a-z])\.(?=[a-z]\b)", ""),
         (r"(?<![\w+])\+ve\b", "positive"),
         (r"(?<![\w-])-ve\b", "negative"),
@@ -133,7 +141,7 @@ _ASKED, _UNASKED = (
 _GLUED_PLUS, _GLUED_MINUS = re.compile(r"[A-Za-z]\+(?![+\w])"), re.compile(r"(?<=[A-Za-z])-(?=\s|$)")  # "edema- mass+"
 _SPELLED = re.compile(
     rf"\b({'|'.join(TENS)})(?:[ -]({'|'.join(list(NUMBER_WORDS)[:9])}))?\b"
-    rf"|\b({'|'.join(NUMBER_WORDS)})(?=[ -](?:years?|yrs?|months?|weeks?|days?|yo|y)\b)",
+    rf"|\b(?<!hundred )(?<!hundred and )({'|'.join(NUMBER_WORDS)})(?=[ -](?:years?|yrs?|months?|weeks?|days?|yo|y)\b)",
     re.IGNORECASE,
 )
 _HYPHEN = re.compile(r"(?<=[^\W_])-(?=[^\W\d_])|(?<=[a-zA-Z])-(?=\d)")
