@@ -12,4 +12,4 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 silence_known_remarks()
 
-__version__ = "1.3.0"
+__version__ = "1.4.0"

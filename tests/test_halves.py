@@ -28,7 +28,7 @@ from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
 from cxr.generate.model import get_model
 from cxr.generate.recipes import recipe_for
-from cxr.labels.vocabulary import SIDE_KNOWN_FINDINGS
+from cxr.labels.vocabulary import SIDED_FINDINGS
 from cxr.models.preset_table import EMBEDDED_FOLDER
 from cxr.prompts import asked_labels, compile_prompt
 from cxr.prompts.halves import HALVES, side_of
@@ -42,6 +42,7 @@ from cxr.web.jobs.image_orders import ImageOrders
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page.restore import describe
+from cxr.web.page.twins import twin_of
 from cxr.web.server.limits import Limits
 
 LEFT = "A 55-year-old man with a left pleural effusion"
@@ -107,7 +108,7 @@ def test_the_left_is_on_the_right_of_the_picture() -> None:
     assert {column for _, column in read_mask_cells(HALVES["right"])} == {*range(CELLS // 2)}
 
 
-@pytest.mark.parametrize("finding", SIDE_KNOWN_FINDINGS)
+@pytest.mark.parametrize("finding", SIDED_FINDINGS)
 def test_the_model_never_reads_a_word_for_a_side(finding: str) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(EMBEDDED_FOLDER / "tokenizer")
     request = sent(f"right {finding.replace('_', ' ')} in an elderly woman, AP portable")
@@ -159,6 +160,15 @@ def test_recipes_are_typed_again_as_they_were(caption_model: LoadedModel) -> Non
     assert (again.prompt, again.reword, again.mask_cells) == (WITH, False, "")
     by_hand = dataclasses.replace(recipe, mask_cells="0:0-3")
     assert to_type_again(by_hand, "caption").mask_cells == "0:0-3"
+
+
+def test_twins_of_one_sided_pictures(caption_model: LoadedModel) -> None:
+    settings = recipe_for(GenerationRequest(LEFT), caption_model, 3).image_settings
+    for kind in ("region", "finding"):  # both are the picture around the half
+        twin = twin_of(settings, kind)
+        assert (twin["prompt"], twin["mask_cells"], twin["surrounding_prompt"]) == (WITHOUT, "", "")
+    older = twin_of(settings, "age")
+    assert (older["mask_cells"], older["surrounding_prompt"]) == (HALVES["left"], WITHOUT.replace("55", "30"))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -98,10 +98,13 @@ def test_a_plan_keeps_its_hash_in_every_version() -> None:
         "seed": 5,
         "settings": {"guidance_scale": 2.0},
         "cohort": [{"findings": "Mass", "age": "40-60", "count": 2}],
-        "prompts": ["left pleural effusion", {"prompt": "normal", "count": 2, "seed": 70}],
+        "prompts": ["pleural effusion", {"prompt": "normal", "count": 2, "seed": 70}],
         "split": {"train": 1, "test": 1},
     }
-    assert build_plan(content, "kept").sha256 == "dff24ead5d7cfc201ee605e5b8794b2fb2661f0c55ccea5e4dacbbdc6cdf2c76"
+    assert build_plan(content, "kept").sha256 == "c59e332532de8c684700298d057965911e282bb8a19188b80fcad2104e78e277"
+    content |= {"prompts": ["left pleural effusion", {"prompt": "normal", "count": 2, "seed": 70}]}
+    # Versions before 1.4 drew no sides: what they began with such a prompt does not go on.
+    assert build_plan(content, "kept").sha256 != "dff24ead5d7cfc201ee605e5b8794b2fb2661f0c55ccea5e4dacbbdc6cdf2c76"
 
 
 def test_ages_like_the_data_set() -> None:

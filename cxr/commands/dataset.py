@@ -34,11 +34,12 @@ job runs in many processes, on one machine or many that share a folder, and give
 """
 EPILOG = """\
 a plan (YAML; `examples/plan.yaml` shows every part):
-  cohort:                          each entry: findings, sex, age, view, count
+  cohort:                          each entry: findings, sex, age, view, side, count
     - findings: [Effusion, Edema]  a list: each of them gets the whole count
       sex: {F: 50, M: 50}          a table of shares: divides the count
       age: NIH                     years, a range such as 40-60, or ages as in NIH ChestX-ray14
       view: PA
+      side: left                   or right, of findings that have one; nowhere in particular if it is missing
       count: 250
   prompts: [...]                   texts, or {prompt, count, seed}
   pairs:                           patients with one seed and two images: as drawn, and with something changed

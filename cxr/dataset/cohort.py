@@ -18,7 +18,7 @@ from typing import TypeVar
 from cxr.dataset.shares import Shares, check_share, check_whole, share_out
 from cxr.labels.cells import OLDEST, VIEWS
 from cxr.labels.radiograph import NO_FINDING
-from cxr.labels.vocabulary import FINDINGS, SIDE_KNOWN_FINDINGS, PromptLabels
+from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, PromptLabels
 from cxr.request.errors import RequestError
 from cxr.request.messages import shown, shown_names
 
@@ -142,7 +142,7 @@ def draw(entries: Sequence[CohortEntry], seed: int) -> list[PromptLabels]:
                 _column(side, entry.count, rng),
             )
             for found, who, years, projection, place_of in zip(*columns, strict=True):
-                sides = tuple((name, place_of) for name in found if place_of and name in SIDE_KNOWN_FINDINGS)
+                sides = tuple((name, place_of) for name in found if place_of and name in SIDED_FINDINGS)
                 rows.append(PromptLabels(found, rng.randint(years.low, years.high), who, projection, sides))
     return rows
 
@@ -197,5 +197,5 @@ def read_side(value: object, where: str) -> str:
 
 def _check_side(side: Choice[str], findings: Choice[tuple[str, ...]], where: str) -> None:
     named = {name for cell in findings for names in (cell if isinstance(cell, Mapping) else [cell]) for name in names}
-    if any(side) and named.isdisjoint(SIDE_KNOWN_FINDINGS):
-        raise RequestError(f"{where} has a side, but none of {', '.join(SIDE_KNOWN_FINDINGS)}, which can have one")
+    if any(side) and named.isdisjoint(SIDED_FINDINGS):
+        raise RequestError(f"{where} has a side, but none of {', '.join(SIDED_FINDINGS)}, which can have one")

@@ -61,7 +61,7 @@ def _faults(path: Path) -> Iterator[str]:
             return  # and what it says of findings may be a reader's
     facts = read_dicom_facts(path)
     try:
-        wrong = not_asked(read_foreign_cells(facts), recipe, is_silent=True, has_sides=bool(facts["sides"]))
+        wrong = not_asked(read_foreign_cells(facts), recipe.prompt, is_silent=True, has_sides=bool(facts["sides"]))
     except ValueError as error:
         yield f"its header has a value that this program does not write: {error}"
     else:

@@ -13,9 +13,8 @@ from cxr.folders.tables import Row, read_rows
 from cxr.generate.planned_image import COUNTERFACTUAL
 from cxr.labels.cells import sides_cell
 from cxr.labels.vocabulary import PromptLabels, labels_of
-from cxr.prompts import labels_asked_by
+from cxr.prompts import asked_labels
 from cxr.request.errors import DataError
-from cxr.request.recipe import Recipe
 
 NO_TABLE = "{table} cannot be read as a table: {error}"
 
@@ -39,7 +38,12 @@ def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
             yield f"{LABELS_NAME} has no row for {name}"
         elif not complete:
             yield f"{LABELS_NAME} says something else about {name} than the metadata"
-        elif wrong := not_asked(image.labels, image.recipe, is_silent=complete[0], has_sides="sides" in image.row):
+        elif wrong := not_asked(
+            image.labels,
+            image.recipe.prompt,
+            is_silent=complete[0],
+            has_sides="sides" in image.row and image.recipe.reword,
+        ):
             yield f"the labels of {name} are not those of its prompt: {', '.join(wrong)}"
         patient_id = patient_id_of(image.index - (image.pair_role == COUNTERFACTUAL))
         if image.patient_id != patient_id:
@@ -47,17 +51,18 @@ def wrong_labels(directory: Path, images: Sequence[FinishedImage]) -> Iterator[s
     yield from (f"{LABELS_NAME} has a row for {name}, which is not in the metadata" for name in rows)
 
 
-def not_asked(labels: PromptLabels, recipe: Recipe, *, is_silent: bool, has_sides: bool) -> list[str]:
+def not_asked(labels: PromptLabels, prompt: str, *, is_silent: bool, has_sides: bool = False) -> list[str]:
     """Labels that the prompt of an image contradicts.
 
     Args:
         labels: as its row has them.
         is_silent: whether the prompt may leave labels out, as a template of a cohort may; one in free words is all that
             they come from.
-        has_sides: whether its row says something of sides; tables of older versions do not.
+        has_sides: whether its row says something of sides: not in tables of older versions, nor of a prompt that is not
+            reworded.
     """
     # Both readers of prompts: a cohort's template may be a sentence that the better one takes for a patient's history.
-    asked, written = labels_asked_by(recipe), labels_of(recipe.prompt)
+    asked, written = asked_labels(prompt), labels_of(prompt)
     return [
         name
         for name in ("findings", "age", "sex", "view", *(["sides"] if has_sides else []))

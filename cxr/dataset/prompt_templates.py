@@ -56,7 +56,11 @@ def check_wording(template: str, prompt: str, labels: PromptLabels) -> None:
         RequestError: it denies a finding, for example, or says a sex or an age of its own.
     """
     denied = {found.name for found in parse_prompt(prompt).findings if found.certainty == "absent"}
-    wrong = ["findings"] if denied & {*(labels.findings or ())} else not_asked(labels, prompt, is_silent=True)
+    wrong = (
+        ["findings"]
+        if denied & {*(labels.findings or ())}
+        else not_asked(labels, prompt, is_silent=True, has_sides=True)
+    )
     if wrong:
         raise RequestError(
             f"with the template {shown(template)} a prompt says something else of {', '.join(wrong)} than its labels; "

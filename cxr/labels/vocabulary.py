@@ -36,10 +36,6 @@ SIDE_FORMS = {
     "bilateral": ("bilateral {finding}", "bilateral {finding}", "{finding} on both sides"),
 }
 SIDES = tuple(SIDE_FORMS)
-# Of these, the ones that the shipped model draws on the side that is asked for (`cxr.prompts.halves`).
-SIDE_KNOWN_FINDINGS = (
-    *("Atelectasis", "Consolidation", "Effusion", "Infiltration", "Mass", "Pneumonia", "Pneumothorax"),
-)
 NORMAL_PHRASES = ("no findings", "no finding", "normal lungs", "clear lungs", "no acute abnormality", "no abnormality")
 NORMAL_WORDS = ("normal", "normal", "healthy", "unremarkable")
 MODALITIES = ("chest x-ray", "chest x-ray", "chest radiograph", "cxr", "frontal chest x-ray", "x-ray of the chest")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cxr.labels.vocabulary import FINDING_PHRASES, SIDE_KNOWN_FINDINGS, VAGUE_AGES
+from cxr.labels.vocabulary import FINDING_PHRASES, SIDED_FINDINGS, VAGUE_AGES
 from cxr.prompts.lexicon import FINDING_WORDS
 from cxr.prompts.records import ParsedPrompt
 from cxr.prompts.writers import (
@@ -75,7 +75,7 @@ FORMS: dict[str, PromptForm] = {
             _CAPTION_NAMES,
             frozenset({"age", "age group", "sex"}),
             ("AP", "PA"),
-            frozenset(SIDE_KNOWN_FINDINGS),
+            frozenset(SIDED_FINDINGS),
         ),
         PromptForm(
             "key_value",

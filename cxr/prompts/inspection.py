@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cxr.labels.vocabulary import FINDINGS, SIDE_KNOWN_FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
+from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 from cxr.prompts.halves import side_of
 from cxr.prompts.parsing import parse_prompt
 from cxr.prompts.records import SHOWN, ParsedPrompt
@@ -58,7 +58,7 @@ def asked_labels(prompt: str) -> PromptLabels:
         prompt: as a user or a report writes it.
     Returns:
         NIH's 14 findings in their order; an empty tuple if the prompt asks for none, None if it does not say. Sides are
-        left and right, of `SIDE_KNOWN_FINDINGS`, and of those that are not on both.
+        left and right, of `SIDED_FINDINGS`, and of those that are not on both.
     """
     parsed = parse_prompt(prompt)
     shown = {finding.name for finding in parsed.findings if finding.certainty in SHOWN}
@@ -81,7 +81,7 @@ def labels_asked_by(settings: ImageSettings) -> PromptLabels:
 def _asked_sides(parsed: ParsedPrompt) -> tuple[tuple[str, str], ...]:
     sides: dict[str, set[str]] = {}
     for finding in parsed.findings:
-        if finding.certainty in SHOWN and finding.name in SIDE_KNOWN_FINDINGS:
+        if finding.certainty in SHOWN and finding.name in SIDED_FINDINGS:
             sides.setdefault(finding.name, set()).add(finding.side or "")
     return tuple((name, found.pop()) for name, found in sorted(sides.items()) if found in ({"left"}, {"right"}))
 
