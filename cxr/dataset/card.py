@@ -62,7 +62,7 @@ def card_files(
         notice=SYNTHETIC_NOTICE,
         size=next((words for limit, words in SIZES if len(images) < limit), "n>1M"),
         splits=list(dict.fromkeys(image.split for image in images)),
-        tables={of: _table(images, of) for of in ("findings", "sex", "view", "age")},
+        tables={of: _table(images, of) for of in (*plan.tables[:-1], "age")},
         settings=_settings(images),
         has_grid=bool(plan.grid),
         pairs=pairs,

@@ -53,9 +53,9 @@ class Estimate:
 
 
 def describe_plan(plan: Plan) -> Iterator[str]:
-    """Lines of a table, images by finding, sex, view and split; and what a user should know."""
+    """Lines of a table, images by finding, sex, view, side and split; and what a user should know."""
     yield f"{plan.name}: {len(plan.images)} images"
-    for of in ("findings", "sex", "view", "split"):
+    for of in plan.tables:
         counts = plan.counts(of)
         width = max(len(name) for name in counts)
         for number, (name, count) in enumerate(counts.items()):

@@ -79,6 +79,12 @@ class Plan:
         return sum(with_sent_prompt(image.request, form).num_steps_in_all for image in self.images)
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """What its images are counted by, as `counted_under` knows it; sides if findings of one have some."""
+        has_sides = any(image.labels.sides for image in self.images)
+        return ("findings", "sex", "view", *["side"] * has_sides, "split")
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know before the images are made."""
         of_all, shares = f"of {plural(len(self.images), 'image')}", [one.request.negative_share for one in self.images]
@@ -93,7 +99,7 @@ class Plan:
         return replace(self, images=tuple(images), rewords=False)
 
     def counts(self, of: str) -> dict[str, int]:
-        """Images by "findings", "sex", "view" or "split", in the order of their first appearance."""
+        """Images by what `counted_under` knows, in the order of their first appearance."""
         tally: Counter[str] = Counter()
         for image in self.images:
             tally.update(counted_under(image, of))
@@ -201,9 +207,15 @@ def _split_names(split: object, count: int, seed: int) -> list[str]:
 
 
 def counted_under(image: PlannedImage, of: str) -> tuple[str, ...]:
-    """What a table counts an image under, by "findings", "sex", "view", "split", or "age" in steps of `AGE_STEP`."""
+    """What a table counts an image under.
+
+    Args:
+        of: "findings", "sex", "view", "side", "split", or "age", which counts in steps of `AGE_STEP`.
+    """
     if of == "split":
         return (image.split,)
+    if of == "side":
+        return tuple(sorted({side for _, side in image.labels.sides})) or (NOT_SAID,)
     value = getattr(image.labels, of)
     if value is None:
         return (NOT_SAID,)

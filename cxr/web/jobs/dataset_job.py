@@ -14,7 +14,7 @@ from cxr.dataset.plan import Plan
 from cxr.metrics.result import Json
 from cxr.request.errors import CxrError, GenerationError
 from cxr.request.notices import SYNTHETIC_NOTICE
-from cxr.web.jobs.dataset_order import COUNTED, DatasetOrder, DatasetState
+from cxr.web.jobs.dataset_order import DatasetOrder, DatasetState
 from cxr.web.jobs.job import OVER, AnyJob, Facts
 from cxr.web.jobs.model_choice import ModelChoice, load_model_for
 from cxr.web.jobs.plan_text import SPLITS
@@ -130,7 +130,7 @@ def _finish(
 
 def _facts(plan: Plan, manifest: Mapping[str, Json], seconds: float, info: ModelInfo) -> Facts:
     return {name: manifest[name] for name in ("num_images", "num_failed", "num_rejected", "pass_rates")} | {
-        "counts": {of: plan.counts(of) for of in COUNTED},
+        "counts": {of: plan.counts(of) for of in plan.tables},
         "seconds": round(seconds, 3),
         "model": info.model,
         "adapter": info.adapter,

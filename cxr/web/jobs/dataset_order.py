@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from cxr.generate.progress import JobProgress
 
 DEFAULT_MAX_ATTEMPTS: int = DATASET_OPTIONS["max_attempts"].default
-COUNTED = ("findings", "sex", "view", "split")
 
 Stage = Literal["loading", "running", "waiting", "stopped", "finished"]
 

@@ -27,8 +27,9 @@ SHARES = (0.8, 0.1, 0.1)
 SETTINGS_IN_TEXT = "The plan is text: name, seed, settings and split stand in it."
 TABLE_HINT = (
     "One row for each group. Findings: one of the 14, several joined by +, or No Finding. Sex: F, M, or shares such "
-    "as {F: 70, M: 30}. Age: 50, 40-60, or NIH (ages as in that data set). View: PA or AP. An empty sex or view is "
-    "divided equally, and each group is divided among train, validation and test."
+    "as {F: 70, M: 30}. Age: 50, 40-60, or NIH (ages as in that data set). View: PA or AP. Side: left or right, of "
+    "findings that lie on one. An empty sex or view is divided equally, and each group is divided among train, "
+    "validation and test."
 )
 TEXT_PLACEHOLDER = """\
 cohort:

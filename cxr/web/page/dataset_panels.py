@@ -13,7 +13,7 @@ from cxr.images.reading import read_grey
 from cxr.request.errors import DataError
 from cxr.request.messages import duration, plural, shorten
 from cxr.web.jobs.dataset_job import TURN_S
-from cxr.web.jobs.dataset_order import COUNTED, DatasetState
+from cxr.web.jobs.dataset_order import DatasetState
 from cxr.web.jobs.plan_text import SPLITS
 from cxr.web.page import panels
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cxr.dataset.plan import Plan
 
 MEASURING = "measuring the time…"
-TITLES = {"findings": "Findings", "sex": "Sex", "view": "View", "split": "Split"}
+TITLES = {"findings": "Findings", "sex": "Sex", "view": "View", "side": "Side", "split": "Split"}
 MAX_NAME_CHARACTERS, MAX_PROMPT_CHARACTERS = 60, 160
 NUM_PROMPTS = 6
 PICTURE_SIZE = 128  # pixels
@@ -94,7 +94,7 @@ def describe_counts(plan: Plan, time_and_disk: str = "") -> str:
     """Images by finding, sex, view and split, as tables beside one another."""
     name = shorten(plan.name, MAX_NAME_CHARACTERS)
     count, detail = plural(len(plan.images), "image"), f"<span>{escape(time_and_disk)}</span>" if time_and_disk else ""
-    tables = "".join(_table(TITLES[of], _in_order(plan.counts(of))) for of in COUNTED)
+    tables = "".join(_table(TITLES[of], _in_order(plan.counts(of))) for of in plan.tables)
     return (
         f'<section class="cxr-plan"><p><b>{escape(name)}</b> · {count}{detail}</p>'
         f'<div class="cxr-counts">{tables}</div></section>'

@@ -91,11 +91,12 @@ class PromptChips:
     def read(self, prompt: str | None, is_reworded: object = False) -> tuple[str, bool]:
         """HTML of the chips, and whether the model has other words for the prompt; arguments as of `describe`."""
         compiled, own = self._compile(prompt)
+        rows = describe_chips(compiled)
         if is_reworded is True:
-            above = sent_line(own, compiled.form)
-        else:
-            above = "" if "absent" in find_form(compiled.form).says else describe_denials(own)
-        return _live(above + describe_chips(compiled)), bool(compiled.text) and compiled.text != own
+            rows += sent_line(own, compiled.form)
+        elif "absent" not in find_form(compiled.form).says:
+            rows = describe_denials(own) + rows
+        return _live(rows), bool(compiled.text) and compiled.text != own
 
     def reword(self, prompt: str | None) -> str:
         """The prompt in the model's own form."""
