@@ -39,6 +39,7 @@ from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.mask_cells import CELLS, read_mask_cells
 from cxr.web.jobs.image_orders import ImageOrders
+from cxr.web.jobs.image_state import ImageState, region_facts
 from cxr.web.jobs.model_choice import ModelChoice
 from cxr.web.jobs.table import JobTable
 from cxr.web.page.restore import describe
@@ -197,6 +198,14 @@ def test_limits_and_estimates_count_both_halves() -> None:
     one, other = kinds_of(plan, "caption")
     assert one != other
     assert len({*kinds_of(plan, "report")}) == 1
+
+
+def test_programs_learn_of_both_halves() -> None:
+    request = sent(LEFT)
+    assert region_facts(request) == {"mask_cells": HALVES["left"], "surrounding_prompt": WITHOUT}
+    assert region_facts(sent(WITHOUT)) == {}
+    facts = ImageState(request).facts
+    assert (facts["sent_prompt"], facts["surrounding_prompt"]) == (WITH, WITHOUT)
 
 
 # -- data sets

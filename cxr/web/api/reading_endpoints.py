@@ -20,12 +20,13 @@ from cxr.images.recipe_file import find_differences, read_recipe_file
 from cxr.models.preset_table import PRESETS
 from cxr.models.presets import find_preset, prompt_form_of
 from cxr.prompts import Finding, asked_labels, compile_prompt, misread_findings
-from cxr.prompts.rewording import reword, to_type_again
+from cxr.prompts.rewording import to_type_again, with_sent_prompt
 from cxr.request.errors import CxrError, DataError
 from cxr.request.recipe import BEGINNING_IN_RECIPES, Recipe, needed_picture
-from cxr.request.settings import API_SETTINGS, REGION, SETTINGS
+from cxr.request.settings import API_SETTINGS, REGION, SETTINGS, ImageSettings
 from cxr.web.api.parameters import ANY_PICTURE, picture_path
 from cxr.web.jobs.image_orders import ImageOrders
+from cxr.web.jobs.image_state import region_facts
 from cxr.web.jobs.job import OVER, Facts
 from cxr.web.jobs.model_choice import known_to_answer, loaded_info
 from cxr.web.page.shared_events import errors_for_users
@@ -141,12 +142,14 @@ class ReadingEndpoints:
     def _parse(self, prompt: object) -> Facts:
         text = SETTINGS["prompt"].check(prompt)
         form = prompt_form_of(known_to_answer(self.choice).model)
-        labels = asked_labels(text)
+        labels, sent = asked_labels(text), with_sent_prompt(ImageSettings(text, reword=True), form)
         return {
             "prompt": text,
             "form": form,
-            "sent_prompt": reword(text, form),
+            "sent_prompt": sent.model_prompt,
+            **region_facts(sent),
             "findings": None if labels.findings is None else list(labels.findings),
+            "sides": dict(labels.sides),
             "sex": labels.sex,
             "age": labels.age,
             "view": labels.view,

@@ -12,7 +12,7 @@ from cxr.request.generation_request import GenerationRequest
 from cxr.request.model_info import ModelInfo
 from cxr.request.notices import DERIVED_NOTICE, SYNTHETIC_NOTICE
 from cxr.request.recipe import BEGINNING_IN_RECIPES
-from cxr.request.settings import API_SETTINGS, SHARED
+from cxr.request.settings import API_SETTINGS, REGION, SHARED, ImageSettings
 from cxr.web.jobs.job import Facts, Job
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ImageState:
     def facts(self) -> Facts:
         """The part of the result that is not a picture, for programs."""
         more: Facts = {"receipt": [receipt.facts() for receipt in self.receipts]} if self.receipts else {}
-        more |= derived_facts(self.request)
+        more |= derived_facts(self.request) | region_facts(self.request)
         return {
             "seeds": [file.metadata["seed"] for file in self.images],
             "prompt": self.request.prompt,
@@ -83,6 +83,11 @@ def derived_facts(request: GenerationRequest) -> Facts:
         return {}
     begun = {name: getattr(request, name) for name in BEGINNING_IN_RECIPES}
     return begun | {"init_image_sha256": request.init_image.sha256, "notice": DERIVED_NOTICE}
+
+
+def region_facts(settings: ImageSettings) -> Facts:
+    """Facts about images made in a region of a picture beside them, as findings on one side are; else empty."""
+    return {name: getattr(settings, name) for name in REGION} if settings.surrounding_prompt else {}
 
 
 def sent_note(request: GenerationRequest) -> str:
