@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cxr.dataset.label_columns import label_row
@@ -13,7 +13,7 @@ from cxr.folders.tables import Row, read_rows
 from cxr.generate.planned_image import COUNTERFACTUAL
 from cxr.labels.cells import sides_cell
 from cxr.labels.vocabulary import PromptLabels, labels_of
-from cxr.prompts import asked_labels
+from cxr.prompts import asked_labels, denied_findings
 from cxr.request.errors import DataError
 
 NO_TABLE = "{table} cannot be read as a table: {error}"
@@ -72,9 +72,14 @@ def not_asked(labels: PromptLabels, prompt: str, *, is_silent: bool, has_sides: 
 
 
 def _is_row(row: Mapping[str, str], image: FinishedImage, complete: bool) -> bool:
+    denied = () if complete else denied_findings(image.recipe.prompt)
+    return any(row == _row_of(image, row["file_name"], complete, absent) for absent in (denied, ()))  # older: empty
+
+
+def _row_of(image: FinishedImage, name: str, complete: bool, denied: Collection[str]) -> dict[str, str]:
     labels = image.labels
     person = {"patient_id": image.patient_id, "split": image.split, "age": labels.age, "sex": labels.sex}
-    wanted = person | {"file_name": row["file_name"], "view": labels.view}
-    wanted |= label_row(labels.findings, complete=complete)
+    wanted = person | {"file_name": name, "view": labels.view}
+    wanted |= label_row(labels.findings, complete=complete, denied=denied)
     wanted |= {"sides": sides_cell(labels)} if "sides" in image.row else {}
-    return row == {name: "" if value is None else str(value) for name, value in wanted.items()}
+    return {name: "" if value is None else str(value) for name, value in wanted.items()}

@@ -24,6 +24,7 @@ from cxr.images.atomic import cannot_write, write_whole
 from cxr.images.png_signature import unsigned_size
 from cxr.labels.cells import label_cells, sides_cell
 from cxr.metrics.result import JsonObject
+from cxr.prompts import denied_findings
 from cxr.request.notices import DIGITAL_SOURCE_TYPE, SYNTHETIC_NOTICE
 from cxr.request.settings import REGION
 
@@ -110,7 +111,8 @@ def _labels(images: Sequence[PlannedImage], outcomes: Outcomes) -> bytes:
     for image in images:
         labels = image.labels
         person = (outcomes[image.index].file_name, image.patient_id, image.split, labels.age, labels.sex, labels.view)
-        findings = label_row(labels.findings, complete=image.complete)
+        denied = () if image.complete else denied_findings(image.request.prompt)
+        findings = label_row(labels.findings, complete=image.complete, denied=denied)
         sides = [sides_cell(labels)] * has_sides
         rows.append((*person, *(findings[name] for name in LABEL_COLUMNS), *sides))
     return csv_text(rows).encode()

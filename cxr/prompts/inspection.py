@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cxr.labels.vocabulary import FINDINGS, SIDED_FINDINGS, VIEW_PHRASES, PromptLabels, labels_of
 from cxr.prompts.halves import side_of
 from cxr.prompts.parsing import parse_prompt
-from cxr.prompts.records import SHOWN, ParsedPrompt
+from cxr.prompts.records import SHOWN, Finding, ParsedPrompt
 from cxr.request.settings import FULL_SHARE, LABELS, ImageSettings
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ def _asked_sides(parsed: ParsedPrompt) -> tuple[tuple[str, str], ...]:
         if finding.certainty in SHOWN and finding.name in SIDED_FINDINGS:
             sides.setdefault(finding.name, set()).add(finding.side or "")
     return tuple((name, found.pop()) for name, found in sorted(sides.items()) if found in ({"left"}, {"right"}))
+
+
+def denied_findings(prompt: str) -> tuple[str, ...]:
+    """NIH's findings that a prompt says are not there at all: neither "no left effusion" nor "no large effusion" do."""
+    said, asked = parse_prompt(prompt).findings, asked_labels(prompt).findings or ()
+    denied = {one.name for one in said if one == Finding(one.name, "absent") and not one.descriptors}
+    return tuple(name for name in FINDINGS if name in denied and name not in asked)
 
 
 def misread_findings(prompt: str) -> tuple[str, ...]:
