@@ -127,6 +127,8 @@ _FORMS_BY_MARK: dict[str, Forms] = {
         (r"(?<![\w-])-ve\b", "negative"),
         (r"(?<=\d)(?:st|nd|rd|th|ish)\b", ""),
         (r"(\d) ?1[/⁄]2(?= ?-?(?:year|yr|y|month|mo)s?\b)", r"\1"),  # completed years
+        (r"(?<![\d.,])(\d{1,3})[.,]\d{1,2}(?=[ -]?(?:years?|yrs?|y/?o?|months?|mos?|weeks?|wks?|days?)\b)", r"\1"),
+        (r"\b(aged?(?: is)?:? ?\d{1,3})[.,]\d{1,2}\b", r"\1"),
         (r"(\d[ -]years?),? (?:and )?\d{1,2}[ -]months?\b", r"\1"),
     ),
 }
