@@ -208,6 +208,15 @@ def test_programs_learn_of_both_halves() -> None:
     assert (facts["sent_prompt"], facts["surrounding_prompt"]) == (WITH, WITHOUT)
 
 
+def test_the_command_line_says_what_each_half_gets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "prompts.csv"
+    table.write_text("prompt\nleft effusion\nleft effusion and right pneumothorax\n")
+    assert main(["generate", "--prompts", str(table), "--steps", "1", "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    for around in ("normal chest x-ray", "chest x-ray, pneumothorax"):
+        assert f"“chest x-ray, pleural effusion” for the patient's left half, “{around}” for the other" in said
+
+
 # -- data sets
 
 

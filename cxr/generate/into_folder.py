@@ -125,12 +125,12 @@ def _say_notes(requests: Sequence[GenerationRequest], sources: Sequence[str], mo
     for request, source in zip(requests, sources, strict=True):
         sent = with_sent_prompt(request, model.prompt_form)
         for name, notes in notes_on(sent, model.pipeline.tokenizer).items():
-            text = sent.model_prompt if name == "prompt" else sent.negative_prompt
+            text = describe_sent(sent) if name == "prompt" else sent.negative_prompt
             if (text, notes) in said:
                 continue
             said.add((text, notes))
             where = ", ".join(part for part in (source, name.replace("_", " ")) if part)
-            if name == "prompt" and text != request.prompt:
-                say(sys.stderr, f"note on {where}: sent to the model: {describe_sent(sent)}")
+            if name == "prompt" and sent.model_prompt != request.prompt:
+                say(sys.stderr, f"note on {where}: sent to the model: {text}")
             for note in notes:
                 say(sys.stderr, f"note on {where}: {note}")
