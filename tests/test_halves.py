@@ -294,6 +294,19 @@ def test_sides_that_cannot_be_drawn_are_refused(entry: dict[str, Any], message: 
         build_plan({"cohort": [entry]}, "sides")
 
 
+@pytest.mark.parametrize(
+    ("template", "side"),
+    [
+        *(("left {findings}, {sex}, {age}", "right"), ("{findings} in the left lung, {sex}", "right")),
+        *(("{findings}: on the left. {sex}", "right"), ("{findings} in the left lung of a {sex}", "")),
+    ],
+)
+def test_templates_with_a_side_of_their_own_are_refused(template: str, side: str) -> None:
+    content = {"cohort": [{"findings": "Effusion", "side": side, "count": 1}], "templates": [template]}
+    with pytest.raises(RequestError, match="says something else of sides than its labels"):
+        build_plan(content, "sides")
+
+
 def test_pairs_have_no_side() -> None:
     with pytest.raises(RequestError, match="pairs entry 1 has a side, which only entries of a cohort can have"):
         build_plan({"pairs": [{"findings": "Effusion", "side": "left"}]}, "sides")

@@ -63,12 +63,13 @@ def not_asked(labels: PromptLabels, prompt: str, *, is_silent: bool, has_sides: 
     """
     # Both readers of prompts: a cohort's template may be a sentence that the better one takes for a patient's history.
     asked, written = asked_labels(prompt), labels_of(prompt)
-    return [
+    wrong = [
         name
-        for name in ("findings", "age", "sex", "view", *(["sides"] if has_sides else []))
+        for name in ("findings", "age", "sex", "view")
         if getattr(labels, name) not in (getattr(asked, name), getattr(written, name))
         and not (is_silent and getattr(asked, name) is None)
     ]
+    return [*wrong, "sides"] if has_sides and labels.sides != asked.sides else wrong  # only that reader's are drawn
 
 
 def _is_row(row: Mapping[str, str], image: FinishedImage, complete: bool) -> bool:

@@ -139,7 +139,7 @@ def _same_around(first: GenerationRequest, second: GenerationRequest) -> dict[st
     if second.adapter_weight != first.adapter_weight:
         raise RequestError("changes the whole image; leave it out, or region", field="other_adapter_weight")
     if asked_labels(first.prompt).sides or asked_labels(second.prompt).sides:
-        raise RequestError("is of no use where a prompt names a side: images differ in that half alone", field="region")
+        raise RequestError("cannot be used where a prompt names a side, which is a region already", field="region")
     try:
         return region_between(first.prompt, second.prompt)
     except RequestError as error:
