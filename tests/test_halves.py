@@ -217,6 +217,15 @@ def test_the_command_line_says_what_each_half_gets(tmp_path: Path, capsys: pytes
         assert f"“chest x-ray, pleural effusion” for the patient's left half, “{around}” for the other" in said
 
 
+def test_the_command_prompt_says_what_each_half_gets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompt", LEFT]) == 0
+    written, halves, *_ = capsys.readouterr().out.splitlines()
+    assert written == "A 55-year-old man with left pleural effusion"
+    assert halves == f"= sent to the model: “{WITH}” for the patient's left half, “{WITHOUT}” for the other"
+    assert main(["prompt", LEFT, "--form", "report"]) == 0
+    assert "= sent" not in capsys.readouterr().out
+
+
 # -- data sets
 
 
