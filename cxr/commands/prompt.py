@@ -18,9 +18,9 @@ from cxr.request.settings import ImageSettings
 DESCRIPTION = """\
 Read a clinical prompt and write it in the form that a model was trained with.
 
-The first line is the prompt for the model; of findings on one side, a second line says what each half of the
-picture gets. The lines after it say what was understood, what this model
-cannot be told, and what contradicts itself. No image is made.
+The first line is the prompt for the model; of findings on one side, a second line says what each half of
+the picture gets. The lines after it say what was understood, what this model cannot be told, and what
+contradicts itself. No image is made.
 """
 MARKS = {"understood": "+", "ignored": "-", "conflicting": "!"}
 

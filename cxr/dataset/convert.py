@@ -125,8 +125,8 @@ def _shard_writers(directory: Path, images: Sequence[FinishedImage], format: str
         return tars | {name: partial(write_tar, files=files, of_pairs=True) for name, files in of_pairs.items()}
     from cxr.folders.parquet import PARQUET_NAMES, write_parquet
 
-    more = [name for name in NOT_IN_ALL if any(image.row.get(name) for image in images)]
-    more += ["sides"] if any(image.labels.sides for image in images) else []
+    rows = [file.metadata for files in splits.values() for file in files]
+    more = [name for name in (*NOT_IN_ALL, "sides") if any(row.get(name) for row in rows)]
     write = partial(write_parquet, has_pairs=any(image.pair_role for image in images), more=more)
     return {name: partial(write, files=files) for name, files in name_shards(splits, PARQUET_NAMES).items()}
 

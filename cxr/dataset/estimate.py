@@ -15,7 +15,6 @@ from cxr.generate.images import generate_each
 from cxr.generate.loaded_model import LoadedModel
 from cxr.images.pixels import to_8_bits
 from cxr.images.png import encode_png
-from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import GenerationError
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
@@ -74,7 +73,7 @@ def estimate(plan: Plan, model: LoadedModel) -> Estimate:
 
 def kinds_of(plan: Plan, form: str) -> list[Kind]:
     """The kind of each image of a plan, made by a model that reads prompts in that form."""
-    return [with_sent_prompt(image.request, form).shared_settings for image in plan.images]
+    return [image.as_read(form).shared_settings for image in plan.images]
 
 
 def measure_costs(plan: Plan, model: LoadedModel) -> dict[Kind, Cost]:

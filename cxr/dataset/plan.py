@@ -18,7 +18,6 @@ from cxr.generate.planned_image import COUNTERFACTUAL, PlannedImage
 from cxr.generate.prompt_table import MAX_TOTAL_IMAGES
 from cxr.labels.radiograph import NO_FINDING
 from cxr.labels.vocabulary import PromptLabels
-from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.errors import RequestError, naming_fields
 from cxr.request.generation_request import GenerationRequest
 from cxr.request.messages import plural, shown, shown_names
@@ -76,7 +75,7 @@ class Plan:
 
     def num_steps(self, form: str) -> int:
         """Denoising steps of all images together, made by a model that reads prompts in that form."""
-        return sum(with_sent_prompt(image.request, form).num_steps_in_all for image in self.images)
+        return sum(image.as_read(form).num_steps_in_all for image in self.images)
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from cxr.labels.vocabulary import UNKNOWN, PromptLabels
+from cxr.prompts.rewording import with_sent_prompt
 from cxr.request.events import GeneratedImage
 from cxr.request.generation_request import GenerationRequest
 
@@ -41,6 +42,10 @@ class PlannedImage:
     split: str = ""
     complete: bool = False
     pair_role: str = ""
+
+    def as_read(self, form: str) -> GenerationRequest:
+        """The request, with the region that a side is to a model that reads prompts in that form."""
+        return with_sent_prompt(self.request, form) if self.labels.sides else self.request  # parsing takes its time
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
             lines.append(f"{as_sentence(found)}.")
     if recipe.is_derived:
         lines.append(f"{as_sentence(needed_picture(recipe))}; choose that under “{BEGIN}”.")
-    if _as_typed(recipe).surrounding_prompt:
+    if as_typed(recipe).surrounding_prompt:
         lines.append(f"Only a region of it was made so; what lies around is in “{BEGIN}”.")
     for name, value in recipe.image_settings.items():
         usual = SETTINGS[name].default
@@ -49,7 +49,8 @@ def describe(recipe: Recipe, info: ModelInfo | None) -> str:
     return "".join(f'<p class="cxr-hint">{escape(line)}</p>' for line in lines)
 
 
-def _as_typed(recipe: Recipe) -> Recipe:
+def as_typed(recipe: Recipe) -> Recipe:
+    """What the form has to hold to make the image again: findings on one side need no region there."""
     return to_type_again(recipe, prompt_form_of(recipe.model))
 
 
@@ -78,7 +79,8 @@ def build_restore(form: ImageForm, find_info: Callable[[], ModelInfo | None], be
             return *(gr.skip() for _ in filled), refusal(error), None
         finally:
             discard_upload(Path(path))  # it may show a person, and is not needed any longer
-        begun = recipe.values | {name: getattr(_as_typed(recipe), name) for name in REGION}
+        typed = as_typed(recipe)
+        begun = recipe.values | {name: getattr(typed, name) for name in REGION}
         return *values_of(recipe), *begun_values(begun), describe(recipe, find_info()), None
 
     file.upload(restore, inputs=file, outputs=[*filled, said, file], concurrency_limit=2, **PRIVATE)
